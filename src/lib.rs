@@ -1,0 +1,18 @@
+//! Ships e-mail authentication reports from mailboxes to log pipelines.
+//!
+//! ```text
+//! source ─▶ extract ─▶ report ─▶ event ─▶ encode ─▶ sink
+//!   ▲        unpack    parse   normalise   bytes    send
+//!   └───────── settle the mail ◀── confirm ◀──────────┘
+//! ```
+//!
+//! The stages between `source` and `sink` are pure: no sockets, no clock, no logging. Only the pipeline knows them all.
+
+pub mod config;
+pub mod event;
+pub mod limits;
+pub mod net;
+pub mod report;
+pub mod sink;
+pub mod source;
+pub mod trouble;

@@ -1,0 +1,45 @@
+//! A TCP connection to a host by name: asked anew each time, every address tried.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("can't resolve the host name {host}: {error}")]
+    Resolve { host: String, error: io::Error },
+    #[error("the host name {host} has no address")]
+    NoAddress { host: String },
+    #[error("can't connect to {host}:{port}: {tried}")]
+    Refused { host: String, port: u16, tried: String },
+}
+
+/// Connects to the first address of `host` that answers within its share of `limit`.
+pub async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, ConnectError> {
+    // "[::1]" is how people write it; the resolver wants it bare.
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let addresses: Vec<SocketAddr> = match timeout(limit, lookup_host((bare, port))).await {
+        Ok(found) => found.map_err(|error| ConnectError::Resolve { host: host.into(), error })?.collect(),
+        Err(_) => return Err(ConnectError::Resolve { host: host.into(), error: io::ErrorKind::TimedOut.into() }),
+    };
+    if addresses.is_empty() {
+        return Err(ConnectError::NoAddress { host: host.into() });
+    }
+    let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    let mut tried = Vec::new();
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true).ok(); // an option, not a promise: without it only latency suffers
+                return Ok(stream);
+            }
+            Ok(Err(error)) => tried.push(format!("{}: {error}", address.ip())),
+            Err(_) => tried.push(format!("{}: no answer within {share:.0?}", address.ip())),
+        }
+    }
+    Err(ConnectError::Refused { host: host.into(), port, tried: tried.join("; ") })
+}

@@ -1,0 +1,184 @@
+//! TLS as a client: what to trust, what to show, and what to tell the user when it fails.
+
+use std::{io, path::Path, sync::Arc};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::{
+            WebPkiServerVerifier,
+            danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        },
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    },
+};
+
+use crate::config::tls::Tls;
+
+/// Why an encrypted connection did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file of the configuration can't be used; another try won't help until it is mended.
+    #[error("{0}")]
+    Configuration(String),
+    /// The peer can't be trusted, or does not speak TLS as expected.
+    #[error("{0}")]
+    Handshake(String),
+}
+
+/// Reads the certificate files and makes ready for one connection. Called before every handshake, so that renewed
+/// files are used without a restart.
+pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Configuration(error.to_string()))?;
+    let roots = Arc::new(roots(tls.ca_file.as_deref())?);
+    let web = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| TlsError::Configuration(format!("can't use the trusted certificates: {error}")))?;
+    let verifier = Verifier { web, certificate: tls.verify_certificate, hostname: tls.verify_hostname };
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match (&tls.crt_file, &tls.key_file) {
+        (Some(certificates), Some(key)) => {
+            builder.with_client_auth_cert(certificates_in(certificates)?, key_in(key)?).map_err(|error| {
+                TlsError::Configuration(format!("can't use {} with {}: {error}", certificates.display(), key.display()))
+            })?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+/// Shakes hands over `stream` as a client of `host`, or of `tls.server_name` where it is set.
+pub async fn handshake<S>(tls: &Tls, host: &str, stream: S) -> Result<TlsStream<S>, TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = client_config(tls)?;
+    let name = tls.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
+    let server = ServerName::try_from(name.to_owned())
+        .map_err(|_| TlsError::Configuration(format!("{name:?} is no host name to check a certificate against")))?;
+    TlsConnector::from(config).connect(server, stream).await.map_err(|error| explain(&error, name))
+}
+
+/// What failed, and what to do about it.
+fn explain(error: &io::Error, name: &str) -> TlsError {
+    use rustls::{CertificateError as Bad, Error};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    TlsError::Handshake(match inner {
+        Some(Error::InvalidCertificate(bad)) => match bad {
+            Bad::UnknownIssuer => format!(
+                "the certificate of {name} is not signed by a trusted authority; \
+                 name the authority's PEM file in tls.ca_file"
+            ),
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => format!(
+                "the certificate of the server is not for the name {name} ({bad}); \
+                 set tls.server_name to a name that is in it"
+            ),
+            Bad::Expired | Bad::ExpiredContext { .. } => {
+                format!("the certificate of {name} has expired ({bad}); the server needs a new one")
+            }
+            _ => format!("the certificate of {name} can't be trusted: {bad}"),
+        },
+        Some(Error::AlertReceived(alert)) => format!(
+            "{name} ended the TLS handshake with the alert {alert:?}; \
+             where it asks for a client certificate, set tls.crt_file and tls.key_file"
+        ),
+        Some(Error::InvalidMessage(_)) => {
+            format!("{name} does not speak TLS on this port; another port, or STARTTLS, may be meant")
+        }
+        _ => format!("the TLS handshake with {name} failed: {error}"),
+    })
+}
+
+/// The authorities to trust: the given file's, or the system's, or where there is no system, Mozilla's list as built in.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_file {
+        for certificate in certificates_in(path)? {
+            roots.add(certificate).map_err(|error| {
+                TlsError::Configuration(format!("can't use a certificate in {}: {error}", path.display()))
+            })?;
+        }
+        return Ok(roots);
+    }
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    Ok(roots)
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |what: &dyn std::fmt::Display| {
+        TlsError::Configuration(format!("can't read certificates from {}: {what}", path.display()))
+    };
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?.collect();
+    let found = found.map_err(|error| wrong(&error))?;
+    if found.is_empty() { Err(wrong(&"there is no PEM certificate in it")) } else { Ok(found) }
+}
+
+fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+        TlsError::Configuration(format!("can't read an unencrypted PEM private key from {}: {error}", path.display()))
+    })
+}
+
+/// The usual verifier, with either half switched off where the user wrote so.
+#[derive(Debug)]
+struct Verifier {
+    web: Arc<WebPkiServerVerifier>,
+    certificate: bool,
+    hostname: bool,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::{CertificateError as Bad, Error};
+        if !self.certificate {
+            return Ok(ServerCertVerified::assertion());
+        }
+        match self.web.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // webpki checks the name last: whoever gets this far is trusted but for the name.
+            Err(Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }))
+                if !self.hostname =>
+            {
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.web.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.web.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.web.supported_verify_schemes()
+    }
+}

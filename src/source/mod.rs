@@ -1,0 +1,179 @@
+//! Where mails come from: the [`Source`] trait, and what passes between a source and the pipeline.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::trouble::Trouble;
+
+/// One place that mails or report files are read from. Runs in its own task, and ends when its work is done
+/// (`once`), when `intake.stop` is cancelled and its mails are settled, or when trying again cannot help.
+pub trait Source: Send {
+    /// The name that the user gave it; the `source` key of its events.
+    fn name(&self) -> &str;
+
+    fn run(self: Box<Self>, intake: Intake) -> BoxFuture<'static, Result<Pass, SourceError>>;
+}
+
+/// What a source has to talk to the pipeline with.
+pub struct Intake {
+    mails: mpsc::Sender<Mail>,
+    verdicts: mpsc::UnboundedReceiver<(MailRef, Verdict)>,
+    budget: Arc<Semaphore>,
+    budget_bytes: u32,
+    memory: Arc<dyn Memory>,
+    /// Make one pass over what is there now, then end.
+    pub once: bool,
+    /// Change nothing: open read-only, and say what would be done.
+    pub dry_run: bool,
+    /// Cancelled when the process stops: take no more mails, settle what was handed over, end.
+    pub stop: CancellationToken,
+}
+
+/// What is remembered of mails and files that were left where they are.
+pub trait Memory: Send + Sync {
+    /// Whether the mail at `place` was dealt with before and is not to be read again.
+    fn knows(&self, place: &Place) -> bool;
+}
+
+/// The source's own number for a mail in its hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MailRef(pub u64);
+
+/// One mail or report file, whole, with the bytes of the intake budget that it occupies.
+pub struct Mail {
+    pub mail: MailRef,
+    pub place: Place,
+    /// The mail as it lies in the mailbox, or the file; or why it was not fetched.
+    pub content: Result<Bytes, Trouble>,
+    /// Given back when the mail has been read.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// Where a mail lies: names it in events, and is the key under which the ledger remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    Imap {
+        source: Arc<str>,
+        folder: Arc<str>,
+        uid_validity: u32,
+        uid: u32,
+    },
+    /// `part` is the number of the mail in an mbox, 0 elsewhere; `mtime` in nanoseconds since 1970.
+    File {
+        source: Arc<str>,
+        path: Arc<str>,
+        part: u32,
+        size: u64,
+        mtime: i128,
+    },
+    Stdin {
+        source: Arc<str>,
+    },
+}
+
+/// What is to become of a mail, once everything in it is confirmed. No verdict means: leave it for the next run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every report in it has arrived.
+    Archive,
+    /// Something in it could not be read in full; what could be has arrived.
+    Quarantine(Trouble),
+    /// It carries no report: left alone and remembered, or what the source's `without_report` says.
+    WithoutReport,
+    /// It was not dealt with this time (stopping, a sink that failed): leave it as it was.
+    Leave,
+}
+
+/// What a source did in its last pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// Mails handed over.
+    pub taken: u64,
+    /// Mails whose verdict was carried out.
+    pub settled: u64,
+    /// Mails whose verdict could not be carried out (they are shipped; the next run settles them).
+    pub unsettled: u64,
+    /// Mails passed over because they are remembered.
+    pub remembered: u64,
+}
+
+/// Why a source ended: which exit code it means, and whether another try can help.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Name resolution, connection, TLS or protocol: the server is not there, or not as expected. Exit 69.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The server refused the credentials. Exit 77.
+    #[error("{0}")]
+    AuthenticationRefused(String),
+    /// The configuration names something that is not there (a folder, a file, a secret). Exit 78.
+    #[error("{0}")]
+    Configuration(String),
+    /// A file or folder could not be read. Exit 66.
+    #[error("{0}")]
+    NoInput(String),
+    /// The pipeline is gone; the process is ending.
+    #[error("the pipeline has stopped")]
+    Stopped,
+}
+
+impl Intake {
+    /// The pipeline's end makes this; `budget_bytes` bounds the mails that are held at once.
+    pub fn new(
+        mails: mpsc::Sender<Mail>,
+        verdicts: mpsc::UnboundedReceiver<(MailRef, Verdict)>,
+        budget: Arc<Semaphore>,
+        budget_bytes: u32,
+        memory: Arc<dyn Memory>,
+        once: bool,
+        dry_run: bool,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { mails, verdicts, budget, budget_bytes, memory, once, dry_run, stop }
+    }
+
+    /// The bytes of mail that may be held at once; a batch should stay well below it.
+    pub fn budget_bytes(&self) -> u32 {
+        self.budget_bytes
+    }
+
+    /// Whether the mail at `place` was dealt with before and is not to be read again.
+    pub fn remembers(&self, place: &Place) -> bool {
+        self.memory.knows(place)
+    }
+
+    /// Waits until `bytes` fit into the budget; a mail larger than all of it waits for all of it.
+    /// Cancel-safe: dropped, it has taken nothing.
+    pub async fn reserve(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.budget_bytes);
+        self.budget.clone().acquire_many_owned(wanted).await.expect("the intake budget is never closed")
+    }
+
+    /// Hands a mail over for reading. Does not wait for it to be read: the budget does that.
+    pub async fn hand_over(&self, mail: Mail) -> Result<(), SourceError> {
+        self.mails.send(mail).await.map_err(|_| SourceError::Stopped)
+    }
+
+    /// The next verdict on a mail handed over before. Every mail gets one, in any order; `None` when the pipeline
+    /// is gone. Cancel-safe.
+    pub async fn verdict(&mut self) -> Option<(MailRef, Verdict)> {
+        self.verdicts.recv().await
+    }
+
+    /// A verdict that has already arrived.
+    pub fn try_verdict(&mut self) -> Option<(MailRef, Verdict)> {
+        self.verdicts.try_recv().ok()
+    }
+}
+
+impl Place {
+    pub fn source(&self) -> &Arc<str> {
+        match self {
+            Place::Imap { source, .. } | Place::File { source, .. } | Place::Stdin { source } => source,
+        }
+    }
+}
