@@ -10,8 +10,10 @@
 
 pub mod config;
 pub mod event;
+mod folder;
 pub mod limits;
 pub mod net;
+pub mod ops;
 pub mod report;
 pub mod sink;
 pub mod source;

@@ -1,0 +1,140 @@
+//! One instance per `data_dir`: a lock that the kernel lets go when the process dies, however it dies.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use crate::folder;
+
+/// Held for as long as this lives. The file `lock` stays: a lock on a deleted name would lock nobody out.
+#[derive(Debug)]
+pub struct InstanceLock {
+    _file: File,
+}
+
+/// Why this instance may not use the folder.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it; `holder` is what that process says of itself.
+    #[error("{} is in use by {holder}; stop that instance, or give this one a data_dir of its own", .data_dir.display())]
+    Held { data_dir: PathBuf, holder: String },
+    #[error("can't create the data_dir {}: {error}; expected a folder that this user may write to", .data_dir.display())]
+    Create { data_dir: PathBuf, error: io::Error },
+    #[error("can't lock {}: {error}; expected a file system with flock and a folder that this user may write to", .path.display())]
+    Lock { path: PathBuf, error: io::Error },
+}
+
+impl InstanceLock {
+    /// Takes the lock of `data_dir`, which is made (0750) where it is missing. Never waits.
+    pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
+        folder::create(data_dir).map_err(|error| LockError::Create { data_dir: data_dir.into(), error })?;
+        let path = data_dir.join("lock");
+        let failed = |error| LockError::Lock { path: path.clone(), error };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(&path)
+            .map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(LockError::Held { data_dir: data_dir.into(), holder: holder(&mut file) });
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        file.set_len(0).and_then(|()| file.write_all(introduction().as_bytes())).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// A process id alone says little where the folder is shared between containers, in each of which it is 1.
+fn introduction() -> String {
+    let pid = std::process::id();
+    match rustix::system::uname().nodename().to_str() {
+        Ok(host) => format!("process {pid} on {host}\n"),
+        Err(_) => format!("process {pid}\n"),
+    }
+}
+
+/// What the holder wrote, if it has come to that yet.
+fn holder(file: &mut File) -> String {
+    let mut said = String::new();
+    match file.take(300).read_to_string(&mut said) {
+        Ok(_) if !said.trim().is_empty() => said.trim().to_owned(),
+        _ => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// Set in the child process that holds a lock until its stdin ends.
+    const HOLD: &str = "DMARC_SHIPPER_TEST_HOLD_LOCK";
+
+    #[test]
+    fn a_second_instance_is_told_who_holds_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let data_dir = root.path().join("var/lib");
+        let held = InstanceLock::acquire(&data_dir).unwrap();
+        let refused = InstanceLock::acquire(&data_dir).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {} on ", std::process::id())), "{refused}");
+        assert!(refused.contains("data_dir"), "{refused}");
+        drop(held);
+        InstanceLock::acquire(&data_dir).unwrap();
+        assert_eq!(fs::metadata(&data_dir).unwrap().permissions().mode() & 0o777, 0o750);
+        assert_eq!(fs::metadata(data_dir.join("lock")).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_killed_process_leaves_no_lock() {
+        if let Ok(data_dir) = std::env::var(HOLD) {
+            let _held = InstanceLock::acquire(Path::new(&data_dir)).unwrap();
+            println!("held");
+            io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "ops::lock::tests::a_killed_process_leaves_no_lock", "--nocapture"])
+            .env(HOLD, root.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = io::BufRead::lines(io::BufReader::new(child.stdout.take().unwrap()));
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("held")));
+        let refused = InstanceLock::acquire(root.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {} on ", child.id())), "{refused}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        InstanceLock::acquire(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_where_the_folder_should_be_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        let refused = InstanceLock::acquire(&file.join("data")).unwrap_err();
+        assert!(matches!(refused, LockError::Create { .. }), "{refused}");
+        assert!(refused.to_string().contains("file/data"), "{refused}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Logs on stderr: text for a person at a terminal, JSON for everything else, one line each whatever is in it.
+//!
+//! Whoever mails a report decides what stands in many a field, so nothing reaches a line raw: see [`line`].
+//! `RUST_LOG` is not read: the level is the configuration's. Records of the `log` crate never appear, since nothing
+//! bridges them: async-imap writes passwords there.
+
+mod line;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Targets,
+    layer::{Context, SubscriberExt},
+};
+
+use self::line::Fields;
+use crate::config::{LogFormat, LogLevel};
+
+/// What the JSON lines carry as `logger`: users split a shared stream by it.
+const LOGGER: &str = "DMARC_SCRIPT";
+
+/// Logging was set up before; that can be done once in a process.
+#[derive(Debug, thiserror::Error)]
+#[error("logging was set up before")]
+pub struct AlreadySet;
+
+/// Logs on stderr from now on: this program's records from `level` on, those of its libraries from `warn` on.
+pub fn init(level: LogLevel, format: LogFormat) -> Result<(), AlreadySet> {
+    let terminal = io::stderr().is_terminal();
+    let style = match format {
+        LogFormat::Text | LogFormat::Auto if terminal => Style::Text { colours: wants_colours() },
+        LogFormat::Text => Style::Text { colours: false },
+        LogFormat::Auto | LogFormat::Json => Style::Json,
+    };
+    // A closed or full stderr is nobody's to hear of; `eprintln!` would panic.
+    let write = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
+    tracing::subscriber::set_global_default(subscriber(level, style, Arc::new(write))).map_err(|_| AlreadySet)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Text { colours: bool },
+    Json,
+}
+
+/// <https://no-color.org>: present and not empty.
+fn wants_colours() -> bool {
+    let says = |name| std::env::var_os(name).unwrap_or_default();
+    says("NO_COLOR").is_empty() && says("TERM") != "dumb"
+}
+
+fn subscriber(level: LogLevel, style: Style, write: Arc<dyn Fn(&str) + Send + Sync>) -> impl Subscriber + Send + Sync {
+    let own = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let targets = Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own);
+    Registry::default().with(Lines { style, write }.with_filter(targets))
+}
+
+/// Makes a line of each record and hands it over whole, line end included.
+struct Lines {
+    style: Style,
+    write: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let now = format!("{:.3}", Timestamp::now());
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        (self.write)(&match self.style {
+            Style::Json => line::json(&now, level_name(level), target, &fields),
+            Style::Text { colours } => line::text(&now, level, colours, &fields),
+        });
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! A record as one line: nothing in it can end the line, steer a terminal, or pass for another field.
+
+use std::fmt::{self, Write};
+
+use tracing::{
+    Level,
+    field::{Field, Visit},
+};
+
+use super::LOGGER;
+
+/// A value longer than this many characters is cut: a record is for reading.
+const MAX_CHARS: usize = 4096;
+
+/// The message and fields of a record, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    message: String,
+    rest: Vec<(&'static str, Value)>,
+}
+
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    /// A number or truth value, which JSON knows as such.
+    Plain(String),
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::Text(text) | Value::Plain(text)) => self.message = text,
+            (name, value) => self.rest.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, Value::Text(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, Value::Text(value.into()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, Value::Plain(value.to_string()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, Value::Plain(value.to_string()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, Value::Plain(value.to_string()));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        let text = value.to_string();
+        self.push(field, if value.is_finite() { Value::Plain(text) } else { Value::Text(text) });
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.push(field, Value::Text(value.to_string()));
+    }
+}
+
+/// `{"timestamp":…,"level":…,"logger":…,"target":…,"message":…,` and the fields; each key once.
+pub(super) fn json(now: &str, level: &str, target: &str, fields: &Fields) -> String {
+    let mut line = String::with_capacity(256);
+    let mut known = Vec::new();
+    line.push('{');
+    let text = |text: &str| Value::Text(text.into());
+    for (key, value) in [
+        ("timestamp", text(now)),
+        ("level", text(level)),
+        ("logger", text(LOGGER)),
+        ("target", text(target)),
+        ("message", text(&fields.message)),
+    ] {
+        member(&mut line, key, &value, &mut known);
+    }
+    for (key, value) in &fields.rest {
+        member(&mut line, key, value, &mut known);
+    }
+    line.push_str("}\n");
+    line
+}
+
+/// `2026-01-02T03:04:05.678Z  INFO message key=value`.
+pub(super) fn text(now: &str, level: Level, colours: bool, fields: &Fields) -> String {
+    let mut line = String::with_capacity(256);
+    let (before, after) = if colours { (colour(level), "\x1b[0m") } else { ("", "") };
+    line.push_str(&format!("{now} {before}{:>5}{after} ", level.as_str()));
+    escape(&mut line, &fields.message, false, text_escape);
+    for (key, value) in &fields.rest {
+        line.push(' ');
+        line.push_str(key);
+        line.push('=');
+        match value {
+            Value::Plain(value) => line.push_str(value),
+            Value::Text(value) => {
+                let bare = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || "\"'=\\".contains(c));
+                let quote = if bare { "" } else { "\"" };
+                line.push_str(quote);
+                escape(&mut line, value, !bare, text_escape);
+                line.push_str(quote);
+            }
+        }
+    }
+    line.push('\n');
+    line
+}
+
+fn member(line: &mut String, key: &str, value: &Value, known: &mut Vec<String>) {
+    let mut key = key.to_owned();
+    while known.contains(&key) {
+        key.push('_');
+    }
+    if !known.is_empty() {
+        line.push(',');
+    }
+    line.push('"');
+    escape(line, &key, true, json_escape);
+    line.push_str("\":");
+    match value {
+        Value::Plain(value) => line.push_str(value),
+        Value::Text(value) => {
+            line.push('"');
+            escape(line, value, true, json_escape);
+            line.push('"');
+        }
+    }
+    known.push(key);
+}
+
+fn escape(line: &mut String, text: &str, quoted: bool, one: fn(&mut String, char)) {
+    for (count, c) in text.chars().enumerate() {
+        match c {
+            _ if count == MAX_CHARS => return line.push('…'),
+            '"' | '\\' if quoted => line.extend(['\\', c]),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            _ if is_unsafe(c) => one(line, c),
+            _ => line.push(c),
+        }
+    }
+}
+
+fn json_escape(line: &mut String, c: char) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        write!(line, "\\u{unit:04x}").ok(); // writing to a String can't fail
+    }
+}
+
+fn text_escape(line: &mut String, c: char) {
+    line.extend(c.escape_unicode());
+}
+
+/// Controls (also those above ASCII, which some terminals obey), and what reorders or hides text: bidirectional
+/// controls (Unicode 16, UAX #9), zero-width characters, line separators, tags.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        Level::DEBUG | Level::TRACE => "\x1b[2m",
+    }
+}

@@ -1,0 +1,4 @@
+//! What a program that runs for years needs beside its work: logs, and one instance at a time.
+
+pub mod lock;
+pub mod log;
