@@ -11,10 +11,13 @@
 pub mod config;
 pub mod event;
 mod folder;
+pub mod ledger;
 pub mod limits;
 pub mod net;
 pub mod ops;
 pub mod report;
 pub mod sink;
+#[cfg(test)]
+mod small_disk;
 pub mod source;
 pub mod trouble;

@@ -1,0 +1,41 @@
+//! Keys: length-prefixed, so that no two documents or places share one however they are named.
+
+use super::DocumentKey;
+use crate::source::Place;
+
+/// Tenant, then hash.
+pub(super) fn document(key: &DocumentKey) -> Vec<u8> {
+    let mut bytes = vec![u8::from(key.tenant.is_some())];
+    text(&mut bytes, key.tenant.as_deref().unwrap_or_default());
+    bytes.extend_from_slice(&key.sha256);
+    bytes
+}
+
+/// `None` for what can't be met again.
+pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match place {
+        Place::Imap { source, folder, uid_validity, uid } => {
+            bytes.push(b'i');
+            text(&mut bytes, source);
+            text(&mut bytes, folder);
+            bytes.extend_from_slice(&uid_validity.to_be_bytes());
+            bytes.extend_from_slice(&uid.to_be_bytes());
+        }
+        Place::File { source, path, part, size, mtime } => {
+            bytes.push(b'f');
+            text(&mut bytes, source);
+            text(&mut bytes, path);
+            bytes.extend_from_slice(&part.to_be_bytes());
+            bytes.extend_from_slice(&size.to_be_bytes());
+            bytes.extend_from_slice(&mtime.to_be_bytes());
+        }
+        Place::Stdin { .. } => return None,
+    }
+    Some(bytes)
+}
+
+fn text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}

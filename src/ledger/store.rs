@@ -1,0 +1,243 @@
+//! The redb database under the ledger: opened, checked, set aside when corrupt, opened anew after a failed write.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind},
+    ops::Bound,
+    os::unix::fs::OpenOptionsExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+use redb::{
+    Builder, Database, DatabaseError, Error, ReadableTable, StorageBackend, StorageError, TableDefinition,
+    WriteTransaction,
+    backends::{FileBackend, InMemoryBackend},
+};
+use tracing::warn;
+
+use super::{LedgerError, View};
+use crate::folder;
+
+/// Key → last sight in microseconds since 1970, and the rest as JSON.
+pub(super) type Definition = TableDefinition<'static, &'static [u8], (i64, &'static [u8])>;
+
+pub(super) const DOCUMENTS: Definition = TableDefinition::new("documents");
+pub(super) const PLACES: Definition = TableDefinition::new("places");
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+
+/// Written to `meta`. A ledger of a later version is refused: what it means by its entries is not known.
+const SCHEMA: u64 = 1;
+
+/// The default is 1 GiB.
+const CACHE_BYTES: usize = 4 << 20;
+
+const FILE: &str = "ledger.redb";
+
+/// A database, and where it lies.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// `None` in memory.
+    data_dir: Option<PathBuf>,
+    /// `None` after an I/O error, when redb refuses everything until it is opened anew.
+    open: RwLock<Option<Database>>,
+}
+
+impl Store {
+    pub(super) fn open(data_dir: &Path) -> Result<Self, LedgerError> {
+        let database = open_or_start(data_dir)?;
+        Ok(Self { data_dir: Some(data_dir.into()), open: RwLock::new(Some(database)) })
+    }
+
+    pub(super) fn in_memory() -> Self {
+        let database = open_backend(InMemoryBackend::new()).and_then(|database| match check_schema(&database)? {
+            SCHEMA => Ok(database),
+            _ => Err(Error::Corrupted("a new database has an old schema".into())),
+        });
+        let database = database.expect("a new database in memory needs nothing but memory");
+        Self { data_dir: None, open: RwLock::new(Some(database)) }
+    }
+
+    pub(super) fn copy(data_dir: &Path) -> Result<(Self, View), LedgerError> {
+        let path = data_dir.join(FILE);
+        let io = |error| LedgerError::Io { path: path.clone(), error };
+        let file = match OpenOptions::new().read(true).open(&path) {
+            Ok(file) => FileBackend::new(file).map_err(|error| io(error.into()))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Self::in_memory(), View::Missing)),
+            Err(error) => return Err(io(error.into())),
+        };
+        let Some(memory) = copy_unlocked(&file).map_err(|error| io(error.into()))? else {
+            return Ok((Self::in_memory(), View::Locked));
+        };
+        let database = open_checked(memory, &path)?;
+        Ok((Self { data_dir: None, open: RwLock::new(Some(database)) }, View::Copy))
+    }
+
+    /// Does `work` with the database, opened anew if an I/O error has closed it.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&Database) -> Result<R, Error>) -> Result<R, LedgerError> {
+        let mut open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            drop(open);
+            self.reopen()?;
+            open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        let Some(database) = &*open else { return Err(self.failed(Error::DatabaseClosed)) };
+        let done = work(database);
+        drop(open);
+        done.map_err(|error| {
+            if self.data_dir.is_some() && closes(&error) {
+                warn!(%error, "the ledger could not be read or written; opening it anew at the next use");
+                *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            self.failed(error)
+        })
+    }
+
+    /// One transaction: all of `work`, or nothing.
+    pub(super) fn write(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), Error>) -> Result<(), LedgerError> {
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            work(&transaction)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    pub(super) fn corrupt(&self, why: String) -> LedgerError {
+        LedgerError::Corrupt { path: self.path(), why }
+    }
+
+    fn reopen(&self) -> Result<(), LedgerError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if let (None, Some(data_dir)) = (&*open, &self.data_dir) {
+            *open = Some(open_or_start(data_dir)?);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: Error) -> LedgerError {
+        match error {
+            Error::Corrupted(why) => self.corrupt(why),
+            error => LedgerError::Io { path: self.path(), error },
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.data_dir.as_ref().map_or_else(|| "(in memory)".into(), |data_dir| data_dir.join(FILE))
+    }
+}
+
+/// Opens the database file, or starts a new one where there is none or a corrupt one.
+fn open_or_start(data_dir: &Path) -> Result<Database, LedgerError> {
+    let path = data_dir.join(FILE);
+    match open_file(data_dir, &path) {
+        Err(LedgerError::Corrupt { why, .. }) => {
+            let now = Timestamp::now().to_zoned_datetime(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ");
+            let aside = data_dir.join(format!("{FILE}.corrupt-{now}"));
+            let io = |error: io::Error| LedgerError::Io { path: path.clone(), error: error.into() };
+            fs::rename(&path, &aside).map_err(io)?;
+            warn!(
+                ledger = %path.display(), set_aside = %aside.display(), why,
+                "the ledger is corrupt and a new one was started; reports that are still in the mailbox or come again \
+                 are shipped again, under the same event ids"
+            );
+            open_file(data_dir, &path)
+        }
+        other => other,
+    }
+}
+
+fn open_file(data_dir: &Path, path: &Path) -> Result<Database, LedgerError> {
+    let io = |error: io::Error| LedgerError::Io { path: path.into(), error: error.into() };
+    folder::create(data_dir).map_err(io)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+    folder::sync(data_dir).map_err(io)?;
+    let backend = FileBackend::new(file).map_err(|error| LedgerError::Io { path: path.into(), error: error.into() })?;
+    open_checked(backend, path)
+}
+
+/// Opens a database and its tables. redb may panic on a file that something else has changed.
+fn open_checked(backend: impl StorageBackend, path: &Path) -> Result<Database, LedgerError> {
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let database = open_backend(backend)?;
+        check_schema(&database).map(|schema| (database, schema))
+    }));
+    let path = path.to_owned();
+    match opened {
+        Ok(Ok((database, SCHEMA))) => Ok(database),
+        Ok(Ok((_, found))) => Err(LedgerError::OtherVersion { path, found, known: SCHEMA }),
+        Ok(Err(Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch)) => Err(LedgerError::Locked { path }),
+        Ok(Err(error)) if is_corruption(&error) => Err(LedgerError::Corrupt { path, why: error.to_string() }),
+        Ok(Err(error)) => Err(LedgerError::Io { path, error }),
+        Err(_) => Err(LedgerError::Corrupt { path, why: "the store could not make sense of it".into() }),
+    }
+}
+
+fn open_backend(backend: impl StorageBackend) -> Result<Database, Error> {
+    let mut builder = Builder::new();
+    // Reads the whole file, some megabytes, and finds what a plain open would only meet later.
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    Ok(builder.create_with_backend(backend)?)
+}
+
+/// The version that the database has, or now gets. The tables are made only in one of our version.
+fn check_schema(database: &Database) -> Result<u64, Error> {
+    let transaction = database.begin_write()?;
+    let mut meta = transaction.open_table(META)?;
+    let known = meta.get("schema")?.map(|version| version.value());
+    let found = known.unwrap_or(SCHEMA);
+    if found == SCHEMA {
+        if known.is_none() {
+            meta.insert("schema", SCHEMA)?;
+        }
+        transaction.open_table(DOCUMENTS)?;
+        transaction.open_table(PLACES)?;
+    }
+    drop(meta);
+    if known.is_some() {
+        transaction.abort()?;
+    } else {
+        transaction.commit()?;
+    }
+    Ok(found)
+}
+
+/// After these, only opening the file anew can help; that also finds out whether it is corrupt.
+fn closes(error: &Error) -> bool {
+    matches!(error, Error::Io(_) | Error::PreviousIo | Error::Backend(_) | Error::Corrupted(_) | Error::LockPoisoned(_))
+}
+
+fn is_corruption(error: &Error) -> bool {
+    match error {
+        Error::Corrupted(_) | Error::RepairAborted => true,
+        // What is no database at all, or only the beginning of one (the second is a file's word, the third a copy's).
+        Error::Io(error) => {
+            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::InvalidInput)
+        }
+        _ => false,
+    }
+}
+
+/// The file's bytes, unless a running instance holds it.
+fn copy_unlocked(file: &FileBackend) -> Result<Option<InMemoryBackend>, DatabaseError> {
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    if !file.try_lock_shared_range(all.0, all.1)? {
+        return Ok(None);
+    }
+    let storage = |error: io::Error| DatabaseError::Storage(StorageError::Io(error));
+    let memory = InMemoryBackend::new();
+    let len = file.len().map_err(storage)?;
+    memory.set_len(len).map_err(storage)?;
+    let mut piece = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let size = usize::try_from(len - at).map_or(piece.len(), |rest| rest.min(piece.len()));
+        file.read(at, &mut piece[..size]).map_err(storage)?;
+        memory.write(at, &piece[..size]).map_err(storage)?;
+        at += size as u64;
+    }
+    file.unlock_range(all.0, all.1)?;
+    Ok(Some(memory))
+}

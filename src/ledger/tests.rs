@@ -1,0 +1,238 @@
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use super::*;
+
+fn document(n: u8) -> DocumentKey {
+    DocumentKey { tenant: None, sha256: [n; 32] }
+}
+
+fn shipped(at: Timestamp) -> Shipped {
+    Shipped {
+        first_shipped: at,
+        last_seen: at,
+        org: Some("Grüße \"Org\"".into()),
+        report_id: None,
+        rows: 7,
+        mail: "rua/INBOX/12".into(),
+    }
+}
+
+fn mail(folder: &str, uid_validity: u32, uid: u32) -> Place {
+    Place::Imap { source: "rua".into(), folder: folder.into(), uid_validity, uid }
+}
+
+fn commit(now: Timestamp) -> Commit {
+    Commit { documents: Vec::new(), seen_again: Vec::new(), places: Vec::new(), now }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn days(days: i64) -> SignedDuration {
+    SignedDuration::from_hours(24 * days)
+}
+
+#[test]
+fn what_was_committed_is_there_after_a_restart() {
+    let root = tempfile::tempdir().unwrap();
+    let data_dir = root.path().join("data");
+    let ledger = Ledger::open(&data_dir).unwrap();
+    let batch = Commit {
+        documents: vec![(document(1), shipped(at(1000)))],
+        places: vec![(mail("INBOX", 1, 2), PlaceVerdict::WithoutReport)],
+        ..commit(at(1000))
+    };
+    ledger.commit(&batch).unwrap();
+    drop(ledger);
+
+    let ledger = Ledger::open(&data_dir).unwrap();
+    assert_eq!(ledger.document(&document(1)).unwrap(), Some(shipped(at(1000))));
+    assert_eq!(ledger.document(&document(2)).unwrap(), None);
+    assert!(ledger.knows_place(&mail("INBOX", 1, 2)));
+    let mode = fs::metadata(data_dir.join("ledger.redb")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn tenants_share_no_documents() {
+    let ledger = Ledger::in_memory();
+    let of = |tenant: Option<&str>| DocumentKey { tenant: tenant.map(Into::into), sha256: [1; 32] };
+    ledger.commit(&Commit { documents: vec![(of(Some("a")), shipped(at(1)))], ..commit(at(1)) }).unwrap();
+    assert!(ledger.document(&of(Some("a"))).unwrap().is_some());
+    for other in [None, Some(""), Some("b")] {
+        assert_eq!(ledger.document(&of(other)).unwrap(), None, "{other:?}");
+    }
+}
+
+#[test]
+fn places_are_told_apart_by_every_part_of_them() {
+    let ledger = Ledger::in_memory();
+    let file = |source: &str, path: &str, part, size, mtime| Place::File {
+        source: source.into(),
+        path: path.into(),
+        part,
+        size,
+        mtime,
+    };
+    let known = [mail("INBOX", 1, 2), file("in", "a/b", 0, 5, -1)];
+    let places = known.iter().map(|place| (place.clone(), PlaceVerdict::Shipped)).collect();
+    ledger.commit(&Commit { places, ..commit(at(1)) }).unwrap();
+    assert!(known.iter().all(|place| ledger.knows(place)));
+    let stdin = Place::Stdin { source: "in".into() };
+    ledger.commit(&Commit { places: vec![(stdin.clone(), PlaceVerdict::Shipped)], ..commit(at(1)) }).unwrap();
+    for other in [
+        stdin,
+        mail("INBOX", 2, 2),
+        mail("INBOX", 1, 3),
+        mail("INBOX/x", 1, 2),
+        file("in", "a/b", 1, 5, -1),
+        file("in", "a/b", 0, 6, -1),
+        file("in", "a/b", 0, 5, 0),
+        file("ina", "/b", 0, 5, -1),
+    ] {
+        assert!(!ledger.knows(&other), "{other:?}");
+    }
+}
+
+#[test]
+fn what_is_not_seen_again_expires() {
+    let ledger = Ledger::in_memory();
+    let start = Timestamp::now() - days(300);
+    let batch = Commit {
+        documents: vec![(document(1), shipped(start)), (document(2), shipped(start))],
+        places: vec![(mail("gone", 1, 1), PlaceVerdict::Shipped), (mail("kept", 1, 1), PlaceVerdict::Shipped)],
+        ..commit(start)
+    };
+    ledger.commit(&batch).unwrap();
+    ledger.commit(&Commit { seen_again: vec![document(2), document(3)], ..commit(Timestamp::now()) }).unwrap();
+    assert!(ledger.knows_place(&mail("kept", 1, 1)), "a sight");
+
+    assert_eq!(ledger.expire(start + days(400), 400).unwrap(), 0);
+    assert_eq!(ledger.expire(start + days(401), 400).unwrap(), 2);
+    assert_eq!(ledger.document(&document(1)).unwrap(), None);
+    let seen_again = ledger.document(&document(2)).unwrap().unwrap();
+    assert_eq!(seen_again.first_shipped.as_second(), start.as_second());
+    assert!(seen_again.last_seen > start + days(299));
+    assert_eq!(ledger.document(&document(3)).unwrap(), None, "never shipped");
+    assert!(ledger.knows_place(&mail("kept", 1, 1)));
+    assert!(!ledger.knows_place(&mail("gone", 1, 1)));
+}
+
+#[test]
+fn sights_of_places_go_with_the_next_commit() {
+    let root = tempfile::tempdir().unwrap();
+    let long_ago = Timestamp::now() - days(399);
+    let ledger = Ledger::open(root.path()).unwrap();
+    ledger.commit(&Commit { places: vec![(mail("kept", 1, 1), PlaceVerdict::Shipped)], ..commit(long_ago) }).unwrap();
+    assert!(ledger.knows_place(&mail("kept", 1, 1)));
+    ledger.commit(&commit(Timestamp::now())).unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(root.path()).unwrap();
+    assert_eq!(ledger.expire(Timestamp::now() + days(10), 400).unwrap(), 0);
+}
+
+#[test]
+fn a_ledger_of_a_later_version_is_refused_and_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    drop(Ledger::open(root.path()).unwrap());
+    let path = root.path().join("ledger.redb");
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+    transaction.open_table(meta).unwrap().insert("schema", 2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+
+    let refused = Ledger::open(root.path()).unwrap_err();
+    assert!(matches!(refused, LedgerError::OtherVersion { found: 2, known: 1, .. }), "{refused}");
+    assert!(Ledger::open_for_reading(root.path()).is_err());
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn one_process_has_it_open_and_a_dry_run_is_told_so() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(Ledger::open_for_reading(root.path()).unwrap().1, View::Missing);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "reading makes nothing");
+
+    let ledger = Ledger::open(root.path()).unwrap();
+    ledger.commit(&Commit { documents: vec![(document(1), shipped(at(1)))], ..commit(at(1)) }).unwrap();
+    assert!(matches!(Ledger::open(root.path()), Err(LedgerError::Locked { .. })));
+    let (view, how) = Ledger::open_for_reading(root.path()).unwrap();
+    assert_eq!((view.document(&document(1)).unwrap(), how), (None, View::Locked));
+    drop(ledger);
+
+    let (view, how) = Ledger::open_for_reading(root.path()).unwrap();
+    assert_eq!(how, View::Copy);
+    assert!(view.document(&document(1)).unwrap().is_some());
+    view.commit(&Commit { documents: vec![(document(2), shipped(at(2)))], ..commit(at(2)) }).unwrap();
+    assert!(view.document(&document(2)).unwrap().is_some());
+    let ledger = Ledger::open(root.path()).unwrap();
+    assert_eq!(ledger.document(&document(2)).unwrap(), None, "the view is a copy");
+}
+
+#[test]
+fn a_corrupt_ledger_is_set_aside_and_a_new_one_started() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("ledger.redb");
+    let ledger = Ledger::open(root.path()).unwrap();
+    let documents = (0..200).map(|n| (document(n), shipped(at(1)))).collect();
+    ledger.commit(&Commit { documents, ..commit(at(1)) }).unwrap();
+    drop(ledger);
+    let whole = fs::read(&path).unwrap();
+
+    let mut broken = vec![b"not a database, but long enough to be one ".repeat(500), whole[..whole.len() / 2].to_vec()];
+    broken.push(whole[..100].to_vec());
+    for page in 0..whole.len().min(16 * 4096) / 4096 {
+        let mut flipped = whole.clone();
+        flipped[page * 4096..(page + 1) * 4096].iter_mut().for_each(|byte| *byte ^= 0x55);
+        broken.push(flipped);
+    }
+    let mut set_aside = 0;
+    for (case, bytes) in broken.iter().enumerate() {
+        fs::write(&path, bytes).unwrap();
+        let view = Ledger::open_for_reading(root.path());
+        assert!(fs::read(&path).unwrap() == *bytes, "reading changes nothing");
+        let ledger = Ledger::open(root.path()).unwrap_or_else(|error| panic!("case {case}: {error}"));
+        let aside: Vec<_> = fs::read_dir(root.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_string_lossy().contains("ledger.redb.corrupt-"))
+            .collect();
+        // A page that holds nothing may be anything.
+        let known = ledger.document(&document(1)).unwrap();
+        assert_eq!(known.is_none(), aside.len() == 1, "case {case}");
+        assert_eq!(matches!(view, Err(LedgerError::Corrupt { .. })), aside.len() == 1, "case {case}");
+        for path in aside {
+            assert_eq!(fs::read(&path).unwrap().len(), bytes.len(), "case {case}");
+            fs::remove_file(path).unwrap();
+            set_aside += 1;
+        }
+    }
+    assert!(set_aside > 3, "{set_aside} of {}", broken.len());
+}
+
+#[test]
+fn a_full_disk_costs_the_commit_alone_and_the_ledger_goes_on_when_there_is_room() {
+    let Some(disk) = crate::small_disk::SmallDisk::mount(2048) else { return };
+    let ledger = Ledger::open(disk.path()).unwrap();
+    let batch = |from: u8| Commit {
+        documents: (from..from + 60)
+            .map(|n| (document(n), Shipped { mail: "x".repeat(9000), ..shipped(at(1)) }))
+            .collect(),
+        ..commit(at(1))
+    };
+    ledger.commit(&batch(0)).unwrap();
+    let filler = disk.fill();
+    let refused = ledger.commit(&Commit {
+        documents: (60..=255).map(|n| (document(n), Shipped { mail: "y".repeat(9000), ..shipped(at(1)) })).collect(),
+        ..commit(at(1))
+    });
+    assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
+    fs::remove_file(filler).unwrap();
+    assert!(ledger.document(&document(1)).unwrap().is_some());
+    assert_eq!(ledger.document(&document(61)).unwrap(), None, "all of a commit or nothing");
+    ledger.commit(&batch(60)).unwrap();
+    assert!(ledger.document(&document(61)).unwrap().is_some());
+}
