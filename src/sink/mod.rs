@@ -1,5 +1,11 @@
 //! Where events go: the [`Sink`] trait, the bounded queue before each sink, and its way of confirming.
 
+mod batch;
+pub mod file;
+pub mod rate;
+pub mod stdout;
+mod worker;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

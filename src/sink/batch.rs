@@ -1,0 +1,43 @@
+//! Frames by the batch: as many as are there and the rate limit lets through at once.
+
+use futures::FutureExt;
+
+use super::{Frame, Inlet, rate::RateLimit};
+
+/// Gathers frames into batches of up to `max_bytes`; a larger frame is a batch of its own.
+pub(super) struct Batches {
+    inlet: Inlet,
+    rate: RateLimit,
+    max_bytes: usize,
+    /// Taken from the queue, and not part of a batch yet.
+    held: Option<Frame>,
+}
+
+impl Batches {
+    pub(super) fn new(inlet: Inlet, rate: RateLimit, max_bytes: usize) -> Self {
+        Self { inlet, rate, max_bytes, held: None }
+    }
+
+    /// The next batch, never an empty one; `None` when the queue has ended. Cancel-safe: no frame is lost.
+    ///
+    /// A batch ends when the queue is empty for the moment, or when the rate limit would make it wait: what was
+    /// gathered is then written and confirmed first.
+    pub(super) async fn next(&mut self) -> Option<Vec<Frame>> {
+        if self.held.is_none() {
+            self.held = self.inlet.next().await;
+        }
+        self.rate.admit(self.held.as_ref()?.bytes.len()).await;
+        let first = self.held.take()?;
+        let mut bytes = first.bytes.len();
+        let mut batch = vec![first];
+        while let Some(frame) = self.inlet.try_next() {
+            bytes += frame.bytes.len();
+            if bytes > self.max_bytes || self.rate.admit(frame.bytes.len()).now_or_never().is_none() {
+                self.held = Some(frame);
+                break;
+            }
+            batch.push(frame);
+        }
+        Some(batch)
+    }
+}

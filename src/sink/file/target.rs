@@ -1,0 +1,125 @@
+//! One open file: appended to batch by batch, and brought back to its last confirmed end after a failure.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+use super::layout::{self, CLOSING, Tail, Unusable};
+use crate::{config::sink::Codec, folder};
+
+/// A file that events are appended to. Between two calls it ends in a whole event, or is marked as torn.
+#[derive(Debug)]
+pub(super) struct Target {
+    path: PathBuf,
+    file: File,
+    codec: Codec,
+    /// Offset behind the last confirmed event.
+    end: u64,
+    /// Something may have been written behind `end` that was not confirmed.
+    torn: bool,
+}
+
+/// What opening a file had to mend.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mended {
+    /// Bytes cut off its end: an event of which a crash left only a part.
+    pub(super) cut: u64,
+}
+
+/// Why a file could not be written. Only a file that is not ours is given up; everything else may pass.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FileError {
+    #[error("{} is not a file that this sink can continue: {why}; move it away, or give the sink another path", .path.display())]
+    NotOurs { path: PathBuf, why: &'static str },
+    #[error("can't {doing} {}: {error}", .path.display())]
+    Io { doing: &'static str, path: PathBuf, error: io::Error },
+}
+
+impl Target {
+    /// Opens `path`, made with its folders where they are missing, and cuts off what a crash left unfinished.
+    pub(super) fn open(path: &Path, codec: Codec) -> Result<(Self, Option<Mended>), FileError> {
+        let failed = |doing| move |error| FileError::Io { doing, path: path.into(), error };
+        let above = path.parent().unwrap_or(Path::new(""));
+        folder::create(above).map_err(|error| FileError::Io { doing: "create", path: above.into(), error })?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            // Lines land at the end even when `logrotate` truncates the file at this very moment.
+            .append(codec != Codec::Array)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(path)
+            .map_err(failed("open"))?;
+        let about = file.metadata().map_err(failed("read"))?;
+        if !about.is_file() {
+            return Err(FileError::NotOurs { path: path.into(), why: "expected a regular file" });
+        }
+        // Each time: whether an earlier try that made the file came to this point is not known.
+        folder::sync(above).map_err(failed("sync the folder of"))?;
+        let end = layout::find_end(&file, about.len(), codec).map_err(|unusable| match unusable {
+            Unusable::NotOurs(why) => FileError::NotOurs { path: path.into(), why },
+            Unusable::Io(error) => failed("read")(error),
+        })?;
+        let mut target = Self { path: path.into(), file, codec, end: end.at, torn: end.tail != Tail::Whole };
+        if end.tail == Tail::NoLineEnd {
+            target.file.write_all_at(b"\n", end.at).map_err(failed("write"))?;
+            target.end += 1;
+        }
+        target.restore()?;
+        let mended = (end.tail == Tail::Torn).then(|| Mended { cut: about.len().saturating_sub(target.len()) });
+        Ok((target, mended))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to this file, and nobody else has changed its length: not rotated away, deleted,
+    /// truncated or written to.
+    pub(super) fn is_in_place(&self) -> bool {
+        let (Ok(there), Ok(here)) = (fs::metadata(&self.path), self.file.metadata()) else { return false };
+        let same = (there.dev(), there.ino()) == (here.dev(), here.ino());
+        same && if self.torn { here.len() >= self.end } else { here.len() == self.len() }
+    }
+
+    /// Appends `frames` and waits until they are on the disk. On an error, none of them count.
+    pub(super) fn append(&mut self, frames: &[Bytes]) -> Result<(), FileError> {
+        self.restore()?;
+        let (block, end) = layout::block(frames, self.end, self.codec);
+        self.torn = true;
+        self.file.write_all_at(&block, self.end).map_err(|error| self.failed("write", error))?;
+        self.file.sync_data().map_err(|error| self.failed("sync", error))?;
+        self.torn = false;
+        self.end = end;
+        Ok(())
+    }
+
+    /// Takes back what was written behind the last confirmed event.
+    pub(super) fn restore(&mut self) -> Result<(), FileError> {
+        if self.torn {
+            if self.codec == Codec::Array && self.end > 0 {
+                // First in place, where there is room even on a full disk.
+                self.file.write_all_at(CLOSING, self.end).map_err(|error| self.failed("write", error))?;
+            }
+            self.file.set_len(self.len()).map_err(|error| self.failed("truncate", error))?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// How long the file is when nothing is torn.
+    fn len(&self) -> u64 {
+        let closed = self.codec == Codec::Array && self.end > 0;
+        self.end + if closed { CLOSING.len() as u64 } else { 0 }
+    }
+
+    fn failed(&self, doing: &'static str, error: io::Error) -> FileError {
+        FileError::Io { doing, path: self.path.clone(), error }
+    }
+}

@@ -1,0 +1,147 @@
+//! `stdout`: frames as they come, lines already, to this process's standard output.
+//!
+//! A written line counts as arrived: that the pipe took it is all that can be known.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Write},
+    os::fd::AsFd,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::{Frame, Health, Inlet, Sink, SinkError, Status, batch::Batches, rate::RateLimit, worker::Worker};
+use crate::net::backoff::Backoff;
+
+/// What a pipe holds on Linux: a larger write would only wait for its reader.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// Writes frames to standard output, up to 64 KiB at a time.
+pub struct StdoutSink {
+    rate: RateLimit,
+    /// Where to write instead of standard output.
+    output: Option<File>,
+}
+
+impl StdoutSink {
+    pub fn new(rate: RateLimit) -> Self {
+        Self { rate, output: None }
+    }
+
+    /// Writes to `output` instead: a pipe, a socket, a file.
+    pub fn onto(output: File, rate: RateLimit) -> Self {
+        Self { rate, output: Some(output) }
+    }
+
+    async fn drain(self, inlet: Inlet, status: Status) -> Result<(), SinkError> {
+        let output = self.output.map_or_else(standard_output, Ok).map_err(cannot_write)?;
+        let worker = Worker::start("stdout", Output { file: output, rest: Bytes::new() }).map_err(cannot_write)?;
+        let mut batches = Batches::new(inlet, self.rate, WRITE_BYTES);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        status.report(Health::Up);
+        while let Some(batch) = batches.next().await {
+            let bytes = joined(&batch);
+            let mut written = worker.call(move |output| output.write(bytes)).await;
+            while let Err(error) = written.map_err(|gone| SinkError::CannotWrite(gone.to_string()))? {
+                if !may_pass(&error) {
+                    return Err(ended_by(error));
+                }
+                let error = format!("can't write to stdout: {error}; trying again").into();
+                status.report(Health::Failing { error });
+                tokio::time::sleep(backoff.delay()).await;
+                written = worker.call(Output::resume).await;
+            }
+            backoff.reset();
+            status.report(Health::Up);
+            if let Some(last) = batch.last() {
+                status.confirm(last.number);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for StdoutSink {
+    fn run(
+        self: Box<Self>,
+        inlet: Inlet,
+        status: Status,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), SinkError>> {
+        Box::pin(async move { stop.run_until_cancelled(self.drain(inlet, status)).await.unwrap_or(Ok(())) })
+    }
+}
+
+/// The descriptor, and what of the last write it has not taken yet.
+struct Output {
+    file: File,
+    rest: Bytes,
+}
+
+impl Output {
+    fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.rest = bytes;
+        self.resume()
+    }
+
+    /// Goes on where the last write ended, even in mid-line.
+    fn resume(&mut self) -> io::Result<()> {
+        while !self.rest.is_empty() {
+            match self.file.write(&self.rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => drop(self.rest.split_to(taken)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Whoever shares the other side, such as a parent's event loop, may have made it non-blocking.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_until_writable(&self.file)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor of our own: the one of `std::io::Stdout` has a buffer before it that can't be resumed after an error.
+fn standard_output() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+fn wait_until_writable(file: &File) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    match poll(&mut [PollFd::new(file, PollFlags::OUT)], None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn joined(batch: &[Frame]) -> Bytes {
+    match batch {
+        [only] => only.bytes.clone(),
+        _ => batch.iter().map(|frame| &*frame.bytes).collect::<Vec<_>>().concat().into(),
+    }
+}
+
+/// A full or failing disk that stdout was redirected to; the lines that follow wait.
+fn may_pass(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::NOBUFS)
+    )
+}
+
+fn ended_by(error: io::Error) -> SinkError {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => SinkError::BrokenPipe,
+        _ => cannot_write(error),
+    }
+}
+
+fn cannot_write(error: io::Error) -> SinkError {
+    SinkError::CannotWrite(format!("can't write to stdout: {error}; expected a pipe, terminal or file that is open"))
+}
+
+#[cfg(test)]
+mod tests;
