@@ -4,7 +4,76 @@
 //! rows in whatever order they come, and every repair and loss. `rows` reads it again and hands out one row at a time,
 //! so that nothing is ever held but one row.
 
-use crate::trouble::Trouble;
+mod aggregate;
+mod encoding;
+mod guard;
+mod hashed;
+mod repair;
+mod schema;
+mod tag;
+mod tree;
+pub mod values;
+mod xml;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::BufRead;
+use std::ops::ControlFlow;
+
+use aggregate::Document;
+use hashed::Hashed;
+use repair::{Repair, Warnings};
+
+use crate::limits::Limits;
+use crate::trouble::{Reason, Trouble};
+
+/// Reads the whole document once: identity, everything but the rows, repairs and damage.
+///
+/// # Errors
+///
+/// When nothing of it can be shipped: not a report, a DOCTYPE, or damaged before its first row is whole.
+pub fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
+    let mut source = Hashed::new(open);
+    let mut document = Document::new(&mut source, limits);
+    let mut rows = 0;
+    let damage = loop {
+        match document.next_row() {
+            Ok(Some(_)) => rows += 1,
+            Ok(None) => {
+                document.read_rest();
+                break None;
+            }
+            Err(trouble) if rows == 0 => return Err(trouble),
+            Err(trouble) => break Some(trouble),
+        }
+    };
+    let mut report = document.finish();
+    let (sha256, failure) = source.finish();
+    if let (Some(error), None) = (failure, &damage) {
+        let mut late = Warnings::default();
+        late.note(Repair::DamagedAfterEnd, &Trouble::from_io(&error, Reason::XmlTruncated).detail);
+        report.warnings.extend(late.texts());
+    }
+    Ok(Survey { sha256, report: Report::Aggregate(Box::new(report)), rows, damage })
+}
+
+/// Reads it again and hands out each whole row in order; stops early when `each` says so.
+///
+/// Gives the rows that [`survey`] counted, with the same indexes, whatever the document and however it is chopped up.
+///
+/// # Errors
+///
+/// The survey's damage, after the rows before it.
+pub fn rows(open: impl BufRead, limits: &Limits, each: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), Trouble> {
+    let mut document = Document::new(open, limits);
+    while let Some(row) = document.next_row()? {
+        if each(row).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
 
 /// What one reading of a whole document found.
 #[derive(Debug, Clone)]
@@ -63,7 +132,7 @@ pub struct Policy {
 /// One `record`, as told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
-    /// Position among the document's records, from 0, skipped ones counted.
+    /// Position among the document's rows, from 0. A record is one row; each further `row` in it is one more.
     pub index: u64,
     pub source_ip: Option<String>,
     pub count: Option<String>,

@@ -1,0 +1,387 @@
+//! An aggregate report → its rows one after the other, and what stands outside them.
+
+use std::collections::VecDeque;
+use std::io::BufRead;
+
+use quick_xml::events::BytesStart;
+
+use super::repair::{Repair, Warnings};
+use super::schema::{Draft, Node};
+use super::tree::{Tree, without_end_tag};
+use super::values::is_blank;
+use super::xml::{Token, Xml};
+use super::{Aggregate, Row};
+use crate::limits::Limits;
+use crate::trouble::{Reason, Trouble};
+
+/// A report being read; holds one record.
+pub struct Document<'a, R> {
+    xml: Xml<R>,
+    reading: Reading<'a>,
+}
+
+/// What has been understood so far.
+struct Reading<'a> {
+    limits: &'a Limits,
+    phase: Phase,
+    tree: Tree,
+    /// The text under way, without white space before it.
+    text: String,
+    draft: Draft,
+    policy_seen: bool,
+    /// Rows of the record under way that another row of it followed.
+    earlier: Vec<Row>,
+    /// Whether the record under way has a `row` yet.
+    row_seen: bool,
+    in_record: bool,
+    warnings: Warnings,
+    record_warnings: Warnings,
+    /// Whole, and not yet handed out.
+    ready: VecDeque<Row>,
+    /// Rows that are or were ready.
+    rows: u64,
+    failure: Option<Trouble>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Phase {
+    /// With the name of the first element, if there was one.
+    Before(Option<String>),
+    Inside,
+    After,
+}
+
+/// Bytes kept of a text; the longest that a reader could want is a comment of some sentences.
+const TEXT: usize = 4 << 10;
+/// Error texts kept of the metadata.
+const ERRORS: usize = 16;
+/// Rows of one record that are held until it ends and they can be given what they share; it has one by the schema.
+const ROWS_OF_RECORD: usize = 64;
+
+impl<'a, R: BufRead> Document<'a, R> {
+    pub fn new(source: R, limits: &'a Limits) -> Self {
+        let reading = Reading {
+            limits,
+            phase: Phase::Before(None),
+            tree: Tree::default(),
+            text: String::new(),
+            draft: Draft::default(),
+            policy_seen: false,
+            earlier: Vec::new(),
+            row_seen: false,
+            in_record: false,
+            warnings: Warnings::default(),
+            record_warnings: Warnings::default(),
+            ready: VecDeque::new(),
+            rows: 0,
+            failure: None,
+        };
+        Self { xml: Xml::new(source, limits), reading }
+    }
+
+    /// The next whole row; `None` after `</feedback>`. An error is the end, too.
+    pub fn next_row(&mut self) -> Result<Option<Row>, Trouble> {
+        loop {
+            if let Some(row) = self.reading.ready.pop_front() {
+                return Ok(Some(row));
+            }
+            if let Some(failure) = &self.reading.failure {
+                return Err(failure.clone());
+            }
+            if self.reading.phase == Phase::After {
+                return Ok(None);
+            }
+            let taken = self.xml.next().and_then(|token| self.reading.take(token));
+            if let Err(trouble) = taken {
+                self.reading.failure = Some(trouble);
+            }
+        }
+    }
+
+    /// Looks at what follows the report, up to the first thing that does not belong there.
+    pub fn read_rest(&mut self) {
+        let warnings = &mut self.reading.warnings;
+        loop {
+            match self.xml.next() {
+                Ok(Token::Eof) => return,
+                // Of an element around the report.
+                Ok(Token::End(_)) => {}
+                Ok(Token::Text(text)) if text.trim().is_empty() => {}
+                Ok(Token::Start { tag, .. }) if is_feedback(&tag) => return warnings.note(Repair::SecondReport, ""),
+                Ok(_) => return warnings.note(Repair::TrailingJunk, ""),
+                Err(trouble) => return warnings.note(Repair::DamagedAfterEnd, &trouble.detail),
+            }
+        }
+    }
+
+    /// What stands outside the rows, as far as it was read.
+    pub fn finish(self) -> Aggregate {
+        let mut report = self.reading.draft.report;
+        report.warnings = self.xml.warnings().texts();
+        report.warnings.extend(self.reading.warnings.texts());
+        report
+    }
+}
+
+impl Reading<'_> {
+    fn take(&mut self, token: Token) -> Result<(), Trouble> {
+        match (token, &self.phase) {
+            (Token::Start { tag, empty }, Phase::Before(_)) => self.start_before(&tag, empty),
+            (Token::Start { tag, empty }, _) => self.start(tag.local_name().into_inner(), empty),
+            (Token::End(tag), _) => {
+                self.end(tag.local_name().into_inner());
+                Ok(())
+            }
+            (Token::Text(text), Phase::Inside) => {
+                self.text(&text);
+                Ok(())
+            }
+            (Token::Character(c), Phase::Inside) => {
+                self.text(c.encode_utf8(&mut [0; 4]));
+                Ok(())
+            }
+            (Token::Text(_) | Token::Character(_), _) => Ok(()),
+            (Token::Eof, Phase::Before(first)) => Err(not_a_report(first.as_deref())),
+            (Token::Eof, _) => {
+                let what = format!(
+                    "the document ends inside <{}> after {} whole rows; expected </feedback>",
+                    self.tree.top_name().chars().take(40).collect::<String>(),
+                    self.rows
+                );
+                Err(Trouble::new(Reason::XmlTruncated, what))
+            }
+        }
+    }
+
+    fn start_before(&mut self, tag: &BytesStart, empty: bool) -> Result<(), Trouble> {
+        let name = tag.local_name().into_inner();
+        if is_feedback(tag) {
+            if self.tree.depth() > 0 {
+                self.warnings.note(Repair::Wrapped, self.tree.top_name());
+            }
+            self.draft.report.xml_namespace = self.tree.namespace(tag);
+            self.tree.push(name, Node::Feedback);
+            self.phase = if empty { Phase::After } else { Phase::Inside };
+            return Ok(());
+        }
+        if let Phase::Before(first @ None) = &mut self.phase {
+            *first = Some(name.chars().take(40).collect());
+        }
+        if empty {
+            return Ok(());
+        }
+        self.tree.declare(tag);
+        self.tree.push(name, Node::Unknown);
+        match &self.phase {
+            Phase::Before(first) if self.too_deep() => Err(not_a_report(first.as_deref())),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self, name: &str, empty: bool) -> Result<(), Trouble> {
+        let (node, unclosed) = self.tree.place(name);
+        for _ in 0..unclosed {
+            self.note_top(Repair::MissingClose);
+            self.leave();
+        }
+        let node = self.enter(node);
+        self.tree.push(name, node);
+        if self.too_deep() {
+            let what = format!("the nesting of elements after {} whole rows", self.rows);
+            return Err(Trouble::over(Reason::XmlTooDeep, what, "limits.xml_depth", self.limits.xml_depth));
+        }
+        if empty {
+            self.leave();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, name: &str) {
+        let ended = self.tree.ended_by(name);
+        if ended == 0 {
+            self.note(Repair::UnmatchedClose, name);
+        }
+        for _ in 1..ended {
+            self.note_top(Repair::MissingClose);
+            self.leave();
+        }
+        if ended > 0 {
+            self.leave();
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        let Some(owner) = self.tree.text_owner() else {
+            if !matches!(self.tree.top(), Node::Unknown) && !text.trim().is_empty() {
+                self.note_top(Repair::StrayText);
+            }
+            return;
+        };
+        let text = if self.text.is_empty() { text.trim_start_matches(is_blank) } else { text };
+        let mut room = TEXT.saturating_sub(self.text.len()).min(text.len());
+        if room < text.len() {
+            while !text.is_char_boundary(room) {
+                room -= 1;
+            }
+            let name = owner.name.clone();
+            // What is full with white space to come was not shortened.
+            if !text[room..].trim_matches(is_blank).is_empty() {
+                self.note(Repair::TextShortened, &name);
+            }
+        }
+        self.text.push_str(&text[..room]);
+    }
+
+    /// Begins an element, as what it is taken for.
+    fn enter(&mut self, node: Node) -> Node {
+        let results = usize::try_from(self.limits.auth_results).unwrap_or(usize::MAX);
+        let full = match node {
+            Node::Reason => self.draft.row.reasons.len() >= results,
+            Node::Dkim => self.draft.row.dkim_auth.len() >= results,
+            Node::Spf => self.draft.row.spf_auth.len() >= results,
+            _ => false,
+        };
+        if full {
+            self.note(Repair::TooManyResults, "");
+            return Node::Unknown;
+        }
+        match node {
+            Node::Policy if self.policy_seen => {
+                self.note(Repair::SecondPolicy, "");
+                return Node::Unknown;
+            }
+            Node::Policy => self.policy_seen = true,
+            Node::Record => self.in_record = true,
+            Node::Row if self.row_seen => self.begin_another_row(),
+            Node::Row => self.row_seen = true,
+            Node::Text(_) => self.text.clear(),
+            _ => {}
+        }
+        node
+    }
+
+    /// Ends the innermost element.
+    fn leave(&mut self) {
+        let Some(element) = self.tree.pop() else { return };
+        let draft = &mut self.draft;
+        match element.node {
+            Node::Text(place) => self.fill(place, &element.name),
+            Node::Reason => keep(&mut draft.row.reasons, &mut draft.reason),
+            Node::Dkim => keep(&mut draft.row.dkim_auth, &mut draft.dkim),
+            Node::Spf => keep(&mut draft.row.spf_auth, &mut draft.spf),
+            Node::Record => self.end_record(),
+            Node::Feedback => self.phase = Phase::After,
+            _ => {}
+        }
+    }
+
+    fn fill(&mut self, place: fn(&mut Draft) -> &mut Option<String>, name: &str) {
+        let (text, repair) = without_end_tag(self.text.trim_end_matches(is_blank), name);
+        let text = text.trim_end_matches(is_blank);
+        let field = place(&mut self.draft);
+        let repeated = field.as_deref().is_some_and(|first| first != text) && !text.is_empty();
+        if field.is_none() && !text.is_empty() {
+            *field = Some(text.to_owned());
+        }
+        self.text.clear();
+        if repeated {
+            self.note(Repair::Repeated, name);
+        }
+        if let Some(repair) = repair {
+            self.note(repair, name);
+        }
+        if let Some(error) = self.draft.error.take() {
+            if self.draft.report.errors.len() < ERRORS {
+                self.draft.report.errors.push(error);
+            } else {
+                self.note(Repair::TooManyErrors, "");
+            }
+        }
+    }
+
+    /// What the rows of a record share may come after them all, so they wait for its end, as far as a bound lets them.
+    fn begin_another_row(&mut self) {
+        self.note(Repair::SeveralRows, "");
+        let row = &mut self.draft.row;
+        let earlier = Row {
+            source_ip: row.source_ip.take(),
+            count: row.count.take(),
+            disposition: row.disposition.take(),
+            dkim: row.dkim.take(),
+            spf: row.spf.take(),
+            reasons: std::mem::take(&mut row.reasons),
+            ..Row::default()
+        };
+        self.earlier.push(earlier);
+        if self.earlier.len() >= ROWS_OF_RECORD {
+            self.give_earlier();
+        }
+    }
+
+    fn give_earlier(&mut self) {
+        for row in std::mem::take(&mut self.earlier) {
+            let shared = self.draft.row.clone();
+            self.give(Row {
+                source_ip: row.source_ip,
+                count: row.count,
+                disposition: row.disposition,
+                dkim: row.dkim,
+                spf: row.spf,
+                reasons: row.reasons,
+                ..shared
+            });
+        }
+    }
+
+    fn end_record(&mut self) {
+        self.give_earlier();
+        let row = std::mem::take(&mut self.draft.row);
+        self.give(row);
+        self.record_warnings = Warnings::default();
+        self.in_record = false;
+        self.row_seen = false;
+    }
+
+    fn give(&mut self, mut row: Row) {
+        if self.rows >= self.limits.rows {
+            let over = || Trouble::over(Reason::TooManyRows, "the number of rows", "limits.rows", self.limits.rows);
+            self.failure.get_or_insert_with(over);
+            return;
+        }
+        row.index = self.rows;
+        row.warnings = self.record_warnings.texts();
+        self.rows += 1;
+        self.ready.push_back(row);
+    }
+
+    fn too_deep(&self) -> bool {
+        self.tree.depth() as u64 > self.limits.xml_depth
+    }
+
+    fn note(&mut self, repair: Repair, detail: &str) {
+        let warnings = if self.in_record { &mut self.record_warnings } else { &mut self.warnings };
+        warnings.note(repair, detail);
+    }
+
+    fn note_top(&mut self, repair: Repair) {
+        let warnings = if self.in_record { &mut self.record_warnings } else { &mut self.warnings };
+        warnings.note(repair, self.tree.top_name());
+    }
+}
+
+/// Keeps an entry unless nothing was said in it.
+fn keep<T: Default + PartialEq>(entries: &mut Vec<T>, entry: &mut T) {
+    let entry = std::mem::take(entry);
+    if entry != T::default() {
+        entries.push(entry);
+    }
+}
+
+fn is_feedback(tag: &BytesStart) -> bool {
+    tag.local_name().into_inner().eq_ignore_ascii_case("feedback")
+}
+
+fn not_a_report(first: Option<&str>) -> Trouble {
+    let found = first.map_or("no element".to_owned(), |name| format!("<{name}> but no <feedback>"));
+    Trouble::new(Reason::NotAReport, format!("the document has {found}; expected an aggregate report"))
+}

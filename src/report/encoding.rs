@@ -1,0 +1,232 @@
+//! Any encoding that reports come in → UTF-8, as a stream.
+
+use std::io::{self, BufRead};
+
+use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+
+use super::repair::{Repair, Warnings};
+
+/// Decodes a document chunk by chunk; holds no more than one chunk.
+pub struct Utf8<R> {
+    source: R,
+    decoding: Decoding,
+    ended: bool,
+}
+
+enum Decoding {
+    /// Nothing was read yet.
+    Undecided,
+    /// UTF-8 with the bytes of a character cut off by the chunk's end.
+    Utf8 {
+        cut: Vec<u8>,
+    },
+    Other(Box<Decoder>),
+}
+
+/// Input bytes a chunk.
+const CHUNK: usize = 8 << 10;
+/// The XML declaration stands within this, also behind white space or a comment.
+const HEAD: usize = 1 << 10;
+
+impl<R: BufRead> Utf8<R> {
+    pub fn new(source: R) -> Self {
+        Self { source, decoding: Decoding::Undecided, ended: false }
+    }
+
+    /// Appends the next chunk to `out`; false at the end of the document. An error comes again when asked again.
+    pub fn read(&mut self, out: &mut String, warnings: &mut Warnings) -> io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        if matches!(self.decoding, Decoding::Undecided) {
+            let (head, failure) = self.read_head();
+            let (encoding, bom) = detect(&head, warnings);
+            self.decoding = if encoding == UTF_8 {
+                Decoding::Utf8 { cut: Vec::new() }
+            } else {
+                Decoding::Other(Box::new(encoding.new_decoder_without_bom_handling()))
+            };
+            self.decode(head.get(bom..).unwrap_or_default(), false, out, warnings);
+            return failure.map_or(Ok(true), Err);
+        }
+        let available = fill(&mut self.source)?;
+        let chunk: Vec<u8> = available.iter().take(CHUNK).copied().collect();
+        self.source.consume(chunk.len());
+        self.ended = chunk.is_empty();
+        self.decode(&chunk, self.ended, out, warnings);
+        Ok(!self.ended)
+    }
+
+    /// The first bytes, as many as it takes to see the declaration, and the error that cut them short.
+    fn read_head(&mut self) -> (Vec<u8>, Option<io::Error>) {
+        let mut head = Vec::with_capacity(HEAD);
+        while head.len() < HEAD {
+            match fill(&mut self.source) {
+                Ok([]) => break,
+                Ok(available) => {
+                    let used = available.len().min(HEAD - head.len());
+                    head.extend(available.iter().take(used));
+                    self.source.consume(used);
+                }
+                Err(error) => return (head, Some(error)),
+            }
+        }
+        (head, None)
+    }
+
+    fn decode(&mut self, input: &[u8], last: bool, out: &mut String, warnings: &mut Warnings) {
+        match &mut self.decoding {
+            Decoding::Undecided => {}
+            Decoding::Utf8 { cut } => decode_utf8(cut, input, last, out, warnings),
+            Decoding::Other(decoder) => {
+                let room = decoder.max_utf8_buffer_length(input.len()).unwrap_or(input.len() * 3 + 16);
+                out.reserve(room);
+                if decoder.decode_to_string(input, out, last).2 {
+                    warnings.once(Repair::InvalidBytes);
+                }
+            }
+        }
+    }
+}
+
+fn fill(source: &mut impl BufRead) -> io::Result<&[u8]> {
+    // Asked twice because a borrow that is returned from within a loop would last for the whole loop.
+    while let Err(error) = source.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    source.fill_buf()
+}
+
+/// Bytes that are not UTF-8 are what the reporter's own code page left: windows-1252 is the likeliest.
+fn decode_utf8(cut: &mut Vec<u8>, input: &[u8], last: bool, out: &mut String, warnings: &mut Warnings) {
+    cut.extend_from_slice(input);
+    let mut rest = cut.as_slice();
+    loop {
+        let error = match std::str::from_utf8(rest) {
+            Ok(text) => {
+                out.push_str(text);
+                rest = &[];
+                break;
+            }
+            Err(error) => error,
+        };
+        let (valid, bad) = rest.split_at(error.valid_up_to());
+        out.push_str(&String::from_utf8_lossy(valid));
+        let length = match error.error_len() {
+            Some(length) => length,
+            None if last => bad.len(),
+            None => {
+                rest = bad;
+                break;
+            }
+        };
+        let (bad, after) = bad.split_at(length);
+        warnings.note(Repair::InvalidBytes, "");
+        out.extend(bad.iter().map(|&byte| windows_1252(byte)));
+        rest = after;
+    }
+    let left = rest.len();
+    cut.drain(..cut.len() - left);
+}
+
+fn windows_1252(byte: u8) -> char {
+    let (text, _) = WINDOWS_1252.decode_without_bom_handling(std::slice::from_ref(&byte));
+    text.chars().next().filter(|c| !c.is_control()).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// The encoding and the length of the byte order mark: the mark itself, else where NULs stand, else the declaration.
+fn detect(head: &[u8], warnings: &mut Warnings) -> (&'static Encoding, usize) {
+    if let Some(found) = Encoding::for_bom(head) {
+        return found;
+    }
+    match head {
+        [a, 0, b, 0, ..] if *a != 0 && *b != 0 => return (UTF_16LE, 0),
+        [0, a, 0, b, ..] if *a != 0 && *b != 0 => return (UTF_16BE, 0),
+        _ => {}
+    }
+    let Some(label) = declared(head) else { return (UTF_8, 0) };
+    // ASCII is UTF-8, and who declares it and writes more means UTF-8. UTF-16 can't be what this is: its NULs are missing.
+    if label.eq_ignore_ascii_case(b"us-ascii") || label.eq_ignore_ascii_case(b"ascii") {
+        return (UTF_8, 0);
+    }
+    match Encoding::for_label(label) {
+        Some(encoding) if encoding.is_ascii_compatible() => (encoding, 0),
+        _ => {
+            warnings.note(Repair::UnknownEncoding, &String::from_utf8_lossy(label));
+            (UTF_8, 0)
+        }
+    }
+}
+
+/// The value of `encoding` in `<?xml …?>`.
+fn declared(head: &[u8]) -> Option<&[u8]> {
+    let declaration = &head[find(head, b"<?xml")?..];
+    let declaration = &declaration[..declaration.iter().position(|&b| b == b'>')?];
+    let value = &declaration[find(declaration, b"encoding")? + b"encoding".len()..];
+    let value = value.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
+    let (quote, value) = value.split_first()?;
+    let end = value.iter().position(|b| b == quote)?;
+    Some(value[..end].trim_ascii())
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::*;
+
+    fn decoded(bytes: &[u8], chunk: usize) -> (String, Vec<String>) {
+        let mut source = Utf8::new(BufReader::with_capacity(chunk, bytes));
+        let (mut out, mut warnings) = (String::new(), Warnings::default());
+        while source.read(&mut out, &mut warnings).expect("memory can be read") {}
+        (out, warnings.texts())
+    }
+
+    #[test]
+    fn a_character_cut_by_a_chunk_is_whole_again() {
+        let text = format!("{}<a>é€𝄞</a>", " ".repeat(HEAD - 4));
+        for chunk in 1..9 {
+            assert_eq!(decoded(text.as_bytes(), chunk), (text.clone(), vec![]));
+        }
+    }
+
+    #[test]
+    fn utf_16_is_seen_with_and_without_a_mark() {
+        for mark in ["\u{feff}", ""] {
+            let units: Vec<u16> = format!("{mark}<a>é</a>").encode_utf16().collect();
+            let little: Vec<u8> = units.iter().flat_map(|u| u.to_le_bytes()).collect();
+            let big: Vec<u8> = units.iter().flat_map(|u| u.to_be_bytes()).collect();
+            assert_eq!(decoded(&little, 3), ("<a>é</a>".into(), vec![]));
+            assert_eq!(decoded(&big, 3), ("<a>é</a>".into(), vec![]));
+        }
+    }
+
+    #[test]
+    fn the_declared_encoding_is_used() {
+        let latin = b"<?xml version='1.0' encoding = \"ISO-8859-1\" ?><a>\xe9</a>";
+        assert!(decoded(latin, 7).0.ends_with("<a>\u{e9}</a>"));
+        assert!(decoded(b"<?xml encoding='koi8-r'?><a>\xc1</a>", 7).0.ends_with("<a>\u{430}</a>"));
+    }
+
+    #[test]
+    fn an_impossible_declaration_is_read_as_utf_8() {
+        for label in ["utf-16", "x-klingon"] {
+            let (text, warnings) = decoded(format!("<?xml encoding='{label}'?><a>é</a>").as_bytes(), 7);
+            assert!(text.ends_with("<a>é</a>"));
+            assert!(warnings[0].starts_with("unknown_encoding"), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_not_utf_8_is_read_as_windows_1252() {
+        let (text, warnings) = decoded(b"<a>Soci\xe9t\xe9 \x91x\x92 \x81</a>\xe2\x82", 5);
+        assert_eq!(text, "<a>Société ‘x’ \u{fffd}</a>â‚");
+        assert!(warnings[0].starts_with("invalid_bytes"), "{warnings:?}");
+    }
+}

@@ -1,0 +1,380 @@
+//! What stands below quick-xml: whatever comes in, what goes up is tags, references and text that it reads as they are meant.
+//!
+//! quick-xml can't recover from above: one wrong byte and what follows is lost, or is buffered without a bound. So this
+//! reader decodes, drops what XML forbids, takes a `<` or `&` that starts nothing for text, leaves out comments, processing
+//! instructions and the XML declaration, makes CDATA plain text, refuses a DOCTYPE, and lets a tag go up only when it is whole.
+//! It looks at each byte at most twice and holds one chunk and one tag.
+
+use std::io::{self, BufRead, Read};
+
+use super::encoding::Utf8;
+use super::repair::{Repair, Warnings};
+use super::tag::{Step, Tag};
+use crate::limits::Limits;
+use crate::trouble::{Reason, Trouble};
+
+/// A well-behaved document made of any bytes; see the module.
+pub struct Guard<R> {
+    source: Utf8<R>,
+    /// Decoded and not yet looked at.
+    chunk: String,
+    /// Looked at; what stands from `given` on goes up next.
+    out: Vec<u8>,
+    given: usize,
+    state: State,
+    tag: Tag,
+    /// `&` and what follows until it is clear what it is.
+    reference: Vec<u8>,
+    /// Bytes of text since the last tag.
+    text: u64,
+    /// Whether the rest of the text up to the next tag is dropped.
+    overlong: bool,
+    /// Whether an element has begun.
+    begun: bool,
+    token_bytes: u64,
+    end: Option<Result<(), Trouble>>,
+    warnings: Warnings,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Text,
+    Reference,
+    Tag,
+    /// With the number of dashes just seen.
+    Comment(u8),
+    /// With whether a `?` was just seen.
+    Instruction(bool),
+    /// With the number of `]` just seen.
+    Cdata(u8),
+}
+
+/// `&#x0010FFFF;`
+const REFERENCE: usize = 12;
+
+impl<R: BufRead> Guard<R> {
+    pub fn new(source: R, limits: &Limits) -> Self {
+        Self {
+            source: Utf8::new(source),
+            chunk: String::new(),
+            out: Vec::new(),
+            given: 0,
+            state: State::Text,
+            tag: Tag::default(),
+            reference: Vec::new(),
+            text: 0,
+            overlong: false,
+            begun: false,
+            token_bytes: limits.xml_token_bytes,
+            end: None,
+            warnings: Warnings::default(),
+        }
+    }
+
+    /// The repairs up to here; the guard reads ahead of who reads from it.
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    fn read_chunk(&mut self) {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.clear();
+        let read = self.source.read(&mut chunk, &mut self.warnings);
+        // The first bytes of all that is forbidden.
+        if chunk.bytes().any(|byte| byte < b' ' || byte == 0xef) {
+            chunk.retain(|c| {
+                let forbidden = is_forbidden(c);
+                if forbidden {
+                    self.warnings.note(Repair::ForbiddenCharacters, "");
+                }
+                !forbidden
+            });
+        }
+        let looked = self.look_at(chunk.as_bytes());
+        self.chunk = chunk;
+        self.end = match (looked, read) {
+            (Err(trouble), _) => Some(Err(trouble)),
+            (Ok(()), Ok(true)) => None,
+            (Ok(()), Ok(false)) => Some(Ok(())),
+            (Ok(()), Err(error)) => Some(Err(Trouble::from_io(&error, Reason::XmlTruncated))),
+        };
+    }
+
+    fn look_at(&mut self, mut input: &[u8]) -> Result<(), Trouble> {
+        while let [byte, after @ ..] = input {
+            let taken = match self.state {
+                State::Text => {
+                    let run = input.iter().position(|b| matches!(b, b'<' | b'&')).unwrap_or(input.len());
+                    let (run, rest) = input.split_at(run);
+                    self.give_text(run);
+                    input = rest;
+                    match rest.split_first() {
+                        Some((b'<', after)) => {
+                            self.tag.begin();
+                            self.state = State::Tag;
+                            input = after;
+                        }
+                        Some((_, after)) => {
+                            self.reference.clear();
+                            self.reference.push(b'&');
+                            self.state = State::Reference;
+                            input = after;
+                        }
+                        None => {}
+                    }
+                    continue;
+                }
+                State::Reference => self.reference(*byte),
+                State::Tag => self.tag(*byte)?,
+                State::Comment(dashes) => {
+                    self.state = match byte {
+                        b'-' => State::Comment((dashes + 1).min(2)),
+                        b'>' if dashes == 2 => State::Text,
+                        _ => State::Comment(0),
+                    };
+                    true
+                }
+                State::Instruction(mark) => self.instruction(*byte, mark),
+                State::Cdata(brackets) => {
+                    let run = input.iter().position(|b| matches!(b, b'<' | b'&' | b']' | b'>')).unwrap_or(input.len());
+                    if run > 0 {
+                        self.give_brackets(brackets);
+                        let (run, rest) = input.split_at(run);
+                        self.give_text(run);
+                        self.state = State::Cdata(0);
+                        input = rest;
+                        continue;
+                    }
+                    self.cdata(*byte, brackets);
+                    true
+                }
+            };
+            if taken {
+                input = after;
+            }
+        }
+        Ok(())
+    }
+
+    /// False when the byte belongs to what follows.
+    fn reference(&mut self, byte: u8) -> bool {
+        match byte {
+            b';' if is_reference(&self.reference[1..]) => {
+                let mut whole = std::mem::take(&mut self.reference);
+                whole.push(b';');
+                self.give_unit(&whole);
+                self.reference = whole;
+                self.state = State::Text;
+                true
+            }
+            b'#' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if self.reference.len() < REFERENCE => {
+                self.reference.push(byte);
+                true
+            }
+            _ => {
+                let held = std::mem::take(&mut self.reference);
+                self.give_ampersand();
+                self.give_text(&held[1..]);
+                self.reference = held;
+                self.state = State::Text;
+                false
+            }
+        }
+    }
+
+    /// False when the byte belongs to what follows.
+    fn tag(&mut self, byte: u8) -> Result<bool, Trouble> {
+        match self.tag.push(byte) {
+            Step::More if self.tag.len() as u64 <= self.token_bytes => return Ok(true),
+            Step::More => {
+                let name: String = String::from_utf8_lossy(self.tag.bytes()).chars().take(40).collect();
+                let what = format!("the tag that begins with {name:?}");
+                return Err(Trouble::over(Reason::XmlTokenTooLarge, what, "limits.xml_token_bytes", self.token_bytes));
+            }
+            Step::Doctype => {
+                return Err(Trouble::new(
+                    Reason::XmlDoctype,
+                    "the document has a DOCTYPE; expected a report, which needs none",
+                ));
+            }
+            Step::Comment => self.state = State::Comment(0),
+            Step::Cdata => self.state = State::Cdata(0),
+            Step::Instruction => self.state = State::Instruction(false),
+            Step::Whole => {
+                if self.tag.mended() {
+                    self.warnings.note(Repair::BrokenTag, "");
+                }
+                self.give_tag(self.tag.whole());
+            }
+            Step::Cut => {
+                self.warnings.note(Repair::BrokenTag, "");
+                let cut = self.tag.cut();
+                self.give_tag(cut.tag);
+                self.give_plain(&cut.text);
+                return Ok(false);
+            }
+            Step::Text => {
+                self.state = State::Text;
+                if self.begun {
+                    self.warnings.note(Repair::StrayLessThan, "");
+                }
+                self.give_unit(b"&lt;");
+                let held = std::mem::take(&mut self.tag);
+                self.give_plain(&held.bytes()[1..]);
+                self.tag = held;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A `<` never stands in a declaration that a report has; there it means that the end was forgotten.
+    fn instruction(&mut self, byte: u8, mark: bool) -> bool {
+        match byte {
+            b'<' => {
+                self.warnings.note(Repair::BrokenTag, "");
+                self.state = State::Text;
+                return false;
+            }
+            b'>' if mark => self.state = State::Text,
+            _ => self.state = State::Instruction(byte == b'?'),
+        }
+        true
+    }
+
+    fn cdata(&mut self, byte: u8, brackets: u8) {
+        match byte {
+            b']' if brackets < 2 => self.state = State::Cdata(brackets + 1),
+            b']' => self.give_text(b"]"),
+            b'>' if brackets == 2 => self.state = State::Text,
+            _ => {
+                self.give_brackets(brackets);
+                match byte {
+                    b'<' => self.give_unit(b"&lt;"),
+                    b'&' => self.give_unit(b"&amp;"),
+                    _ => self.give_text(&[byte]),
+                }
+                self.state = State::Cdata(0);
+            }
+        }
+    }
+
+    fn give_brackets(&mut self, count: u8) {
+        self.give_text(&b"]]"[..usize::from(count.min(2))]);
+    }
+
+    fn give_tag(&mut self, tag: Vec<u8>) {
+        self.begun = true;
+        self.text = 0;
+        self.overlong = false;
+        self.state = State::Text;
+        self.out.extend(tag);
+    }
+
+    /// Text that may hold references, but no `<`.
+    fn give_plain(&mut self, text: &[u8]) {
+        let mut parts = text.split(|&b| b == b'&');
+        self.give_text(parts.next().unwrap_or_default());
+        for part in parts {
+            match part.iter().position(|&b| b == b';') {
+                Some(end) if end < REFERENCE && is_reference(&part[..end]) => {
+                    self.give_unit(&[b"&", &part[..=end]].concat());
+                    self.give_text(&part[end + 1..]);
+                }
+                _ => {
+                    self.give_ampersand();
+                    self.give_text(part);
+                }
+            }
+        }
+    }
+
+    fn give_ampersand(&mut self) {
+        if self.begun {
+            self.warnings.note(Repair::StrayAmpersand, "");
+        }
+        self.give_unit(b"&amp;");
+    }
+
+    /// A reference, given whole or not at all.
+    fn give_unit(&mut self, unit: &[u8]) {
+        if self.room(unit) == unit.len() {
+            self.text += unit.len() as u64;
+            self.out.extend_from_slice(unit);
+        }
+    }
+
+    /// Text as it is, as far as there is room; `text` begins and ends between characters.
+    fn give_text(&mut self, text: &[u8]) {
+        let mut room = self.room(text);
+        while text.get(room).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            room -= 1;
+        }
+        self.text = self.text.saturating_add(room as u64);
+        self.out.extend_from_slice(&text[..room]);
+    }
+
+    /// How much of this text goes up: none before the first element; and once a run is over the limit on a token, which no
+    /// field's value is, none of it before the next tag.
+    fn room(&mut self, text: &[u8]) -> usize {
+        if !self.begun {
+            if !text.trim_ascii().is_empty() {
+                self.warnings.once(Repair::LeadingJunk);
+            }
+            return 0;
+        }
+        if self.overlong {
+            return 0;
+        }
+        let room = usize::try_from(self.token_bytes.saturating_sub(self.text)).unwrap_or(usize::MAX);
+        if text.len() > room {
+            self.overlong = true;
+            self.warnings.note(Repair::TextShortened, "");
+        }
+        text.len().min(room)
+    }
+}
+
+impl<R: BufRead> BufRead for Guard<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.given == self.out.len() {
+            match &self.end {
+                Some(Ok(())) => return Ok(&[]),
+                Some(Err(trouble)) => return Err(trouble.clone().into()),
+                None => {}
+            }
+            self.out.clear();
+            self.given = 0;
+            self.read_chunk();
+        }
+        Ok(&self.out[self.given..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.given = (self.given + amount).min(self.out.len());
+    }
+}
+
+impl<R: BufRead> Read for Guard<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// XML 1.0 section 2.2, and NUL.
+fn is_forbidden(c: char) -> bool {
+    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Whether a name between `&` and `;` stands for a character, without any DTD.
+fn is_reference(name: &[u8]) -> bool {
+    let number = match name {
+        b"amp" | b"lt" | b"gt" | b"quot" | b"apos" => return true,
+        [b'#', b'x', hex @ ..] => std::str::from_utf8(hex).ok().and_then(|hex| u32::from_str_radix(hex, 16).ok()),
+        [b'#', decimal @ ..] => std::str::from_utf8(decimal).ok().and_then(|decimal| decimal.parse().ok()),
+        _ => None,
+    };
+    number.and_then(char::from_u32).is_some_and(|c| !is_forbidden(c))
+}

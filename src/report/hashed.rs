@@ -1,0 +1,59 @@
+//! The SHA-256 of what passes by.
+
+use std::io::{self, BufRead, Read};
+
+use sha2::{Digest, Sha256};
+
+/// Hashes the bytes that are taken from `source`.
+pub struct Hashed<R> {
+    source: R,
+    hash: Sha256,
+    failed: bool,
+}
+
+impl<R: BufRead> Hashed<R> {
+    pub fn new(source: R) -> Self {
+        Self { source, hash: Sha256::new(), failed: false }
+    }
+
+    /// Takes what is left, and gives the hash of all that came, and the error that ended it if none was seen before.
+    pub fn finish(mut self) -> ([u8; 32], Option<io::Error>) {
+        let mut failure = None;
+        while !self.failed {
+            match self.fill_buf() {
+                Ok([]) => break,
+                Ok(available) => {
+                    let length = available.len();
+                    self.consume(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        (self.hash.finalize().into(), failure)
+    }
+}
+
+impl<R: BufRead> BufRead for Hashed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let filled = self.source.fill_buf();
+        self.failed |= filled.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        filled
+    }
+
+    fn consume(&mut self, amount: usize) {
+        // What was filled is filled still: the source gives the same again until it is consumed.
+        if let Ok(available) = self.source.fill_buf() {
+            self.hash.update(&available[..amount.min(available.len())]);
+        }
+        self.source.consume(amount);
+    }
+}
+
+impl<R: BufRead> Read for Hashed<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}

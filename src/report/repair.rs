@@ -1,0 +1,126 @@
+//! Repairs: what had to be mended or left out for a document to be read, by a closed list of codes.
+
+/// What was mended, each kind once with a count; never more than [`KINDS`] kinds with a short detail each.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings {
+    seen: Vec<Seen>,
+    more: u64,
+}
+
+/// More kinds than this in one place are noise.
+const KINDS: usize = 16;
+/// Characters of the reporter's own that a warning quotes.
+const QUOTED: usize = 80;
+
+#[derive(Debug, Clone)]
+struct Seen {
+    repair: Repair,
+    detail: String,
+    times: u64,
+}
+
+impl Warnings {
+    /// Counts one repair; `detail` (an element's name, an error) is kept from the first of its kind, and may be empty.
+    pub fn note(&mut self, repair: Repair, detail: &str) {
+        if let Some(seen) = self.seen.iter_mut().find(|seen| seen.repair == repair) {
+            seen.times += 1;
+        } else if self.seen.len() < KINDS {
+            self.seen.push(Seen { repair, detail: detail.chars().take(QUOTED).collect(), times: 1 });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Notes a repair that can't be counted.
+    pub fn once(&mut self, repair: Repair) {
+        if !self.seen.iter().any(|seen| seen.repair == repair) {
+            self.note(repair, "");
+        }
+    }
+
+    /// Each kind as `code: what was done: detail, n times`, in order of first sight.
+    pub fn texts(&self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("more_repairs: {} of other kinds", self.more));
+        self.seen.iter().map(Seen::text).chain(more).collect()
+    }
+}
+
+impl Seen {
+    fn text(&self) -> String {
+        let mut text = format!("{}: {}", self.repair.code(), self.repair.explanation());
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        if self.times > 1 {
+            text.push_str(&format!(", {} times", self.times));
+        }
+        text
+    }
+}
+
+macro_rules! repairs {
+    ($($name:ident = $code:literal, $explanation:literal;)*) => {
+        /// The kinds of repair; codes are only ever added.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Repair { $(#[doc = $explanation] $name,)* }
+
+        impl Repair {
+            /// The code that a warning starts with.
+            pub fn code(self) -> &'static str {
+                match self { $(Repair::$name => $code,)* }
+            }
+
+            fn explanation(self) -> &'static str {
+                match self { $(Repair::$name => $explanation,)* }
+            }
+        }
+    };
+}
+
+repairs! {
+    UnknownEncoding = "unknown_encoding", "the declared encoding is unknown or impossible, read as UTF-8";
+    InvalidBytes = "invalid_bytes", "bytes that are invalid in the document's encoding were guessed at";
+    ForbiddenCharacters = "forbidden_characters", "characters that XML forbids were dropped";
+    LeadingJunk = "leading_junk", "text before the first element was skipped";
+    StrayLessThan = "stray_less_than", "a < that starts no markup was read as text";
+    StrayAmpersand = "stray_ampersand", "an & that starts no entity was read as text";
+    BrokenTag = "broken_tag", "a tag that is not closed or quoted right was mended";
+    TextShortened = "text_shortened", "a text too long for any use was shortened";
+    Wrapped = "wrapped", "the feedback element stands inside another";
+    MissingClose = "missing_close", "an end tag is missing or broken, the element was closed where another began or ended";
+    UnmatchedClose = "unmatched_close", "an end tag that closes nothing was skipped";
+    StrayText = "stray_text", "text between elements was skipped";
+    Repeated = "repeated", "an element that stands for one value came again with another, the first was kept";
+    SecondPolicy = "second_policy", "more than one policy_published, the first was kept";
+    SeveralRows = "several_rows", "a record with several rows, each was read as a record of its own";
+    TooManyResults = "too_many_results", "more results of one kind in a record than limits.auth_results, the first were kept";
+    TooManyErrors = "too_many_errors", "more error texts in the metadata than are kept";
+    SecondReport = "second_report", "another feedback element after the first was skipped";
+    TrailingJunk = "trailing_junk", "something after the end of the report was skipped";
+    DamagedAfterEnd = "damaged_after_end", "the report is complete but what carried it is damaged";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_named_once_with_its_first_detail_and_a_count() {
+        let mut warnings = Warnings::default();
+        warnings.note(Repair::Repeated, "count");
+        warnings.note(Repair::StrayAmpersand, "");
+        warnings.note(Repair::Repeated, "dkim");
+        let texts = warnings.texts();
+        assert_eq!(texts.len(), 2);
+        assert!(texts[0].starts_with("repeated: ") && texts[0].ends_with(": count, 2 times"), "{texts:?}");
+        assert_eq!(texts[1], "stray_ampersand: an & that starts no entity was read as text");
+    }
+
+    #[test]
+    fn a_quoted_detail_is_cut_short() {
+        let mut warnings = Warnings::default();
+        warnings.note(Repair::UnmatchedClose, &"x".repeat(5000));
+        assert!(warnings.texts()[0].len() < 200);
+    }
+}

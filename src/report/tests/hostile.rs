@@ -1,0 +1,215 @@
+//! Input that is made to cost, and damage below the document.
+
+use std::io::{self, BufRead, Read};
+
+use super::{fixture, read, read_with};
+use crate::limits::Limits;
+use crate::trouble::{Reason, Trouble};
+
+/// `head`, then `unit` for `times`, then `tail`: a document of any size without the memory for it.
+struct Repeated {
+    parts: [(Vec<u8>, u64); 3],
+    part: usize,
+    at: usize,
+}
+
+fn repeated(head: &str, unit: &str, times: u64, tail: &str) -> Repeated {
+    // Longer units make fewer of the short reads that this reader gives.
+    let batch = (4096 / unit.len().max(1) as u64).clamp(1, times.max(1));
+    let parts = [(head.into(), 1), (unit.repeat(batch as usize).into(), times / batch), (tail.into(), 1)];
+    Repeated { parts, part: 0, at: 0 }
+}
+
+impl BufRead for Repeated {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while let Some((bytes, times)) = self.parts.get_mut(self.part) {
+            if *times > 0 && self.at < bytes.len() {
+                break;
+            }
+            self.at = 0;
+            *times = times.saturating_sub(1);
+            if *times == 0 {
+                self.part += 1;
+            }
+        }
+        Ok(self.parts.get(self.part).map_or(&[], |(bytes, _)| &bytes[self.at..]))
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl Read for Repeated {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// A document that ends in an error.
+struct Failing<'a> {
+    document: &'a [u8],
+    trouble: Trouble,
+}
+
+impl BufRead for Failing<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.document.is_empty() { Err(self.trouble.clone().into()) } else { Ok(self.document) }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.document = &self.document[amount..];
+    }
+}
+
+impl Read for Failing<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+fn failing(document: &[u8]) -> Failing<'_> {
+    Failing { document, trouble: Trouble::new(Reason::CorruptGzip, "the checksum differs") }
+}
+
+fn reason(document: impl AsRef<[u8]>) -> Reason {
+    read(document).expect_err("refused").reason
+}
+
+const RECORD: &str = "<record><row><count>1</count></row></record>";
+
+#[test]
+fn an_error_below_after_the_report_is_a_warning() {
+    let document = fixture("001-plain");
+    let read = read_with(|| failing(&document), &Limits::default()).expect("whole");
+    assert_eq!((read.rows.len(), read.survey.damage.is_none()), (2, true));
+    assert_eq!(read.codes(), ["damaged_after_end"]);
+    assert!(read.report().warnings[0].contains("the checksum differs"));
+}
+
+#[test]
+fn an_error_below_within_the_report_is_its_damage() {
+    let document = fixture("026-truncated");
+    let read = read_with(|| failing(&document), &Limits::default()).expect("one row");
+    assert_eq!(read.rows.len(), 1);
+    assert_eq!(read.survey.damage, Some(failing(b"").trouble));
+    let head = fixture("027-truncated-before-a-row");
+    assert_eq!(read_with(|| failing(&head), &Limits::default()).err(), Some(failing(b"").trouble));
+}
+
+#[test]
+fn a_damaged_document_is_hashed_as_far_as_it_came() {
+    let document = fixture("026-truncated");
+    let whole = read(&document).expect("one row").survey.sha256;
+    assert_eq!(read_with(|| failing(&document), &Limits::default()).expect("one row").survey.sha256, whole);
+    let trailed = [fixture("001-plain"), b"x".repeat(100_000)].concat();
+    let short = read(&trailed[..trailed.len() - 1]).expect("a report").survey.sha256;
+    assert_ne!(read(&trailed).expect("a report").survey.sha256, short);
+}
+
+#[test]
+fn deep_nesting_is_refused_at_the_limit() {
+    for (open, close) in [("<a>", ""), ("<a>", "</a>")] {
+        let deep = format!("<feedback>{}{}</feedback>", open.repeat(100_000), close.repeat(100_000));
+        assert_eq!(reason(deep), Reason::XmlTooDeep);
+    }
+    assert_eq!(reason("<a>".repeat(100_000)), Reason::NotAReport);
+    let after_a_row = format!("<feedback>{RECORD}{}", "<a>".repeat(100));
+    let read = read(after_a_row).expect("one row");
+    let damage = read.survey.damage.expect("too deep");
+    assert_eq!((read.rows.len(), damage.reason), (1, Reason::XmlTooDeep));
+    assert_eq!(damage.limit.map(|limit| (limit.setting, limit.value)), Some(("limits.xml_depth", 32)));
+}
+
+#[test]
+fn elements_that_are_never_closed_are_forgotten() {
+    let unclosed = format!("<feedback>{}</feedback>", "<record><a><b></record>".repeat(20_000));
+    assert_eq!(read(unclosed).expect("records").rows.len(), 20_000);
+}
+
+#[test]
+fn a_text_of_any_size_is_shortened() {
+    for (head, tail) in [("", ""), ("<![CDATA[", "]]>"), ("<!--", "-->"), ("<i>", "</i>")] {
+        let head = format!("<feedback><report_metadata><org_name>{head}");
+        let tail = format!("{tail}</org_name></report_metadata>{RECORD}</feedback>");
+        let read = read_with(|| repeated(&head, "é", 500_000, &tail), &Limits::default()).expect("a report");
+        let length = read.report().org_name.as_ref().map_or(0, String::len);
+        assert_eq!(length, if head.ends_with("--") { 0 } else { 4096 });
+        assert_eq!(read.rows.len(), 1);
+    }
+}
+
+#[test]
+fn a_tag_over_the_limit_is_refused() {
+    let limits = Limits::default();
+    for unit in ["a='1' ", "a ", "\"", "a='"] {
+        let trouble = read_with(|| repeated("<feedback><record ", unit, 300_000, ">"), &limits).expect_err("too large");
+        assert_eq!(trouble.reason, Reason::XmlTokenTooLarge, "{unit}");
+        assert_eq!(trouble.limit.map(|limit| limit.setting), Some("limits.xml_token_bytes"));
+    }
+}
+
+#[test]
+fn a_tag_full_of_attributes_is_read() {
+    let declarations: String = (0..2000).map(|n| format!(" xmlns:n{n}='urn:{n}'")).collect();
+    let document = format!("<w{declarations}><feedback{declarations} xmlns='urn:x'>{RECORD}</feedback>");
+    assert_eq!(read(document).expect("a report").report().xml_namespace.as_deref(), Some("urn:x"));
+}
+
+#[test]
+fn an_entity_bomb_is_refused_before_it_is_read() {
+    let entities: String =
+        (1..10).map(|n| format!("<!ENTITY e{n} \"{}\">", format!("&e{};", n - 1).repeat(10))).collect();
+    let bomb =
+        format!("<?xml version='1.0'?><!doctype feedback [<!ENTITY e0 'ha'>{entities}]><feedback>&e9;</feedback>");
+    assert_eq!(reason(bomb), Reason::XmlDoctype);
+}
+
+#[test]
+fn stray_characters_of_any_number_are_text() {
+    for unit in ["<", "&", "<a ", "&#x", "<!-", "</", "<![CDATA", "a<b'"] {
+        let document = || repeated("<feedback><report_metadata><email>", unit, 100_000, "</email></feedback>");
+        let read = read_with(document, &Limits::default()).expect("no rows");
+        assert!(!read.codes().is_empty(), "{unit}");
+    }
+}
+
+#[test]
+fn rows_over_the_limit_are_damage() {
+    let limits = Limits { rows: 3, ..Limits::default() };
+    for records in [RECORD.repeat(5), RECORD.replace("</row>", "</row><row></row>").repeat(3)] {
+        let document = format!("<feedback>{records}</feedback>");
+        let read = read_with(|| document.as_bytes(), &limits).expect("three rows");
+        assert_eq!(read.rows.len(), 3);
+        let damage = read.survey.damage.expect("more than three");
+        assert_eq!(damage.reason, Reason::TooManyRows);
+        assert!(damage.detail.contains("raise limits.rows"), "{damage}");
+    }
+    let exact = format!("<feedback>{}</feedback>", RECORD.repeat(3));
+    assert!(read_with(|| exact.as_bytes(), &limits).expect("three rows").survey.damage.is_none());
+}
+
+#[test]
+fn results_over_the_limit_are_named() {
+    let results = "<dkim><result>pass</result></dkim>".repeat(70) + &"<spf><result>fail</result></spf>".repeat(65);
+    let document = format!("<feedback><record><auth_results>{results}</auth_results></record></feedback>");
+    let read = read(document).expect("a record");
+    assert_eq!((read.rows[0].dkim_auth.len(), read.rows[0].spf_auth.len()), (64, 64));
+    assert_eq!(read.codes(), ["too_many_results"]);
+    assert!(read.rows[0].warnings[0].ends_with("7 times"), "{:?}", read.rows[0].warnings);
+}
+
+#[test]
+fn a_record_with_any_number_of_rows_is_read() {
+    let rows = "<row><count>1</count></row>".repeat(1000);
+    let record = format!("<record><identifiers><header_from>a</header_from></identifiers>{rows}</record>");
+    let document = format!("<feedback>{record}{RECORD}</feedback>");
+    let read = read(document).expect("a record");
+    assert_eq!(read.rows.len(), 1001);
+    assert!(read.rows[..1000].iter().all(|row| row.header_from.as_deref() == Some("a") && row.count.is_some()));
+    assert_eq!(read.rows[1000].header_from, None);
+}

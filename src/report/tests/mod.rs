@@ -1,0 +1,74 @@
+//! Whole documents: each quirk by name, properties, and hostile input.
+
+mod hostile;
+mod properties;
+mod quirks;
+
+use std::io::BufRead;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::{Aggregate, Report, Row, Survey, rows, survey};
+use crate::limits::Limits;
+use crate::trouble::Trouble;
+
+/// A document as both passes read it.
+#[derive(Debug)]
+struct Read {
+    survey: Survey,
+    rows: Vec<Row>,
+}
+
+impl Read {
+    fn report(&self) -> &Aggregate {
+        let Report::Aggregate(report) = &self.survey.report;
+        report
+    }
+
+    /// The codes of all warnings, the document's first.
+    fn codes(&self) -> Vec<&str> {
+        let rows = self.rows.iter().flat_map(|row| &row.warnings);
+        self.report().warnings.iter().chain(rows).filter_map(|text| text.split(':').next()).collect()
+    }
+
+    /// Without what may differ between two ways to write the same report.
+    fn content(&self) -> (Aggregate, Vec<Row>) {
+        let report = Aggregate { warnings: vec![], xml_namespace: None, ..self.report().clone() };
+        (report, self.rows.iter().map(|row| Row { warnings: vec![], ..row.clone() }).collect())
+    }
+}
+
+/// Reads in both passes, and sees that they agree.
+fn read_with<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Result<Read, Trouble> {
+    let mut given = Vec::new();
+    let end = rows(open(), limits, &mut |row| {
+        given.push(row);
+        ControlFlow::Continue(())
+    });
+    assert!(given.iter().map(|row| row.index).eq(0..given.len() as u64));
+    match survey(open(), limits) {
+        Ok(survey) => {
+            assert_eq!(survey.rows, given.len() as u64);
+            assert_eq!(survey.damage, end.err());
+            Ok(Read { survey, rows: given })
+        }
+        Err(trouble) => {
+            assert_eq!(end.as_ref(), Err(&trouble));
+            assert!(given.is_empty());
+            Err(trouble)
+        }
+    }
+}
+
+fn read(document: impl AsRef<[u8]>) -> Result<Read, Trouble> {
+    read_with(|| document.as_ref(), &Limits::default())
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/report").join(name).with_extension("xml");
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn read_fixture(name: &str) -> Read {
+    read(fixture(name)).unwrap_or_else(|trouble| panic!("{name}: {trouble}"))
+}

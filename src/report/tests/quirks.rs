@@ -1,0 +1,305 @@
+//! Each quirk of real reports, one fixture and one test each.
+
+use super::super::{DkimAuth, Override, Policy, SpfAuth};
+use super::{Read, fixture, read, read_fixture};
+use crate::trouble::Reason;
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+/// The fixture says what the plain one says, after exactly these repairs.
+fn reads_as_plain(name: &str, codes: &[&str]) -> Read {
+    let read = read_fixture(name);
+    assert_eq!(read.content(), read_fixture("001-plain").content(), "{name}");
+    assert_eq!(read.codes(), codes, "{name}");
+    read
+}
+
+#[test]
+fn a_plain_report_is_read_in_full() {
+    let read = read_fixture("001-plain");
+    let report = read.report();
+    assert_eq!(report.version, some("1.0"));
+    assert_eq!(report.org_name, some("Receiver Example"));
+    assert_eq!(report.email, some("reports@receiver.example"));
+    assert_eq!(report.extra_contact_info, some("https://receiver.example/dmarc"));
+    assert_eq!(report.report_id, some("r-1"));
+    assert_eq!((report.begin.clone(), report.end.clone()), (some("1700000000"), some("1700086399")));
+    let policy = Policy {
+        domain: some("example.com"),
+        adkim: some("r"),
+        aspf: some("s"),
+        p: some("reject"),
+        sp: some("quarantine"),
+        pct: some("100"),
+        fo: some("1"),
+        ..Policy::default()
+    };
+    assert_eq!(report.policy, policy);
+    let [first, second] = read.rows.as_slice() else { panic!("{:?}", read.rows) };
+    assert_eq!((first.source_ip.clone(), first.count.clone()), (some("192.0.2.1"), some("3")));
+    assert_eq!(first.disposition, some("none"));
+    assert_eq!((first.dkim.clone(), first.spf.clone()), (some("pass"), some("fail")));
+    assert_eq!(first.header_from, some("example.com"));
+    assert_eq!(first.envelope_from, some("bounce.example.com"));
+    let dkim = DkimAuth { domain: some("example.com"), selector: some("s1"), result: some("pass"), human_result: None };
+    assert_eq!(first.dkim_auth, [dkim]);
+    let spf = SpfAuth {
+        domain: some("bounce.example.com"),
+        scope: some("mfrom"),
+        result: some("softfail"),
+        human_result: None,
+    };
+    assert_eq!(first.spf_auth, [spf]);
+    assert_eq!(second.source_ip, some("2001:db8::2"));
+    assert_eq!((second.dkim_auth.len(), second.spf_auth.len()), (0, 1));
+    assert!(read.codes().is_empty() && read.survey.damage.is_none());
+}
+
+#[test]
+fn the_hash_is_that_of_the_bytes_as_they_came() {
+    let hash = |name| read_fixture(name).survey.sha256;
+    let hex: String = hash("039-after-the-end").iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "3cb8e66610eb3f60e0cf205a0997cd0d096f79de76d83031b1f4829f2c43284d");
+    assert_ne!(hash("001-plain"), hash("003-utf-8-bom"));
+}
+
+#[test]
+fn an_rfc_9990_report_takes_the_same_path() {
+    let read = read_fixture("002-rfc-9990");
+    let report = read.report();
+    assert_eq!(report.xml_namespace, some("urn:ietf:params:xml:ns:dmarc-2.0"));
+    assert_eq!(report.generator, some("Example Reporter 2.1"));
+    assert_eq!(report.errors, ["one upstream was late"]);
+    assert_eq!(report.policy.domain, some("example.com"));
+    assert_eq!(report.policy.np, some("none"));
+    assert_eq!(report.policy.testing, some("y"));
+    assert_eq!(report.policy.discovery_method, some("treewalk"));
+    let [row] = read.rows.as_slice() else { panic!("{:?}", read.rows) };
+    assert_eq!(row.count, some("3"));
+    assert_eq!(row.envelope_to, some("receiver.example"));
+    assert_eq!(row.reasons, [Override { kind: some("policy_test_mode"), comment: some("the owner tests") }]);
+    assert_eq!(row.dkim_auth[0].human_result, some("2048 bits"));
+    assert!(read.codes().is_empty());
+}
+
+#[test]
+fn byte_order_marks_and_utf_16_are_read() {
+    reads_as_plain("003-utf-8-bom", &[]);
+    reads_as_plain("004-utf-16-le-bom", &[]);
+    reads_as_plain("005-utf-16-be-no-bom", &[]);
+}
+
+#[test]
+fn windows_1252_is_read_declared_or_not() {
+    let declared = read_fixture("006-windows-1252-declared");
+    let undeclared = read_fixture("007-windows-1252-undeclared");
+    assert_eq!(declared.report().org_name, some("Récepteur Œuvre"));
+    assert_eq!(declared.content(), undeclared.content());
+    assert!(declared.codes().is_empty());
+    assert_eq!(undeclared.codes(), ["invalid_bytes"]);
+}
+
+#[test]
+fn nuls_and_forbidden_controls_are_dropped() {
+    reads_as_plain("008-controls", &["forbidden_characters"]);
+}
+
+#[test]
+fn the_declaration_may_be_late_missing_or_left_open() {
+    reads_as_plain("009-space-before-declaration", &[]);
+    reads_as_plain("010-comment-before-declaration", &[]);
+    reads_as_plain("011-no-declaration", &[]);
+    reads_as_plain("012-declaration-not-closed", &["broken_tag"]);
+}
+
+#[test]
+fn a_report_in_an_element_that_is_never_closed_is_read() {
+    reads_as_plain("013-schema-never-closed", &["wrapped"]);
+}
+
+#[test]
+fn namespaces_and_prefixes_make_no_difference() {
+    let namespace = |name| reads_as_plain(name, &[]).report().xml_namespace.clone();
+    assert_eq!(namespace("014-default-namespace"), some("http://dmarc.org/dmarc-xml/0.1"));
+    assert_eq!(namespace("015-prefixed-namespace"), some("urn:ietf:params:xml:ns:dmarc-2.0"));
+    assert_eq!(namespace("016-undeclared-prefix"), None);
+    assert_eq!(namespace("017-prefix-on-root-only"), some("http://dmarc.org/dmarc-xml/0.1"));
+    assert_eq!(namespace("018-unused-namespace"), None);
+}
+
+#[test]
+fn a_namespace_is_inherited_from_the_element_around_the_report() {
+    let wrapped = "<w xmlns='urn:a' xmlns:p='urn:b'><x xmlns='urn:c'></x>";
+    let namespace = |root: &str| read(format!("{wrapped}{root}")).expect("a report").report().xml_namespace.clone();
+    assert_eq!(namespace("<feedback/>"), some("urn:a"));
+    assert_eq!(namespace("<p:feedback/>"), some("urn:b"));
+    assert_eq!(namespace("<feedback xmlns=''/>"), None);
+}
+
+#[test]
+fn unescaped_characters_are_text() {
+    let less = read_fixture("019-unescaped-less-than");
+    assert_eq!(less.report().org_name, some("Receiver < Example <5 o'clock"));
+    assert_eq!(less.report().email, some("<reports@receiver.example>"));
+    assert_eq!(less.rows[0].envelope_from, some("bounce<example.com"));
+    assert_eq!(less.codes(), ["stray_less_than"]);
+    let ampersand = read_fixture("020-unescaped-ampersand");
+    assert_eq!(ampersand.report().extra_contact_info, some("https://receiver.example/?a=1&b=2&copy;&c=3&"));
+    assert_eq!(ampersand.codes(), ["stray_ampersand"]);
+    let greater = read_fixture("021-unescaped-greater-than");
+    assert_eq!(greater.report().org_name, some("Receiver -> Example ]]> >"));
+    for read in [less, ampersand, greater] {
+        assert_eq!(read.rows.len(), 2);
+    }
+}
+
+#[test]
+fn broken_end_tags_end_what_they_were_meant_to_end() {
+    reads_as_plain("022-end-tag-without-its-start", &["missing_close", "missing_close"]);
+    reads_as_plain("023-end-tags-misnamed", &["unmatched_close", "missing_close"]);
+    reads_as_plain("024-end-tags-cut-off", &["broken_tag", "missing_close"]);
+    reads_as_plain("046-record-never-closed", &["missing_close"]);
+}
+
+#[test]
+fn text_between_elements_is_skipped() {
+    reads_as_plain("025-stray-text", &["stray_text", "stray_text", "stray_text"]);
+}
+
+#[test]
+fn the_whole_rows_of_a_truncated_report_are_read() {
+    let read = read_fixture("026-truncated");
+    assert_eq!(read.rows.len(), 1);
+    assert_eq!(read.report().org_name, some("Receiver Example"));
+    let damage = read.survey.damage.expect("it is cut off");
+    assert_eq!(damage.reason, Reason::XmlTruncated);
+    assert_eq!(damage.detail, "the document ends inside <domain> after 1 whole rows; expected </feedback>");
+}
+
+#[test]
+fn nothing_is_read_of_a_report_that_ends_before_its_first_row_does() {
+    let trouble = read(fixture("027-truncated-before-a-row")).expect_err("no row");
+    assert_eq!(trouble.reason, Reason::XmlTruncated);
+}
+
+#[test]
+fn the_order_of_elements_and_what_is_unknown_make_no_difference() {
+    reads_as_plain("028-any-order", &[]);
+}
+
+#[test]
+fn misspelt_elements_and_cases_are_understood() {
+    reads_as_plain("029-misspelt-elements", &[]);
+    reads_as_plain("030-upper-case", &[]);
+}
+
+#[test]
+fn the_first_of_several_policies_is_kept() {
+    reads_as_plain("031-two-policies", &["second_policy"]);
+}
+
+#[test]
+fn each_row_of_a_record_is_a_row_with_what_they_share() {
+    let read = read_fixture("032-two-rows");
+    let ips: Vec<_> = read.rows.iter().map(|row| row.source_ip.as_deref().unwrap_or("")).collect();
+    assert_eq!(ips, ["192.0.2.1", "192.0.2.9", "2001:db8::2"]);
+    assert_eq!((read.rows[1].dkim.clone(), read.rows[1].disposition.clone()), (None, some("reject")));
+    assert_eq!(read.rows[0].dkim, some("pass"));
+    for row in &read.rows[..2] {
+        assert_eq!(row.header_from, some("example.com"));
+        assert_eq!((row.dkim_auth.len(), row.spf_auth.len()), (1, 1));
+    }
+    assert_eq!(read.codes(), ["several_rows", "several_rows"]);
+}
+
+#[test]
+fn all_signatures_and_spf_results_are_kept() {
+    let read = read_fixture("033-several-results");
+    let row = &read.rows[0];
+    let signers: Vec<_> = row.dkim_auth.iter().map(|dkim| dkim.domain.as_deref()).collect();
+    assert_eq!(signers, [Some("example.com"), Some("esp.example")]);
+    assert_eq!(row.dkim_auth[1].human_result, some("body hash"));
+    let scopes: Vec<_> = row.spf_auth.iter().map(|spf| spf.scope.as_deref()).collect();
+    assert_eq!(scopes, [Some("helo"), Some("mfrom")]);
+    assert!(read.codes().is_empty());
+}
+
+#[test]
+fn an_empty_reason_is_none_and_several_are_several() {
+    let reasons = &read_fixture("034-reasons").rows[0].reasons;
+    let policy = Override { kind: some("local_policy"), comment: some("arc=pass") };
+    assert_eq!(*reasons, [policy, Override { kind: some("forwarded"), comment: None }]);
+}
+
+#[test]
+fn missing_parts_are_none() {
+    let read = read_fixture("035-bare-records");
+    let [no_results, no_scope, nothing] = read.rows.as_slice() else { panic!("{:?}", read.rows) };
+    assert_eq!((no_results.dkim.clone(), no_results.header_from.clone()), (None, None));
+    assert!(no_results.dkim_auth.is_empty() && no_results.spf_auth.is_empty());
+    assert_eq!((no_scope.dkim.clone(), no_scope.dkim_auth[0].selector.clone()), (None, None));
+    assert_eq!((nothing.count.clone(), nothing.index), (None, 2));
+    assert!(read.codes().is_empty());
+}
+
+#[test]
+fn a_report_without_records_is_fine() {
+    let read = read_fixture("036-no-records");
+    assert_eq!((read.survey.rows, read.survey.damage.is_none()), (0, true));
+    assert_eq!(read.report().report_id, some("r-1"));
+}
+
+#[test]
+fn text_in_pieces_is_one_text() {
+    let read = read_fixture("037-entities-and-cdata");
+    assert_eq!(read.report().org_name, some("Receiver Example"));
+    assert_eq!(read.report().email, some("<]]>&amp;<reports@receiver.example"));
+    assert!(read.codes().is_empty());
+}
+
+#[test]
+fn blanks_around_values_are_trimmed() {
+    reads_as_plain("038-blanks", &[]);
+}
+
+#[test]
+fn what_follows_the_report_is_skipped() {
+    reads_as_plain("039-after-the-end", &["trailing_junk"]);
+    reads_as_plain("040-two-reports", &["second_report"]);
+}
+
+#[test]
+fn a_doctype_is_refused() {
+    let trouble = read(fixture("041-doctype")).expect_err("refused");
+    assert_eq!(trouble.reason, Reason::XmlDoctype);
+}
+
+#[test]
+fn markup_within_text_is_text_without_its_tags() {
+    let read = read_fixture("042-markup-in-text");
+    assert_eq!(read.report().extra_contact_info, some("see our page or  ask"));
+    assert_eq!((read.rows.len(), read.report().report_id.clone()), (2, some("r-1")));
+}
+
+#[test]
+fn attributes_may_be_broken() {
+    let read = reads_as_plain("043-broken-attributes", &["broken_tag"]);
+    assert_eq!(read.report().xml_namespace, some("http://dmarc.org/dmarc-xml/0.1"));
+}
+
+#[test]
+fn the_first_of_repeated_values_is_kept() {
+    reads_as_plain("044-repeated-values", &["repeated"]);
+}
+
+#[test]
+fn what_is_no_report_is_named() {
+    let trouble = read(fixture("045-another-root")).expect_err("a feed");
+    assert_eq!(trouble.reason, Reason::NotAReport);
+    assert!(trouble.detail.contains("<rss>"), "{trouble}");
+    for other in ["", "unused", "{\"report-id\": 1}", "\u{1}\u{2}", "<", "<!-- <feedback> -->"] {
+        assert_eq!(read(other).expect_err("nothing").reason, Reason::NotAReport, "{other:?}");
+    }
+}

@@ -1,0 +1,289 @@
+//! What the texts of a report mean, one value at a time; `None` where it can't be told, so that the caller can say so.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::Offset;
+
+/// `disposition` (RFC 9990 adds `pass`).
+pub const DISPOSITIONS: &[&str] = &["none", "quarantine", "reject", "pass"];
+/// `p`, `sp` and `np`.
+pub const POLICIES: &[&str] = &["none", "quarantine", "reject"];
+/// `policy_evaluated/dkim` and `spf`.
+pub const VERDICTS: &[&str] = &["pass", "fail"];
+/// `auth_results/dkim/result`.
+pub const DKIM_RESULTS: &[&str] = &["none", "pass", "fail", "policy", "neutral", "temperror", "permerror"];
+/// `auth_results/spf/result` (`policy` is RFC 9990's).
+pub const SPF_RESULTS: &[&str] = &["none", "neutral", "pass", "fail", "softfail", "temperror", "permerror", "policy"];
+/// `auth_results/spf/scope` (RFC 9990 has `mfrom` only).
+pub const SPF_SCOPES: &[&str] = &["helo", "mfrom"];
+/// `adkim` and `aspf`.
+pub const ALIGNMENTS: &[&str] = &["r", "s"];
+/// `reason/type` of both RFCs.
+pub const REASON_TYPES: &[&str] =
+    &["forwarded", "local_policy", "mailing_list", "other", "policy_test_mode", "sampled_out", "trusted_forwarder"];
+/// `testing`.
+pub const TESTING: &[&str] = &["n", "y"];
+/// `discovery_method`.
+pub const DISCOVERY_METHODS: &[&str] = &["psl", "treewalk"];
+
+/// The last second of the year 9999: what lies behind it is no time of a report.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// An address as reporters write it: in brackets, with a port, a prefix length, a zone or a host name behind it. An IPv4
+/// address mapped into IPv6 is that IPv4 address.
+pub fn ip(text: &str) -> Option<IpAddr> {
+    let text = blank_trimmed(text);
+    let text = match text.strip_prefix('[') {
+        Some(inner) => inner.split(']').next()?,
+        None => text,
+    };
+    let text = text.split(|c: char| c.is_whitespace() || matches!(c, '(' | ',' | ';' | '/' | '%')).next()?;
+    let text = match text.get(..5) {
+        Some(prefix) if prefix.eq_ignore_ascii_case("ipv6:") => &text[5..],
+        _ => text,
+    };
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        return Some(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4));
+    }
+    let host = text.split_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(text, |(host, _)| host);
+    ipv4(host).map(IpAddr::V4)
+}
+
+/// Leading zeros mean octal to some and nothing to others; only where every part is three digits it must be padding.
+fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let mut parts = text.split('.').map(|part| (part.len() == 3 && digits(part)).then(|| part.parse::<u8>().ok())?);
+    let octets = [parts.next()??, parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then(|| octets.into())
+}
+
+/// A count of messages: `12`, `+12`, `12.0`, `1,234`. Not negative, and no more than an `i64`.
+pub fn count(text: &str) -> Option<i64> {
+    let text = blank_trimmed(text);
+    let text = text.strip_prefix('+').unwrap_or(text);
+    // Three zeros could be thousands.
+    let whole = text.strip_suffix(".00").or_else(|| text.strip_suffix(".0")).unwrap_or(text);
+    let mut groups = whole.split(',');
+    let first = groups.next()?;
+    let mut plain = first.to_owned();
+    for group in groups {
+        if group.len() != 3 || first.len() > 3 || first.is_empty() {
+            return None;
+        }
+        plain.push_str(group);
+    }
+    digits(&plain).then(|| plain.parse().ok())?
+}
+
+/// A time in seconds since 1970, UTC: seconds (also with a fraction or as a float), milli-, micro- or nanoseconds, or a date in
+/// the form of RFC 3339, ISO 8601 (UTC where no zone is told) or RFC 2822. Within the years 1970 to 9999.
+pub fn epoch(text: &str) -> Option<i64> {
+    let text = blank_trimmed(text);
+    let seconds = number(text).or_else(|| date(text))?;
+    (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
+}
+
+fn number(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let value: i64 = if digits(whole) && (fraction.is_empty() || digits(fraction)) {
+        whole.parse().ok()?
+    } else if text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['e', 'E']) {
+        // No report's time is so large that a float would not hold it.
+        let value: f64 = text.parse().ok()?;
+        (value < 1e18).then_some(value as i64)?
+    } else {
+        return None;
+    };
+    // Seconds reach 10^11 in the year 5138, milliseconds did in 1973.
+    let parts = [1, 1_000, 1_000_000].into_iter().find(|parts| value / parts < 100_000_000_000);
+    Some(value / parts.unwrap_or(1_000_000_000))
+}
+
+fn date(text: &str) -> Option<i64> {
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Some(timestamp.as_second());
+    }
+    if let Ok(zoned) = jiff::fmt::rfc2822::parse(text) {
+        return Some(zoned.timestamp().as_second());
+    }
+    let bare = ["UTC", "GMT", "Z"].iter().find_map(|zone| text.strip_suffix(zone)).unwrap_or(text).trim_end();
+    let civil = bare.parse::<DateTime>().or_else(|_| bare.parse::<Date>().map(DateTime::from)).ok()?;
+    Offset::UTC.to_timestamp(civil).ok().map(Timestamp::as_second)
+}
+
+/// `pct`: 0 to 100, also as `50%` or `50.0`.
+pub fn percent(text: &str) -> Option<i64> {
+    let text = blank_trimmed(text);
+    count(text.strip_suffix('%').unwrap_or(text)).filter(|percent| *percent <= 100)
+}
+
+/// A word of a closed list, in the one way that it is compared: trimmed and in lower case.
+pub fn keyword(text: &str) -> String {
+    blank_trimmed(text).to_lowercase()
+}
+
+/// A domain in the one way that it is compared: trimmed, in lower case, without the root's dot.
+pub fn domain(text: &str) -> String {
+    let text = blank_trimmed(text);
+    text.strip_suffix('.').unwrap_or(text).to_lowercase()
+}
+
+/// Without white space of any kind, or what is as invisible, around it.
+pub fn blank_trimmed(text: &str) -> &str {
+    text.trim_matches(is_blank)
+}
+
+/// White space of any kind, NBSP among it, and what is as invisible.
+pub fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}')
+}
+
+fn digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<String> {
+        ip(text).map(|ip| ip.to_string())
+    }
+
+    #[test]
+    fn an_address_is_found_in_what_stands_around_it() {
+        for text in [
+            "192.0.2.7",
+            " 192.0.2.7\u{a0}",
+            "[192.0.2.7]",
+            "192.0.2.7:25",
+            "[192.0.2.7]:25",
+            "192.0.2.7/32",
+            "192.0.2.7 (mail.example.net)",
+            "192.0.2.7(mail.example.net)",
+            "192.0.2.7, 192.0.2.8",
+            "192.000.002.007",
+            "::ffff:192.0.2.7",
+            "::FFFF:C000:207",
+        ] {
+            assert_eq!(address(text).as_deref(), Some("192.0.2.7"), "{text:?}");
+        }
+        for text in
+            ["2001:DB8:0:0:0:0:0:1", "[IPv6:2001:db8::1]", "[2001:db8::1]:25", "2001:db8::1%eth0", "ipv6:2001:db8::1"]
+        {
+            assert_eq!(address(text).as_deref(), Some("2001:db8::1"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_mean_another_address_is_none() {
+        for text in [
+            "",
+            "unknown",
+            "192.0.2",
+            "192.0.2.256",
+            "10.0.0.010",
+            "192.0.2.7.5",
+            "192.000.002.007.001",
+            "999.0.2.7",
+            "é",
+        ] {
+            assert_eq!(address(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_whole_and_not_negative() {
+        let told = ["0", "12", " 12 ", "+12", "12.0", "12.00", "1,234", "1,234,567", "9223372036854775807", "007"];
+        let meant = [0, 12, 12, 12, 12, 12, 1234, 1_234_567, i64::MAX, 7];
+        for (text, value) in told.iter().zip(meant) {
+            assert_eq!(count(text), Some(value), "{text:?}");
+        }
+        for text in [
+            "",
+            "-1",
+            "1.5",
+            "1.000",
+            "1e3",
+            "12,34",
+            ",123",
+            "1234,567",
+            "1,234,56",
+            "9223372036854775808",
+            "0x10",
+            "++1",
+            "not-a-number",
+        ] {
+            assert_eq!(count(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_told_from_each_other_by_their_size_and_form() {
+        for text in [
+            "1700000000",
+            "1700000000.0",
+            "1700000000.987",
+            "1700000000123",
+            "1700000000123456",
+            "1700000000123456789",
+            "1.7e9",
+            "1.700000000E+09",
+            "2023-11-14T22:13:20Z",
+            "2023-11-14T23:13:20+01:00",
+            "2023-11-14T22:13:20",
+            "2023-11-14 22:13:20",
+            "2023-11-14 22:13:20 UTC",
+            "Tue, 14 Nov 2023 22:13:20 +0000",
+        ] {
+            assert_eq!(epoch(text), Some(1_700_000_000), "{text:?}");
+        }
+        assert_eq!(epoch("2023-11-14"), Some(1_699_920_000));
+        assert_eq!(epoch("0"), Some(0));
+        for text in
+            ["", "-1", "yesterday", "99999999999999999999", "1.7e300", "1700000000.x", "14/11/2023", "1960-01-01"]
+        {
+            assert_eq!(epoch(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn percents_end_at_a_hundred() {
+        assert_eq!(percent("100"), Some(100));
+        assert_eq!(percent(" 50% "), Some(50));
+        assert_eq!(percent("50.0"), Some(50));
+        assert_eq!(percent("101"), None);
+        assert_eq!(percent(""), None);
+    }
+
+    #[test]
+    fn words_and_domains_have_one_form() {
+        assert_eq!(keyword(" PASS\u{a0}\n"), "pass");
+        assert_eq!(domain(" Example.ORG. "), "example.org");
+        assert_eq!(domain("."), "");
+    }
+
+    #[test]
+    fn the_lists_are_in_the_form_that_keyword_gives() {
+        for word in [
+            DISPOSITIONS,
+            POLICIES,
+            VERDICTS,
+            DKIM_RESULTS,
+            SPF_RESULTS,
+            SPF_SCOPES,
+            ALIGNMENTS,
+            REASON_TYPES,
+            TESTING,
+            DISCOVERY_METHODS,
+        ]
+        .concat()
+        {
+            assert_eq!(keyword(word), word);
+        }
+    }
+}

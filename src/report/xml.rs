@@ -1,0 +1,118 @@
+//! quick-xml over the guard: tags and text, and every failure as a [`Trouble`].
+
+use std::borrow::Cow;
+use std::io::{self, BufRead, Read};
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesEnd, BytesRef, BytesStart, Event};
+
+use super::guard::Guard;
+use super::repair::Warnings;
+use crate::limits::Limits;
+use crate::trouble::{Reason, Trouble};
+
+/// A pull parser over a [`Guard`]; holds one token.
+pub struct Xml<R> {
+    reader: Reader<Lent<R>>,
+    buffer: Vec<u8>,
+    /// Elements that quick-xml takes to be open.
+    open: usize,
+}
+
+/// What comes next.
+pub enum Token<'a> {
+    Start { tag: BytesStart<'a>, empty: bool },
+    End(BytesEnd<'a>),
+    Text(Cow<'a, str>),
+    Character(char),
+    Eof,
+}
+
+/// quick-xml remembers the names of all elements that were never closed; past this many it is made to forget.
+const FORGET: usize = 10_000;
+
+impl<R: BufRead> Xml<R> {
+    pub fn new(source: R, limits: &Limits) -> Self {
+        let guard = Lent(Some(Guard::new(source, limits)));
+        Self { reader: reader(guard), buffer: Vec::new(), open: 0 }
+    }
+
+    /// The guard's repairs up to here.
+    pub fn warnings(&self) -> Warnings {
+        self.reader.get_ref().0.as_ref().map(|guard| guard.warnings().clone()).unwrap_or_default()
+    }
+
+    pub fn next(&mut self) -> Result<Token<'_>, Trouble> {
+        if self.open > FORGET {
+            self.open = 0;
+            self.reader = reader(Lent(self.reader.get_mut().0.take()));
+        }
+        self.buffer.clear();
+        let event = self.reader.read_event_into(&mut self.buffer).map_err(|error| match error {
+            quick_xml::Error::Io(error) => Trouble::from_io(&error, Reason::XmlTruncated),
+            other => Trouble::new(Reason::XmlMalformed, other.to_string()),
+        })?;
+        Ok(match event {
+            Event::Start(tag) => {
+                self.open += 1;
+                Token::Start { tag, empty: false }
+            }
+            Event::Empty(tag) => Token::Start { tag, empty: true },
+            Event::End(tag) => {
+                self.open = self.open.saturating_sub(1);
+                Token::End(tag)
+            }
+            Event::Text(text) => Token::Text(text.into_inner()),
+            Event::GeneralRef(reference) => Token::Character(character(&reference)),
+            Event::Eof => Token::Eof,
+            // The guard lets none of these up.
+            Event::CData(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {
+                Token::Text(Cow::Borrowed(""))
+            }
+        })
+    }
+}
+
+fn reader<R: BufRead>(guard: Lent<R>) -> Reader<Lent<R>> {
+    let mut reader = Reader::from_reader(guard);
+    let config = reader.config_mut();
+    config.check_end_names = false;
+    config.allow_unmatched_ends = true;
+    reader
+}
+
+/// The guard lets up only references that stand for a character without a DTD.
+fn character(reference: &BytesRef) -> char {
+    if let Ok(Some(c)) = reference.resolve_char_ref() {
+        return c;
+    }
+    match reference.xml10_content().as_ref() {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        _ => char::REPLACEMENT_CHARACTER,
+    }
+}
+
+/// A guard that can be taken back out of the reader above it; an empty document once it was.
+struct Lent<R>(Option<Guard<R>>);
+
+impl<R: BufRead> BufRead for Lent<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.as_mut().map_or(Ok(&[]), Guard::fill_buf)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if let Some(guard) = &mut self.0 {
+            guard.consume(amount);
+        }
+    }
+}
+
+impl<R: BufRead> Read for Lent<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(0), |guard| guard.read(into))
+    }
+}
