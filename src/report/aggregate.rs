@@ -7,7 +7,7 @@ use quick_xml::events::BytesStart;
 
 use super::repair::{Repair, Warnings};
 use super::schema::{Draft, Node};
-use super::tree::{Tree, without_end_tag};
+use super::tree::{Element, Tree, without_end_tag};
 use super::values::is_blank;
 use super::xml::{Token, Xml};
 use super::{Aggregate, Row};
@@ -117,8 +117,9 @@ impl<'a, R: BufRead> Document<'a, R> {
     /// What stands outside the rows, as far as it was read.
     pub fn finish(self) -> Aggregate {
         let mut report = self.reading.draft.report;
-        report.warnings = self.xml.warnings().texts();
-        report.warnings.extend(self.reading.warnings.texts());
+        let mut warnings = self.xml.warnings();
+        warnings.add(self.reading.warnings);
+        report.warnings = warnings.texts();
         report
     }
 }
@@ -160,7 +161,7 @@ impl Reading<'_> {
                 self.warnings.note(Repair::Wrapped, self.tree.top_name());
             }
             self.draft.report.xml_namespace = self.tree.namespace(tag);
-            self.tree.push(name, Node::Feedback);
+            self.tree.push(Element { name: "feedback".into(), node: Node::Feedback });
             self.phase = if empty { Phase::After } else { Phase::Inside };
             return Ok(());
         }
@@ -171,7 +172,7 @@ impl Reading<'_> {
             return Ok(());
         }
         self.tree.declare(tag);
-        self.tree.push(name, Node::Unknown);
+        self.tree.push(Element::unknown(name));
         match &self.phase {
             Phase::Before(first) if self.too_deep() => Err(not_a_report(first.as_deref())),
             _ => Ok(()),
@@ -179,13 +180,17 @@ impl Reading<'_> {
     }
 
     fn start(&mut self, name: &str, empty: bool) -> Result<(), Trouble> {
-        let (node, unclosed) = self.tree.place(name);
+        let (mut element, unclosed) = self.tree.place(name);
         for _ in 0..unclosed {
             self.note_top(Repair::MissingClose);
             self.leave();
         }
-        let node = self.enter(node);
-        self.tree.push(name, node);
+        let is_record = ["record", "row"].iter().any(|record| name.eq_ignore_ascii_case(record));
+        if is_record && matches!(element.node, Node::Unknown) {
+            self.note_top(Repair::SkippedRecord);
+        }
+        element.node = self.enter(element.node);
+        self.tree.push(element);
         if self.too_deep() {
             let what = format!("the nesting of elements after {} whole rows", self.rows);
             return Err(Trouble::over(Reason::XmlTooDeep, what, "limits.xml_depth", self.limits.xml_depth));

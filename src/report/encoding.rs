@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use super::repair::{Repair, Warnings};
 
@@ -131,9 +131,15 @@ fn decode_utf8(cut: &mut Vec<u8>, input: &[u8], last: bool, out: &mut String, wa
     cut.drain(..cut.len() - left);
 }
 
+/// What windows-1252 has where Latin-1 has control characters.
+const CONTROLS: &[char; 32] = &[
+    '€', '\u{fffd}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{fffd}', 'Ž', '\u{fffd}', '\u{fffd}',
+    '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{fffd}', 'ž', 'Ÿ',
+];
+
 fn windows_1252(byte: u8) -> char {
-    let (text, _) = WINDOWS_1252.decode_without_bom_handling(std::slice::from_ref(&byte));
-    text.chars().next().filter(|c| !c.is_control()).unwrap_or(char::REPLACEMENT_CHARACTER)
+    let control = usize::from(byte).checked_sub(0x80).and_then(|index| CONTROLS.get(index));
+    control.copied().unwrap_or(char::from(byte))
 }
 
 /// The encoding and the length of the byte order mark: the mark itself, else where NULs stand, else the declaration.
@@ -228,5 +234,14 @@ mod tests {
         let (text, warnings) = decoded(b"<a>Soci\xe9t\xe9 \x91x\x92 \x81</a>\xe2\x82", 5);
         assert_eq!(text, "<a>Société ‘x’ \u{fffd}</a>â‚");
         assert!(warnings[0].starts_with("invalid_bytes"), "{warnings:?}");
+    }
+
+    #[test]
+    fn our_windows_1252_is_that_of_the_standard() {
+        for byte in 0x80..=0xff {
+            let (standard, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(std::slice::from_ref(&byte));
+            let standard = standard.chars().next().filter(|c| !c.is_control());
+            assert_eq!(windows_1252(byte), standard.unwrap_or(char::REPLACEMENT_CHARACTER), "{byte:#x}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Read};
 
 use super::encoding::Utf8;
 use super::repair::{Repair, Warnings};
-use super::tag::{Step, Tag};
+use super::tag::{self, Step, Tag};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
@@ -80,8 +80,8 @@ impl<R: BufRead> Guard<R> {
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.clear();
         let read = self.source.read(&mut chunk, &mut self.warnings);
-        // The first bytes of all that is forbidden.
-        if chunk.bytes().any(|byte| byte < b' ' || byte == 0xef) {
+        // The first bytes of all that is forbidden, with little else among them.
+        if chunk.bytes().any(|byte| byte == 0xef || byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) {
             chunk.retain(|c| {
                 let forbidden = is_forbidden(c);
                 if forbidden {
@@ -104,56 +104,80 @@ impl<R: BufRead> Guard<R> {
         while let [byte, after @ ..] = input {
             let taken = match self.state {
                 State::Text => {
-                    let run = input.iter().position(|b| matches!(b, b'<' | b'&')).unwrap_or(input.len());
-                    let (run, rest) = input.split_at(run);
-                    self.give_text(run);
-                    input = rest;
-                    match rest.split_first() {
-                        Some((b'<', after)) => {
-                            self.tag.begin();
-                            self.state = State::Tag;
-                            input = after;
-                        }
-                        Some((_, after)) => {
-                            self.reference.clear();
-                            self.reference.push(b'&');
-                            self.state = State::Reference;
-                            input = after;
-                        }
-                        None => {}
-                    }
+                    input = self.text(input);
+                    continue;
+                }
+                State::Cdata(brackets) => {
+                    input = self.cdata(input, brackets);
                     continue;
                 }
                 State::Reference => self.reference(*byte),
                 State::Tag => self.tag(*byte)?,
-                State::Comment(dashes) => {
-                    self.state = match byte {
-                        b'-' => State::Comment((dashes + 1).min(2)),
-                        b'>' if dashes == 2 => State::Text,
-                        _ => State::Comment(0),
-                    };
-                    true
-                }
+                State::Comment(dashes) => self.comment(*byte, dashes),
                 State::Instruction(mark) => self.instruction(*byte, mark),
-                State::Cdata(brackets) => {
-                    let run = input.iter().position(|b| matches!(b, b'<' | b'&' | b']' | b'>')).unwrap_or(input.len());
-                    if run > 0 {
-                        self.give_brackets(brackets);
-                        let (run, rest) = input.split_at(run);
-                        self.give_text(run);
-                        self.state = State::Cdata(0);
-                        input = rest;
-                        continue;
-                    }
-                    self.cdata(*byte, brackets);
-                    true
-                }
             };
             if taken {
                 input = after;
             }
         }
         Ok(())
+    }
+
+    /// Takes text up to what may be markup, and gives back what follows.
+    fn text<'i>(&mut self, input: &'i [u8]) -> &'i [u8] {
+        let run = input.iter().position(|b| matches!(b, b'<' | b'&')).unwrap_or(input.len());
+        let (run, rest) = input.split_at(run);
+        self.give_text(run);
+        match rest.split_first() {
+            Some((b'<', after)) => match tag::simple(after) {
+                Some(length) if length as u64 <= self.token_bytes => {
+                    self.give_tag(&rest[..=length]);
+                    &after[length..]
+                }
+                _ => {
+                    self.tag.begin();
+                    self.state = State::Tag;
+                    after
+                }
+            },
+            Some((_, after)) => {
+                self.reference.clear();
+                self.reference.push(b'&');
+                self.state = State::Reference;
+                after
+            }
+            None => rest,
+        }
+    }
+
+    /// Takes one run or one character of CDATA, and gives back what follows.
+    fn cdata<'i>(&mut self, input: &'i [u8], brackets: u8) -> &'i [u8] {
+        let run = input.iter().position(|b| matches!(b, b'<' | b'&' | b']' | b'>')).unwrap_or(input.len());
+        let (run, rest) = input.split_at(run.max(1));
+        match run {
+            b"]" if brackets < 2 => self.state = State::Cdata(brackets + 1),
+            b"]" => self.give_text(run),
+            b">" if brackets == 2 => self.state = State::Text,
+            _ => {
+                self.give_text(&b"]]"[..usize::from(brackets.min(2))]);
+                match run {
+                    b"<" => self.give_unit(b"&lt;"),
+                    b"&" => self.give_unit(b"&amp;"),
+                    _ => self.give_text(run),
+                }
+                self.state = State::Cdata(0);
+            }
+        }
+        rest
+    }
+
+    fn comment(&mut self, byte: u8, dashes: u8) -> bool {
+        self.state = match byte {
+            b'-' => State::Comment((dashes + 1).min(2)),
+            b'>' if dashes == 2 => State::Text,
+            _ => State::Comment(0),
+        };
+        true
     }
 
     /// False when the byte belongs to what follows.
@@ -204,12 +228,13 @@ impl<R: BufRead> Guard<R> {
                 if self.tag.mended() {
                     self.warnings.note(Repair::BrokenTag, "");
                 }
-                self.give_tag(self.tag.whole());
+                let whole = self.tag.whole();
+                self.give_tag(&whole);
             }
             Step::Cut => {
                 self.warnings.note(Repair::BrokenTag, "");
                 let cut = self.tag.cut();
-                self.give_tag(cut.tag);
+                self.give_tag(&cut.tag);
                 self.give_plain(&cut.text);
                 return Ok(false);
             }
@@ -242,33 +267,12 @@ impl<R: BufRead> Guard<R> {
         true
     }
 
-    fn cdata(&mut self, byte: u8, brackets: u8) {
-        match byte {
-            b']' if brackets < 2 => self.state = State::Cdata(brackets + 1),
-            b']' => self.give_text(b"]"),
-            b'>' if brackets == 2 => self.state = State::Text,
-            _ => {
-                self.give_brackets(brackets);
-                match byte {
-                    b'<' => self.give_unit(b"&lt;"),
-                    b'&' => self.give_unit(b"&amp;"),
-                    _ => self.give_text(&[byte]),
-                }
-                self.state = State::Cdata(0);
-            }
-        }
-    }
-
-    fn give_brackets(&mut self, count: u8) {
-        self.give_text(&b"]]"[..usize::from(count.min(2))]);
-    }
-
-    fn give_tag(&mut self, tag: Vec<u8>) {
+    fn give_tag(&mut self, tag: &[u8]) {
         self.begun = true;
         self.text = 0;
         self.overlong = false;
         self.state = State::Text;
-        self.out.extend(tag);
+        self.out.extend_from_slice(tag);
     }
 
     /// Text that may hold references, but no `<`.

@@ -31,6 +31,17 @@ impl Warnings {
         }
     }
 
+    /// Adds what was noted elsewhere.
+    pub fn add(&mut self, other: Warnings) {
+        self.more += other.more;
+        for seen in other.seen {
+            self.note(seen.repair, &seen.detail);
+            if let Some(ours) = self.seen.iter_mut().find(|ours| ours.repair == seen.repair) {
+                ours.times += seen.times - 1;
+            }
+        }
+    }
+
     /// Notes a repair that can't be counted.
     pub fn once(&mut self, repair: Repair) {
         if !self.seen.iter().any(|seen| seen.repair == repair) {
@@ -96,6 +107,7 @@ repairs! {
     SeveralRows = "several_rows", "a record with several rows, each was read as a record of its own";
     TooManyResults = "too_many_results", "more results of one kind in a record than limits.auth_results, the first were kept";
     TooManyErrors = "too_many_errors", "more error texts in the metadata than are kept";
+    SkippedRecord = "skipped_record", "a record or row that stands where none belongs was skipped";
     SecondReport = "second_report", "another feedback element after the first was skipped";
     TrailingJunk = "trailing_junk", "something after the end of the report was skipped";
     DamagedAfterEnd = "damaged_after_end", "the report is complete but what carried it is damaged";
@@ -115,6 +127,16 @@ mod tests {
         assert_eq!(texts.len(), 2);
         assert!(texts[0].starts_with("repeated: ") && texts[0].ends_with(": count, 2 times"), "{texts:?}");
         assert_eq!(texts[1], "stray_ampersand: an & that starts no entity was read as text");
+    }
+
+    #[test]
+    fn the_same_kind_from_two_places_is_one_kind() {
+        let (mut ours, mut theirs) = (Warnings::default(), Warnings::default());
+        ours.note(Repair::TextShortened, "");
+        theirs.note(Repair::TextShortened, "org_name");
+        theirs.note(Repair::TextShortened, "email");
+        ours.add(theirs);
+        assert_eq!(ours.texts(), ["text_shortened: a text too long for any use was shortened, 3 times"]);
     }
 
     #[test]

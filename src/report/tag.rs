@@ -218,6 +218,17 @@ impl Tag {
     }
 }
 
+/// Length of what follows the `<` of a tag without attributes, when all of it is here: nearly every tag of a report.
+pub fn simple(after: &[u8]) -> Option<usize> {
+    let name = match after {
+        [b'/', name @ ..] => name,
+        name => name,
+    };
+    let length = name.iter().position(|&byte| !continues_name(byte))?;
+    let whole = name.get(length) == Some(&b'>') && name.first().copied().is_some_and(starts_name);
+    whole.then_some(after.len() - name.len() + length + 1)
+}
+
 fn starts_name(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte == b':' || byte >= 0x80
 }

@@ -1,5 +1,7 @@
 //! Tags → which element of the schema begins or ends, whatever is missing, misspelt or left open in between.
 
+use std::borrow::Cow;
+
 use quick_xml::events::BytesStart;
 
 use super::repair::Repair;
@@ -14,8 +16,15 @@ pub struct Tree {
 }
 
 pub struct Element {
-    pub name: String,
+    /// As the schema spells it, or for what is not in it as it stands there.
+    pub name: Cow<'static, str>,
     pub node: Node,
+}
+
+impl Element {
+    pub fn unknown(name: &str) -> Self {
+        Self { name: name.to_owned().into(), node: Node::Unknown }
+    }
 }
 
 /// Longer names of namespaces, and more of them, are no report's.
@@ -40,8 +49,8 @@ impl Tree {
         self.open.iter().rev().find(|element| !matches!(element.node, Node::Unknown)).filter(|e| e.node.is_text())
     }
 
-    pub fn push(&mut self, name: &str, node: Node) {
-        self.open.push(Element { name: name.to_owned(), node });
+    pub fn push(&mut self, element: Element) {
+        self.open.push(element);
     }
 
     pub fn pop(&mut self) -> Option<Element> {
@@ -54,21 +63,15 @@ impl Tree {
     ///
     /// A text element holds no others, so what its parent knows ends it. A container ends only where another container
     /// begins that does not belong in it; nothing unknown ends anything.
-    pub fn place(&self, name: &str) -> (Node, usize) {
-        if let Some((_, node)) = self.top().child(name) {
-            return (node, 0);
-        }
+    pub fn place(&self, name: &str) -> (Element, usize) {
         let in_text = self.top().is_text();
-        if matches!(self.top(), Node::Unknown) {
-            return (Node::Unknown, 0);
+        let known = self.open.iter().rev().take_while(|element| !matches!(element.node, Node::Unknown)).enumerate();
+        let mut fitting = known.filter_map(|(above, element)| Some((above, element.node.child(name)?)));
+        let place = fitting.find(|(above, (_, node))| !node.is_text() || *above == 0 || (in_text && *above == 1));
+        match place {
+            Some((above, (name, node))) => (Element { name: name.into(), node }, above),
+            None => (Element::unknown(name), 0),
         }
-        for (above, element) in self.open.iter().rev().enumerate().skip(1) {
-            match element.node.child(name) {
-                Some((_, node)) if !node.is_text() || (in_text && above == 1) => return (node, above),
-                _ => {}
-            }
-        }
-        (Node::Unknown, 0)
     }
 
     /// How many elements an end tag ends: it means the nearest open one of its name. Zero when there is none.

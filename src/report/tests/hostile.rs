@@ -194,6 +194,13 @@ fn rows_over_the_limit_are_damage() {
 }
 
 #[test]
+fn error_texts_are_kept_up_to_a_number() {
+    let document = format!("<feedback><report_metadata>{}</report_metadata></feedback>", "<error>e</error>".repeat(20));
+    let read = read(document).expect("a report");
+    assert_eq!((read.report().errors.len(), read.codes()), (16, vec!["too_many_errors"]));
+}
+
+#[test]
 fn results_over_the_limit_are_named() {
     let results = "<dkim><result>pass</result></dkim>".repeat(70) + &"<spf><result>fail</result></spf>".repeat(65);
     let document = format!("<feedback><record><auth_results>{results}</auth_results></record></feedback>");

@@ -52,6 +52,7 @@ fn a_plain_report_is_read_in_full() {
         human_result: None,
     };
     assert_eq!(first.spf_auth, [spf]);
+    assert_eq!((first.index, second.index), (0, 1));
     assert_eq!(second.source_ip, some("2001:db8::2"));
     assert_eq!((second.dkim_auth.len(), second.spf_auth.len()), (0, 1));
     assert!(read.codes().is_empty() && read.survey.damage.is_none());
@@ -81,7 +82,7 @@ fn an_rfc_9990_report_takes_the_same_path() {
     assert_eq!(row.envelope_to, some("receiver.example"));
     assert_eq!(row.reasons, [Override { kind: some("policy_test_mode"), comment: some("the owner tests") }]);
     assert_eq!(row.dkim_auth[0].human_result, some("2048 bits"));
-    assert!(read.codes().is_empty());
+    assert_eq!(read.codes(), ["skipped_record"]);
 }
 
 #[test]
@@ -186,7 +187,15 @@ fn nothing_is_read_of_a_report_that_ends_before_its_first_row_does() {
 
 #[test]
 fn the_order_of_elements_and_what_is_unknown_make_no_difference() {
-    reads_as_plain("028-any-order", &[]);
+    reads_as_plain("028-any-order", &["skipped_record"]);
+}
+
+#[test]
+fn a_record_that_is_skipped_is_named() {
+    for misplaced in ["<records><record/></records>", "<recrod><row/></recrod>", "<row/>"] {
+        let read = read(format!("<feedback>{misplaced}</feedback>")).expect("a report");
+        assert_eq!((read.rows.len(), read.codes()), (0, vec!["skipped_record"]), "{misplaced}");
+    }
 }
 
 #[test]
