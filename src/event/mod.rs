@@ -1,11 +1,30 @@
 //! Report → events: flat records with the same keys in the same order, whatever the reporter left out.
 //!
-//! An event is a row plus shared parts of its report and mail; it lists itself as `(key, value)` pairs, and
+//! An event is a row plus shared parts of its report and mail; [`Event::fields`] lists it as `(key, value)` pairs, and
 //! every encoder works from that list.
 
-use std::borrow::Cow;
+pub mod aggregate;
+mod derive;
+mod field;
+pub mod id;
+pub mod ingest_error;
+mod normal;
+pub mod report;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod schema;
+
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
+
+/// One event, ready to be encoded.
+#[derive(Debug, Clone)]
+pub enum Event {
+    Aggregate(Box<aggregate::AggregateEvent>),
+    Report(Box<report::ReportEvent>),
+    IngestError(Box<ingest_error::IngestErrorEvent>),
+}
 
 /// `event_type`, also the syslog MSGID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +77,51 @@ impl EventType {
             EventType::DmarcAggregate => "dmarc_aggregate",
             EventType::Report => "report",
             EventType::IngestError => "ingest_error",
+        }
+    }
+}
+
+impl Event {
+    pub fn event_type(&self) -> EventType {
+        match self {
+            Event::Aggregate(_) => EventType::DmarcAggregate,
+            Event::Report(_) => EventType::Report,
+            Event::IngestError(_) => EventType::IngestError,
+        }
+    }
+
+    /// Appends the event's fields to `out`, which the caller clears and reuses.
+    pub fn fields<'a>(&'a self, out: &mut Vec<Field<'a>>) {
+        match self {
+            Event::Aggregate(event) => event.fields(out),
+            Event::Report(event) => event.fields(out),
+            Event::IngestError(event) => event.fields(out),
+        }
+    }
+
+    /// The same for the same fact, whichever mail, run or replica tells it; see [`id`].
+    pub fn event_id(&self) -> &str {
+        match self {
+            Event::Aggregate(event) => event.event_id(),
+            Event::Report(event) => event.event_id(),
+            Event::IngestError(event) => event.event_id(),
+        }
+    }
+
+    /// Begin and end of the reported period, where the report tells them.
+    pub fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        match self {
+            Event::Aggregate(event) => event.period(),
+            Event::Report(event) => event.period(),
+            Event::IngestError(_) => (None, None),
+        }
+    }
+
+    pub fn provenance(&self) -> &Arc<Provenance> {
+        match self {
+            Event::Aggregate(event) => event.provenance(),
+            Event::Report(event) => event.provenance(),
+            Event::IngestError(event) => event.provenance(),
         }
     }
 }

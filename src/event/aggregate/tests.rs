@@ -1,0 +1,114 @@
+use super::*;
+use crate::event::{Event, sample, sample::some};
+
+fn value<'a>(event: &'a Event, key: &str) -> Value<'a> {
+    let mut fields = Vec::new();
+    event.fields(&mut fields);
+    fields.into_iter().find(|(name, _)| *name == key).unwrap().1
+}
+
+fn warnings(event: &Event) -> Vec<String> {
+    match value(event, "parse_warnings") {
+        Value::Texts(warnings) => warnings.into_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn told(row: report::Row) -> Event {
+    let report = report::Aggregate { warnings: Vec::new(), ..sample::report() };
+    sample::aggregate_of(&report, row, sample::provenance())
+}
+
+fn row() -> report::Row {
+    report::Row { warnings: Vec::new(), ..sample::row() }
+}
+
+#[test]
+fn enumerations_are_trimmed_and_lower_case_and_unknown_ones_are_named() {
+    let event = told(report::Row { disposition: some(" Quarantine "), dkim: some("Hardfail"), ..row() });
+    assert_eq!(value(&event, "disposition"), known("quarantine"));
+    assert_eq!(value(&event, "dkim"), known("hardfail"));
+    assert_eq!(warnings(&event), ["dkim: unknown value \"hardfail\""]);
+}
+
+#[test]
+fn what_is_no_address_or_number_is_null_and_kept_in_a_warning() {
+    let event = told(report::Row { source_ip: some("abc"), count: some("many"), ..row() });
+    assert_eq!((value(&event, "source_ip"), value(&event, "count")), (Value::Null, Value::Null));
+    assert_eq!(warnings(&event), ["source_ip: \"abc\" is no IP address", "count: \"many\" is no count"]);
+}
+
+#[test]
+fn addresses_are_canonical() {
+    let event = told(report::Row { source_ip: some("2001:DB8:0:0::0001"), ..row() });
+    assert_eq!(value(&event, "source_ip"), known("2001:db8::1"));
+}
+
+#[test]
+fn warnings_of_the_document_come_before_those_of_the_row() {
+    let report = report::Aggregate { begin: some("soon"), ..sample::report() };
+    let row = report::Row { count: some("x"), ..sample::row() };
+    let event = sample::aggregate_of(&report, row, sample::provenance());
+    assert_eq!(
+        warnings(&event),
+        [
+            "document: bytes after the root element",
+            "begin: \"soon\" is no time",
+            "count: repaired",
+            "count: \"x\" is no count"
+        ]
+    );
+    let event = sample::aggregate_of(&report, self::row(), sample::provenance());
+    assert_eq!(warnings(&event), ["document: bytes after the root element", "begin: \"soon\" is no time"]);
+}
+
+#[test]
+fn a_reporter_without_a_name_is_known_by_its_address() {
+    let report = report::Aggregate { org_name: None, warnings: Vec::new(), ..sample::report() };
+    let event = sample::aggregate_of(&report, row(), sample::provenance());
+    assert_eq!(value(&event, "org"), known("receiver.example"));
+    assert_eq!(warnings(&event), ["org: missing, taken from the e-mail address"]);
+    let report = report::Aggregate { email: some("nobody"), ..report };
+    let event = sample::aggregate_of(&report, row(), sample::provenance());
+    assert_eq!(value(&event, "org"), Value::Null);
+}
+
+#[test]
+fn times_are_rfc_3339_in_utc() {
+    let event = sample::aggregate();
+    assert_eq!(value(&event, "begin"), known("2026-10-30T00:00:00Z"));
+    assert_eq!(value(&event, "end"), known("2026-10-30T23:59:59Z"));
+    assert_eq!(value(&event, "ingest_timestamp"), known("2026-11-01T12:00:00Z"), "cut, not rounded");
+    let report = report::Aggregate { begin: Some("9".repeat(30)), ..sample::report() };
+    let event = sample::aggregate_of(&report, row(), sample::provenance());
+    assert_eq!(value(&event, "begin"), Value::Null);
+}
+
+#[test]
+fn the_explaining_results_fill_the_single_keys() {
+    let event = sample::aggregate();
+    for (key, expected) in [
+        ("dkim_domain", "example.com"),
+        ("dkim_selector", "s1"),
+        ("dkim_result", "pass"),
+        ("spf_domain", "bounce.example.net"),
+        ("spf_scope", "mfrom"),
+        ("org_domain", "example.com"),
+        ("policy_effective", "quarantine"),
+        ("override_reason", "local_policy"),
+        ("failure_class", "pass"),
+    ] {
+        assert_eq!(value(&event, key), known(expected), "{key}");
+    }
+    assert_eq!(value(&event, "dkim_aligned"), Value::Bool(true));
+    assert_eq!(value(&event, "spf_aligned"), Value::Bool(false));
+}
+
+#[test]
+fn a_row_that_says_nothing_is_null_and_without_warnings() {
+    let event = sample::silent();
+    for key in ["org", "count", "dmarc_pass", "dkim_aligned", "spf_aligned", "policy_effective", "failure_class"] {
+        assert_eq!(value(&event, key), Value::Null, "{key}");
+    }
+    assert_eq!(warnings(&event), [""; 0]);
+}

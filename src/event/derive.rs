@@ -1,0 +1,199 @@
+//! What follows from a row: alignment, the result that explains the verdict, and why mail failed.
+//!
+//! `None` wherever the report does not say enough. Names are expected in lower case. Alignment is that of RFC 7489
+//! section 3.1, with organisational domains from the public suffix list; RFC 9989's tree walk needs the DNS of the time.
+
+use std::cmp::Reverse;
+
+use crate::report::{DkimAuth, Override, SpfAuth};
+
+const PASS: &str = "pass";
+
+/// `adkim` or `aspf`, as published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Relaxed,
+    Strict,
+    /// Told, but not understood.
+    Unknown,
+}
+
+impl Mode {
+    /// Relaxed is what counts where the record said nothing (RFC 7489 section 6.3).
+    pub(super) fn of(told: Option<&str>) -> Self {
+        match told {
+            None | Some("r") => Mode::Relaxed,
+            Some("s") => Mode::Strict,
+            Some(_) => Mode::Unknown,
+        }
+    }
+}
+
+/// One authenticated name, or one that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identifier<'a> {
+    domain: Option<&'a str>,
+    result: Option<&'a str>,
+    /// SPF of HELO, which counts after that of MAIL FROM.
+    helo: bool,
+}
+
+impl<'a> From<&'a DkimAuth> for Identifier<'a> {
+    fn from(told: &'a DkimAuth) -> Self {
+        Self { domain: told.domain.as_deref(), result: told.result.as_deref(), helo: false }
+    }
+}
+
+impl<'a> From<&'a SpfAuth> for Identifier<'a> {
+    fn from(told: &'a SpfAuth) -> Self {
+        let helo = told.scope.as_deref() == Some("helo");
+        Self { domain: told.domain.as_deref(), result: told.result.as_deref(), helo }
+    }
+}
+
+impl Identifier<'_> {
+    fn passes(&self) -> bool {
+        self.result == Some(PASS)
+    }
+
+    /// Whether it passed and is aligned with `header_from`.
+    fn vouches(&self, header_from: Option<&str>, mode: Mode) -> Option<bool> {
+        let passes = self.result.map(|result| result == PASS);
+        let aligned = match (self.domain, header_from) {
+            (Some(domain), Some(header_from)) => aligned(domain, header_from, mode),
+            _ => None,
+        };
+        match (passes, aligned) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// The position of the result that explains the verdict: the first passing and aligned one, else the first passing one,
+/// else the first; MAIL FROM before HELO.
+pub(super) fn explaining<'a, I: Into<Identifier<'a>>>(
+    told: impl Iterator<Item = I>,
+    header_from: Option<&str>,
+    mode: Mode,
+) -> Option<usize> {
+    let rank = |told: Identifier<'_>| {
+        let vouches = told.vouches(header_from, mode) == Some(true);
+        (Reverse(vouches), Reverse(told.passes()), told.helo)
+    };
+    // `min_by_key` keeps the first of equals.
+    told.map(Into::into).map(rank).enumerate().min_by_key(|(_, rank)| *rank).map(|(position, _)| position)
+}
+
+/// `dkim_aligned`, `spf_aligned`: whether any result passed for a name aligned with `header_from`. Where none was told,
+/// only a failing `verdict` says that there was none.
+pub(super) fn any_vouches<'a, I: Into<Identifier<'a>>>(
+    told: impl Iterator<Item = I>,
+    header_from: Option<&str>,
+    mode: Mode,
+    verdict: Option<&str>,
+) -> Option<bool> {
+    let mut answer = None;
+    for told in told.map(Into::into) {
+        match (told.vouches(header_from, mode), answer) {
+            (Some(true), _) => return Some(true),
+            (Some(false), None) => answer = Some(Some(false)),
+            (Some(false), Some(_)) => {}
+            (None, _) => answer = Some(None),
+        }
+    }
+    answer.unwrap_or((verdict == Some("fail")).then_some(false))
+}
+
+/// Whether `domain` is aligned with `header_from`; `None` where the mode decides and is not known, or a name is none.
+pub(super) fn aligned(domain: &str, header_from: &str, mode: Mode) -> Option<bool> {
+    if !is_name(domain) || !is_name(header_from) {
+        return None;
+    }
+    let strict = domain == header_from;
+    let relaxed = strict || org_domain(domain).is_some_and(|org| org_domain(header_from) == Some(org));
+    match mode {
+        Mode::Strict => Some(strict),
+        Mode::Relaxed => Some(relaxed),
+        Mode::Unknown => (strict == relaxed).then_some(strict),
+    }
+}
+
+/// The organisational domain; `None` for a public suffix, and for what is no domain name.
+pub(super) fn org_domain(name: &str) -> Option<&str> {
+    if is_name(name) { psl::domain_str(name) } else { None }
+}
+
+/// `dmarc_pass`, from `policy_evaluated`.
+pub(super) fn dmarc_pass(dkim: Option<&str>, spf: Option<&str>) -> Option<bool> {
+    match (dkim, spf) {
+        (None, None) => None,
+        _ => Some(dkim == Some(PASS) || spf == Some(PASS)),
+    }
+}
+
+/// The policy that applies to `header_from`: `p` for the domain that published it, `sp` (or `p`) for those below it.
+/// `np` is for names that do not exist, which no report says.
+pub(super) fn policy_effective<'a>(
+    header_from: Option<&str>,
+    domain: Option<&str>,
+    p: Option<&'a str>,
+    sp: Option<&'a str>,
+) -> Option<&'a str> {
+    let (header_from, domain) = (header_from?, domain?);
+    if header_from == domain {
+        return p;
+    }
+    let below = header_from.strip_suffix(domain).is_some_and(|labels| labels.ends_with('.'));
+    if below { sp.or(p) } else { None }
+}
+
+/// `override_reason`: the type of the first reason that has one.
+pub(super) fn override_reason(reasons: &[Override]) -> Option<&str> {
+    reasons.iter().find_map(|reason| reason.kind.as_deref())
+}
+
+/// `failure_class`: `pass`; `forwarded`, on the reporter's word; `misaligned`, when something passed, but for another
+/// name; `unauthenticated`, when nothing did. `None` also where our alignment contradicts the verdict.
+pub(super) fn failure_class(
+    dmarc_pass: Option<bool>,
+    aligned: [Option<bool>; 2],
+    reasons: &[Override],
+    dkim: &[DkimAuth],
+    spf: &[SpfAuth],
+) -> Option<&'static str> {
+    if dmarc_pass? {
+        return Some("pass");
+    }
+    if reasons.iter().any(tells_of_forwarding) {
+        return Some("forwarded");
+    }
+    if aligned.contains(&Some(true)) || (dkim.is_empty() && spf.is_empty()) {
+        return None;
+    }
+    let mut told = dkim.iter().map(Identifier::from).chain(spf.iter().map(Identifier::from));
+    Some(if told.any(|told| told.passes()) { "misaligned" } else { "unauthenticated" })
+}
+
+fn tells_of_forwarding(reason: &Override) -> bool {
+    match reason.kind.as_deref() {
+        Some("forwarded" | "mailing_list" | "trusted_forwarder") => true,
+        // Receivers that believed an ARC chain say so this way: RFC 8617 section 7.2.2 puts `arc=pass` first.
+        Some("local_policy") => {
+            let comment = reason.comment.as_deref().unwrap_or_default();
+            comment.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("arc=pass"))
+        }
+        _ => false,
+    }
+}
+
+/// Letters, digits, hyphens and underscores between dots; letters of any script.
+fn is_name(text: &str) -> bool {
+    text.split('.').all(|label| {
+        !label.is_empty() && label.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'))
+    })
+}
+
+#[cfg(test)]
+mod tests;

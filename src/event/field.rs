@@ -1,0 +1,71 @@
+//! Fields in the making: plain values → [`Value`], and the blocks of keys that several event types share.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+
+use super::{EventType, Field, Provenance, Value};
+
+/// Keys are only ever added within one version.
+const SCHEMA_VERSION: i64 = 1;
+
+pub(super) fn text<S: AsRef<str>>(value: &Option<S>) -> Value<'_> {
+    match value {
+        Some(text) => Value::Text(Cow::Borrowed(text.as_ref())),
+        None => Value::Null,
+    }
+}
+
+pub(super) fn known(value: &str) -> Value<'_> {
+    Value::Text(Cow::Borrowed(value))
+}
+
+pub(super) fn int(value: Option<i64>) -> Value<'static> {
+    value.map_or(Value::Null, Value::Int)
+}
+
+pub(super) fn flag(value: Option<bool>) -> Value<'static> {
+    value.map_or(Value::Null, Value::Bool)
+}
+
+pub(super) fn texts(values: &[String]) -> Value<'_> {
+    Value::Texts(Cow::Borrowed(values))
+}
+
+/// Numbers of ours that can't reach the bound in practice; events promise that integers fit i64.
+pub(super) fn saturated(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// `event_type` to `tenant`: what every event has.
+pub(super) fn identity<'a>(event_type: EventType, id: &'a str, provenance: &'a Provenance, out: &mut Vec<Field<'a>>) {
+    out.extend([
+        ("event_type", known(event_type.as_str())),
+        ("schema_version", Value::Int(SCHEMA_VERSION)),
+        ("event_id", known(id)),
+        ("tenant", text(&provenance.tenant)),
+    ]);
+}
+
+/// `attachment` to `mail_date`: the way here.
+pub(super) fn provenance<'a>(provenance: &'a Provenance, out: &mut Vec<Field<'a>>) {
+    out.extend([
+        ("attachment", text(&provenance.attachment)),
+        ("source", known(&provenance.source)),
+        ("mailbox", text(&provenance.mailbox)),
+        ("mail_uid", int(provenance.mail_uid.map(i64::from))),
+        ("mail_message_id", text(&provenance.mail_message_id)),
+        ("mail_from", text(&provenance.mail_from)),
+        ("mail_date", text(&provenance.mail_date)),
+    ]);
+}
+
+/// RFC 3339, UTC with `Z`, whole seconds.
+pub(super) fn time(time: Timestamp) -> String {
+    format!("{time:.0}")
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}

@@ -1,0 +1,59 @@
+//! `ingest_error`: one event per document, attachment or mail that could not be read in full.
+
+use std::sync::Arc;
+
+use super::{
+    EventType, Field, Provenance, Value,
+    field::{self, int, known, saturated, text},
+    id,
+};
+use crate::trouble::Trouble;
+
+/// What could not be read, and why.
+#[derive(Debug, Clone)]
+pub struct IngestErrorEvent {
+    id: String,
+    trouble: Trouble,
+    suppressed: u64,
+    sha256: Option<String>,
+    ingest: String,
+    provenance: Arc<Provenance>,
+}
+
+impl IngestErrorEvent {
+    /// `sha256` is that of the bytes that could not be read; `None` where there are none, as for a mail that was not
+    /// fetched. `suppressed` counts the errors that the rate limit held back since the last one that was told.
+    pub fn new(trouble: Trouble, sha256: Option<[u8; 32]>, suppressed: u64, provenance: Arc<Provenance>) -> Self {
+        Self {
+            id: id::ingest_error(sha256.as_ref(), trouble.reason, &provenance),
+            trouble,
+            suppressed,
+            sha256: sha256.map(|sha256| field::hex(&sha256)),
+            ingest: field::time(provenance.ingest),
+            provenance,
+        }
+    }
+
+    pub fn event_id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn provenance(&self) -> &Arc<Provenance> {
+        &self.provenance
+    }
+
+    pub fn fields<'a>(&'a self, out: &mut Vec<Field<'a>>) {
+        let limit = self.trouble.limit;
+        field::identity(EventType::IngestError, &self.id, &self.provenance, out);
+        out.extend([
+            ("reason", known(self.trouble.reason.code())),
+            ("detail", known(&self.trouble.detail)),
+            ("limit_setting", limit.map_or(Value::Null, |limit| known(limit.setting))),
+            ("limit_value", int(limit.map(|limit| saturated(limit.value)))),
+            ("suppressed", Value::Int(saturated(self.suppressed))),
+            ("document_sha256", text(&self.sha256)),
+        ]);
+        field::provenance(&self.provenance, out);
+        out.extend([("ingest_timestamp", known(&self.ingest)), ("truncated", Value::Bool(false))]);
+    }
+}

@@ -1,0 +1,106 @@
+//! Told text → typed values; what can't be understood becomes null, and is named in the warnings with the original.
+
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+};
+
+use jiff::Timestamp;
+
+use crate::report::values;
+
+/// Normalises values one by one and gathers what there is to say about them.
+#[derive(Debug, Default)]
+pub(super) struct Normal {
+    pub(super) warnings: Vec<String>,
+}
+
+impl Normal {
+    /// A word of a closed list, in lower case. An unknown one is kept, and named.
+    pub(super) fn keyword(&mut self, key: impl Display, told: Option<&str>, known: &[&str]) -> Option<String> {
+        let word = values::keyword(present(told)?);
+        if word.is_empty() {
+            return None;
+        }
+        if !known.contains(&word.as_str()) {
+            self.warn(key, format_args!("unknown value \"{word}\""));
+        }
+        Some(word)
+    }
+
+    pub(super) fn ip(&mut self, key: &str, told: Option<&str>) -> Option<String> {
+        self.read(key, told, values::ip, "IP address").map(|ip| ip.to_string())
+    }
+
+    pub(super) fn count(&mut self, key: &str, told: Option<&str>) -> Option<i64> {
+        self.read(key, told, values::count, "count")
+    }
+
+    pub(super) fn percent(&mut self, key: &str, told: Option<&str>) -> Option<i64> {
+        self.read(key, told, values::percent, "percentage")
+    }
+
+    pub(super) fn time(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
+        let parse = |text: &str| values::epoch(text).filter(|second| Timestamp::from_second(*second).is_ok());
+        let second = self.read(key, told, parse, "time")?;
+        Timestamp::from_second(second).ok()
+    }
+
+    pub(super) fn warn(&mut self, key: impl Display, what: fmt::Arguments<'_>) {
+        self.warnings.push(format!("{key}: {what}"));
+    }
+
+    /// What `parse` makes of it; named where that is not what stands there plainly.
+    fn read<T: FromStr + PartialEq + Display>(
+        &mut self,
+        key: &str,
+        told: Option<&str>,
+        parse: impl Fn(&str) -> Option<T>,
+        wanted: &str,
+    ) -> Option<T> {
+        let told = present(told)?;
+        let value = parse(told);
+        match &value {
+            None => self.warn(key, format_args!("\"{told}\" is no {wanted}")),
+            Some(value) if told.parse().ok().as_ref() != Some(value) => {
+                self.warn(key, format_args!("\"{told}\" is read as {value}"));
+            }
+            Some(_) => {}
+        }
+        value
+    }
+}
+
+/// Trimmed, and `None` when nothing is left.
+pub(super) fn present(told: Option<&str>) -> Option<&str> {
+    told.map(str::trim).filter(|text| !text.is_empty())
+}
+
+pub(super) fn plain(told: &Option<String>) -> Option<String> {
+    present(told.as_deref()).map(str::to_owned)
+}
+
+pub(super) fn domain(told: &Option<String>) -> Option<String> {
+    present(told.as_deref()).map(values::domain).filter(|domain| !domain.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_read_by_guess_is_named_with_the_original() {
+        let mut normal = Normal::default();
+        let mut read = |told| normal.read("begin", Some(told), |_| Some(1500), "time");
+        assert_eq!([read("1500"), read(" 01500 "), read("1.5e3")], [Some(1500); 3]);
+        assert_eq!(normal.warnings, ["begin: \"1.5e3\" is read as 1500"]);
+    }
+
+    #[test]
+    fn white_space_alone_is_nothing() {
+        let mut normal = Normal::default();
+        assert_eq!(normal.keyword("dkim", Some(" \n"), &[]), None);
+        assert_eq!(normal.count("count", Some(" ")), None);
+        assert_eq!(normal.warnings, [""; 0]);
+    }
+}

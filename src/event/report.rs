@@ -1,0 +1,137 @@
+//! `report`: one event per document, after its rows. An auditor adds these up.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    EventType, Field, Provenance, Value,
+    aggregate::Shared,
+    field::{self, known, saturated, text, texts},
+    id,
+};
+
+/// What became of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Every row was shipped.
+    Shipped,
+    /// Some rows were, but the document is damaged or cut, or rows were skipped.
+    Partial,
+    /// The same document was shipped before; nothing of it was now.
+    Duplicate,
+    /// A report without a row.
+    Empty,
+    /// No report, or none that could be read.
+    Unreadable,
+}
+
+impl Outcome {
+    pub const ALL: &'static [Outcome] =
+        &[Outcome::Shipped, Outcome::Partial, Outcome::Duplicate, Outcome::Empty, Outcome::Unreadable];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Shipped => "shipped",
+            Outcome::Partial => "partial",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Empty => "empty",
+            Outcome::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What was shipped of a document, added up row by row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Rows shipped.
+    pub rows: u64,
+    /// Rows that could not be.
+    pub rows_skipped: u64,
+    /// Sum of the shipped rows' counts.
+    pub count_sum: i64,
+}
+
+impl Tally {
+    /// Adds one shipped row with its `count`.
+    pub fn add(&mut self, count: Option<i64>) {
+        self.rows += 1;
+        self.count_sum = self.count_sum.saturating_add(count.unwrap_or(0));
+    }
+}
+
+/// The end of a document: what kind it was, and what became of it.
+#[derive(Debug, Clone)]
+pub struct ReportEvent {
+    id: String,
+    outcome: Outcome,
+    tally: Tally,
+    sha256: String,
+    ingest: String,
+    provenance: Arc<Provenance>,
+    /// `None` for what could not be read as a report.
+    report: Option<Arc<Shared>>,
+}
+
+impl ReportEvent {
+    /// A DMARC aggregate report. For a duplicate the tally is empty, so that sums stay true.
+    pub fn aggregate(report: Arc<Shared>, outcome: Outcome, tally: Tally) -> Self {
+        let mut event = Self::new(&report.hash, outcome, tally, report.provenance.clone());
+        event.report = Some(report);
+        event
+    }
+
+    /// A document that is no report, or none that could be read. `sha256` is that of its bytes as far as they go.
+    pub fn unreadable(sha256: &[u8; 32], provenance: Arc<Provenance>) -> Self {
+        Self::new(sha256, Outcome::Unreadable, Tally::default(), provenance)
+    }
+
+    fn new(sha256: &[u8; 32], outcome: Outcome, tally: Tally, provenance: Arc<Provenance>) -> Self {
+        Self {
+            id: id::report(provenance.tenant.as_deref(), sha256, outcome.as_str()),
+            outcome,
+            tally,
+            sha256: field::hex(sha256),
+            ingest: field::time(provenance.ingest),
+            provenance,
+            report: None,
+        }
+    }
+
+    pub fn event_id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn provenance(&self) -> &Arc<Provenance> {
+        &self.provenance
+    }
+
+    pub fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        self.report.as_ref().map_or((None, None), |report| report.period())
+    }
+
+    pub fn fields<'a>(&'a self, out: &mut Vec<Field<'a>>) {
+        let report = self.report.as_deref();
+        field::identity(EventType::Report, &self.id, &self.provenance, out);
+        out.extend([
+            ("report_type", report.map_or(Value::Null, |_| known(EventType::DmarcAggregate.as_str()))),
+            ("outcome", known(self.outcome.as_str())),
+            ("org", report.map_or(Value::Null, |report| text(&report.org))),
+            ("org_email", report.map_or(Value::Null, |report| text(&report.org_email))),
+            ("report_id", report.map_or(Value::Null, |report| text(&report.report_id))),
+            ("domain", report.map_or(Value::Null, |report| text(&report.domain))),
+            ("begin", report.map_or(Value::Null, |report| text(&report.begin))),
+            ("end", report.map_or(Value::Null, |report| text(&report.end))),
+            ("rows", Value::Int(saturated(self.tally.rows))),
+            ("rows_skipped", Value::Int(saturated(self.tally.rows_skipped))),
+            ("count_sum", Value::Int(self.tally.count_sum)),
+            ("document_sha256", known(&self.sha256)),
+        ]);
+        field::provenance(&self.provenance, out);
+        out.extend([
+            ("ingest_timestamp", known(&self.ingest)),
+            ("parse_warnings", texts(report.map_or(&[], |report| &report.warnings))),
+            ("truncated", Value::Bool(false)),
+        ]);
+    }
+}

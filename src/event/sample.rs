@@ -1,0 +1,132 @@
+//! One event of each type, with every value told: for the tests of this stage and the next.
+
+use std::sync::Arc;
+
+use super::{
+    Event, Provenance,
+    aggregate::{AggregateEvent, Shared},
+    ingest_error::IngestErrorEvent,
+    report::{Outcome, ReportEvent, Tally},
+};
+use crate::{
+    report::{Aggregate, DkimAuth, Override, Policy, Row, SpfAuth},
+    trouble::{Reason, Trouble},
+};
+
+pub(crate) const SHA256: [u8; 32] = [0xab; 32];
+
+pub(crate) fn provenance() -> Provenance {
+    Provenance {
+        tenant: some("acme"),
+        source: "rua".into(),
+        mailbox: some("INBOX"),
+        mail_uid: Some(4711),
+        mail_message_id: some("<1@receiver.example>"),
+        mail_from: some("noreply@receiver.example"),
+        mail_date: some("2026-10-31T04:05:06Z"),
+        attachment: some("receiver.example!example.com!1793318400!1793404799.xml.gz"),
+        ingest: "2026-11-01T12:00:00.123456789Z".parse().unwrap(),
+    }
+}
+
+pub(crate) fn report() -> Aggregate {
+    Aggregate {
+        version: some("1.0"),
+        xml_namespace: some("urn:ietf:params:xml:ns:dmarc-2.0"),
+        org_name: some("Receiver Inc."),
+        email: some("noreply@receiver.example"),
+        extra_contact_info: some("https://receiver.example/dmarc"),
+        generator: some("reportd 3.1"),
+        report_id: some("4711-example.com"),
+        begin: some("1793318400"),
+        end: some("1793404799"),
+        errors: vec!["DNS timed out".into()],
+        policy: Policy {
+            domain: some("example.com"),
+            adkim: some("r"),
+            aspf: some("s"),
+            p: some("reject"),
+            sp: some("quarantine"),
+            np: some("reject"),
+            pct: some("100"),
+            fo: some("1"),
+            testing: some("n"),
+            discovery_method: some("psl"),
+        },
+        warnings: vec!["document: bytes after the root element".into()],
+    }
+}
+
+pub(crate) fn row() -> Row {
+    Row {
+        index: 3,
+        source_ip: some("192.0.2.10"),
+        count: some("42"),
+        disposition: some("none"),
+        dkim: some("pass"),
+        spf: some("fail"),
+        reasons: vec![Override { kind: some("local_policy"), comment: some("known sender") }],
+        header_from: some("news.example.com"),
+        envelope_from: some("bounce.example.net"),
+        envelope_to: some("receiver.example"),
+        dkim_auth: vec![dkim("example.net", "k1"), dkim("example.com", "s1")],
+        spf_auth: vec![SpfAuth {
+            domain: some("bounce.example.net"),
+            scope: some("mfrom"),
+            result: some("pass"),
+            human_result: None,
+        }],
+        warnings: vec!["count: repaired".into()],
+    }
+}
+
+pub(crate) fn aggregate() -> Event {
+    aggregate_of(&report(), row(), provenance())
+}
+
+pub(crate) fn aggregate_of(report: &Aggregate, row: Row, provenance: Provenance) -> Event {
+    let shared = Shared::new(report, SHA256, Arc::new(provenance));
+    Event::Aggregate(Box::new(AggregateEvent::new(shared, row)))
+}
+
+/// A row of a report that says nothing at all.
+pub(crate) fn silent() -> Event {
+    let provenance = Provenance {
+        tenant: None,
+        mailbox: None,
+        mail_uid: None,
+        mail_message_id: None,
+        mail_from: None,
+        mail_date: None,
+        attachment: None,
+        ..provenance()
+    };
+    aggregate_of(&Aggregate::default(), Row::default(), provenance)
+}
+
+pub(crate) fn report_event() -> Event {
+    let shared = Shared::new(&report(), SHA256, Arc::new(provenance()));
+    let tally = Tally { rows: 12, rows_skipped: 1, count_sum: 345 };
+    Event::Report(Box::new(ReportEvent::aggregate(shared, Outcome::Partial, tally)))
+}
+
+pub(crate) fn unreadable() -> Event {
+    Event::Report(Box::new(ReportEvent::unreadable(&SHA256, Arc::new(provenance()))))
+}
+
+pub(crate) fn ingest_error() -> Event {
+    let trouble = Trouble::over(Reason::DocumentTooLarge, "the document", "limits.document_bytes", 1 << 30);
+    ingest_error_of(trouble, Some(SHA256))
+}
+
+pub(crate) fn ingest_error_of(trouble: Trouble, sha256: Option<[u8; 32]>) -> Event {
+    Event::IngestError(Box::new(IngestErrorEvent::new(trouble, sha256, 2, Arc::new(provenance()))))
+}
+
+fn dkim(domain: &str, selector: &str) -> DkimAuth {
+    DkimAuth { domain: some(domain), selector: some(selector), result: some("pass"), human_result: None }
+}
+
+pub(crate) fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
