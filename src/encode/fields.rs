@@ -1,0 +1,82 @@
+//! Which fields of an event a sink writes, and how arrays look: presets, `only_fields`, `except_fields`, `omit_null`.
+
+use std::borrow::Cow;
+
+use crate::{
+    config::sink::{Arrays, Encoding, Preset},
+    event::{
+        EventType, Field, Value,
+        schema::{self, Key, Part},
+    },
+};
+
+/// The choice of one sink.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// By event type, then by position among its keys: whether the key is written.
+    chosen: Vec<Box<[bool]>>,
+    only: Vec<String>,
+    except: Vec<String>,
+    omit_null: bool,
+    joined: bool,
+}
+
+impl Selection {
+    pub(super) fn new(encoding: &Encoding) -> Self {
+        let mut selection = Self {
+            chosen: Vec::new(),
+            only: encoding.only_fields.clone(),
+            except: encoding.except_fields.clone(),
+            omit_null: encoding.omit_null,
+            joined: encoding.arrays == Arrays::Joined,
+        };
+        let chosen = |event_type: &EventType| {
+            let chooses = |key: &Key| in_preset(key, *event_type, encoding.fields) && selection.permits(key.name);
+            schema::keys(*event_type).iter().map(chooses).collect()
+        };
+        selection.chosen = EventType::ALL.iter().map(chosen).collect();
+        selection
+    }
+
+    /// Whether `only_fields` and `except_fields` let a key through, whatever the preset.
+    pub(super) fn permits(&self, key: &str) -> bool {
+        let listed = |list: &[String]| list.iter().any(|name| name == key);
+        (self.only.is_empty() || listed(&self.only)) && !listed(&self.except)
+    }
+
+    /// Takes out what is not written. `fields` are all fields of an event of that type.
+    pub(super) fn apply(&self, event_type: EventType, fields: &mut Vec<Field<'_>>) {
+        let chosen = self.chosen.get(event_type as usize).map_or(&[][..], |chosen| chosen);
+        let mut chosen = chosen.iter();
+        fields.retain_mut(|(_, value)| {
+            let chosen = chosen.next().is_some_and(|chosen| *chosen);
+            if chosen && self.joined && matches!(value, Value::Texts(_) | Value::Objects(_)) {
+                *value = joined(value).map_or(Value::Null, |text| Value::Text(Cow::Owned(text)));
+            }
+            chosen && !(self.omit_null && *value == Value::Null)
+        });
+    }
+}
+
+fn in_preset(key: &Key, event_type: EventType, preset: Preset) -> bool {
+    match preset {
+        Preset::Full => true,
+        // The seed schema knows rows only.
+        Preset::Seed if event_type == EventType::DmarcAggregate => key.part == Part::Seed,
+        Preset::Lean | Preset::Seed => !key.is_array() && !matches!(key.part, Part::Derived | Part::Provenance),
+    }
+}
+
+/// An array as one string: elements joined by `; ` and their values by `/`. `None` for an empty one.
+pub(super) fn joined(value: &Value<'_>) -> Option<String> {
+    match value {
+        Value::Texts(texts) => (!texts.is_empty()).then(|| texts.join("; ")),
+        Value::Objects(objects) => {
+            let element = |object: &crate::event::Object<'_>| {
+                object.iter().map(|(_, value)| value.as_deref().unwrap_or_default()).collect::<Vec<_>>().join("/")
+            };
+            (!objects.is_empty()).then(|| objects.iter().map(element).collect::<Vec<_>>().join("; "))
+        }
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Text(_) => None,
+    }
+}

@@ -1,0 +1,26 @@
+//! Where one frame ends and the next begins.
+
+use super::json;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// As it is: a datagram, or an element of an array that the sink writes.
+    Bare,
+    /// Ended by LF (RFC 6587 section 3.4.2). No frame has one inside.
+    Line,
+    /// `LEN SP frame` (RFC 6587 section 3.4.1).
+    Counted,
+}
+
+impl Frame {
+    pub(super) fn write(self, frame: &[u8], out: &mut Vec<u8>) {
+        if self == Frame::Counted {
+            json::integer(frame.len() as i64, out);
+            out.push(b' ');
+        }
+        out.extend(frame);
+        if self == Frame::Line {
+            out.push(b'\n');
+        }
+    }
+}

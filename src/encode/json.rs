@@ -1,0 +1,140 @@
+//! Flat JSON objects, without a space or line end in them, and nothing that a terminal or a log reader would act on.
+
+use std::io::Write as _;
+
+use crate::event::{Field, Object, Value};
+
+/// Which characters stand as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Charset {
+    /// Printable US-ASCII only.
+    Ascii,
+    /// All but control characters, line separators, and the invisible ones that reorder or hide text.
+    Visible,
+}
+
+impl Charset {
+    /// Whether `c` may stand outside and inside of quotes alike, but for the quote and the backslash.
+    pub(super) fn shows(self, c: char) -> bool {
+        match c {
+            ' '..='~' => true,
+            _ => self == Charset::Visible && !c.is_ascii() && !is_invisible(c),
+        }
+    }
+}
+
+pub(super) fn object(fields: &[Field<'_>], charset: Charset, out: &mut Vec<u8>) {
+    out.push(b'{');
+    separated(fields, out, |field, out| member(field, charset, out));
+    out.push(b'}');
+}
+
+/// `"key":value`
+pub(super) fn member((key, value): &Field<'_>, charset: Charset, out: &mut Vec<u8>) {
+    name(key, out);
+    match value {
+        Value::Null => out.extend(b"null"),
+        Value::Bool(true) => out.extend(b"true"),
+        Value::Bool(false) => out.extend(b"false"),
+        Value::Int(number) => integer(*number, out),
+        Value::Text(text) => string(text, charset, out),
+        Value::Texts(texts) => {
+            out.push(b'[');
+            separated(texts, out, |text, out| string(text, charset, out));
+            out.push(b']');
+        }
+        Value::Objects(objects) => {
+            out.push(b'[');
+            separated(objects, out, |object, out| flat(object, charset, out));
+            out.push(b']');
+        }
+    }
+}
+
+fn flat(object: &Object<'_>, charset: Charset, out: &mut Vec<u8>) {
+    out.push(b'{');
+    separated(object, out, |(key, value), out| {
+        name(key, out);
+        match value {
+            Some(text) => string(text, charset, out),
+            None => out.extend(b"null"),
+        }
+    });
+    out.push(b'}');
+}
+
+pub(super) fn integer(number: i64, out: &mut Vec<u8>) {
+    write!(out, "{number}").expect("a vector takes all that is written");
+}
+
+/// `text` in quotes.
+pub(super) fn string(text: &str, charset: Charset, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut plain = 0;
+    for (at, c) in text.char_indices() {
+        if matches!(c, '"' | '\\') || !charset.shows(c) {
+            out.extend(&text.as_bytes()[plain..at]);
+            escape(c, out);
+            plain = at + c.len_utf8();
+        }
+    }
+    out.extend(&text.as_bytes()[plain..]);
+    out.push(b'"');
+}
+
+/// The bytes that one character takes within a string.
+pub(super) fn width(c: char, charset: Charset) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        _ if charset.shows(c) => c.len_utf8(),
+        _ => 6 * c.len_utf16(),
+    }
+}
+
+fn escape(c: char, out: &mut Vec<u8>) {
+    match c {
+        '"' => out.extend(b"\\\""),
+        '\\' => out.extend(b"\\\\"),
+        '\n' => out.extend(b"\\n"),
+        '\r' => out.extend(b"\\r"),
+        '\t' => out.extend(b"\\t"),
+        _ => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}").expect("a vector takes all that is written");
+            }
+        }
+    }
+}
+
+/// C1 controls, and the format characters (category Cf) that show nothing: soft hyphens, zero-width ones, direction marks
+/// and overrides, line and paragraph separators, byte order marks, annotation marks, tags.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{80}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Keys are ours: letters, digits and underscores.
+fn name(key: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend(key.as_bytes());
+    out.extend(b"\":");
+}
+
+fn separated<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) {
+    for (position, item) in items.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+}

@@ -1,0 +1,37 @@
+//! The message itself, in the sink's codec.
+
+use super::{
+    json::{self, Charset},
+    text,
+};
+use crate::event::Field;
+
+/// How fields become one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message {
+    Json(Charset),
+    Text(Charset),
+}
+
+impl Message {
+    pub(super) fn write(self, fields: &[Field<'_>], out: &mut Vec<u8>) {
+        match self {
+            Message::Json(charset) => json::object(fields, charset, out),
+            Message::Text(charset) => text::line(fields, charset, out),
+        }
+    }
+
+    /// One field without what separates it from its neighbours, which is one byte in every codec.
+    pub(super) fn write_field(self, field: &Field<'_>, out: &mut Vec<u8>) {
+        match self {
+            Message::Json(charset) => json::member(field, charset, out),
+            Message::Text(charset) => text::pair(field, charset, out),
+        }
+    }
+
+    pub(super) fn charset(self) -> Charset {
+        match self {
+            Message::Json(charset) | Message::Text(charset) => charset,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Events → bytes: fields, codec, envelope and framing as one sink has them. Pure.
+//!
+//! ```text
+//! event ─▶ fields ─▶ json | text ─▶ rfc5424 | rfc3164 ─▶ framing
+//!          choose      message          envelope          frame
+//!             ▲           │ too large
+//!             └─ shrink ◀─┘
+//! ```
+
+mod fields;
+mod framing;
+mod json;
+mod message;
+mod rfc3164;
+mod rfc5424;
+mod shrink;
+mod syslog;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    config::sink::{Codec, Framing, SinkConfig, SinkKind, Syslog, SyslogFormat, SyslogMode},
+    event::{Event, Field},
+};
+use fields::Selection;
+use framing::Frame;
+use json::Charset;
+use message::Message;
+
+/// The smallest limit that every event can be made to fit: what each syslog receiver must take (RFC 5424 section 6.1).
+/// Smaller limits count as this.
+pub const SMALLEST_LIMIT: u32 = 480;
+
+/// Where the program runs, as syslog frames tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    pub name: String,
+    pub pid: u32,
+}
+
+/// Encodes events for one sink: fields, codec, envelope and framing as configured.
+#[derive(Debug)]
+pub struct Encoder {
+    selection: Selection,
+    message: Message,
+    envelope: Envelope,
+    framing: Frame,
+    /// Bytes of a frame, without octet count; `None`: any number.
+    limit: Option<usize>,
+    /// Empty between events; kept for their memory.
+    fields: Vec<Field<'static>>,
+    frame: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Envelope {
+    None,
+    Rfc5424(rfc5424::Envelope),
+    Rfc3164(rfc3164::Envelope),
+}
+
+impl Encoder {
+    /// An encoder of what `sink` writes. A limit of 0 is none.
+    pub fn new(sink: &SinkConfig, host: &Host) -> Self {
+        let selection = Selection::new(&sink.encoding);
+        let text = sink.encoding.codec == Codec::Text;
+        let (charset, envelope, framing, limit) = match &sink.kind {
+            // The sink itself puts brackets and commas around the objects of an array.
+            SinkKind::File(_) if sink.encoding.codec == Codec::Array => {
+                (Charset::Visible, Envelope::None, Frame::Bare, 0)
+            }
+            SinkKind::File(_) => (Charset::Visible, Envelope::None, Frame::Line, 0),
+            SinkKind::Stdout(stdout) => (Charset::Visible, Envelope::None, Frame::Line, stdout.max_line_bytes),
+            SinkKind::Syslog(syslog) => {
+                let envelope = Envelope::new(syslog, host, &selection);
+                (Charset::Ascii, envelope, frame_of(syslog), syslog.max_message_bytes)
+            }
+        };
+        // It is lines that container runtimes split, so there the line's end counts too.
+        let line_end = usize::from(matches!(sink.kind, SinkKind::Stdout(_)));
+        Self {
+            selection,
+            message: if text { Message::Text(charset) } else { Message::Json(charset) },
+            envelope,
+            framing,
+            limit: (limit > 0).then(|| limit.max(SMALLEST_LIMIT) as usize - line_end),
+            fields: Vec::new(),
+            frame: Vec::new(),
+        }
+    }
+
+    /// Appends one whole frame (JSON line, syslog frame with its framing, text line) to `out`.
+    pub fn encode(&mut self, event: &Event, out: &mut Vec<u8>) {
+        let mut fields: Vec<Field<'_>> = std::mem::take(&mut self.fields);
+        self.frame.clear();
+        event.fields(&mut fields);
+        self.envelope.header(event, &mut self.frame);
+        let header = self.frame.len();
+        self.envelope.structured_data(&fields, &mut self.frame);
+        let opened = self.frame.len();
+        self.selection.apply(event.event_type(), &mut fields);
+        self.message.write(&fields, &mut self.frame);
+        if let Some(limit) = self.limit.filter(|limit| self.frame.len() > *limit) {
+            self.frame.truncate(opened);
+            self.envelope.shorten(event, header, limit, &mut self.frame);
+            shrink::fit(&mut fields, self.message, limit.saturating_sub(self.frame.len()));
+            self.message.write(&fields, &mut self.frame);
+        }
+        self.framing.write(&self.frame, out);
+        self.fields = emptied(fields);
+    }
+}
+
+/// Collecting from a vector in place keeps its allocation, free of the borrows that its elements had.
+fn emptied(mut fields: Vec<Field<'_>>) -> Vec<Field<'static>> {
+    fields.clear();
+    fields.into_iter().map_while(|_| None).collect()
+}
+
+fn frame_of(syslog: &Syslog) -> Frame {
+    match (syslog.mode, syslog.framing) {
+        // One datagram, one frame (RFC 5426 section 3.1).
+        (SyslogMode::Udp, _) => Frame::Bare,
+        (_, Framing::OctetCounting) => Frame::Counted,
+        (_, Framing::NewlineDelimited) => Frame::Line,
+    }
+}
+
+impl Envelope {
+    fn new(syslog: &Syslog, host: &Host, selection: &Selection) -> Self {
+        match syslog.format {
+            SyslogFormat::Rfc5424 => Envelope::Rfc5424(rfc5424::Envelope::new(syslog, host, selection)),
+            SyslogFormat::Rfc3164 => Envelope::Rfc3164(rfc3164::Envelope::new(syslog, host)),
+        }
+    }
+
+    fn header(&self, event: &Event, out: &mut Vec<u8>) {
+        match self {
+            Envelope::None => {}
+            Envelope::Rfc5424(envelope) => envelope.header(event, out),
+            Envelope::Rfc3164(envelope) => envelope.header(event, out),
+        }
+    }
+
+    fn structured_data(&self, fields: &[Field<'_>], out: &mut Vec<u8>) {
+        if let Envelope::Rfc5424(envelope) = self {
+            envelope.structured_data(fields, out);
+        }
+    }
+
+    /// Structured data repeats what the message says, so where room is short it takes a quarter of it at most: all of it,
+    /// or `event_id` alone, or nothing. `frame` ends in it, and starts with `header` bytes of header.
+    fn shorten(&self, event: &Event, header: usize, limit: usize, frame: &mut Vec<u8>) {
+        let Envelope::Rfc5424(envelope) = self else { return };
+        let most = header + limit.saturating_sub(header) / 4;
+        if frame.len() > most {
+            frame.truncate(header);
+            envelope.event_id_alone(event, frame);
+        }
+        if frame.len() > most {
+            frame.truncate(header);
+            rfc5424::no_structured_data(frame);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Golden bytes of each codec, format and framing; arbitrary texts in [`hostile`], events too large in [`shrunk`].
+
+mod hostile;
+mod shrunk;
+
+use super::*;
+use crate::{
+    config::sink::*,
+    event::{EventType, sample},
+};
+
+fn sink(kind: SinkKind, encoding: Encoding) -> SinkConfig {
+    let rate = Rate::default();
+    SinkConfig { inputs: vec![], required: true, events: vec![], encoding, buffer_max_size: 1 << 20, rate, kind }
+}
+
+fn syslog() -> Syslog {
+    Syslog {
+        host: "siem.example".into(),
+        port: 601,
+        mode: SyslogMode::Tcp,
+        tls: Default::default(),
+        format: SyslogFormat::Rfc5424,
+        framing: Framing::NewlineDelimited,
+        acknowledgements: Acknowledgements::Kernel,
+        facility: 16,
+        app_name: "DMARC_DATA".into(),
+        hostname: None,
+        enterprise_number: 32473,
+        structured_data: true,
+        event_time: EventTime::Ingest,
+        max_message_bytes: 8000,
+        connect_timeout: Default::default(),
+        send_timeout: Default::default(),
+    }
+}
+
+fn seed() -> Encoding {
+    Encoding { fields: Preset::Seed, ..Default::default() }
+}
+
+fn text() -> Encoding {
+    Encoding { codec: Codec::Text, ..seed() }
+}
+
+fn stdout(max_line_bytes: u32) -> SinkKind {
+    SinkKind::Stdout(Stdout { max_line_bytes })
+}
+
+fn file() -> SinkKind {
+    SinkKind::File(File { path: "out".into(), retention_days: None })
+}
+
+fn encode(kind: SinkKind, encoding: Encoding, event: &Event) -> String {
+    let host = Host { name: "host.example".into(), pid: 77 };
+    let mut out = Vec::new();
+    Encoder::new(&sink(kind, encoding), &host).encode(event, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+const SEED: &str = r#"{"org":"Receiver Inc.","report_id":"4711-example.com","domain":"example.com","policy":"reject","source_ip":"192.0.2.10","count":42,"disposition":"none","dkim":"pass","spf":"fail","header_from":"news.example.com","begin":"2026-10-30T00:00:00Z","end":"2026-10-30T23:59:59Z","dkim_domain":"example.com","dkim_result":"pass","spf_domain":"bounce.example.net","spf_result":"pass","ingest_timestamp":"2026-11-01T12:00:00Z"}"#;
+const HEADER: &str = "<134>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 dmarc_aggregate ";
+const SD: &str = r#"[dmarc@32473 event_id="11da2f5818a8cbc2b6a055651c4a7abf" org="Receiver Inc." report_id="4711-example.com" domain="example.com" source_ip="192.0.2.10" count="42" disposition="none" dkim="pass" spf="fail" header_from="news.example.com"]"#;
+const LINE: &str = r#"org="Receiver Inc." report_id=4711-example.com domain=example.com policy=reject ip=192.0.2.10 count=42 disposition=none dkim=pass spf=fail header_from=news.example.com begin=2026-10-30T00:00:00Z end=2026-10-30T23:59:59Z dkim_domain=example.com dkim_result=pass spf_domain=bounce.example.net spf_result=pass ingest_timestamp=2026-11-01T12:00:00Z"#;
+
+#[test]
+fn stdout_and_files_take_lines_and_arrays_bare_objects() {
+    let array = Encoding { codec: Codec::Array, ..seed() };
+    assert_eq!(encode(stdout(16_000), seed(), &sample::aggregate()), format!("{SEED}\n"));
+    assert_eq!(encode(file(), seed(), &sample::aggregate()), format!("{SEED}\n"));
+    assert_eq!(encode(file(), array, &sample::aggregate()), SEED);
+    assert_eq!(encode(file(), text(), &sample::aggregate()), format!("{LINE}\n"));
+}
+
+#[test]
+fn a_full_event_has_every_key_in_its_order() {
+    let line = encode(file(), Encoding::default(), &sample::aggregate());
+    let expected = concat!(
+        r#""ingest_timestamp":"2026-11-01T12:00:00Z","event_type":"dmarc_aggregate","schema_version":1,"#,
+        r#""event_id":"11da2f5818a8cbc2b6a055651c4a7abf","tenant":"acme","org_email":"noreply@receiver.example","#,
+        r#""org_contact":"https://receiver.example/dmarc","generator":"reportd 3.1","report_version":"1.0","#,
+        r#""xml_namespace":"urn:ietf:params:xml:ns:dmarc-2.0","report_errors":["DNS timed out"],"#,
+        r#""subdomain_policy":"quarantine","nonexistent_policy":"reject","pct":100,"adkim":"r","aspf":"s","fo":"1","#,
+        r#""testing":"n","discovery_method":"psl","envelope_from":"bounce.example.net","envelope_to":"receiver.example","#,
+        r#""dkim_selector":"s1","spf_scope":"mfrom","dmarc_pass":true,"dkim_aligned":true,"spf_aligned":false,"#,
+        r#""org_domain":"example.com","policy_effective":"quarantine","override_reason":"local_policy","#,
+        r#""failure_class":"pass","dkim_auth":[{"domain":"example.net","selector":"k1","result":"pass","human_result":null},"#,
+        r#"{"domain":"example.com","selector":"s1","result":"pass","human_result":null}],"#,
+        r#""spf_auth":[{"domain":"bounce.example.net","scope":"mfrom","result":"pass","human_result":null}],"#,
+        r#""reasons":[{"type":"local_policy","comment":"known sender"}],"record_index":3,"#,
+        r#""document_sha256":"abababababababababababababababababababababababababababababababab","#,
+        r#""attachment":"receiver.example!example.com!1793318400!1793404799.xml.gz","source":"rua","mailbox":"INBOX","#,
+        r#""mail_uid":4711,"mail_message_id":"<1@receiver.example>","mail_from":"noreply@receiver.example","#,
+        r#""mail_date":"2026-10-31T04:05:06Z","#,
+        r#""parse_warnings":["document: bytes after the root element","count: repaired"],"truncated":false}"#,
+        "\n"
+    );
+    let start = SEED.split_once(r#""ingest_timestamp""#).unwrap().0;
+    assert_eq!(line, format!("{start}{expected}"));
+}
+
+#[test]
+fn rfc5424_frames_are_framed_as_configured() {
+    let frame = format!("{HEADER}{SD} {SEED}");
+    let counted = Syslog { framing: Framing::OctetCounting, ..syslog() };
+    let datagram = Syslog { mode: SyslogMode::Udp, ..counted.clone() };
+    let encode = |syslog| encode(SinkKind::Syslog(syslog), seed(), &sample::aggregate());
+    assert_eq!(encode(syslog()), format!("{frame}\n"));
+    assert_eq!(encode(counted), format!("{} {frame}", frame.len()));
+    assert_eq!(encode(datagram), frame);
+}
+
+#[test]
+fn rfc3164_frames_are_what_a_filter_on_the_program_name_expects() {
+    let config = Syslog { format: SyslogFormat::Rfc3164, event_time: EventTime::Begin, ..syslog() };
+    let frame = encode(SinkKind::Syslog(config.clone()), text(), &sample::aggregate());
+    assert_eq!(frame, format!("<134>Oct 30 00:00:00 host.example DMARC_DATA[77]: {LINE}\n"));
+    let config = Syslog { event_time: EventTime::Ingest, ..config };
+    let frame = encode(SinkKind::Syslog(config), text(), &sample::aggregate());
+    assert!(frame.starts_with("<134>Nov  1 12:00:00 host.example "), "the day is padded with a space: {frame}");
+}
+
+#[test]
+fn the_time_of_a_frame_is_the_one_asked_for_or_that_of_ingest() {
+    let time = |event_time, event: &Event| {
+        let frame = encode(SinkKind::Syslog(Syslog { event_time, ..syslog() }), seed(), event);
+        frame.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(time(EventTime::Begin, &sample::aggregate()), "2026-10-30T00:00:00.000000Z");
+    assert_eq!(time(EventTime::End, &sample::report_event()), "2026-10-30T23:59:59.000000Z");
+    assert_eq!(time(EventTime::End, &sample::silent()), "2026-11-01T12:00:00.123456Z");
+    assert_eq!(time(EventTime::Begin, &sample::ingest_error()), "2026-11-01T12:00:00.123456Z");
+}
+
+#[test]
+fn errors_are_warnings_and_tell_what_they_have() {
+    let frame = encode(SinkKind::Syslog(Syslog { facility: 200, ..syslog() }), seed(), &sample::ingest_error());
+    let start = "<188>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 ingest_error \
+                 [dmarc@32473 event_id=\"377e368a8074657f8b04b6a1501809e4\"] ";
+    let message = r#"{"event_type":"ingest_error","schema_version":1,"event_id":"377e368a8074657f8b04b6a1501809e4","tenant":"acme","reason":"document_too_large","detail":"the document exceeds 1073741824; raise limits.document_bytes to read it","limit_setting":"limits.document_bytes","limit_value":1073741824,"suppressed":2,"ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+    assert_eq!(frame, format!("{start}{message}\n"));
+}
+
+#[test]
+fn reports_and_errors_are_text_lines_too() {
+    let line = encode(file(), text(), &sample::report_event());
+    assert_eq!(
+        line,
+        "event_type=report schema_version=1 event_id=46c62a41814c7337d41a5d3cf8b8fe66 tenant=acme report_type=dmarc_aggregate \
+         outcome=partial org=\"Receiver Inc.\" org_email=noreply@receiver.example report_id=4711-example.com \
+         domain=example.com begin=2026-10-30T00:00:00Z end=2026-10-30T23:59:59Z rows=12 rows_skipped=1 count_sum=345 \
+         ingest_timestamp=2026-11-01T12:00:00Z truncated=false\n"
+    );
+    let line = encode(file(), text(), &sample::ingest_error());
+    assert!(line.contains(r#" reason=document_too_large detail="the document exceeds"#), "{line}");
+}
+
+#[test]
+fn structured_data_can_be_turned_off_and_obeys_the_field_lists() {
+    let off = Syslog { structured_data: false, ..syslog() };
+    assert_eq!(encode(SinkKind::Syslog(off), seed(), &sample::aggregate()), format!("{HEADER}- {SEED}\n"));
+    let except = Encoding { except_fields: vec!["org".into(), "header_from".into()], ..seed() };
+    let frame = encode(SinkKind::Syslog(syslog()), except, &sample::aggregate());
+    assert!(!frame.contains("Receiver") && !frame.contains("news.example.com"), "{frame}");
+    let only = Encoding { only_fields: vec!["pct".into()], ..Default::default() };
+    assert_eq!(encode(SinkKind::Syslog(syslog()), only, &sample::aggregate()), format!("{HEADER}- {{\"pct\":100}}\n"));
+}
+
+#[test]
+fn presets_and_lists_choose_the_keys() {
+    let keys = |encoding, event: &Event| -> Vec<String> {
+        let line = encode(file(), encoding, event);
+        serde_json::from_str::<serde_json::Map<_, _>>(&line).unwrap().into_iter().map(|(key, _)| key).collect()
+    };
+    let has = |keys: &[String], key: &str| keys.iter().any(|other| other == key);
+    let lean = keys(Encoding { fields: Preset::Lean, ..Default::default() }, &sample::aggregate());
+    assert!(has(&lean, "spf_result") && has(&lean, "event_id") && has(&lean, "pct") && has(&lean, "truncated"));
+    for left_out in ["dkim_auth", "parse_warnings", "dmarc_pass", "mail_uid", "document_sha256", "record_index"] {
+        assert!(!has(&lean, left_out), "{left_out}");
+    }
+    let lists = Encoding {
+        only_fields: vec!["count".into(), "source_ip".into(), "reasons".into()],
+        except_fields: vec!["count".into()],
+        ..Default::default()
+    };
+    assert_eq!(keys(lists, &sample::aggregate()), ["reasons", "source_ip"]);
+    let nulls = Encoding { omit_null: true, ..seed() };
+    assert_eq!(keys(nulls, &sample::silent()), ["ingest_timestamp"]);
+    assert_eq!(keys(seed(), &sample::silent()).len(), 17);
+    assert_eq!(EventType::ALL.iter().map(|event_type| *event_type as usize).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn joined_arrays_are_one_string_and_empty_ones_null() {
+    let encoding = |omit_null| Encoding {
+        only_fields: ["dkim_auth", "reasons", "parse_warnings"].map(str::to_owned).to_vec(),
+        arrays: Arrays::Joined,
+        omit_null,
+        ..Default::default()
+    };
+    assert_eq!(
+        encode(file(), encoding(false), &sample::aggregate()),
+        concat!(
+            r#"{"dkim_auth":"example.net/k1/pass/; example.com/s1/pass/","reasons":"local_policy/known sender","#,
+            r#""parse_warnings":"document: bytes after the root element; count: repaired"}"#,
+            "\n"
+        )
+    );
+    let silent = encode(file(), encoding(false), &sample::silent());
+    assert_eq!(silent, "{\"dkim_auth\":null,\"reasons\":null,\"parse_warnings\":null}\n");
+    assert_eq!(encode(file(), encoding(true), &sample::silent()), "{}\n");
+}
+
+#[test]
+fn null_is_a_dash_in_a_text_line_and_a_dash_is_quoted() {
+    let report = crate::report::Aggregate { org_name: sample::some("-"), ..Default::default() };
+    let event = sample::aggregate_of(&report, Default::default(), sample::provenance());
+    let line = encode(file(), text(), &event);
+    assert!(line.starts_with(r#"org="-" report_id=- domain=- policy=- ip=- count=- "#), "{line}");
+}
+
+#[test]
+fn header_fields_are_printable_ascii_of_the_lengths_of_the_rfc() {
+    let config = Syslog { app_name: "Ä b]".repeat(40), hostname: Some("h ö\n".repeat(100)), ..syslog() };
+    let frame = encode(SinkKind::Syslog(config.clone()), seed(), &sample::aggregate());
+    let fields: Vec<_> = frame.split(' ').collect();
+    assert_eq!((fields[2].len(), fields[3].len(), fields[4]), (255, 48, "77"));
+    assert!(fields[2].starts_with("h___h___") && fields[3].starts_with("__b]__b]"), "{frame}");
+    let config =
+        Syslog { format: SyslogFormat::Rfc3164, app_name: "a[1]: b".into(), hostname: Some(String::new()), ..config };
+    let frame = encode(SinkKind::Syslog(config), seed(), &sample::aggregate());
+    assert!(frame.starts_with("<134>Nov  1 12:00:00 - a_1___b[77]: {"), "{frame}");
+}
+
+#[test]
+fn buffers_are_kept_from_event_to_event() {
+    let mut encoder = Encoder::new(&sink(file(), seed()), &Host { name: String::new(), pid: 1 });
+    let mut out = Vec::new();
+    encoder.encode(&sample::aggregate(), &mut out);
+    let kept = (encoder.fields.as_ptr(), encoder.frame.as_ptr());
+    assert!(encoder.fields.is_empty() && encoder.fields.capacity() > 0);
+    encoder.encode(&sample::silent(), &mut out);
+    assert_eq!((encoder.fields.as_ptr(), encoder.frame.as_ptr()), kept);
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 2, "frames are appended");
+}
