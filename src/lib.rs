@@ -11,6 +11,7 @@
 pub mod config;
 pub mod encode;
 pub mod event;
+pub mod extract;
 mod folder;
 pub mod ledger;
 pub mod limits;

@@ -1,0 +1,140 @@
+//! The header of a mail or of one part: the few fields that matter, decoded.
+
+use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
+
+use super::{Envelope, decode::Encoding};
+
+/// A field is read up to here, in bytes: RFC 5322 folds at 998, and real names and subjects stay below.
+const FIELD_BYTES: usize = 8 << 10;
+
+/// The fields that are read; the first of each name counts.
+const FIELDS: &[&str] =
+    &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
+
+/// What a mail's or a part's header says, in lower case where letters don't matter.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Header {
+    pub envelope: Envelope,
+    /// `type/subtype`, or empty.
+    pub kind: String,
+    pub boundary: Option<String>,
+    pub report_type: Option<String>,
+    /// The attachment's name; at most 255 characters.
+    pub name: Option<String>,
+    pub encoding: Encoding,
+    /// Where the body begins.
+    pub body: usize,
+}
+
+/// Reads the header that `bytes` begin with. Without one, everything is body.
+pub(super) fn read(bytes: &[u8]) -> Header {
+    let (block, body) = collect(bytes);
+    let mut header = Header { body, ..Header::default() };
+    if let Some(message) = MessageParser::default().parse_headers(&block) {
+        fill(&mut header, &message);
+    }
+    header
+}
+
+/// A name as it may stand in an event: at most 255 characters.
+pub(super) fn clip(name: &str) -> String {
+    name.chars().take(255).collect()
+}
+
+/// The line's field name, when the line is one that can stand in a header. RFC 5322 allows more characters in names
+/// than anyone uses, and `<a:feedback>` would be one.
+pub(super) fn field_name(line: &[u8]) -> Option<&[u8]> {
+    let colon = line.iter().take(80).position(|&byte| byte == b':')?;
+    let name = line.get(..colon)?.trim_ascii_end();
+    let is_name = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    is_name.then_some(name)
+}
+
+/// The one of `fields`, which are in lower case, that has this name.
+pub(super) fn field_of(name: &[u8], fields: &[&'static str]) -> Option<&'static str> {
+    fields.iter().find(|field| field.as_bytes().eq_ignore_ascii_case(name)).copied()
+}
+
+/// Lines with their ends.
+pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|&byte| byte == b'\n')
+}
+
+/// The lines of the wanted fields, each cut off at `FIELD_BYTES`, and the offset of the body. Only these are parsed:
+/// the cost of a header doesn't depend on who wrote it.
+fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
+    let mut block = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    let mut room = 0;
+    let mut at = 0;
+    let mut begun = false;
+    let mut lines = lines(bytes).peekable();
+    while let Some(line) = lines.next() {
+        let is_blank = line.trim_ascii().is_empty();
+        if is_blank && begun {
+            at += line.len();
+            break;
+        } else if is_blank || (!begun && is_mailbox_line(line)) {
+            at += line.len();
+            continue;
+        }
+        let mut fold = "";
+        if !begun || !matches!(line, [b' ' | b'\t', ..]) {
+            match field_name(line) {
+                Some(name) => {
+                    begun = true;
+                    let wanted = field_of(name, FIELDS).filter(|field| !seen.contains(field));
+                    room = if wanted.is_some() { FIELD_BYTES } else { 0 };
+                    seen.extend(wanted);
+                }
+                // Some reporters fold without the blank that folding takes. Otherwise it is the blank line before the
+                // body that is missing.
+                None if begun && lines.peek().is_some_and(|next| field_name(next).is_some()) => fold = " ",
+                None => break,
+            }
+        }
+        let kept = line.len().min(room);
+        if kept > 0 {
+            block.extend_from_slice(fold.as_bytes());
+            block.extend_from_slice(&line[..kept]);
+        }
+        if kept > 0 && kept < line.len() {
+            block.extend_from_slice(b"\r\n");
+        }
+        room -= kept;
+        at += line.len();
+    }
+    if !begun {
+        return (block, 0);
+    }
+    block.extend_from_slice(b"\r\n");
+    (block, at)
+}
+
+/// The line that mailbox files put before a mail.
+pub(super) fn is_mailbox_line(line: &[u8]) -> bool {
+    line.starts_with(b"From ") || line.starts_with(b">From ")
+}
+
+fn fill(header: &mut Header, message: &Message<'_>) {
+    if let Some(kind) = message.content_type() {
+        header.kind = match kind.subtype() {
+            Some(subtype) => format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase(),
+            None => kind.ctype().to_ascii_lowercase(),
+        };
+        header.boundary = kind.attribute("boundary").map(str::to_owned);
+        header.report_type = kind.attribute("report-type").map(str::to_ascii_lowercase);
+    }
+    header.name = message.attachment_name().filter(|name| !name.trim().is_empty()).map(clip);
+    header.encoding = message.content_transfer_encoding().map(Encoding::named).unwrap_or_default();
+    header.envelope = Envelope {
+        message_id: message.message_id().map(str::to_owned),
+        from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(str::to_owned),
+        date: message
+            .header(HeaderName::Date)
+            .and_then(|date| date.as_datetime())
+            .filter(|date| date.is_valid())
+            .and_then(|date| jiff::Timestamp::from_second(date.to_timestamp()).ok()),
+        subject: message.subject().map(str::to_owned),
+    };
+}

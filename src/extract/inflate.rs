@@ -1,0 +1,223 @@
+//! gzip, zlib and the deflate of zip members, read as people's tools read them: what comes out before damage is handed
+//! on, then the damage is told.
+//!
+//! Real reports need it: Mimecast appends bytes to the gzip trailer, some reporters join several gzip members, others
+//! send checksums of something else.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+
+use crate::trouble::{Reason, Trouble};
+
+use super::{
+    budget::Budget,
+    stream::{Layer, LayerKind, read_buffered},
+};
+
+/// Room for what was inflated and not yet read, in bytes.
+const OUT_BYTES: usize = 16 << 10;
+
+const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
+
+/// Flags of a gzip member's header (RFC 1952 section 2.3.1).
+mod flag {
+    pub const HEADER_CRC: u8 = 2;
+    pub const EXTRA: u8 = 4;
+    pub const NAME: u8 = 8;
+    pub const COMMENT: u8 = 16;
+}
+
+/// Takes one compression off a stream. Holds `OUT_BYTES` and deflate's window of 32 KiB.
+pub(super) struct Inflate<'s> {
+    input: Box<dyn BufRead + 's>,
+    layer: &'s Layer,
+    budget: &'s Budget<'s>,
+    decoder: Decompress,
+    next: Next,
+    /// Checksum and length of the gzip member at hand, or of the zip member.
+    crc: Crc,
+    /// Of the whole stream.
+    taken: u64,
+    put: u64,
+    out: Box<[u8]>,
+    at: usize,
+    filled: usize,
+}
+
+/// What the next bytes of the input are.
+enum Next {
+    /// A gzip member's header; only the first has to be there.
+    Header {
+        is_first: bool,
+    },
+    Body,
+    Trailer,
+    End,
+    Failed(Trouble),
+}
+
+impl<'s> Inflate<'s> {
+    pub fn new(input: Box<dyn BufRead + 's>, layer: &'s Layer, budget: &'s Budget<'s>) -> Self {
+        let next = if layer.kind == LayerKind::Gzip { Next::Header { is_first: true } } else { Next::Body };
+        Self {
+            input,
+            layer,
+            budget,
+            decoder: Decompress::new(layer.kind == LayerKind::Zlib),
+            next,
+            crc: Crc::new(),
+            taken: 0,
+            put: 0,
+            out: vec![0; OUT_BYTES].into(),
+            at: 0,
+            filled: 0,
+        }
+    }
+
+    fn step(&mut self) -> Result<Next, Trouble> {
+        match self.next {
+            Next::Header { is_first } => self.header(is_first),
+            Next::Body => self.body(),
+            Next::Trailer => self.trailer(),
+            Next::End | Next::Failed(_) => Ok(Next::End),
+        }
+    }
+
+    /// After the first member anything that is no other member is junk, and ignored.
+    fn header(&mut self, is_first: bool) -> Result<Next, Trouble> {
+        for magic in GZIP_MAGIC {
+            match self.byte()? {
+                Some(byte) if byte == magic => (),
+                _ if is_first => return Err(self.damage("is no gzip stream")),
+                _ => return Ok(Next::End),
+            }
+        }
+        let flags = self.wanted_byte()?;
+        self.skip(6)?;
+        if flags & flag::EXTRA != 0 {
+            let length = u16::from_le_bytes([self.wanted_byte()?, self.wanted_byte()?]);
+            self.skip(length)?;
+        }
+        for text in [flag::NAME, flag::COMMENT] {
+            while flags & text != 0 && self.wanted_byte()? != 0 {}
+        }
+        if flags & flag::HEADER_CRC != 0 {
+            self.skip(2)?;
+        }
+        self.decoder.reset(false);
+        self.crc.reset();
+        Ok(Next::Body)
+    }
+
+    fn body(&mut self) -> Result<Next, Trouble> {
+        let (in_before, out_before) = (self.decoder.total_in(), self.decoder.total_out());
+        let input = match self.input.fill_buf() {
+            Ok(input) => input,
+            Err(error) => return Err(self.below(&error)),
+        };
+        let is_end = input.is_empty();
+        let status = self.decoder.decompress(input, &mut self.out, FlushDecompress::None);
+        let taken = (self.decoder.total_in() - in_before) as usize;
+        let put = (self.decoder.total_out() - out_before) as usize;
+        self.input.consume(taken);
+        (self.at, self.filled) = (0, put.min(self.out.len()));
+        self.crc.update(&self.out[..self.filled]);
+        self.pay(taken as u64, put as u64)?;
+        match status {
+            Ok(Status::StreamEnd) => Ok(Next::Trailer),
+            Ok(_) if put > 0 || (taken > 0 && !is_end) => Ok(Next::Body),
+            Ok(_) if is_end => Err(self.damage("ends too early")),
+            Ok(_) | Err(_) => Err(self.damage("is damaged")),
+        }
+    }
+
+    fn trailer(&mut self) -> Result<Next, Trouble> {
+        match self.layer.kind {
+            // Its checksum was checked by the decoder.
+            LayerKind::Zlib => Ok(Next::End),
+            LayerKind::Deflate { crc32 } if crc32 == self.crc.sum() => Ok(Next::End),
+            LayerKind::Deflate { .. } => Err(self.damage("has a wrong checksum")),
+            LayerKind::Gzip => {
+                let mut trailer = [0; 8];
+                for byte in &mut trailer {
+                    *byte = self.wanted_byte()?;
+                }
+                let [a, b, c, d, e, f, g, h] = trailer;
+                let (crc32, length) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+                if crc32 != self.crc.sum() || length != self.crc.amount() {
+                    return Err(self.damage("has a wrong checksum"));
+                }
+                Ok(Next::Header { is_first: false })
+            }
+        }
+    }
+
+    fn pay(&mut self, taken: u64, put: u64) -> Result<(), Trouble> {
+        self.taken += taken;
+        self.put += put;
+        let paid = self.layer.paid.get();
+        if self.put > paid {
+            self.budget.inflate(self.put - paid)?;
+            self.layer.paid.set(self.put);
+        }
+        self.budget.ratio(self.taken, self.put)
+    }
+
+    fn byte(&mut self) -> Result<Option<u8>, Trouble> {
+        let byte = match self.input.fill_buf() {
+            Ok(input) => input.first().copied(),
+            Err(error) => return Err(self.below(&error)),
+        };
+        if byte.is_some() {
+            self.input.consume(1);
+            self.taken += 1;
+        }
+        Ok(byte)
+    }
+
+    fn wanted_byte(&mut self) -> Result<u8, Trouble> {
+        self.byte()?.ok_or_else(|| self.damage("ends too early"))
+    }
+
+    fn skip(&mut self, bytes: u16) -> Result<(), Trouble> {
+        (0..bytes).try_for_each(|_| self.wanted_byte().map(drop))
+    }
+
+    fn damage(&self, what: &str) -> Trouble {
+        let (reason, stream) = match self.layer.kind {
+            LayerKind::Gzip => (Reason::CorruptGzip, "gzip stream"),
+            LayerKind::Zlib => (Reason::CorruptZlib, "zlib stream"),
+            LayerKind::Deflate { .. } => (Reason::CorruptZip, "zip member"),
+        };
+        Trouble::new(reason, format!("the {stream} {what}, after {} inflated bytes", self.put))
+    }
+
+    /// The trouble of the layer below, through which this one ends.
+    fn below(&self, error: &io::Error) -> Trouble {
+        Trouble::from_io(error, self.damage("").reason)
+    }
+}
+
+impl BufRead for Inflate<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.filled {
+            match &self.next {
+                Next::End => break,
+                Next::Failed(trouble) => return Err(trouble.clone().into()),
+                _ => self.next = self.step().unwrap_or_else(Next::Failed),
+            }
+        }
+        Ok(&self.out[self.at..self.filled])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at = (self.at + amount).min(self.filled);
+    }
+}
+
+impl Read for Inflate<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        read_buffered(self, into)
+    }
+}

@@ -1,0 +1,64 @@
+//! What marks a mail as one that was meant as a report, so that its damaged or foreign attachments are worth a word.
+
+use super::{header::Header, mime::Part};
+
+/// What reporters write into subjects, in lower case (RFC 9990 section 4, RFC 8460 section 5.3, and common prefixes).
+const SUBJECTS: &[&str] = &["report domain:", "report-id", "dmarc", "tls-rpt", "tlsrpt"];
+
+/// Local parts that reporters send from.
+const SENDERS: &[&str] = &["dmarc", "tlsrpt", "tls-rpt"];
+
+/// Whether this mail says that it is a report.
+pub(super) fn mail(header: &Header, parts: &[Part<'_>]) -> bool {
+    let subject = header.envelope.subject.as_deref().unwrap_or_default();
+    let sender = header.envelope.from.as_deref().unwrap_or_default();
+    let local_part = sender.rsplit_once('@').map_or(sender, |(local_part, _)| local_part);
+    contains(subject, SUBJECTS)
+        || contains(local_part, SENDERS)
+        || is_report_type(header)
+        || parts.iter().any(|part| is_report_type(&part.header) || part.header.name.as_deref().is_some_and(name))
+}
+
+/// Whether an attachment or archive member is named like a report: `receiver!domain!begin!end…` (RFC 9990 section 4)
+/// or with `dmarc` in it.
+pub(super) fn name(name: &str) -> bool {
+    let mut fields = name.split('!').skip(2);
+    let begins_with_digit =
+        |field: Option<&str>| field.is_some_and(|field| field.starts_with(|c: char| c.is_ascii_digit()));
+    let shaped = begins_with_digit(fields.next()) && begins_with_digit(fields.next());
+    shaped || contains(name, &["dmarc"])
+}
+
+/// multipart/report is also what bounces and receipts come in; those say so in `report-type`.
+fn is_report_type(header: &Header) -> bool {
+    match header.kind.as_str() {
+        "multipart/report" => matches!(header.report_type.as_deref(), None | Some("feedback-report" | "tlsrpt")),
+        "message/feedback-report" => true,
+        kind => kind.starts_with("application/tlsrpt"),
+    }
+}
+
+fn contains(text: &str, words: &[&str]) -> bool {
+    let text = text.to_ascii_lowercase();
+    words.iter().any(|word| text.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn names_of_reports_are_recognised_by_their_shape() {
+        for report in [
+            "google.com!example.com!1614902400!1614988799.zip",
+            "!example.com!1538204542!1538463818.xml",
+            "a!b!1!2!99.xml.gz",
+            "DMARC_2024.zip",
+        ] {
+            assert!(name(report), "{report}");
+        }
+        for other in ["invoice.xml", "wow!so!great!.zip", "a!b!c!d.xml", "2024!05!06.zip"] {
+            assert!(!name(other), "{other}");
+        }
+    }
+}

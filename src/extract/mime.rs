@@ -1,0 +1,162 @@
+//! The structure of a mail: its leaf parts, in order, as slices of the mail.
+//!
+//! Own code rather than mail-parser's, which decodes every part at once into lossy strings, costs quadratic time on
+//! boundaries that never come, and recurses without a bound into mails inside mails.
+
+use std::borrow::Cow;
+
+use crate::trouble::{Reason, Trouble};
+
+use super::{
+    budget::Budget,
+    header::{self, Header},
+};
+
+/// Multiparts inside each other that are opened. Signed, forwarded and footed by a list they are six deep.
+const MULTIPART_DEPTH: u32 = 12;
+
+/// A leaf of a mail's structure.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub header: Header,
+    raw: &'a [u8],
+}
+
+/// The leaves of one mail, without those of mails inside it.
+#[derive(Debug, Default)]
+pub(super) struct Structure<'a> {
+    pub header: Header,
+    pub parts: Vec<Part<'a>>,
+    /// The limit that parts were left out for.
+    pub trouble: Option<Trouble>,
+}
+
+impl<'a> Part<'a> {
+    pub fn decode(&self) -> Cow<'a, [u8]> {
+        self.header.encoding.decode(self.raw)
+    }
+}
+
+impl<'a> Structure<'a> {
+    pub fn read(mail: &'a [u8], budget: &Budget<'_>) -> Self {
+        let mut structure = Structure { header: header::read(mail), ..Structure::default() };
+        let top = structure.header.clone();
+        structure.section(mail, top, "text/plain", MULTIPART_DEPTH, budget);
+        structure
+    }
+
+    fn section(&mut self, bytes: &'a [u8], mut header: Header, default_kind: &str, depth: u32, budget: &Budget<'_>) {
+        if self.trouble.is_some() {
+            return;
+        }
+        if let Err(trouble) = budget.part() {
+            self.trouble = Some(trouble);
+            return;
+        }
+        let body = &bytes[header.body.min(bytes.len())..];
+        let unlabelled = header.kind.is_empty();
+        if unlabelled {
+            header.kind = default_kind.to_owned();
+        }
+        let may_have_parts = header.kind.starts_with("multipart/") || unlabelled;
+        let boundary = if may_have_parts { boundary(&header, body) } else { None };
+        // What is encrypted for a person is a leaf: there is nothing to find in it.
+        let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
+            self.parts.push(Part { header, raw: body });
+            return;
+        };
+        if depth == 0 {
+            let detail = format!("multiparts stand inside each other more than {MULTIPART_DEPTH} deep");
+            self.trouble = Some(Trouble::new(Reason::NestedTooDeep, detail));
+            return;
+        }
+        let inner_kind = if header.kind == "multipart/digest" { "message/rfc822" } else { "text/plain" };
+        let first = self.parts.len();
+        for section in Sections::new(body, &boundary) {
+            self.section(section, header::read(section), inner_kind, depth - 1, budget);
+        }
+        drop_original_mail(&mut self.parts, first);
+    }
+}
+
+/// A failure report ends in the mail that it is about (RFC 5965 section 2): someone else's, and not to be searched.
+fn drop_original_mail(parts: &mut Vec<Part<'_>>, first: usize) {
+    let Some(report) = parts.iter().skip(first).position(|part| part.header.kind == "message/feedback-report") else {
+        return;
+    };
+    let mut index = 0;
+    parts.retain(|part| {
+        index += 1;
+        let is_original =
+            matches!(part.header.kind.as_str(), "message/rfc822" | "message/global" | "text/rfc822-headers");
+        index <= first + report || !is_original
+    });
+}
+
+/// The boundary that really stands in the body: the one told, or, when that never comes, what the first line that can
+/// be one says.
+fn boundary(header: &Header, body: &[u8]) -> Option<Vec<u8>> {
+    if let Some(told) = header.boundary.as_deref().map(|told| told.trim_end().as_bytes())
+        && !told.is_empty()
+        && header::lines(body).any(|line| delimiter(line, told).is_some())
+    {
+        return Some(told.to_vec());
+    }
+    let mut lines = header::lines(body).skip_while(|line| line.trim_ascii().is_empty());
+    let guess = lines.next()?.trim_ascii_end().strip_prefix(b"--").filter(|guess| (1..=70).contains(&guess.len()))?;
+    let name = header::field_name(lines.next()?)?;
+    name.to_ascii_lowercase().starts_with(b"content-").then(|| guess.to_vec())
+}
+
+/// Whether the line is a delimiter of `boundary`: and if so, whether it is the last (RFC 2046 section 5.1.1).
+fn delimiter(line: &[u8], boundary: &[u8]) -> Option<bool> {
+    let rest = line.strip_prefix(b"--")?.strip_prefix(boundary)?.trim_ascii_end();
+    match rest {
+        b"" => Some(false),
+        b"--" => Some(true),
+        _ => None,
+    }
+}
+
+/// The sections of a multipart body, without what stands before the first and after the last delimiter. A closing
+/// delimiter may be missing.
+struct Sections<'a, 'b> {
+    body: &'a [u8],
+    boundary: &'b [u8],
+    at: usize,
+    ended: bool,
+}
+
+impl<'a, 'b> Sections<'a, 'b> {
+    fn new(body: &'a [u8], boundary: &'b [u8]) -> Self {
+        let mut sections = Sections { body, boundary, at: 0, ended: false };
+        // The first section is the preamble.
+        sections.next();
+        sections
+    }
+}
+
+impl<'a> Iterator for Sections<'a, '_> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.ended {
+            return None;
+        }
+        let rest = &self.body[self.at..];
+        let mut end = 0;
+        for line in header::lines(rest) {
+            if let Some(is_last) = delimiter(line, self.boundary) {
+                self.ended = is_last;
+                self.at += end + line.len();
+                let section = &rest[..end];
+                // The line end before a delimiter belongs to the delimiter.
+                let section = section.strip_suffix(b"\n").unwrap_or(section);
+                return Some(section.strip_suffix(b"\r").unwrap_or(section));
+            }
+            end += line.len();
+        }
+        self.ended = true;
+        Some(rest)
+    }
+}

@@ -1,0 +1,133 @@
+//! Bytes of a mail or a file → the documents in them. Pure.
+//!
+//! Containers (mails, zip, gzip, zlib, tar) are recognised by their bytes, never by names or content types, and opened
+//! inside each other. Nothing that is inflated is held, but for archives and mails inside an archive, which are bounded:
+//! a [`Document`] is a recipe that inflates again each time it is opened.
+//!
+//! A mailbox may be one that people use. So what is foreign there (an invoice, a word processor's file, a zip with a
+//! password) is passed over without a word, unless the mail says that it is a report; see `marks.rs`.
+
+mod budget;
+mod decode;
+mod header;
+mod inflate;
+mod marks;
+mod mime;
+mod sniff;
+mod stream;
+mod tar;
+mod walk;
+mod zip;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::BufRead;
+
+use crate::{limits::Limits, trouble::Trouble};
+
+use budget::Budget;
+use stream::Stream;
+use walk::Walk;
+
+/// Looks at a mail or a bare report file without unpacking it: what it says of itself is known before its documents are.
+pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Opened<'a> {
+    let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(input);
+    let envelope = if is_mail { header::read(input).envelope } else { Envelope::default() };
+    Opened { input, origin, limits, envelope }
+}
+
+/// Where the bytes come from, which decides what is said of things in them that are no report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// A mailbox: may be anyone's private mail.
+    Mail,
+    /// A file that the user pointed at: whatever is in it was meant as a report, or as a mail with one.
+    File { name: &'a str },
+}
+
+/// A mail or file whose documents have not been looked for yet.
+#[derive(Debug)]
+pub struct Opened<'a> {
+    input: &'a [u8],
+    origin: Origin<'a>,
+    limits: &'a Limits,
+    envelope: Envelope,
+}
+
+impl Opened<'_> {
+    /// What the mail says of itself; empty for a bare file.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none
+    /// was to be expected.
+    ///
+    /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call.
+    pub fn walk(&self, found: &mut dyn FnMut(Found<'_>)) {
+        let budget = Budget::new(self.limits);
+        Walk::new(&budget, found).start(self.input, self.origin);
+    }
+}
+
+/// What a mail says of itself, as told: anyone can write anything there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// Without the angle brackets.
+    pub message_id: Option<String>,
+    /// The first address of `From`.
+    pub from: Option<String>,
+    pub date: Option<jiff::Timestamp>,
+    pub subject: Option<String>,
+}
+
+/// One thing found in a mail or file.
+#[derive(Debug)]
+pub enum Found<'a> {
+    Document(Document<'a>),
+    Unreadable(Unreadable),
+}
+
+/// An attachment, or a member of an archive, that was to be read and can't be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    pub attachment: Option<String>,
+    /// SHA-256 of the attachment's bytes as they were attached; for a member of an archive, of that hash followed by
+    /// the member's name.
+    pub sha256: [u8; 32],
+    pub trouble: Trouble,
+}
+
+/// What a document is written in, told by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// An aggregate report (RFC 9990, RFC 7489).
+    Xml,
+    /// An SMTP TLS report (RFC 8460).
+    Json,
+    /// The machine-readable part of a failure report (RFC 6591, RFC 9991).
+    Feedback,
+}
+
+/// A report as it came out of its containers: a recipe to read its bytes, as often as wanted.
+#[derive(Debug)]
+pub struct Document<'a> {
+    /// The attachment's name as told, and after it those of members inside archives: `report.zip/a.xml`. At most 255
+    /// characters.
+    pub attachment: Option<String>,
+    pub format: Format,
+    stream: &'a Stream<'a>,
+    budget: &'a Budget<'a>,
+}
+
+impl Document<'_> {
+    /// The decompressed bytes from their start.
+    ///
+    /// Reading fails with a [`Trouble`] inside the [`std::io::Error`]. Damage (a bad checksum, a cut-off stream) comes
+    /// after every byte that could be decompressed. `limits.document_bytes` holds for each reading; what counts for
+    /// `limits.mail_inflated_bytes` is counted once, however often the document is opened.
+    pub fn open(&self) -> Box<dyn BufRead + '_> {
+        self.stream.open_capped(self.budget)
+    }
+}

@@ -1,0 +1,216 @@
+//! What bytes are, told by the bytes alone: names and content types of reports are wrong too often.
+
+use std::borrow::Cow;
+
+use super::header;
+
+/// What the first bytes of a stream show it to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing, or white space only.
+    Empty,
+    Gzip,
+    Zlib,
+    Zip,
+    Tar,
+    /// XML with a `feedback` element.
+    Report,
+    /// A JSON object with keys of a TLS report.
+    TlsReport,
+    Mail,
+    Tnef,
+    /// PGP or CMS enveloped data.
+    Encrypted,
+    /// A container that is not read: its name.
+    Unsupported(&'static str),
+    /// An image, by far the most frequent companion of a report.
+    Image,
+    /// The word that some reporters send in place of a report.
+    Unused,
+    Unknown,
+}
+
+/// Signatures of containers that are not read, and of images.
+const MAGICS: &[(&[u8], Kind)] = &[
+    (&[0x1f, 0x8b, 8], Kind::Gzip),
+    (b"PK\x03\x04", Kind::Zip),
+    (b"PK\x05\x06", Kind::Zip),
+    (&[0x78, 0x9f, 0x3e, 0x22], Kind::Tnef),
+    (b"-----BEGIN PGP MESSAGE-----", Kind::Encrypted),
+    (b"BZh", Kind::Unsupported("bzip2")),
+    (b"\xfd7zXZ\0", Kind::Unsupported("xz")),
+    (b"7z\xbc\xaf\x27\x1c", Kind::Unsupported("7z")),
+    (b"Rar!\x1a\x07", Kind::Unsupported("rar")),
+    (&[0x28, 0xb5, 0x2f, 0xfd], Kind::Unsupported("zstd")),
+    (&[0x04, 0x22, 0x4d, 0x18], Kind::Unsupported("lz4")),
+    (b"LZIP", Kind::Unsupported("lzip")),
+    (b"MSCF\0\0\0\0", Kind::Unsupported("cab")),
+    (&[0x1f, 0x9d], Kind::Unsupported("compress")),
+    (b"\x89PNG", Kind::Image),
+    (b"GIF8", Kind::Image),
+    (&[0xff, 0xd8, 0xff], Kind::Image),
+];
+
+/// What stands in CMS enveloped data (RFC 5652 section 6) right after its outer length.
+const ENVELOPED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
+
+/// Header fields of which every mail has one.
+const MAIL_FIELDS: &[&str] = &[
+    "from",
+    "received",
+    "return-path",
+    "delivered-to",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "content-type",
+];
+
+/// Keys of a TLS report, any one of these sets (RFC 8460 section 4.4). `policies` alone is in everyone's JSON.
+const TLS_REPORT_KEYS: &[&[&[u8]]] =
+    &[&[b"\"organization-name\""], &[b"\"report-id\""], &[b"\"policies\"", b"\"policy-type\""]];
+
+/// Tells what the first bytes of a stream show.
+pub(super) fn kind(head: &[u8]) -> Kind {
+    if let Some((_, kind)) = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return *kind;
+    }
+    if is_zlib(head) {
+        return Kind::Zlib;
+    }
+    if is_tar(head) {
+        return Kind::Tar;
+    }
+    if head.first() == Some(&0x30) && contains(&head[..head.len().min(32)], ENVELOPED_DATA) {
+        return Kind::Encrypted;
+    }
+    let text = as_ascii(head);
+    let text = text.trim_ascii();
+    match text {
+        b"" => Kind::Empty,
+        b"unused" => Kind::Unused,
+        [b'<', ..] if has_feedback_element(text) => Kind::Report,
+        [b'{', ..] if TLS_REPORT_KEYS.iter().any(|keys| keys.iter().all(|key| contains(text, key))) => Kind::TlsReport,
+        _ if is_mail(head) => Kind::Mail,
+        _ => Kind::Unknown,
+    }
+}
+
+/// Whether the bytes begin with the header of a mail.
+pub(super) fn is_mail(head: &[u8]) -> bool {
+    header::lines(head)
+        .skip_while(|line| line.trim_ascii().is_empty())
+        .skip_while(|line| header::is_mailbox_line(line))
+        .filter(|line| !matches!(line, [b' ' | b'\t', ..]))
+        .map_while(header::field_name)
+        .any(|name| header::field_of(name, MAIL_FIELDS).is_some())
+}
+
+/// RFC 1950 section 2.2, with the window that every writer of reports uses; smaller windows would make text match, and
+/// `x^` is text unless more than text follows.
+fn is_zlib(head: &[u8]) -> bool {
+    match head {
+        [0x78, 0x01 | 0x9c | 0xda, ..] => true,
+        [0x78, 0x5e, rest @ ..] => {
+            rest.iter().take(32).any(|byte| !byte.is_ascii_graphic() && !byte.is_ascii_whitespace())
+        }
+        _ => false,
+    }
+}
+
+/// A header block with the right checksum: also without `ustar`, which old writers leave out (POSIX.1-1988, 10.1.1).
+fn is_tar(head: &[u8]) -> bool {
+    let Some(block) = head.get(..512) else { return false };
+    let told = block[148..156].trim_ascii_start();
+    let digits = told.iter().take_while(|byte| (b'0'..=b'7').contains(byte)).count();
+    let told = told[..digits].iter().fold(0u32, |sum, digit| sum * 8 + u32::from(digit - b'0'));
+    let sum: u32 = block[..148].iter().chain(&[b' '; 8]).chain(&block[156..]).map(|&byte| u32::from(byte)).sum();
+    digits > 0 && told == sum && block[0] != 0
+}
+
+/// The text without its byte order mark; of UTF-16, the characters that are ASCII.
+fn as_ascii(head: &[u8]) -> Cow<'_, [u8]> {
+    let (unit, text): (fn([u8; 2]) -> u16, _) = match head {
+        [0xef, 0xbb, 0xbf, text @ ..] => return text.into(),
+        [0xff, 0xfe, text @ ..] => (u16::from_le_bytes, text),
+        [0xfe, 0xff, text @ ..] => (u16::from_be_bytes, text),
+        [b'<' | b'{', 0, ..] => (u16::from_le_bytes, head),
+        [0, b'<' | b'{', ..] => (u16::from_be_bytes, head),
+        _ => return head.into(),
+    };
+    let ascii = |pair: &[u8]| match pair {
+        &[a, b] => u8::try_from(unit([a, b])).unwrap_or(b'?'),
+        _ => b'?',
+    };
+    text.chunks_exact(2).map(ascii).collect()
+}
+
+/// Whether a start tag `feedback` stands in the text, with or without a prefix. It need not be the first element: one
+/// reporter wraps its report into the schema.
+fn has_feedback_element(text: &[u8]) -> bool {
+    const NAME: &[u8] = b"feedback";
+    text.windows(NAME.len()).enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(NAME)).any(|(at, _)| {
+        let after = text.get(at + NAME.len()).copied().unwrap_or(b'>');
+        let before = &text[..at];
+        let before = before.strip_suffix(b":").map_or(before, |prefixed| {
+            let prefix = prefixed.iter().rev().take(64).take_while(|byte| is_name_byte(**byte)).count();
+            &prefixed[..prefixed.len() - prefix]
+        });
+        before.ends_with(b"<") && !is_name_byte(after) && after != b':'
+    })
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_known_by_its_root_in_any_dress() {
+        let utf16 =
+            |text: &str| [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let reports: Vec<Vec<u8>> = vec![
+            b"<feedback>".into(),
+            b"\xef\xbb\xbf \n<?xml version='1.0'?><!-- hello --><Feedback xmlns='x'>".into(),
+            b"<d:feedback xmlns:d='x'>".into(),
+            b"<xs:schema><feedback\n>".into(),
+            utf16("<?xml version='1.0' encoding='utf-16'?><feedback>"),
+        ];
+        for report in reports {
+            assert_eq!(kind(&report), Kind::Report, "{}", String::from_utf8_lossy(&report));
+        }
+        for other in ["<invoice/>", "<feedback-form>", "<a>feedback</a>", "<html>", "see <feedback>", "<feedback:x>"] {
+            assert_eq!(kind(other.as_bytes()), Kind::Unknown, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_tls_report_is_known_by_its_keys() {
+        assert_eq!(kind(b"\xef\xbb\xbf{\"report-id\": \"1\"}"), Kind::TlsReport);
+        assert_eq!(kind(b" { \"policies\": [ {\"policy\": {\"policy-type\""), Kind::TlsReport);
+        assert_eq!(kind(b"{\"policies\": [\"allow\"]}"), Kind::Unknown);
+    }
+
+    #[test]
+    fn a_mail_is_known_by_its_header() {
+        assert_eq!(kind(b"\r\nFrom a@b Mon Jan 1\nX-A: b\n c\nSubject: d\n\n"), Kind::Mail);
+        assert_eq!(kind(b"Note: this is\nText: as it is\n"), Kind::Unknown);
+        assert_eq!(kind(b"hello\nSubject: none"), Kind::Unknown);
+    }
+
+    #[test]
+    fn containers_that_are_not_read_are_named() {
+        assert_eq!(kind(b"7z\xbc\xaf\x27\x1c\0"), Kind::Unsupported("7z"));
+        assert_eq!(kind(b"BZh91AY&SY"), Kind::Unsupported("bzip2"));
+        assert_eq!(kind(b"\xfd7zXZ\0"), Kind::Unsupported("xz"));
+        assert_eq!(kind(b"Rar!\x1a\x07\0"), Kind::Unsupported("rar"));
+    }
+}

@@ -1,0 +1,161 @@
+use super::*;
+
+fn bare(bytes: &[u8]) -> Seen {
+    Seen::Document { name: None, format: Format::Xml, bytes: bytes.into(), end: None }
+}
+
+#[test]
+fn the_envelope_is_known_before_anything_is_unpacked() {
+    let letter = b"From ann@example.com Mon Jan 01 00:00:00 2024\r\n\
+        Message-ID: <1@example.com>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0100\r\n\
+        From: \"Ann, A.\" <ann@example.com>, bob@example.com\r\nSubject: =?utf-8?B?R3LDvMOfZQ==?=\r\n =?utf-8?Q?_all?=\r\n\r\nhi";
+    for origin in [Origin::Mail, Origin::File { name: "x" }] {
+        let limits = Limits::default();
+        let opened = open(letter, origin, &limits);
+        assert_eq!(
+            opened.envelope(),
+            &Envelope {
+                message_id: Some("1@example.com".into()),
+                from: Some("ann@example.com".into()),
+                date: Some("2023-11-14T21:13:20Z".parse().unwrap()),
+                subject: Some("Grüße all".into()),
+            }
+        );
+    }
+    let limits = Limits::default();
+    assert_eq!(open(b"\r\nno header", Origin::Mail, &limits).envelope(), &Envelope::default());
+    assert_eq!(open(b"Date: tomorrow\r\n\r\n", Origin::Mail, &limits).envelope().date, None);
+}
+
+#[test]
+fn a_mail_that_is_nothing_but_the_report_is_read() {
+    for bytes in [XML.to_vec(), gzip(XML), zip(&[("a.xml", XML)])] {
+        let seen = in_mail(&part("application/zip", "r", &bytes));
+        assert!(matches!(&seen[..], [Seen::Document { bytes, .. }] if bytes == XML), "{seen:?}");
+    }
+    assert_eq!(in_mail(&[b"X-A: b\r\n\r\n".as_slice(), XML].concat()), [bare(XML)]);
+    assert_eq!(in_mail(&[b"X-A: b\r\n\r\n".as_slice(), &gzip(XML)].concat()), [bare(XML)]);
+    assert_eq!(in_mail(XML), [bare(XML)]);
+}
+
+#[test]
+fn bytes_without_a_header_are_no_mail() {
+    for bytes in [&b""[..], b"\x01\x02", b"just text"] {
+        assert_eq!(in_mail(bytes), [Seen::Unreadable { name: None, reason: Reason::MailUnreadable }]);
+    }
+}
+
+#[test]
+fn base64_with_junk_or_without_padding_is_read() {
+    let text = base64(&gzip(XML));
+    let unpadded = text.trim_end_matches('=').to_owned();
+    for body in [unpadded, text.replace("\r\n", " \n!\n"), format!("\r\n\r\n{text}\r\n\r\n-- \r\nfooter of a list\r\n")]
+    {
+        let part = format!("Content-Transfer-Encoding: BASE64\r\n\r\n{body}").into_bytes();
+        assert_eq!(in_mail(&mail(&[part])), [bare(XML)]);
+    }
+    let unlabelled = format!("Content-Type: application/gzip\r\n\r\n{text}").into_bytes();
+    assert_eq!(in_mail(&mail(&[unlabelled])), [bare(XML)]);
+}
+
+#[test]
+fn quoted_printable_and_latin_1_arrive_as_bytes() {
+    let quoted: String = gzip(XML).iter().map(|byte| format!("={byte:02X}=\r\n")).collect();
+    let part = format!("Content-Type: text/xml\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{quoted}");
+    assert_eq!(in_mail(&mail(&[part.into_bytes()])), [bare(XML)]);
+    let latin = b"Content-Type: text/xml; charset=iso-8859-1\r\n\r\n<feedback>\xe9\xff</feedback>".to_vec();
+    assert_eq!(in_mail(&mail(&[latin])), [bare(b"<feedback>\xe9\xff</feedback>")]);
+}
+
+#[test]
+fn names_are_decoded_and_cut_but_otherwise_as_told() {
+    let long = "n".repeat(400);
+    for (field, name) in [
+        ("Content-Disposition: attachment; filename*=utf-8''%C3%BC.xml", "ü.xml".into()),
+        ("Content-Disposition: attachment; filename=\"=?utf-8?B?w7wueG1s?=\"", "ü.xml".into()),
+        ("Content-Disposition: attachment; filename*0=\"a!b\"; filename*1=\"!1!2.xml\"", "a!b!1!2.xml".into()),
+        ("Content-Disposition: attachment; filename=\"../../etc/passwd\"", "../../etc/passwd".into()),
+        ("Content-Type: text/xml; name=a.xml", "a.xml".into()),
+        ("Content-Type: text/xml;\r\nname=a.xml\r\nX-B: c", "a.xml".into()),
+        (&format!("Content-Disposition: attachment; filename=\"{long}\""), "n".repeat(255)),
+    ] {
+        let part = [field.as_bytes(), b"\r\n\r\n", XML].concat();
+        assert_eq!(in_mail(&mail(&[part])), [document(&name, XML)], "{field}");
+    }
+}
+
+#[test]
+fn reports_in_forwarded_mails_are_found() {
+    let inner = report_mail(&[text("see"), part("application/gzip", "r.gz", &gzip(XML))]);
+    let plain = [b"Content-Type: message/rfc822\r\n\r\n".as_slice(), &inner].concat();
+    let encoded = part("message/rfc822", "fwd.eml", &inner);
+    let octets = part("application/octet-stream", "fwd.eml", &inner);
+    assert_eq!(in_mail(&mail(&[text("fyi"), plain])), [document("r.gz", XML)]);
+    assert_eq!(
+        in_mail(&mail(&[text("fyi"), encoded, octets])),
+        [document("fwd.eml/r.gz", XML), document("fwd.eml/r.gz", XML)]
+    );
+    let digest = [
+        b"Subject: digest\r\nContent-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\n".as_slice(),
+        &inner,
+        b"\r\n--d--\r\n",
+    ]
+    .concat();
+    assert_eq!(in_mail(&digest), [document("r.gz", XML)]);
+}
+
+#[test]
+fn a_broken_structure_is_followed_as_far_as_it_goes() {
+    let report = part("application/gzip", "r.gz", &gzip(XML));
+    let parts = [text("see"), report];
+    let boundary = format!("=_b{}", parts[0].len() + parts[1].len());
+    let whole = String::from_utf8(report_mail(&parts)).unwrap().replace(&boundary, "=_b");
+    for broken in [
+        whole.replace("--=_b--\r\n", ""),
+        whole.replace("boundary=\"=_b\"", "boundary=\"other\"").replace("preamble\r\n", ""),
+        whole.replace("; boundary=\"=_b\"", "").replace("preamble\r\n", "\r\n"),
+        whole.replace("\r\n", "\n"),
+        whole.replace("--=_b\r\n", "--=_b  \r\n"),
+        format!("From x@example.com Mon Jan 01 00:00:00 2024\r\n{whole}"),
+        whole.replace("base64\r\n\r\n", "base64\r\n"),
+    ] {
+        assert_eq!(in_mail(broken.as_bytes()), [document("r.gz", XML)], "{broken}");
+    }
+}
+
+#[test]
+fn a_failure_report_is_its_machine_readable_part_and_never_the_mail_that_it_is_about() {
+    let fields = b"Feedback-Type: auth-failure\r\nSource-IP: 192.0.2.1\r\n";
+    let about = mail(&[part("application/zip", "evil.zip", &zip(&[("a.xml", XML)]))]);
+    let report = [
+        b"Content-Type: multipart/report; report-type=feedback-report; boundary=r\r\n\r\n--r\r\n\r\nread this\r\n--r\r\n\
+          Content-Type: message/feedback-report\r\n\r\n"
+            .as_slice(),
+        fields,
+        b"\r\n--r\r\nContent-Type: message/rfc822\r\n\r\n",
+        &about,
+        b"\r\n--r--\r\n",
+    ]
+    .concat();
+    let bytes = fields.to_vec();
+    assert_eq!(in_mail(&report), [Seen::Document { name: None, format: Format::Feedback, bytes, end: None }]);
+}
+
+#[test]
+fn encrypted_mails_are_told_where_a_report_was_meant() {
+    let pgp =
+        b"Content-Type: multipart/encrypted; boundary=e\r\n\r\n--e\r\nContent-Type: application/pgp-encrypted\r\n\r\n\
+        Version: 1\r\n--e\r\nContent-Type: application/octet-stream\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n--e--\r\n";
+    let told = [Seen::Unreadable { name: None, reason: Reason::EncryptedMail }];
+    assert_eq!(in_mail(&[b"Subject: DMARC report\r\n".as_slice(), pgp].concat()), told);
+    assert_eq!(in_mail(&[b"Subject: love letter\r\n".as_slice(), pgp].concat()), []);
+    let smime = part("application/pkcs7-mime; smime-type=enveloped-data", "smime.p7m", b"\x30\x80");
+    assert_eq!(in_mail(&report_mail(&[smime])), [unreadable("smime.p7m", Reason::EncryptedMail)]);
+}
+
+#[test]
+fn a_file_that_is_a_mail_is_walked_as_one_and_must_carry_a_report() {
+    let letter = mail(&[text("see"), part("application/gzip", "r.gz", &gzip(XML))]);
+    assert_eq!(in_file("m.eml", &letter), [document("r.gz", XML)]);
+    assert_eq!(in_file("m.eml", &mail(&[text("hi")])), [Seen::Unreadable { name: None, reason: Reason::NotAReport }]);
+}

@@ -1,0 +1,114 @@
+//! Someone will point this at a mailbox that people use.
+
+use super::*;
+
+fn office() -> Vec<u8> {
+    zip(&[("[Content_Types].xml", b"<?xml version=\"1.0\"?><Types/>"), ("word/document.xml", b"<w:document/>")])
+}
+
+fn locked() -> Vec<u8> {
+    let mut archive = zip(&[("salaries.txt", b"secret")]);
+    let central = archive.windows(4).position(|word| word == b"PK\x01\x02").unwrap();
+    (archive[6], archive[central + 8]) = (1, 1);
+    archive
+}
+
+fn belongings() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("a.docx", office()),
+        ("a.jar", zip(&[("META-INF/MANIFEST.MF", b"x"), ("A.class", b"\xca\xfe\xba\xbe")])),
+        ("a.odt", zip_by(CompressionMethod::Stored, &[("mimetype", b"application/vnd.oasis.opendocument.text")])),
+        ("a.pdf", b"%PDF-1.7\n".to_vec()),
+        ("invoice.xml", b"<?xml version=\"1.0\"?><Invoice><Total>1</Total></Invoice>".to_vec()),
+        ("data.json", b"{\"name\": \"Ann\", \"policies\": []}".to_vec()),
+        ("photos.zip", zip(&[("1.jpg", b"\xff\xd8\xff"), ("2.jpg", b"\xff\xd8\xff")])),
+        ("locked.zip", locked()),
+        ("broken.zip", b"PK\x03\x04broken".to_vec()),
+        ("src.tgz", gzip(&tar(&[("main.c", b"int main;"), ("pom.xml", b"<project/>")]))),
+        ("log.gz", gzip(b"started\nstopped\n")),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c\0\x04".to_vec()),
+        ("winmail.dat", b"\x78\x9f\x3e\x22\x01\0".to_vec()),
+        ("smime.p7m", b"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03\xa0\x80".to_vec()),
+        ("empty.bin", b"".to_vec()),
+        ("noise.bin", vec![0xa5; 5000]),
+        ("letter.eml", mail(&[text("hello"), part("application/pdf", "a.pdf", b"%PDF-1.7")])),
+    ]
+}
+
+#[test]
+fn private_mails_yield_nothing_at_all() {
+    for (name, bytes) in belongings() {
+        for kind in ["application/octet-stream", "text/xml", "application/zip", "application/pkcs7-mime"] {
+            let seen = in_mail(&mail(&[text("Dear Bob,\r\nsee <feedback> below"), part(kind, name, &bytes)]));
+            assert_eq!(seen, [], "{name} as {kind}");
+        }
+    }
+    let html = b"Content-Type: text/html\r\n\r\n<html><form class='feedback'><feedback-form/></html>".to_vec();
+    assert_eq!(in_mail(&mail(&[text("hello"), html])), []);
+    assert_eq!(in_mail(b"Subject: lunch\r\n\r\n{\"or\": \"not\"}"), []);
+    assert_eq!(in_mail(b"Subject: lunch\r\n\r\n"), []);
+}
+
+#[test]
+fn a_bounce_yields_nothing() {
+    let bounce = b"From: mailer-daemon@example.com\r\nSubject: Undelivered\r\n\
+        Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n\
+        --b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n\
+        --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; example.com\r\n\r\nAction: failed\r\n\
+        --b\r\nContent-Type: message/rfc822\r\n\r\nFrom: a@example.com\r\nSubject: hi\r\n\r\nhi\r\n--b--\r\n";
+    assert_eq!(in_mail(bounce), []);
+}
+
+#[test]
+fn the_same_things_in_a_mail_that_says_it_is_a_report_are_told() {
+    for (name, bytes) in belongings() {
+        if name == "letter.eml" {
+            continue;
+        }
+        let seen = in_mail(&report_mail(&[text("a report"), part("application/x", name, &bytes)]));
+        assert!(!seen.is_empty(), "{name}");
+        assert!(seen.iter().all(|seen| matches!(seen, Seen::Unreadable { .. })), "{name}: {seen:?}");
+    }
+}
+
+#[test]
+fn each_mark_marks() {
+    let odd = || part("application/octet-stream", "x.bin", b"\x01\x02\x03");
+    let told = [unreadable("x.bin", Reason::NotAReport)];
+    for header in [
+        "Subject: Report domain: example.com\r\n",
+        "Subject: [Preview] REPORT DOMAIN: example.com\r\n",
+        "Subject: DMARC aggregate\r\n",
+        "Subject: =?utf-8?Q?DMARC?=\r\n",
+        "Subject: Your Report-ID: 1\r\n",
+        "Subject: TLS-RPT\r\n",
+        "From: noreply-dmarc-support@example.com\r\n",
+        "From: \"TLS\" <noreply-smtp-tlsrpt@example.com>\r\n",
+    ] {
+        assert_eq!(in_mail(&mail_headed(header, &[odd()])), told, "{header}");
+    }
+    assert_eq!(in_mail(&mail_headed("From: a@dmarc.example\r\n", &[odd()])), []);
+    let named = format!("{REPORT_NAME}.zip");
+    assert_eq!(in_mail(&mail(&[part("a/b", &named, b"\x01")])), [unreadable(&named, Reason::NotAReport)]);
+    let typed = part("application/tlsrpt+gzip", "x.bin", b"\x01");
+    assert_eq!(in_mail(&mail(&[typed])), told);
+    let inside = zip(&[(&format!("{REPORT_NAME}.xml"), b"\x01")]);
+    let name = format!("r.zip/{REPORT_NAME}.xml");
+    assert_eq!(in_mail(&mail(&[part("a/b", "r.zip", &inside)])), [unreadable(&name, Reason::NotAReport)]);
+}
+
+#[test]
+fn what_comes_with_a_report_is_not_told() {
+    let mail = report_mail(&[
+        text("This is a report."),
+        b"Content-Type: text/html\r\n\r\n<p>This is a report.</p>".to_vec(),
+        part("image/png", "logo.png", b"\x89PNG"),
+        part("application/octet-stream", "logo", b"\x89PNG\r\n"),
+        part("application/pkcs7-signature", "smime.p7s", b"\x30\x80"),
+        part("text/xml", "r.xml", XML),
+    ]);
+    assert_eq!(in_mail(&mail), [document("r.xml", XML)]);
+    let image = gzip(b"\x89PNG\r\n");
+    let mail = report_mail(&[part("text/plain", &format!("{REPORT_NAME}.xml.gz"), &image)]);
+    assert_eq!(in_mail(&mail), [unreadable(&format!("{REPORT_NAME}.xml.gz"), Reason::NotAReport)]);
+}
