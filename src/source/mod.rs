@@ -1,5 +1,7 @@
 //! Where mails come from: the [`Source`] trait, and what passes between a source and the pipeline.
 
+pub mod files;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,0 +1,230 @@
+//! Mails and reports from disk: files, folders, Maildirs, mboxes, stdin. Nothing is changed there; what was read is
+//! remembered by path, size and time of change.
+
+mod mbox;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+};
+
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use super::{Intake, Mail, MailRef, Pass, Place, Source, SourceError, Verdict};
+use crate::{config, limits::Limits};
+
+pub use walk::{FoundFile, Step, Unreadable, Walker, walk};
+
+/// A file, folder, Maildir, mbox or stdin as a source.
+pub struct FileSource {
+    name: Arc<str>,
+    config: config::source::File,
+    limits: Limits,
+}
+
+pub fn new(name: Arc<str>, config: config::source::File, limits: Limits) -> FileSource {
+    FileSource { name, config, limits }
+}
+
+/// Whether the place is in a mailbox, where anyone's private mail may lie, and not a file that was meant as a report.
+pub fn is_in_mailbox(place: &Place) -> bool {
+    match place {
+        Place::Imap { .. } => true,
+        Place::Stdin { .. } => false,
+        Place::File { part: 1.., .. } => true,
+        Place::File { path, .. } => {
+            let folder = Path::new(&**path).parent();
+            let is_mails = folder.and_then(Path::file_name).is_some_and(|name| name == "cur" || name == "new");
+            is_mails && folder.and_then(Path::parent).is_some_and(|maildir| maildir.join("tmp").is_dir())
+        }
+    }
+}
+
+impl Source for FileSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run(self: Box<Self>, intake: Intake) -> BoxFuture<'static, Result<Pass, SourceError>> {
+        let running = Running {
+            source: *self,
+            intake,
+            pass: Pass::default(),
+            handed_over: 0,
+            waiting: HashMap::new(),
+            places: HashSet::new(),
+            unreadable: BTreeMap::new(),
+            told: BTreeSet::new(),
+        };
+        Box::pin(running.run())
+    }
+}
+
+struct Running {
+    source: FileSource,
+    intake: Intake,
+    pass: Pass,
+    handed_over: u64,
+    /// Mails without a verdict.
+    waiting: HashMap<MailRef, Place>,
+    /// Where they lie.
+    places: HashSet<Place>,
+    /// What this pass could not read, and why.
+    unreadable: BTreeMap<PathBuf, String>,
+    /// What could not be read the last time, so that it is told once.
+    told: BTreeSet<PathBuf>,
+}
+
+impl Running {
+    async fn run(mut self) -> Result<Pass, SourceError> {
+        // What came from stdin does not come again.
+        let only_once = self.intake.once || self.is_stdin();
+        loop {
+            self.pass = Pass::default();
+            self.pass_over().await?;
+            if only_once || self.intake.stop.is_cancelled() {
+                break;
+            }
+            self.told = std::mem::take(&mut self.unreadable).into_keys().collect();
+            let rest = tokio::time::sleep(self.source.config.poll_interval);
+            if self.meanwhile(rest).await?.is_none() {
+                break;
+            }
+        }
+        while !self.waiting.is_empty() {
+            let verdict = self.intake.verdict().await.ok_or(SourceError::Stopped)?;
+            self.settle(verdict);
+        }
+        match self.unreadable.iter().next() {
+            Some((path, error)) if only_once => Err(SourceError::NoInput(self.all_unreadable(path, error))),
+            _ => Ok(self.pass),
+        }
+    }
+
+    /// One walk over everything. Ends early when the process stops.
+    async fn pass_over(&mut self) -> Result<(), SourceError> {
+        let mut walker = walk(self.source.name.clone(), &self.source.config.path, &self.source.limits);
+        loop {
+            let step = self.blocking(move || (walker.next(), walker));
+            let Some(step) = self.meanwhile(step).await? else { return Ok(()) };
+            let (step, rest) = step?;
+            walker = rest;
+            match step {
+                None => return Ok(()),
+                Some(Step::Unreadable(unreadable)) => self.note(unreadable),
+                Some(Step::Found(found)) => {
+                    if self.is_wanted(&found.place) && !self.take(found).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_wanted(&mut self, place: &Place) -> bool {
+        if self.intake.remembers(place) {
+            self.pass.remembered += 1;
+            return false;
+        }
+        // One that was handed over in an earlier pass is remembered only after its verdict. The mails of an mbox that is
+        // piped in are all in one place.
+        matches!(place, Place::Stdin { .. }) || !self.places.contains(place)
+    }
+
+    /// Reads a file and hands it over; false when the process stops.
+    async fn take(&mut self, found: FoundFile) -> Result<bool, SourceError> {
+        let stop = self.intake.stop.clone();
+        let Some(permit) = stop.run_until_cancelled(self.intake.reserve(found.bytes)).await else { return Ok(false) };
+        let read = self.blocking(move || found.read());
+        let Some(read) = self.meanwhile(read).await? else { return Ok(false) };
+        let (place, content) = match read? {
+            Ok(read) => read,
+            Err(unreadable) => {
+                self.note(unreadable);
+                return Ok(true);
+            }
+        };
+        let mail = MailRef(self.handed_over);
+        self.handed_over += 1;
+        let handing = self.intake.hand_over(Mail { mail, place: place.clone(), content, permit });
+        match stop.run_until_cancelled(handing).await {
+            None => return Ok(false),
+            Some(handed) => handed?,
+        }
+        self.places.insert(place.clone());
+        self.waiting.insert(mail, place);
+        self.pass.taken += 1;
+        while let Some(verdict) = self.intake.try_verdict() {
+            self.settle(verdict);
+        }
+        Ok(true)
+    }
+
+    /// Does `work` while verdicts come in. None when the process stops before it is done.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, SourceError> {
+        let stop = self.intake.stop.clone();
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(None),
+                verdict = self.intake.verdict() => self.settle(verdict.ok_or(SourceError::Stopped)?),
+                done = &mut work => return Ok(Some(done)),
+            }
+        }
+    }
+
+    fn settle(&mut self, (mail, verdict): (MailRef, Verdict)) {
+        let Some(place) = self.waiting.remove(&mail) else { return };
+        self.places.remove(&place);
+        self.pass.settled += 1;
+        let source = &*self.source.name;
+        if self.intake.dry_run && matches!(verdict, Verdict::Archive | Verdict::Quarantine(_)) {
+            info!(source, ?place, "would ship what it holds, and remember it");
+        } else {
+            debug!(source, ?place, ?verdict, "left where it is");
+        }
+    }
+
+    fn note(&mut self, Unreadable { path, error }: Unreadable) {
+        if !self.told.contains(&path) {
+            warn!(source = &*self.source.name, path = %path.display(), %error, "cannot be read");
+        }
+        self.unreadable.entry(path).or_insert_with(|| error.to_string());
+    }
+
+    fn all_unreadable(&self, path: &Path, error: &str) -> String {
+        match self.unreadable.len() - 1 {
+            0 => format!("{} cannot be read: {error}", path.display()),
+            more => format!("{} cannot be read: {error} (and {more} more)", path.display()),
+        }
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.source.config.path == Path::new("-")
+    }
+
+    /// Runs what blocks on another thread. Stdin may block for ever, and the runtime would wait for a thread of its own
+    /// before the process can end.
+    fn blocking<T, F>(&self, work: F) -> impl Future<Output = Result<T, SourceError>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (sender, done) = oneshot::channel();
+        let work = move || drop(sender.send(work()));
+        if self.is_stdin() {
+            std::thread::spawn(work);
+        } else {
+            tokio::task::spawn_blocking(work);
+        }
+        async { done.await.map_err(|_| SourceError::Stopped) }
+    }
+}

@@ -1,0 +1,300 @@
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::symlink,
+    sync::Mutex,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    source::Memory,
+    trouble::{Reason, Trouble},
+};
+
+/// A folder with these files, each holding its own name.
+fn folder(files: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file).unwrap();
+    }
+    folder
+}
+
+/// What a walk finds: paths below the folder with `#part`, and what was read.
+fn seen(path: &Path, limits: &Limits) -> Vec<(String, Result<String, Reason>)> {
+    let below =
+        |name: &str| name.strip_prefix(&*path.to_string_lossy()).unwrap_or(name).trim_start_matches('/').to_owned();
+    walk("test".into(), path, limits)
+        .map(|step| match step {
+            Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
+            Step::Found(found) => match found.read().unwrap() {
+                (Place::File { path, part, .. }, content) => {
+                    let name = if part == 0 { below(&path) } else { format!("{}#{part}", below(&path)) };
+                    let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+                    (name, content.map(text).map_err(|trouble| trouble.reason))
+                }
+                (place, _) => panic!("{place:?}"),
+            },
+        })
+        .collect()
+}
+
+fn names(path: &Path) -> Vec<String> {
+    seen(path, &Limits::default()).into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_folder_is_walked_in_the_order_of_its_paths() {
+    let folder = folder(&["b.xml", "a/2.gz", "a/1.gz", "c/d/e.zip", ".hidden", ".git/config", "x.tmp", "y.part"]);
+    let all = seen(folder.path(), &Limits::default());
+    let wanted = ["a/1.gz", "a/2.gz", "b.xml", "c/d/e.zip"];
+    assert_eq!(all, wanted.map(|name| (name.to_owned(), Ok(name.to_owned()))));
+}
+
+#[test]
+fn of_a_maildir_the_delivered_mails_are_read() {
+    let maildir = folder(&["cur/1:2,S", "new/2", "tmp/3", "dovecot-uidlist", ".Junk/cur/4"]);
+    assert_eq!(names(maildir.path()), ["cur/1:2,S", "new/2"]);
+    let places: Vec<Place> = walk("test".into(), maildir.path(), &Limits::default())
+        .map(|step| match step {
+            Step::Found(found) => found.place,
+            Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
+        })
+        .collect();
+    assert!(places.iter().all(is_in_mailbox));
+}
+
+#[test]
+fn an_mbox_is_one_place_for_each_of_its_mails() {
+    let folder = folder(&["a.xml"]);
+    let mbox = folder.path().join("mbox");
+    fs::write(&mbox, "From a\nSubject: 1\n\nhi\n\nFrom b\nSubject: 2\n\nho\n").unwrap();
+    let all = seen(folder.path(), &Limits::default());
+    let wanted = [("a.xml", "a.xml"), ("mbox#1", "Subject: 1\n\nhi\n"), ("mbox#2", "Subject: 2\n\nho\n")];
+    assert_eq!(all, wanted.map(|(name, text)| (name.to_owned(), Ok(text.to_owned()))));
+    let size = fs::metadata(&mbox).unwrap().len();
+    for step in walk("test".into(), &mbox, &Limits::default()) {
+        let Step::Found(found) = step else { panic!("{step:?}") };
+        assert!(matches!(found.place, Place::File { size: told, .. } if told == size));
+        assert!(is_in_mailbox(&found.place));
+    }
+}
+
+#[test]
+fn stdin_is_one_file_or_an_mbox() {
+    let all = |input: &'static str, limit| -> Vec<Option<Bytes>> {
+        let limits = Limits { mail_bytes: limit, ..Limits::default() };
+        let step = |step| match step {
+            Step::Found(found) => match found.read().unwrap() {
+                (Place::Stdin { .. }, content) => content.ok(),
+                (place, _) => panic!("{place:?}"),
+            },
+            Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
+        };
+        walk::walk_input("test".into(), Box::new(input.as_bytes()), &limits).map(step).collect()
+    };
+    assert_eq!(all("<feedback/>", 11), [Some(Bytes::from_static(b"<feedback/>"))]);
+    assert_eq!(all("<feedback/>", 10), [None]);
+    assert_eq!(all("", 10), [Some(Bytes::new())]);
+    let mails = all("From a\n\n1\n\nFrom b\n\n2\n", 10);
+    assert_eq!(mails, [Some(Bytes::from_static(b"\n1\n")), Some(Bytes::from_static(b"\n2\n"))]);
+}
+
+#[test]
+fn links_to_files_are_read_and_links_to_folders_are_not() {
+    let folder = folder(&["a/1.xml"]);
+    symlink(folder.path(), folder.path().join("a/loop")).unwrap();
+    symlink("1.xml", folder.path().join("a/2.xml")).unwrap();
+    assert_eq!(names(folder.path()), ["a/1.xml", "a/2.xml"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link");
+    symlink(folder.path(), &link).unwrap();
+    assert_eq!(names(&link), ["a/1.xml", "a/2.xml"]);
+}
+
+#[test]
+fn special_files_are_passed_over_unless_named() {
+    let folder = folder(&["a.xml"]);
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert_eq!(names(folder.path()), ["a.xml"]);
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::File::options().write(true).open(pipe).unwrap().write_all(b"<feedback/>").unwrap()
+    });
+    assert_eq!(seen(&pipe, &Limits::default()), [(String::new(), Ok("<feedback/>".to_owned()))]);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_file_over_the_limit_is_handed_over_as_the_reason() {
+    let folder = folder(&["a", "large"]);
+    let limits = Limits { mail_bytes: 4, ..Limits::default() };
+    let wanted = [("a".to_owned(), Ok("a".to_owned())), ("large".to_owned(), Err(Reason::MailTooLarge))];
+    assert_eq!(seen(folder.path(), &limits), wanted);
+}
+
+#[test]
+fn a_file_that_changes_between_finding_and_reading_is_not_read() {
+    let folder = folder(&["a"]);
+    let mut walker = walk("test".into(), folder.path(), &Limits::default());
+    let Some(Step::Found(found)) = walker.next() else { panic!("nothing found") };
+    let file = fs::File::options().append(true).open(folder.path().join("a")).unwrap();
+    (&file).write_all(b"more").unwrap();
+    assert!(found.read().unwrap_err().error.to_string().contains("changed"));
+    let Some(Step::Found(found)) = walk("test".into(), folder.path(), &Limits::default()).next() else {
+        panic!("nothing found")
+    };
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+    assert!(found.read().is_err());
+}
+
+/// A pipeline that remembers what it gave a verdict on, and the source that it runs.
+struct Bench {
+    mails: mpsc::Receiver<Mail>,
+    verdicts: mpsc::UnboundedSender<(MailRef, Verdict)>,
+    memory: Arc<Remembered>,
+    stop: CancellationToken,
+    source: JoinHandle<Result<Pass, SourceError>>,
+}
+
+#[derive(Default)]
+struct Remembered(Mutex<HashSet<Place>>);
+
+impl Memory for Remembered {
+    fn knows(&self, place: &Place) -> bool {
+        self.0.lock().unwrap().contains(place)
+    }
+}
+
+impl Bench {
+    fn start(path: &Path, once: bool, budget_bytes: u32) -> Self {
+        let (to_pipeline, mails) = mpsc::channel(1);
+        let (verdicts, to_source) = mpsc::unbounded_channel();
+        let (memory, stop) = (Arc::new(Remembered::default()), CancellationToken::new());
+        let budget = Arc::new(Semaphore::new(budget_bytes as usize));
+        let intake =
+            Intake::new(to_pipeline, to_source, budget, budget_bytes, memory.clone(), once, false, stop.clone());
+        let config = config::source::File { path: path.to_owned(), poll_interval: Duration::from_millis(1) };
+        let source = Box::new(new("test".into(), config, Limits::default()));
+        Bench { mails, verdicts, memory, stop, source: tokio::spawn(source.run(intake)) }
+    }
+
+    async fn mail(&mut self) -> (Mail, String) {
+        let mail = self.mails.recv().await.unwrap();
+        let text = String::from_utf8(mail.content.clone().unwrap().to_vec()).unwrap();
+        (mail, text)
+    }
+
+    fn archive(&self, mail: &Mail) {
+        self.memory.0.lock().unwrap().insert(mail.place.clone());
+        self.verdicts.send((mail.mail, Verdict::Archive)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_pass_ends_when_every_mail_has_its_verdict() {
+    let folder = folder(&["a", "b"]);
+    let mut bench = Bench::start(folder.path(), true, 1000);
+    let (a, text) = bench.mail().await;
+    assert_eq!(text, "a");
+    let (b, text) = bench.mail().await;
+    assert_eq!(text, "b");
+    bench.verdicts.send((b.mail, Verdict::Quarantine(Trouble::new(Reason::Empty, "")))).unwrap();
+    tokio::task::yield_now().await;
+    assert!(!bench.source.is_finished());
+    bench.archive(&a);
+    let pass = bench.source.await.unwrap().unwrap();
+    assert_eq!(pass, Pass { taken: 2, settled: 2, ..Pass::default() });
+    assert!(folder.path().join("a").exists() && folder.path().join("b").exists());
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_passed_over_until_it_changes() {
+    let folder = folder(&["a", "b"]);
+    let mut bench = Bench::start(folder.path(), false, 1000);
+    let (a, _) = bench.mail().await;
+    let (b, _) = bench.mail().await;
+    // Without a verdict neither comes again.
+    fs::write(folder.path().join("c"), "c").unwrap();
+    let (c, text) = bench.mail().await;
+    assert_eq!(text, "c");
+    for mail in [&a, &b, &c] {
+        bench.archive(mail);
+    }
+    fs::write(folder.path().join("a"), "changed").unwrap();
+    let (_, text) = bench.mail().await;
+    assert_eq!(text, "changed");
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_the_budget_allows() {
+    let folder = folder(&["aaaa", "bbbb"]);
+    let mut bench = Bench::start(folder.path(), true, 6);
+    let (a, _) = bench.mail().await;
+    assert_eq!(a.permit.num_permits(), 4);
+    assert!(bench.mails.try_recv().is_err());
+    bench.archive(&a);
+    drop(a);
+    // Both would take 8 of the 6.
+    let (b, _) = bench.mail().await;
+    assert_eq!(b.permit.num_permits(), 4);
+    bench.archive(&b);
+    assert_eq!(bench.source.await.unwrap().unwrap().taken, 2);
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_source_once_its_mails_are_settled() {
+    let folder = folder(&["a", "b", "c", "d"]);
+    let mut bench = Bench::start(folder.path(), false, 1);
+    let (a, _) = bench.mail().await;
+    bench.stop.cancel();
+    bench.verdicts.send((a.mail, Verdict::Leave)).unwrap();
+    let pass = bench.source.await.unwrap().unwrap();
+    assert_eq!((pass.taken, pass.settled), (1, 1));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_after_the_rest_was_read() {
+    let folder = folder(&["a", "c"]);
+    symlink("nowhere", folder.path().join("b")).unwrap();
+    let mut bench = Bench::start(folder.path(), true, 1000);
+    for _ in 0..2 {
+        let (mail, _) = bench.mail().await;
+        bench.archive(&mail);
+    }
+    let error = bench.source.await.unwrap().unwrap_err();
+    assert!(matches!(error, SourceError::NoInput(_)));
+    assert!(error.to_string().contains("/b cannot be read: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_there_ends_one_pass_and_is_waited_for_otherwise() {
+    let folder = folder(&[]);
+    let path = folder.path().join("later.xml");
+    let bench = Bench::start(&path, true, 1000);
+    assert!(matches!(bench.source.await.unwrap(), Err(SourceError::NoInput(_))));
+    let mut bench = Bench::start(&path, false, 1000);
+    fs::write(folder.path().join("earlier"), "here").unwrap();
+    fs::rename(folder.path().join("earlier"), &path).unwrap();
+    assert_eq!(bench.mail().await.1, "here");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_gone_ends_the_source() {
+    let folder = folder(&["a"]);
+    let mut bench = Bench::start(folder.path(), true, 1000);
+    bench.mail().await;
+    drop(bench.verdicts);
+    assert!(matches!(bench.source.await.unwrap(), Err(SourceError::Stopped)));
+}
