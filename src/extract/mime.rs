@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Multiparts inside each other that are opened. Signed, forwarded and footed by a list they are six deep.
-const MULTIPART_DEPTH: u32 = 12;
+const MULTIPART_DEPTH: u32 = 8;
 
 /// A leaf of a mail's structure.
 #[derive(Debug)]

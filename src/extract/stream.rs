@@ -93,14 +93,15 @@ impl<'a> Stream<'a> {
     }
 
     /// All of the stream, for what can only be read from memory, and what ended it early. Fails when it is too large
-    /// to hold.
+    /// to hold, or beyond a limit.
     pub fn hold(&self, budget: &Budget<'_>) -> Result<(Vec<u8>, Option<Trouble>), Trouble> {
         let held = read_up_to(self.open(budget), HELD_BYTES + 1);
         budget.unpack(held.0.len() as u64)?;
-        if held.0.len() > HELD_BYTES {
-            return Err(too_large_to_hold());
+        match held {
+            (bytes, _) if bytes.len() > HELD_BYTES => Err(too_large_to_hold()),
+            (_, Some(trouble)) if trouble.limit.is_some() => Err(trouble),
+            held => Ok(held),
         }
-        Ok(held)
     }
 }
 

@@ -56,6 +56,9 @@ pub(super) fn members<'a>(
             continue;
         } else {
             let (bytes, trouble) = read_up_to(entry.by_ref(), HELD_BYTES);
+            if let Some(trouble) = trouble.clone().filter(|trouble| trouble.limit.is_some()) {
+                return each(Some(name), Err(trouble));
+            }
             let trouble = trouble.or_else(|| ((bytes.len() as u64) < size).then(cut_off));
             (Cow::Owned(bytes), trouble.map_or(End::Whole, End::Broken))
         };

@@ -124,6 +124,16 @@ fn multiparts_without_end_do_not_recurse_without_end() {
 }
 
 #[test]
+fn a_bomb_around_an_archive_is_told_once() {
+    let archive = [b"PK\x03\x04".as_slice(), &vec![0; budget::HELD_BYTES / 2]].concat();
+    let limits = limited(|limits| limits.mail_inflated_bytes = 100_000);
+    assert_eq!(file(&gzip(&archive), &limits), [unreadable("x", Reason::MailInflatesTooFar)]);
+    let archive = tar(&[("a.xml", XML), ("b.xml", &padded(200_000)), ("c.xml", XML)]);
+    let wanted = [document("x/a.xml", XML), unreadable("x/b.xml", Reason::MailInflatesTooFar)];
+    assert_eq!(file(&gzip(&archive), &limits), wanted);
+}
+
+#[test]
 fn what_must_be_held_is_bounded() {
     let large = vec![0; budget::HELD_BYTES];
     let limits = limited(|limits| limits.inflation_ratio = 2000);

@@ -2,6 +2,7 @@
 
 mod archives;
 mod damage;
+mod hostile;
 mod limits;
 mod mails;
 mod private;
