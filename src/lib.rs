@@ -8,6 +8,7 @@
 //!
 //! The stages between `source` and `sink` are pure: no sockets, no clock, no logging. Only the pipeline knows them all.
 
+pub mod cli;
 pub mod config;
 pub mod encode;
 pub mod event;

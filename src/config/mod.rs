@@ -1,59 +1,112 @@
 //! What the user wrote, checked: one struct per stage. After [`load`] nothing is checked twice.
+//!
+//! ```text
+//! text ─▶ syntax: a tree with places ─▶ decode: structs, all problems ─▶ together: what only shows side by side
+//! ```
+//!
+//! Each group of options is declared once (`options!`): struct, decoding, JSON Schema and `docs/configuration.md` come from
+//! the one declaration.
 
+pub(crate) mod decode;
+pub mod docs;
+pub(crate) mod form;
+mod interpolate;
+mod loader;
+mod near;
+mod node;
+pub(crate) mod options;
+mod problem;
+pub mod schema;
 pub mod secret;
 pub mod sink;
 pub mod source;
+mod syntax;
+pub mod syslog;
+mod template;
+#[cfg(test)]
+mod tests;
 pub mod tls;
+mod together;
+pub(crate) mod units;
+mod url;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use self::{
+    form::Whole,
+    options::{choices, options},
+    units::{Size, Time},
+};
 use crate::limits::Limits;
 
-/// The whole configuration of `run`.
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub data_dir: Option<PathBuf>,
-    pub tenant: Option<String>,
-    pub sources: BTreeMap<String, source::SourceConfig>,
-    pub sinks: BTreeMap<String, sink::SinkConfig>,
-    pub limits: Limits,
-    pub ledger: Ledger,
-    pub log: Log,
-    /// `--once` gives up on a peer that stays away for this long.
-    pub give_up_after: Duration,
-    /// How long a clean stop may take.
-    pub shutdown_timeout: Duration,
-    /// Bytes of mail held in memory at once, over all sources.
-    pub intake_max_size: u32,
+pub use self::{
+    loader::{Arguments, Loaded, Loader, from_arguments, load, parse},
+    problem::{Problem, Problems},
+    syntax::Format,
+};
+
+options! {
+    /// The whole configuration of `run`.
+    #[derive(Debug, Clone)]
+    pub struct Config {
+        /// Folder for what is remembered between runs. None: nothing is, and mails left in place are shipped again.
+        pub data_dir: Option<PathBuf> = None,
+        /// Name put into every event, to tell apart who shares a destination.
+        pub tenant: Option<String> = None,
+        /// Where mails come from.
+        pub sources: BTreeMap<String, source::SourceConfig> = BTreeMap::new() => "at least one is needed",
+        /// Where events go.
+        pub sinks: BTreeMap<String, sink::SinkConfig> = BTreeMap::new() => "at least one is needed",
+        /// What one mail may cost.
+        pub limits: Limits = nested,
+        /// What has been shipped.
+        pub ledger: Ledger = nested,
+        /// The program's own log, on stderr.
+        pub log: Log = nested,
+        /// `--once` gives up on a peer that stays away for this long.
+        pub give_up_after: Duration as Time<0, 86_400_000> = Duration::from_secs(300),
+        /// How long a clean stop may take. Kubernetes kills after 30 s.
+        pub shutdown_timeout: Duration as Time<0, 3_600_000> = Duration::from_secs(25),
+        /// Bytes of mail held in memory at once, over all sources.
+        pub intake_max_size("intake.max_size"): u32 as Size<u32, 1_048_576, 2_147_483_648> = 32 << 20,
+    }
 }
 
-#[derive(Debug, Clone)]
-pub struct Ledger {
-    /// Days after which what was not seen again is forgotten.
-    pub retention_days: u32,
+options! {
+    #[derive(Debug, Clone)]
+    pub struct Ledger: Default {
+        /// Days after which what was not seen again is forgotten.
+        pub retention_days: u32 as Whole<u32, 1, 36_500> = 400,
+    }
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct Log {
-    pub level: LogLevel,
-    pub format: LogFormat,
+options! {
+    #[derive(Debug, Clone)]
+    pub struct Log: Default {
+        /// The least severe messages that are logged.
+        pub level: LogLevel = LogLevel::Info,
+        /// How they are written.
+        pub format: LogFormat = LogFormat::Auto,
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogLevel {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
+choices! {
+    /// How much is logged.
+    pub enum LogLevel = Info {
+        Error = "error",
+        Warn = "warn" | "warning",
+        Info = "info",
+        Debug = "debug",
+        Trace = "trace",
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    #[default]
-    Auto,
-    Text,
-    Json,
+choices! {
+    /// How log messages are written.
+    pub enum LogFormat = Auto {
+        /// Text on a terminal, JSON otherwise.
+        Auto = "auto",
+        Text = "text",
+        Json = "json",
+    }
 }

@@ -1,6 +1,11 @@
 //! Secrets: values that no log, debug output or error ever shows.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::{decode::View, form::Form};
 
 /// A secret written in the configuration, or the file that holds it and is read again before every use.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,4 +33,72 @@ impl Secret {
                 .map_err(|error| format!("can't read the secret file {}: {error}", path.display())),
         }
     }
+}
+
+/// How a secret's value is written: any text; no problem quotes it.
+impl Form for Secret {
+    type Value = Secret;
+
+    fn expected() -> String {
+        "a text".to_owned()
+    }
+
+    fn kind() -> String {
+        "secret".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<Secret, String> {
+        if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(Secret::Value(text.to_owned())) }
+    }
+
+    fn written(_: &Secret) -> String {
+        String::new()
+    }
+}
+
+/// The one secret of `key` and its twin `key_file`, of which exactly one must be written.
+pub(super) fn one_of(view: &View<'_>, key: &str, value: Option<Secret>, file: Option<PathBuf>) -> Option<Secret> {
+    let twin = format!("{key}_file");
+    match (view.has(key), view.has(&twin)) {
+        (true, true) => {
+            view.problem(&twin, format!("excludes {key}; keep one of the two"));
+            None
+        }
+        (false, false) => {
+            view.problem(key, format!("is missing; write {twin} (a path), or {key}, such as ${{PASSWORD}}"));
+            None
+        }
+        (_, true) => {
+            let file = file?;
+            warn_of(view, &twin, &file);
+            Some(Secret::File(file))
+        }
+        (true, false) => value,
+    }
+}
+
+/// Warns of a secret's file that everyone may read, or that can't be looked at now (it is read again when it is needed).
+pub(super) fn warn_of(view: &View<'_>, key: &str, file: &Path) {
+    match std::fs::metadata(file) {
+        Ok(metadata) if readable_by_all(&metadata) => {
+            view.warn(
+                key,
+                &format!("{} can be read by everyone on this machine; chmod 0600 ends that", file.display()),
+            );
+        }
+        Ok(_) => {}
+        Err(error) => view.warn(key, &format!("{} can't be read now: {error}", file.display())),
+    }
+}
+
+#[cfg(unix)]
+pub(super) fn readable_by_all(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o004 != 0
+}
+
+/// Elsewhere, who may read a file is not told by a mode.
+#[cfg(not(unix))]
+pub(super) fn readable_by_all(_: &std::fs::Metadata) -> bool {
+    false
 }

@@ -2,23 +2,48 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use super::tls::Tls;
+use super::{
+    decode::{Options, View},
+    form::{NonZero, Whole},
+    options::{choices, options},
+    template::Template,
+    units::Size,
+};
 use crate::event::EventType;
 
-/// One named sink: what all kinds have in common, and the kind.
-#[derive(Debug, Clone)]
-pub struct SinkConfig {
-    /// Names of the sources whose events it takes; empty: all.
-    pub inputs: Vec<String>,
-    /// A mail is settled only when every required sink has confirmed it.
-    pub required: bool,
-    /// Event types it takes; empty: all.
-    pub events: Vec<EventType>,
-    pub encoding: Encoding,
-    /// Bytes that may wait, unconfirmed.
-    pub buffer_max_size: u32,
-    pub rate: Rate,
-    pub kind: SinkKind,
+pub use super::syslog::{Acknowledgements, EventTime, Framing, Syslog, SyslogFormat, SyslogMode};
+
+options! {
+    /// One named sink: what all kinds have in common, and the kind.
+    #[derive(Debug, Clone)]
+    pub struct SinkConfig {
+        /// Names of the sources whose events it takes. Empty: all.
+        pub inputs: Vec<String> = Vec::new(),
+        /// A mail is settled only when every required sink has confirmed it. At least one sink is required.
+        pub required: bool = true,
+        /// Event types it takes. Empty: all.
+        pub events: Vec<EventType> = Vec::new(),
+        /// How events become bytes.
+        pub encoding: Encoding = nested,
+        /// Bytes that may wait, unconfirmed.
+        pub buffer_max_size("buffer.max_size"): u32 as Size<u32, 65_536, 1_073_741_824> = 8 << 20,
+        /// How fast events may go.
+        pub rate: Rate = flattened,
+        /// The kind, and its own options.
+        pub kind: SinkKind = from |view| kind(view, encoding.as_ref()),
+    }
+}
+
+choices! {
+    /// `type` of a sink.
+    pub enum SinkType = Syslog {
+        /// A syslog receiver over TLS, TCP or UDP.
+        Syslog = "syslog",
+        /// Files, one for each day or as the pattern says.
+        File = "file",
+        /// Lines on standard output.
+        Stdout = "stdout",
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -28,130 +53,150 @@ pub enum SinkKind {
     Syslog(Syslog),
 }
 
-/// `encoding.*`.
-#[derive(Debug, Clone, Default)]
-pub struct Encoding {
-    pub codec: Codec,
-    pub fields: Preset,
-    pub only_fields: Vec<String>,
-    pub except_fields: Vec<String>,
-    pub omit_null: bool,
-    pub arrays: Arrays,
+options! {
+    /// `encoding.*`.
+    #[derive(Debug, Clone)]
+    pub struct Encoding: Default {
+        /// What an event looks like.
+        pub codec: Codec = Codec::Json,
+        /// How many of the fields are written.
+        pub fields: Preset = Preset::Full,
+        /// Only these fields, in the order of the schema. Empty: all of the preset.
+        pub only_fields: Vec<String> = Vec::new(),
+        /// All but these fields.
+        pub except_fields: Vec<String> = Vec::new(),
+        /// Leave out fields that have no value.
+        pub omit_null: bool = false,
+        /// How fields with several values are written.
+        pub arrays: Arrays = Arrays::Nested,
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Codec {
-    /// One JSON object an event (a line each, where the sink writes lines).
-    #[default]
-    Json,
-    /// A JSON array per file; `file` sinks only.
-    Array,
-    /// The key=value line of dmarc-ingest.
-    Text,
+choices! {
+    /// What an event looks like.
+    pub enum Codec = Json {
+        /// One JSON object an event (a line each, where the sink writes lines).
+        Json = "json" | "ndjson",
+        /// A JSON array per file; `file` sinks only.
+        Array = "array",
+        /// The key=value line of dmarc-ingest.
+        Text = "text",
+    }
 }
 
-/// How many of the fields are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Preset {
-    #[default]
-    Full,
-    /// Without provenance, arrays and what is derived from other fields.
-    Lean,
-    /// The seed schema of dmarc-ingest and nothing else.
-    Seed,
+choices! {
+    /// How many of the fields are written.
+    pub enum Preset = Full {
+        /// All of them.
+        Full = "full",
+        /// Without provenance, arrays and what is derived from other fields.
+        Lean = "lean",
+        /// The seed schema of dmarc-ingest and nothing else.
+        Seed = "seed",
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Arrays {
-    #[default]
-    Nested,
-    /// Arrays become one string, elements joined by `; ` and their values by `/`.
-    Joined,
+choices! {
+    /// How fields with several values are written.
+    pub enum Arrays = Nested {
+        /// As JSON arrays.
+        Nested = "nested",
+        /// As one string, elements joined by `; ` and their values by `/`.
+        Joined = "joined",
+    }
 }
 
-/// `rate_limit_num` events per `rate_limit_duration_secs`, and `rate_limit_bytes` per second.
-#[derive(Debug, Clone, Default)]
-pub struct Rate {
-    pub events: Option<NonZeroU32>,
-    pub per: Duration,
-    pub bytes_per_second: Option<NonZeroU32>,
+options! {
+    /// `rate_limit_num` events per `rate_limit_duration_secs`, and `rate_limit_bytes` per second.
+    #[derive(Debug, Clone)]
+    pub struct Rate: Default {
+        /// Events in `rate_limit_duration_secs`. None: as fast as the receiver takes them.
+        pub events("rate_limit_num"): Option<NonZeroU32> as Option<NonZero<Whole<u32, 1, 4_294_967_295>>> = None,
+        /// What `rate_limit_num` counts by.
+        pub per("rate_limit_duration_secs"): Duration as Seconds = Duration::from_secs(1),
+        /// Bytes a second. None: as fast as the receiver takes them.
+        pub bytes_per_second("rate_limit_bytes"): Option<NonZeroU32> as Option<NonZero<Size<u32, 1_024, 1_073_741_824>>> = None,
+    }
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct Stdout {
-    /// A line is made smaller than this (16,000: the container runtime splits longer ones).
-    pub max_line_bytes: u32,
+options! {
+    /// `type: stdout`. Data goes to stdout alone; everything else to stderr.
+    #[derive(Debug, Clone)]
+    pub struct Stdout: Default {
+        /// A line is made smaller than this. Container runtimes split lines of more than 16 KiB.
+        pub max_line_bytes: u32 as Size<u32, 480, 1_048_576> = 16_000,
+    }
 }
 
-#[derive(Debug, Clone)]
-pub struct File {
-    /// strftime pattern, day of ingest, UTC.
-    pub path: PathBuf,
-    pub retention_days: Option<NonZeroU32>,
+options! {
+    /// `type: file`.
+    #[derive(Debug, Clone)]
+    pub struct File {
+        /// Path of the file; `%Y`, `%m`, `%d` and other strftime directives are the day of ingest, UTC.
+        let pattern("path"): PathBuf as Template = required,
+        /// Days after which a file is deleted. Needs a path with a date in it. None: files are kept.
+        pub retention_days: Option<NonZeroU32> as Option<NonZero<Whole<u32, 1, 36_500>>> = None,
+        /// strftime pattern, day of ingest, UTC.
+        pub path: PathBuf = from |view| pattern.filter(|path| {
+            let sound = retention_days.is_none() || Template::has_date(path);
+            if !sound {
+                view.problem("retention_days", "needs a date in path, such as %Y%m%d: it is what tells old files from new");
+            }
+            sound
+        }),
+    }
 }
 
-#[derive(Debug, Clone)]
-pub struct Syslog {
-    pub host: String,
-    pub port: u16,
-    pub mode: SyslogMode,
-    pub tls: Tls,
-    pub format: SyslogFormat,
-    pub framing: Framing,
-    pub acknowledgements: Acknowledgements,
-    /// 0 to 23; 16 is local0.
-    pub facility: u8,
-    pub app_name: String,
-    /// HOSTNAME of the frames; None: this machine's.
-    pub hostname: Option<String>,
-    /// Private enterprise number of the structured data's SD-ID `dmarc@PEN`.
-    pub enterprise_number: u32,
-    pub structured_data: bool,
-    pub event_time: EventTime,
-    /// 8,000; for UDP 1,400.
-    pub max_message_bytes: u32,
-    pub connect_timeout: Duration,
-    /// How long the peer may leave written bytes unacknowledged before the connection is given up (TCP_USER_TIMEOUT).
-    pub send_timeout: Duration,
+/// The kind that `type` names; encodings that only some kinds have are refused for the others.
+fn kind(view: &View<'_>, encoding: Option<&Encoding>) -> Option<SinkKind> {
+    let Some(kind) = view.required::<SinkType>("type") else {
+        view.give_up();
+        return None;
+    };
+    if encoding.is_some_and(|encoding| encoding.codec == Codec::Array) && kind != SinkType::File {
+        view.problem("encoding.codec", "array is for sinks of type file; use json");
+    }
+    for key in ["only_fields", "except_fields"] {
+        let names = encoding.map_or(&[][..], |e| if key == "only_fields" { &e.only_fields } else { &e.except_fields });
+        known_fields(view, &format!("encoding.{key}"), names);
+    }
+    match kind {
+        SinkType::Stdout => Stdout::read(view).map(SinkKind::Stdout),
+        SinkType::File => File::read(view).map(SinkKind::File),
+        SinkType::Syslog => Syslog::read(view).map(SinkKind::Syslog),
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyslogMode {
-    #[default]
-    Tls,
-    Tcp,
-    Udp,
+fn known_fields(view: &View<'_>, key: &str, names: &[String]) {
+    let fields = view.decoder.fields;
+    for name in names.iter().filter(|name| !fields.is_empty() && !fields.contains(&name.as_str())) {
+        let message = match super::near::nearest(name, fields.iter().copied()) {
+            Some(near) => format!("{name:?} is no field of any event; did you mean {near}?"),
+            None => format!("{name:?} is no field of any event; `schema event` lists them"),
+        };
+        view.problem(key, message);
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyslogFormat {
-    #[default]
-    Rfc5424,
-    Rfc3164,
-}
+/// A plain number of seconds, under Vector's name for it.
+struct Seconds;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Framing {
-    /// RFC 6587 octet counting: `LEN SP frame`.
-    #[default]
-    OctetCounting,
-    /// Each frame ended by LF.
-    NewlineDelimited,
-}
+impl super::form::Form for Seconds {
+    type Value = Duration;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Acknowledgements {
-    /// The peer's kernel has acknowledged the bytes, and the connection was open and silent afterwards.
-    #[default]
-    Kernel,
-    /// Each batch ends the connection, and counts only after the peer has closed its side too.
-    Strict,
-}
+    fn expected() -> String {
+        Whole::<u64, 1, 86_400>::expected()
+    }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EventTime {
-    #[default]
-    Ingest,
-    Begin,
-    End,
+    fn parse(text: &str) -> Result<Duration, String> {
+        Whole::<u64, 1, 86_400>::parse(text).map(Duration::from_secs)
+    }
+
+    fn written(value: &Duration) -> String {
+        value.as_secs().to_string()
+    }
+
+    fn schema() -> serde_json::Value {
+        Whole::<u64, 1, 86_400>::schema()
+    }
 }

@@ -2,7 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{secret::Secret, tls::Tls};
+use super::{
+    decode::{Options, View},
+    form::{Form, Whole},
+    options::{OptionDoc, choices, options},
+    secret::{self, Secret},
+    tls::Tls,
+    units::Time,
+};
 
 #[derive(Debug, Clone)]
 pub enum SourceConfig {
@@ -10,65 +17,186 @@ pub enum SourceConfig {
     File(File),
 }
 
-/// `type: imap`.
-#[derive(Debug, Clone)]
-pub struct Imap {
-    pub host: String,
-    /// 993, or 143 with `security: starttls | none`.
-    pub port: u16,
-    pub security: Security,
-    pub user: String,
-    /// `password` or `password_file`.
-    pub password: Secret,
-    pub auth: Auth,
-    pub tls: Tls,
-    pub folder: String,
-    /// None: mails stay where they are, and are remembered.
-    pub archive_folder: Option<String>,
-    pub quarantine_folder: Option<String>,
-    pub without_report: WithoutReport,
-    pub poll_interval: Duration,
-    /// Mails taken in one pass; None: all.
-    pub max_messages_per_run: Option<u32>,
-    pub connect_timeout: Duration,
-    /// How long the server may be silent while a response is awaited.
-    pub read_timeout: Duration,
+choices! {
+    /// `type` of a source.
+    pub enum SourceType = Imap {
+        /// A mailbox.
+        Imap = "imap",
+        /// Files, folders, Maildirs and mboxes.
+        File = "file",
+    }
 }
 
-/// How an IMAP connection is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Security {
-    /// TLS from the first byte.
-    #[default]
-    Tls,
-    Starttls,
-    /// Plain text: only where the user writes it.
-    None,
+options! {
+    /// `type: imap`.
+    #[derive(Debug, Clone)]
+    pub struct Imap {
+        /// Name or address of the server.
+        pub host: String as Host = required,
+        /// How the connection is protected. Never falls back to less.
+        pub security: Security = Security::Tls,
+        /// Port of the server.
+        pub port: u16 as Whole<u16, 1, 65_535> = default_port(security) => "993; 143 with `security: starttls` or `none`",
+        /// Name to log in with.
+        pub user: String = required,
+        /// The password. Better: `password_file`, or a variable.
+        let written("password"): Option<Secret> = None,
+        /// File that holds the password; read again before every login. Excludes `password`.
+        let written_file("password_file"): Option<PathBuf> = None,
+        /// `password` or `password_file`.
+        pub password: Secret = from |view| secret::one_of(view, "password", written, written_file),
+        /// How to log in.
+        pub auth: Auth = Auth::Auto,
+        /// Where the encryption's files are, and what is checked.
+        pub tls: Tls = nested,
+        /// Folder that is read. Folders are written with `/` or `.`; the server's own delimiter is used.
+        pub folder: String = "INBOX".to_owned(),
+        /// Folder that mails go to once every report in them has arrived. None: mails stay where they are, and are
+        /// remembered.
+        pub archive_folder: Option<String> = None,
+        /// Folder that mails go to when something in them could not be read in full. None: they stay where they are,
+        /// and are remembered.
+        pub quarantine_folder: Option<String> = None,
+        /// What becomes of a mail that carries no report.
+        pub without_report: WithoutReport = WithoutReport::Keep,
+        /// How often to look for new mails.
+        pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
+        /// Mails taken in one pass. None: all.
+        pub max_messages_per_run: Option<u32> as Option<Whole<u32, 1, 4_294_967_295>> = None,
+        /// How long a connection may take to come about.
+        pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
+        /// How long the server may be silent while a response is awaited.
+        pub read_timeout: Duration as Time<1_000, 3_600_000> = Duration::from_secs(60),
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Auth {
-    /// PLAIN where the server offers it, LOGIN otherwise.
-    #[default]
-    Auto,
-    Plain,
-    Login,
+choices! {
+    /// How an IMAP connection is protected.
+    pub enum Security = Tls {
+        /// TLS from the first byte.
+        Tls = "tls",
+        /// Plain text until STARTTLS, which must succeed.
+        Starttls = "starttls",
+        /// Plain text: only where the user writes it.
+        None = "none",
+    }
 }
 
-/// What becomes of a mail that carries no report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WithoutReport {
-    /// Left alone and remembered.
-    #[default]
-    Keep,
-    Archive,
-    Quarantine,
-    Delete,
+choices! {
+    /// How to log in.
+    pub enum Auth = Auto {
+        /// PLAIN where the server offers it, LOGIN otherwise.
+        Auto = "auto",
+        /// AUTHENTICATE PLAIN.
+        Plain = "plain",
+        /// The LOGIN command.
+        Login = "login",
+    }
 }
 
-/// `type: file`: a report, a mail, a folder of them, a Maildir, an mbox, or `-` for stdin. Nothing is changed there.
-#[derive(Debug, Clone)]
-pub struct File {
-    pub path: PathBuf,
-    pub poll_interval: Duration,
+choices! {
+    /// What becomes of a mail that carries no report.
+    pub enum WithoutReport = Keep {
+        /// Left alone and remembered.
+        Keep = "keep",
+        /// Moved to `archive_folder`.
+        Archive = "archive",
+        /// Moved to `quarantine_folder`.
+        Quarantine = "quarantine",
+        /// Deleted.
+        Delete = "delete",
+    }
+}
+
+options! {
+    /// `type: file`: a report, a mail, a folder of them, a Maildir, an mbox, or `-` for stdin. Nothing is changed there.
+    #[derive(Debug, Clone)]
+    pub struct File {
+        /// File or folder to read, or `-` for stdin.
+        pub path: PathBuf = required,
+        /// How often to look for new files.
+        pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
+    }
+}
+
+impl Options for SourceConfig {
+    fn read(view: &View<'_>) -> Option<Self> {
+        match view.required::<SourceType>("type") {
+            Some(SourceType::Imap) => {
+                let imap = Imap::read(view);
+                imap.filter(|imap| sensible(view, imap)).map(|imap| SourceConfig::Imap(Box::new(imap)))
+            }
+            Some(SourceType::File) => File::read(view).map(SourceConfig::File),
+            None => {
+                view.give_up();
+                None
+            }
+        }
+    }
+
+    fn options() -> Vec<OptionDoc> {
+        Vec::new()
+    }
+}
+
+fn default_port(security: Security) -> u16 {
+    if security == Security::Tls { 993 } else { 143 }
+}
+
+/// Folders must differ from each other and be there for what is to be moved to them.
+fn sensible(view: &View<'_>, imap: &Imap) -> bool {
+    let mut sensible = true;
+    let mut refuse = |key: &str, message: &str| {
+        view.problem(key, message);
+        sensible = false;
+    };
+    // INBOX is the one name that has no case (RFC 3501, 5.1).
+    let same = |a: &str, b: &str| a == b || (a.eq_ignore_ascii_case("inbox") && b.eq_ignore_ascii_case("inbox"));
+    for (key, folder) in [("archive_folder", &imap.archive_folder), ("quarantine_folder", &imap.quarantine_folder)] {
+        if folder.as_ref().is_some_and(|folder| same(folder, &imap.folder)) {
+            refuse(key, "is the folder that is read, so mails would be read again for ever; name another");
+        }
+    }
+    if imap.without_report == WithoutReport::Archive && imap.archive_folder.is_none() {
+        refuse("without_report", "archive needs an archive_folder to move the mail to");
+    }
+    if imap.without_report == WithoutReport::Quarantine && imap.quarantine_folder.is_none() {
+        refuse("without_report", "quarantine needs a quarantine_folder to move the mail to");
+    }
+    if imap.security == Security::None {
+        view.warn("security", "none sends the password and all mail unencrypted");
+    } else if !imap.tls.verify_certificate {
+        view.warn("tls.verify_certificate", "false lets anyone in between read the password");
+    }
+    sensible
+}
+
+/// A host name or an address, IPv6 with or without brackets; kept without.
+pub(super) struct Host;
+
+impl Form for Host {
+    type Value = String;
+
+    fn expected() -> String {
+        "a host name or address".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<String, String> {
+        let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(text);
+        let port_after = |c: char| c == ':' && bare.parse::<std::net::Ipv6Addr>().is_err();
+        if bare.is_empty() || bare.chars().any(|c| c.is_whitespace() || c.is_control() || "/@[]".contains(c)) {
+            return Err(format!("expected {}, not {text:?}", Self::expected()));
+        }
+        if bare.contains(port_after) {
+            return Err(format!(
+                "expected {} alone, not {text:?}; the port has an option of its own",
+                Self::expected()
+            ));
+        }
+        Ok(bare.to_owned())
+    }
+
+    fn written(value: &String) -> String {
+        value.clone()
+    }
 }

@@ -1,0 +1,282 @@
+//! The command line: what can be typed, and its help.
+
+use std::path::{Path, PathBuf};
+
+use clap::{
+    ArgAction, Args, CommandFactory, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+};
+
+use crate::config::{self, Arguments, Loaded, LogFormat, LogLevel, Problems};
+
+/// Read when nothing else is said, if it is there.
+pub const DEFAULT_CONFIG: &str = "/etc/dmarc-shipper/config.yaml";
+
+const EXAMPLES: &str = "\
+Examples:
+  Read a mailbox, once, and look at what is in it (nothing is moved):
+    dmarc-shipper run --once --from imaps://dmarc@example.com@imap.example.com/INBOX --to stdout:
+  Read report files, and print their rows:
+    dmarc-shipper parse report.xml.gz mails/
+  Run as a service, with a configuration file:
+    dmarc-shipper check --offline --config /etc/dmarc-shipper/config.yaml
+    dmarc-shipper run --config /etc/dmarc-shipper/config.yaml
+
+Exit codes:
+  0   done, or nothing to do
+  64  wrong usage
+  65  some input could not be read (parse, file sources, run --strict)
+  69  a server can't be reached
+  70  internal fault
+  73  an output can't be created      74  an output can't be written
+  75  not everything was delivered; nothing is lost, the next run tries again
+  77  the server refused the credentials
+  78  the configuration is wrong";
+
+const RUN_EXAMPLES: &str = "\
+Sources:
+  imaps://user@host[:port]/FOLDER?archive=Processed&quarantine=Unreadable
+  imap://user@host/FOLDER?starttls
+  ./dir, file:PATH, - for stdin: reports, mails, Maildirs, mboxes
+  A URL source moves no mail unless it says archive= or quarantine=. Its password comes from the file that
+  DMARC_SHIPPER_PASSWORD_FILE names, from DMARC_SHIPPER_PASSWORD, or from a prompt on a terminal.
+
+Sinks:
+  stdout:
+  file:/var/log/dmarc/%Y%m%d.json
+  syslog+tls://host:6514?ca_file=/etc/ca.pem
+  syslog+tcp://host:601?framing=newline_delimited
+  syslog+udp://host:514?format=rfc3164&codec=text
+
+Every option of the configuration file may follow the ?, such as tls.server_name=…; see docs/configuration.md.";
+
+/// Ships DMARC aggregate reports from mailboxes to syslog, stdout and files, as flat, structured events.
+#[derive(Debug, Parser)]
+#[command(name = "dmarc-shipper", version, after_help = EXAMPLES, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take reports from the sources and ship them to the sinks
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Read reports or mails from disk, and print one JSON line for each event
+    Parse(Parse),
+    /// Check the configuration, and tell all that is wrong with it
+    Check(Check),
+    /// Print a JSON Schema
+    Schema(Schema),
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Make one pass over what is there now, then end
+    #[arg(long)]
+    pub once: bool,
+
+    /// Change nothing: open mailboxes read-only, ship nothing, and say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Exit with 65 when a mail could not be read in full, as if it were a file
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct ConfigArgs {
+    /// Configuration file (.yaml, .toml or .json) [default: /etc/dmarc-shipper/config.yaml, if it exists]
+    #[arg(long, value_name = "FILE", env = "DMARC_SHIPPER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Source to read instead of those in the file; may be repeated
+    #[arg(long, value_name = "SOURCE", action = ArgAction::Append)]
+    pub from: Vec<String>,
+
+    /// Sink to ship to instead of those in the file; may be repeated
+    #[arg(long, value_name = "SINK", action = ArgAction::Append)]
+    pub to: Vec<String>,
+
+    /// File or folder to read; the same as --from file:PATH (as dmarc-ingest had it)
+    #[arg(long, value_name = "PATH", action = ArgAction::Append)]
+    pub file: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Parse {
+    /// Reports, mails, or folders of them; - for stdin
+    #[arg(required = true, value_name = "FILE|DIR|-")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Do not connect to anything (required: this version checks nothing else)
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Of the configuration file, or of the events
+    #[arg(value_enum)]
+    pub of: SchemaOf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SchemaOf {
+    Config,
+    Event,
+}
+
+/// Where set, these go before the configuration's `log`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log (on stderr)")]
+pub struct LogArgs {
+    /// The least severe messages to log [default: info]
+    #[arg(long, global = true, alias = "loglevel", value_name = "LEVEL", ignore_case = true,
+          value_parser = PossibleValuesParser::new(LogLevel::NAMES).try_map(level))]
+    pub log_level: Option<LogLevel>,
+
+    /// How to write them; auto is text on a terminal and JSON otherwise [default: auto]
+    #[arg(long, global = true, value_name = "FORMAT", ignore_case = true,
+          value_parser = PossibleValuesParser::new(LogFormat::NAMES).try_map(format))]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Reads the process's arguments. An error may also be `--help` or `--version`: `error.exit_code()` is 0 for these, and
+/// anything else is exit 64.
+pub fn parse_args() -> Result<Cli, clap::Error> {
+    parse_from(std::env::args_os())
+}
+
+/// Reads these arguments, the first of which is the program's name.
+pub fn parse_from<T: Into<std::ffi::OsString> + Clone>(
+    arguments: impl IntoIterator<Item = T>,
+) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(arguments)?;
+    match &cli.command {
+        Command::Check(Check { offline: false, .. }) => Err(Cli::command().error(
+            ErrorKind::MissingRequiredArgument,
+            "check that logs in and probes is not built yet; `check --offline` checks the configuration without connecting",
+        )),
+        _ => Ok(cli),
+    }
+}
+
+impl ConfigArgs {
+    /// Reads file and URLs as they were given. Without either, [`DEFAULT_CONFIG`]. `ask` asks a person for the password of
+    /// a URL source, see [`ask_on_terminal`].
+    pub fn load(&self, ask: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+        let from: Vec<String> =
+            self.from.iter().cloned().chain(self.file.iter().map(|path| format!("file:{path}"))).collect();
+        config::from_arguments(&Arguments { file: self.file_to_read(&from), from: &from, to: &self.to, ask })
+    }
+
+    /// With both ends on the command line, the default file is not needed; one that is named is still read.
+    fn file_to_read(&self, from: &[String]) -> Option<&Path> {
+        let default = Path::new(DEFAULT_CONFIG);
+        let complete = !from.is_empty() && !self.to.is_empty();
+        self.config.as_deref().or((!complete && default.exists()).then_some(default))
+    }
+}
+
+/// Asks on the terminal, without echo, for the password of `who`; `None` where there is no terminal.
+pub fn ask_on_terminal(who: &str) -> Option<String> {
+    use std::io::IsTerminal;
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    rpassword::prompt_password(format!("Password of {who}: ")).ok().filter(|password| !password.is_empty())
+}
+
+fn level(name: String) -> Result<LogLevel, &'static str> {
+    LogLevel::from_name(&name.to_ascii_lowercase()).ok_or("no such level")
+}
+
+fn format(name: String) -> Result<LogFormat, &'static str> {
+    LogFormat::from_name(&name.to_ascii_lowercase()).ok_or("no such format")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse_from(std::iter::once("dmarc-shipper").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sources_and_sinks_may_be_repeated_and_dmarc_ingests_options_are_understood() {
+        let cli = parsed("run --once --from a --from b --to stdout: --file reports --loglevel WARNING").unwrap();
+        assert_eq!(cli.log.log_level, Some(LogLevel::Warn));
+        let Command::Run(run) = cli.command else { panic!("expected run") };
+        assert!(run.once && !run.dry_run && !run.strict);
+        assert_eq!((run.config.from.join(","), run.config.to.join(",")), ("a,b".into(), "stdout:".into()));
+        let loaded = run.config.load(&|_| None).unwrap();
+        assert_eq!(loaded.config.sources.keys().collect::<Vec<_>>(), ["file", "file_2", "file_3"]);
+    }
+
+    #[test]
+    fn log_options_may_stand_after_the_command_or_before_it() {
+        for line in ["--log-format json parse -", "parse - --log-format json"] {
+            assert_eq!(parsed(line).unwrap().log.log_format, Some(LogFormat::Json), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_an_error_that_says_what_is_right() {
+        for (line, part) in [
+            ("check", "`check --offline`"),
+            ("parse", "FILE|DIR|-"),
+            ("run --form x", "--from"),
+            ("schema events", "event"),
+            ("run --log-level loud", "debug"),
+            ("ledger list", "unrecognized subcommand"),
+            ("", "Usage"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert!(error.use_stderr() && error.to_string().contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_failures_and_the_help_tells_exit_codes_and_examples() {
+        for line in ["--help", "--version", "run --help", "check --help"] {
+            assert_eq!(parsed(line).unwrap_err().exit_code(), 0, "{line}");
+        }
+        let help = parsed("--help").unwrap_err().to_string();
+        for part in ["Exit codes:", "78", "Examples:", "--from imaps://"] {
+            assert!(help.contains(part), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_named_file_is_read_and_what_is_wrong_in_it_told() {
+        let Command::Check(check) = parsed("check --offline --config /nowhere/x.yaml").unwrap().command else {
+            panic!("expected check")
+        };
+        let told = check.config.load(&|_| None).unwrap_err().to_string();
+        assert!(told.starts_with("/nowhere/x.yaml: can't be read"), "{told}");
+    }
+}

@@ -1,0 +1,103 @@
+//! `docs/configuration.md`, from the same declarations that read the configuration.
+
+use super::{
+    Config,
+    decode::Options,
+    options::{Need, OptionDoc},
+    schema,
+    sink::SinkConfig,
+};
+
+const BEGINNING: &str = "\
+# Configuration
+
+<!-- Made from the declarations in src/config by `UPDATE_DOCS=1 cargo test`; a test fails when it is out of date. -->
+
+One file, YAML, TOML or JSON by its ending. Nothing in it is guessed: an unknown option, a wrong type or options that do not go
+together are refused at start, all at once, each with file, line, key and what was expected. `dmarc-shipper check --offline`
+does that and nothing else; `dmarc-shipper schema config` prints a JSON Schema for editors.
+
+```yaml
+data_dir: /var/lib/dmarc-shipper
+sources:
+  rua:
+    type: imap
+    host: imap.example.com
+    user: dmarc@example.com
+    password_file: /run/secrets/imap-password
+    archive_folder: Processed
+    quarantine_folder: Unreadable
+sinks:
+  siem:
+    type: syslog
+    address: siem.example.com:6514
+  archive:
+    type: file
+    path: /var/lib/dmarc-shipper/reports/%Y%m%d_all.json
+    retention_days: 30
+```
+
+A dot in an option's name below is a table in the file: `tls.ca_file` is `tls:` with `ca_file:` under it.
+
+## How values are written
+
+* **Durations**: `500ms`, `30s`, `5m`, `1h30m`, `2d`, or a plain number of seconds.
+* **Sizes**: `64KiB`, `8MiB`, `1GiB` (1,024), `10MB` (1,000), or a plain number of bytes.
+* **Variables**: `${NAME}` in a value is replaced from the environment, `${NAME:-default}` has a default for one that is unset or
+  empty. What a variable holds is only ever text in its place: it can't become structure. A variable that is not set is refused. Write
+  `$$` for a literal `$` (in a password with `$$` or `${` in it, for instance).
+* **Secrets** have a twin that ends in `_file`: the file is read again before every use. One that everyone may read is warned about.
+* **Texts** may be written without quotes, even where they look like a number: `password: 0123` is the text `0123`.
+* **Lists** may be written as one text, separated by commas.
+
+## On the command line
+
+`--from` and `--to` replace the sources and the sinks of the file, or do without a file:
+
+```
+dmarc-shipper run --from 'imaps://dmarc@example.com@imap.example.com/INBOX?archive=Processed' --to stdout:
+dmarc-shipper run --once --from ./reports --to 'file:/var/log/dmarc/%Y%m%d.json'
+dmarc-shipper run --from 'imap://dmarc@mail.example.com?starttls' --to 'syslog+tls://siem.example.com:6514?ca_file=/etc/ca.pem'
+```
+
+Any option below may follow the `?`, under its full name (`tls.ca_file=…`), or short: `archive`, `quarantine`, `framing`, `codec`,
+`fields`, and those of `tls`. Values are %-escaped; the path of a `file:` URL is taken as it stands. A URL source moves no mail unless it says
+`archive=` or `quarantine=`. The password comes from the file that `DMARC_SHIPPER_PASSWORD_FILE` names, from `DMARC_SHIPPER_PASSWORD`, or
+from a prompt on a terminal.
+";
+
+/// The whole page.
+pub fn page() -> String {
+    let mut page = BEGINNING.to_owned();
+    section(&mut page, "## The whole", "", &Config::options());
+    page.push_str("\n## Sources\n\nEach is a table under `sources`, by a name of your own.\n");
+    for (name, options) in schema::sources() {
+        section(&mut page, &format!("### Source `type: {name}`"), "", &options);
+    }
+    page.push_str("\n## Sinks\n\nEach is a table under `sinks`, by a name of your own.\n");
+    section(&mut page, "### Every sink", "", &SinkConfig::options());
+    for (name, options) in schema::sink_types() {
+        let about = "Besides the options of every sink:";
+        section(&mut page, &format!("### Sink `type: {name}`"), about, &options);
+    }
+    page
+}
+
+fn section(page: &mut String, title: &str, about: &str, options: &[OptionDoc]) {
+    page.push_str(&format!("\n{title}\n\n"));
+    if !about.is_empty() {
+        page.push_str(&format!("{about}\n\n"));
+    }
+    page.push_str("| option | value | default | |\n|---|---|---|---|\n");
+    for option in options {
+        let default = match &option.need {
+            Need::Required => "**required**".to_owned(),
+            Need::Default(default) if default.is_empty() => "none".to_owned(),
+            Need::Default(default) if default.contains('`') || default.len() > 16 => default.clone(),
+            Need::Default(default) => format!("`{default}`"),
+        };
+        let row =
+            [&format!("`{}`", option.key), &option.kind, &default, &option.doc].map(|cell| cell.replace('|', "\\|"));
+        page.push_str(&format!("| {} |\n", row.join(" | ")));
+    }
+}

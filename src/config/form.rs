@@ -1,0 +1,324 @@
+//! How values are written: what each kind of option accepts, and the words for it.
+
+use std::{collections::BTreeMap, marker::PhantomData, num::NonZeroU32, path::PathBuf};
+
+use serde_json::json;
+
+use super::{
+    decode::{Decoder, Told, join},
+    near::nearest,
+    node::{Node, Value},
+};
+use crate::event::EventType;
+
+/// One way to write a value. Implemented by the types that have only one, and by markers (`Size`, `Time`, …) for others.
+pub(crate) trait Form {
+    type Value;
+
+    /// What was expected, for a problem: "a duration such as 30s, 5m or 1h30m".
+    fn expected() -> String;
+
+    /// The same for a column of the documentation.
+    fn kind() -> String {
+        Self::expected()
+    }
+
+    /// The value of a scalar's text, or the whole problem.
+    fn parse(text: &str) -> Result<Self::Value, String>;
+
+    /// `Ok(None)`: nothing was written.
+    fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
+        let Some(text) = decoder.text(node, key, &Self::expected())? else { return Ok(None) };
+        Self::parse(&text).map(Some).map_err(|message| decoder.problem(&node.at, key, message))
+    }
+
+    /// As the value would be written; empty for none.
+    fn written(value: &Self::Value) -> String;
+
+    /// JSON Schema.
+    fn schema() -> serde_json::Value {
+        json!({"type": "string"})
+    }
+}
+
+impl Form for String {
+    type Value = String;
+
+    fn expected() -> String {
+        "a text".to_owned()
+    }
+
+    fn kind() -> String {
+        "text".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<String, String> {
+        if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+    }
+
+    fn written(value: &String) -> String {
+        value.clone()
+    }
+}
+
+impl Form for PathBuf {
+    type Value = PathBuf;
+
+    fn expected() -> String {
+        "a path".to_owned()
+    }
+
+    fn kind() -> String {
+        "path".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<PathBuf, String> {
+        String::parse(text).map(PathBuf::from)
+    }
+
+    fn written(value: &PathBuf) -> String {
+        value.display().to_string()
+    }
+}
+
+impl Form for bool {
+    type Value = bool;
+
+    fn expected() -> String {
+        "true or false".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<bool, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(format!("expected true or false, not {text:?}")),
+        }
+    }
+
+    fn written(value: &bool) -> String {
+        value.to_string()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": r"\$\{"}]})
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+pub(crate) struct Whole<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
+
+impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> Form for Whole<T, MIN, MAX> {
+    type Value = T;
+
+    fn expected() -> String {
+        format!("a whole number from {MIN} to {MAX}")
+    }
+
+    fn kind() -> String {
+        if MAX >= u64::from(u32::MAX) { format!("number, from {MIN}") } else { format!("number, {MIN} to {MAX}") }
+    }
+
+    fn parse(text: &str) -> Result<T, String> {
+        let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number));
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| format!("expected {}, not {text:?}", Self::expected()))
+    }
+
+    fn written(value: &T) -> String {
+        value.to_string()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [
+            {"type": "integer", "minimum": MIN, "maximum": MAX},
+            {"type": "string", "pattern": r"\$\{"},
+        ]})
+    }
+}
+
+/// Lets `Whole` and `Size` be of a type that can't be zero; `MIN` must be at least 1.
+pub(crate) struct NonZero<F>(PhantomData<F>);
+
+impl<F: Form<Value = u32>> Form for NonZero<F> {
+    type Value = NonZeroU32;
+
+    fn expected() -> String {
+        F::expected()
+    }
+
+    fn kind() -> String {
+        F::kind()
+    }
+
+    fn parse(text: &str) -> Result<NonZeroU32, String> {
+        NonZeroU32::new(F::parse(text)?).ok_or_else(|| format!("expected {}, not {text:?}", F::expected()))
+    }
+
+    fn written(value: &NonZeroU32) -> String {
+        F::written(&value.get())
+    }
+
+    fn schema() -> serde_json::Value {
+        F::schema()
+    }
+}
+
+/// May be left out.
+impl<F: Form> Form for Option<F> {
+    type Value = Option<F::Value>;
+
+    fn expected() -> String {
+        F::expected()
+    }
+
+    fn kind() -> String {
+        F::kind()
+    }
+
+    fn parse(text: &str) -> Result<Self::Value, String> {
+        F::parse(text).map(Some)
+    }
+
+    fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
+        Ok(F::read(node, key, decoder)?.map(Some))
+    }
+
+    fn written(value: &Self::Value) -> String {
+        value.as_ref().map(F::written).unwrap_or_default()
+    }
+
+    fn schema() -> serde_json::Value {
+        F::schema()
+    }
+}
+
+/// A list, or its items in one text, separated by commas.
+impl<F: Form> Form for Vec<F> {
+    type Value = Vec<F::Value>;
+
+    fn expected() -> String {
+        format!("a list, each {}", F::expected())
+    }
+
+    fn kind() -> String {
+        format!("list: {}", F::kind())
+    }
+
+    fn parse(text: &str) -> Result<Self::Value, String> {
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(F::parse).collect()
+    }
+
+    fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
+        let Value::List(items) = &node.value else {
+            let Some(text) = decoder.text(node, key, &Self::expected())? else { return Ok(None) };
+            return Self::parse(&text).map(Some).map_err(|message| decoder.problem(&node.at, key, message));
+        };
+        let read = items.iter().enumerate().map(|(index, item)| F::read(item, &format!("{key}[{index}]"), decoder));
+        // Each item is read before any problem ends the list, so that all are told.
+        let read: Vec<_> = read.collect();
+        Ok(Some(read.into_iter().collect::<Result<Vec<_>, Told>>()?.into_iter().flatten().collect()))
+    }
+
+    fn written(value: &Self::Value) -> String {
+        value.iter().map(F::written).collect::<Vec<_>>().join(", ")
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [{"type": "array", "items": F::schema()}, {"type": "string"}]})
+    }
+}
+
+/// A table of named tables.
+impl<T: super::decode::Options> Form for BTreeMap<String, T> {
+    type Value = BTreeMap<String, T>;
+
+    fn expected() -> String {
+        "a table: a name for each, and under it a table with its type and options".to_owned()
+    }
+
+    fn kind() -> String {
+        "a table of named tables".to_owned()
+    }
+
+    fn parse(_: &str) -> Result<Self::Value, String> {
+        Err(format!("expected {}, not a single value", Self::expected()))
+    }
+
+    fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
+        if !matches!(node.value, Value::Table(_)) {
+            return Err(decoder.problem(&node.at, key, format!("expected {}, not {}", Self::expected(), node.kind())));
+        }
+        let mut named = BTreeMap::new();
+        for (index, entry) in node.entries().iter().enumerate() {
+            let key = join(key, &entry.key);
+            if node.entries().iter().take(index).any(|earlier| earlier.key == entry.key) {
+                decoder.problem(&entry.at, &key, "is written twice; each needs a name of its own");
+            }
+            if entry.key.is_empty() || !entry.key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+                decoder.problem(&entry.at, &key, "expected a name of letters, digits, -, _ and .");
+            }
+            if let Some(value) = decoder.table(&entry.value, &key) {
+                named.insert(entry.key.clone(), value);
+            }
+        }
+        Ok(Some(named))
+    }
+
+    fn written(_: &Self::Value) -> String {
+        String::new()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "object"})
+    }
+}
+
+impl Form for EventType {
+    type Value = EventType;
+
+    fn expected() -> String {
+        format!("one of {}", event_types().join(", "))
+    }
+
+    fn kind() -> String {
+        format!("`{}`", event_types().join("`, `"))
+    }
+
+    fn parse(text: &str) -> Result<EventType, String> {
+        let found = EventType::ALL.iter().find(|kind| kind.as_str() == text);
+        found.copied().ok_or_else(|| not_one_of(text, &event_types()))
+    }
+
+    fn written(value: &EventType) -> String {
+        value.as_str().to_owned()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"enum": event_types()})
+    }
+}
+
+fn event_types() -> Vec<&'static str> {
+    EventType::ALL.iter().map(|kind| kind.as_str()).collect()
+}
+
+/// What to say to a word that is none of `known`.
+pub(crate) fn not_one_of(text: &str, known: &[&str]) -> String {
+    let expected = format!("expected one of {}, not {text:?}", known.join(", "));
+    match nearest(text, known.iter().copied()) {
+        Some(name) => format!("{expected}; did you mean {name}?"),
+        None => expected,
+    }
+}
+
+/// "`tls` (TLS from the first byte), `none`".
+pub(crate) fn choices_in_words(choices: &[(&str, &[&str])]) -> String {
+    let words = choices.iter().map(|(word, lines)| {
+        let doc = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let doc = doc.trim_end_matches('.');
+        if doc.is_empty() { format!("`{word}`") } else { format!("`{word}` ({doc})") }
+    });
+    format!("one of {}", words.collect::<Vec<_>>().join(", "))
+}

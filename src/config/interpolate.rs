@@ -1,0 +1,88 @@
+//! `${VAR}` and `${VAR:-default}` in values. Works on one parsed scalar at a time, so that a variable's content can
+//! never become structure.
+
+/// Replaces the variables in `text`, asking `variable` for each; `$$` is a literal `$`, and so is a `$` before
+/// anything but `{`. The error tells what is wrong without quoting the text, which may be a secret.
+pub(crate) fn interpolate(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(after) = after.strip_prefix('{') {
+            let (inside, after) =
+                after.split_once('}').ok_or("a ${ is not closed; write ${NAME}, or $$ for a literal $")?;
+            out.push_str(&value_of(inside, variable)?);
+            rest = after;
+        } else {
+            out.push('$');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// As in a shell, the default also stands in for a variable that is set to nothing.
+fn value_of(inside: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let well_formed = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !well_formed {
+        return Err("between ${ and } stands no variable's name; write ${NAME} or ${NAME:-default}".to_owned());
+    }
+    match (variable(name), default) {
+        (Some(value), None) => Ok(value),
+        (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+        (_, Some(default)) => Ok(default.to_owned()),
+        (None, None) => Err(format!(
+            "the environment variable {name} is not set; set it, or write a default as ${{{name}:-default}}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interpolate;
+
+    fn with(text: &str) -> Result<String, String> {
+        interpolate(text, &|name| match name {
+            "HOST" => Some("mail.example.com".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "TRICKY" => Some("a: {b: c}\n${HOST}".to_owned()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn variables_and_defaults_are_put_in() {
+        assert_eq!(with("imap.${HOST}:${PORT:-993}").unwrap(), "imap.mail.example.com:993");
+        assert_eq!(with("${EMPTY:-x}${EMPTY}${NONE:-}").unwrap(), "x");
+    }
+
+    #[test]
+    fn dollars_that_begin_no_variable_stay() {
+        assert_eq!(with("pa$word$").unwrap(), "pa$word$");
+        assert_eq!(with("$${HOST}$$").unwrap(), "${HOST}$");
+    }
+
+    #[test]
+    fn what_a_variable_holds_is_not_looked_at_again() {
+        assert_eq!(with("${TRICKY}").unwrap(), "a: {b: c}\n${HOST}");
+    }
+
+    #[test]
+    fn unset_unclosed_and_malformed_variables_are_told_without_the_text() {
+        assert!(with("s3cret${NOPE}").unwrap_err().contains("variable NOPE is not set"));
+        for wrong in ["s3cret${HOST", "s3cret${}", "s3cret${1A}", "s3cret${A B}"] {
+            let message = with(wrong).unwrap_err();
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+}

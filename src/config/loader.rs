@@ -1,0 +1,193 @@
+//! From a file, a text or the command line to a checked configuration.
+
+use std::path::Path;
+
+use super::{
+    Config, Format, Problem, Problems,
+    decode::Decoder,
+    node::{At, Entry, Node, Value},
+    secret::{self, Secret},
+    source::SourceConfig,
+    syntax, together, url,
+};
+
+/// A configuration that can be run, and what the user should know about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    /// A sentence each; none names a secret.
+    pub warnings: Vec<String>,
+}
+
+/// What loading depends on besides the text.
+pub struct Loader<'a> {
+    /// The environment, for `${VAR}`.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Names of the fields of events, that `encoding.only_fields` and `except_fields` may use; empty: they are not checked.
+    pub fields: &'a [&'a str],
+}
+
+/// The configuration as the command line gives it.
+pub struct Arguments<'a> {
+    /// The file, if there is one.
+    pub file: Option<&'a Path>,
+    /// Source URLs; they replace the file's sources.
+    pub from: &'a [String],
+    /// Sink URLs; they replace the file's sinks.
+    pub to: &'a [String],
+    /// Asks a person for the password of `user at host`; `None`: there is nobody to ask.
+    pub ask: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Reads the file at `path`: YAML, TOML or JSON by its ending. Tells every problem at once.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    Loader::default().load(path)
+}
+
+/// Reads a configuration from a text; `file_name` is for the problems.
+pub fn parse(text: &str, format: Format, file_name: &str) -> Result<Loaded, Problems> {
+    Loader::default().parse(text, format, file_name)
+}
+
+/// Reads file and URLs. See [`Arguments`].
+pub fn from_arguments(arguments: &Arguments<'_>) -> Result<Loaded, Problems> {
+    Loader::default().arguments(arguments)
+}
+
+/// The process's own environment; field names are not checked.
+impl Default for Loader<'_> {
+    fn default() -> Self {
+        Self { variable: &|name| std::env::var(name).ok(), fields: &[] }
+    }
+}
+
+impl Loader<'_> {
+    /// See [`load`].
+    pub fn load(&self, path: &Path) -> Result<Loaded, Problems> {
+        let (root, exposed) = read(path)?;
+        self.decode(&root, &path.display().to_string(), exposed)
+    }
+
+    /// See [`parse`].
+    pub fn parse(&self, text: &str, format: Format, file_name: &str) -> Result<Loaded, Problems> {
+        let root = syntax::parse(text, format).map_err(|problems| Problems::new(file_name, problems))?;
+        self.decode(&root, file_name, false)
+    }
+
+    /// See [`from_arguments`].
+    pub fn arguments(&self, arguments: &Arguments<'_>) -> Result<Loaded, Problems> {
+        let name = arguments.file.map_or("command line".to_owned(), |file| file.display().to_string());
+        let (mut root, exposed) = match arguments.file {
+            Some(file) => read(file)?,
+            None => (Node::table(At::File, Vec::new()), false),
+        };
+        if root.is_null() {
+            root = Node::table(At::File, Vec::new());
+        }
+        let mut problems = Vec::new();
+        let mut unasked = Vec::new();
+        if !arguments.from.is_empty() {
+            let mut sources: Vec<Entry> = Vec::new();
+            for argument in arguments.from {
+                match url::source(argument, self.variable) {
+                    Ok(source) => {
+                        let name = unused(source.kind, &sources);
+                        if let Some(who) = source.password_of {
+                            unasked.push((name.clone(), who, source.node.at.clone()));
+                        }
+                        sources.push(Entry { key: name, at: source.node.at.clone(), value: source.node });
+                    }
+                    Err(problem) => problems.push(problem),
+                }
+            }
+            root.replace("sources", Node::table(At::File, sources));
+            forget_inputs(&mut root);
+        }
+        if !arguments.to.is_empty() {
+            let mut sinks: Vec<Entry> = Vec::new();
+            for argument in arguments.to {
+                match url::sink(argument) {
+                    Ok((kind, node)) => {
+                        sinks.push(Entry { key: unused(kind, &sinks), at: node.at.clone(), value: node });
+                    }
+                    Err(problem) => problems.push(problem),
+                }
+            }
+            root.replace("sinks", Node::table(At::File, sinks));
+        }
+        if !problems.is_empty() {
+            return Err(Problems::new(&name, problems));
+        }
+        let mut loaded = self.decode(&root, &name, exposed)?;
+        for (source, who, at) in unasked {
+            let Some(password) = (arguments.ask)(&who) else {
+                let message = "there is no password and nobody to ask; set DMARC_SHIPPER_PASSWORD_FILE (a path) or \
+                               DMARC_SHIPPER_PASSWORD, or use a configuration file";
+                return Err(Problems::one(&name, Problem::new(at, "", message)));
+            };
+            if let Some(SourceConfig::Imap(imap)) = loaded.config.sources.get_mut(&source) {
+                imap.password = Secret::Value(password);
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn decode(&self, root: &Node, file: &str, exposed: bool) -> Result<Loaded, Problems> {
+        let decoder = Decoder::new(self.variable, self.fields);
+        if exposed && holds_a_password(root) {
+            decoder.warn(format!(
+                "{file} holds a password and can be read by everyone on this machine; chmod 0640 ends that"
+            ));
+        }
+        let config = decoder.table::<Config>(root, "");
+        together::check(root, config.as_ref(), &decoder);
+        let (problems, warnings) = decoder.into_parts();
+        match config {
+            Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
+            _ => Err(Problems::new(file, problems)),
+        }
+    }
+}
+
+/// The tree of a file, and whether everyone may read it.
+fn read(path: &Path) -> Result<(Node, bool), Problems> {
+    let name = path.display().to_string();
+    let problem = |message: String| Problems::one(&name, Problem::new(At::File, "", message));
+    let format = Format::of(path)
+        .ok_or_else(|| problem("its name tells no format; it must end in .yaml, .yml, .toml or .json".to_owned()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| problem(format!("can't be read: {error}")))?;
+    let exposed = std::fs::metadata(path).is_ok_and(|metadata| secret::readable_by_all(&metadata));
+    let root = syntax::parse(&text, format).map_err(|problems| Problems::new(&name, problems))?;
+    Ok((root, exposed))
+}
+
+/// Whether a password stands in the file itself, and not in a variable.
+fn holds_a_password(root: &Node) -> bool {
+    let sources = root.child("sources").map(Node::entries).unwrap_or_default();
+    sources.iter().any(|source| match source.value.child("password") {
+        Some(Node { value: Value::Text(text), .. }) => !text.contains("${"),
+        _ => false,
+    })
+}
+
+/// The file's sinks name the file's sources, which are gone when URLs replace them: they then take all.
+fn forget_inputs(root: &mut Node) {
+    let Value::Table(entries) = &mut root.value else { return };
+    let sinks = entries.iter_mut().filter(|entry| entry.key == "sinks");
+    for sink in sinks.flat_map(|sinks| match &mut sinks.value.value {
+        Value::Table(sinks) => sinks.as_mut_slice(),
+        _ => &mut [],
+    }) {
+        if let Value::Table(options) = &mut sink.value.value {
+            options.retain(|option| option.key != "inputs");
+        }
+    }
+}
+
+/// `imap`, `imap_2`, `imap_3`, …
+fn unused(kind: &str, taken: &[Entry]) -> String {
+    match taken.iter().filter(|entry| entry.key.starts_with(kind)).count() {
+        0 => kind.to_owned(),
+        count => format!("{kind}_{}", count + 1),
+    }
+}

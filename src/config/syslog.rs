@@ -1,0 +1,247 @@
+//! `type: syslog`: a receiver over TLS, TCP or UDP.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    decode::View,
+    form::{Form, Whole},
+    options::{choices, options},
+    source::Host,
+    tls::Tls,
+    units::{Size, Time},
+};
+
+options! {
+    /// `type: syslog`.
+    #[derive(Debug, Clone)]
+    pub struct Syslog {
+        /// How frames travel. UDP proves nothing of their arrival.
+        pub mode: SyslogMode = SyslogMode::Tls,
+        /// Host and port of the receiver, `host:port`, IPv6 as `[::1]:6514`. Default ports: 6514 for tls, 601 for tcp,
+        /// 514 for udp.
+        let address: Address = required,
+        /// Host of `address`.
+        pub host: String = from |_view| address.as_ref().map(|address| address.host.clone()),
+        /// Port of `address`.
+        pub port: u16 = from |_view| address.as_ref().map(|address| address.port.unwrap_or(default_port(mode))),
+        /// Where the encryption's files are, and what is checked; only with `mode: tls`.
+        pub tls: Tls = nested,
+        /// What a frame looks like. `rfc3164` is for receivers set up for dmarc-ingest, and for syslog-ng's `tcp()`.
+        pub format: SyslogFormat = SyslogFormat::Rfc5424,
+        /// How frames are told apart in a stream; of no meaning for UDP.
+        pub framing("framing.method"): Framing = Framing::OctetCounting,
+        /// When a frame counts as arrived.
+        pub acknowledgements: Acknowledgements = Acknowledgements::Kernel,
+        /// Facility of the frames' priority.
+        pub facility: u8 as Facility = 16,
+        /// APP-NAME of the frames.
+        pub app_name: String as HeaderName<48> = "DMARC_DATA".to_owned(),
+        /// HOSTNAME of the frames. None: this machine's.
+        pub hostname: Option<String> as Option<HeaderName<255>> = None,
+        /// Private enterprise number in the structured data's name `dmarc@PEN`. The default is the one set aside for
+        /// examples (RFC 5612); write your own if you have one.
+        pub enterprise_number: u32 as Whole<u32, 1, 4_294_967_295> = 32_473,
+        /// Whether RFC 5424 frames carry the short fields as structured data too.
+        pub structured_data: bool = true,
+        /// What the frames' TIMESTAMP tells.
+        pub event_time: EventTime = EventTime::Ingest,
+        /// A frame is made smaller than this. rsyslog splits frames of more than 8,096 bytes unless told otherwise.
+        pub max_message_bytes: u32 as Size<u32, 480, 1_048_576> =
+            if mode == SyslogMode::Udp { 1_400 } else { 8_000 } => "8000; 1400 with `mode: udp`",
+        /// How long a connection may take to come about.
+        pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
+        /// How long the peer may leave written bytes unacknowledged before the connection is given up
+        /// (TCP_USER_TIMEOUT).
+        let patience("send_timeout"): Duration as Time<1_000, 3_600_000> = Duration::from_secs(30),
+        /// How long the peer may leave written bytes unacknowledged before the connection is given up.
+        pub send_timeout: Duration = from |view| fits(view, mode, acknowledgements, max_message_bytes).then_some(patience),
+    }
+}
+
+choices! {
+    /// How frames travel.
+    pub enum SyslogMode = Tls {
+        /// Encrypted TCP, RFC 5425.
+        Tls = "tls",
+        /// Plain TCP, RFC 6587.
+        Tcp = "tcp",
+        /// A datagram each, RFC 5426.
+        Udp = "udp",
+    }
+}
+
+choices! {
+    /// What a frame looks like.
+    pub enum SyslogFormat = Rfc5424 {
+        /// The syslog protocol of 2009.
+        Rfc5424 = "rfc5424",
+        /// The BSD syslog protocol.
+        Rfc3164 = "rfc3164",
+    }
+}
+
+choices! {
+    /// How frames are told apart in a stream.
+    pub enum Framing = OctetCounting {
+        /// RFC 6587 octet counting: `LEN SP frame`.
+        OctetCounting = "octet_counting",
+        /// Each frame ended by LF; what Fluent Bit expects by default.
+        NewlineDelimited = "newline_delimited",
+    }
+}
+
+choices! {
+    /// When a frame counts as arrived.
+    pub enum Acknowledgements = Kernel {
+        /// The peer's kernel has acknowledged the bytes, and the connection was open and silent afterwards.
+        Kernel = "kernel",
+        /// Each batch ends the connection, and counts only after the peer has closed its side too.
+        Strict = "strict",
+    }
+}
+
+choices! {
+    /// What the frames' TIMESTAMP tells.
+    pub enum EventTime = Ingest {
+        /// When the event was made; what a SIEM indexes arrivals by.
+        Ingest = "ingest",
+        /// The beginning of the report's period.
+        Begin = "begin",
+        /// The end of the report's period.
+        End = "end",
+    }
+}
+
+fn default_port(mode: SyslogMode) -> u16 {
+    match mode {
+        SyslogMode::Tls => 6514,
+        SyslogMode::Tcp => 601,
+        SyslogMode::Udp => 514,
+    }
+}
+
+/// The largest payload of a UDP datagram over IPv4.
+const MAX_DATAGRAM: u32 = 65_507;
+
+/// Whether the options go together.
+fn fits(view: &View<'_>, mode: SyslogMode, acknowledgements: Acknowledgements, max_message_bytes: u32) -> bool {
+    let mut fits = true;
+    let mut refuse = |key: &str, message: &str| {
+        view.problem(key, message);
+        fits = false;
+    };
+    if mode != SyslogMode::Tls && view.has("tls") {
+        refuse("tls", "is only for mode: tls; leave it out, or write mode: tls");
+    }
+    if mode == SyslogMode::Udp {
+        if acknowledgements == Acknowledgements::Strict {
+            refuse("acknowledgements", "strict can't be with mode: udp, which has no way to acknowledge");
+        }
+        if view.has("framing.method") {
+            refuse("framing.method", "has no meaning with mode: udp, where each datagram is a frame; leave it out");
+        }
+        if max_message_bytes > MAX_DATAGRAM {
+            refuse("max_message_bytes", "must not exceed 65507 with mode: udp: no datagram holds more");
+        }
+    }
+    fits
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+pub(crate) struct Address {
+    host: String,
+    port: Option<u16>,
+}
+
+impl Form for Address {
+    type Value = Self;
+
+    fn expected() -> String {
+        "host:port, such as siem.example.com:6514 or [2001:db8::1]:6514".to_owned()
+    }
+
+    fn kind() -> String {
+        "host:port".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected {}, not {text:?}", Self::expected());
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, after) = rest.split_once(']').ok_or_else(wrong)?;
+                host.parse::<std::net::Ipv6Addr>().map_err(|_| wrong())?;
+                (host, if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or_else(wrong)?) })
+            }
+            None if text.matches(':').count() > 1 => return Err(wrong()),
+            None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+        };
+        let port = port.map(|port| port.parse().ok().filter(|&port| port > 0).ok_or_else(wrong)).transpose()?;
+        Ok(Self { host: Host::parse(host).map_err(|_| wrong())?, port })
+    }
+
+    fn written(value: &Self) -> String {
+        value.host.clone()
+    }
+}
+
+/// A syslog facility, by its name or number.
+struct Facility;
+
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
+impl Form for Facility {
+    type Value = u8;
+
+    fn expected() -> String {
+        "a facility: local0 to local7, user, daemon, mail, …, or its number from 0 to 23".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<u8, String> {
+        let named = FACILITIES.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let number = named.or_else(|| text.parse().ok().filter(|&number| number < FACILITIES.len()));
+        number
+            .and_then(|number| u8::try_from(number).ok())
+            .ok_or_else(|| format!("expected {}, not {text:?}", Self::expected()))
+    }
+
+    fn written(value: &u8) -> String {
+        FACILITIES.get(usize::from(*value)).map_or_else(|| value.to_string(), ToString::to_string)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [
+            {"enum": FACILITIES},
+            {"type": "integer", "minimum": 0, "maximum": 23},
+            {"type": "string", "pattern": r"\$\{"},
+        ]})
+    }
+}
+
+/// A header field of a frame: printable ASCII without spaces, of at most `MAX` characters (RFC 5424, 6).
+struct HeaderName<const MAX: usize>;
+
+impl<const MAX: usize> Form for HeaderName<MAX> {
+    type Value = String;
+
+    fn expected() -> String {
+        format!("at most {MAX} printable ASCII characters without spaces")
+    }
+
+    fn kind() -> String {
+        format!("text, {}", Self::expected())
+    }
+
+    fn parse(text: &str) -> Result<String, String> {
+        let fits = (1..=MAX).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+        if fits { Ok(text.to_owned()) } else { Err(format!("expected {}, not {text:?}", Self::expected())) }
+    }
+
+    fn written(value: &String) -> String {
+        value.clone()
+    }
+}

@@ -1,0 +1,185 @@
+//! Defaults, variables, secrets.
+
+use super::*;
+use crate::event::EventType;
+
+#[test]
+fn the_defaults_are_those_of_the_documentation() {
+    let loaded = yaml(SMALL).unwrap();
+    let config = &loaded.config;
+    assert_eq!((config.data_dir.clone(), config.tenant.clone()), (None, None));
+    assert_eq!((config.give_up_after, config.shutdown_timeout), (Duration::from_secs(300), Duration::from_secs(25)));
+    assert_eq!((config.intake_max_size, config.ledger.retention_days), (32 << 20, 400));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Auto));
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!((config.limits.mail_bytes, config.limits.auth_results), (64 << 20, 64));
+    let imap = imap(&loaded);
+    assert_eq!((imap.port, imap.security, imap.folder.as_str()), (993, source::Security::Tls, "INBOX"));
+    assert_eq!((imap.poll_interval, imap.connect_timeout), (Duration::from_secs(300), Duration::from_secs(10)));
+    assert_eq!((imap.read_timeout, imap.max_messages_per_run), (Duration::from_secs(60), None));
+    assert!(imap.tls.verify_certificate && imap.tls.verify_hostname);
+    let out = &config.sinks["out"];
+    assert!(out.required && out.inputs.is_empty() && out.events.is_empty());
+    assert_eq!((out.buffer_max_size, out.rate.events, out.rate.per), (8 << 20, None, Duration::from_secs(1)));
+    assert!(matches!(&out.kind, sink::SinkKind::Stdout(stdout) if stdout.max_line_bytes == 16_000));
+}
+
+#[test]
+fn syslog_defaults_depend_on_the_mode() {
+    for (mode, port, bytes) in [("tls", 6514, 8_000), ("tcp", 601, 8_000), ("udp", 514, 1_400)] {
+        let text = format!(
+            "sources: {{f: {{type: file, path: /x}}}}\nsinks: {{s: {{type: syslog, mode: {mode}, address: siem}}}}\n"
+        );
+        let loaded = yaml(&text).unwrap();
+        let syslog = syslog(&loaded);
+        assert_eq!((syslog.host.as_str(), syslog.port, syslog.max_message_bytes), ("siem", port, bytes));
+        assert_eq!((syslog.facility, syslog.app_name.as_str(), syslog.enterprise_number), (16, "DMARC_DATA", 32_473));
+        assert!(syslog.structured_data);
+        assert_eq!(syslog.send_timeout, Duration::from_secs(30));
+    }
+}
+
+#[test]
+fn every_option_of_a_full_file_arrives_in_its_field() {
+    let text = "\
+data_dir: /var/lib/dmarc
+tenant: acme
+intake: {max_size: 64MiB}
+limits: {document_bytes: 10MB, rows: 5}
+log: {level: DEBUG, format: json}
+sources:
+  rua: {type: imap, host: '[2001:db8::1]', security: starttls, user: me, password: 0123, archive_folder: Done}
+sinks:
+  siem:
+    type: syslog
+    address: '[::1]:1514'
+    mode: tcp
+    format: rfc3164
+    framing: {method: newline_delimited}
+    encoding: {codec: text, only_fields: [org, count], omit_null: true, arrays: joined, fields: lean}
+    events: report, ingest_error
+    inputs: rua
+    facility: 23
+    rate_limit_num: 2000
+    rate_limit_duration_secs: 10
+    rate_limit_bytes: 1MiB
+    required: yes
+";
+    let told = problems(text);
+    assert_eq!(told, ["dmarc.yaml:22:15: sinks.siem.required: expected true or false, not \"yes\""]);
+    let loaded = yaml(&text.replace("yes", "true")).unwrap();
+    let config = &loaded.config;
+    assert_eq!((config.intake_max_size, config.limits.document_bytes, config.limits.rows), (64 << 20, 10_000_000, 5));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
+    let imap = imap(&loaded);
+    assert_eq!((imap.host.as_str(), imap.port), ("2001:db8::1", 143));
+    assert_eq!(imap.password.reveal().unwrap(), "0123");
+    assert_eq!(imap.archive_folder.as_deref(), Some("Done"));
+    let sink = &config.sinks["siem"];
+    assert_eq!(sink.events, [EventType::Report, EventType::IngestError]);
+    assert_eq!((sink.inputs.join(","), sink.encoding.only_fields.join(",")), ("rua".into(), "org,count".into()));
+    assert_eq!((sink.encoding.codec, sink.encoding.arrays), (sink::Codec::Text, sink::Arrays::Joined));
+    assert_eq!(sink.rate.events.map(u32::from), Some(2000));
+    assert_eq!(sink.rate.bytes_per_second.map(u32::from), Some(1 << 20));
+    let syslog = syslog(&loaded);
+    assert_eq!((syslog.host.as_str(), syslog.port, syslog.facility), ("::1", 1514, 23));
+    assert_eq!(syslog.framing, sink::Framing::NewlineDelimited);
+}
+
+#[test]
+fn the_three_formats_say_the_same() {
+    let toml = "\
+[sources.rua]
+type = 'imap'
+host = 'h'
+port = 1_993
+user = 'u'
+password = \"p\\u00e4\"
+[sinks.out]
+type = 'stdout'
+required = true
+";
+    let json = r#"{"sources": {"rua": {"type": "imap", "host": "h", "port": 1993, "user": "u", "password": "p\u00e4"}},
+        "sinks": {"out": {"type": "stdout", "required": true}}}"#;
+    for (text, format) in [(toml, Format::Toml), (json, Format::Json), (json, Format::Yaml)] {
+        let loaded = load_as(text, format, "f", &[]).unwrap();
+        let imap = imap(&loaded);
+        assert_eq!((imap.port, imap.password.reveal().unwrap().as_str()), (1993, "pä"), "{format:?}");
+    }
+}
+
+#[test]
+fn variables_fill_values_of_every_kind_but_never_become_structure() {
+    let text = SMALL
+        .replace("imap.example.com", "${HOST}\n    port: ${PORT}\n    archive_folder: ${ARCHIVE:-}")
+        .replace("s3cret", "${PASSWORD}");
+    let tricky = "x\n    user: root # ${HOST} $$";
+    let loaded = yaml_with(&text, &[("HOST", "mail.example.com"), ("PORT", "1993"), ("PASSWORD", tricky)]).unwrap();
+    let imap = imap(&loaded);
+    assert_eq!((imap.host.as_str(), imap.port, imap.user.as_str()), ("mail.example.com", 1993, "dmarc@example.com"));
+    assert_eq!(imap.password.reveal().unwrap(), tricky);
+    assert_eq!(imap.archive_folder, None, "a variable that leaves nothing is as if nothing were written");
+}
+
+#[test]
+fn a_required_option_whose_variable_is_empty_is_missing() {
+    let told = lines(yaml_with(&SMALL.replace("imap.example.com", "${HOST}"), &[("HOST", "")]).unwrap_err());
+    assert_eq!(told, ["dmarc.yaml:4:11: sources.rua.host: is missing; expected a host name or address"]);
+}
+
+#[test]
+fn what_is_null_is_as_if_it_were_not_written_and_an_empty_text_is_refused() {
+    let loaded = yaml(&format!("tenant:\nlog: ~\n{SMALL}    encoding:\n    buffer: {{max_size: null}}\n")).unwrap();
+    assert_eq!((loaded.config.tenant, loaded.config.sinks["out"].buffer_max_size), (None, 8 << 20));
+    assert_eq!(problems(&format!("tenant: ''\n{SMALL}")), ["dmarc.yaml:1:9: tenant: must not be empty"]);
+}
+
+#[test]
+fn a_secret_is_in_no_problem_no_warning_and_no_debug_output() {
+    let broken = SMALL.replace("password: s3cret", "password: s3cret${\n    password_file: /nowhere\n    port: 0");
+    let told = problems(&broken).join("\n");
+    assert!(told.contains("sources.rua.password: a ${ is not closed"), "{told}");
+    assert!(told.contains("sources.rua.password_file: excludes password"), "{told}");
+    assert!(!told.contains("s3cret"), "{told}");
+    let told = problems(&SMALL.replace("password: s3cret", "password: [s3cret]")).join("\n");
+    assert!(told.contains("expected a text, not a list") && !told.contains("s3cret"), "{told}");
+    let loaded = yaml(SMALL).unwrap();
+    assert!(!format!("{loaded:?}").contains("s3cret"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_file_that_everyone_may_read_is_warned_about_and_one_that_is_missing_too() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("password");
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let text = SMALL.replace("password: s3cret", &format!("password_file: {}", secret.display()));
+    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true)] {
+        std::fs::set_permissions(&secret, PermissionsExt::from_mode(mode)).unwrap();
+        let loaded = yaml(&text).unwrap();
+        assert_eq!(imap(&loaded).password.reveal().unwrap(), "s3cret");
+        let about: Vec<_> = loaded.warnings.iter().filter(|w| w.starts_with("sources.rua.password_file: ")).collect();
+        assert_eq!(!about.is_empty(), warned, "{mode:o}: {about:?}");
+    }
+    std::fs::remove_file(&secret).unwrap();
+    assert!(yaml(&text).unwrap().warnings.iter().any(|warning| warning.contains("can't be read now")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_configuration_file_with_a_password_in_it_that_everyone_may_read_is_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dmarc.yaml");
+    for (text, mode, warned) in [
+        (SMALL.to_owned(), 0o644, true),
+        (SMALL.to_owned(), 0o640, false),
+        (SMALL.replace("s3cret", "${PATH}"), 0o644, false),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        let warnings = load(&file).unwrap().warnings;
+        assert_eq!(warnings.iter().any(|warning| warning.contains("holds a password")), warned, "{mode:o}");
+    }
+}

@@ -1,0 +1,94 @@
+//! What only shows when sources and sinks stand side by side.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Config,
+    decode::Decoder,
+    near::nearest,
+    node::{At, Node, Value},
+    sink::{SinkConfig, SinkKind},
+};
+
+/// Tells what does not go together in `root`, of which `config` is what could be read.
+pub(super) fn check(root: &Node, config: Option<&Config>, decoder: &Decoder<'_>) {
+    if !matches!(root.value, Value::Table(_) | Value::Null) {
+        return;
+    }
+    let sources = names(root, "sources");
+    for (key, example) in [("sources", "--from"), ("sinks", "--to")] {
+        if root.child(key).is_none_or(|node| node.is_null() || matches!(&node.value, Value::Table(t) if t.is_empty())) {
+            let one = key.trim_end_matches('s');
+            decoder.problem(
+                &At::File,
+                key,
+                format!("no {one} is named; write one under {key}, or give one with {example}"),
+            );
+        }
+    }
+    for sink in root.child("sinks").map(Node::entries).unwrap_or_default() {
+        let read = config.and_then(|config| config.sinks.get(&sink.key));
+        inputs(&sink.key, &sink.value, read, &sources, decoder);
+    }
+    let Some(config) = config else { return };
+    let all_read = config.sinks.len() == names(root, "sinks").len();
+    if all_read && !config.sinks.is_empty() && !config.sinks.values().any(|sink| sink.required) {
+        let at = root.child("sinks").map_or(&At::File, |node| &node.at);
+        let message =
+            "no sink is required, so mails would be settled though nothing arrived; set required: true on one";
+        decoder.problem(at, "sinks", message);
+    }
+    outputs(root, config, decoder);
+    if config.data_dir.is_none() {
+        decoder.warn(
+            "data_dir is not set: nothing is remembered between runs, so reports that arrive twice are shipped twice, \
+             and mails and files left in place are read again"
+                .to_owned(),
+        );
+    }
+}
+
+/// `read` is the sink, where it could be read; else only what stands there without variables is looked at.
+fn inputs(name: &str, sink: &Node, read: Option<&SinkConfig>, sources: &[&str], decoder: &Decoder<'_>) {
+    let Some(node) = sink.child("inputs") else { return };
+    let plain = |node: &Node| match &node.value {
+        Value::Text(text) if !text.contains('$') => Some(text.clone()),
+        _ => None,
+    };
+    let written: Vec<(String, &At)> = match (read, &node.value) {
+        (Some(sink), Value::List(items)) => {
+            sink.inputs.iter().cloned().zip(items.iter().map(|item| &item.at)).collect()
+        }
+        (Some(sink), _) => sink.inputs.iter().map(|input| (input.clone(), &node.at)).collect(),
+        (None, Value::List(items)) => items.iter().filter_map(|item| Some((plain(item)?, &item.at))).collect(),
+        (None, _) => Vec::new(),
+    };
+    for (source, at) in written.iter().filter(|(source, _)| !sources.contains(&source.as_str())) {
+        let message = match nearest(source, sources.iter().copied()) {
+            Some(near) => format!("{source:?} is no source; did you mean {near}?"),
+            None => format!("{source:?} is no source; known: {}", sources.join(", ")),
+        };
+        decoder.problem(at, &format!("sinks.{name}.inputs"), message);
+    }
+}
+
+/// Two sinks must not write to the same place: their lines would tear each other apart.
+fn outputs(root: &Node, config: &Config, decoder: &Decoder<'_>) {
+    let mut taken = BTreeMap::new();
+    for (name, sink) in &config.sinks {
+        let (key, place) = match &sink.kind {
+            SinkKind::Stdout(_) => ("type", "stdout".to_owned()),
+            SinkKind::File(file) => ("path", file.path.display().to_string()),
+            SinkKind::Syslog(_) => continue,
+        };
+        if let Some(other) = taken.insert((key, place.clone()), name) {
+            let at = root.child("sinks").and_then(|sinks| sinks.child(name)).and_then(|sink| sink.child(key));
+            let message = format!("{place} is written by the sink {other} already");
+            decoder.problem(at.map_or(&At::File, |node| &node.at), &format!("sinks.{name}.{key}"), message);
+        }
+    }
+}
+
+fn names<'n>(root: &'n Node, key: &str) -> Vec<&'n str> {
+    root.child(key).map(Node::entries).unwrap_or_default().iter().map(|entry| entry.key.as_str()).collect()
+}
