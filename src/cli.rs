@@ -39,8 +39,9 @@ Sources:
   imaps://user@host[:port]/FOLDER?archive=Processed&quarantine=Unreadable
   imap://user@host/FOLDER?starttls
   ./dir, file:PATH, - for stdin: reports, mails, Maildirs, mboxes
-  A URL source moves no mail unless it says archive= or quarantine=. Its password comes from the file that
-  DMARC_SHIPPER_PASSWORD_FILE names, from DMARC_SHIPPER_PASSWORD, or from a prompt on a terminal.
+  A URL source moves no mail unless it says archive= or quarantine=. Its password comes from
+  the file that DMARC_SHIPPER_PASSWORD_FILE names, from DMARC_SHIPPER_PASSWORD, or from a
+  prompt on a terminal.
 
 Sinks:
   stdout:
@@ -49,7 +50,8 @@ Sinks:
   syslog+tcp://host:601?framing=newline_delimited
   syslog+udp://host:514?format=rfc3164&codec=text
 
-Every option of the configuration file may follow the ?, such as tls.server_name=…; see docs/configuration.md.";
+Every option of the configuration file may follow the ?, such as tls.server_name=…;
+docs/configuration.md lists them.";
 
 /// Ships DMARC aggregate reports from mailboxes to syslog, stdout and files, as flat, structured events.
 #[derive(Debug, Parser)]
@@ -77,9 +79,6 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Run {
-    #[command(flatten)]
-    pub config: ConfigArgs,
-
     /// Make one pass over what is there now, then end
     #[arg(long)]
     pub once: bool,
@@ -91,6 +90,9 @@ pub struct Run {
     /// Exit with 65 when a mail could not be read in full, as if it were a file
     #[arg(long)]
     pub strict: bool,
+
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Where the configuration comes from.
@@ -109,7 +111,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "SINK", action = ArgAction::Append)]
     pub to: Vec<String>,
 
-    /// File or folder to read; the same as --from file:PATH (as dmarc-ingest had it)
+    /// File or folder to read; the same as --from PATH (as dmarc-ingest had it)
     #[arg(long, value_name = "PATH", action = ArgAction::Append)]
     pub file: Vec<String>,
 }
@@ -123,12 +125,12 @@ pub struct Parse {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    #[command(flatten)]
-    pub config: ConfigArgs,
-
     /// Do not connect to anything (required: this version checks nothing else)
     #[arg(long)]
     pub offline: bool,
+
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 #[derive(Debug, Args)]
@@ -183,8 +185,7 @@ impl ConfigArgs {
     /// Reads file and URLs as they were given. Without either, [`DEFAULT_CONFIG`]. `ask` asks a person for the password of
     /// a URL source, see [`ask_on_terminal`].
     pub fn load(&self, ask: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-        let from: Vec<String> =
-            self.from.iter().cloned().chain(self.file.iter().map(|path| format!("file:{path}"))).collect();
+        let from: Vec<String> = self.from.iter().cloned().chain(self.file.iter().map(|path| plain(path))).collect();
         config::from_arguments(&Arguments { file: self.file_to_read(&from), from: &from, to: &self.to, ask })
     }
 
@@ -203,6 +204,11 @@ pub fn ask_on_terminal(who: &str) -> Option<String> {
         return None;
     }
     rpassword::prompt_password(format!("Password of {who}: ")).ok().filter(|password| !password.is_empty())
+}
+
+/// The path as a source that no character in it makes a URL.
+fn plain(path: &str) -> String {
+    if path == "-" || path.starts_with('/') { path.to_owned() } else { format!("./{path}") }
 }
 
 fn level(name: String) -> Result<LogLevel, &'static str> {

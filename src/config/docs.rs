@@ -69,7 +69,7 @@ from a prompt on a terminal.
 /// The whole page.
 pub fn page() -> String {
     let mut page = BEGINNING.to_owned();
-    section(&mut page, "## The whole", "", &Config::options());
+    section(&mut page, "## Top level", "", &Config::options());
     page.push_str("\n## Sources\n\nEach is a table under `sources`, by a name of your own.\n");
     for (name, options) in schema::sources() {
         section(&mut page, &format!("### Source `type: {name}`"), "", &options);

@@ -53,7 +53,14 @@ impl Form for String {
     }
 
     fn parse(text: &str) -> Result<String, String> {
-        if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+        if text.is_empty() {
+            return Err("must not be empty".to_owned());
+        }
+        // A line end in a user or folder would end an IMAP command.
+        if text.contains(char::is_control) {
+            return Err(format!("must not hold control characters, as {text:?} does"));
+        }
+        Ok(text.to_owned())
     }
 
     fn written(value: &String) -> String {

@@ -55,7 +55,7 @@ impl fmt::Display for Problems {
                 At::Argument(argument) => write!(f, "{argument}: ")?,
             }
             if !problem.key.is_empty() {
-                write!(f, "{}: ", problem.key)?;
+                write!(f, "{}: ", problem.key.escape_debug())?;
             }
             f.write_str(&problem.message)?;
         }

@@ -2,6 +2,7 @@
 
 mod combinations;
 mod drift;
+mod hostile;
 mod problems;
 mod urls;
 mod values;

@@ -135,6 +135,20 @@ fn what_is_null_is_as_if_it_were_not_written_and_an_empty_text_is_refused() {
 }
 
 #[test]
+fn control_characters_are_refused_in_texts_and_never_reach_a_terminal() {
+    let told = problems(&SMALL.replace("user: dmarc@example.com", "user: \"a\\r\\nb\"\n    \"\\e[2J\": 1"));
+    assert_eq!(
+        told,
+        [
+            "dmarc.yaml:5:11: sources.rua.user: must not hold control characters, as \"a\\r\\nb\" does",
+            "dmarc.yaml:6:5: sources.rua.\\u{1b}[2J: unknown option; known here: type, host, security, port, user, password, \
+             password_file, auth, tls, folder, archive_folder, quarantine_folder, without_report, poll_interval, \
+             max_messages_per_run, connect_timeout, read_timeout"
+        ]
+    );
+}
+
+#[test]
 fn a_secret_is_in_no_problem_no_warning_and_no_debug_output() {
     let broken = SMALL.replace("password: s3cret", "password: s3cret${\n    password_file: /nowhere\n    port: 0");
     let told = problems(&broken).join("\n");
