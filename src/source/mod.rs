@@ -1,6 +1,7 @@
 //! Where mails come from: the [`Source`] trait, and what passes between a source and the pipeline.
 
 pub mod files;
+pub mod imap;
 
 use std::sync::Arc;
 
@@ -149,10 +150,11 @@ impl Intake {
     }
 
     /// Waits until `bytes` fit into the budget; a mail larger than all of it waits for all of it.
-    /// Cancel-safe: dropped, it has taken nothing.
-    pub async fn reserve(&self, bytes: u64) -> OwnedSemaphorePermit {
+    /// Cancel-safe: dropped, it has taken nothing. Borrows nothing, so that verdicts can be awaited meanwhile.
+    pub fn reserve(&self, bytes: u64) -> impl Future<Output = OwnedSemaphorePermit> + Send + use<> {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.budget_bytes);
-        self.budget.clone().acquire_many_owned(wanted).await.expect("the intake budget is never closed")
+        let permit = self.budget.clone().acquire_many_owned(wanted);
+        async { permit.await.expect("the intake budget is never closed") }
     }
 
     /// Hands a mail over for reading. Does not wait for it to be read: the budget does that.

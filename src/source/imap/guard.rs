@@ -1,0 +1,276 @@
+//! What stands between the network and async-imap: caps every response before it is buffered, and takes out what makes
+//! its parser panic.
+//!
+//! async-imap allocates an announced literal before it arrives (`{400000000}` costs 394 MB), buffers a line without an
+//! end, and follows brackets recursively. The [`Scanner`] reads along, sees literals exactly where imap-proto sees them,
+//! and fails the read instead.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+/// Text of one response. The longest honest one is a SEARCH over 5,000 mails, some 55 KB.
+const LINE_BYTES: u64 = 1 << 20;
+/// Literals of one response where no mail is awaited: folder names.
+pub const NAME_BYTES: u64 = 64 << 10;
+/// Brackets within brackets; imap-proto calls itself for each. A FETCH needs three, a MIME tree some dozens.
+const DEPTH: u32 = 64;
+const HELD_BYTES: usize = 16 << 10;
+
+/// Any connection that IMAP can be spoken over.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// A response was larger than what was asked for can be. Travels up inside of an [`io::Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overrun {
+    #[error("the server announced {announced} bytes where at most {allowed} were expected")]
+    Literal { announced: u64, allowed: u64 },
+    #[error("the server sent a response of more than {LINE_BYTES} bytes of text")]
+    Line,
+    #[error("the server sent a response with more than {DEPTH} brackets within each other")]
+    Depth,
+}
+
+/// A connection that reads no further than the end of a line at a time, and fails when a response is too large or the
+/// server is silent for too long.
+pub struct Guard {
+    wire: Box<dyn Wire>,
+    held: Box<[u8]>,
+    start: usize,
+    end: usize,
+    scanner: Scanner,
+    silence: Duration,
+    /// Runs while a read waits; any byte stops it.
+    timer: Pin<Box<Sleep>>,
+    waiting: bool,
+}
+
+impl Guard {
+    /// `silence`: how long a read may wait for the next byte.
+    pub fn new(wire: Box<dyn Wire>, silence: Duration) -> Self {
+        Self {
+            wire,
+            held: vec![0; HELD_BYTES].into(),
+            start: 0,
+            end: 0,
+            scanner: Scanner::new(),
+            silence,
+            timer: Box::pin(sleep(silence)),
+            waiting: false,
+        }
+    }
+
+    /// Bytes that the literals of one response may have together, from now on.
+    pub fn allow(&mut self, literal_bytes: u64) {
+        self.scanner.allowed = literal_bytes;
+    }
+
+    /// The connection itself, to go on with TLS; `None` when the server has already sent more than was asked for.
+    pub fn into_wire(self) -> Option<Box<dyn Wire>> {
+        (self.start == self.end).then_some(self.wire)
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut buffer = ReadBuf::new(&mut self.held);
+        match Pin::new(&mut self.wire).poll_read(cx, &mut buffer) {
+            Poll::Ready(result) => {
+                (self.start, self.end) = (0, buffer.filled().len());
+                self.waiting = false;
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                if !self.waiting {
+                    self.waiting = true;
+                    self.timer.as_mut().reset(Instant::now() + self.silence);
+                }
+                ready!(self.timer.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.start == this.end {
+            ready!(this.poll_fill(cx))?;
+        }
+        let fits = buf.remaining().min(this.end - this.start);
+        let offered = &mut this.held[this.start..this.start + fits];
+        let passed = this.scanner.pass(offered).map_err(io::Error::other)?;
+        buf.put_slice(&offered[..passed]);
+        this.start += passed;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().wire).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
+    }
+}
+
+/// async-imap asks for it; what is held may be mail, and stays out.
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+/// Follows responses byte by byte, across reads of any size.
+struct Scanner {
+    /// For the literals of one response together.
+    allowed: u64,
+    /// The first bytes of the response: they tell status text from data.
+    head: [u8; 9],
+    text_bytes: u64,
+    literal_bytes: u64,
+    /// Of the literal that is passing.
+    remaining: u64,
+    announcement: Announcement,
+    depth: u32,
+    quoted: bool,
+    last: u8,
+}
+
+/// How much of `{n}CRLF` the last bytes were.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announcement {
+    None,
+    Number(Option<u64>),
+    Closed(u64),
+    Return(u64),
+}
+
+impl Scanner {
+    fn new() -> Self {
+        Self {
+            allowed: NAME_BYTES,
+            head: [0; 9],
+            text_bytes: 0,
+            literal_bytes: 0,
+            remaining: 0,
+            announcement: Announcement::None,
+            depth: 0,
+            quoted: false,
+            last: 0,
+        }
+    }
+
+    /// How many bytes of `input` may go up: those up to a line's end, or of a literal.
+    fn pass(&mut self, input: &mut [u8]) -> Result<usize, Overrun> {
+        if self.remaining > 0 {
+            let passed = input.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+            self.remaining -= passed as u64;
+            return Ok(passed);
+        }
+        for (index, byte) in input.iter_mut().enumerate() {
+            *byte = self.clean(*byte);
+            if self.step(*byte)? {
+                return Ok(index + 1);
+            }
+        }
+        Ok(input.len())
+    }
+
+    /// Status text is for people, but imap-proto panics on a non-ASCII byte right after a response code, and gives up on
+    /// NUL. A `{` there must not look like a literal to either of us.
+    fn clean(&self, byte: u8) -> u8 {
+        match byte {
+            b'{' if self.is_status() => b'(',
+            0 if self.is_status() => b'?',
+            0x80.. if self.is_status() && self.last == b']' => b'?',
+            _ => byte,
+        }
+    }
+
+    /// Takes one byte of text; true at the end of a line.
+    fn step(&mut self, byte: u8) -> Result<bool, Overrun> {
+        if let Some(place) = usize::try_from(self.text_bytes).ok().and_then(|at| self.head.get_mut(at)) {
+            *place = byte;
+        }
+        self.text_bytes += 1;
+        if self.text_bytes > LINE_BYTES {
+            return Err(Overrun::Line);
+        }
+        self.follow_brackets(byte)?;
+        let announced = self.follow_announcement(byte);
+        // The second byte of an escaped pair escapes nothing itself.
+        self.last = if self.quoted && self.last == b'\\' { 0 } else { byte };
+        if let Some(bytes) = announced {
+            self.literal_bytes = self.literal_bytes.saturating_add(bytes);
+            if self.literal_bytes > self.allowed {
+                return Err(Overrun::Literal { announced: bytes, allowed: self.allowed });
+            }
+            self.remaining = bytes;
+            return Ok(true);
+        }
+        if byte == b'\n' {
+            *self = Self { allowed: self.allowed, ..Self::new() };
+        }
+        Ok(byte == b'\n')
+    }
+
+    fn follow_announcement(&mut self, byte: u8) -> Option<u64> {
+        use Announcement::{Closed, Number, Return};
+        let digit = u64::from(byte.wrapping_sub(b'0'));
+        self.announcement = match (self.announcement, byte) {
+            (_, b'{') => Number(None),
+            (Number(so_far), b'0'..=b'9') => Number(Some(so_far.unwrap_or(0).saturating_mul(10).saturating_add(digit))),
+            (Number(so_far), b'+') => Number(so_far),
+            (Number(Some(bytes)), b'}') => Closed(bytes),
+            (Closed(bytes), b'\r') => Return(bytes),
+            (Return(bytes), b'\n') => {
+                self.announcement = Announcement::None;
+                return Some(bytes);
+            }
+            _ => Announcement::None,
+        };
+        None
+    }
+
+    fn follow_brackets(&mut self, byte: u8) -> Result<(), Overrun> {
+        match byte {
+            _ if self.is_status() => {}
+            b'"' if self.last != b'\\' => self.quoted = !self.quoted,
+            b'(' if !self.quoted => self.depth += 1,
+            b')' if !self.quoted => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        if self.depth > DEPTH { Err(Overrun::Depth) } else { Ok(()) }
+    }
+
+    /// Whether the response is `tag STATUS text`, `+ text` or `* STATUS text`, told as imap-proto tells it. Not known
+    /// before the word is there, and not needed before.
+    fn is_status(&self) -> bool {
+        let begins = |word: &[u8]| self.head.get(2..2 + word.len()).is_some_and(|at| at.eq_ignore_ascii_case(word));
+        match self.head {
+            [0, ..] => false,
+            [b'*', 0 | b' ', ..] => [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].into_iter().any(begins),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use super::*;
+
+/// What comes up for `input`, whatever pieces it arrives in.
+fn scan(input: &[u8], allowed: u64, piece: usize) -> Result<Vec<u8>, Overrun> {
+    let mut scanner = Scanner::new();
+    scanner.allowed = allowed;
+    let mut up = Vec::new();
+    for chunk in input.chunks(piece) {
+        let mut chunk = chunk.to_vec();
+        let mut at = 0;
+        while at < chunk.len() {
+            let passed = scanner.pass(&mut chunk[at..])?;
+            up.extend(&chunk[at..at + passed]);
+            at += passed;
+        }
+    }
+    Ok(up)
+}
+
+#[track_caller]
+fn unchanged(input: &[u8]) {
+    for piece in [1, 3, 4096] {
+        assert_eq!(scan(input, 100, piece).unwrap(), input);
+    }
+}
+
+#[track_caller]
+fn refused(input: &[u8]) -> Overrun {
+    let whole = scan(input, 100, 4096).unwrap_err();
+    assert_eq!(scan(input, 100, 1).unwrap_err(), whole);
+    whole
+}
+
+#[test]
+fn literals_pass_as_they_are() {
+    unchanged(b"* 1 FETCH (UID 1 BODY[] {8}\r\n({9}\r\n\0\xff)\r\nS1 OK done\r\n");
+    unchanged(b"* LIST () \"/\" {3}\r\na\"b\r\n* SEARCH 1 2\r\n");
+}
+
+#[test]
+fn an_announced_literal_over_the_cap_fails_before_it_arrives() {
+    let overrun = Overrun::Literal { announced: 400_000_000, allowed: 100 };
+    assert_eq!(refused(b"* 1 FETCH (BODY[] {400000000}\r\n"), overrun);
+    assert_eq!(refused(b"* 1 FETCH (BODY[] {00000000000000000000000000000000400000000}\r\n"), overrun);
+    assert_eq!(refused(b"* 1 FETCH (BODY[] ~{400000000}\r\n"), overrun);
+    assert_eq!(refused(b"* 1 FETCH (BODY[] {400000000+}\r\n"), overrun);
+    let absurd = refused(b"* 1 FETCH (BODY[] {99999999999999999999999999}\r\n");
+    assert!(matches!(absurd, Overrun::Literal { announced: u64::MAX, .. }));
+}
+
+#[test]
+fn literals_of_one_response_are_counted_together() {
+    let sixty = [b'x'; 60];
+    let two = [b"* 1 FETCH (BODY[1] {60}\r\n", &sixty[..], b" BODY[2] {60}\r\n"].concat();
+    assert!(matches!(refused(&two), Overrun::Literal { announced: 60, .. }));
+    let apart = [b"* 1 FETCH (X {60}\r\n", &sixty[..], b")\r\n* 2 FETCH (X {60}\r\n", &sixty, b")\r\n"].concat();
+    unchanged(&apart);
+}
+
+#[test]
+fn status_text_hides_no_literal() {
+    let hidden = b"* OK {60}\r\n* 1 FETCH (UID 1 BODY[] {400000000}\r\n";
+    assert!(matches!(refused(hidden), Overrun::Literal { announced: 400_000_000, .. }));
+    assert_eq!(scan(b"S1 NO {5}\r\n", 100, 1).unwrap(), b"S1 NO (5}\r\n");
+    assert_eq!(scan(b"+ {5}\r\n", 100, 1).unwrap(), b"+ (5}\r\n");
+}
+
+#[test]
+fn status_text_that_would_panic_the_parser_is_made_harmless() {
+    let clean = scan("* OK [ALERT]é\r\n".as_bytes(), 100, 1).unwrap();
+    assert!(async_imap::imap_proto::Response::parse(&clean).is_ok());
+    unchanged("* OK [ALERT] é\r\n".as_bytes());
+}
+
+#[test]
+fn a_line_without_an_end_fails() {
+    let endless = [b"* SEARCH".to_vec(), b" 1".repeat(600_000)].concat();
+    assert_eq!(scan(&endless, 100, 4096), Err(Overrun::Line));
+}
+
+#[test]
+fn brackets_within_brackets_fail_but_those_in_quotes_count_for_nothing() {
+    assert_eq!(refused(&[b"* 1 FETCH ".to_vec(), b"(".repeat(100)].concat()), Overrun::Depth);
+    unchanged(&[b"* LIST () \"/\" \"\\\\\\\"".to_vec(), b"(".repeat(100), b"\"\r\n".to_vec()].concat());
+}
+
+#[tokio::test]
+async fn bytes_after_the_line_that_was_read_are_noticed() {
+    let (mut server, client) = duplex(100);
+    server.write_all(b"S1 OK begin TLS\r\nS2 OK injected\r\n").await.unwrap();
+    let mut guard = Guard::new(Box::new(client), Duration::from_secs(5));
+    let mut line = [0; 100];
+    assert_eq!(guard.read(&mut line).await.unwrap(), b"S1 OK begin TLS\r\n".len());
+    assert!(guard.into_wire().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_fails_the_read() {
+    let (_server, client) = duplex(100);
+    let mut guard = Guard::new(Box::new(client), Duration::from_secs(60));
+    let error = guard.read(&mut [0; 10]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}

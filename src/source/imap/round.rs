@@ -1,0 +1,263 @@
+//! One pass over a folder: what is still to be fetched, in which batches, and what has its verdict. No I/O.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    fetch::{BATCH_BYTES, BATCH_MAILS, Candidate},
+    settle::Action,
+};
+use crate::{
+    source::Pass,
+    trouble::{Reason, Trouble},
+};
+
+/// Verdicts that are carried out at once, without waiting for more.
+const DUE_AT_ONCE: usize = 100;
+/// The longest that a verdict waits for others to be carried out with.
+const DUE_WAIT: Duration = Duration::from_secs(1);
+/// Mails whose sizes are asked for at once.
+const SIZED_AT_ONCE: usize = 1000;
+/// Sessions that one mail may cost before it is left.
+const ATTEMPTS: u32 = 3;
+/// Mails that the server can't be understood about before the rest of the pass is left: it is the server then.
+const UNREADABLE: u32 = 10;
+
+#[derive(Debug, Default)]
+pub struct Round {
+    pub listed: bool,
+    /// Mails whose size isn't known yet.
+    bare: VecDeque<u32>,
+    sized: VecDeque<Candidate>,
+    /// Mails of a batch that failed: each is fetched by itself, to find the one at fault.
+    alone: VecDeque<Candidate>,
+    pub due: BTreeMap<u32, Action>,
+    due_since: Option<Instant>,
+    unreadable: u32,
+    pub pass: Pass,
+    pub tally: Tally,
+}
+
+/// Where mails went, for the log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub archived: u64,
+    pub quarantined: u64,
+    pub deleted: u64,
+    /// Dealt with, and left where they are, as the configuration says.
+    pub kept: u64,
+    /// Not dealt with this time.
+    pub left: u64,
+}
+
+/// Mails that are fetched with one command, or one that is not to be fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    pub mails: Vec<Candidate>,
+    pub refused: Option<Trouble>,
+}
+
+/// What becomes of a mail that could not be fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It is tried again, alone.
+    Again,
+    Abandon,
+}
+
+impl Batch {
+    /// What it occupies of the intake's budget; a mail that is not fetched, next to nothing.
+    pub fn bytes(&self) -> u64 {
+        if self.refused.is_some() { 1 } else { self.mails.iter().map(|mail| mail.size).sum() }
+    }
+}
+
+impl Round {
+    pub fn list(&mut self, uids: Vec<u32>) {
+        self.listed = true;
+        self.bare = uids.into();
+    }
+
+    /// Some mails whose sizes are to be asked for; none while there are others to fetch.
+    pub fn to_size(&mut self) -> Option<Vec<u32>> {
+        if self.bare.is_empty() || !self.sized.is_empty() {
+            return None;
+        }
+        Some(self.bare.drain(..SIZED_AT_ONCE.min(self.bare.len())).collect())
+    }
+
+    pub fn size(&mut self, mails: Vec<Candidate>) {
+        self.sized.extend(mails);
+    }
+
+    /// The sizes did not come: they are asked for again.
+    pub fn unsize(&mut self, uids: Vec<u32>) {
+        uids.into_iter().rev().for_each(|uid| self.bare.push_front(uid));
+    }
+
+    pub fn next_batch(&mut self, budget_bytes: u64, mail_bytes: u64) -> Option<Batch> {
+        let room = BATCH_BYTES.min(budget_bytes / 4);
+        let singly = !self.alone.is_empty();
+        let queue = if singly { &mut self.alone } else { &mut self.sized };
+        let first = queue.pop_front()?;
+        if first.size > mail_bytes {
+            let what = format!("the mail's size of {} bytes", first.size);
+            let trouble = Trouble::over(Reason::MailTooLarge, what, "limits.mail_bytes", mail_bytes);
+            return Some(Batch { mails: vec![first], refused: Some(trouble) });
+        }
+        let mut bytes = first.size;
+        let mut mails = vec![first];
+        while let Some(next) = queue.front().filter(|_| !singly) {
+            bytes = bytes.saturating_add(next.size);
+            if mails.len() == BATCH_MAILS || bytes > room || next.size > mail_bytes {
+                break;
+            }
+            mails.extend(queue.pop_front());
+        }
+        Some(Batch { mails, refused: None })
+    }
+
+    /// A batch failed: each of its mails that did not come is fetched by itself.
+    pub fn retry_singly(&mut self, mails: Vec<Candidate>) {
+        self.alone.extend(mails);
+    }
+
+    /// The session broke while `mail` alone was being fetched. `announced`: the size that it turned out to have.
+    pub fn retry(&mut self, mail: Candidate, announced: Option<u64>) -> Next {
+        let attempts = mail.attempts + 1;
+        if attempts >= ATTEMPTS {
+            return Next::Abandon;
+        }
+        self.alone.push_back(Candidate { attempts, size: announced.unwrap_or(mail.size), ..mail });
+        Next::Again
+    }
+
+    /// A mail is left because the server can't be understood about it. True when this has happened too often.
+    pub fn abandon(&mut self) -> bool {
+        self.unreadable += 1;
+        self.pass.unsettled += 1;
+        self.unreadable >= UNREADABLE
+    }
+
+    /// Takes no more.
+    pub fn cut_short(&mut self) {
+        self.listed = true;
+        self.bare.clear();
+        self.sized.clear();
+        self.alone.clear();
+    }
+
+    pub fn has_more(&self) -> bool {
+        !(self.listed && self.bare.is_empty() && self.sized.is_empty() && self.alone.is_empty())
+    }
+
+    pub fn owe(&mut self, uid: u32, action: Action) {
+        self.due.insert(uid, action);
+        self.due_since.get_or_insert_with(Instant::now);
+    }
+
+    /// When verdicts are to be carried out; `None` when there are none. `last`: no more are to come.
+    pub fn due_at(&self, last: bool) -> Option<Instant> {
+        let since = self.due_since.filter(|_| !self.due.is_empty())?;
+        Some(if last || self.due.len() >= DUE_AT_ONCE { since } else { since + DUE_WAIT })
+    }
+
+    /// `uid` is where it belongs.
+    pub fn settle(&mut self, uid: u32) {
+        let Some(action) = self.due.remove(&uid) else { return };
+        self.pass.settled += 1;
+        match action {
+            Action::Archive => self.tally.archived += 1,
+            Action::Quarantine => self.tally.quarantined += 1,
+            Action::Delete => self.tally.deleted += 1,
+        }
+    }
+
+    /// `uid` could not be moved; returns what is still to be done to it.
+    pub fn fail_to_settle(&mut self, uid: u32) -> Option<Action> {
+        let action = self.due.remove(&uid)?;
+        self.pass.unsettled += 1;
+        Some(action)
+    }
+
+    /// A round of settling has ended: those that came meanwhile wait anew.
+    pub fn restart_wait(&mut self) {
+        self.due_since = (!self.due.is_empty()).then(Instant::now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mails(sizes: &[u64]) -> Vec<Candidate> {
+        (1..).zip(sizes).map(|(uid, &size)| Candidate { uid, size, attempts: 0 }).collect()
+    }
+
+    fn round(sizes: &[u64]) -> Round {
+        let mut round = Round::default();
+        round.list(Vec::new());
+        round.size(mails(sizes));
+        round
+    }
+
+    fn batches(round: &mut Round, budget: u64, mail_bytes: u64) -> Vec<Vec<u32>> {
+        std::iter::from_fn(|| round.next_batch(budget, mail_bytes))
+            .map(|batch| batch.mails.iter().map(|mail| mail.uid).collect())
+            .collect()
+    }
+
+    #[test]
+    fn batches_stay_below_a_quarter_of_the_budget_unless_one_mail_is_larger() {
+        assert_eq!(batches(&mut round(&[50, 50, 50, 300, 10]), 400, 1000), [vec![1, 2], vec![3], vec![4], vec![5]]);
+    }
+
+    #[test]
+    fn a_batch_holds_two_hundred_mails_at_most() {
+        let lengths: Vec<usize> = batches(&mut round(&[1; 500]), 1 << 30, 1000).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [200, 200, 100]);
+    }
+
+    #[test]
+    fn a_mail_over_the_limit_is_refused_by_itself() {
+        let mut round = round(&[10, 2000, 10]);
+        assert_eq!(round.next_batch(400, 1000).unwrap().refused, None);
+        let refused = round.next_batch(400, 1000).unwrap();
+        assert_eq!((refused.mails[0].uid, refused.bytes()), (2, 1));
+        assert_eq!(refused.refused.unwrap().limit.unwrap().setting, "limits.mail_bytes");
+    }
+
+    #[test]
+    fn mails_of_a_failed_batch_come_one_by_one_before_others() {
+        let mut round = round(&[10, 10]);
+        round
+            .retry_singly(vec![Candidate { uid: 8, size: 1, attempts: 0 }, Candidate { uid: 9, size: 1, attempts: 0 }]);
+        assert_eq!(batches(&mut round, 400, 1000), [vec![8], vec![9], vec![1, 2]]);
+    }
+
+    #[test]
+    fn a_mail_that_breaks_every_session_is_abandoned() {
+        let mut round = round(&[]);
+        let mut mail = mails(&[10])[0];
+        for _ in 1..ATTEMPTS {
+            assert_eq!(round.retry(mail, None), Next::Again);
+            mail = round.next_batch(400, 1000).unwrap().mails[0];
+        }
+        assert_eq!(round.retry(mail, None), Next::Abandon);
+    }
+
+    #[test]
+    fn verdicts_wait_for_others_but_not_for_long() {
+        let mut round = round(&[]);
+        assert_eq!(round.due_at(false), None);
+        round.owe(1, Action::Archive);
+        let alone = round.due_at(false).unwrap();
+        assert!(round.due_at(true).unwrap() < alone);
+        (2..=100).for_each(|uid| round.owe(uid, Action::Archive));
+        assert!(round.due_at(false).unwrap() < alone);
+    }
+}

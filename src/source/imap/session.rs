@@ -1,0 +1,322 @@
+//! One IMAP session: our own thin layer over async-imap's reader. Every command is followed to its tagged line, and NO,
+//! BAD and a connection that ends are errors, which async-imap's own commands take for success.
+//!
+//! Commands are written by us, because async-imap's `Client` can't send one before the login, nor a literal. No error
+//! quotes what was received, but for the server's own status text: it may be mail, or hold a password.
+
+use std::{collections::HashSet, io};
+
+use async_imap::{
+    Client,
+    imap_proto::{Capability, Outcome as Told, Response, ResponseCode, Status},
+};
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+use super::{
+    auth,
+    fault::{Answer, Fault},
+    guard::{Guard, Overrun, Wire},
+};
+use crate::{
+    config::source::{Imap, Security},
+    net::{connect::connect, tls},
+};
+
+pub struct Session {
+    client: Client<Guard>,
+    host: String,
+    silence: std::time::Duration,
+    tags: u32,
+    /// In upper case, as last told.
+    capabilities: HashSet<String>,
+    /// The text of a BYE: why the connection will end.
+    farewell: Option<String>,
+}
+
+/// What a command brought, beside its untagged responses.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub answer: Answer,
+    /// Mails that were reported gone meanwhile.
+    pub expunged: usize,
+}
+
+impl Session {
+    /// Connects, encrypts, and logs in.
+    pub async fn open(config: &Imap) -> Result<Self, Fault> {
+        let tcp = connect(&config.host, config.port, config.connect_timeout).await?;
+        let wire: Box<dyn Wire> = match config.security {
+            Security::Tls => encrypt(config, Box::new(tcp)).await?,
+            Security::Starttls | Security::None => Box::new(tcp),
+        };
+        let mut session = Self::over(config, wire);
+        let known = session.greet().await?;
+        if config.security == Security::Starttls {
+            session = session.start_tls(config, known).await?;
+        }
+        if session.capabilities.is_empty() {
+            session.ask_capabilities().await?;
+        }
+        if known {
+            return Ok(session);
+        }
+        auth::login(&mut session, config).await?;
+        // What is offered before and after the login differs; MOVE often comes with it.
+        session.ask_capabilities().await?;
+        Ok(session)
+    }
+
+    pub fn offers(&self, capability: &str) -> bool {
+        self.capabilities.contains(capability)
+    }
+
+    pub fn capabilities(&self) -> impl Iterator<Item = &str> {
+        self.capabilities.iter().map(String::as_str)
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Bytes that the literals of one response may have together, from now on.
+    pub fn allow(&mut self, literal_bytes: u64) {
+        self.client.get_mut().allow(literal_bytes);
+    }
+
+    /// Sends a command, passes each untagged response to `on`, and returns what the tagged one said if it was OK.
+    pub async fn command(&mut self, command: &str, on: impl FnMut(&Response<'_>) + Send) -> Result<Outcome, Fault> {
+        self.exchange(verb(command), &[format!("{command}\r\n").into_bytes()], on).await
+    }
+
+    /// Sends a command in parts, each but the first when the server asks for it with `+`. `verb` stands for the command
+    /// in errors: its arguments may be secret.
+    pub async fn exchange(
+        &mut self,
+        verb: String,
+        parts: &[Vec<u8>],
+        mut on: impl FnMut(&Response<'_>) + Send,
+    ) -> Result<Outcome, Fault> {
+        self.tags += 1;
+        let tag = format!("S{}", self.tags);
+        let mut parts = parts.iter();
+        self.write(&[tag.as_bytes(), b" ", parts.next().map_or(&b"\r\n"[..], Vec::as_slice)].concat()).await?;
+        let mut expunged = 0;
+        loop {
+            let step = self.read(|response| match response {
+                Response::Done { tag: done, status, outcome } if done.0 == tag => {
+                    Step::Done(*status == Status::Ok, told(outcome))
+                }
+                Response::Done { .. } => Step::Stray,
+                Response::Continue(_) => Step::Continue,
+                Response::Expunge(_) => Step::Expunged,
+                other => {
+                    on(other);
+                    Step::Other
+                }
+            });
+            match step.await? {
+                Step::Done(true, _) if parts.next().is_some() => {
+                    return Err(out_of_step("the end of a command half sent"));
+                }
+                Step::Done(true, answer) => return Ok(Outcome { answer, expunged }),
+                Step::Done(false, answer) => return Err(Fault::Refused { command: verb, answer }),
+                Step::Stray => return Err(out_of_step("a response to a command that was never sent")),
+                Step::Continue => match parts.next() {
+                    Some(part) => self.write(part).await?,
+                    None => return Err(out_of_step("a request for more where none was due")),
+                },
+                Step::Expunged => expunged += 1,
+                Step::Other => {}
+            }
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let wire = self.client.get_mut();
+        let written = timeout(self.silence, async {
+            wire.write_all(bytes).await?;
+            wire.flush().await
+        });
+        match written.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// The next response, as `look` sees it.
+    async fn read<T>(&mut self, look: impl FnOnce(&Response<'_>) -> T) -> Result<T, Fault> {
+        let response = match self.client.read_response().await {
+            Ok(Some(response)) => response,
+            Ok(None) => return Err(self.lost(&io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => return Err(self.explain(&error)),
+        };
+        match response.parsed() {
+            Response::Data { status, outcome } => {
+                let said = told(outcome).shown();
+                if *status == Status::Bye {
+                    self.farewell = Some(said);
+                } else if outcome.code == Some(ResponseCode::Alert) {
+                    tracing::warn!(host = self.host, "the IMAP server warns: {said}");
+                }
+                self.note_capabilities(outcome);
+            }
+            Response::Done { outcome, .. } => self.note_capabilities(outcome),
+            _ => {}
+        }
+        Ok(look(response.parsed()))
+    }
+
+    /// True when the server knows us already (PREAUTH).
+    async fn greet(&mut self) -> Result<bool, Fault> {
+        let greeting = self.read(|response| match response {
+            Response::Data { status: Status::Ok, .. } => Some(Ok(false)),
+            Response::Data { status: Status::PreAuth, .. } => Some(Ok(true)),
+            Response::Data { outcome, .. } => Some(Err(told(outcome).shown())),
+            _ => None,
+        });
+        match greeting.await? {
+            Some(Ok(known)) => Ok(known),
+            Some(Err(said)) => Err(Fault::Lost(format!("{} turned the connection away: {said}", self.host))),
+            None => Err(out_of_step("something else than a greeting")),
+        }
+    }
+
+    /// RFC 3501 section 6.2.1. What the server said before is forgotten: anyone could have said it.
+    async fn start_tls(mut self, config: &Imap, known: bool) -> Result<Self, Fault> {
+        if known {
+            return Err(Fault::Lost(format!(
+                "{} takes the session for logged in before STARTTLS; set security: tls and its port",
+                self.host
+            )));
+        }
+        if self.capabilities.is_empty() {
+            self.ask_capabilities().await?;
+        }
+        if !self.offers("STARTTLS") {
+            return Err(Fault::Lost(format!(
+                "{} offers no STARTTLS on port {}; set security: tls (port 993), or none where plain text is meant",
+                self.host, config.port
+            )));
+        }
+        self.command("STARTTLS", |_| ()).await?;
+        let Some(wire) = self.client.into_inner().into_wire() else {
+            return Err(Fault::Lost(format!(
+                "{} sent data between STARTTLS and the handshake, as an attacker in between would",
+                self.host
+            )));
+        };
+        let mut session = Self::over(config, encrypt(config, wire).await?);
+        session.ask_capabilities().await?;
+        Ok(session)
+    }
+
+    async fn ask_capabilities(&mut self) -> Result<(), Fault> {
+        let mut told = HashSet::new();
+        self.command("CAPABILITY", |response| {
+            if let Response::Capabilities(capabilities) = response {
+                told.extend(capabilities.iter().map(name));
+            }
+        })
+        .await?;
+        self.capabilities = told;
+        Ok(())
+    }
+
+    fn note_capabilities(&mut self, outcome: &Told<'_>) {
+        if let Some(ResponseCode::Capabilities(capabilities)) = &outcome.code {
+            self.capabilities = capabilities.iter().map(name).collect();
+        }
+    }
+
+    fn over(config: &Imap, wire: Box<dyn Wire>) -> Self {
+        Self {
+            client: Client::new(Guard::new(wire, config.read_timeout)),
+            host: config.host.clone(),
+            silence: config.read_timeout,
+            tags: 0,
+            capabilities: HashSet::new(),
+            farewell: None,
+        }
+    }
+
+    fn explain(&self, error: &io::Error) -> Fault {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Overrun>()) {
+            Some(&Overrun::Literal { announced, allowed }) => Fault::Oversize { announced, allowed },
+            Some(overrun) => Fault::Unintelligible(overrun.to_string()),
+            // The parser's own error; its text quotes all that was received.
+            None if error.kind() == io::ErrorKind::Other => out_of_step("a response that is not IMAP"),
+            None => self.lost(error),
+        }
+    }
+
+    fn lost(&self, error: &io::Error) -> Fault {
+        let host = &self.host;
+        Fault::Lost(match (&self.farewell, error.kind()) {
+            (Some(farewell), _) => format!("{host} ended the session: {farewell}"),
+            (None, io::ErrorKind::UnexpectedEof) => format!("{host} closed the connection"),
+            (None, io::ErrorKind::TimedOut) => {
+                format!("{host} was silent for {:?}; read_timeout is how long it may be", self.silence)
+            }
+            (None, _) => format!("the connection to {host} broke: {error}"),
+        })
+    }
+}
+
+/// What one response means to a command under way.
+enum Step {
+    /// Its tagged line: whether it was OK.
+    Done(bool, Answer),
+    Continue,
+    Expunged,
+    Stray,
+    Other,
+}
+
+async fn encrypt(config: &Imap, wire: Box<dyn Wire>) -> Result<Box<dyn Wire>, Fault> {
+    match timeout(config.connect_timeout, tls::handshake(&config.tls, &config.host, wire)).await {
+        Ok(stream) => Ok(Box::new(stream?)),
+        Err(_) => Err(Fault::Lost(format!(
+            "the TLS handshake with {} took longer than {:?} (connect_timeout)",
+            config.host, config.connect_timeout
+        ))),
+    }
+}
+
+fn out_of_step(what: &str) -> Fault {
+    Fault::Unintelligible(format!("the server sent {what}"))
+}
+
+fn name(capability: &Capability<'_>) -> String {
+    match capability {
+        Capability::Imap4rev1 => "IMAP4REV1".into(),
+        Capability::Auth(mechanism) => format!("AUTH={}", mechanism.to_ascii_uppercase()),
+        Capability::Atom(atom) => atom.to_ascii_uppercase(),
+    }
+}
+
+/// Codes that imap-proto doesn't know stand at the start of its text.
+fn told(outcome: &Told<'_>) -> Answer {
+    let text = outcome.information.as_deref().unwrap_or_default();
+    let known = match outcome.code {
+        Some(ResponseCode::TryCreate) => Some("TRYCREATE"),
+        Some(ResponseCode::Alert) => Some("ALERT"),
+        Some(ResponseCode::ReadOnly) => Some("READ-ONLY"),
+        _ => None,
+    };
+    if known.is_none()
+        && let Some((code, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']'))
+    {
+        let word = code.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        return Answer { code: Some(word), text: rest.trim().into() };
+    }
+    Answer { code: known.map(Into::into), text: text.into() }
+}
+
+/// The command's own words, without its arguments: they may be secret.
+fn verb(command: &str) -> String {
+    let mut words = command.split(' ');
+    match (words.next(), words.next()) {
+        (Some("UID"), Some(second)) => format!("UID {second}"),
+        (first, _) => first.unwrap_or_default().into(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Sets of UIDs as commands carry them: `1:5,9`, cut where a command line would get too long.
+
+/// Servers refuse or cut lines over 1,000 octets (Yahoo); this leaves room for the rest of the command.
+const SET_OCTETS: usize = 800;
+
+/// The sets for `uids`, which are sorted, and the UIDs in each.
+pub fn sets(uids: &[u32]) -> Vec<(String, &[u32])> {
+    let mut sets = Vec::new();
+    let mut set = String::new();
+    let mut begin = 0;
+    for (range, end) in ranges(uids) {
+        if !set.is_empty() && set.len() + range.len() >= SET_OCTETS {
+            let before = end.start;
+            sets.push((std::mem::take(&mut set), &uids[begin..before]));
+            begin = before;
+        }
+        if !set.is_empty() {
+            set.push(',');
+        }
+        set += &range;
+    }
+    if !set.is_empty() {
+        sets.push((set, &uids[begin..]));
+    }
+    sets
+}
+
+/// Runs of successive UIDs as text, with the positions they come from.
+fn ranges(uids: &[u32]) -> impl Iterator<Item = (String, std::ops::Range<usize>)> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let first = *uids.get(at)?;
+        let begin = at;
+        at += 1;
+        while uids.get(at).is_some_and(|&uid| uid.checked_sub(1) == uids.get(at - 1).copied()) {
+            at += 1;
+        }
+        let last = *uids.get(at - 1)?;
+        let text = if last == first { first.to_string() } else { format!("{first}:{last}") };
+        Some((text, begin..at))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_written_as_ranges() {
+        assert_eq!(sets(&[1, 2, 3, 4, 5, 9]), [("1:5,9".to_owned(), &[1, 2, 3, 4, 5, 9][..])]);
+        assert_eq!(sets(&[u32::MAX]), [("4294967295".to_owned(), &[u32::MAX][..])]);
+        assert!(sets(&[]).is_empty());
+    }
+
+    #[test]
+    fn no_command_line_exceeds_a_thousand_octets_and_no_uid_is_lost() {
+        let uids: Vec<u32> = (0..5000).map(|n| 4_000_000_000 + 2 * n).collect();
+        let sets = sets(&uids);
+        assert!(sets.len() > 1);
+        assert!(sets.iter().all(|(set, _)| set.len() <= SET_OCTETS));
+        assert_eq!(sets.iter().flat_map(|(_, part)| part.iter().copied()).collect::<Vec<_>>(), uids);
+        for (set, part) in sets {
+            assert_eq!(set.split(',').count(), part.len());
+        }
+    }
+}

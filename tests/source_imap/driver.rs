@@ -1,0 +1,142 @@
+//! Plays the pipeline: takes mails, and gives each the verdict that a test wants.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use dmarc_shipper::{
+    config::{
+        secret::Secret,
+        source::{Auth, Imap, Security, WithoutReport},
+        tls::Tls,
+    },
+    limits::Limits,
+    source::{Intake, Memory, Pass, Place, Source, SourceError, Verdict, imap::ImapSource},
+    trouble::Trouble,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::dovecot::{Dovecot, PASSWORD, USER};
+
+/// A mail as the pipeline saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub uid: u32,
+    pub content: Result<Vec<u8>, Trouble>,
+}
+
+/// Remembers these UIDs.
+pub struct Remembered(pub HashSet<u32>);
+
+impl Memory for Remembered {
+    fn knows(&self, place: &Place) -> bool {
+        matches!(place, Place::Imap { uid, .. } if self.0.contains(uid))
+    }
+}
+
+pub struct Driver {
+    pub config: Imap,
+    pub limits: Limits,
+    pub budget: u32,
+    pub once: bool,
+    pub dry_run: bool,
+    pub remembered: HashSet<u32>,
+    pub give_up_after: Duration,
+    pub stop: CancellationToken,
+}
+
+impl Driver {
+    pub fn new(config: Imap) -> Self {
+        Self {
+            config,
+            limits: Limits::default(),
+            budget: 16 << 20,
+            once: true,
+            dry_run: false,
+            remembered: HashSet::new(),
+            give_up_after: Duration::from_secs(30),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Runs the source to its end; `verdict` decides on each mail as soon as it comes.
+    pub async fn run(
+        self,
+        mut verdict: impl FnMut(&Seen) -> Verdict + Send + 'static,
+    ) -> (Result<Pass, SourceError>, Vec<Seen>) {
+        let (mail_tx, mut mails) = mpsc::channel(16);
+        let (verdicts, verdict_rx) = mpsc::unbounded_channel();
+        let budget = Arc::new(Semaphore::new(self.budget as usize));
+        let memory = Arc::new(Remembered(self.remembered));
+        let intake = Intake::new(mail_tx, verdict_rx, budget, self.budget, memory, self.once, self.dry_run, self.stop);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let pipeline = tokio::spawn({
+            let seen = seen.clone();
+            async move {
+                while let Some(mail) = mails.recv().await {
+                    let Place::Imap { uid, .. } = mail.place else { panic!("not a mail of a folder") };
+                    let one = Seen { uid, content: mail.content.map(|bytes| bytes.to_vec()) };
+                    let decided = verdict(&one);
+                    seen.lock().unwrap().push(one);
+                    drop(mail.permit);
+                    verdicts.send((mail.mail, decided)).ok();
+                }
+                // Held until the source ends: it takes a missing end for a pipeline that has died.
+                drop(verdicts);
+            }
+        });
+        let source = ImapSource::new("rua".into(), self.config, self.limits, self.give_up_after);
+        let result = tokio::time::timeout(Duration::from_secs(60), Box::new(source).run(intake))
+            .await
+            .expect("the source ends within a minute");
+        pipeline.await.unwrap();
+        let seen = seen.lock().unwrap().clone();
+        (result, seen)
+    }
+}
+
+pub fn config(port: u16) -> Imap {
+    Imap {
+        host: "localhost".into(),
+        port,
+        security: Security::None,
+        user: USER.into(),
+        password: Secret::Value(PASSWORD.into()),
+        auth: Auth::Auto,
+        tls: Tls::default(),
+        folder: "INBOX".into(),
+        archive_folder: None,
+        quarantine_folder: None,
+        without_report: WithoutReport::Keep,
+        poll_interval: Duration::from_secs(60),
+        max_messages_per_run: None,
+        connect_timeout: Duration::from_secs(10),
+        read_timeout: Duration::from_secs(20),
+    }
+}
+
+/// IMAPS, trusting the server's authority, with an archive folder.
+pub fn archiving(server: &Dovecot) -> Imap {
+    Imap {
+        security: Security::Tls,
+        tls: Tls { ca_file: Some(server.ca_file.clone()), ..Tls::default() },
+        archive_folder: Some("Processed".into()),
+        ..config(server.imaps_port)
+    }
+}
+
+pub fn mail(number: usize) -> Vec<u8> {
+    format!(
+        "From: a@example.com\r\nSubject: report {number}\r\nMessage-ID: <{number}@example.com>\r\n\r\nrow {number}\r\n"
+    )
+    .into_bytes()
+}
+
+pub fn filled(server: &Dovecot, mails: usize) {
+    for number in 1..=mails {
+        server.deliver("INBOX", &format!("{}.M{number}.test", 1_700_000_000 + number), &mail(number));
+    }
+}
