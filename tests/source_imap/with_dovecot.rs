@@ -4,6 +4,7 @@ use dmarc_shipper::{
         source::{Auth, Imap, Security, WithoutReport},
         tls::Tls,
     },
+    limits::Limits,
     source::{SourceError, Verdict},
     trouble::{Reason, Trouble},
 };
@@ -12,6 +13,15 @@ use crate::{
     dovecot::Dovecot,
     driver::{Driver, archiving, config, filled, mail},
 };
+
+fn unreadable() -> Verdict {
+    Verdict::Quarantine(Trouble::new(Reason::CorruptGzip, "a stream that ends too early"))
+}
+
+/// Runs a source that can't come to anything, and returns why.
+async fn failure(config: Imap) -> SourceError {
+    Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap_err()
+}
 
 #[tokio::test]
 async fn mails_are_read_over_tls_and_archived() {
@@ -23,5 +33,248 @@ async fn mails_are_read_over_tls_and_archived() {
     let contents: Vec<Vec<u8>> = seen.into_iter().map(|seen| seen.content.unwrap()).collect();
     assert_eq!(contents, [mail(1), mail(2), mail(3)]);
     assert!(server.mails("INBOX").is_empty());
+    assert_eq!(server.mails("Processed").len(), 3);
+    assert!(server.mails("Processed").iter().all(|name| !name.contains("2,S")), "a mail was marked as read");
+}
+
+#[tokio::test]
+async fn starttls_and_plain_text_work_with_either_way_to_log_in() {
+    let server = Dovecot::start('/', "");
+    filled(&server, 1);
+    let ca_file = Some(server.ca_file.clone());
+    let starttls =
+        Imap { security: Security::Starttls, tls: Tls { ca_file, ..Tls::default() }, ..config(server.imap_port) };
+    for config in [
+        Imap { auth: Auth::Plain, ..starttls.clone() },
+        Imap { auth: Auth::Login, ..starttls },
+        Imap { auth: Auth::Login, ..config(server.imap_port) },
+    ] {
+        let (pass, _) = Driver::new(config).run(|_| Verdict::Archive).await;
+        assert_eq!(pass.unwrap().settled, 1);
+    }
+    assert_eq!(server.mails("INBOX").len(), 1, "without an archive folder, mails stay");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_with_the_servers_words_and_without_the_password() {
+    let server = Dovecot::start('/', "");
+    let wrong = Imap { password: Secret::Value("hunter2-not-it".into()), ..archiving(&server) };
+    let error = failure(wrong).await;
+    assert!(matches!(error, SourceError::AuthenticationRefused(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("Authentication failed") && !text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn certificates_of_strangers_and_for_other_names_are_refused() {
+    let server = Dovecot::start('/', "");
+    let stranger = Imap { tls: Tls::default(), ..archiving(&server) };
+    let text = failure(stranger).await.to_string();
+    assert!(text.contains("tls.ca_file"), "{text}");
+    let other_name = Imap { host: "127.0.0.1".into(), ..archiving(&server) };
+    let error = failure(other_name).await;
+    assert!(matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("tls.server_name"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_named_with_those_that_exist() {
+    let server = Dovecot::start('/', "");
+    server.deliver("Other", "1.M1.test", &mail(1));
+    let error = failure(Imap { folder: "Reports/In".into(), ..archiving(&server) }).await;
+    assert!(matches!(error, SourceError::Configuration(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("Reports/In") && text.contains("INBOX") && text.contains("Other"), "{text}");
+}
+
+#[tokio::test]
+async fn folders_are_made_with_the_servers_delimiter_however_they_are_written() {
+    for separator in ['/', '.'] {
+        for written in ["Reports/Gelesene Entwürfe", "Reports.Gelesene Entwürfe"] {
+            let server = Dovecot::start(separator, "");
+            filled(&server, 1);
+            let config = Imap { archive_folder: Some(written.into()), ..archiving(&server) };
+            Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap();
+            assert_eq!(server.mails("Reports.Gelesene Entw&APw-rfe").len(), 1, "{written} with {separator}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_exists_as_written_is_used_as_it_is() {
+    let server = Dovecot::start('.', "");
+    filled(&server, 1);
+    server.deliver("Old.Done", "1.M1.test", &mail(9));
+    let config = Imap { archive_folder: Some("Old.Done".into()), ..archiving(&server) };
+    Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap();
+    assert_eq!(server.mails("Old.Done").len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_all_folders_below_inbox_gets_them_there() {
+    let server = Dovecot::start('.', "namespace inbox {\n  prefix = INBOX.\n}\n");
+    filled(&server, 1);
+    let pass = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await.0.unwrap();
+    assert_eq!(pass.settled, 1);
+    assert_eq!(server.mails("Processed").len(), 1);
+    // And it is found there the next time.
+    server.deliver("INBOX", "2.M2.test", &mail(2));
+    Driver::new(archiving(&server)).run(|_| Verdict::Archive).await.0.unwrap();
+    assert_eq!(server.mails("Processed").len(), 2);
+}
+
+#[tokio::test]
+async fn verdicts_go_where_the_configuration_says() {
+    let server = Dovecot::start('/', "");
+    filled(&server, 4);
+    let config = Imap {
+        quarantine_folder: Some("Unreadable".into()),
+        without_report: WithoutReport::Delete,
+        ..archiving(&server)
+    };
+    let (pass, _) = Driver::new(config)
+        .run(|seen| match seen.uid {
+            1 => Verdict::Archive,
+            2 => unreadable(),
+            3 => Verdict::WithoutReport,
+            _ => Verdict::Leave,
+        })
+        .await;
+    let pass = pass.unwrap();
+    assert_eq!((pass.taken, pass.settled, pass.unsettled), (4, 3, 0));
+    assert_eq!(server.mails("Processed").len(), 1);
+    assert_eq!(server.mails("Unreadable").len(), 1);
+    assert_eq!(server.mails("INBOX").len(), 1);
+}
+
+/// Dovecot with fewer abilities than it has.
+fn without_move(more: &str) -> String {
+    format!("protocol imap {{\n  imap_capability = IMAP4rev1 LITERAL+ IDLE NAMESPACE {more}\n}}\n")
+}
+
+#[tokio::test]
+async fn without_move_mails_are_copied_and_expunged() {
+    let server = Dovecot::start('/', &without_move("UIDPLUS"));
+    filled(&server, 3);
+    let (pass, _) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
+    assert_eq!(pass.unwrap().settled, 3);
+    assert!(server.mails("INBOX").is_empty());
+    assert_eq!(server.mails("Processed").len(), 3);
+    assert!(server.commands().iter().all(|command| !command.starts_with("UID MOVE")));
+}
+
+#[tokio::test]
+async fn without_uidplus_nothing_is_expunged_and_marked_mails_are_not_read_again() {
+    let server = Dovecot::start('/', &without_move(""));
+    filled(&server, 3);
+    for expected in [3, 0] {
+        let (pass, _) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
+        assert_eq!(pass.unwrap().settled, expected);
+        assert_eq!(server.mails("Processed").len(), 3);
+        assert_eq!(server.mails("INBOX").iter().filter(|name| name.contains('T')).count(), 3);
+    }
+    assert!(server.commands().iter().all(|command| !command.contains("EXPUNGE")));
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing() {
+    let server = Dovecot::start('/', "");
+    filled(&server, 3);
+    let mut driver = Driver::new(archiving(&server));
+    driver.dry_run = true;
+    let (pass, seen) = driver.run(|_| Verdict::Archive).await;
+    assert_eq!((pass.unwrap().settled, seen.len()), (0, 3));
+    assert_eq!(server.mails("INBOX").len(), 3);
+    assert!(!server.has_folder("Processed"));
+}
+
+#[tokio::test]
+async fn remembered_mails_are_not_fetched_again() {
+    let server = Dovecot::start('/', "");
+    filled(&server, 4);
+    let mut driver = Driver::new(config(server.imap_port));
+    driver.remembered = [1, 3].into();
+    let (pass, seen) = driver.run(|_| Verdict::WithoutReport).await;
+    let pass = pass.unwrap();
+    assert_eq!((pass.taken, pass.remembered), (2, 2));
+    assert_eq!(seen.iter().map(|seen| seen.uid).collect::<Vec<_>>(), [2, 4]);
+}
+
+#[tokio::test]
+async fn no_more_mails_than_asked_for_are_taken_in_one_run() {
+    let server = Dovecot::start('/', "");
+    filled(&server, 5);
+    let config = Imap { max_messages_per_run: Some(2), ..archiving(&server) };
+    let (pass, _) = Driver::new(config).run(|_| Verdict::Archive).await;
+    assert_eq!(pass.unwrap().taken, 2);
+    assert_eq!(server.mails("INBOX").len(), 3);
+}
+
+#[tokio::test]
+async fn a_mail_over_the_limit_is_handed_over_without_being_fetched() {
+    let server = Dovecot::start('/', "");
+    filled(&server, 1);
+    server.deliver("INBOX", "2.M2.test", &[mail(2), vec![b'x'; 5000]].concat());
+    let config = Imap { quarantine_folder: Some("Unreadable".into()), ..archiving(&server) };
+    let mut driver = Driver::new(config);
+    driver.limits = Limits { mail_bytes: 4000, ..Limits::default() };
+    let (_, seen) = driver
+        .run(|seen| match &seen.content {
+            Ok(_) => Verdict::Archive,
+            Err(trouble) => Verdict::Quarantine(trouble.clone()),
+        })
+        .await;
+    assert_eq!(seen.iter().filter(|seen| seen.content.is_err()).count(), 1);
+    let trouble = seen.iter().find_map(|seen| seen.content.as_ref().err()).unwrap();
+    assert_eq!((trouble.reason, trouble.limit.unwrap().value), (Reason::MailTooLarge, 4000));
+    assert_eq!(server.mails("Unreadable").len(), 1);
+}
+
+#[tokio::test]
+async fn three_hundred_mails_take_a_handful_of_commands() {
+    let server = Dovecot::start('/', "");
+    filled(&server, 300);
+    let (pass, seen) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
+    assert_eq!((pass.unwrap().settled, seen.len()), (300, 300));
+    assert_eq!(server.mails("Processed").len(), 300);
+    let commands = server.commands();
+    let count = |word: &str| commands.iter().filter(|command| command.starts_with(word)).count();
+    assert_eq!((count("UID SEARCH"), count("UID FETCH")), (1, 3), "{commands:?}");
+    assert!(count("UID MOVE") <= 4, "{commands:?}");
+}
+
+#[tokio::test]
+async fn a_budget_smaller_than_the_mailbox_is_enough() {
+    let server = Dovecot::start('/', "");
+    for number in 1..=20 {
+        server.deliver("INBOX", &format!("{number}.M{number}.test"), &[mail(number), vec![b'x'; 3000]].concat());
+    }
+    let mut driver = Driver::new(archiving(&server));
+    driver.budget = 2000;
+    let (pass, _) = driver.run(|_| Verdict::Archive).await;
+    assert_eq!(pass.unwrap().settled, 20);
+}
+
+#[tokio::test]
+async fn a_source_that_goes_on_finds_new_mails_and_settles_all_before_it_stops() {
+    let server = std::sync::Arc::new(Dovecot::start('/', ""));
+    filled(&server, 2);
+    let config = Imap { poll_interval: std::time::Duration::from_millis(200), ..archiving(&server) };
+    let mut driver = Driver::new(config);
+    driver.once = false;
+    let (stop, delivery) = (driver.stop.clone(), server.clone());
+    let mut taken = 0;
+    let (pass, seen) = driver
+        .run(move |_| {
+            taken += 1;
+            match taken {
+                2 => delivery.deliver("INBOX", "1800000000.M3.test", &mail(3)),
+                3 => stop.cancel(),
+                _ => {}
+            }
+            Verdict::Archive
+        })
+        .await;
+    pass.unwrap();
+    assert_eq!(seen.len(), 3);
     assert_eq!(server.mails("Processed").len(), 3);
 }

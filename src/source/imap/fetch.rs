@@ -1,5 +1,7 @@
 //! Finding mails and getting them: UIDs, sizes, and whole mails in batches, so that latency is paid per batch.
 
+use std::collections::HashSet;
+
 use async_imap::imap_proto::{AttributeValue, MailboxDatum, Response};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
@@ -45,13 +47,14 @@ pub async fn list(session: &mut Session, exists: u32) -> Result<Vec<u32>, Fault>
     Ok(uids)
 }
 
-/// Those of `uids` that are in the folder, deleted or not.
+/// Those of `uids` that are in the folder, deleted or not; both sorted.
 pub async fn present(session: &mut Session, uids: &[u32]) -> Result<Vec<u32>, Fault> {
     let mut found = Vec::new();
     for (set, asked) in sets(uids) {
         let there = search(session, &format!("UID {set}")).await?;
-        found.extend(there.into_iter().filter(|uid| asked.contains(uid)));
+        found.extend(there.into_iter().filter(|uid| asked.binary_search(uid).is_ok()));
     }
+    found.sort_unstable();
     Ok(found)
 }
 
@@ -68,7 +71,7 @@ async fn search(session: &mut Session, criteria: &str) -> Result<Vec<u32>, Fault
     Ok(uids)
 }
 
-/// Sizes of those of `uids` that are still there, sorted by UID.
+/// Those of `uids` that are still there with their sizes, sorted by UID. A size that isn't told is guessed.
 pub async fn sizes(session: &mut Session, uids: &[u32]) -> Result<Vec<Candidate>, Fault> {
     let mut found = Vec::new();
     for (set, asked) in sets(uids) {
@@ -87,13 +90,20 @@ pub async fn sizes(session: &mut Session, uids: &[u32]) -> Result<Vec<Candidate>
             })
             .await?;
     }
+    let told: HashSet<u32> = found.iter().map(|candidate| candidate.uid).collect();
+    let untold: Vec<u32> = uids.iter().copied().filter(|uid| !told.contains(uid)).collect();
+    found.extend(present(session, &untold).await?.into_iter().map(|uid| Candidate {
+        uid,
+        size: SLACK_BYTES,
+        attempts: 0,
+    }));
     found.sort_unstable_by_key(|candidate| candidate.uid);
     found.dedup_by_key(|candidate| candidate.uid);
     Ok(found)
 }
 
-/// Fetches the mails of one batch, and sends each to `mails` as it comes. What is gone meanwhile does not come. Leaves
-/// the mails as they are: PEEK sets no \Seen.
+/// Fetches the mails of one batch, and sends each to `mails` as it comes. Leaves them as they are: PEEK sets no \Seen.
+/// What is gone meanwhile does not come; returns those that did not come though they are there.
 ///
 /// `mails` needs no bound of its own: the bytes of the batch are reserved.
 pub async fn bodies(
@@ -101,7 +111,7 @@ pub async fn bodies(
     batch: &[Candidate],
     mail_bytes: u64,
     mails: &UnboundedSender<(u32, Bytes)>,
-) -> Result<(), Fault> {
+) -> Result<Vec<u32>, Fault> {
     let uids: Vec<u32> = batch.iter().map(|candidate| candidate.uid).collect();
     let largest = batch.iter().map(|candidate| candidate.size).max().unwrap_or_default();
     session.allow(expected(largest).min(mail_bytes));
@@ -110,7 +120,11 @@ pub async fn bodies(
     fetched
 }
 
-async fn bodies_of(session: &mut Session, uids: Vec<u32>, mails: &UnboundedSender<(u32, Bytes)>) -> Result<(), Fault> {
+async fn bodies_of(
+    session: &mut Session,
+    uids: Vec<u32>,
+    mails: &UnboundedSender<(u32, Bytes)>,
+) -> Result<Vec<u32>, Fault> {
     let mut wanted = uids.clone();
     for (set, _) in sets(&uids) {
         session
@@ -130,7 +144,7 @@ async fn bodies_of(session: &mut Session, uids: Vec<u32>, mails: &UnboundedSende
             })
             .await?;
     }
-    Ok(())
+    present(session, &wanted).await
 }
 
 /// The most that a mail of this told size may have.

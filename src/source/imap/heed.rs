@@ -88,7 +88,8 @@ impl Run {
             (Some(Work::List), Yield::Listed(uids)) => self.list(uids),
             (Some(Work::Size(_)), Yield::Sized(mails)) => self.round.size(mails),
             (Some(Work::Size(uids)), _) => self.round.unsize(uids),
-            (Some(Work::Fetch), _) => return self.fetched(fault),
+            (Some(Work::Fetch), Yield::Fetched(withheld)) => self.fetched(&withheld),
+            (Some(Work::Fetch), _) => return self.not_fetched(fault),
             (Some(Work::Settle), Yield::Settled(report)) => self.settled(report),
             (Some(Work::Keep), _) => {
                 if let Some(fault) = fault {
@@ -150,22 +151,32 @@ impl Run {
         self.round.list(uids);
     }
 
-    /// A batch has ended. What did not come is gone from the folder, or was in the way of an error.
-    fn fetched(&mut self, fault: Option<Fault>) -> Result<(), SourceError> {
-        let missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
-        let Some(fault) = fault else {
-            if !missing.is_empty() {
-                debug!(source = &*self.source.name, "{} mails were gone before they were fetched", missing.len());
-            }
-            return Ok(());
-        };
-        if !self.stopping {
-            match missing[..] {
-                [mail] => self.blame(mail, &fault),
-                _ => self.round.retry_singly(missing),
-            }
+    /// A batch has ended well. What did not come is gone from the folder, or `withheld`.
+    fn fetched(&mut self, withheld: &[u32]) {
+        let (mut missing, _) = self.fetching.take().unzip();
+        let missing = missing.get_or_insert_default();
+        let gone = missing.len() - withheld.len().min(missing.len());
+        if gone > 0 {
+            debug!(source = &*self.source.name, "{gone} mails were gone before they were fetched");
         }
+        missing.retain(|mail| withheld.contains(&mail.uid));
+        self.try_again(std::mem::take(missing), &Fault::Unintelligible("the server does not send it".into()));
+    }
+
+    /// A batch was in the way of an error: each of its mails is fetched by itself, to find the one at fault.
+    fn not_fetched(&mut self, fault: Option<Fault>) -> Result<(), SourceError> {
+        let Some(fault) = fault else { return Ok(()) };
+        let missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
+        self.try_again(missing, &fault);
         if fault.leaves_session() { Ok(()) } else { self.broke(fault) }
+    }
+
+    fn try_again(&mut self, missing: Vec<Candidate>, fault: &Fault) {
+        match missing[..] {
+            _ if self.stopping => {}
+            [mail] => self.blame(mail, fault),
+            _ => self.round.retry_singly(missing),
+        }
     }
 
     /// `mail` was being fetched by itself when the session failed.

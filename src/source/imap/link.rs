@@ -57,7 +57,8 @@ pub enum Yield {
     Opened,
     Listed(Vec<u32>),
     Sized(Vec<Candidate>),
-    Fetched,
+    /// Mails that did not come though they are there.
+    Fetched(Vec<u32>),
     Settled(Report),
 }
 
@@ -123,7 +124,7 @@ impl Open {
         let (sender, mails) = mpsc::unbounded_channel();
         start(Some(mails), async move {
             let result = fetch::bodies(&mut self.session, &batch, mail_bytes, &sender).await;
-            finish(self, result, |()| Yield::Fetched)
+            finish(self, result, Yield::Fetched)
         })
     }
 

@@ -83,7 +83,7 @@ impl Round {
     }
 
     /// Some mails whose sizes are to be asked for; none while there are others to fetch.
-    pub fn to_size(&mut self) -> Option<Vec<u32>> {
+    pub fn next_to_size(&mut self) -> Option<Vec<u32>> {
         if self.bare.is_empty() || !self.sized.is_empty() {
             return None;
         }

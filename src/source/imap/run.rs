@@ -203,7 +203,7 @@ impl Run {
             if self.granted.is_some() {
                 return Some(Work::Fetch);
             }
-            if let Some(uids) = self.round.to_size() {
+            if let Some(uids) = self.round.next_to_size() {
                 return Some(Work::Size(uids));
             }
         }
@@ -347,7 +347,7 @@ impl Run {
         }
         self.retry_at = now + delay;
         if now == since {
-            warn!(source = &*self.source.name, "{fault}; trying again until it works");
+            warn!(source = &*self.source.name, "{fault}; trying again");
         } else {
             debug!(source = &*self.source.name, "{fault}; trying again in {delay:.0?}");
         }

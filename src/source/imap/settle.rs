@@ -141,7 +141,7 @@ async fn judge(
         Err(fault) if fault.leaves_session() => uids.to_vec(),
         Err(fault) => return Err(fault),
     };
-    let (refused, settled): (Vec<u32>, Vec<u32>) = uids.iter().partition(|uid| still.contains(uid));
+    let (refused, settled): (Vec<u32>, Vec<u32>) = uids.iter().partition(|uid| still.binary_search(uid).is_ok());
     report.settled.extend(settled);
     if !refused.is_empty() {
         report.reason = Some(format!("{command}: {}", answer.shown()));
