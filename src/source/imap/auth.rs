@@ -21,7 +21,10 @@ pub async fn login(session: &mut Session, config: &Imap) -> Result<(), Fault> {
         Method::Login => log_in(session, &config.user, &password).await,
     };
     result.map_err(|fault| match fault {
-        Fault::Refused { answer, .. } => refused(session, config, &redacted(answer, &config.user, &password)),
+        Fault::Refused { answer: Answer { code, text }, .. } => {
+            refused(session, config, &Answer { code, text: redacted(text, &config.user, &password) })
+        }
+        Fault::Lost(text) => Fault::Lost(redacted(text, &config.user, &password)),
         other => other,
     })
 }
@@ -68,15 +71,15 @@ fn login_parts(user: &str, password: &str) -> Vec<Vec<u8>> {
     parts
 }
 
-/// What the server said, without the secret, should it repeat it.
-fn redacted(answer: Answer, user: &str, password: &str) -> Answer {
-    let mut text = answer.text;
-    for secret in [password.to_owned(), BASE64.encode(format!("\0{user}\0{password}"))] {
+/// What the server said, without the secret in any of the forms it was sent in, should it repeat it.
+fn redacted(mut text: String, user: &str, password: &str) -> String {
+    let quoted = password.replace('\\', "\\\\").replace('"', "\\\"");
+    for secret in [password.to_owned(), quoted, BASE64.encode(format!("\0{user}\0{password}"))] {
         if !secret.is_empty() {
             text = text.replace(&secret, "…");
         }
     }
-    Answer { text, ..answer }
+    text
 }
 
 fn refused(session: &Session, config: &Imap, answer: &Answer) -> Fault {
@@ -150,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_server_that_repeats_the_secret_does_not_get_it_into_the_log() {
-        let answer = Answer { code: None, text: "no such login: LOGIN joe s3cret AGpvZQBzM2NyZXQ=".into() };
-        let text = redacted(answer, "joe", "s3cret").text;
+        let said = "no such login: LOGIN joe s3cret AGpvZQBzM2NyZXQ=";
+        let text = redacted(said.into(), "joe", "s3cret");
         assert!(!text.contains("s3cret") && !text.contains("AGpvZQBzM2NyZXQ="), "{text}");
     }
 }

@@ -153,14 +153,13 @@ impl Run {
 
     /// A batch has ended well. What did not come is gone from the folder, or `withheld`.
     fn fetched(&mut self, withheld: &[u32]) {
-        let (mut missing, _) = self.fetching.take().unzip();
-        let missing = missing.get_or_insert_default();
+        let Some((mut missing, _)) = self.fetching.take() else { return };
         let gone = missing.len() - withheld.len().min(missing.len());
         if gone > 0 {
             debug!(source = &*self.source.name, "{gone} mails were gone before they were fetched");
         }
         missing.retain(|mail| withheld.contains(&mail.uid));
-        self.try_again(std::mem::take(missing), &Fault::Unintelligible("the server does not send it".into()));
+        self.try_again(missing, &Fault::Unintelligible("the server does not send it".into()));
     }
 
     /// A batch was in the way of an error: each of its mails is fetched by itself, to find the one at fault.

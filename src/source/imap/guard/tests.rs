@@ -1,3 +1,5 @@
+use async_imap::imap_proto::Response;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::*;
@@ -70,7 +72,7 @@ fn status_text_hides_no_literal() {
 #[test]
 fn status_text_that_would_panic_the_parser_is_made_harmless() {
     let clean = scan("* OK [ALERT]é\r\n".as_bytes(), 100, 1).unwrap();
-    assert!(async_imap::imap_proto::Response::parse(&clean).is_ok());
+    assert!(Response::parse(&clean).is_ok());
     unchanged("* OK [ALERT] é\r\n".as_bytes());
 }
 
@@ -102,4 +104,59 @@ async fn silence_fails_the_read() {
     let mut guard = Guard::new(Box::new(client), Duration::from_millis(10));
     let error = guard.read(&mut [0; 10]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+/// Bytes that mean something to the scanner, and others.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop::sample::select(vec![
+        "* ",
+        "OK ",
+        "NO",
+        "BYE ",
+        "1 FETCH (",
+        "S1 ",
+        "+ ",
+        "{",
+        "3",
+        "90",
+        "}",
+        "+}",
+        "\r\n",
+        "\n",
+        "\"",
+        "\\",
+        "(",
+        ")",
+        "[ALERT]",
+        "[UIDNEXT 5]",
+        "é",
+        "\0",
+        "x",
+    ]);
+    prop::collection::vec(token, 0..40).prop_map(|tokens| tokens.concat().into_bytes())
+}
+
+proptest! {
+    #[test]
+    fn pieces_make_no_difference(input in hostile(), piece in 1_usize..20) {
+        prop_assert_eq!(scan(&input, 100, piece), scan(&input, 100, 4096));
+    }
+
+    #[test]
+    fn no_status_line_makes_the_parser_panic(text in hostile(), status in prop::sample::select(vec!["* OK ", "S1 NO ", "+ ", "* BYE "])) {
+        let line = [status.as_bytes(), &text, b"\r\n"].concat();
+        if let Ok(clean) = scan(&line, 100, 4096) {
+            let _ = Response::parse(&clean);
+        }
+    }
+
+    #[test]
+    fn no_literal_that_the_parser_awaits_is_larger_than_allowed(input in hostile()) {
+        let Ok(clean) = scan(&input, 80, 4096) else { return Ok(()) };
+        // An announced `90` would make the parser ask for as much.
+        if let Err(awaited) = Response::parse(&clean) {
+            let text = format!("{awaited:?}");
+            prop_assert!(!text.contains("Size(90)"), "{}", text);
+        }
+    }
 }
