@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod deliver;
 pub mod encode;
 pub mod event;
 pub mod extract;

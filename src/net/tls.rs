@@ -1,6 +1,13 @@
 //! TLS as a client: what to trust, what to show, and what to tell the user when it fails.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
@@ -9,10 +16,11 @@ use tokio_rustls::{
     rustls::{
         self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
         client::{
-            WebPkiServerVerifier,
+            ResolvesClientCert, WebPkiServerVerifier,
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         },
         pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+        sign::CertifiedKey,
     },
 };
 
@@ -58,11 +66,42 @@ pub async fn handshake<S>(tls: &Tls, host: &str, stream: S) -> Result<TlsStream<
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let config = client_config(tls)?;
+    handshake_noting(tls, host, stream).await.map(|(stream, _)| stream)
+}
+
+/// As [`handshake`], and whether the server asked for a client certificate: one that did may refuse it after the
+/// handshake, which on TLS 1.3 ends for the client before the server has seen the certificate.
+pub async fn handshake_noting<S>(tls: &Tls, host: &str, stream: S) -> Result<(TlsStream<S>, bool), TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut config = ClientConfig::clone(&*client_config(tls)?);
+    let noting = Arc::new(Noting { certificates: config.client_auth_cert_resolver, asked: AtomicBool::new(false) });
+    config.client_auth_cert_resolver = noting.clone();
     let name = tls.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
     let server = ServerName::try_from(name.to_owned())
         .map_err(|_| TlsError::Configuration(format!("{name:?} is no host name to check a certificate against")))?;
-    TlsConnector::from(config).connect(server, stream).await.map_err(|error| explain(&error, name))
+    let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
+    let stream = connected.map_err(|error| explain(&error, name))?;
+    Ok((stream, noting.asked.load(Ordering::Relaxed)))
+}
+
+/// The client's certificates, and whether the server asked for one.
+#[derive(Debug)]
+struct Noting {
+    certificates: Arc<dyn ResolvesClientCert>,
+    asked: AtomicBool,
+}
+
+impl ResolvesClientCert for Noting {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.certificates.resolve(issuers, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.certificates.has_certs()
+    }
 }
 
 /// What failed, and what to do about it.

@@ -4,6 +4,7 @@ mod batch;
 pub mod file;
 pub mod rate;
 pub mod stdout;
+pub mod syslog;
 mod worker;
 
 use std::sync::Arc;

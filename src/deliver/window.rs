@@ -1,0 +1,192 @@
+//! The replay window: what was sent on a connection and may have to be sent again on the next one.
+
+use std::collections::VecDeque;
+
+/// A frame that carries its number in the sink's queue.
+pub trait Numbered {
+    fn number(&self) -> u64;
+}
+
+/// Frames that are not confirmed, oldest first. It has no bound of its own: a frame holds its share of the
+/// queue's budget until the window drops it.
+///
+/// On each connection the frames are handed out in order; once their last byte is in the connection's stream, they
+/// get the offset behind it; an acknowledged offset takes them out. A new connection starts from the oldest.
+#[derive(Debug)]
+pub struct Window<F> {
+    frames: VecDeque<F>,
+    /// Stream offsets behind the last bytes of the first `ends.len()` frames.
+    ends: VecDeque<u64>,
+    /// So many of `frames` were handed out on this connection; those past `ends` may be there in part.
+    handed_out: usize,
+}
+
+impl<F> Default for Window<F> {
+    fn default() -> Self {
+        Self { frames: VecDeque::new(), ends: VecDeque::new(), handed_out: 0 }
+    }
+}
+
+impl<F: Numbered> Window<F> {
+    /// Adds the newest frame, to be sent after all others.
+    pub fn push(&mut self, frame: F) {
+        self.frames.push_back(frame);
+    }
+
+    /// The frame that the connection needs next.
+    pub fn next_to_send(&self) -> Option<&F> {
+        self.frames.get(self.handed_out)
+    }
+
+    /// Hands that frame out: its bytes are about to enter the stream.
+    pub fn hand_out(&mut self) -> Option<&F> {
+        let frame = self.frames.get(self.handed_out)?;
+        self.handed_out += 1;
+        Some(frame)
+    }
+
+    /// Every frame that was handed out lies in the stream before `offset`, which never goes back.
+    pub fn written(&mut self, offset: u64) {
+        self.ends.resize(self.handed_out, offset);
+    }
+
+    /// The peer has everything before `offset`: forgets the frames that end there and returns the last one's number.
+    pub fn confirm_up_to(&mut self, offset: u64) -> Option<u64> {
+        let confirmed = self.ends.partition_point(|end| *end <= offset);
+        self.ends.drain(..confirmed);
+        self.handed_out -= confirmed;
+        self.frames.drain(..confirmed).last().map(|frame| frame.number())
+    }
+
+    /// The connection is gone: all that is not confirmed is to be sent again, unchanged and in order.
+    /// Returns how many frames had been handed out.
+    pub fn rewind(&mut self) -> usize {
+        self.ends.clear();
+        std::mem::take(&mut self.handed_out)
+    }
+
+    /// Frames handed out on this connection and not confirmed.
+    pub fn in_flight(&self) -> usize {
+        self.handed_out
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Numb(u64, usize);
+
+    impl Numbered for Numb {
+        fn number(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_frame_is_confirmed_only_when_its_last_byte_is() {
+        let mut window = Window::default();
+        for number in 1..=3 {
+            window.push(Numb(number, 10));
+            window.hand_out();
+            window.written(number * 10);
+        }
+        assert_eq!(window.confirm_up_to(9), None);
+        assert_eq!(window.confirm_up_to(29), Some(2));
+        assert_eq!(window.confirm_up_to(30), Some(3));
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn what_was_handed_out_but_is_not_in_the_stream_is_never_confirmed() {
+        let mut window = Window::default();
+        window.push(Numb(1, 10));
+        window.hand_out();
+        assert_eq!(window.confirm_up_to(u64::MAX), None);
+        assert_eq!(window.rewind(), 1);
+        assert_eq!(window.next_to_send(), Some(&Numb(1, 10)));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(usize),
+        Send,
+        Flush,
+        /// The peer has taken this many of the thousandths of the stream.
+        Confirm(u64),
+        Reconnect,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        vec(
+            prop_oneof![
+                4 => (1usize..50).prop_map(Step::Push),
+                4 => Just(Step::Send),
+                2 => Just(Step::Flush),
+                2 => (0u64..=1000).prop_map(Step::Confirm),
+                1 => Just(Step::Reconnect),
+            ],
+            0..200,
+        )
+    }
+
+    proptest! {
+        /// The model: each connection carries, in order, exactly the frames after the last confirmed one, and a frame
+        /// is confirmed only when the peer has taken the whole of it from this connection's stream.
+        #[test]
+        fn nothing_is_lost_reordered_or_confirmed_early(steps in steps()) {
+            let mut window = Window::default();
+            let (mut pushed, mut confirmed) = (0u64, 0u64);
+            // Of this connection: frames handed out with the offset behind them, bytes handed out, flushed, taken.
+            let (mut wire, mut offset, mut flushed, mut taken) = (Vec::<(u64, u64)>::new(), 0u64, 0u64, 0u64);
+            for step in steps {
+                match step {
+                    Step::Push(len) => {
+                        pushed += 1;
+                        window.push(Numb(pushed, len));
+                    }
+                    Step::Send => {
+                        let expected = wire.last().map_or(confirmed, |(number, _)| *number) + 1;
+                        match window.hand_out() {
+                            Some(Numb(number, len)) => {
+                                prop_assert_eq!(*number, expected);
+                                offset += *len as u64;
+                                wire.push((*number, offset));
+                            }
+                            None => prop_assert_eq!(expected, pushed + 1),
+                        }
+                    }
+                    Step::Flush => {
+                        flushed = offset;
+                        window.written(flushed);
+                    }
+                    Step::Confirm(thousandths) => {
+                        taken = taken.max(flushed * thousandths / 1000);
+                        if let Some(number) = window.confirm_up_to(taken) {
+                            prop_assert!(number > confirmed);
+                            let (_, end) = wire.iter().find(|(sent, _)| *sent == number).copied().unwrap();
+                            prop_assert!(end <= taken);
+                            confirmed = number;
+                        }
+                        // Whatever was taken whole at the time of a flush is out of the window.
+                        if taken == flushed && flushed == offset {
+                            prop_assert_eq!(window.in_flight(), 0);
+                        }
+                    }
+                    Step::Reconnect => {
+                        window.rewind();
+                        (wire, offset, flushed, taken) = (Vec::new(), 0, 0, 0);
+                    }
+                }
+                prop_assert_eq!(window.is_empty(), confirmed == pushed);
+            }
+        }
+    }
+}

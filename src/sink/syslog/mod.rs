@@ -1,0 +1,68 @@
+//! Syslog over TCP, TLS or UDP to one receiver, with proof of receipt as far as the protocol allows any.
+//!
+//! Syslog has no acknowledgements (RFC 5425, RFC 6587). Over TCP and TLS a frame is confirmed when the receiver's
+//! kernel has acknowledged its last byte and the connection was open and silent afterwards; what the receiver has not
+//! read by then is lost if it dies at that moment. `acknowledgements: strict` closes that gap by ending the connection
+//! after each batch: a peer that closes in order, all bytes acknowledged, has read them all. Behind a proxy either
+//! proves the proxy's receipt. Over UDP the send call confirms, which proves nothing.
+
+mod backlog;
+mod batch;
+mod counted;
+mod outq;
+mod session;
+mod standing;
+mod stream;
+mod udp;
+mod wire;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::{Frame, Inlet, Sink, SinkError, Status, rate::RateLimit};
+use crate::{
+    config::sink::{Rate, Syslog, SyslogMode},
+    deliver::window::Numbered,
+};
+
+/// Sends frames, which arrive ready for the socket (over UDP each is one datagram), to one syslog receiver.
+#[derive(Debug)]
+pub struct SyslogSink {
+    name: Arc<str>,
+    config: Syslog,
+    rate: RateLimit,
+}
+
+impl SyslogSink {
+    pub fn new(name: Arc<str>, config: Syslog, rate: Rate) -> Self {
+        Self { name, config, rate: RateLimit::new(&rate) }
+    }
+}
+
+impl Sink for SyslogSink {
+    fn run(
+        self: Box<Self>,
+        inlet: Inlet,
+        status: Status,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), SinkError>> {
+        let Self { name, config, rate } = *self;
+        Box::pin(async move {
+            match config.mode {
+                SyslogMode::Tcp | SyslogMode::Tls => stream::run(name, &config, rate, inlet, status, stop).await,
+                SyslogMode::Udp => {
+                    udp::run(name, &config, rate, inlet, status, stop).await;
+                    Ok(())
+                }
+            }
+        })
+    }
+}
+
+impl Numbered for Frame {
+    fn number(&self) -> u64 {
+        self.number
+    }
+}

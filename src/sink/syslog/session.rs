@@ -1,0 +1,246 @@
+//! One connection's life: frames go out, proofs of receipt come in, until the queue ends or the connection does.
+
+use std::time::Duration;
+
+use tokio::{
+    select,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    backlog::Backlog,
+    batch::Batch,
+    standing::Standing,
+    wire::{LinkError, Wire},
+};
+use crate::config::sink::{Acknowledgements, Syslog};
+
+/// A receiver that refuses us by address or number of sessions accepts first and closes then; what its kernel took
+/// before that counts for nothing.
+const SETTLING: Duration = Duration::from_millis(250);
+/// One that checks client certificates may do so after the handshake, whatever it has sent by then: rsyslog compares
+/// names when OpenSSL has already sent its session tickets.
+const SETTLING_WITH_CERTIFICATE: Duration = Duration::from_secs(2);
+/// How often to ask the kernel what was acknowledged: at first, and at most.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_CAP: Duration = Duration::from_millis(50);
+/// How long to wait for the peer's goodbye when nothing depends on it any more.
+const GOODBYE: Duration = Duration::from_secs(2);
+const GOODBYE_WHEN_STOPPED: Duration = Duration::from_millis(500);
+
+/// How a connection ended without a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing is under way; the next frame needs a new connection.
+    Closed,
+    /// We were told to stop.
+    Stopped,
+}
+
+/// One connection, from the end of its handshake to its own.
+pub struct Session<'a> {
+    wire: Wire,
+    backlog: &'a mut Backlog,
+    standing: &'a mut Standing,
+    stop: &'a CancellationToken,
+    /// With strict acknowledgements, what this connection is to carry.
+    batch: Option<Batch>,
+    /// Frames that are sent again on it.
+    again: usize,
+    /// The bytes of the next write.
+    next: Vec<u8>,
+    /// Nothing that was written on it waits to be confirmed.
+    idle: bool,
+    settles: Instant,
+    settled: bool,
+    progress: Progress,
+    looks: Looks,
+}
+
+/// What the peer's kernel has acknowledged, and since when no more.
+struct Progress {
+    acknowledged: u64,
+    since: Instant,
+    /// How long it may stand still before it is called a failure.
+    limit: Duration,
+    stalled: bool,
+}
+
+/// When to look next: soon after news, less and less often without any.
+struct Looks {
+    next: Instant,
+    pause: Duration,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(
+        wire: Wire,
+        config: &Syslog,
+        backlog: &'a mut Backlog,
+        standing: &'a mut Standing,
+        stop: &'a CancellationToken,
+    ) -> Self {
+        let now = Instant::now();
+        let settling = if wire.certificate_asked() { SETTLING_WITH_CERTIFICATE } else { SETTLING };
+        let again = backlog.rewind();
+        Self {
+            wire,
+            backlog,
+            standing,
+            stop,
+            batch: (config.acknowledgements == Acknowledgements::Strict).then(Batch::default),
+            again,
+            next: Vec::new(),
+            idle: true,
+            settles: now + settling,
+            settled: false,
+            progress: Progress { acknowledged: 0, since: now, limit: config.send_timeout, stalled: false },
+            looks: Looks { next: now, pause: LOOK_FIRST },
+        }
+    }
+
+    /// Carries frames until the queue or the batch ends, until the peer leaves an idle connection, or until stopped.
+    pub async fn run(mut self) -> Result<End, LinkError> {
+        match self.carry().await {
+            Err(error) if self.idle && self.settled => {
+                self.standing.idle_end(&error);
+                Ok(End::Closed)
+            }
+            Err(error) if !self.settled && self.wire.certificate_asked() => Err(LinkError::Refused(error.into())),
+            ended => ended,
+        }
+    }
+
+    async fn carry(&mut self) -> Result<End, LinkError> {
+        loop {
+            if self.is_complete() {
+                return self.finish().await;
+            }
+            let may_fill = self.wire.is_unloaded() && !self.backlog.is_drained();
+            let watching = !self.settled || self.backlog.is_in_flight();
+            let due = self.batch.as_ref().and_then(Batch::due).filter(|_| self.wire.is_unloaded());
+            select! {
+                biased;
+                () = self.stop.cancelled() => {
+                    timeout(GOODBYE_WHEN_STOPPED, self.wire.close()).await.ok(); // a courtesy: nothing rests on it
+                    return Ok(End::Stopped);
+                }
+                written = self.wire.exchange() => {
+                    written?;
+                    self.backlog.written(self.wire.written());
+                    self.looks.soon();
+                }
+                () = self.backlog.fill(&mut self.next), if may_fill => self.load()?,
+                () = sleep_until(self.looks.next), if watching => {}
+                () = sleep_until(due.unwrap_or(self.looks.next)), if due.is_some() => {}
+            }
+            self.look()?;
+        }
+    }
+
+    /// Puts the next bytes on the wire, if it still stands: a peer may have left while there was nothing to say.
+    fn load(&mut self) -> Result<(), LinkError> {
+        self.wire.acknowledged()?;
+        if self.next.is_empty() {
+            return Ok(());
+        }
+        if self.idle {
+            self.idle = false;
+            self.progress.since = Instant::now();
+        }
+        if let Some(batch) = &mut self.batch {
+            batch.add(self.next.len(), Instant::now());
+        }
+        self.wire.load(&mut self.next);
+        Ok(())
+    }
+
+    /// Asks what has been acknowledged and draws the conclusions.
+    fn look(&mut self) -> Result<(), LinkError> {
+        let now = Instant::now();
+        self.looks.taken(now);
+        let Some(acknowledged) = self.wire.acknowledged()? else { return Ok(()) };
+        if !self.settled && now >= self.settles {
+            self.settled = true;
+            self.standing.up(self.again);
+        }
+        self.watch(acknowledged, now);
+        if self.settled && self.batch.is_none() {
+            self.confirm(acknowledged);
+        }
+        Ok(())
+    }
+
+    fn confirm(&mut self, offset: u64) {
+        if let Some(number) = self.backlog.confirm(offset) {
+            self.standing.confirm(number);
+            self.looks.soon();
+        }
+        self.idle = !self.backlog.is_in_flight();
+    }
+
+    /// A receiver that takes nothing more is reported, and left in peace: it may only be slow.
+    fn watch(&mut self, acknowledged: u64, now: Instant) {
+        let moves = acknowledged > self.progress.acknowledged || acknowledged == self.wire.written();
+        self.progress.acknowledged = acknowledged;
+        if moves {
+            self.progress.since = now;
+            if std::mem::take(&mut self.progress.stalled) {
+                self.standing.up(0);
+            }
+        } else if !self.progress.stalled && now - self.progress.since >= self.progress.limit {
+            self.progress.stalled = true;
+            self.standing.failing(&format_args!(
+                "the receiver has acknowledged nothing for {:.0?} (send_timeout), {} bytes wait for it",
+                self.progress.limit,
+                self.wire.written() - acknowledged,
+            ));
+        }
+    }
+
+    /// Whether all that this connection is to carry has been written, and is confirmed if it can be without closing.
+    fn is_complete(&self) -> bool {
+        match &self.batch {
+            _ if !self.wire.is_unloaded() => false,
+            None => self.backlog.is_done(),
+            Some(batch) => {
+                self.backlog.is_drained() || batch.is_full() || batch.due().is_some_and(|due| due <= Instant::now())
+            }
+        }
+    }
+
+    async fn finish(&mut self) -> Result<End, LinkError> {
+        if self.batch.is_none() {
+            timeout(GOODBYE, self.wire.close()).await.ok(); // all is confirmed; this is so that no RST destroys it
+            return Ok(End::Closed);
+        }
+        select! {
+            () = self.stop.cancelled() => return Ok(End::Stopped),
+            closed = timeout(self.progress.limit, close_both_sides(&mut self.wire)) => {
+                closed.map_err(|_| LinkError::NotClosed(self.progress.limit))??;
+            }
+        }
+        self.standing.up(self.again);
+        self.confirm(self.wire.written());
+        Ok(End::Closed)
+    }
+}
+
+/// A peer that closes with FIN when its kernel has acknowledged everything has read everything: with bytes unread it
+/// would have sent RST.
+async fn close_both_sides(wire: &mut Wire) -> Result<(), LinkError> {
+    wire.close().await?;
+    wire.settle_queue().await
+}
+
+impl Looks {
+    fn soon(&mut self) {
+        self.pause = LOOK_FIRST;
+    }
+
+    fn taken(&mut self, now: Instant) {
+        self.next = now + self.pause;
+        self.pause = (self.pause * 2).min(LOOK_CAP);
+    }
+}

@@ -1,0 +1,81 @@
+//! Syslog over TCP and TLS: one connection after the other, for as long as there is something to send.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{select, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    backlog::Backlog,
+    session::{End, Session},
+    standing::Standing,
+    wire::{LinkError, Wire},
+};
+use crate::{
+    config::sink::{Syslog, SyslogMode},
+    net::{
+        backoff::Backoff,
+        tls::{TlsError, client_config},
+    },
+    sink::{Inlet, SinkError, Status, rate::RateLimit},
+};
+
+/// A restart of a receiver takes about that long.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_CAP: Duration = Duration::from_secs(30);
+
+/// Sends until the queue has ended and everything is confirmed, or until stopped. Fails only when the very first try
+/// shows that the configuration is wrong: files that break later are about to be mended.
+pub async fn run(
+    name: Arc<str>,
+    config: &Syslog,
+    rate: RateLimit,
+    inlet: Inlet,
+    status: Status,
+    stop: CancellationToken,
+) -> Result<(), SinkError> {
+    if config.mode == SyslogMode::Tls {
+        // Before the receiver's first answer, which may be long in coming.
+        client_config(&config.tls).map_err(|error| SinkError::Configuration(error.to_string()))?;
+    }
+    let mut backlog = Backlog::new(inlet, rate);
+    let mut standing = Standing::new(name, status);
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+    let mut first = true;
+    loop {
+        let confirmed_before = standing.confirmed();
+        let opened = select! {
+            () = stop.cancelled() => return Ok(()),
+            opened = Wire::open(config) => opened,
+        };
+        let ended = match opened {
+            Ok(wire) => Session::new(wire, config, &mut backlog, &mut standing, &stop).run().await,
+            Err(LinkError::Tls(TlsError::Configuration(error))) if first => {
+                return Err(SinkError::Configuration(error));
+            }
+            Err(error) => Err(error),
+        };
+        first = false;
+        match ended {
+            Ok(End::Stopped) => return Ok(()),
+            Ok(End::Closed) => {
+                backoff.reset();
+                select! {
+                    () = stop.cancelled() => return Ok(()),
+                    more = backlog.wait() => if !more { return Ok(()) },
+                }
+            }
+            Err(error) => {
+                standing.failing(&error);
+                if standing.confirmed() > confirmed_before {
+                    backoff.reset();
+                }
+                select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = backlog.exhausted() => return Ok(()),
+                    () = sleep(backoff.delay()) => {}
+                }
+            }
+        }
+    }
+}

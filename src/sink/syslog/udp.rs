@@ -1,0 +1,146 @@
+//! Syslog over UDP (RFC 5426): a datagram for each frame, and no word back.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{UdpSocket, lookup_host},
+    select,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::standing::Standing;
+use crate::{
+    config::sink::Syslog,
+    net::backoff::Backoff,
+    sink::{Frame, Inlet, Status, rate::RateLimit},
+};
+
+/// A receiver that moved to another address is found again after this long.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
+/// A datagram that no one listens for bounces when it is too late to know which it was; this long without a bounce
+/// counts as being heard.
+const BOUNCES_WITHIN: Duration = Duration::from_secs(5);
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_CAP: Duration = Duration::from_secs(30);
+
+/// Why a datagram could not be sent.
+#[derive(Debug, thiserror::Error)]
+enum UdpError {
+    #[error("can't resolve the host name {host}: {error}")]
+    Resolve { host: String, error: io::Error },
+    #[error("can't send {bytes} bytes to {to}: {error}; max_message_bytes must fit the network")]
+    TooLarge { bytes: usize, to: SocketAddr, error: io::Error },
+    #[error("can't send to {to}: {error}")]
+    Send { to: SocketAddr, error: io::Error },
+}
+
+/// Sends until the queue has ended or until stopped. A frame is confirmed when the kernel took its datagram.
+pub async fn run(
+    name: Arc<str>,
+    config: &Syslog,
+    rate: RateLimit,
+    mut inlet: Inlet,
+    status: Status,
+    stop: CancellationToken,
+) {
+    let mut line = Line { config, socket: None, bounced: None };
+    let mut standing = Standing::new(name, status);
+    let send_all = async {
+        while let Some(frame) = inlet.next().await {
+            rate.admit(frame.bytes.len()).await;
+            line.deliver(&frame, &mut standing).await;
+            standing.confirm(frame.number);
+        }
+    };
+    select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = send_all => {}
+    }
+}
+
+/// Where datagrams go at present.
+struct Line<'a> {
+    config: &'a Syslog,
+    socket: Option<(UdpSocket, SocketAddr, Instant)>,
+    /// When the last datagram came back.
+    bounced: Option<Instant>,
+}
+
+impl Line<'_> {
+    /// Tries until the datagram is sent.
+    async fn deliver(&mut self, frame: &Frame, standing: &mut Standing) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        while let Err(error) = self.send(&frame.bytes, standing).await {
+            standing.failing(&error);
+            self.socket = None;
+            sleep(backoff.delay()).await;
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8], standing: &mut Standing) -> Result<(), UdpError> {
+        let (socket, to) = self.socket().await?;
+        let mut sent = socket.send(bytes).await;
+        if let Err(error) = &sent
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            // The error is an earlier datagram's: nobody listened. This one has not been sent yet.
+            standing.failing(&format_args!("nobody listens at {to}: {error}; what is sent there is lost"));
+            sent = socket.send(bytes).await;
+            self.bounced = Some(Instant::now());
+        } else if self.bounced.is_none_or(|when| when.elapsed() > BOUNCES_WITHIN) {
+            self.bounced = None;
+        }
+        match sent {
+            Ok(_) if self.bounced.is_none() => standing.up(0),
+            Ok(_) => {}
+            // It bounced between the two calls; it counts all the same, for over UDP nothing is proven by that.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
+                return Err(UdpError::TooLarge { bytes: bytes.len(), to, error });
+            }
+            Err(error) => return Err(UdpError::Send { to, error }),
+        }
+        Ok(())
+    }
+
+    /// The socket towards the receiver, whose name is asked for again now and then.
+    async fn socket(&mut self) -> Result<(&UdpSocket, SocketAddr), UdpError> {
+        let old = self.socket.take();
+        let current = match old {
+            Some(current) if current.2.elapsed() < RESOLVE_AGAIN => current,
+            old => match (self.connect().await, old) {
+                (Ok(new), Some(old)) if new.1 == old.1 => (old.0, old.1, Instant::now()),
+                (Ok(new), _) => new,
+                // A name server that is down for a moment takes nothing from an address that works.
+                (Err(_), Some(old)) => (old.0, old.1, Instant::now()),
+                (Err(error), None) => return Err(error),
+            },
+        };
+        let (socket, to, _) = self.socket.insert(current);
+        Ok((socket, *to))
+    }
+
+    async fn connect(&self) -> Result<(UdpSocket, SocketAddr, Instant), UdpError> {
+        let host = self.config.host.trim_start_matches('[').trim_end_matches(']');
+        let unresolved = |error| UdpError::Resolve { host: host.to_owned(), error };
+        let found = timeout(self.config.connect_timeout, lookup_host((host, self.config.port)))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map(|found| found.collect::<Vec<_>>());
+        let mut failed = unresolved(io::Error::other("the name has no address"));
+        for to in found.map_err(unresolved)? {
+            let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+            let connected = async {
+                let socket = UdpSocket::bind(any).await?;
+                socket.connect(to).await.map(|()| socket)
+            };
+            match connected.await {
+                Ok(socket) => return Ok((socket, to, Instant::now())),
+                Err(error) => failed = UdpError::Send { to, error },
+            }
+        }
+        Err(failed)
+    }
+}

@@ -1,0 +1,233 @@
+//! One connection to the receiver: opened, written to while it is read, asked what has arrived, and closed.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use rustix::net::{RecvFlags, recv};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use super::{counted::Counted, outq};
+use crate::{
+    config::sink::{Syslog, SyslogMode},
+    net::{
+        connect::{ConnectError, connect},
+        tls::{TlsError, handshake_noting},
+    },
+};
+
+/// A silent peer is asked after this long whether it is still there, and given up after three questions unanswered.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(3);
+
+/// Why a connection did not come about, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    #[error("the TLS handshake with {host} did not end within {limit:.0?} (connect_timeout)")]
+    HandshakeTimeout { host: String, limit: Duration },
+    #[error("the receiver closed the connection")]
+    Closed,
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error(
+        "right after the handshake: {0}; the receiver asks for a client certificate, so look there \
+         whether it accepts the one of tls.crt_file"
+    )]
+    Refused(Box<LinkError>),
+    /// Only asked of it with `acknowledgements: strict`.
+    #[error("the receiver did not close its side of the connection within {0:.0?} (send_timeout) of ours")]
+    NotClosed(Duration),
+}
+
+/// An open connection and the bytes that are being written to it.
+pub struct Wire {
+    stream: Either<Counted, TlsStream<Counted>>,
+    load: Vec<u8>,
+    /// So many bytes of `load` are in the stream.
+    taken: usize,
+    certificate_asked: bool,
+    send_timeout: Duration,
+    /// Whether TCP_USER_TIMEOUT is switched off because the peer has closed its window.
+    patient: bool,
+}
+
+impl Wire {
+    /// Resolves, connects, shakes hands. Never falls back to plain text.
+    pub async fn open(config: &Syslog) -> Result<Self, LinkError> {
+        let socket = connect(&config.host, config.port, config.connect_timeout).await?;
+        let options = SockRef::from(&socket);
+        options.set_tcp_user_timeout(Some(config.send_timeout))?;
+        options.set_tcp_keepalive(&KEEPALIVE)?;
+        let counted = Counted { socket, written: 0 };
+        let (stream, certificate_asked) = if config.mode == SyslogMode::Tls {
+            let shaken = timeout(config.connect_timeout, handshake_noting(&config.tls, &config.host, counted)).await;
+            let (stream, asked) = shaken.map_err(|_| LinkError::HandshakeTimeout {
+                host: config.host.clone(),
+                limit: config.connect_timeout,
+            })??;
+            (Either::Right(stream), asked)
+        } else {
+            (Either::Left(counted), false)
+        };
+        let send_timeout = config.send_timeout;
+        Ok(Self { stream, load: Vec::new(), taken: 0, certificate_asked, send_timeout, patient: false })
+    }
+
+    /// Whether the server asked for a client certificate.
+    pub fn certificate_asked(&self) -> bool {
+        self.certificate_asked
+    }
+
+    /// Takes the bytes to write next, and gives back an empty buffer for the ones after them. Only when unloaded.
+    pub fn load(&mut self, bytes: &mut Vec<u8>) {
+        debug_assert!(self.is_unloaded());
+        std::mem::swap(&mut self.load, bytes);
+    }
+
+    pub fn is_unloaded(&self) -> bool {
+        self.load.is_empty()
+    }
+
+    /// Writes the load, if there is one, and ends when the kernel has all of it; reads all the while, so that two
+    /// peers which both write can't block each other. Without a load it ends only by an error. Cancel-safe.
+    pub async fn exchange(&mut self) -> Result<(), LinkError> {
+        poll_fn(|cx| self.poll_exchange(cx)).await
+    }
+
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.hear(cx)?;
+        if self.load.is_empty() {
+            return Poll::Pending;
+        }
+        let written = ready!(self.poll_write_out(cx));
+        self.load.clear();
+        self.taken = 0;
+        // A broken pipe says less than the alert that came before it.
+        Poll::Ready(written.map_err(|error| self.hear(cx).err().unwrap_or(error.into())))
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.load.get(self.taken..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => self.taken += taken,
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Reads and drops what the peer says (over TLS: tickets, key updates) until there is no more; an alert, an
+    /// error or the end is an error.
+    fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        let mut room = [0; 4096];
+        loop {
+            let mut heard = ReadBuf::new(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut heard) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) if heard.filled().is_empty() => return Err(LinkError::Closed),
+                Poll::Ready(Ok(())) => {}
+                // Over TLS: the end without close_notify.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(LinkError::Closed);
+                }
+                Poll::Ready(Err(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Bytes that the kernel has taken from us, below TLS.
+    pub fn written(&self) -> u64 {
+        self.counted().written
+    }
+
+    /// Bytes, as `written` counts them, that the peer's kernel has acknowledged, provided that afterwards the connection
+    /// was open and all that the peer had said was read; `None`: it is saying something, ask again.
+    pub fn acknowledged(&mut self) -> Result<Option<u64>, LinkError> {
+        let queued = outq::queued(&self.counted().socket)?;
+        self.hear(&mut Context::from_waker(Waker::noop()))?;
+        // Tokio learns of arrivals with a delay; the socket itself is the judge of what came before this moment.
+        match recv(&self.counted().socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Err(LinkError::Closed),
+            Ok(_) => return Ok(None),
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+        self.bear_with(queued.window_is_closed())?;
+        Ok(Some(self.written().saturating_sub(queued.unacknowledged)))
+    }
+
+    /// A closed window that answers probes is backpressure: the connection stays. TCP_USER_TIMEOUT would end it, and
+    /// what the next connection's buffers took from us would count as delivered to a receiver that reads nothing.
+    fn bear_with(&mut self, window_is_closed: bool) -> io::Result<()> {
+        if self.patient != window_is_closed {
+            let limit = (!window_is_closed).then_some(self.send_timeout);
+            SockRef::from(&self.counted().socket).set_tcp_user_timeout(limit)?;
+            self.patient = window_is_closed;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye (close_notify, FIN) and reads until the peer has closed its side too. Without that, the kernel
+    /// answers what we left unread with RST, which destroys what the peer has not read. Waits as long as the peer.
+    pub async fn close(&mut self) -> Result<(), LinkError> {
+        let mut ended = false;
+        poll_fn(|cx| {
+            ended = ended || self.hears_end(cx)?;
+            Pin::new(&mut self.stream).poll_shutdown(cx).map_err(LinkError::from)
+        })
+        .await?;
+        poll_fn(|cx| if ended || self.hears_end(cx)? { Poll::Ready(Ok::<_, LinkError>(())) } else { Poll::Pending })
+            .await?;
+        // close_notify ends the TLS stream, but only FIN ends the connection.
+        while self.counted_mut().read(&mut [0; 4096]).await? > 0 {}
+        Ok(())
+    }
+
+    fn hears_end(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkError> {
+        match self.hear(cx) {
+            Ok(()) => Ok(false),
+            Err(LinkError::Closed) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until everything up to our FIN is acknowledged; an error when it never will be.
+    pub async fn settle_queue(&mut self) -> Result<(), LinkError> {
+        while outq::queued(&self.counted().socket)?.unacknowledged > 0 {
+            if let Some(error) = self.counted().socket.take_error()? {
+                return Err(error.into());
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    fn counted(&self) -> &Counted {
+        match &self.stream {
+            Either::Left(counted) => counted,
+            Either::Right(tls) => tls.get_ref().0,
+        }
+    }
+
+    fn counted_mut(&mut self) -> &mut TcpStream {
+        match &mut self.stream {
+            Either::Left(counted) => &mut counted.socket,
+            Either::Right(tls) => &mut tls.get_mut().0.socket,
+        }
+    }
+}
