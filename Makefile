@@ -1,0 +1,38 @@
+# What one does here, by name. `make` alone lists it.
+
+CARGO ?= cargo
+DENY_VERSION := 0.20.2
+
+.PHONY: help check lint test doc deny demo servers
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+check: lint test doc deny ## everything that has to pass before a merge
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+test: servers ## all tests, against real servers on loopback
+	$(CARGO) test --locked
+
+doc: ## the documentation builds without a warning
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+deny: ## licences, banned and duplicate packages, known vulnerabilities
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
+	@if $(CARGO) deny --locked fetch db; then \
+	  $(CARGO) deny --locked check --hide-inclusion-graph --disable-fetch advisories; \
+	else \
+	  echo; \
+	  echo "=== SKIPPED: the advisory database could not be fetched, so nothing was checked for known vulnerabilities ==="; \
+	fi
+
+demo: servers ## a mailbox, the program and a syslog server, from report to log line
+	$(CARGO) build --release --locked
+	examples/demo/run.sh
+
+servers: ## install Dovecot, rsyslog and syslog-ng where they are missing (root or sudo)
+	@tests/install-servers.sh --check || tests/install-servers.sh

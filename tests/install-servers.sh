@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Installs the servers that the tests talk to: Dovecot and rsyslog from the distribution's packages, and syslog-ng unpacked
+# into target/servers/syslog-ng (as a package it would drive out rsyslog). Starts nothing, may be run again at any time.
+#
+#   tests/install-servers.sh           install what is missing (root, or sudo)
+#   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(dovecot-imapd rsyslog rsyslog-gnutls openssl)
+servers="${CARGO_TARGET_DIR:-target}/servers"
+say() { echo "install-servers: $*"; }
+
+missing_packages() {
+    local package
+    command -v cc >/dev/null || echo build-essential
+    for package in "${packages[@]}"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+has_syslog_ng() { [ -x "$servers/syslog-ng/usr/sbin/syslog-ng" ]; }
+
+command -v apt-get >/dev/null || {
+    say "this is no Debian or Ubuntu; please install ${packages[*]} in your system's way" >&2
+    exit 1
+}
+mapfile -t missing < <(missing_packages)
+if [ "${1:-}" = --check ]; then
+    has_syslog_ng || missing+=(syslog-ng-core)
+    [ ${#missing[@]} -eq 0 ] && exit
+    say "missing: ${missing[*]}" >&2
+    exit 1
+fi
+if [ ${#missing[@]} -eq 0 ] && has_syslog_ng; then
+    say "everything is there"
+    exit
+fi
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root() { "$@"; }
+elif command -v sudo >/dev/null; then
+    as_root() { sudo "$@"; }
+else
+    say "needs root to install ${missing[*]:-package lists}: run it as root, or install sudo" >&2
+    exit 1
+fi
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@"; }
+
+apt update
+
+if [ ${#missing[@]} -gt 0 ]; then
+    # Packages ask this file whether they may start their daemons; 101 is no.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    fi
+    apt install -y --no-install-recommends "${missing[@]}"
+    if [ -d /run/systemd/system ]; then
+        # Nor at the next boot, when it was not there before.
+        for service in dovecot rsyslog; do
+            [[ " ${missing[*]} " == *" $service"* ]] && as_root systemctl disable --quiet "$service" || true
+        done
+    fi
+    say "installed ${missing[*]}; none of them was started"
+fi
+
+if ! has_syslog_ng; then
+    # What a real installation would add is syslog-ng and the libraries that this machine lacks.
+    mapfile -t parts < <(apt-get install -s --no-install-recommends syslog-ng-core | awk '$1 == "Inst" {print $2}')
+    download="$(mktemp -d)"
+    root="$(mktemp -d "${TMPDIR:-/tmp}/syslog-ng.XXXXXX")"
+    (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root "${parts[@]}")
+    for part in "$download"/*.deb; do
+        dpkg -x "$part" "$root"
+    done
+    mkdir -p "$servers"
+    rm -rf "$servers/syslog-ng"
+    chmod 755 "$root"
+    mv "$root" "$servers/syslog-ng"
+    rm -rf "$download"
+    say "unpacked ${parts[*]} into $servers/syslog-ng"
+fi

@@ -1,0 +1,222 @@
+//! A real Dovecot 2.3: one port for IMAPS, one for plain IMAP and STARTTLS.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+use super::{
+    ca::Identity,
+    maildir::Maildir,
+    server::{Server, free_port, installed},
+};
+
+/// The user that [`Dovecot::start`] knows, and the password.
+pub const USER: &str = "dmarc@example.com";
+pub const PASSWORD: &str = "correct horse";
+
+pub struct Dovecot {
+    pub imaps_port: u16,
+    /// Plain text, and STARTTLS.
+    pub imap_port: u16,
+    mailboxes: BTreeMap<String, Maildir>,
+    server: Server,
+    // Last, so that the server is gone before its folder.
+    _folder: TempDir,
+}
+
+/// How this server differs from a usual one.
+pub struct Options {
+    /// Users and their passwords (no `:` in either).
+    pub users: Vec<(&'static str, &'static str)>,
+    /// What stands between the levels of a folder's name: `/` or `.`.
+    pub separator: char,
+    /// Announced instead of what the server can do.
+    pub capability: Option<&'static str>,
+    /// Lines added to the configuration.
+    pub extra: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { users: vec![(USER, PASSWORD)], separator: '/', capability: None, extra: "" }
+    }
+}
+
+impl Dovecot {
+    /// A usual server with one user, [`USER`].
+    pub fn start(identity: &Identity) -> Self {
+        Self::with(identity, &Options::default())
+    }
+
+    pub fn with(identity: &Identity, options: &Options) -> Self {
+        let program = program();
+        let folder = tempfile::tempdir().unwrap();
+        // Dovecot's own processes are other users when the tests run as root.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let account = Account::of_mails();
+        let (imaps_port, imap_port) = (free_port(), free_port());
+
+        let mut passwords = String::new();
+        let mut mailboxes = BTreeMap::new();
+        fs::create_dir(folder.path().join("mail")).unwrap();
+        for (user, password) in &options.users {
+            writeln!(passwords, "{user}:{{PLAIN}}{password}").unwrap();
+            mailboxes
+                .insert((*user).to_owned(), Maildir::create(&folder.path().join("mail").join(user), account.chown_to));
+        }
+        fs::write(folder.path().join("users"), passwords).unwrap();
+        let config = folder.path().join("dovecot.conf");
+        fs::write(&config, configuration(folder.path(), identity, options, &account, imaps_port, imap_port)).unwrap();
+
+        let server = Server::start(
+            "dovecot",
+            &program,
+            &folder.path().join("dovecot.log"),
+            |command| {
+                command.arg("-F").arg("-c").arg(&config);
+            },
+            || greets(imap_port),
+        );
+        Self { imaps_port, imap_port, mailboxes, server, _folder: folder }
+    }
+
+    /// The mailbox of [`USER`].
+    pub fn mailbox(&self) -> &Maildir {
+        self.mailbox_of(USER)
+    }
+
+    pub fn mailbox_of(&self, user: &str) -> &Maildir {
+        &self.mailboxes[user]
+    }
+
+    /// What the server logged so far.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+}
+
+/// Whom Dovecot runs as: itself where it can't be anyone else, and not root, which it refuses to read mails as.
+struct Account {
+    user: String,
+    group: String,
+    /// The owner of mails, where they have to be given away.
+    chown_to: Option<u32>,
+}
+
+impl Account {
+    fn of_mails() -> Self {
+        if geteuid().is_root() {
+            Self { user: "nobody".into(), group: "nogroup".into(), chown_to: Some(65534) }
+        } else {
+            Self { user: id("-un"), group: id("-gn"), chown_to: None }
+        }
+    }
+}
+
+fn id(what: &str) -> String {
+    let output = Command::new("id").arg(what).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn configuration(
+    folder: &Path,
+    identity: &Identity,
+    options: &Options,
+    account: &Account,
+    imaps_port: u16,
+    imap_port: u16,
+) -> String {
+    let folder = folder.display();
+    let (certificate, key) = (identity.certificate.display(), identity.key.display());
+    let Account { user, group, .. } = account;
+    let capability = options.capability.map(|names| format!("imap_capability = {names}")).unwrap_or_default();
+    let (separator, extra) = (options.separator, options.extra);
+    format!(
+        "base_dir = {folder}/run
+state_dir = {folder}/run
+log_path = /dev/stderr
+protocols = imap
+listen = 127.0.0.1
+ssl = yes
+ssl_cert = <{certificate}
+ssl_key = <{key}
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+# A wrong password costs a test no time.
+auth_failure_delay = 0 secs
+# Many tests come from one address.
+mail_max_userip_connections = 100
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+first_valid_uid = 1
+mail_uid = {user}
+mail_gid = {group}
+mail_home = {folder}/mail/%u
+mail_location = maildir:{folder}/mail/%u
+{capability}
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {folder}/users
+}}
+userdb {{
+  driver = static
+}}
+namespace inbox {{
+  inbox = yes
+  separator = {separator}
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = {imaps_port}
+    ssl = yes
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+{extra}
+"
+    )
+}
+
+fn greets(port: u16) -> bool {
+    let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).is_ok() && line.starts_with("* OK")
+}
+
+/// Dovecot, of a version whose configuration is written here.
+fn program() -> std::path::PathBuf {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    let program = installed("dovecot");
+    let version = VERSION.get_or_init(|| {
+        let output = Command::new(&program).arg("--version").output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    });
+    assert!(
+        version.starts_with("2.3."),
+        "dovecot is {version}, the tests know how to configure 2.3 (Debian 12, Ubuntu 22.04 and 24.04)"
+    );
+    program
+}

@@ -1,0 +1,13 @@
+//! Real servers on loopback, and what the tests send through them. Every server lives in its own folder on its own
+//! ports and ends with the value that holds it.
+
+pub mod ca;
+pub mod dovecot;
+pub mod maildir;
+pub mod process;
+pub mod received;
+pub mod reports;
+pub mod rsyslog;
+pub mod server;
+pub mod syslog_ng;
+pub mod wait;

@@ -1,0 +1,177 @@
+//! The program itself, run as users run it.
+
+use std::{
+    ffi::OsStr,
+    io::{Read, Write},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// No run of a test takes this long, on a busy machine neither.
+const TOO_LONG: Duration = Duration::from_secs(180);
+
+/// A command line of dmarc-shipper, not yet run.
+pub struct Shipper {
+    command: Command,
+    stdin: Vec<u8>,
+}
+
+/// A run that goes on.
+pub struct Running {
+    child: Child,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// A run that has ended by itself.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Shipper {
+    pub fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dmarc-shipper"));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The settings of whoever runs the tests are not the tests'.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DMARC_SHIPPER")) {
+            command.env_remove(name);
+        }
+        Self { command, stdin: Vec::new() }
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Runs to the end.
+    #[track_caller]
+    pub fn run(self) -> Finished {
+        self.start().finish()
+    }
+
+    /// Runs to the end, which has to be this exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Finished {
+        self.run().exited(code)
+    }
+
+    /// Starts, and does not wait.
+    pub fn start(mut self) -> Running {
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A program that does not read its stdin closes it; that is its right.
+        thread::spawn(move || stdin.write_all(&self.stdin).ok());
+        Running {
+            stdout: Stream::read(child.stdout.take().unwrap()),
+            stderr: Stream::read(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+}
+
+impl Running {
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// What stderr holds so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.so_far()
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn finish(mut self) -> Finished {
+        let end = Instant::now() + TOO_LONG;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "still running after {TOO_LONG:?}; stderr:\n{}", self.stderr());
+            thread::sleep(Duration::from_millis(10));
+        };
+        Finished { status, stdout: self.stdout.ended(), stderr: self.stderr.ended() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is well.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Finished {
+    #[track_caller]
+    pub fn exited(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Each line of stdout, which is to be NDJSON and nothing else.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        ndjson(&self.stdout)
+    }
+
+    /// Fails unless stderr says each of `words`.
+    #[track_caller]
+    pub fn says(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stderr.contains(word), "stderr does not say {word:?}:\n{}", self.stderr);
+        }
+        self
+    }
+}
+
+/// The objects of an NDJSON text.
+#[track_caller]
+pub fn ndjson(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
+}
+
+/// A pipe that is read as it fills, so that the program never waits for us.
+struct Stream {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn read(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let filled = bytes.clone();
+        let reader = thread::spawn(move || {
+            let mut piece = [0; 8192];
+            while let Ok(length @ 1..) = pipe.read(&mut piece) {
+                filled.lock().unwrap().extend_from_slice(&piece[..length]);
+            }
+        });
+        Self { bytes, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    fn ended(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.so_far()
+    }
+}

@@ -1,0 +1,76 @@
+//! A document → an attachment → a mail.
+
+use std::io::{Cursor, Write};
+
+use flate2::{Compression, write::GzEncoder};
+use zip::{ZipWriter, write::SimpleFileOptions};
+
+/// What a document is sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    Gzip,
+    Zip,
+    TarGz,
+    Plain,
+}
+
+/// A mail that carries `document`, named `stem` with the container's ending.
+pub fn mail(host: &str, subject: &str, number: usize, stem: &str, container: Container, document: &[u8]) -> Vec<u8> {
+    let (content_type, ending, bytes) = match container {
+        Container::Gzip => ("application/gzip", "xml.gz", gzip(document)),
+        Container::Zip => ("application/zip", "zip", zip(&format!("{stem}.xml"), document)),
+        Container::TarGz => ("application/x-gzip", "tar.gz", gzip(&tar(&format!("{stem}.xml"), document))),
+        Container::Plain => ("text/xml", "xml", document.to_vec()),
+    };
+    let boundary = format!("=_part_{number}");
+    let mut mail = format!(
+        "From: DMARC reports <dmarc@{host}>\r\nTo: dmarc@example.com\r\nSubject: {subject}\r\n\
+         Date: Mon, 2 Nov 2026 06:00:00 +0000\r\nMessage-ID: <{number}@{host}>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n\
+         --{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nAn aggregate report is attached.\r\n\
+         --{boundary}\r\nContent-Type: {content_type}; name=\"{stem}.{ending}\"\r\n\
+         Content-Disposition: attachment; filename=\"{stem}.{ending}\"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    )
+    .into_bytes();
+    for line in base64(&bytes).as_bytes().chunks(76) {
+        mail.extend_from_slice(line);
+        mail.extend_from_slice(b"\r\n");
+    }
+    mail.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    mail
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zip(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    archive.start_file(name, SimpleFileOptions::default()).unwrap();
+    archive.write_all(bytes).unwrap();
+    archive.finish().unwrap().into_inner()
+}
+
+fn tar(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, name, bytes).unwrap();
+    archive.into_inner().unwrap()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit) & 63) as usize;
+            text.push(if digit <= three.len() { char::from(DIGITS[value]) } else { '=' });
+        }
+    }
+    text
+}

@@ -1,0 +1,144 @@
+//! A real rsyslog that listens on TCP, TLS (GnuTLS) and UDP and writes down what it understood of each frame.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    ca::{Ca, Identity},
+    received::{Received, common, read},
+    server::{Server, accepting, free_port, installed},
+    wait::{LONG, eventually},
+};
+
+pub struct Rsyslog {
+    pub tcp_port: u16,
+    pub tls_port: u16,
+    pub udp_port: u16,
+    server: Option<Server>,
+    folder: TempDir,
+}
+
+/// Whom rsyslog takes TLS connections from.
+pub enum Peers {
+    Anyone,
+    /// Those who show a certificate of the authority's with this name.
+    Named(&'static str),
+}
+
+impl Rsyslog {
+    /// Listens for anyone, with the authority's certificate for loopback.
+    pub fn start(ca: &Ca) -> Self {
+        Self::with(ca, &ca.server(), &Peers::Anyone)
+    }
+
+    pub fn with(ca: &Ca, identity: &Identity, peers: &Peers) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (tcp_port, tls_port, udp_port) = (free_port(), free_port(), free_port());
+        let mut rsyslog = Self { tcp_port, tls_port, udp_port, server: None, folder };
+        let (auth_mode, permitted) = match peers {
+            Peers::Anyone => ("anon", String::new()),
+            Peers::Named(name) => ("x509/name", format!("permittedPeer=[\"{name}\"]")),
+        };
+        let config = rsyslog.configuration(&ca.file(), identity, auth_mode, &permitted);
+        fs::write(rsyslog.path("rsyslog.conf"), config).unwrap();
+        rsyslog.resume();
+        rsyslog
+    }
+
+    /// Ends the server; what it wrote, and its ports, stay.
+    pub fn halt(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts it again on the same ports.
+    pub fn resume(&mut self) {
+        let program = unconfined(&installed("rsyslogd"));
+        let ports = [self.tcp_port, self.tls_port];
+        let (config, pid) = (self.path("rsyslog.conf"), self.path("rsyslog.pid"));
+        self.server = Some(Server::start(
+            "rsyslogd",
+            &program,
+            &self.path("rsyslog.log"),
+            |command| {
+                command.arg("-n").arg("-f").arg(config).arg("-i").arg(pid);
+            },
+            || accepting(&ports),
+        ));
+    }
+
+    /// Everything received so far.
+    pub fn received(&self) -> Vec<Received> {
+        read(&self.path("received.ndjson"), |line| common(line, &line["sd"]["rfc5424-sd"], &line["json"]))
+    }
+
+    /// Everything received, once that is at least `count` messages.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize) -> Vec<Received> {
+        eventually(LONG, &format!("rsyslog has written {count} messages"), || {
+            Some(self.received()).filter(|received| received.len() >= count)
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn configuration(&self, ca: &Path, identity: &Identity, auth_mode: &str, permitted: &str) -> String {
+        let Self { tcp_port, tls_port, udp_port, .. } = self;
+        let (folder, ca) = (self.folder.path().display(), ca.display());
+        let (certificate, key) = (identity.certificate.display(), identity.key.display());
+        format!(
+            r#"global(maxMessageSize="64k" workDirectory="{folder}" net.enableDNS="off"
+       defaultNetstreamDriverCAFile="{ca}"
+       defaultNetstreamDriverCertFile="{certificate}"
+       defaultNetstreamDriverKeyFile="{key}")
+module(load="imtcp")
+module(load="imudp")
+module(load="mmpstrucdata")
+module(load="mmjsonparse")
+template(name="rfc3339" type="string" string="%timereported:::date-rfc3339%")
+template(name="line" type="string" string="%$!all-json%\n")
+input(type="imtcp" address="127.0.0.1" port="{tcp_port}" ruleset="keep")
+input(type="imtcp" address="127.0.0.1" port="{tls_port}" ruleset="keep"
+      streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="{auth_mode}" {permitted})
+input(type="imudp" address="127.0.0.1" port="{udp_port}" ruleset="keep")
+ruleset(name="keep") {{
+  action(type="mmpstrucdata" jsonRoot="$!sd" sd_name.lowercase="off")
+  action(type="mmjsonparse" cookie="" useRawMsg="off" container="$!json")
+  if $parsesuccess != "OK" then unset $!json;
+  set $!hostname = $hostname;
+  set $!app_name = $app-name;
+  set $!procid = $procid;
+  set $!msgid = $msgid;
+  set $!severity = $syslogseverity;
+  set $!facility = $syslogfacility;
+  set $!timestamp = exec_template("rfc3339");
+  set $!msg = $msg;
+  action(type="omfile" file="{folder}/received.ndjson" template="line")
+}}
+*.* action(type="omfile" file="{folder}/own.log")
+"#
+        )
+    }
+}
+
+/// Ubuntu's AppArmor profile keeps /usr/sbin/rsyslogd to the files of the system's own; it goes by the path.
+fn unconfined(program: &Path) -> PathBuf {
+    static COPY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    if !Path::new("/etc/apparmor.d/usr.sbin.rsyslogd").exists() {
+        return program.to_owned();
+    }
+    let copy = COPY.get_or_init(|| {
+        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rsyslogd");
+        // Written by another process: while we had it open for writing, nobody could run it.
+        let copied = Command::new("cp").arg("--remove-destination").arg(program).arg(&copy).status().unwrap();
+        assert!(copied.success(), "can't copy {} to {}", program.display(), copy.display());
+        copy
+    });
+    copy.clone()
+}

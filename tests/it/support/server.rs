@@ -1,0 +1,100 @@
+//! One foreign server process: found, started, waited for, and ended with its test.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::wait::{LONG, eventually};
+
+/// A running server; dropping it ends it and its children.
+pub struct Server {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts `program` with what `setup` adds to its command line, its output going to `log`, and waits until
+    /// `ready` says so. Fails with the log when the server ends before that.
+    pub fn start(
+        name: &'static str,
+        program: &Path,
+        log: &Path,
+        setup: impl FnOnce(&mut Command),
+        ready: impl Fn() -> bool,
+    ) -> Self {
+        // The server gets SIGTERM from the kernel when the test's thread is gone, in whatever way.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM"]).arg(program);
+        setup(&mut command);
+        let output = File::options().create(true).append(true).open(log).unwrap();
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
+        let child = command.spawn().unwrap_or_else(|error| panic!("can't start {name} with setpriv: {error}"));
+        let mut server = Self { name, child, log: log.to_owned() };
+        eventually(LONG, &format!("{name} answers"), || {
+            if let Some(status) = server.child.try_wait().unwrap() {
+                panic!("{name} ended at its start with {status}:\n{}", server.log());
+            }
+            ready().then_some(())
+        });
+        server
+    }
+
+    /// What the server said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let group = Pid::from_child(&self.child);
+        kill_process_group(group, Signal::TERM).ok(); // it may have ended by itself
+        for _ in 0..250 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        eprintln!("{} ignores SIGTERM; killing it", self.name);
+        kill_process_group(group, Signal::KILL).ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Where `name` is installed. A server that is missing fails the test: a skipped test proves nothing.
+pub fn installed(name: &str) -> PathBuf {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin", "/sbin"]);
+    folders
+        .map(|folder| Path::new(folder).join(name))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| panic!("{name} is not installed: run tests/install-servers.sh"))
+}
+
+/// A port that nobody listens on. Below the range that the kernel takes for outgoing connections, so that none of
+/// those gets in between.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test processes that run at the same time begin in different places.
+    let begin = u16::try_from(std::process::id() * 97 % 10_000).unwrap();
+    loop {
+        let port = 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Whether something accepts connections on each of `ports`.
+pub fn accepting(ports: &[u16]) -> bool {
+    ports.iter().all(|port| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok())
+}

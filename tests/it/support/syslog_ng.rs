@@ -1,0 +1,115 @@
+//! A real syslog-ng with its `syslog()` source on TCP and TLS, unpacked by tests/install-servers.sh.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use super::{
+    ca::{Ca, Identity},
+    received::{Received, common, read},
+    server::{Server, accepting, free_port},
+    wait::{LONG, eventually},
+};
+
+pub struct SyslogNg {
+    pub tcp_port: u16,
+    pub tls_port: u16,
+    _server: Server,
+    folder: TempDir,
+}
+
+impl SyslogNg {
+    pub fn start(ca: &Ca) -> Self {
+        let root = unpacked();
+        let folder = tempfile::tempdir().unwrap();
+        let (tcp_port, tls_port) = (free_port(), free_port());
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("syslog-ng.conf"), configuration(folder.path(), &ca.server(), tcp_port, tls_port)).unwrap();
+        // The unpacked libraries lie in one of these, by architecture and age of the distribution.
+        let libraries: Vec<String> = ["usr/lib", "lib"]
+            .iter()
+            .flat_map(|lib| children(&root.join(lib)).into_iter().chain([root.join(lib)]))
+            .map(|path| path.display().to_string())
+            .collect();
+        let server = Server::start(
+            "syslog-ng",
+            &root.join("usr/sbin/syslog-ng"),
+            &path("syslog-ng.log"),
+            |command| {
+                command.args(["--foreground", "--stderr", "--no-caps", "--module-path"]).arg(modules(&root));
+                command.arg("--cfgfile").arg(path("syslog-ng.conf"));
+                command.arg("--persist-file").arg(path("persist"));
+                command.arg("--control").arg(path("control"));
+                command.arg("--pidfile").arg(path("pid"));
+                command.env("LD_LIBRARY_PATH", libraries.join(":"));
+            },
+            || accepting(&[tcp_port, tls_port]),
+        );
+        Self { tcp_port, tls_port, _server: server, folder }
+    }
+
+    /// Everything received so far.
+    pub fn received(&self) -> Vec<Received> {
+        read(&self.folder.path().join("received.ndjson"), |line| common(line, &line["_SDATA"], &line["json"]))
+    }
+
+    /// Everything received, once that is at least `count` messages.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize) -> Vec<Received> {
+        eventually(LONG, &format!("syslog-ng has written {count} messages"), || {
+            Some(self.received()).filter(|received| received.len() >= count)
+        })
+    }
+}
+
+fn configuration(folder: &Path, identity: &Identity, tcp_port: u16, tls_port: u16) -> String {
+    let folder = folder.display();
+    let (certificate, key) = (identity.certificate.display(), identity.key.display());
+    format!(
+        r#"@version: 3.38
+options {{ keep-hostname(yes); use-dns(no); dns-cache(no); stats-freq(0); log-msg-size(65536); frac-digits(6); }};
+source tcp {{
+  syslog(ip(127.0.0.1) port({tcp_port}) transport("tcp") log-iw-size(10000));
+}};
+source tls {{
+  syslog(ip(127.0.0.1) port({tls_port}) transport("tls") log-iw-size(10000)
+         tls(key-file("{key}") cert-file("{certificate}") peer-verify(optional-untrusted)));
+}};
+parser json {{ json-parser(prefix("json.")); }};
+template line {{
+  template("$(format-json --key json.* --key .SDATA.* hostname=$HOST app_name=$PROGRAM procid=$PID msgid=$MSGID severity=$LEVEL_NUM facility=$FACILITY_NUM timestamp=$ISODATE msg=$MESSAGE)\n");
+}};
+destination received {{ file("{folder}/received.ndjson" template(line) flush-lines(1)); }};
+log {{
+  source(tcp);
+  source(tls);
+  if {{ parser(json); }};
+  destination(received);
+  flags(flow-control);
+}};
+"#
+    )
+}
+
+fn unpacked() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let root = target.join("servers/syslog-ng");
+    assert!(root.join("usr/sbin/syslog-ng").is_file(), "syslog-ng is not unpacked: run tests/install-servers.sh");
+    root
+}
+
+/// Plugins lie in a folder that is named after the version.
+fn modules(root: &Path) -> PathBuf {
+    children(&root.join("usr/lib/syslog-ng"))
+        .into_iter()
+        .find(|folder| folder.join("libjson-plugin.so").is_file())
+        .expect("syslog-ng-core brings its JSON plugin")
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+}
