@@ -11,3 +11,4 @@ pub mod rsyslog;
 pub mod server;
 pub mod syslog_ng;
 pub mod wait;
+pub mod workplace;

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, ops::RangeInclusive};
 
 use serde_json::Value;
 
-pub use pack::Container;
+pub use pack::{Container, damaged, mail};
 
 /// Mails, and the reports in them (each once, though several mails may carry it).
 pub struct Batch {
@@ -81,6 +81,11 @@ impl Batch {
 
     pub fn row_count(&self) -> usize {
         self.reports.iter().map(|report| report.rows.len()).sum()
+    }
+
+    /// All events that come of it: one a row, and a `report` for each mail's document, duplicates too.
+    pub fn event_count(&self) -> usize {
+        self.row_count() + self.mails.len()
     }
 
     /// The sum of all rows' counts.

@@ -16,11 +16,38 @@ pub enum Container {
 
 /// A mail that carries `document`, named `stem` with the container's ending.
 pub fn mail(host: &str, subject: &str, number: usize, stem: &str, container: Container, document: &[u8]) -> Vec<u8> {
-    let (content_type, ending, bytes) = match container {
-        Container::Gzip => ("application/gzip", "xml.gz", gzip(document)),
-        Container::Zip => ("application/zip", "zip", zip(&format!("{stem}.xml"), document)),
-        Container::TarGz => ("application/x-gzip", "tar.gz", gzip(&tar(&format!("{stem}.xml"), document))),
-        Container::Plain => ("text/xml", "xml", document.to_vec()),
+    let attachment = match container {
+        Container::Gzip => gzip(document),
+        Container::Zip => zip(&format!("{stem}.xml"), document),
+        Container::TarGz => gzip(&tar(&format!("{stem}.xml"), document)),
+        Container::Plain => document.to_vec(),
+    };
+    with_attachment(host, subject, number, stem, container, &attachment)
+}
+
+/// A mail whose attachment begins like this container and is rubbish after a few bytes.
+pub fn damaged(container: Container, number: usize) -> Vec<u8> {
+    let mut attachment = match container {
+        Container::Zip => zip("x.xml", b"<feedback/>"),
+        _ => gzip(b"<feedback/>"),
+    };
+    attachment[12..].fill(0xff);
+    with_attachment("broken.example", "Report", number, "x", container, &attachment)
+}
+
+fn with_attachment(
+    host: &str,
+    subject: &str,
+    number: usize,
+    stem: &str,
+    container: Container,
+    attachment: &[u8],
+) -> Vec<u8> {
+    let (content_type, ending) = match container {
+        Container::Gzip => ("application/gzip", "xml.gz"),
+        Container::Zip => ("application/zip", "zip"),
+        Container::TarGz => ("application/x-gzip", "tar.gz"),
+        Container::Plain => ("text/xml", "xml"),
     };
     let boundary = format!("=_part_{number}");
     let mut mail = format!(
@@ -32,7 +59,7 @@ pub fn mail(host: &str, subject: &str, number: usize, stem: &str, container: Con
          Content-Disposition: attachment; filename=\"{stem}.{ending}\"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     )
     .into_bytes();
-    for line in base64(&bytes).as_bytes().chunks(76) {
+    for line in base64(attachment).as_bytes().chunks(76) {
         mail.extend_from_slice(line);
         mail.extend_from_slice(b"\r\n");
     }

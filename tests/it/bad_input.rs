@@ -1,0 +1,185 @@
+//! What goes wrong at the user's: the exit code, the remedy in the message, and what becomes of the mails.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    ca::Ca,
+    dovecot::{Dovecot, PASSWORD, USER},
+    process::Shipper,
+    reports::{Batch, Container, damaged, mail},
+    server::free_port,
+    workplace::{Workplace, imaps, stdout, with},
+};
+
+/// Runs once with a changed source and expects this exit code and these words.
+#[track_caller]
+fn refused(changes: Value, code: i32, words: &[&str]) {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let source = with(imaps(&dovecot, &ca), changes);
+    let finished = workplace.once(&impatient(&workplace, source)).exits(code).says(words);
+    assert!(finished.stdout.is_empty() && !finished.stderr.contains(PASSWORD), "{finished:?}");
+}
+
+/// To stdout, and not waiting long for a server that may yet come.
+fn impatient(workplace: &Workplace, source: Value) -> Value {
+    with(workplace.config(source, stdout()), json!({"give_up_after": "2s"}))
+}
+
+#[test]
+fn a_wrong_password_is_refused_authentication() {
+    refused(json!({"password": "wrong"}), 77, &[USER, "localhost"]);
+}
+
+#[test]
+fn an_unknown_host_is_unreachable() {
+    refused(json!({"host": "no-such-host.invalid"}), 69, &["no-such-host.invalid", "resolve"]);
+}
+
+#[test]
+fn a_refused_port_is_unreachable() {
+    let port = free_port();
+    refused(json!({"port": port}), 69, &[&port.to_string(), "refused"]);
+}
+
+#[test]
+fn an_untrusted_certificate_is_refused_with_the_setting_that_helps() {
+    let (other, tls) = (Ca::new(), "tls.ca_file");
+    refused(json!({"tls": {"ca_file": other.file()}}), 69, &["not signed by a trusted authority", tls]);
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused_with_the_setting_that_helps() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server_named("mail.example")), Workplace::new());
+    let config = |tls| impatient(&workplace, with(imaps(&dovecot, &ca), json!({"tls": tls})));
+    workplace.once(&config(json!({"ca_file": ca.file()}))).exits(69).says(&["localhost", "tls.server_name"]);
+    workplace.once(&config(json!({"ca_file": ca.file(), "server_name": "mail.example"}))).exits(0);
+}
+
+#[test]
+fn tls_on_a_port_that_begins_in_plain_text_is_explained() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let source = with(imaps(&dovecot, &ca), json!({"port": dovecot.imap_port}));
+    workplace.once(&impatient(&workplace, source)).exits(69).says(&["does not speak TLS", "STARTTLS"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_a_mistake_in_the_configuration() {
+    refused(json!({"folder": "Reports/2026"}), 78, &["Reports/2026"]);
+}
+
+#[test]
+fn a_secret_file_that_is_not_there_is_a_mistake_in_the_configuration() {
+    refused(json!({"password": null, "password_file": "/nowhere/secret"}), 78, &["/nowhere/secret"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_made_stops_the_run_and_leaves_the_mails() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    Batch::generate(31, 1, 1..=1, 0).mails.iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
+    // Root may write anywhere, but not below a file.
+    let path = workplace.write("a-file", "").join("out.ndjson");
+    let sink = json!({"type": "file", "path": path});
+    workplace.once(&workplace.config(imaps(&dovecot, &ca), sink)).exits(73).says(&["a-file"]);
+    assert_eq!(dovecot.mailbox().count("INBOX"), 1);
+}
+
+#[test]
+fn every_mistake_in_a_configuration_is_told_at_once_with_its_place() {
+    let workplace = Workplace::new();
+    let file = workplace.write(
+        "config.yaml",
+        "sources:\n  rua:\n    type: imap\n    host: imap.example.com\n    user: a\n    passwort: b\nsinks:\n  out:\n    \
+         type: stdout\n    required: perhaps\n",
+    );
+    let arguments = ["run", "--once", "--config", file.to_str().unwrap()];
+    Shipper::new(arguments).exits(78).says(&["config.yaml:6", "passwort", "config.yaml:10", "required", "perhaps"]);
+    Shipper::new(["check", "--offline", "--config", file.to_str().unwrap()]).exits(78).says(&["config.yaml:6"]);
+}
+
+#[test]
+fn a_configuration_that_is_not_there_or_not_readable_is_named() {
+    Shipper::new(["run", "--once", "--config", "/nowhere/config.yaml"]).exits(78).says(&["/nowhere/config.yaml"]);
+    let workplace = Workplace::new();
+    let file = workplace.write("config.toml", "sources = [");
+    Shipper::new(["run", "--once", "--config", file.to_str().unwrap()]).exits(78).says(&["config.toml:1"]);
+}
+
+#[test]
+fn what_is_no_command_is_wrong_usage() {
+    for arguments in [&["run", "--no-such-flag"][..], &["no-such-command"], &["parse"]] {
+        let finished = Shipper::new(arguments).exits(64);
+        assert!(finished.stdout.is_empty() && finished.stderr.contains("Usage"), "{finished:?}");
+    }
+}
+
+#[test]
+fn an_empty_mailbox_is_nothing_to_do() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let finished = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0);
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn mails_without_a_report_are_left_alone_and_said_once() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    for number in 0..3 {
+        let letter = format!("From: a@example.com\r\nSubject: Lunch {number}\r\n\r\nAre you there?\r\n");
+        dovecot.mailbox().deliver("INBOX", letter.as_bytes());
+    }
+    let config = workplace.config(imaps(&dovecot, &ca), stdout());
+    let finished = workplace.once(&config).exits(0);
+    assert_eq!(finished.stderr.matches("without a report").count(), 1, "{}", finished.stderr);
+    assert_eq!((dovecot.mailbox().count("INBOX"), finished.stdout.as_str()), (3, ""));
+    workplace.once(&config).exits(0);
+    assert_eq!(dovecot.mailbox().count("INBOX"), 3);
+}
+
+#[test]
+fn a_mail_that_cannot_be_read_is_quarantined_and_holds_up_no_other() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let batch = Batch::generate(32, 2, 2..=4, 0);
+    let no_report =
+        mail("x.example", "Report", 901, "x", Container::Plain, b"<?xml version=\"1.0\"?><html><p/></html>");
+    let broken = [
+        (damaged(Container::Gzip, 900), "corrupt_gzip"),
+        (damaged(Container::Zip, 902), "corrupt_zip"),
+        (no_report, "not_a_report"),
+    ];
+    dovecot.mailbox().deliver("INBOX", &batch.mails[0]);
+    broken.iter().for_each(|(mail, _)| dovecot.mailbox().deliver("INBOX", mail));
+    dovecot.mailbox().deliver("INBOX", &batch.mails[1]);
+
+    // A stranger's mail must not fail the job.
+    let events = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0).events();
+    let mut reasons: Vec<&str> = events.iter().filter_map(|event| event["reason"].as_str()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["corrupt_gzip", "corrupt_zip", "not_a_report"]);
+    let rows = events.iter().filter(|event| event["event_type"] == "dmarc_aggregate").count();
+    assert_eq!(rows, batch.row_count());
+    let count = |folder| dovecot.mailbox().count(folder);
+    assert_eq!((count("INBOX"), count("Processed"), count("Unreadable")), (0, 2, 3));
+}
+
+#[test]
+fn parse_of_a_broken_file_is_an_error_and_of_a_sound_one_is_none() {
+    let workplace = Workplace::new();
+    let batch = Batch::generate(33, 1, 3..=3, 0);
+    let sound = workplace.write("sound.xml", batch.reports[0].xml());
+    let whole = batch.reports[0].xml();
+    let cut = workplace.write("cut.xml", &whole[..whole.len() - 200]);
+
+    let parsed = Shipper::new(["parse", sound.to_str().unwrap()]).exits(0).events();
+    assert_eq!(parsed.iter().filter(|event| event["event_type"] == "dmarc_aggregate").count(), 3);
+    let broken = Shipper::new(["parse", cut.to_str().unwrap()]).exits(65).events();
+    assert!(broken.iter().any(|event| event["reason"] == "xml_truncated"), "{broken:?}");
+    let piped = Shipper::new(["parse", "-"]).stdin(batch.mails[0].clone()).exits(0).events();
+    let ids = |events: &[Value]| -> Vec<Value> { events.iter().map(|event| event["event_id"].clone()).collect() };
+    assert_eq!(ids(&piped)[..3], ids(&parsed)[..3], "a row has the same id by every way");
+}

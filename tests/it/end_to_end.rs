@@ -1,0 +1,264 @@
+//! From a mailbox to a receiver, whole: what arrives is what was mailed, and the mailbox says so.
+
+use std::collections::BTreeSet;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{
+    ca::{Ca, Identity},
+    dovecot::{Dovecot, PASSWORD, USER},
+    process::{Shipper, ndjson},
+    received::Received,
+    reports::{Batch, essences},
+    rsyslog::{Peers, Rsyslog},
+    syslog_ng::SyslogNg,
+    wait::{LONG, eventually},
+    workplace::{Workplace, imaps, starttls, stdout, syslog_tcp, syslog_tls, with},
+};
+
+#[test]
+fn reports_travel_from_imaps_to_rsyslog_over_tls() {
+    let (ca, batch) = (Ca::new(), Batch::generate(11, 12, 1..=20, 4));
+    let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    workplace.once(&workplace.config(imaps(&dovecot, &ca), syslog_tls(rsyslog.tls_port, &ca))).exits(0);
+
+    let received = rsyslog.wait_for(batch.event_count());
+    assert_complete(&batch, &received);
+    for message in received.iter().filter(|message| message.msgid == "dmarc_aggregate") {
+        let event = message.event();
+        assert_eq!(message.json, event, "rsyslog's parser reads what we wrote");
+        let (_, data) = message.structured_data.first_key_value().unwrap();
+        for key in ["event_id", "org", "report_id", "domain", "source_ip", "disposition", "dkim", "spf", "header_from"]
+        {
+            assert_eq!(data[key], event[key].as_str().unwrap(), "{key}");
+        }
+        assert_eq!(data["count"], event["count"].to_string());
+        assert_eq!((message.facility, message.severity, message.app_name.as_str()), (16, 6, "DMARC_DATA"));
+    }
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn reports_travel_from_starttls_to_rsyslog_over_tcp_in_both_framings() {
+    let (ca, batch) = (Ca::new(), Batch::generate(12, 6, 1..=10, 0));
+    for framing in ["octet_counting", "newline_delimited"] {
+        let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+        let sink = with(syslog_tcp(rsyslog.tcp_port), json!({"framing": {"method": framing}}));
+        workplace.once(&workplace.config(starttls(&dovecot, &ca), sink)).exits(0);
+        assert_complete(&batch, &rsyslog.wait_for(batch.event_count()));
+        assert_all_archived(&dovecot, &batch);
+    }
+}
+
+#[test]
+fn syslog_ng_understands_every_event_over_tls_and_tcp() {
+    let (ca, batch) = (Ca::new(), Batch::generate(13, 6, 1..=10, 0));
+    for tls in [true, false] {
+        let (dovecot, syslog_ng, workplace) = (mailbox(&ca, &batch), SyslogNg::start(&ca), Workplace::new());
+        let sink = if tls { syslog_tls(syslog_ng.tls_port, &ca) } else { syslog_tcp(syslog_ng.tcp_port) };
+        workplace.once(&workplace.config(imaps(&dovecot, &ca), sink)).exits(0);
+        let received = syslog_ng.wait_for(batch.event_count());
+        assert_complete(&batch, &received);
+        assert!(received.iter().all(|message| message.json["event_id"] == message.event()["event_id"]));
+        assert_all_archived(&dovecot, &batch);
+    }
+}
+
+#[test]
+fn a_receiver_that_asks_for_a_client_certificate_gets_it() {
+    let (ca, batch) = (Ca::new(), Batch::generate(14, 3, 1..=5, 0));
+    let rsyslog = Rsyslog::with(&ca, &ca.server(), &Peers::Named("shipper.example"));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+
+    // On TLS 1.3 the refusal arrives after the handshake: what was written by then must not count.
+    let stranger = syslog_tls(rsyslog.tls_port, &ca);
+    let config = with(workplace.config(imaps(&dovecot, &ca), stranger.clone()), json!({"give_up_after": "3s"}));
+    workplace.once(&config).exits(75).says(&["tls.crt_file"]);
+    assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
+
+    let Identity { certificate, key } = ca.client("shipper.example");
+    let tls = json!({"ca_file": ca.file(), "crt_file": certificate, "key_file": key});
+    workplace.once(&workplace.config(imaps(&dovecot, &ca), with(stranger, json!({"tls": tls})))).exits(0);
+    assert_complete(&batch, &rsyslog.wait_for(batch.event_count()));
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn stdout_and_a_file_get_the_same_events() {
+    let (ca, batch) = (Ca::new(), Batch::generate(15, 8, 1..=10, 4));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let sinks = json!({"out": stdout(), "kept": {"type": "file", "path": workplace.path("kept.ndjson")}});
+    let config = with(workplace.config(imaps(&dovecot, &ca), stdout()), json!({"sinks": sinks}));
+    let events = workplace.once(&config).exits(0).events();
+    assert_eq!(events, ndjson(&workplace.read("kept.ndjson")));
+    assert_eq!(essences(rows(&events)), batch.essences());
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn the_events_of_type_report_add_up_to_what_was_mailed() {
+    let (ca, batch) = (Ca::new(), Batch::generate(16, 20, 1..=10, 5));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let events = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0).events();
+    let outcome = |name: &str| events.iter().filter(|event| event["outcome"] == name).count();
+    assert_eq!(outcome("shipped"), batch.reports.len());
+    assert_eq!(outcome("duplicate"), batch.mails.len() - batch.reports.len());
+    let messages: i64 = rows(&events).map(|event| event["count"].as_i64().unwrap()).sum();
+    assert_eq!(messages, batch.message_count());
+}
+
+#[test]
+fn the_same_row_has_the_same_id_in_every_run_and_by_every_way() {
+    let (ca, batch) = (Ca::new(), Batch::generate(17, 5, 1..=10, 0));
+    let ids = |source: fn(&Dovecot, &Ca) -> Value| {
+        let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+        let events = workplace.once(&workplace.config(source(&dovecot, &ca), stdout())).exits(0).events();
+        rows(&events).map(|event| event["event_id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let first = ids(imaps);
+    assert_eq!(first.len(), batch.row_count(), "each row has an id of its own");
+    assert_eq!(first, ids(starttls));
+}
+
+#[test]
+fn a_mailbox_that_is_left_as_it_is_is_shipped_once() {
+    let (ca, batch) = (Ca::new(), Batch::generate(18, 5, 1..=10, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let before = dovecot.mailbox().names("INBOX");
+    let source = with(imaps(&dovecot, &ca), json!({"archive_folder": null, "quarantine_folder": null}));
+    let config = workplace.config(source, stdout());
+    assert_eq!(essences(rows(&workplace.once(&config).exits(0).events())), batch.essences());
+    assert_eq!(workplace.once(&config).exits(0).stdout, "", "nothing is new");
+    assert_eq!(unflagged(&dovecot.mailbox().names("INBOX")), unflagged(&before), "no mail was moved");
+    let again = workplace.shipper(&["run", "--once", "--reship", "--config"], &config).exits(0).events();
+    assert_eq!(essences(rows(&again)), batch.essences(), "unless one asks for it again");
+}
+
+#[test]
+fn a_start_without_a_file_takes_urls_and_a_password_from_the_environment() {
+    let (ca, batch) = (Ca::new(), Batch::generate(24, 3, 1..=5, 0));
+    let dovecot = mailbox(&ca, &batch);
+    let from = format!("imaps://{USER}@localhost:{}/INBOX?archive=Processed", dovecot.imaps_port);
+    let shipper = Shipper::new(["run", "--once", "--from", &from, "--to", "stdout:"]);
+    let events = shipper.env("DMARC_SHIPPER_PASSWORD", PASSWORD).env("SSL_CERT_FILE", ca.file()).exits(0).events();
+    assert_eq!(essences(rows(&events)), batch.essences());
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let (ca, batch) = (Ca::new(), Batch::generate(19, 4, 1..=5, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let before = dovecot.mailbox().names("INBOX");
+    let sink = json!({"type": "file", "path": workplace.path("out.ndjson")});
+    let config = workplace.config(imaps(&dovecot, &ca), sink);
+    workplace.shipper(&["run", "--once", "--dry-run", "--config"], &config).exits(0);
+    assert_eq!(unflagged(&dovecot.mailbox().names("INBOX")), unflagged(&before));
+    assert_eq!(dovecot.mailbox().count("Processed"), 0);
+    assert!(!workplace.path("out.ndjson").exists());
+    workplace.once(&config).exits(0);
+    assert_eq!(essences(rows(&ndjson(&workplace.read("out.ndjson")))), batch.essences(), "nothing was remembered");
+}
+
+#[test]
+fn a_thousand_mails_arrive_complete_and_exactly_once() {
+    let (ca, batch) = (Ca::new(), Batch::generate(20, 1000, 1..=20, 10));
+    let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    workplace.once(&workplace.config(imaps(&dovecot, &ca), syslog_tls(rsyslog.tls_port, &ca))).exits(0);
+    let received = rsyslog.wait_for(batch.event_count());
+    assert_eq!(received.len(), batch.event_count());
+    assert_complete(&batch, &received);
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn mails_stay_while_the_receiver_is_away_and_arrive_when_it_is_back() {
+    let (ca, batch) = (Ca::new(), Batch::generate(21, 10, 1..=10, 0));
+    let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    rsyslog.halt();
+    let source = with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"}));
+    let config = workplace.config(source, syslog_tls(rsyslog.tls_port, &ca));
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "the program says that it can't connect", || {
+        running.stderr().contains("can't connect").then_some(())
+    });
+    assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
+    rsyslog.resume();
+    assert_complete(&batch, &rsyslog.wait_for(batch.event_count()));
+    eventually(LONG, "the mails are archived", || (dovecot.mailbox().count("INBOX") == 0).then_some(()));
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn a_run_that_cannot_deliver_says_so_and_leaves_the_mails() {
+    let (ca, batch) = (Ca::new(), Batch::generate(22, 3, 1..=5, 0));
+    let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    rsyslog.halt();
+    let config = workplace.config(imaps(&dovecot, &ca), syslog_tcp(rsyslog.tcp_port));
+    workplace.once(&with(config, json!({"give_up_after": "2s"}))).exits(75).says(&["can't connect"]);
+    assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (batch.mails.len(), 0));
+}
+
+#[test]
+fn nothing_is_lost_when_the_program_is_killed_in_the_middle() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let (ca, batch) = (Ca::new(), Batch::generate(23, 60, 5..=10, 0));
+        let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+        let slow = with(syslog_tls(rsyslog.tls_port, &ca), json!({"rate_limit_num": 100}));
+        let running = workplace.once(&workplace.config(imaps(&dovecot, &ca), slow)).start();
+        rsyslog.wait_for(100);
+        running.signal(signal);
+        running.finish();
+        assert!(dovecot.mailbox().count("INBOX") > 0, "the run was over before it was stopped");
+
+        workplace.once(&workplace.config(imaps(&dovecot, &ca), syslog_tls(rsyslog.tls_port, &ca))).exits(0);
+        let told = |received: &[Received]| {
+            let mut seen = BTreeSet::new();
+            let events: Vec<Value> = received.iter().map(Received::event).collect();
+            // What was told twice has the same id both times.
+            essences(rows(&events).filter(|event| seen.insert(event["event_id"].to_string())))
+        };
+        eventually(LONG, "every row is there", || (told(&rsyslog.received()) == batch.essences()).then_some(()));
+        assert_all_archived(&dovecot, &batch);
+    }
+}
+
+fn mailbox(ca: &Ca, batch: &Batch) -> Dovecot {
+    let dovecot = Dovecot::start(&ca.server());
+    for mail in &batch.mails {
+        dovecot.mailbox().deliver("INBOX", mail);
+    }
+    dovecot
+}
+
+fn rows(events: &[Value]) -> impl Iterator<Item = &Value> {
+    events.iter().filter(|event| event["event_type"] == "dmarc_aggregate")
+}
+
+/// Every row of the batch has arrived, once.
+#[track_caller]
+fn assert_complete(batch: &Batch, received: &[Received]) {
+    let events: Vec<Value> = received.iter().map(Received::event).collect();
+    assert_eq!(essences(rows(&events)), batch.essences());
+    let ids: BTreeSet<String> = rows(&events).map(|event| event["event_id"].to_string()).collect();
+    assert_eq!(ids.len(), batch.row_count(), "two rows have one id");
+}
+
+#[track_caller]
+fn assert_all_archived(dovecot: &Dovecot, batch: &Batch) {
+    assert_eq!(dovecot.mailbox().names("INBOX"), Vec::<String>::new(), "left in INBOX");
+    assert_eq!(dovecot.mailbox().names("Unreadable"), Vec::<String>::new(), "in quarantine");
+    let (mut archived, mut mailed) = (dovecot.mailbox().mails("Processed"), batch.mails.clone());
+    archived.sort();
+    mailed.sort();
+    assert!(archived == mailed, "the archive holds {} mails, or others than were mailed", archived.len());
+}
+
+/// Names of mails without the empty list of flags that a server adds when it first shows a mail to anyone.
+/// Names of mails without the empty list of flags that a server adds when it first shows a mail to anyone.
+fn unflagged(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.strip_suffix(":2,").unwrap_or(name).to_owned()).collect()
+}
