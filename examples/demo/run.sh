@@ -22,6 +22,12 @@ finish() {
 trap finish EXIT
 
 imaps=29993 imap=29143 syslog=26514
+for port in $imaps $imap $syslog; do
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+        echo "demo: port $port is taken; end what listens there" >&2
+        exit 1
+    fi
+done
 bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 must_find() { PATH="$PATH:/usr/sbin" command -v "$1" || { echo "demo: $1 is missing: run tests/install-servers.sh" >&2; exit 1; }; }
 dovecot="$(must_find dovecot)" rsyslogd="$(must_find rsyslogd)"
@@ -29,6 +35,7 @@ must_find openssl >/dev/null
 
 answers() { # PORT NAME LOG
     for _ in $(seq 100); do
+        kill -0 "${servers[-1]}" 2>/dev/null || break
         if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return; fi
         sleep 0.1
     done
