@@ -1,3 +1,4 @@
-//! What delivery has to remember. Pure: numbers and bytes, no sockets and no clock.
+//! When a mail may be settled, and what has to be sent again: the rules of delivery, without sockets or clocks.
 
+pub mod tracker;
 pub mod window;

@@ -1,0 +1,172 @@
+//! Which mails wait for which confirmations.
+//!
+//! A mail may be settled once it has been read to its end and every required sink has confirmed every event in it, and
+//! in the documents that it shares with other mails in flight.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
+
+/// The last number that each required sink has given to an event of a mail or document, in the sinks' order.
+pub type Mark = Vec<u64>;
+
+/// What a reader is to do with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It is this mail's: ship it.
+    Mine,
+    /// It is under way already, from this mail or another: the mail waits for the same confirmation.
+    InFlight,
+}
+
+/// Mails between the first read byte and the verdict. `M` names mails, `D` documents.
+#[derive(Debug)]
+pub struct Tracker<M, D> {
+    /// By required sink: everything up to this number has arrived.
+    confirmed: Vec<u64>,
+    mails: BTreeMap<M, Mail<D>>,
+    /// Documents in flight; the mark is set when the document has been read to its end.
+    documents: HashMap<D, Option<Mark>>,
+}
+
+#[derive(Debug)]
+struct Mail<D> {
+    /// Set when the mail has been read to its end.
+    mark: Option<Mark>,
+    owns: Vec<D>,
+    waits_for: Vec<D>,
+    /// A document that it waited for was abandoned: it must be read again, by a later run.
+    doomed: bool,
+}
+
+/// A mail that needs to wait no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled<M> {
+    /// Everything in it has arrived. Its documents stay claimed until [`Tracker::forget`].
+    Arrived(M),
+    /// It shares a document with a mail that was abandoned: leave it for later.
+    Abandoned(M),
+}
+
+impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
+    /// Tracks confirmations of `required` sinks; with none, what is read has arrived.
+    pub fn new(required: usize) -> Self {
+        Self { confirmed: vec![0; required], mails: BTreeMap::new(), documents: HashMap::new() }
+    }
+
+    /// Reading of `mail` begins.
+    pub fn open(&mut self, mail: M) {
+        self.mails.insert(mail, Mail { mark: None, owns: Vec::new(), waits_for: Vec::new(), doomed: false });
+    }
+
+    /// Claims `document` for `mail`. The caller has made sure, since the tracker was locked, that the ledger does not
+    /// know it.
+    pub fn claim(&mut self, mail: M, document: &D) -> Claim {
+        let state = self.mails.get_mut(&mail).expect("a reader opens its mail before it claims");
+        if self.documents.contains_key(document) {
+            state.waits_for.push(document.clone());
+            return Claim::InFlight;
+        }
+        self.documents.insert(document.clone(), None);
+        state.owns.push(document.clone());
+        Claim::Mine
+    }
+
+    /// Whether some mail in flight has claimed `document`.
+    pub fn is_claimed(&self, document: &D) -> bool {
+        self.documents.contains_key(document)
+    }
+
+    /// All rows of `document` have been given their numbers.
+    pub fn document_read(&mut self, document: &D, mark: Mark) {
+        if let Some(state) = self.documents.get_mut(document) {
+            *state = Some(mark);
+        }
+    }
+
+    /// `mail` has been read to its end; a document of its own that was left half-way ends with it.
+    pub fn mail_read(&mut self, mail: M, mark: Mark) {
+        let Some(state) = self.mails.get_mut(&mail) else { return };
+        for document in &state.owns {
+            if let Some(state) = self.documents.get_mut(document) {
+                state.get_or_insert_with(|| mark.clone());
+            }
+        }
+        state.mark = Some(mark);
+    }
+
+    /// Reading `mail` was given up: its documents may be claimed anew, and who waits for one of them is doomed.
+    pub fn abandon(&mut self, mail: M) {
+        let Some(state) = self.mails.remove(&mail) else { return };
+        for document in state.owns {
+            self.documents.remove(&document);
+            for other in self.mails.values_mut().filter(|other| other.waits_for.contains(&document)) {
+                other.doomed = true;
+            }
+        }
+    }
+
+    /// Required sink number `sink` has confirmed everything up to `number`. Whether that is news.
+    pub fn confirm(&mut self, sink: usize, number: u64) -> bool {
+        let confirmed = &mut self.confirmed[sink];
+        let news = number > *confirmed;
+        *confirmed = number.max(*confirmed);
+        news
+    }
+
+    /// The mails that need to wait no longer, each told once, oldest first.
+    pub fn settled(&mut self) -> Vec<Settled<M>> {
+        let mut settled = Vec::new();
+        for (&mail, state) in &self.mails {
+            let Some(mark) = &state.mark else { continue };
+            if state.doomed {
+                settled.push(Settled::Abandoned(mail));
+            } else if self.has_arrived(mark)
+                && state.waits_for.iter().all(|document| self.document_has_arrived(document))
+            {
+                settled.push(Settled::Arrived(mail));
+            }
+        }
+        for told in &settled {
+            match *told {
+                Settled::Abandoned(mail) => self.abandon(mail),
+                // Told, but its documents stay claimed until the ledger knows them.
+                Settled::Arrived(mail) => {
+                    if let Some(state) = self.mails.get_mut(&mail) {
+                        state.mark = None;
+                    }
+                }
+            }
+        }
+        settled
+    }
+
+    /// The ledger knows the documents of `mail` now: forget it.
+    pub fn forget(&mut self, mail: M) {
+        let Some(state) = self.mails.remove(&mail) else { return };
+        for document in state.owns {
+            self.documents.remove(&document);
+        }
+    }
+
+    /// The mails in flight, told or not.
+    pub fn in_flight(&self) -> usize {
+        self.mails.len()
+    }
+
+    fn has_arrived(&self, mark: &Mark) -> bool {
+        mark.iter().zip(&self.confirmed).all(|(last, confirmed)| last <= confirmed)
+    }
+
+    /// A document that is claimed no longer is in the ledger, or its waiters are doomed.
+    fn document_has_arrived(&self, document: &D) -> bool {
+        match self.documents.get(document) {
+            Some(mark) => mark.as_ref().is_some_and(|mark| self.has_arrived(mark)),
+            None => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

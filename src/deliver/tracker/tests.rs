@@ -1,0 +1,222 @@
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Mails = Tracker<u32, &'static str>;
+
+#[test]
+fn mail_settles_only_when_every_required_sink_has_confirmed_it() {
+    let mut tracker = Mails::new(2);
+    tracker.open(1);
+    assert_eq!(tracker.claim(1, &"d"), Claim::Mine);
+    tracker.document_read(&"d", vec![3, 5]);
+    tracker.confirm(0, 3);
+    tracker.confirm(1, 5);
+    assert_eq!(tracker.settled(), [], "it is still being read");
+    tracker.mail_read(1, vec![4, 6]);
+    tracker.confirm(0, 4);
+    assert_eq!(tracker.settled(), [], "the second sink is behind");
+    tracker.confirm(1, 6);
+    assert_eq!(tracker.settled(), [Settled::Arrived(1)]);
+    assert_eq!(tracker.settled(), [], "a mail is told once");
+}
+
+#[test]
+fn mail_without_events_settles_at_once() {
+    let mut tracker = Mails::new(1);
+    tracker.open(1);
+    tracker.mail_read(1, vec![0]);
+    assert_eq!(tracker.settled(), [Settled::Arrived(1)]);
+}
+
+#[test]
+fn second_mail_with_the_same_document_waits_for_the_first_ones_confirmation() {
+    let mut tracker = Mails::new(1);
+    tracker.open(1);
+    tracker.claim(1, &"d");
+    tracker.open(2);
+    assert_eq!(tracker.claim(2, &"d"), Claim::InFlight);
+    tracker.mail_read(2, vec![0]);
+    assert_eq!(tracker.settled(), [], "the document is still being read");
+    tracker.document_read(&"d", vec![7]);
+    tracker.mail_read(1, vec![7]);
+    tracker.confirm(0, 6);
+    assert_eq!(tracker.settled(), []);
+    tracker.confirm(0, 7);
+    assert_eq!(tracker.settled(), [Settled::Arrived(1), Settled::Arrived(2)]);
+}
+
+#[test]
+fn two_mails_that_wait_for_each_others_documents_both_settle() {
+    let mut tracker = Mails::new(1);
+    tracker.open(1);
+    tracker.open(2);
+    tracker.claim(1, &"a");
+    tracker.claim(2, &"b");
+    tracker.claim(1, &"b");
+    tracker.claim(2, &"a");
+    tracker.mail_read(1, vec![1]);
+    tracker.mail_read(2, vec![2]);
+    tracker.confirm(0, 2);
+    assert_eq!(tracker.settled(), [Settled::Arrived(1), Settled::Arrived(2)]);
+}
+
+#[test]
+fn documents_stay_claimed_until_the_ledger_knows_them() {
+    let mut tracker = Mails::new(0);
+    tracker.open(1);
+    tracker.claim(1, &"d");
+    tracker.mail_read(1, vec![]);
+    assert_eq!(tracker.settled(), [Settled::Arrived(1)]);
+    assert!(tracker.is_claimed(&"d"));
+    tracker.forget(1);
+    assert!(!tracker.is_claimed(&"d"));
+}
+
+#[test]
+fn who_waits_for_an_abandoned_mail_is_left_for_later_and_the_document_is_free_again() {
+    let mut tracker = Mails::new(1);
+    tracker.open(1);
+    tracker.claim(1, &"d");
+    tracker.open(2);
+    tracker.claim(2, &"d");
+    tracker.mail_read(2, vec![0]);
+    tracker.abandon(1);
+    assert_eq!(tracker.settled(), [Settled::Abandoned(2)]);
+    tracker.open(3);
+    assert_eq!(tracker.claim(3, &"d"), Claim::Mine);
+}
+
+/// One step of a random history. Mails carry documents out of a small set, so that they collide.
+#[derive(Debug, Clone)]
+enum Step {
+    Open,
+    Claim(usize, u8),
+    Rows(usize, u8),
+    Close(usize),
+    Abandon(usize),
+    Confirm(usize, u64),
+    Commit,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => Just(Step::Open),
+        4 => (0..8usize, 0..5u8).prop_map(|(mail, document)| Step::Claim(mail, document)),
+        4 => (0..8usize, 1..4u8).prop_map(|(mail, rows)| Step::Rows(mail, rows)),
+        3 => (0..8usize).prop_map(Step::Close),
+        1 => (0..8usize).prop_map(Step::Abandon),
+        4 => (0..2usize, 1..6u64).prop_map(|(sink, by)| Step::Confirm(sink, by)),
+        3 => Just(Step::Commit),
+    ]
+}
+
+/// What the test knows of a mail that is being read: each document that it needs, and its events' numbers by sink.
+#[derive(Default)]
+struct Known {
+    needs: HashSet<u8>,
+    last: Vec<u64>,
+    open_document: Option<u8>,
+}
+
+proptest! {
+    #[test]
+    fn never_settles_before_every_event_of_every_document_in_it_is_confirmed(
+        steps in prop::collection::vec(step(), 1..200)
+    ) {
+        let mut tracker: Tracker<usize, u8> = Tracker::new(2);
+        let (mut numbers, mut confirmed) = (vec![0u64; 2], vec![0u64; 2]);
+        let mut reading: Vec<(usize, Known)> = Vec::new();
+        let mut closed: HashMap<usize, Known> = HashMap::new();
+        // The last number of each document's rows, as shipped by whichever mail owned it.
+        let mut shipped: HashMap<u8, Vec<u64>> = HashMap::new();
+        let mut committed: HashSet<u8> = HashSet::new();
+        let mut next = 0;
+        for step in steps {
+            match step {
+                Step::Open => {
+                    tracker.open(next);
+                    reading.push((next, Known { last: vec![0; 2], ..Known::default() }));
+                    next += 1;
+                }
+                Step::Claim(at, document) if !reading.is_empty() => {
+                    let at = at % reading.len();
+                    let (mail, known) = &mut reading[at];
+                    if let Some(done) = known.open_document.take() {
+                        tracker.document_read(&done, numbers.clone());
+                    }
+                    known.needs.insert(document);
+                    if !committed.contains(&document) && tracker.claim(*mail, &document) == Claim::Mine {
+                        known.open_document = Some(document);
+                        shipped.insert(document, vec![0; 2]);
+                    }
+                }
+                Step::Rows(at, rows) if !reading.is_empty() => {
+                    let at = at % reading.len();
+                    for number in &mut numbers {
+                        *number += u64::from(rows);
+                    }
+                    let known = &mut reading[at].1;
+                    known.last = numbers.clone();
+                    if let Some(document) = known.open_document {
+                        shipped.insert(document, numbers.clone());
+                    }
+                }
+                Step::Close(at) if !reading.is_empty() => {
+                    let (mail, known) = reading.remove(at % reading.len());
+                    tracker.mail_read(mail, numbers.clone());
+                    closed.insert(mail, known);
+                }
+                Step::Abandon(at) if !reading.is_empty() => {
+                    let (mail, _) = reading.remove(at % reading.len());
+                    tracker.abandon(mail);
+                }
+                Step::Confirm(sink, by) => {
+                    confirmed[sink] = (confirmed[sink] + by).min(numbers[sink]);
+                    tracker.confirm(sink, confirmed[sink]);
+                }
+                Step::Commit => {
+                    for settled in tracker.settled() {
+                        match settled {
+                            Settled::Arrived(mail) => {
+                                let known = closed.remove(&mail).expect("settled once, and only after it was closed");
+                                for sink in 0..2 {
+                                    prop_assert!(known.last[sink] <= confirmed[sink]);
+                                    for document in &known.needs {
+                                        prop_assert!(shipped[document][sink] <= confirmed[sink]);
+                                    }
+                                }
+                                committed.extend(&known.needs);
+                                tracker.forget(mail);
+                            }
+                            Settled::Abandoned(mail) => {
+                                prop_assert!(closed.remove(&mail).is_some());
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        // Nothing is stuck: once all is read and confirmed, every mail is settled.
+        for (mail, known) in reading.drain(..) {
+            tracker.mail_read(mail, numbers.clone());
+            closed.insert(mail, known);
+        }
+        for (sink, last) in numbers.iter().enumerate() {
+            tracker.confirm(sink, *last);
+        }
+        let mut rounds = 0;
+        while tracker.in_flight() > 0 && rounds < 100 {
+            for settled in tracker.settled() {
+                if let Settled::Arrived(mail) = settled {
+                    tracker.forget(mail);
+                }
+            }
+            rounds += 1;
+        }
+        prop_assert_eq!(tracker.in_flight(), 0);
+    }
+}
