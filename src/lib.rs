@@ -8,20 +8,30 @@
 //!
 //! The stages between `source` and `sink` are pure: no sockets, no clock, no logging. Only the pipeline knows them all.
 
+pub mod source;
+
+pub mod extract;
+pub mod report;
+
+pub mod event;
+
+pub mod encode;
+
+pub mod deliver;
+pub mod sink;
+
+pub mod ledger;
+pub mod parse;
+pub mod pipeline;
+
 pub mod cli;
 pub mod config;
-pub mod deliver;
-pub mod encode;
-pub mod event;
-pub mod extract;
+pub mod exit;
 mod folder;
-pub mod ledger;
 pub mod limits;
 pub mod net;
 pub mod ops;
-pub mod report;
-pub mod sink;
+pub mod trouble;
+
 #[cfg(test)]
 mod small_disk;
-pub mod source;
-pub mod trouble;

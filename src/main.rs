@@ -1,1 +1,153 @@
-fn main() {}
+//! Arguments → configuration → run → exit code; the only place that exits.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use dmarc_shipper::{
+    cli::{self, Check, Cli, Command, Schema, SchemaOf},
+    config::{self, Config, LogFormat, LogLevel},
+    event,
+    exit::Exit,
+    ledger::{Ledger, View},
+    ops::{
+        lock::InstanceLock,
+        log,
+        signals::{self, Stop},
+    },
+    parse,
+    pipeline::{self, Options},
+};
+use tracing::{error, info, warn};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse_args() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            usage.print().ok(); // nobody is left to tell when stderr is closed
+            return if usage.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    run(&cli).into()
+}
+
+fn run(cli: &Cli) -> Exit {
+    match &cli.command {
+        Command::Run(run) => match load(cli, &run.config) {
+            Ok(config) => {
+                let options = Options { once: run.once, dry_run: run.dry_run, strict: run.strict };
+                ship(config, options)
+            }
+            Err(exit) => exit,
+        },
+        Command::Check(Check { config, .. }) => match load(cli, config) {
+            Ok(config) => {
+                info!(sources = config.sources.len(), sinks = config.sinks.len(), "the configuration is right");
+                Exit::Done
+            }
+            Err(exit) => exit,
+        },
+        Command::Parse(parse) => {
+            start_log(cli, None);
+            parse::run(&parse.paths)
+        }
+        Command::Schema(Schema { of }) => {
+            start_log(cli, None);
+            print_json(&match of {
+                SchemaOf::Config => config::schema::schema(),
+                SchemaOf::Event => event::schema::json_schema(),
+            })
+        }
+    }
+}
+
+/// Loads the configuration and starts the log as it says; every problem and warning is said.
+fn load(cli: &Cli, arguments: &cli::ConfigArgs) -> Result<Config, Exit> {
+    match arguments.load(&cli::ask_on_terminal) {
+        Ok(loaded) => {
+            start_log(cli, Some(&loaded.config));
+            for warning in &loaded.warnings {
+                warn!("{warning}");
+            }
+            Ok(loaded.config)
+        }
+        Err(problems) => {
+            start_log(cli, None);
+            for problem in problems.to_string().lines() {
+                error!("{problem}");
+            }
+            Err(Exit::Configuration)
+        }
+    }
+}
+
+/// The command line goes before the configuration.
+fn start_log(cli: &Cli, config: Option<&Config>) {
+    let of_config =
+        |log: Option<&config::Log>| log.map_or((LogLevel::Info, LogFormat::Auto), |log| (log.level, log.format));
+    let (level, format) = of_config(config.map(|config| &config.log));
+    log::init(cli.log.log_level.unwrap_or(level), cli.log.log_format.unwrap_or(format))
+        .expect("the log is started once");
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+}
+
+/// `run`: locks the data folder, opens the ledger, and lets the pipeline do the rest.
+fn ship(config: Config, options: Options) -> Exit {
+    // Held until the end: one instance per data_dir. A dry run writes nothing there and may run beside another.
+    let _lock = match config.data_dir.as_deref().filter(|_| !options.dry_run).map(InstanceLock::acquire).transpose() {
+        Ok(lock) => lock,
+        Err(error) => {
+            error!("{error}");
+            return Exit::CannotCreate;
+        }
+    };
+    let ledger = match open_ledger(&config, options) {
+        Ok(ledger) => Arc::new(ledger),
+        Err(exit) => return exit,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "can't start");
+            return Exit::Internal;
+        }
+    };
+    let exit = runtime.block_on(async {
+        let stop = Stop::default();
+        if let Err(error) = signals::watch(stop.clone()) {
+            error!(%error, "can't listen for signals");
+            return Exit::Internal;
+        }
+        pipeline::run(config, ledger, options, stop).await
+    });
+    // A write to a pipe that nobody reads may never end.
+    runtime.shutdown_background();
+    exit
+}
+
+fn open_ledger(config: &Config, options: Options) -> Result<Ledger, Exit> {
+    let Some(data_dir) = &config.data_dir else { return Ok(Ledger::in_memory()) };
+    let opened = if options.dry_run {
+        Ledger::open_for_reading(data_dir).map(|(ledger, view)| {
+            if view == View::Locked {
+                warn!("a running instance holds the ledger; reports that were shipped before count as new here");
+            }
+            ledger
+        })
+    } else {
+        Ledger::open(data_dir)
+    };
+    opened.map_err(|error| {
+        error!("{error}");
+        Exit::CannotCreate
+    })
+}
+
+fn print_json(json: &serde_json::Value) -> Exit {
+    match writeln!(io::stdout(), "{json:#}") {
+        Ok(()) => Exit::Done,
+        Err(_) => Exit::Io,
+    }
+}

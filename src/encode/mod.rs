@@ -21,7 +21,7 @@ mod text;
 mod tests;
 
 use crate::{
-    config::sink::{Codec, Framing, SinkConfig, SinkKind, Syslog, SyslogFormat, SyslogMode},
+    config::sink::{Codec, Encoding, Framing, SinkConfig, SinkKind, Syslog, SyslogFormat, SyslogMode},
     event::{Event, Field},
 };
 use fields::Selection;
@@ -86,6 +86,19 @@ impl Encoder {
             envelope,
             framing,
             limit: (limit > 0).then(|| limit.max(SMALLEST_LIMIT) as usize - line_end),
+            fields: Vec::new(),
+            frame: Vec::new(),
+        }
+    }
+
+    /// An encoder of whole events as JSON lines of any length.
+    pub fn json_lines() -> Self {
+        Self {
+            selection: Selection::new(&Encoding::default()),
+            message: Message::Json(Charset::Visible),
+            envelope: Envelope::None,
+            framing: Frame::Line,
+            limit: None,
             fields: Vec::new(),
             frame: Vec::new(),
         }

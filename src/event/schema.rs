@@ -118,6 +118,4 @@ impl Key {
 }
 
 #[cfg(test)]
-mod docs;
-#[cfg(test)]
 mod tests;

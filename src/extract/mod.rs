@@ -110,6 +110,17 @@ pub enum Format {
     Feedback,
 }
 
+impl Format {
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Xml => "an aggregate report",
+            Format::Json => "an SMTP TLS report",
+            Format::Feedback => "a failure report",
+        }
+    }
+}
+
 /// A report as it came out of its containers: a recipe to read its bytes, as often as wanted.
 #[derive(Debug)]
 pub struct Document<'a> {

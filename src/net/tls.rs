@@ -110,7 +110,8 @@ fn explain(error: &io::Error, name: &str) -> TlsError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     TlsError::Handshake(match inner {
         Some(Error::InvalidCertificate(bad)) => match bad {
-            Bad::UnknownIssuer => format!(
+            // An authority of the same name with another key signs "badly".
+            Bad::UnknownIssuer | Bad::BadSignature => format!(
                 "the certificate of {name} is not signed by a trusted authority; \
                  name the authority's PEM file in tls.ca_file"
             ),

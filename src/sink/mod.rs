@@ -88,16 +88,41 @@ impl Outlet {
     /// Queues one frame and returns its number. Waits while the queue is full; an event larger than the whole
     /// queue waits until it is empty.
     pub async fn send(&self, bytes: Bytes, ingest_second: i64) -> Result<u64, Ended> {
-        let wanted = u32::try_from(bytes.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes);
         let permit = tokio::select! {
-            permit = self.budget.clone().acquire_many_owned(wanted) => permit.map_err(|_| Ended)?,
+            permit = self.budget.clone().acquire_many_owned(self.wanted(&bytes)) => permit.map_err(|_| Ended)?,
             () = self.frames.closed() => return Err(Ended),
         };
-        let mut last = self.last.lock().expect("nothing panics while it numbers a frame");
+        self.number(bytes, ingest_second, permit)
+    }
+
+    /// Queues one frame if it fits now; `Ok(None)`: it does not, and was not queued.
+    pub fn try_send(&self, bytes: Bytes, ingest_second: i64) -> Result<Option<u64>, Ended> {
+        match self.budget.clone().try_acquire_many_owned(self.wanted(&bytes)) {
+            Ok(permit) => self.number(bytes, ingest_second, permit).map(Some),
+            Err(_) if self.frames.is_closed() => Err(Ended),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The number of the last frame queued, 0 before the first.
+    pub fn last(&self) -> u64 {
+        *self.lock()
+    }
+
+    fn wanted(&self, bytes: &Bytes) -> u32 {
+        u32::try_from(bytes.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes)
+    }
+
+    fn number(&self, bytes: Bytes, ingest_second: i64, permit: OwnedSemaphorePermit) -> Result<u64, Ended> {
+        let mut last = self.lock();
         let number = *last + 1;
         self.frames.send(Frame { number, bytes, ingest_second, permit }).map_err(|_| Ended)?;
         *last = number;
         Ok(number)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, u64> {
+        self.last.lock().expect("nothing panics while it numbers a frame")
     }
 }
 

@@ -3,7 +3,7 @@
 pub mod files;
 pub mod imap;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -178,6 +178,18 @@ impl Place {
     pub fn source(&self) -> &Arc<str> {
         match self {
             Place::Imap { source, .. } | Place::File { source, .. } | Place::Stdin { source } => source,
+        }
+    }
+}
+
+/// As logs name it: `rua/INBOX uid 7`, `reports/a.xml`, `reports.mbox mail 2`, `stdin`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Imap { source, folder, uid, .. } => write!(f, "{source}/{folder} uid {uid}"),
+            Place::File { path, part: 0, .. } => f.write_str(path),
+            Place::File { path, part, .. } => write!(f, "{path} mail {part}"),
+            Place::Stdin { .. } => f.write_str("stdin"),
         }
     }
 }

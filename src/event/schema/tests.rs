@@ -1,3 +1,5 @@
+mod docs;
+
 use std::collections::HashMap;
 
 use super::*;

@@ -1,0 +1,71 @@
+//! Exit codes, after sysexits: what an init system, a CronJob or a person can act on.
+
+/// How the process ends. The worst of what happened wins, in the order of [`Exit::rank`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// The command line is wrong.
+    Usage = 64,
+    /// `parse`, a `file` source or `--strict`: some input could not be read in full.
+    Data = 65,
+    /// A file to be read is not there.
+    NoInput = 66,
+    /// A peer can't be reached.
+    Unavailable = 69,
+    /// A fault in the program itself.
+    Internal = 70,
+    /// An output file can't be created.
+    CannotCreate = 73,
+    /// Writing failed.
+    Io = 74,
+    /// Something is undelivered; it is left where it was, and the next run tries again.
+    Undelivered = 75,
+    /// A peer refused the credentials.
+    AuthenticationRefused = 77,
+    /// The configuration is wrong.
+    Configuration = 78,
+}
+
+impl Exit {
+    /// What a person must mend comes before what mends itself.
+    fn rank(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Data => 1,
+            Exit::NoInput => 2,
+            Exit::Undelivered => 3,
+            Exit::Unavailable => 4,
+            Exit::Io => 5,
+            Exit::CannotCreate => 6,
+            Exit::AuthenticationRefused => 7,
+            Exit::Configuration => 8,
+            Exit::Usage => 9,
+            Exit::Internal => 10,
+        }
+    }
+
+    /// The worse of the two.
+    pub fn or_worse(self, other: Exit) -> Exit {
+        if other.rank() > self.rank() { other } else { self }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_must_mend_wins_over_what_mends_itself() {
+        assert_eq!(Exit::Undelivered.or_worse(Exit::Configuration), Exit::Configuration);
+        assert_eq!(Exit::AuthenticationRefused.or_worse(Exit::Undelivered), Exit::AuthenticationRefused);
+        assert_eq!(Exit::Done.or_worse(Exit::Data), Exit::Data);
+        assert_eq!(Exit::Done.or_worse(Exit::Done), Exit::Done);
+    }
+}

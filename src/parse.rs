@@ -1,0 +1,111 @@
+//! `parse`: reports and mails from disk to JSON lines on stdout. No ledger, no network, no configuration.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use crate::{
+    encode::Encoder,
+    event::Event,
+    exit::Exit,
+    ledger::DocumentKey,
+    limits::Limits,
+    pipeline::{
+        Claimed, Stopped,
+        reading::{Incoming, Output, read},
+    },
+    source::{
+        Place, Verdict,
+        files::{self, Step, Unreadable},
+    },
+    trouble::Trouble,
+};
+
+/// Reads every path and prints its events. Exit 65: some input could not be read in full; 66: a path is not there.
+pub fn run(paths: &[PathBuf]) -> Exit {
+    let limits = Limits::default();
+    let mut lines = Lines::new(io::stdout().lock());
+    let mut exit = Exit::Done;
+    for path in paths {
+        for step in files::walk("parse".into(), path, &limits) {
+            exit = exit.or_worse(match step {
+                Step::Found(found) => found.read().map_or_else(not_there, |file| one(&file, &limits, &mut lines)),
+                Step::Unreadable(unreadable) => not_there(unreadable),
+            });
+            if lines.failed.is_some() {
+                return exit.or_worse(lines.finish());
+            }
+        }
+    }
+    exit.or_worse(lines.finish())
+}
+
+fn not_there(Unreadable { path, error }: Unreadable) -> Exit {
+    error!("can't read {}: {error}", path.display());
+    Exit::NoInput
+}
+
+fn one((place, content): &(Place, Result<Bytes, Trouble>), limits: &Limits, lines: &mut Lines<impl Write>) -> Exit {
+    let incoming = Incoming { content, place, tenant: None, now: Timestamp::now() };
+    let Ok(reading) = read(incoming, limits, lines) else { return Exit::Io };
+    match reading.verdict() {
+        Verdict::Quarantine(trouble) => {
+            warn!(file = %place, %trouble, "could not be read in full");
+            Exit::Data
+        }
+        Verdict::WithoutReport => {
+            info!(file = %place, "there is no report in it");
+            Exit::Done
+        }
+        Verdict::Archive | Verdict::Leave => Exit::Done,
+    }
+}
+
+/// Events as lines. Ships whatever comes: nothing was shipped before, and nothing is remembered.
+struct Lines<W: Write> {
+    out: BufWriter<W>,
+    encoder: Encoder,
+    line: Vec<u8>,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Lines<W> {
+    fn new(out: W) -> Self {
+        let encoder = Encoder::json_lines();
+        Self { out: BufWriter::with_capacity(64 << 10, out), encoder, line: Vec::new(), failed: None }
+    }
+
+    fn finish(mut self) -> Exit {
+        match self.failed.take().map_or_else(|| self.out.flush(), Err) {
+            Ok(()) => Exit::Done,
+            // `parse … | head` has what it wants.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Io,
+            Err(error) => {
+                error!(%error, "can't write to stdout");
+                Exit::Io
+            }
+        }
+    }
+}
+
+impl<W: Write> Output for Lines<W> {
+    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+        self.line.clear();
+        self.encoder.encode(&event, &mut self.line);
+        self.out.write_all(&self.line).map_err(|error| {
+            self.failed = Some(error);
+            Stopped
+        })
+    }
+
+    fn claim(&mut self, _: &DocumentKey) -> Result<Claimed, Stopped> {
+        Ok(Claimed::Mine)
+    }
+
+    fn document_read(&mut self, _: &DocumentKey) {}
+}

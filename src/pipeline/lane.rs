@@ -1,0 +1,107 @@
+//! From one event to the queues of the sinks that want it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use crate::{
+    config::sink::SinkConfig,
+    deliver::tracker::Mark,
+    encode::{Encoder, Host},
+    event::{Event, EventType},
+    sink::{Ended, Outlet},
+};
+
+/// One sink as the readers see it: what it takes, and its queue.
+#[derive(Debug)]
+pub struct Lane {
+    pub name: Arc<str>,
+    config: SinkConfig,
+    outlet: Outlet,
+    /// Its place among the required sinks; `None`: it never holds anything up.
+    required: Option<usize>,
+    /// Events that an optional sink had no room for, or was not there for.
+    missed: AtomicU64,
+}
+
+/// The lanes of one source, with encoders of its own. Lives on the thread that reads its mails.
+pub struct Emitter {
+    lanes: Vec<(Arc<Lane>, Encoder)>,
+    runtime: Handle,
+    mark: Mark,
+    scratch: Vec<u8>,
+}
+
+/// A required sink has ended: nothing more can be delivered by this process.
+#[derive(Debug, thiserror::Error)]
+#[error("delivery has stopped")]
+pub struct Stopped;
+
+impl Lane {
+    pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, required: Option<usize>) -> Self {
+        Self { name, config, outlet, required, missed: AtomicU64::new(0) }
+    }
+
+    /// Events that did not fit while it was slow or away; only an optional sink misses any.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    fn takes_from(&self, source: &str) -> bool {
+        self.config.inputs.is_empty() || self.config.inputs.iter().any(|input| input == source)
+    }
+
+    fn takes(&self, event_type: EventType) -> bool {
+        self.config.events.is_empty() || self.config.events.contains(&event_type)
+    }
+
+    /// Queues one frame, waiting for room where the sink is required.
+    fn queue(&self, frame: Bytes, second: i64, runtime: &Handle) -> Result<Option<u64>, Ended> {
+        match self.outlet.try_send(frame.clone(), second) {
+            Ok(None) if self.required.is_some() => runtime.block_on(self.outlet.send(frame, second)).map(Some),
+            queued => queued,
+        }
+    }
+}
+
+impl Emitter {
+    /// `required` is how many required sinks there are in all.
+    pub fn new(source: &str, lanes: &[Arc<Lane>], required: usize, host: &Host, runtime: Handle) -> Self {
+        let lanes = lanes
+            .iter()
+            .filter(|lane| lane.takes_from(source))
+            .map(|lane| (lane.clone(), Encoder::new(&lane.config, host)))
+            .collect();
+        Self { lanes, runtime, mark: vec![0; required], scratch: Vec::new() }
+    }
+
+    /// Sends one event to every sink that takes it. Blocks while a required sink's queue is full.
+    pub fn emit(&mut self, event: &Event) -> Result<(), Stopped> {
+        let second = event.provenance().ingest.as_second();
+        for (lane, encoder) in &mut self.lanes {
+            if !lane.takes(event.event_type()) {
+                continue;
+            }
+            self.scratch.clear();
+            encoder.encode(event, &mut self.scratch);
+            match (lane.queue(Bytes::copy_from_slice(&self.scratch), second, &self.runtime), lane.required) {
+                (Ok(Some(number)), Some(place)) => self.mark[place] = number,
+                (Ok(Some(_)), None) => {}
+                (Err(Ended), Some(_)) => return Err(Stopped),
+                (Ok(None) | Err(Ended), _) => {
+                    lane.missed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last number that each required sink has given to an event sent from here.
+    pub fn mark(&self) -> Mark {
+        self.mark.clone()
+    }
+}

@@ -1,0 +1,246 @@
+//! One mail → its events. Blocking work, without sockets: the pipeline runs it on a thread of its own, `parse` directly.
+
+use std::{
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::{lane::Stopped, settling::Claimed};
+use crate::{
+    event::{
+        Event, Provenance,
+        aggregate::{AggregateEvent, Shared},
+        ingest_error::IngestErrorEvent,
+        report::{Outcome, ReportEvent, Tally},
+    },
+    extract::{self, Document, Envelope, Format, Found, Origin, Unreadable},
+    ledger::{DocumentKey, Shipped},
+    limits::Limits,
+    report::{self, Report, Survey},
+    source::{Place, Verdict, files},
+    trouble::{Reason, Trouble},
+};
+
+/// Where the events of a mail go, and who knows what was shipped before.
+pub trait Output {
+    fn emit(&mut self, event: Event) -> Result<(), Stopped>;
+    fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped>;
+    /// Every row of a document that was claimed has been emitted.
+    fn document_read(&mut self, document: &DocumentKey);
+}
+
+/// A mail or report file to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    pub content: &'a Result<bytes::Bytes, Trouble>,
+    pub place: &'a Place,
+    pub tenant: Option<&'a str>,
+    pub now: Timestamp,
+}
+
+/// What reading one mail came to.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Documents that this mail shipped, or shares with another mail in flight.
+    pub documents: Vec<(DocumentKey, Shipped)>,
+    /// Documents that were shipped before.
+    pub seen_again: Vec<DocumentKey>,
+    /// Documents of which nothing was shipped now, because they were before or are under way.
+    pub duplicates: u64,
+    /// Rows emitted.
+    pub rows: u64,
+    /// What could not be read in full.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Reading {
+    /// What is to become of the mail: the one place where outcomes become verdicts.
+    pub fn verdict(&self) -> Verdict {
+        match (self.troubles.first(), self.documents.len() + self.seen_again.len()) {
+            (Some(trouble), _) => Verdict::Quarantine(trouble.clone()),
+            (None, 0) => Verdict::WithoutReport,
+            (None, _) => Verdict::Archive,
+        }
+    }
+}
+
+/// Reads one mail and emits its events. `Err`: a sink has ended, and the mail is to be left as it was.
+/// A panic in a reader becomes an `ingest_error`, and the mail is quarantined.
+pub fn read(mail: Incoming<'_>, limits: &Limits, output: &mut dyn Output) -> Result<Reading, Stopped> {
+    let mut reader =
+        Reader { mail, limits, output, envelope: Envelope::default(), reading: Reading::default(), stopped: false };
+    match mail.content {
+        Err(trouble) => reader.trouble(None, None, trouble.clone()),
+        Ok(bytes) => {
+            if catch_unwind(AssertUnwindSafe(|| reader.walk(bytes))).is_err() {
+                let trouble = Trouble::new(
+                    Reason::ReaderPanic,
+                    "the reader failed on this mail; please report it, with the mail where you can",
+                );
+                reader.trouble(None, Some(Sha256::digest(bytes).into()), trouble);
+            }
+        }
+    }
+    if reader.stopped { Err(Stopped) } else { Ok(reader.reading) }
+}
+
+struct Reader<'a> {
+    mail: Incoming<'a>,
+    limits: &'a Limits,
+    output: &'a mut dyn Output,
+    envelope: Envelope,
+    reading: Reading,
+    /// The output has ended: emit nothing more.
+    stopped: bool,
+}
+
+impl Reader<'_> {
+    fn walk(&mut self, bytes: &[u8]) {
+        let origin = match self.mail.place {
+            place if files::is_in_mailbox(place) => Origin::Mail,
+            Place::File { path, .. } => Origin::File { name: path },
+            Place::Imap { .. } | Place::Stdin { .. } => Origin::File { name: "-" },
+        };
+        let opened = extract::open(bytes, origin, self.limits);
+        self.envelope = opened.envelope().clone();
+        opened.walk(&mut |found| match found {
+            _ if self.stopped => {}
+            Found::Document(document) => self.document(&document),
+            Found::Unreadable(Unreadable { attachment, sha256, trouble }) => {
+                self.unreadable(attachment, sha256, trouble);
+            }
+        });
+    }
+
+    fn document(&mut self, document: &Document<'_>) {
+        let attachment = document.attachment.clone();
+        if document.format != Format::Xml {
+            let trouble = Trouble::new(
+                Reason::UnsupportedReport,
+                format!("{} is recognised, but read only by a later version", document.format.name()),
+            );
+            return self.unreadable(attachment, hash_of(document), trouble);
+        }
+        match report::survey(document.open(), self.limits) {
+            Ok(survey) => self.surveyed(document, survey),
+            Err(trouble) => self.unreadable(attachment, hash_of(document), trouble),
+        }
+    }
+
+    /// Ships a document that can be read, unless it was shipped before or is under way.
+    fn surveyed(&mut self, document: &Document<'_>, survey: Survey) {
+        let provenance = self.provenance(document.attachment.clone());
+        let Report::Aggregate(aggregate) = survey.report;
+        let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: survey.sha256 };
+        let shared = Shared::new(&aggregate, survey.sha256, provenance);
+        match self.output.claim(&key) {
+            Err(Stopped) => self.stopped = true,
+            Ok(Claimed::Mine) => {
+                let (tally, damage) = self.rows(document, &shared);
+                self.output.document_read(&key);
+                let damage = damage.or(survey.damage);
+                let outcome = outcome_of(&tally, damage.is_some());
+                self.emit(Event::Report(Box::new(ReportEvent::aggregate(shared, outcome, tally))));
+                if let Some(trouble) = damage {
+                    self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
+                }
+                self.reading.documents.push((key, self.shipped(&aggregate, tally.rows)));
+            }
+            Ok(claimed) => {
+                let duplicate = ReportEvent::aggregate(shared, Outcome::Duplicate, Tally::default());
+                self.emit(Event::Report(Box::new(duplicate)));
+                // Told when it was shipped; this mail goes where the first one went.
+                self.reading.troubles.extend(survey.damage);
+                self.reading.duplicates += 1;
+                match claimed {
+                    Claimed::InFlight => self.reading.documents.push((key, self.shipped(&aggregate, survey.rows))),
+                    _ => self.reading.seen_again.push(key),
+                }
+            }
+        }
+    }
+
+    fn rows(&mut self, document: &Document<'_>, shared: &Arc<Shared>) -> (Tally, Option<Trouble>) {
+        let mut tally = Tally::default();
+        let read = report::rows(document.open(), self.limits, &mut |row| {
+            let event = AggregateEvent::new(shared.clone(), row);
+            tally.add(event.count());
+            self.emit(Event::Aggregate(Box::new(event)));
+            if self.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        self.reading.rows += tally.rows;
+        (tally, read.err())
+    }
+
+    /// A document that gives nothing: one `report` event, for who adds documents up, and the reason.
+    fn unreadable(&mut self, attachment: Option<String>, sha256: [u8; 32], trouble: Trouble) {
+        let provenance = self.provenance(attachment.clone());
+        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))));
+        self.trouble(attachment, Some(sha256), trouble);
+    }
+
+    fn trouble(&mut self, attachment: Option<String>, sha256: Option<[u8; 32]>, trouble: Trouble) {
+        let event = IngestErrorEvent::new(trouble.clone(), sha256, 0, self.provenance(attachment));
+        self.emit(Event::IngestError(Box::new(event)));
+        self.reading.troubles.push(trouble);
+    }
+
+    fn emit(&mut self, event: Event) {
+        if !self.stopped && self.output.emit(event).is_err() {
+            self.stopped = true;
+        }
+    }
+
+    fn provenance(&self, attachment: Option<String>) -> Arc<Provenance> {
+        let place = self.mail.place;
+        let (mailbox, mail_uid) = match place {
+            Place::Imap { folder, uid, .. } => (Some(folder.to_string()), Some(*uid)),
+            Place::File { path, .. } => (Some(path.to_string()), None),
+            Place::Stdin { .. } => (None, None),
+        };
+        Arc::new(Provenance {
+            tenant: self.mail.tenant.map(str::to_owned),
+            source: place.source().to_string(),
+            mailbox,
+            mail_uid,
+            mail_message_id: self.envelope.message_id.clone(),
+            mail_from: self.envelope.from.clone(),
+            mail_date: self.envelope.date.map(|date| date.to_string()),
+            attachment,
+            ingest: self.mail.now,
+        })
+    }
+
+    fn shipped(&self, aggregate: &report::Aggregate, rows: u64) -> Shipped {
+        Shipped {
+            first_shipped: self.mail.now,
+            last_seen: self.mail.now,
+            org: aggregate.org_name.clone(),
+            report_id: aggregate.report_id.clone(),
+            rows,
+            mail: self.mail.place.to_string(),
+        }
+    }
+}
+
+fn outcome_of(tally: &Tally, damaged: bool) -> Outcome {
+    match (damaged, tally.rows) {
+        (true, _) => Outcome::Partial,
+        (false, 0) => Outcome::Empty,
+        (false, _) => Outcome::Shipped,
+    }
+}
+
+/// The hash of what comes out of a document that no reader understood, as far as it comes out.
+fn hash_of(document: &Document<'_>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    let (mut content, mut chunk) = (document.open(), [0; 8192]);
+    while let Ok(read @ 1..) = content.read(&mut chunk) {
+        hasher.update(&chunk[..read]);
+    }
+    hasher.finalize().into()
+}

@@ -1,0 +1,73 @@
+//! What a run did, for its closing words and its exit code.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::{info, warn};
+
+use super::{Options, reading::Reading};
+use crate::{
+    exit::Exit,
+    source::{Place, Verdict},
+};
+
+/// Counts of one run.
+#[derive(Debug, Default)]
+pub struct Tally {
+    mails: AtomicU64,
+    reports: AtomicU64,
+    rows: AtomicU64,
+    duplicates: AtomicU64,
+    without_report: AtomicU64,
+    unreadable: AtomicU64,
+    /// Of these, in files that the user pointed at.
+    unreadable_files: AtomicU64,
+}
+
+impl Tally {
+    /// Counts one mail, and says what could not be read in it.
+    pub fn add(&self, place: &Place, reading: &Reading, verdict: &Verdict) {
+        let add = |counter: &AtomicU64, by: u64| counter.fetch_add(by, Ordering::Relaxed);
+        add(&self.mails, 1);
+        add(&self.reports, (reading.documents.len() + reading.seen_again.len()) as u64 - reading.duplicates);
+        add(&self.duplicates, reading.duplicates);
+        add(&self.rows, reading.rows);
+        match verdict {
+            Verdict::WithoutReport => add(&self.without_report, 1),
+            Verdict::Quarantine(trouble) => {
+                warn!(mail = %place, %trouble, "could not be read in full");
+                if !matches!(place, Place::Imap { .. }) {
+                    add(&self.unreadable_files, 1);
+                }
+                add(&self.unreadable, 1)
+            }
+            Verdict::Archive | Verdict::Leave => 0,
+        };
+    }
+
+    /// What was read, as an exit code.
+    pub fn exit(&self, options: Options) -> Exit {
+        let counted = if options.strict { &self.unreadable } else { &self.unreadable_files };
+        if counted.load(Ordering::Relaxed) > 0 { Exit::Data } else { Exit::Done }
+    }
+
+    /// Says what the run came to, and what a reader might miss.
+    pub fn say(&self, options: Options) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let summary = if options.dry_run { "dry run: nothing was sent, moved or written" } else { "done" };
+        info!(
+            mails = get(&self.mails),
+            reports = get(&self.reports),
+            rows = get(&self.rows),
+            duplicates = get(&self.duplicates),
+            without_report = get(&self.without_report),
+            unreadable = get(&self.unreadable),
+            "{summary}"
+        );
+        if get(&self.duplicates) > 0 {
+            info!(duplicates = get(&self.duplicates), "reports that were shipped before were not shipped again");
+        }
+        if get(&self.without_report) > 0 {
+            info!(mails = get(&self.without_report), "mails without a report were treated as without_report says");
+        }
+    }
+}

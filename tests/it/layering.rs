@@ -1,0 +1,178 @@
+//! Who may import whom: the rules of ARCHITECTURE.md, held against the source text.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Modules that any other may use.
+const GROUND: &[&str] = &["trouble", "limits"];
+
+/// What each module of the library may import from its siblings, beside [`GROUND`]; only the pipeline knows all stages.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("trouble", &[]),
+    ("limits", &["config"]),
+    ("exit", &[]),
+    ("config", &["event"]),
+    ("extract", &[]),
+    ("report", &["extract"]),
+    ("event", &["extract", "report"]),
+    ("encode", &["config", "event"]),
+    ("deliver", &[]),
+    ("net", &["config"]),
+    ("folder", &[]),
+    ("source", &["config", "net"]),
+    ("sink", &["config", "deliver", "folder", "net"]),
+    ("ledger", &["folder", "source"]),
+    ("ops", &["config", "folder"]),
+    ("cli", &["config", "event"]),
+    ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "pipeline", "source"]),
+    (
+        "pipeline",
+        &["config", "deliver", "encode", "event", "exit", "extract", "ledger", "ops", "report", "sink", "source"],
+    ),
+];
+
+/// Pure stages must not reach for the world.
+const PURE: &[&str] = &["extract", "report", "event", "encode", "deliver"];
+const IMPURE_WORDS: &[&str] = &[
+    "tokio::",
+    "TcpStream",
+    "UdpSocket",
+    "ToSocketAddrs",
+    "std::fs",
+    "tracing::",
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "std::env",
+    "std::process",
+];
+
+#[test]
+fn modules_import_only_what_the_architecture_allows() {
+    let allowed: BTreeMap<_, _> = MAY_IMPORT.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (module, path, text) in sources() {
+        // `small_disk` is a helper of tests.
+        if ["lib", "main", "small_disk"].contains(&module.as_str()) {
+            continue;
+        }
+        let Some(may) = allowed.get(module.as_str()) else {
+            wrong.push(format!("{}: the module {module} is not in MAY_IMPORT", path.display()));
+            continue;
+        };
+        for import in imports(&text) {
+            if import != module && !GROUND.contains(&import.as_str()) && !may.contains(&import.as_str()) {
+                wrong.push(format!("{}: {module} must not import {import}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn source_and_sink_submodules_do_not_know_each_other_s_kind() {
+    for (module, path, text) in sources() {
+        let other = match module.as_str() {
+            "source" => "crate::sink",
+            "sink" => "crate::source",
+            _ => continue,
+        };
+        assert!(!text.contains(other), "{} names {other}", path.display());
+    }
+}
+
+#[test]
+fn pure_stages_touch_no_socket_file_clock_or_log() {
+    let mut wrong = Vec::new();
+    for (module, path, text) in sources() {
+        if PURE.contains(&module.as_str()) {
+            wrong.extend(
+                IMPURE_WORDS
+                    .iter()
+                    .filter(|word| text.contains(**word))
+                    .map(|word| format!("{}: {word} in a pure stage", path.display())),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_hold_one_idea() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .map(|(_, path, text)| (text.lines().count(), path))
+        .filter(|(lines, _)| *lines > 450)
+        .collect();
+    assert!(long.is_empty(), "files past about 400 lines: {long:?}");
+}
+
+/// Every file under `src/`: its top-level module, its path, and its text without tests and comments.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 20, "the source tree was found");
+    let described = files.into_iter().filter(|path| !path.components().any(|part| part.as_os_str() == "tests"));
+    described
+        .map(|path| {
+            let relative = path.strip_prefix(&root).unwrap();
+            let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+            let module = first.trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            (module, path, code.join("\n"))
+        })
+        .collect()
+}
+
+/// The names right after `crate::`, also within `use crate::{…}`.
+fn imports(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => found.extend(top_level_names(group)),
+            None => found.push(name_at_start(rest)),
+        }
+    }
+    found
+}
+
+/// The first names of a brace group, up to its own closing brace.
+fn top_level_names(group: &str) -> Vec<String> {
+    let (mut depth, mut fresh, mut names) = (0, true, Vec::new());
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => fresh = true,
+            _ if fresh && (letter.is_alphabetic() || letter == '_') => {
+                names.push(name_at_start(&group[at..]));
+                fresh = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn name_at_start(text: &str) -> String {
+    text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
