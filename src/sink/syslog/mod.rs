@@ -1,8 +1,8 @@
 //! Syslog over TCP, TLS or UDP to one receiver, with proof of receipt as far as the protocol allows any.
 //!
 //! Syslog has no acknowledgements (RFC 5425, RFC 6587). Over TCP and TLS a frame is confirmed when the receiver's
-//! kernel has acknowledged its last byte and the connection was open and silent afterwards; what the receiver has not
-//! read by then is lost if it dies at that moment. `acknowledgements: strict` closes that gap by ending the connection
+//! kernel has acknowledged its last byte and the connection was open and silent a quarter of a second later; what the
+//! receiver has not read by then is lost if it dies. `acknowledgements: strict` closes that gap by ending the connection
 //! after each batch: a peer that closes in order, all bytes acknowledged, has read them all. Behind a proxy either
 //! proves the proxy's receipt. Over UDP the send call confirms, which proves nothing.
 
@@ -10,6 +10,7 @@ mod backlog;
 mod batch;
 mod counted;
 mod outq;
+mod ripening;
 mod session;
 mod standing;
 mod stream;

@@ -11,17 +11,19 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backlog::Backlog,
     batch::Batch,
+    ripening::Ripening,
     standing::Standing,
     wire::{LinkError, Wire},
 };
 use crate::config::sink::{Acknowledgements, Syslog};
 
-/// A receiver that refuses us by address or number of sessions accepts first and closes then; what its kernel took
-/// before that counts for nothing.
-const SETTLING: Duration = Duration::from_millis(250);
-/// One that checks client certificates may do so after the handshake, whatever it has sent by then: rsyslog compares
-/// names when OpenSSL has already sent its session tickets.
-const SETTLING_WITH_CERTIFICATE: Duration = Duration::from_secs(2);
+/// An acknowledgement counts when the connection is still open after this long. A receiver that refuses us by address
+/// or number of sessions accepts first and closes then; one that dies takes along what its kernel holds. It costs
+/// only that mails are settled so much later.
+const GRACE: Duration = Duration::from_millis(250);
+/// One that checks client certificates may do so after the handshake: rsyslog compares names only then. A session ticket
+/// is no sign of consent, since OpenSSL sends it as part of the handshake.
+const SETTLING: Duration = Duration::from_secs(2);
 /// How often to ask the kernel what was acknowledged: at first, and at most.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_CAP: Duration = Duration::from_millis(50);
@@ -54,6 +56,7 @@ pub struct Session<'a> {
     idle: bool,
     settles: Instant,
     settled: bool,
+    ripening: Ripening,
     progress: Progress,
     looks: Looks,
 }
@@ -82,7 +85,7 @@ impl<'a> Session<'a> {
         stop: &'a CancellationToken,
     ) -> Self {
         let now = Instant::now();
-        let settling = if wire.certificate_asked() { SETTLING_WITH_CERTIFICATE } else { SETTLING };
+        let settling = if wire.certificate_asked() { SETTLING } else { GRACE };
         let again = backlog.rewind();
         Self {
             wire,
@@ -95,6 +98,7 @@ impl<'a> Session<'a> {
             idle: true,
             settles: now + settling,
             settled: false,
+            ripening: Ripening::new(GRACE, now + settling),
             progress: Progress { acknowledged: 0, since: now, limit: config.send_timeout, stalled: false },
             looks: Looks { next: now, pause: LOOK_FIRST },
         }
@@ -166,8 +170,10 @@ impl<'a> Session<'a> {
             self.standing.up(self.again);
         }
         self.watch(acknowledged, now);
-        if self.settled && self.batch.is_none() {
-            self.confirm(acknowledged);
+        if self.batch.is_none()
+            && let Some(offset) = self.ripening.see(now, acknowledged)
+        {
+            self.confirm(offset);
         }
         Ok(())
     }

@@ -1,0 +1,62 @@
+//! `acknowledgements: strict`: only the peer's orderly close counts.
+
+use dmarc_shipper::config::sink::{Acknowledgements, Syslog, SyslogMode};
+
+use super::running::{Reader, Running, accept, config, listen};
+
+fn strict(port: u16) -> Syslog {
+    Syslog { acknowledgements: Acknowledgements::Strict, ..config(SyslogMode::Tcp, port) }
+}
+
+#[tokio::test]
+async fn a_batch_counts_when_the_peer_has_read_it_and_closed() {
+    let (listener, port) = listen().await;
+    let mut sink = Running::start(strict(port));
+    for round in 0..2 {
+        let (first, last) = (round * 100 + 1, round * 100 + 100);
+        sink.send(first..=last, 500).await;
+        let mut peer = Reader::new(accept(&listener).await);
+        assert_eq!(peer.rest().await, (first..=last).collect::<Vec<_>>());
+        assert_eq!(sink.confirmed(), first - 1, "read, but not closed");
+        drop(peer);
+        sink.until_confirmed(last).await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_the_peer_dropped_unread_is_sent_again() {
+    let (listener, port) = listen().await;
+    let mut sink = Running::start(strict(port));
+    sink.send(1..=100, 500).await;
+    let peer = accept(&listener).await;
+    peer.readable().await.unwrap();
+    drop(peer);
+    sink.until_failing().await;
+    assert_eq!(sink.confirmed(), 0);
+    let mut peer = Reader::new(accept(&listener).await);
+    assert_eq!(peer.rest().await, (1..=100).collect::<Vec<_>>());
+    drop(peer);
+    sink.until_confirmed(100).await;
+    sink.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn much_is_sent_in_several_batches_and_the_end_closes_the_last() {
+    let (listener, port) = listen().await;
+    let sink = Running::start(strict(port));
+    let last = 5000;
+    sink.send(1..=last, 1000).await;
+    let peers = tokio::spawn(async move {
+        let mut numbers = Vec::new();
+        let mut connections = 0;
+        while numbers.last() != Some(&last) {
+            numbers.extend(Reader::new(accept(&listener).await).rest().await);
+            connections += 1;
+        }
+        (numbers, connections)
+    });
+    sink.end().await.unwrap();
+    let (numbers, connections) = peers.await.unwrap();
+    assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
+    assert!(connections > 1);
+}

@@ -1,0 +1,207 @@
+//! TLS peers: honest ones, and ones that refuse after the handshake.
+
+use std::{fs, sync::Arc};
+
+use dmarc_shipper::{
+    config::{
+        sink::{Acknowledgements, Syslog, SyslogMode},
+        tls::Tls,
+    },
+    sink::{Health, SinkError},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        RootCertStore, ServerConfig, SupportedProtocolVersion,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        server::WebPkiClientVerifier,
+        version::{TLS12, TLS13},
+    },
+    server::TlsStream,
+};
+
+use super::{
+    receivers::Certificates,
+    running::{Reader, Running, accept, config, listen},
+};
+
+fn acceptor(certificates: &Certificates, ask: bool, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
+    let pem = |name| CertificateDer::from_pem_file(certificates.path(name)).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).unwrap();
+    let builder = if ask {
+        let mut roots = RootCertStore::empty();
+        roots.add(pem("ca.pem")).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        builder.with_client_cert_verifier(verifier)
+    } else {
+        builder.with_no_client_auth()
+    };
+    let key = PrivateKeyDer::from_pem_file(certificates.path("server.key")).unwrap();
+    Arc::new(builder.with_single_cert(vec![pem("server.pem")], key).unwrap()).into()
+}
+
+async fn accept_tls(listener: &TcpListener, acceptor: &TlsAcceptor) -> TlsStream<TcpStream> {
+    acceptor.accept(accept(listener).await).await.unwrap()
+}
+
+fn tls_config(port: u16, certificates: &Certificates, client: bool) -> Syslog {
+    let own = |name| client.then(|| certificates.path(name));
+    let tls = Tls {
+        ca_file: Some(certificates.path("ca.pem")),
+        crt_file: own("client.pem"),
+        key_file: own("client.key"),
+        ..Tls::default()
+    };
+    Syslog { tls, ..config(SyslogMode::Tls, port) }
+}
+
+#[tokio::test]
+async fn frames_are_confirmed_over_both_versions_of_tls() {
+    let certificates = Certificates::make();
+    for version in [&TLS12, &TLS13] {
+        let (listener, port) = listen().await;
+        let sink = Running::start(tls_config(port, &certificates, false));
+        sink.send(1..=5000, 1000).await;
+        let mut peer = Reader::new(accept_tls(&listener, &acceptor(&certificates, false, version)).await);
+        peer.until(5000).await;
+        let rest = tokio::spawn(async move { peer.rest().await });
+        sink.end().await.unwrap();
+        assert!(rest.await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_tls_peer_that_stops_reading_is_not_confirmed_past_what_its_kernel_took() {
+    let certificates = Certificates::make();
+    let (listener, port) = listen().await;
+    let mut sink = Running::with_queue(tls_config(port, &certificates, false), 1 << 20);
+    let last = 40_000;
+    let feeding = sink.send_all(1..=last, 1000);
+    let peer = accept_tls(&listener, &acceptor(&certificates, false, &TLS13)).await;
+    sink.until_confirmed(1).await;
+    let mut peer = Reader::new(peer);
+    // Nothing but the kernels' buffers lies between what was confirmed and what was read.
+    while let Some(number) = peer.next().await {
+        assert!(sink.confirmed() < number + 12_000, "{number} read, {} confirmed", sink.confirmed());
+        if number == last {
+            break;
+        }
+    }
+    feeding.await.unwrap();
+    sink.until_confirmed(last).await;
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_missed_after_the_handshake_confirms_nothing() {
+    let certificates = Certificates::make();
+    let (listener, port) = listen().await;
+    let mut sink = Running::start(tls_config(port, &certificates, false));
+    sink.send(1..=100, 1000).await;
+    let asking = acceptor(&certificates, true, &TLS13);
+    assert!(asking.accept(accept(&listener).await).await.is_err());
+    let error = sink.until_failing().await;
+    assert!(error.contains("client certificate"), "{error}");
+    assert_eq!(sink.confirmed(), 0);
+    assert!(asking.accept(accept(&listener).await).await.is_err());
+    assert_eq!(sink.confirmed(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_may_refuse_it_when_it_has_acknowledged_everything() {
+    let certificates = Certificates::make();
+    let (listener, port) = listen().await;
+    let mut sink = Running::start(tls_config(port, &certificates, true));
+    sink.send(1..=100, 1000).await;
+    let asking = acceptor(&certificates, true, &TLS13);
+    // Handshake and tickets are done, and all frames are in this kernel: then it looks at the name.
+    let mut peer = Reader::new(accept_tls(&listener, &asking).await);
+    peer.until(100).await;
+    drop(peer);
+    sink.until_failing().await;
+    assert_eq!(sink.confirmed(), 0);
+    let mut peer = Reader::new(accept_tls(&listener, &asking).await);
+    assert_eq!(peer.until(100).await[0], 1);
+    sink.until_confirmed(100).await;
+    assert_eq!(sink.health(), Health::Up);
+}
+
+#[tokio::test]
+async fn strict_takes_the_end_with_and_without_close_notify() {
+    let certificates = Certificates::make();
+    let (listener, port) = listen().await;
+    let settings = Syslog { acknowledgements: Acknowledgements::Strict, ..tls_config(port, &certificates, false) };
+    let mut sink = Running::start(settings);
+    let acceptor = acceptor(&certificates, false, &TLS13);
+    for number in 1..=2 {
+        sink.send(number..=number, 1000).await;
+        let mut peer = Reader::new(accept_tls(&listener, &acceptor).await);
+        assert_eq!(peer.rest().await, [number]);
+        if number == 1 {
+            peer.stream.shutdown().await.unwrap();
+        }
+        // As rsyslog does: the connection ends, TLS does not.
+        drop(peer);
+        sink.until_confirmed(number).await;
+    }
+}
+
+#[tokio::test]
+async fn plain_text_is_never_tried_instead_of_tls() {
+    let certificates = Certificates::make();
+    let (listener, port) = listen().await;
+    let mut sink = Running::start(tls_config(port, &certificates, false));
+    sink.send(1..=1, 100).await;
+    for _ in 0..2 {
+        let mut peer = accept(&listener).await;
+        let mut start = [0; 2];
+        peer.read_exact(&mut start).await.unwrap();
+        assert_eq!(start, [22, 3], "a TLS handshake record");
+        peer.write_all(b"this is no TLS\n").await.unwrap();
+        drop(peer);
+    }
+    sink.until_failing().await;
+    assert_eq!(sink.confirmed(), 0);
+}
+
+#[tokio::test]
+async fn tls_files_that_are_wrong_at_the_start_are_an_error_of_the_configuration() {
+    let certificates = Certificates::make();
+    fs::remove_file(certificates.path("ca.pem")).unwrap();
+    let sink = Running::start(tls_config(1, &certificates, false));
+    assert!(matches!(sink.ended().await, Err(SinkError::Configuration(_))));
+}
+
+#[tokio::test]
+async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worked() {
+    let (old, new) = (Certificates::make(), Certificates::make());
+    let (listener, port) = listen().await;
+    let mut sink = Running::start(tls_config(port, &old, false));
+    sink.send(1..=1, 100).await;
+    let mut peer = Reader::new(accept_tls(&listener, &acceptor(&old, false, &TLS13)).await);
+    peer.until(1).await;
+    sink.until_confirmed(1).await;
+
+    fs::remove_file(old.path("ca.pem")).unwrap();
+    drop(peer);
+    sink.send(2..=2, 100).await;
+    let error = sink.until_failing().await;
+    assert!(error.contains("ca.pem"), "{error}");
+
+    fs::copy(new.path("ca.pem"), old.path("ca.pem")).unwrap();
+    let renewed = acceptor(&new, false, &TLS13);
+    let stream = loop {
+        // Connections from before the files were there again end without a handshake.
+        if let Ok(stream) = renewed.accept(accept(&listener).await).await {
+            break stream;
+        }
+    };
+    let mut peer = Reader::new(stream);
+    assert_eq!(peer.until(2).await, [2]);
+    sink.until_confirmed(2).await;
+}
