@@ -1,6 +1,6 @@
 //! TLS peers: honest ones, and ones that refuse after the handshake.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use dmarc_shipper::{
     config::{
@@ -119,9 +119,11 @@ async fn a_server_that_asks_for_a_certificate_may_refuse_it_when_it_has_acknowle
     let mut sink = Running::start(tls_config(port, &certificates, true));
     sink.send(1..=100, 1000).await;
     let asking = acceptor(&certificates, true, &TLS13);
-    // Handshake and tickets are done, and all frames are in this kernel: then it looks at the name.
     let mut peer = Reader::new(accept_tls(&listener, &asking).await);
     peer.until(100).await;
+    // Handshake and tickets are done and all frames acknowledged, for longer than it takes to count where no
+    // certificate is asked for; only then it looks at the name.
+    tokio::time::sleep(Duration::from_millis(600)).await;
     drop(peer);
     sink.until_failing().await;
     assert_eq!(sink.confirmed(), 0);

@@ -27,10 +27,6 @@ impl Standing {
         Self { name, status, health: Last::Starting, confirmed: 0 }
     }
 
-    pub fn is_failing(&self) -> bool {
-        self.health == Last::Failing
-    }
-
     /// The receiver takes frames; `again` of them for a second time.
     pub fn up(&mut self, again: usize) {
         match self.health {
@@ -44,7 +40,7 @@ impl Standing {
 
     /// It does not; it will be tried again.
     pub fn failing(&mut self, error: &dyn Display) {
-        if self.is_failing() {
+        if self.health == Last::Failing {
             debug!(sink = &*self.name, %error, "still failing");
         } else {
             warn!(sink = &*self.name, %error, "failing, will be tried until it works");
