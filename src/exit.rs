@@ -1,6 +1,6 @@
 //! Exit codes, after sysexits: what an init system, a CronJob or a person can act on.
 
-/// How the process ends. The worst of what happened wins, in the order of [`Exit::rank`].
+/// How the process ends. The worst of what happened wins, in the order of `rank`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Done, or nothing to do.

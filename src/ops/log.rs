@@ -1,6 +1,6 @@
 //! Logs on stderr: text for a person at a terminal, JSON for everything else, one line each whatever is in it.
 //!
-//! Whoever mails a report decides what stands in many a field, so nothing reaches a line raw: see [`line`].
+//! Whoever mails a report decides what stands in many a field, so nothing reaches a line raw: see `log::line`.
 //! `RUST_LOG` is not read: the level is the configuration's. Records of the `log` crate never appear, since nothing
 //! bridges them: async-imap writes passwords there.
 
