@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
+
 use clap::{
     ArgAction, Args, CommandFactory, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -73,6 +75,9 @@ pub enum Command {
     Parse(Parse),
     /// Check the configuration, and tell all that is wrong with it
     Check(Check),
+    /// Look at what was shipped, or forget it
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Print a JSON Schema
     Schema(Schema),
 }
@@ -87,6 +92,14 @@ pub struct Run {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Ship again what was shipped before and is still there; with --since, only what was shipped since that day (UTC)
+    #[arg(long, requires = "once")]
+    pub reship: bool,
+
+    /// With --reship: the first day of what is shipped again, such as 2026-11-01
+    #[arg(long, value_name = "DATE", requires = "reship")]
+    pub since: Option<Date>,
+
     /// Exit with 65 when a mail could not be read in full, as if it were a file
     #[arg(long)]
     pub strict: bool,
@@ -96,7 +109,7 @@ pub struct Run {
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
     /// Configuration file (.yaml, .toml or .json) [default: /etc/dmarc-shipper/config.yaml, if it exists]
@@ -131,6 +144,26 @@ pub struct Check {
 
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// What the ledger in `data_dir` is asked.
+#[derive(Debug, Subcommand)]
+pub enum Ledger {
+    /// Print one JSON line for each report that was shipped: what, when, and from which mail
+    List(LedgerArgs),
+    /// Forget everything: what is still in the mailboxes is shipped again, under the same event ids
+    Reset(LedgerArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LedgerArgs {
+    /// Configuration file that names the data_dir [default: /etc/dmarc-shipper/config.yaml, if it exists]
+    #[arg(long, value_name = "FILE", env = "DMARC_SHIPPER_CONFIG", conflicts_with = "data_dir")]
+    pub config: Option<PathBuf>,
+
+    /// The data_dir itself, instead of a configuration
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ pub mod encode;
 pub mod deliver;
 pub mod sink;
 
+pub mod history;
 pub mod ledger;
 pub mod parse;
 pub mod pipeline;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
@@ -11,6 +12,7 @@ use dmarc_shipper::{
     config::{self, Config, LogFormat, LogLevel},
     event,
     exit::Exit,
+    history,
     ledger::{Ledger, View},
     ops::{
         lock::InstanceLock,
@@ -20,6 +22,7 @@ use dmarc_shipper::{
     parse,
     pipeline::{self, Options},
 };
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
@@ -37,7 +40,7 @@ fn run(cli: &Cli) -> Exit {
     match &cli.command {
         Command::Run(run) => match load(cli, &run.config) {
             Ok(config) => {
-                let options = Options { once: run.once, dry_run: run.dry_run, strict: run.strict };
+                let options = Options { once: run.once, dry_run: run.dry_run, strict: run.strict, reship: reship(run) };
                 ship(config, options)
             }
             Err(exit) => exit,
@@ -52,6 +55,10 @@ fn run(cli: &Cli) -> Exit {
         Command::Parse(parse) => {
             start_log(cli, None);
             parse::run(&parse.paths)
+        }
+        Command::Ledger(cli::Ledger::List(of)) => data_dir(cli, of).map_or_else(|exit| exit, |dir| history::list(&dir)),
+        Command::Ledger(cli::Ledger::Reset(of)) => {
+            data_dir(cli, of).map_or_else(|exit| exit, |dir| history::reset(&dir))
         }
         Command::Schema(Schema { of }) => {
             start_log(cli, None);
@@ -81,6 +88,25 @@ fn load(cli: &Cli, arguments: &cli::ConfigArgs) -> Result<Config, Exit> {
             Err(Exit::Configuration)
         }
     }
+}
+
+/// The day from which on what was shipped is shipped again.
+fn reship(run: &cli::Run) -> Option<Timestamp> {
+    let since = |day: Date| TimeZone::UTC.to_timestamp(day.into()).unwrap_or(Timestamp::MAX);
+    run.reship.then(|| run.since.map_or(Timestamp::MIN, since))
+}
+
+/// The folder that `ledger` is about, from the command line or the configuration.
+fn data_dir(cli: &Cli, of: &cli::LedgerArgs) -> Result<PathBuf, Exit> {
+    if let Some(data_dir) = &of.data_dir {
+        start_log(cli, None);
+        return Ok(data_dir.clone());
+    }
+    let arguments = cli::ConfigArgs { config: of.config.clone(), ..cli::ConfigArgs::default() };
+    load(cli, &arguments)?.data_dir.ok_or_else(|| {
+        error!("the configuration names no data_dir, so there is no ledger");
+        Exit::Configuration
+    })
 }
 
 /// The command line goes before the configuration.

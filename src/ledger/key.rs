@@ -11,6 +11,15 @@ pub(super) fn document(key: &DocumentKey) -> Vec<u8> {
     bytes
 }
 
+/// The document that a key of [`document`] stands for.
+pub(super) fn document_of(bytes: &[u8]) -> Option<DocumentKey> {
+    let (&has_tenant, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (tenant, hash) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
+    let tenant = String::from_utf8(tenant.to_vec()).ok()?;
+    Some(DocumentKey { tenant: (has_tenant == 1).then_some(tenant), sha256: hash.try_into().ok()? })
+}
+
 /// `None` for what can't be met again.
 pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -14,6 +14,7 @@ mod store;
 
 use std::{
     collections::HashSet,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -93,6 +94,44 @@ impl Ledger {
     pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
         let row = self.store.with(|db| row(db, DOCUMENTS, &key::document(key)))?;
         row.map(|(seen, json)| shipped_of(seen, &json).map_err(|why| self.store.corrupt(why))).transpose()
+    }
+
+    /// Hands out every document, in the order of tenants and hashes, until `each` has had enough.
+    pub fn documents(&self, each: &mut dyn FnMut(DocumentKey, Shipped) -> ControlFlow<()>) -> Result<(), LedgerError> {
+        let mut odd = None;
+        self.store.with(|db| {
+            for row in db.begin_read()?.open_table(DOCUMENTS)?.iter()? {
+                let (key, row) = row?;
+                let (seen, json) = row.value();
+                let told = match (key::document_of(key.value()), shipped_of(seen, json)) {
+                    (Some(key), Ok(shipped)) => each(key, shipped),
+                    (_, shipped) => {
+                        odd = Some(shipped.err().unwrap_or_else(|| "a key is of no known form".to_owned()));
+                        ControlFlow::Break(())
+                    }
+                };
+                if told.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        odd.map_or(Ok(()), |why| Err(self.store.corrupt(why)))
+    }
+
+    /// Forgets every document and place; says how many there were.
+    pub fn reset(&self) -> Result<u64, LedgerError> {
+        let mut forgotten = 0;
+        self.store.write(|transaction| {
+            for table in [DOCUMENTS, PLACES] {
+                transaction.open_table(table)?.retain(|_, _| {
+                    forgotten += 1;
+                    false
+                })?;
+            }
+            Ok(())
+        })?;
+        Ok(forgotten)
     }
 
     /// Whether the mail or file at `place` was dealt with and left there; a sight of it. A ledger that can't be read

@@ -236,3 +236,23 @@ fn a_full_disk_costs_the_commit_alone_and_the_ledger_goes_on_when_there_is_room(
     ledger.commit(&batch(60)).unwrap();
     assert!(ledger.document(&document(61)).unwrap().is_some());
 }
+
+#[test]
+fn documents_are_listed_with_their_tenant_and_hash_until_the_ledger_is_reset() {
+    let ledger = Ledger::in_memory();
+    let tenant = DocumentKey { tenant: Some("süd".into()), sha256: [3; 32] };
+    let documents = vec![(document(1), shipped(at(1))), (tenant, shipped(at(2)))];
+    ledger.commit(&Commit { documents: documents.clone(), ..commit(at(2)) }).unwrap();
+    let listed = |ledger: &Ledger| {
+        let mut listed = Vec::new();
+        let each = &mut |key, shipped| {
+            listed.push((key, shipped));
+            ControlFlow::Continue(())
+        };
+        ledger.documents(each).unwrap();
+        listed
+    };
+    assert_eq!(listed(&ledger), documents);
+    assert_eq!(ledger.reset().unwrap(), 2);
+    assert_eq!(listed(&ledger), []);
+}

@@ -18,7 +18,7 @@ use crate::{
     encode::Host,
     ledger::Ledger,
     sink::{self, Sink, SinkError, Status, file::FileSink, rate::RateLimit, stdout::StdoutSink, syslog::SyslogSink},
-    source::{Intake, Mail, MailRef, Source, Verdict, files, imap::ImapSource},
+    source::{Intake, Mail, MailRef, Memory, Place, Source, Verdict, files, imap::ImapSource},
 };
 
 /// The running sinks, and how to reach them.
@@ -83,6 +83,10 @@ fn build(name: Arc<str>, sink: &SinkConfig) -> Box<dyn Sink> {
 pub fn sources(config: &Config, ledger: &Arc<Ledger>, options: Options, stop: &CancellationToken) -> Vec<ReadySource> {
     let budget = Arc::new(Semaphore::new(config.intake_max_size as usize));
     let ready = config.sources.iter().map(|(name, source)| {
+        let memory: Arc<dyn Memory> = match options.reship {
+            Some(_) => Arc::new(Forgetful),
+            None => ledger.clone(),
+        };
         let (mail_sender, mails) = mpsc::channel(MAILS_WAITING);
         let (verdicts, verdict_receiver) = mpsc::unbounded_channel();
         let intake = Intake::new(
@@ -90,7 +94,7 @@ pub fn sources(config: &Config, ledger: &Arc<Ledger>, options: Options, stop: &C
             verdict_receiver,
             budget.clone(),
             config.intake_max_size,
-            ledger.clone(),
+            memory,
             options.once,
             options.dry_run,
             stop.clone(),
@@ -105,4 +109,13 @@ pub fn sources(config: &Config, ledger: &Arc<Ledger>, options: Options, stop: &C
         ReadySource { source, intake, mails, verdicts }
     });
     ready.collect()
+}
+
+/// The memory of a run that ships again: every mail that is still there is read again.
+struct Forgetful;
+
+impl Memory for Forgetful {
+    fn knows(&self, _: &Place) -> bool {
+        false
+    }
 }

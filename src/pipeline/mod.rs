@@ -55,6 +55,8 @@ pub struct Options {
     pub dry_run: bool,
     /// An input that could not be read is exit 65, in a mailbox too.
     pub strict: bool,
+    /// What was first shipped at this time or later is shipped again, where it is met.
+    pub reship: Option<Timestamp>,
 }
 
 /// Mails that may wait between a source and its reader; their bytes are bounded by the intake budget.
@@ -72,7 +74,7 @@ pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: St
     // Cancelled when what is in flight is given up.
     let abort = CancellationToken::new();
     let mut flow = build::sinks(&config, options, &abort);
-    let desk = Arc::new(Desk::new(ledger.clone(), flow.confirmed.len()));
+    let desk = Arc::new(Desk::new(ledger.clone(), flow.confirmed.len(), options.reship));
     for confirmed in &flow.confirmed {
         let (mut confirmed, desk) = (confirmed.clone(), desk.clone());
         tokio::spawn(async move {

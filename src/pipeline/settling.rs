@@ -27,6 +27,8 @@ const LEDGER_RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Desk {
     ledger: Arc<Ledger>,
+    /// What was first shipped from then on counts as not shipped.
+    reship: Option<Timestamp>,
     state: Mutex<State>,
     news: Notify,
 }
@@ -82,9 +84,10 @@ pub enum Claimed {
 }
 
 impl Desk {
-    pub fn new(ledger: Arc<Ledger>, required: usize) -> Self {
+    pub fn new(ledger: Arc<Ledger>, required: usize, reship: Option<Timestamp>) -> Self {
         Self {
             ledger,
+            reship,
             state: Mutex::new(State {
                 tracker: Tracker::new(required),
                 read: HashMap::new(),
@@ -114,6 +117,7 @@ impl Desk {
         let mut state = self.lock();
         if !state.tracker.is_claimed(document)
             && let Some(shipped) = self.ledger.document(document)?
+            && self.reship.is_none_or(|since| shipped.first_shipped < since)
         {
             return Ok(Claimed::Known(shipped));
         }

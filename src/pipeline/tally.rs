@@ -53,7 +53,7 @@ impl Tally {
     /// Says what the run came to, and what a reader might miss.
     pub fn say(&self, options: Options) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let summary = if options.dry_run { "dry run: nothing was sent, moved or written" } else { "done" };
+        let summary = if options.dry_run { "dry run: nothing was sent, moved or written" } else { "run ended" };
         info!(
             mails = get(&self.mails),
             reports = get(&self.reports),
@@ -64,7 +64,10 @@ impl Tally {
             "{summary}"
         );
         if get(&self.duplicates) > 0 {
-            info!(duplicates = get(&self.duplicates), "reports that were shipped before were not shipped again");
+            info!(
+                duplicates = get(&self.duplicates),
+                "reports that were shipped before were not shipped again; run --once --reship ships them again"
+            );
         }
         if get(&self.without_report) > 0 {
             info!(mails = get(&self.without_report), "mails without a report were treated as without_report says");

@@ -131,6 +131,15 @@ fn a_mailbox_that_is_left_as_it_is_is_shipped_once() {
     assert_eq!(essences(rows(&workplace.once(&config).exits(0).events())), batch.essences());
     assert_eq!(workplace.once(&config).exits(0).stdout, "", "nothing is new");
     assert_eq!(unflagged(&dovecot.mailbox().names("INBOX")), unflagged(&before), "no mail was moved");
+    let again = workplace.shipper(&["run", "--once", "--reship", "--config"], &config).exits(0).events();
+    assert_eq!(essences(rows(&again)), batch.essences(), "unless one asks for it again");
+    let later = ["run", "--once", "--reship", "--since", "9999-01-01", "--config"];
+    let duplicates = workplace.shipper(&later, &config).exits(0).events();
+    assert_eq!(rows(&duplicates).count(), 0, "or for what was shipped later");
+    let ledger = workplace.shipper(&["ledger", "list", "--config"], &config).exits(0).events();
+    assert_eq!(ledger.len(), batch.reports.len());
+    workplace.shipper(&["ledger", "reset", "--config"], &config).exits(0);
+    assert_eq!(workplace.shipper(&["ledger", "list", "--config"], &config).exits(0).stdout, "");
 }
 
 #[test]

@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("folder", &[]),
     ("source", &["config", "net"]),
     ("sink", &["config", "deliver", "folder", "net"]),
+    ("history", &["exit", "ledger", "ops"]),
     ("ledger", &["folder", "source"]),
     ("ops", &["config", "folder"]),
     ("cli", &["config", "event"]),
