@@ -10,7 +10,10 @@ use clap::{
     error::ErrorKind,
 };
 
-use crate::config::{self, Arguments, Loaded, LogFormat, LogLevel, Problems};
+use crate::{
+    config::{Arguments, Loaded, Loader, LogFormat, LogLevel, Problems},
+    event::schema,
+};
 
 /// Read when nothing else is said, if it is there.
 pub const DEFAULT_CONFIG: &str = "/etc/dmarc-shipper/config.yaml";
@@ -219,7 +222,9 @@ impl ConfigArgs {
     /// a URL source, see [`ask_on_terminal`].
     pub fn load(&self, ask: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
         let from: Vec<String> = self.from.iter().cloned().chain(self.file.iter().map(|path| plain(path))).collect();
-        config::from_arguments(&Arguments { file: self.file_to_read(&from), from: &from, to: &self.to, ask })
+        let fields: Vec<_> = schema::field_names().collect();
+        let arguments = Arguments { file: self.file_to_read(&from), from: &from, to: &self.to, ask };
+        Loader { fields: &fields, ..Loader::default() }.arguments(&arguments)
     }
 
     /// With both ends on the command line, the default file is not needed; one that is named is still read.
