@@ -6,4 +6,5 @@ mod end_to_end;
 mod examples;
 mod layering;
 mod servers;
+mod source_imap;
 mod support;

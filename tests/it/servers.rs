@@ -115,7 +115,7 @@ fn dovecot_can_be_another_kind_of_server() {
         users: vec![(USER, PASSWORD), ("second", "p")],
         separator: '.',
         capability: Some("IMAP4rev1 UIDPLUS"),
-        extra: "mail_max_keyword_length = 20",
+        extra: "mail_max_keyword_length = 20".into(),
     };
     let dovecot = Dovecot::with(&Ca::new().server(), &options);
     dovecot.mailbox_of("second").deliver("INBOX", b"Subject: x\r\n\r\n");

@@ -6,8 +6,8 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, TcpStream},
-    os::unix::fs::PermissionsExt,
-    path::Path,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
     time::Duration,
@@ -33,7 +33,7 @@ pub struct Dovecot {
     mailboxes: BTreeMap<String, Maildir>,
     server: Server,
     // Last, so that the server is gone before its folder.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// How this server differs from a usual one.
@@ -45,12 +45,12 @@ pub struct Options {
     /// Announced instead of what the server can do.
     pub capability: Option<&'static str>,
     /// Lines added to the configuration.
-    pub extra: &'static str,
+    pub extra: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { users: vec![(USER, PASSWORD)], separator: '/', capability: None, extra: "" }
+        Self { users: vec![(USER, PASSWORD)], separator: '/', capability: None, extra: String::new() }
     }
 }
 
@@ -70,7 +70,10 @@ impl Dovecot {
 
         let mut passwords = String::new();
         let mut mailboxes = BTreeMap::new();
-        fs::create_dir(folder.path().join("mail")).unwrap();
+        for name in ["mail", "rawlog"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            chown(folder.path().join(name), account.chown_to, account.chown_to).unwrap();
+        }
         for (user, password) in &options.users {
             writeln!(passwords, "{user}:{{PLAIN}}{password}").unwrap();
             mailboxes
@@ -89,7 +92,7 @@ impl Dovecot {
             },
             || greets(imap_port),
         );
-        Self { imaps_port, imap_port, mailboxes, server, _folder: folder }
+        Self { imaps_port, imap_port, mailboxes, server, folder }
     }
 
     /// The mailbox of [`USER`].
@@ -99,6 +102,18 @@ impl Dovecot {
 
     pub fn mailbox_of(&self, user: &str) -> &Maildir {
         &self.mailboxes[user]
+    }
+
+    /// The commands of all sessions so far, in their order, with what they carry but without their tags.
+    pub fn commands(&self) -> Vec<String> {
+        let mut logs: Vec<PathBuf> =
+            fs::read_dir(self.folder.path().join("rawlog")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        logs.retain(|path| path.extension().is_some_and(|ending| ending == "in"));
+        logs.sort();
+        let text: String =
+            logs.iter().map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()).collect();
+        // A line is the time, the tag and the command.
+        text.lines().filter_map(|line| line.splitn(3, ' ').nth(2)).map(|command| command.trim().to_owned()).collect()
     }
 
     /// What the server logged so far.
@@ -142,7 +157,7 @@ fn configuration(
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
     let Account { user, group, .. } = account;
     let capability = options.capability.map(|names| format!("imap_capability = {names}")).unwrap_or_default();
-    let (separator, extra) = (options.separator, options.extra);
+    let Options { separator, extra, .. } = options;
     format!(
         "base_dir = {folder}/run
 state_dir = {folder}/run
@@ -166,6 +181,10 @@ mail_uid = {user}
 mail_gid = {group}
 mail_home = {folder}/mail/%u
 mail_location = maildir:{folder}/mail/%u
+# Nothing here has to outlast the machine.
+mail_fsync = never
+# Tests look into folders by themselves.
+mailbox_list_index = no
 {capability}
 passdb {{
   driver = passwd-file
@@ -194,6 +213,9 @@ service anvil {{
 service stats {{
   chroot =
 }}
+protocol imap {{
+  rawlog_dir = {folder}/rawlog
+}}
 {extra}
 "
     )
@@ -207,7 +229,7 @@ fn greets(port: u16) -> bool {
 }
 
 /// Dovecot, of a version whose configuration is written here.
-fn program() -> std::path::PathBuf {
+fn program() -> PathBuf {
     static VERSION: OnceLock<String> = OnceLock::new();
     let program = installed("dovecot");
     let version = VERSION.get_or_init(|| {

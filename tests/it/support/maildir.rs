@@ -31,8 +31,11 @@ impl Maildir {
         }
     }
 
-    /// Delivers as a mail server does: whole, under a name of its own.
+    /// Delivers as a mail server does: whole, under a name of its own, into a folder that is made where it is missing.
     pub fn deliver(&self, folder: &str, mail: &[u8]) {
+        if !self.has_folder(folder) {
+            self.create_folder(folder);
+        }
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let name = format!("{:010}.delivered.test", NEXT.fetch_add(1, Ordering::Relaxed));
         let path = self.path(folder);
@@ -40,6 +43,10 @@ impl Maildir {
         fs::write(&unfinished, mail).unwrap();
         chown(&unfinished, self.owner, self.owner).unwrap();
         fs::rename(unfinished, finished).unwrap();
+    }
+
+    pub fn has_folder(&self, folder: &str) -> bool {
+        self.path(folder).is_dir()
     }
 
     pub fn count(&self, folder: &str) -> usize {

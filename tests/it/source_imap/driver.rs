@@ -19,7 +19,43 @@ use dmarc_shipper::{
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::dovecot::{Dovecot, PASSWORD, USER};
+use crate::support::{
+    ca::Ca,
+    dovecot::{Dovecot, Options, PASSWORD, USER},
+    maildir::Maildir,
+};
+
+/// A Dovecot, and the authority that signed its certificate.
+pub struct Server {
+    pub dovecot: Dovecot,
+    pub ca: Ca,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with(&Options::default())
+    }
+
+    pub fn with(options: &Options) -> Self {
+        let ca = Ca::new();
+        Self { dovecot: Dovecot::with(&ca.server_named("localhost"), options), ca }
+    }
+
+    /// With this number of mails in its INBOX.
+    pub fn filled(mails: usize) -> Self {
+        let server = Self::start();
+        server.fill(mails);
+        server
+    }
+
+    pub fn fill(&self, mails: usize) {
+        (1..=mails).for_each(|number| self.mailbox().deliver("INBOX", &mail(number)));
+    }
+
+    pub fn mailbox(&self) -> &Maildir {
+        self.dovecot.mailbox()
+    }
+}
 
 /// A mail as the pipeline saw it.
 #[derive(Debug, Clone)]
@@ -119,12 +155,12 @@ pub fn config(port: u16) -> Imap {
 }
 
 /// IMAPS, trusting the server's authority, with an archive folder.
-pub fn archiving(server: &Dovecot) -> Imap {
+pub fn archiving(server: &Server) -> Imap {
     Imap {
         security: Security::Tls,
-        tls: Tls { ca_file: Some(server.ca_file.clone()), ..Tls::default() },
+        tls: Tls { ca_file: Some(server.ca.file()), ..Tls::default() },
         archive_folder: Some("Processed".into()),
-        ..config(server.imaps_port)
+        ..config(server.dovecot.imaps_port)
     }
 }
 
@@ -133,10 +169,4 @@ pub fn mail(number: usize) -> Vec<u8> {
         "From: a@example.com\r\nSubject: report {number}\r\nMessage-ID: <{number}@example.com>\r\n\r\nrow {number}\r\n"
     )
     .into_bytes()
-}
-
-pub fn filled(server: &Dovecot, mails: usize) {
-    for number in 1..=mails {
-        server.deliver("INBOX", &format!("{}.M{number}.test", 1_700_000_000 + number), &mail(number));
-    }
 }

@@ -9,10 +9,8 @@ use dmarc_shipper::{
     trouble::{Reason, Trouble},
 };
 
-use crate::{
-    dovecot::Dovecot,
-    driver::{Driver, archiving, config, filled, mail},
-};
+use super::driver::{Driver, Server, archiving, config, mail};
+use crate::support::dovecot::{Options, USER};
 
 fn unreadable() -> Verdict {
     Verdict::Quarantine(Trouble::new(Reason::CorruptGzip, "a stream that ends too early"))
@@ -25,39 +23,43 @@ async fn failure(config: Imap) -> SourceError {
 
 #[tokio::test]
 async fn mails_are_read_over_tls_and_archived() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 3);
+    let server = Server::filled(3);
     let (pass, seen) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
     let pass = pass.unwrap();
     assert_eq!((pass.taken, pass.settled, pass.unsettled), (3, 3, 0));
     let contents: Vec<Vec<u8>> = seen.into_iter().map(|seen| seen.content.unwrap()).collect();
     assert_eq!(contents, [mail(1), mail(2), mail(3)]);
-    assert!(server.mails("INBOX").is_empty());
-    assert_eq!(server.mails("Processed").len(), 3);
-    assert!(server.mails("Processed").iter().all(|name| !name.contains("2,S")), "a mail was marked as read");
+    assert!(server.mailbox().names("INBOX").is_empty());
+    assert_eq!(server.mailbox().names("Processed").len(), 3);
+    assert!(server.mailbox().names("Processed").iter().all(|name| !name.contains("2,S")), "a mail was marked as read");
 }
 
 #[tokio::test]
-async fn starttls_and_plain_text_work_with_either_way_to_log_in() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 1);
-    let ca_file = Some(server.ca_file.clone());
-    let starttls =
-        Imap { security: Security::Starttls, tls: Tls { ca_file, ..Tls::default() }, ..config(server.imap_port) };
+async fn starttls_and_plain_text_work_with_either_way_to_log_in_and_any_password() {
+    let password = "pa\"ss \\wörd";
+    let server = Server::with(&Options { users: vec![(USER, password)], ..Options::default() });
+    server.fill(1);
+    let ca_file = Some(server.ca.file());
+    let config = |port| Imap { password: Secret::Value(password.into()), ..config(port) };
+    let starttls = Imap {
+        security: Security::Starttls,
+        tls: Tls { ca_file, ..Tls::default() },
+        ..config(server.dovecot.imap_port)
+    };
     for config in [
         Imap { auth: Auth::Plain, ..starttls.clone() },
         Imap { auth: Auth::Login, ..starttls },
-        Imap { auth: Auth::Login, ..config(server.imap_port) },
+        Imap { auth: Auth::Login, ..config(server.dovecot.imap_port) },
     ] {
         let (pass, _) = Driver::new(config).run(|_| Verdict::Archive).await;
         assert_eq!(pass.unwrap().settled, 1);
     }
-    assert_eq!(server.mails("INBOX").len(), 1, "without an archive folder, mails stay");
+    assert_eq!(server.mailbox().names("INBOX").len(), 1, "without an archive folder, mails stay");
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_refused_with_the_servers_words_and_without_the_password() {
-    let server = Dovecot::start('/', "");
+    let server = Server::start();
     let wrong = Imap { password: Secret::Value("hunter2-not-it".into()), ..archiving(&server) };
     let error = failure(wrong).await;
     assert!(matches!(error, SourceError::AuthenticationRefused(_)), "{error:?}");
@@ -67,7 +69,7 @@ async fn a_wrong_password_is_refused_with_the_servers_words_and_without_the_pass
 
 #[tokio::test]
 async fn certificates_of_strangers_and_for_other_names_are_refused() {
-    let server = Dovecot::start('/', "");
+    let server = Server::start();
     let stranger = Imap { tls: Tls::default(), ..archiving(&server) };
     let text = failure(stranger).await.to_string();
     assert!(text.contains("tls.ca_file"), "{text}");
@@ -78,8 +80,8 @@ async fn certificates_of_strangers_and_for_other_names_are_refused() {
 
 #[tokio::test]
 async fn a_missing_folder_is_named_with_those_that_exist() {
-    let server = Dovecot::start('/', "");
-    server.deliver("Other", "1.M1.test", &mail(1));
+    let server = Server::start();
+    server.mailbox().deliver("Other", &mail(1));
     let error = failure(Imap { folder: "Reports/In".into(), ..archiving(&server) }).await;
     assert!(matches!(error, SourceError::Configuration(_)), "{error:?}");
     let text = error.to_string();
@@ -90,42 +92,45 @@ async fn a_missing_folder_is_named_with_those_that_exist() {
 async fn folders_are_made_with_the_servers_delimiter_however_they_are_written() {
     for separator in ['/', '.'] {
         for written in ["Reports/Gelesene Entwürfe", "Reports.Gelesene Entwürfe"] {
-            let server = Dovecot::start(separator, "");
-            filled(&server, 1);
+            let server = Server::with(&Options { separator, ..Options::default() });
+            server.fill(1);
             let config = Imap { archive_folder: Some(written.into()), ..archiving(&server) };
             Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap();
-            assert_eq!(server.mails("Reports.Gelesene Entw&APw-rfe").len(), 1, "{written} with {separator}");
+            assert_eq!(server.mailbox().names("Reports.Gelesene Entw&APw-rfe").len(), 1, "{written} with {separator}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_folder_that_exists_as_written_is_used_as_it_is() {
-    let server = Dovecot::start('.', "");
-    filled(&server, 1);
-    server.deliver("Old.Done", "1.M1.test", &mail(9));
+    let server = Server::with(&Options { separator: '.', ..Options::default() });
+    server.fill(1);
+    server.mailbox().deliver("Old.Done", &mail(9));
     let config = Imap { archive_folder: Some("Old.Done".into()), ..archiving(&server) };
     Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap();
-    assert_eq!(server.mails("Old.Done").len(), 2);
+    assert_eq!(server.mailbox().names("Old.Done").len(), 2);
 }
 
 #[tokio::test]
 async fn a_server_that_keeps_all_folders_below_inbox_gets_them_there() {
-    let server = Dovecot::start('.', "namespace inbox {\n  prefix = INBOX.\n}\n");
-    filled(&server, 1);
+    let server = Server::with(&Options {
+        separator: '.',
+        extra: "namespace inbox {\n  prefix = INBOX.\n}\n".into(),
+        ..Options::default()
+    });
+    server.fill(1);
     let pass = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await.0.unwrap();
     assert_eq!(pass.settled, 1);
-    assert_eq!(server.mails("Processed").len(), 1);
+    assert_eq!(server.mailbox().names("Processed").len(), 1);
     // And it is found there the next time.
-    server.deliver("INBOX", "2.M2.test", &mail(2));
+    server.mailbox().deliver("INBOX", &mail(2));
     Driver::new(archiving(&server)).run(|_| Verdict::Archive).await.0.unwrap();
-    assert_eq!(server.mails("Processed").len(), 2);
+    assert_eq!(server.mailbox().names("Processed").len(), 2);
 }
 
 #[tokio::test]
 async fn verdicts_go_where_the_configuration_says() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 4);
+    let server = Server::filled(4);
     let config = Imap {
         quarantine_folder: Some("Unreadable".into()),
         without_report: WithoutReport::Delete,
@@ -141,57 +146,55 @@ async fn verdicts_go_where_the_configuration_says() {
         .await;
     let pass = pass.unwrap();
     assert_eq!((pass.taken, pass.settled, pass.unsettled), (4, 3, 0));
-    assert_eq!(server.mails("Processed").len(), 1);
-    assert_eq!(server.mails("Unreadable").len(), 1);
-    assert_eq!(server.mails("INBOX").len(), 1);
+    assert_eq!(server.mailbox().names("Processed").len(), 1);
+    assert_eq!(server.mailbox().names("Unreadable").len(), 1);
+    assert_eq!(server.mailbox().names("INBOX").len(), 1);
 }
 
 /// Dovecot with fewer abilities than it has.
-fn without_move(more: &str) -> String {
-    format!("protocol imap {{\n  imap_capability = IMAP4rev1 LITERAL+ IDLE NAMESPACE {more}\n}}\n")
+fn without_move(capability: &'static str) -> Server {
+    Server::with(&Options { capability: Some(capability), ..Options::default() })
 }
 
 #[tokio::test]
 async fn without_move_mails_are_copied_and_expunged() {
-    let server = Dovecot::start('/', &without_move("UIDPLUS"));
-    filled(&server, 3);
+    let server = without_move("IMAP4rev1 LITERAL+ IDLE NAMESPACE UIDPLUS");
+    server.fill(3);
     let (pass, _) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
     assert_eq!(pass.unwrap().settled, 3);
-    assert!(server.mails("INBOX").is_empty());
-    assert_eq!(server.mails("Processed").len(), 3);
-    assert!(server.commands().iter().all(|command| !command.starts_with("UID MOVE")));
+    assert!(server.mailbox().names("INBOX").is_empty());
+    assert_eq!(server.mailbox().names("Processed").len(), 3);
+    assert!(server.dovecot.commands().iter().all(|command| !command.starts_with("UID MOVE")));
 }
 
 #[tokio::test]
 async fn without_uidplus_nothing_is_expunged_and_marked_mails_are_not_read_again() {
-    let server = Dovecot::start('/', &without_move(""));
-    filled(&server, 3);
+    let server = without_move("IMAP4rev1 LITERAL+ IDLE NAMESPACE");
+    server.fill(3);
     for expected in [3, 0] {
         let (pass, _) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
         assert_eq!(pass.unwrap().settled, expected);
-        assert_eq!(server.mails("Processed").len(), 3);
-        assert_eq!(server.mails("INBOX").iter().filter(|name| name.contains('T')).count(), 3);
+        assert_eq!(server.mailbox().names("Processed").len(), 3);
+        assert_eq!(server.mailbox().names("INBOX").iter().filter(|name| name.contains('T')).count(), 3);
     }
-    assert!(server.commands().iter().all(|command| !command.contains("EXPUNGE")));
+    assert!(server.dovecot.commands().iter().all(|command| !command.contains("EXPUNGE")));
 }
 
 #[tokio::test]
 async fn a_dry_run_changes_nothing() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 3);
+    let server = Server::filled(3);
     let mut driver = Driver::new(archiving(&server));
     driver.dry_run = true;
     let (pass, seen) = driver.run(|_| Verdict::Archive).await;
     assert_eq!((pass.unwrap().settled, seen.len()), (0, 3));
-    assert_eq!(server.mails("INBOX").len(), 3);
-    assert!(!server.has_folder("Processed"));
+    assert_eq!(server.mailbox().names("INBOX").len(), 3);
+    assert!(!server.mailbox().has_folder("Processed"));
 }
 
 #[tokio::test]
 async fn remembered_mails_are_not_fetched_again() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 4);
-    let mut driver = Driver::new(config(server.imap_port));
+    let server = Server::filled(4);
+    let mut driver = Driver::new(config(server.dovecot.imap_port));
     driver.remembered = [1, 3].into();
     let (pass, seen) = driver.run(|_| Verdict::WithoutReport).await;
     let pass = pass.unwrap();
@@ -201,19 +204,17 @@ async fn remembered_mails_are_not_fetched_again() {
 
 #[tokio::test]
 async fn no_more_mails_than_asked_for_are_taken_in_one_run() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 5);
+    let server = Server::filled(5);
     let config = Imap { max_messages_per_run: Some(2), ..archiving(&server) };
     let (pass, _) = Driver::new(config).run(|_| Verdict::Archive).await;
     assert_eq!(pass.unwrap().taken, 2);
-    assert_eq!(server.mails("INBOX").len(), 3);
+    assert_eq!(server.mailbox().names("INBOX").len(), 3);
 }
 
 #[tokio::test]
 async fn a_mail_over_the_limit_is_handed_over_without_being_fetched() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 1);
-    server.deliver("INBOX", "2.M2.test", &[mail(2), vec![b'x'; 5000]].concat());
+    let server = Server::filled(1);
+    server.mailbox().deliver("INBOX", &[mail(2), vec![b'x'; 5000]].concat());
     let config = Imap { quarantine_folder: Some("Unreadable".into()), ..archiving(&server) };
     let mut driver = Driver::new(config);
     driver.limits = Limits { mail_bytes: 4000, ..Limits::default() };
@@ -226,17 +227,16 @@ async fn a_mail_over_the_limit_is_handed_over_without_being_fetched() {
     assert_eq!(seen.iter().filter(|seen| seen.content.is_err()).count(), 1);
     let trouble = seen.iter().find_map(|seen| seen.content.as_ref().err()).unwrap();
     assert_eq!((trouble.reason, trouble.limit.unwrap().value), (Reason::MailTooLarge, 4000));
-    assert_eq!(server.mails("Unreadable").len(), 1);
+    assert_eq!(server.mailbox().names("Unreadable").len(), 1);
 }
 
 #[tokio::test]
 async fn three_hundred_mails_take_a_handful_of_commands() {
-    let server = Dovecot::start('/', "");
-    filled(&server, 300);
+    let server = Server::filled(300);
     let (pass, seen) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
     assert_eq!((pass.unwrap().settled, seen.len()), (300, 300));
-    assert_eq!(server.mails("Processed").len(), 300);
-    let commands = server.commands();
+    assert_eq!(server.mailbox().names("Processed").len(), 300);
+    let commands = server.dovecot.commands();
     let count = |word: &str| commands.iter().filter(|command| command.starts_with(word)).count();
     assert_eq!((count("UID SEARCH"), count("UID FETCH")), (1, 3), "{commands:?}");
     assert!(count("UID MOVE") <= 4, "{commands:?}");
@@ -244,9 +244,9 @@ async fn three_hundred_mails_take_a_handful_of_commands() {
 
 #[tokio::test]
 async fn a_budget_smaller_than_the_mailbox_is_enough() {
-    let server = Dovecot::start('/', "");
+    let server = Server::start();
     for number in 1..=20 {
-        server.deliver("INBOX", &format!("{number}.M{number}.test"), &[mail(number), vec![b'x'; 3000]].concat());
+        server.mailbox().deliver("INBOX", &[mail(number), vec![b'x'; 3000]].concat());
     }
     let mut driver = Driver::new(archiving(&server));
     driver.budget = 2000;
@@ -256,8 +256,8 @@ async fn a_budget_smaller_than_the_mailbox_is_enough() {
 
 #[tokio::test]
 async fn a_source_that_goes_on_finds_new_mails_and_settles_all_before_it_stops() {
-    let server = std::sync::Arc::new(Dovecot::start('/', ""));
-    filled(&server, 2);
+    let server = std::sync::Arc::new(Server::start());
+    server.fill(2);
     let config = Imap { poll_interval: std::time::Duration::from_millis(200), ..archiving(&server) };
     let mut driver = Driver::new(config);
     driver.once = false;
@@ -267,7 +267,7 @@ async fn a_source_that_goes_on_finds_new_mails_and_settles_all_before_it_stops()
         .run(move |_| {
             taken += 1;
             match taken {
-                2 => delivery.deliver("INBOX", "1800000000.M3.test", &mail(3)),
+                2 => delivery.mailbox().deliver("INBOX", &mail(3)),
                 3 => stop.cancel(),
                 _ => {}
             }
@@ -276,5 +276,5 @@ async fn a_source_that_goes_on_finds_new_mails_and_settles_all_before_it_stops()
         .await;
     pass.unwrap();
     assert_eq!(seen.len(), 3);
-    assert_eq!(server.mails("Processed").len(), 3);
+    assert_eq!(server.mailbox().names("Processed").len(), 3);
 }

@@ -9,9 +9,9 @@ use dmarc_shipper::{
     trouble::Reason,
 };
 
-use crate::{
+use super::{
     driver::{Driver, Seen, config},
-    scripted::{Act, Scripted, asked, body},
+    scripted::{Act, Scripted, State, asked, body},
 };
 
 fn scripted(server: &Scripted) -> Imap {
@@ -46,7 +46,7 @@ fn fetched(command: &str) -> Option<&str> {
 }
 
 /// Answers each fetch of mail 2 with `answer`, after the mails before it.
-fn broken_at_two(answer: &'static str) -> impl FnMut(&mut crate::scripted::State, &str) -> Act + Send {
+fn broken_at_two(answer: &'static str) -> impl FnMut(&mut State, &str) -> Act + Send {
     move |state, command| match fetched(command).map(|set| asked(state, set)) {
         Some(wanted) if wanted.contains(&2) => {
             let before: String = wanted.iter().take_while(|uid| **uid < 2).map(|uid| body(state, *uid)).collect();

@@ -1,0 +1,6 @@
+//! The IMAP source against a real Dovecot, and against servers that misbehave in ways that Dovecot doesn't.
+
+mod driver;
+mod scripted;
+mod with_dovecot;
+mod with_scripts;
