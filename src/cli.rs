@@ -227,6 +227,11 @@ impl ConfigArgs {
         Loader { fields: &fields, ..Loader::default() }.arguments(&arguments)
     }
 
+    /// Whether the sources are those of the command line.
+    pub fn names_sources(&self) -> bool {
+        !self.from.is_empty() || !self.file.is_empty()
+    }
+
     /// With both ends on the command line, the default file is not needed; one that is named is still read.
     fn file_to_read(&self, from: &[String]) -> Option<&Path> {
         let default = Path::new(DEFAULT_CONFIG);

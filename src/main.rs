@@ -78,6 +78,9 @@ fn load(cli: &Cli, arguments: &cli::ConfigArgs) -> Result<Config, Exit> {
             for warning in &loaded.warnings {
                 warn!("{warning}");
             }
+            if loaded.config.data_dir.is_none() && arguments.names_sources() {
+                info!("nothing is remembered after this run; a configuration file with a data_dir changes that");
+            }
             Ok(loaded.config)
         }
         Err(problems) => {

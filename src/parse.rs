@@ -30,17 +30,22 @@ use crate::{
 pub fn run(paths: &[PathBuf]) -> Exit {
     let limits = Limits::default();
     let mut lines = Lines::new(io::stdout().lock());
-    let mut exit = Exit::Done;
+    let (mut exit, mut without_report) = (Exit::Done, 0);
     for path in paths {
         for step in files::walk("parse".into(), path, &limits) {
             exit = exit.or_worse(match step {
-                Step::Found(found) => found.read().map_or_else(not_there, |file| one(&file, &limits, &mut lines)),
+                Step::Found(found) => {
+                    found.read().map_or_else(not_there, |file| one(&file, &limits, &mut lines, &mut without_report))
+                }
                 Step::Unreadable(unreadable) => not_there(unreadable),
             });
             if lines.failed.is_some() {
                 return exit.or_worse(lines.finish());
             }
         }
+    }
+    if without_report > 0 {
+        info!(mails = without_report, "mails without a report were passed over");
     }
     exit.or_worse(lines.finish())
 }
@@ -50,20 +55,23 @@ fn not_there(Unreadable { path, error }: Unreadable) -> Exit {
     Exit::NoInput
 }
 
-fn one((place, content): &(Place, Result<Bytes, Trouble>), limits: &Limits, lines: &mut Lines<impl Write>) -> Exit {
+fn one(
+    (place, content): &(Place, Result<Bytes, Trouble>),
+    limits: &Limits,
+    lines: &mut Lines<impl Write>,
+    without_report: &mut u64,
+) -> Exit {
     let incoming = Incoming { content, place, tenant: None, now: Timestamp::now() };
     let Ok(reading) = read(incoming, limits, lines) else { return Exit::Io };
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
             warn!(file = %place, %trouble, "could not be read in full");
-            Exit::Data
+            return Exit::Data;
         }
-        Verdict::WithoutReport => {
-            info!(file = %place, "there is no report in it");
-            Exit::Done
-        }
-        Verdict::Archive | Verdict::Leave => Exit::Done,
+        Verdict::WithoutReport => *without_report += 1,
+        Verdict::Archive | Verdict::Leave => {}
     }
+    Exit::Done
 }
 
 /// Events as lines. Ships whatever comes: nothing was shipped before, and nothing is remembered.

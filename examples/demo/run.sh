@@ -53,11 +53,11 @@ openssl x509 -req -in "$here/server.csr" -CA "$here/ca.pem" -CAkey "$here/ca.key
     -extfile <(echo "subjectAltName=DNS:localhost") 2>/dev/null
 openssl x509 -in "$here/server.pem" -noout -subject -issuer | sed 's/^/   /'
 
-bold "2. A mailbox with the mails of examples/mailbox (Dovecot, IMAPS on port $imaps)"
+bold "2. A mailbox with the mails of examples/mailbox and a damaged one (Dovecot, IMAPS on port $imaps)"
 if [ "$(id -u)" -eq 0 ]; then owner=nobody group=nogroup; else owner="$(id -un)" group="$(id -gn)"; fi
 mailbox="$here/mail/dmarc@example.com"
 mkdir -p "$mailbox"/{cur,new,tmp}
-for mail in examples/mailbox/*.eml; do cp "$mail" "$mailbox/new/$(basename "$mail" .eml)"; done
+for mail in examples/mailbox/*.eml examples/demo/*.eml; do cp "$mail" "$mailbox/new/$(basename "$mail" .eml)"; done
 [ "$(id -u)" -ne 0 ] || chown -R "$owner:$group" "$here/mail"
 echo 'dmarc@example.com:{PLAIN}demo' >"$here/users"
 cat >"$here/dovecot.conf" <<END

@@ -39,7 +39,9 @@ pub(super) fn check(root: &Node, config: Option<&Config>, decoder: &Decoder<'_>)
         decoder.problem(at, "sinks", message);
     }
     outputs(root, config, decoder);
-    if config.data_dir.is_none() {
+    // Sources from the command line are for a look, and it has no place for a data_dir.
+    let is_from_file = |sources: &Node| !sources.entries().iter().any(|source| matches!(source.at, At::Argument(_)));
+    if config.data_dir.is_none() && root.child("sources").is_none_or(is_from_file) {
         decoder.warn(
             "data_dir is not set: nothing is remembered between runs, so reports that arrive twice are shipped twice, \
              and mails and files left in place are read again"

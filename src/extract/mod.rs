@@ -42,7 +42,7 @@ pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Open
 pub enum Origin<'a> {
     /// A mailbox: may be anyone's private mail.
     Mail,
-    /// A file that the user pointed at: whatever is in it was meant as a report, or as a mail with one.
+    /// A file that the user pointed at: it was meant as a report, unless it is a mail, which may be anyone's as well.
     File { name: &'a str },
 }
 

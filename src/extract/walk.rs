@@ -89,14 +89,11 @@ impl<'w> Walk<'w> {
                     );
                 }
             }
+            // A folder of saved mails is read by the rules of a mailbox.
+            Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => self.mail(input, &around),
             Origin::File { name } => {
-                around.is_meant = true;
-                if sniff::kind(head(input)) == Kind::Mail {
-                    self.mail(input, &around);
-                } else {
-                    around.name = Some(clip(name));
-                    self.stream(Stream::of(input), &around);
-                }
+                (around.is_meant, around.name) = (true, Some(clip(name)));
+                self.stream(Stream::of(input), &around);
                 if self.handed_out == 0 {
                     self.foreign(&around, Trouble::new(Reason::NotAReport, "the file carries no report"));
                 }

@@ -70,7 +70,10 @@ impl Tally {
             );
         }
         if get(&self.without_report) > 0 {
-            info!(mails = get(&self.without_report), "mails without a report were treated as without_report says");
+            info!(
+                mails = get(&self.without_report),
+                "mails without a report were left as they are, unless without_report says otherwise"
+            );
         }
     }
 }

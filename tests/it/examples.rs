@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use crate::support::{
     ca::Ca,
     dovecot::Dovecot,
@@ -21,26 +23,84 @@ fn every_example_configuration_is_valid() {
     }
 }
 
-/// The numbers are those of examples/mailbox/README.md.
+/// The numbers are those of examples/README.md.
 #[test]
 fn the_example_mailbox_gives_what_its_readme_says() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
-    for file in files("mailbox", &["eml"]) {
+    for file in files("mailbox", &["eml"]).into_iter().chain(files("demo", &["eml"])) {
         dovecot.mailbox().deliver("INBOX", &fs::read(file).unwrap());
     }
     let events = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0).events();
 
+    assert_example_events(&events);
+    let reasons: Vec<_> = events.iter().filter_map(|event| event["reason"].as_str()).collect();
+    assert_eq!(reasons, ["corrupt_gzip"]);
+    let count = |folder| dovecot.mailbox().count(folder);
+    assert_eq!((count("INBOX"), count("Processed"), count("Unreadable")), (1, 8, 1));
+}
+
+#[test]
+fn the_first_command_of_the_readme_prints_events_and_complains_of_nothing() {
+    let command = section("    cargo run --release -- ", "\n");
+    let finished = Shipper::new(command.split(' ')).exits(0);
+    let events = finished.events();
+    assert_example_events(&events);
+    assert_eq!(events.len(), 11 + 8);
+    assert_eq!(finished.stderr.matches("without a report").count(), 1, "{}", finished.stderr);
+    for complaint in ["WARN", "ERROR", "warn", "error", "could not", "can't"] {
+        assert!(!finished.stderr.contains(complaint), "{complaint} in {}", finished.stderr);
+    }
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_valid() {
+    let workplace = Workplace::new();
+    let file = workplace.write("config.yaml", section("```yaml\n", "```"));
+    Shipper::new(["check", "--offline", "--config", file.to_str().unwrap()]).exits(0).says(&["sources", "sinks"]);
+}
+
+/// The commands that start something from outside the source tree: their URLs and options are understood.
+#[test]
+fn every_command_line_of_the_readme_is_understood() {
+    let readme = readme().replace("\\\n", " ");
+    let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("    dmarc-shipper ")).collect();
+    assert_eq!(commands.len(), 4, "{commands:?}");
+    let workplace = Workplace::new();
+    workplace.write("config.yaml", section("```yaml\n", "```"));
+    for command in commands.into_iter().filter(|command| !command.starts_with("parse")) {
+        // What `run` would ship, `check` only reads.
+        let words = command.split('#').next().unwrap().split_whitespace().filter(|word| *word != "--once");
+        let words = words.map(|word| match word.trim_matches('\'') {
+            "run" => "check".to_owned(),
+            "config.yaml" => workplace.path("config.yaml").display().to_string(),
+            word => word.to_owned(),
+        });
+        let words = words.filter(|word| word != "--offline").chain(["--offline".to_owned()]);
+        Shipper::new(words).env("DMARC_SHIPPER_PASSWORD", "secret").exits(0);
+    }
+}
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// What stands in the README between the first `begin` and the `end` after it.
+fn section(begin: &str, end: &str) -> String {
+    let readme = readme();
+    let (_, rest) = readme.split_once(begin).unwrap();
+    rest.split_once(end).unwrap().0.to_owned()
+}
+
+/// The events of the example mailbox, without those of what can't be read.
+#[track_caller]
+fn assert_example_events(events: &[Value]) {
     let rows: Vec<_> = events.iter().filter(|event| event["event_type"] == "dmarc_aggregate").collect();
     let messages: i64 = rows.iter().map(|event| event["count"].as_i64().unwrap()).sum();
     assert_eq!((rows.len(), messages), (11, 1271));
     let outcome = |name: &str| events.iter().filter(|event| event["outcome"] == name).count();
     assert_eq!((outcome("shipped"), outcome("duplicate")), (7, 1));
-    let reasons: Vec<_> = events.iter().filter_map(|event| event["reason"].as_str()).collect();
-    assert_eq!(reasons, ["corrupt_gzip"]);
     assert!(rows.iter().any(|event| event["org"] == "Zürcher Beispielwerke"), "Latin-1 is read");
-    let count = |folder| dovecot.mailbox().count(folder);
-    assert_eq!((count("INBOX"), count("Processed"), count("Unreadable")), (1, 8, 1));
 }
 
 fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {

@@ -52,6 +52,7 @@ fn the_scheme_and_starttls_say_how_it_is_protected() {
         assert_eq!(imap.archive_folder, None, "a URL settles nothing by itself");
         let warned = loaded.warnings.iter().any(|warning| warning.contains("unencrypted"));
         assert_eq!(warned, security == Security::None, "{url}");
+        assert!(!loaded.warnings.iter().any(|warning| warning.contains("data_dir")), "a URL has no place for it");
     }
 }
 

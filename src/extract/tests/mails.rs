@@ -154,8 +154,23 @@ fn encrypted_mails_are_told_where_a_report_was_meant() {
 }
 
 #[test]
-fn a_file_that_is_a_mail_is_walked_as_one_and_must_carry_a_report() {
+fn a_file_that_is_a_mail_is_read_by_the_rules_of_a_mailbox() {
     let letter = mail(&[text("see"), part("application/gzip", "r.gz", &gzip(XML))]);
     assert_eq!(in_file("m.eml", &letter), [document("r.gz", XML)]);
-    assert_eq!(in_file("m.eml", &mail(&[text("hi")])), [Seen::Unreadable { name: None, reason: Reason::NotAReport }]);
+    assert_eq!(in_file("m.eml", &mail(&[text("hi")])), []);
+    let odd = part("application/zip", "x.zip", b"PK\x03\x04broken");
+    assert_eq!(in_file("m.eml", &mail(&[text("hi"), odd.clone()])), []);
+    assert_eq!(in_file("m.eml", &report_mail(&[odd])), [unreadable("x.zip", Reason::CorruptZip)]);
+}
+
+#[test]
+fn a_file_that_is_neither_report_nor_mail_is_told() {
+    for (bytes, reason) in [
+        (&b"just text"[..], Reason::NotAReport),
+        (b"<html><p/></html>", Reason::NotAReport),
+        (b"PK\x03\x04broken", Reason::CorruptZip),
+        (b"", Reason::Empty),
+    ] {
+        assert_eq!(in_file("x", bytes), [unreadable("x", reason)]);
+    }
 }
