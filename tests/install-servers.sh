@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(dovecot-imapd rsyslog rsyslog-gnutls openssl)
+packages=(dovecot-imapd rsyslog rsyslog-gnutls rsyslog-openssl openssl)
 servers="${CARGO_TARGET_DIR:-target}/servers"
 say() { echo "install-servers: $*"; }
 

@@ -11,7 +11,7 @@ use crate::support::{
     process::{Shipper, ndjson},
     received::Received,
     reports::{Batch, essences},
-    rsyslog::{Peers, Rsyslog},
+    rsyslog::{self, Peers, Rsyslog},
     syslog_ng::SyslogNg,
     wait::{LONG, eventually},
     workplace::{Workplace, imaps, starttls, stdout, syslog_tcp, syslog_tls, with},
@@ -68,7 +68,8 @@ fn syslog_ng_understands_every_event_over_tls_and_tcp() {
 #[test]
 fn a_receiver_that_asks_for_a_client_certificate_gets_it() {
     let (ca, batch) = (Ca::new(), Batch::generate(14, 3, 1..=5, 0));
-    let rsyslog = Rsyslog::with(&ca, &ca.server(), &Peers::Named("shipper.example"));
+    let rsyslog =
+        Rsyslog::with(&ca, &rsyslog::Options { peers: Peers::Named("shipper.example"), ..Default::default() });
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
 
     // On TLS 1.3 the refusal arrives after the handshake: what was written by then must not count.

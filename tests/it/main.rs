@@ -6,5 +6,6 @@ mod end_to_end;
 mod examples;
 mod layering;
 mod servers;
+mod sink_syslog;
 mod source_imap;
 mod support;

@@ -18,7 +18,7 @@ use crate::support::{
     dovecot::{Dovecot, Options, PASSWORD, USER},
     received::Received,
     reports::Batch,
-    rsyslog::{Peers, Rsyslog},
+    rsyslog::{self, Peers, Rsyslog},
     syslog_ng::SyslogNg,
 };
 
@@ -52,7 +52,8 @@ fn rsyslog_reads_frames_over_tls_and_udp() {
 #[test]
 fn rsyslog_that_wants_a_client_certificate_takes_the_right_one_only() {
     let ca = Ca::new();
-    let rsyslog = Rsyslog::with(&ca, &ca.server(), &Peers::Named("shipper.example"));
+    let rsyslog =
+        Rsyslog::with(&ca, &rsyslog::Options { peers: Peers::Named("shipper.example"), ..Default::default() });
     for stranger in [None, Some(ca.client("someone.example"))] {
         // On TLS 1.3 the refusal comes after the handshake, so the write may still succeed.
         let mut tls = tls(&ca, stranger, rsyslog.tls_port);

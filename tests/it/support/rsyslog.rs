@@ -23,6 +23,22 @@ pub struct Rsyslog {
     folder: TempDir,
 }
 
+/// How this server differs from a usual one.
+pub struct Options {
+    /// Its driver for TLS: `gtls` or `ossl`.
+    pub driver: &'static str,
+    pub peers: Peers,
+    pub writes: Writes,
+}
+
+/// What it writes down of a message.
+pub enum Writes {
+    /// Everything that it understood, see [`Rsyslog::received`].
+    All,
+    /// MSG alone, see [`Rsyslog::lines`], and before it takes the next: what it took before it is killed is on disk.
+    Msg,
+}
+
 /// Whom rsyslog takes TLS connections from.
 pub enum Peers {
     Anyone,
@@ -30,21 +46,23 @@ pub enum Peers {
     Named(&'static str),
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { driver: "gtls", peers: Peers::Anyone, writes: Writes::All }
+    }
+}
+
 impl Rsyslog {
     /// Listens for anyone, with the authority's certificate for loopback.
     pub fn start(ca: &Ca) -> Self {
-        Self::with(ca, &ca.server(), &Peers::Anyone)
+        Self::with(ca, &Options::default())
     }
 
-    pub fn with(ca: &Ca, identity: &Identity, peers: &Peers) -> Self {
+    pub fn with(ca: &Ca, options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (tcp_port, tls_port, udp_port) = (free_port(), free_port(), free_port());
         let mut rsyslog = Self { tcp_port, tls_port, udp_port, server: None, folder };
-        let (auth_mode, permitted) = match peers {
-            Peers::Anyone => ("anon", String::new()),
-            Peers::Named(name) => ("x509/name", format!("permittedPeer=[\"{name}\"]")),
-        };
-        let config = rsyslog.configuration(&ca.file(), identity, auth_mode, &permitted);
+        let config = rsyslog.configuration(&ca.file(), &ca.server(), options);
         fs::write(rsyslog.path("rsyslog.conf"), config).unwrap();
         rsyslog.resume();
         rsyslog
@@ -55,11 +73,17 @@ impl Rsyslog {
         self.server = None;
     }
 
+    /// Ends it as a crash does.
+    pub fn kill(&mut self) {
+        self.server.take().expect("it runs").kill();
+    }
+
     /// Starts it again on the same ports.
     pub fn resume(&mut self) {
         let program = unconfined(&installed("rsyslogd"));
         let ports = [self.tcp_port, self.tls_port];
         let (config, pid) = (self.path("rsyslog.conf"), self.path("rsyslog.pid"));
+        fs::remove_file(&pid).ok(); // one that was killed leaves it behind, and it stops the next
         self.server = Some(Server::start(
             "rsyslogd",
             &program,
@@ -84,48 +108,71 @@ impl Rsyslog {
         })
     }
 
+    /// With [`Writes::Msg`]: the messages so far.
+    pub fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("lines")).unwrap_or_default();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn configuration(&self, ca: &Path, identity: &Identity, auth_mode: &str, permitted: &str) -> String {
+    fn configuration(&self, ca: &Path, identity: &Identity, options: &Options) -> String {
         let Self { tcp_port, tls_port, udp_port, .. } = self;
         let (folder, ca) = (self.folder.path().display(), ca.display());
         let (certificate, key) = (identity.certificate.display(), identity.key.display());
+        let driver = options.driver;
+        let (auth_mode, permitted) = match options.peers {
+            Peers::Anyone => ("anon", String::new()),
+            Peers::Named(name) => ("x509/name", format!("permittedPeer=[\"{name}\"]")),
+        };
+        let (queue, ruleset) = match options.writes {
+            Writes::All => ("LinkedList", ALL),
+            Writes::Msg => ("Direct", r#"action(type="omfile" file="FOLDER/lines" template="msg")"#),
+        };
+        let ruleset = ruleset.replace("FOLDER", &folder.to_string());
         format!(
             r#"global(maxMessageSize="64k" workDirectory="{folder}" net.enableDNS="off"
        defaultNetstreamDriverCAFile="{ca}"
        defaultNetstreamDriverCertFile="{certificate}"
        defaultNetstreamDriverKeyFile="{key}")
+main_queue(queue.type="{queue}")
 module(load="imtcp")
 module(load="imudp")
 module(load="mmpstrucdata")
 module(load="mmjsonparse")
 template(name="rfc3339" type="string" string="%timereported:::date-rfc3339%")
 template(name="line" type="string" string="%$!all-json%\n")
+template(name="msg" type="string" string="%msg%\n")
 input(type="imtcp" address="127.0.0.1" port="{tcp_port}" ruleset="keep")
 input(type="imtcp" address="127.0.0.1" port="{tls_port}" ruleset="keep"
-      streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="{auth_mode}" {permitted})
+      streamDriver.name="{driver}" streamDriver.mode="1" streamDriver.authMode="{auth_mode}" {permitted})
 input(type="imudp" address="127.0.0.1" port="{udp_port}" ruleset="keep")
 ruleset(name="keep") {{
-  action(type="mmpstrucdata" jsonRoot="$!sd" sd_name.lowercase="off")
-  action(type="mmjsonparse" cookie="" useRawMsg="off" container="$!json")
-  if $parsesuccess != "OK" then unset $!json;
-  set $!hostname = $hostname;
-  set $!app_name = $app-name;
-  set $!procid = $procid;
-  set $!msgid = $msgid;
-  set $!severity = $syslogseverity;
-  set $!facility = $syslogfacility;
-  set $!timestamp = exec_template("rfc3339");
-  set $!msg = $msg;
-  action(type="omfile" file="{folder}/received.ndjson" template="line")
+{ruleset}
 }}
 *.* action(type="omfile" file="{folder}/own.log")
 "#
         )
     }
 }
+
+/// What is done with each message, to write all of it.
+const ALL: &str = r#"
+action(type="mmpstrucdata" jsonRoot="$!sd" sd_name.lowercase="off")
+action(type="mmjsonparse" cookie="" useRawMsg="off" container="$!json")
+if $parsesuccess != "OK" then unset $!json;
+set $!hostname = $hostname;
+set $!app_name = $app-name;
+set $!procid = $procid;
+set $!msgid = $msgid;
+set $!severity = $syslogseverity;
+set $!facility = $syslogfacility;
+set $!timestamp = exec_template("rfc3339");
+set $!msg = $msg;
+action(type="omfile" file="FOLDER/received.ndjson" template="line")
+"#;
 
 /// Ubuntu's AppArmor profile keeps /usr/sbin/rsyslogd to the files of the system's own; it goes by the path.
 fn unconfined(program: &Path) -> PathBuf {

@@ -48,6 +48,12 @@ impl Server {
         server
     }
 
+    /// Ends it at once, as a crash does.
+    pub fn kill(mut self) {
+        kill_process_group(Pid::from_child(&self.child), Signal::KILL).unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// What the server said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

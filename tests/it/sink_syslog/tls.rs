@@ -25,50 +25,47 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-use super::{
-    receivers::Certificates,
-    running::{Reader, Running, accept, config, listen},
-};
+use super::running::{Reader, Running, accept, config, listen};
+use crate::support::ca::{Ca, Identity};
 
-fn acceptor(certificates: &Certificates, ask: bool, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
-    let pem = |name| CertificateDer::from_pem_file(certificates.path(name)).unwrap();
+fn acceptor(ca: &Ca, ask: bool, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
+    let Identity { certificate, key } = ca.server();
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).unwrap();
     let builder = if ask {
         let mut roots = RootCertStore::empty();
-        roots.add(pem("ca.pem")).unwrap();
+        roots.add(CertificateDer::from_pem_file(ca.file()).unwrap()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
         builder.with_client_cert_verifier(verifier)
     } else {
         builder.with_no_client_auth()
     };
-    let key = PrivateKeyDer::from_pem_file(certificates.path("server.key")).unwrap();
-    Arc::new(builder.with_single_cert(vec![pem("server.pem")], key).unwrap()).into()
+    let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    Arc::new(builder.with_single_cert(vec![certificate], key).unwrap()).into()
 }
 
 async fn accept_tls(listener: &TcpListener, acceptor: &TlsAcceptor) -> TlsStream<TcpStream> {
     acceptor.accept(accept(listener).await).await.unwrap()
 }
 
-fn tls_config(port: u16, certificates: &Certificates, client: bool) -> Syslog {
-    let own = |name| client.then(|| certificates.path(name));
-    let tls = Tls {
-        ca_file: Some(certificates.path("ca.pem")),
-        crt_file: own("client.pem"),
-        key_file: own("client.key"),
-        ..Tls::default()
-    };
-    Syslog { tls, ..config(SyslogMode::Tls, port) }
+fn tls_config(port: u16, ca: &Ca, shows_certificate: bool) -> Syslog {
+    let identity = shows_certificate.then(|| ca.client("client.test"));
+    let (crt_file, key_file) = identity.map(|identity| (identity.certificate, identity.key)).unzip();
+    Syslog {
+        tls: Tls { ca_file: Some(ca.file()), crt_file, key_file, ..Tls::default() },
+        ..config(SyslogMode::Tls, port)
+    }
 }
 
 #[tokio::test]
 async fn frames_are_confirmed_over_both_versions_of_tls() {
-    let certificates = Certificates::make();
+    let ca = Ca::new();
     for version in [&TLS12, &TLS13] {
         let (listener, port) = listen().await;
-        let sink = Running::start(tls_config(port, &certificates, false));
+        let sink = Running::start(tls_config(port, &ca, false));
         sink.send(1..=5000, 1000).await;
-        let mut peer = Reader::new(accept_tls(&listener, &acceptor(&certificates, false, version)).await);
+        let mut peer = Reader::new(accept_tls(&listener, &acceptor(&ca, false, version)).await);
         peer.until(5000).await;
         let rest = tokio::spawn(async move { peer.rest().await });
         sink.end().await.unwrap();
@@ -78,12 +75,12 @@ async fn frames_are_confirmed_over_both_versions_of_tls() {
 
 #[tokio::test]
 async fn a_tls_peer_that_stops_reading_is_not_confirmed_past_what_its_kernel_took() {
-    let certificates = Certificates::make();
+    let ca = Ca::new();
     let (listener, port) = listen().await;
-    let mut sink = Running::with_queue(tls_config(port, &certificates, false), 1 << 20);
+    let mut sink = Running::with_queue(tls_config(port, &ca, false), 1 << 20);
     let last = 40_000;
     let feeding = sink.send_all(1..=last, 1000);
-    let peer = accept_tls(&listener, &acceptor(&certificates, false, &TLS13)).await;
+    let peer = accept_tls(&listener, &acceptor(&ca, false, &TLS13)).await;
     sink.until_confirmed(1).await;
     let mut peer = Reader::new(peer);
     // Nothing but the kernels' buffers lies between what was confirmed and what was read.
@@ -99,11 +96,11 @@ async fn a_tls_peer_that_stops_reading_is_not_confirmed_past_what_its_kernel_too
 
 #[tokio::test]
 async fn a_client_certificate_that_is_missed_after_the_handshake_confirms_nothing() {
-    let certificates = Certificates::make();
+    let ca = Ca::new();
     let (listener, port) = listen().await;
-    let mut sink = Running::start(tls_config(port, &certificates, false));
+    let mut sink = Running::start(tls_config(port, &ca, false));
     sink.send(1..=100, 1000).await;
-    let asking = acceptor(&certificates, true, &TLS13);
+    let asking = acceptor(&ca, true, &TLS13);
     assert!(asking.accept(accept(&listener).await).await.is_err());
     let error = sink.until_failing().await;
     assert!(error.contains("client certificate"), "{error}");
@@ -114,11 +111,11 @@ async fn a_client_certificate_that_is_missed_after_the_handshake_confirms_nothin
 
 #[tokio::test]
 async fn a_server_that_asks_for_a_certificate_may_refuse_it_when_it_has_acknowledged_everything() {
-    let certificates = Certificates::make();
+    let ca = Ca::new();
     let (listener, port) = listen().await;
-    let mut sink = Running::start(tls_config(port, &certificates, true));
+    let mut sink = Running::start(tls_config(port, &ca, true));
     sink.send(1..=100, 1000).await;
-    let asking = acceptor(&certificates, true, &TLS13);
+    let asking = acceptor(&ca, true, &TLS13);
     let mut peer = Reader::new(accept_tls(&listener, &asking).await);
     peer.until(100).await;
     // Handshake and tickets are done and all frames acknowledged, for longer than it takes to count where no
@@ -135,11 +132,11 @@ async fn a_server_that_asks_for_a_certificate_may_refuse_it_when_it_has_acknowle
 
 #[tokio::test]
 async fn strict_takes_the_end_with_and_without_close_notify() {
-    let certificates = Certificates::make();
+    let ca = Ca::new();
     let (listener, port) = listen().await;
-    let settings = Syslog { acknowledgements: Acknowledgements::Strict, ..tls_config(port, &certificates, false) };
+    let settings = Syslog { acknowledgements: Acknowledgements::Strict, ..tls_config(port, &ca, false) };
     let mut sink = Running::start(settings);
-    let acceptor = acceptor(&certificates, false, &TLS13);
+    let acceptor = acceptor(&ca, false, &TLS13);
     for number in 1..=2 {
         sink.send(number..=number, 1000).await;
         let mut peer = Reader::new(accept_tls(&listener, &acceptor).await);
@@ -155,9 +152,9 @@ async fn strict_takes_the_end_with_and_without_close_notify() {
 
 #[tokio::test]
 async fn plain_text_is_never_tried_instead_of_tls() {
-    let certificates = Certificates::make();
+    let ca = Ca::new();
     let (listener, port) = listen().await;
-    let mut sink = Running::start(tls_config(port, &certificates, false));
+    let mut sink = Running::start(tls_config(port, &ca, false));
     sink.send(1..=1, 100).await;
     for _ in 0..2 {
         let mut peer = accept(&listener).await;
@@ -173,15 +170,15 @@ async fn plain_text_is_never_tried_instead_of_tls() {
 
 #[tokio::test]
 async fn tls_files_that_are_wrong_at_the_start_are_an_error_of_the_configuration() {
-    let certificates = Certificates::make();
-    fs::remove_file(certificates.path("ca.pem")).unwrap();
-    let sink = Running::start(tls_config(1, &certificates, false));
+    let ca = Ca::new();
+    fs::remove_file(ca.file()).unwrap();
+    let sink = Running::start(tls_config(1, &ca, false));
     assert!(matches!(sink.ended().await, Err(SinkError::Configuration(_))));
 }
 
 #[tokio::test]
 async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worked() {
-    let (old, new) = (Certificates::make(), Certificates::make());
+    let (old, new) = (Ca::new(), Ca::new());
     let (listener, port) = listen().await;
     let mut sink = Running::start(tls_config(port, &old, false));
     sink.send(1..=1, 100).await;
@@ -189,13 +186,13 @@ async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worke
     peer.until(1).await;
     sink.until_confirmed(1).await;
 
-    fs::remove_file(old.path("ca.pem")).unwrap();
+    fs::remove_file(old.file()).unwrap();
     drop(peer);
     sink.send(2..=2, 100).await;
     let error = sink.until_failing().await;
     assert!(error.contains("ca.pem"), "{error}");
 
-    fs::copy(new.path("ca.pem"), old.path("ca.pem")).unwrap();
+    fs::copy(new.file(), old.file()).unwrap();
     let renewed = acceptor(&new, false, &TLS13);
     let stream = loop {
         // Connections from before the files were there again end without a handshake.
