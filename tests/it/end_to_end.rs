@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ca::{Ca, Identity},
+    delivery::{assert_all_archived, assert_complete, mailbox, rows, told_once},
     dovecot::{Dovecot, PASSWORD, USER},
     process::{Shipper, ndjson},
-    received::Received,
     reports::{Batch, essences},
     rsyslog::{self, Peers, Rsyslog},
     syslog_ng::SyslogNg,
@@ -223,49 +223,11 @@ fn nothing_is_lost_when_the_program_is_killed_in_the_middle() {
         assert!(dovecot.mailbox().count("INBOX") > 0, "the run was over before it was stopped");
 
         workplace.once(&workplace.config(imaps(&dovecot, &ca), syslog_tls(rsyslog.tls_port, &ca))).exits(0);
-        let told = |received: &[Received]| {
-            let mut seen = BTreeSet::new();
-            let events: Vec<Value> = received.iter().map(Received::event).collect();
-            // What was told twice has the same id both times.
-            essences(rows(&events).filter(|event| seen.insert(event["event_id"].to_string())))
-        };
-        eventually(LONG, "every row is there", || (told(&rsyslog.received()) == batch.essences()).then_some(()));
+        eventually(LONG, "every row is there", || (told_once(&rsyslog.received()) == batch.essences()).then_some(()));
         assert_all_archived(&dovecot, &batch);
     }
 }
 
-fn mailbox(ca: &Ca, batch: &Batch) -> Dovecot {
-    let dovecot = Dovecot::start(&ca.server());
-    for mail in &batch.mails {
-        dovecot.mailbox().deliver("INBOX", mail);
-    }
-    dovecot
-}
-
-fn rows(events: &[Value]) -> impl Iterator<Item = &Value> {
-    events.iter().filter(|event| event["event_type"] == "dmarc_aggregate")
-}
-
-/// Every row of the batch has arrived, once.
-#[track_caller]
-fn assert_complete(batch: &Batch, received: &[Received]) {
-    let events: Vec<Value> = received.iter().map(Received::event).collect();
-    assert_eq!(essences(rows(&events)), batch.essences());
-    let ids: BTreeSet<String> = rows(&events).map(|event| event["event_id"].to_string()).collect();
-    assert_eq!(ids.len(), batch.row_count(), "two rows have one id");
-}
-
-#[track_caller]
-fn assert_all_archived(dovecot: &Dovecot, batch: &Batch) {
-    assert_eq!(dovecot.mailbox().names("INBOX"), Vec::<String>::new(), "left in INBOX");
-    assert_eq!(dovecot.mailbox().names("Unreadable"), Vec::<String>::new(), "in quarantine");
-    let (mut archived, mut mailed) = (dovecot.mailbox().mails("Processed"), batch.mails.clone());
-    archived.sort();
-    mailed.sort();
-    assert!(archived == mailed, "the archive holds {} mails, or others than were mailed", archived.len());
-}
-
-/// Names of mails without the empty list of flags that a server adds when it first shows a mail to anyone.
 /// Names of mails without the empty list of flags that a server adds when it first shows a mail to anyone.
 fn unflagged(names: &[String]) -> Vec<String> {
     names.iter().map(|name| name.strip_suffix(":2,").unwrap_or(name).to_owned()).collect()

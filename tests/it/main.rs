@@ -4,8 +4,12 @@
 mod bad_input;
 mod end_to_end;
 mod examples;
+mod files;
 mod layering;
+mod operation;
+mod receivers;
 mod servers;
+mod service;
 mod sink_syslog;
 mod source_imap;
 mod support;

@@ -2,6 +2,7 @@
 //! ports and ends with the value that holds it.
 
 pub mod ca;
+pub mod delivery;
 pub mod dovecot;
 pub mod maildir;
 pub mod process;

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{Read, Write},
+    io::{self, Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -57,6 +57,14 @@ impl Shipper {
         self
     }
 
+    /// Nobody reads its stdout, and what is written there fails.
+    pub fn with_stdout_closed(mut self) -> Self {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        self.command.stdout(writer);
+        self
+    }
+
     /// Runs to the end.
     #[track_caller]
     pub fn run(self) -> Finished {
@@ -76,7 +84,7 @@ impl Shipper {
         // A program that does not read its stdin closes it; that is its right.
         thread::spawn(move || stdin.write_all(&self.stdin).ok());
         Running {
-            stdout: Stream::read(child.stdout.take().unwrap()),
+            stdout: child.stdout.take().map_or_else(|| Stream::read(io::empty()), Stream::read),
             stderr: Stream::read(child.stderr.take().unwrap()),
             child,
         }
@@ -86,6 +94,11 @@ impl Shipper {
 impl Running {
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// What stdout holds so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.so_far()
     }
 
     /// What stderr holds so far.

@@ -108,10 +108,18 @@ impl Rsyslog {
         })
     }
 
-    /// With [`Writes::Msg`]: the messages so far.
+    /// MSG of all messages so far; with [`Writes::All`], of those that a filter by the program's name DMARC_DATA takes.
     pub fn lines(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("lines")).unwrap_or_default();
         text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// The same, once that is at least `count` messages.
+    #[track_caller]
+    pub fn wait_for_lines(&self, count: usize) -> Vec<String> {
+        eventually(LONG, &format!("rsyslog has written {count} lines"), || {
+            Some(self.lines()).filter(|lines| lines.len() >= count)
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -172,6 +180,7 @@ set $!facility = $syslogfacility;
 set $!timestamp = exec_template("rfc3339");
 set $!msg = $msg;
 action(type="omfile" file="FOLDER/received.ndjson" template="line")
+if $programname == "DMARC_DATA" then action(type="omfile" file="FOLDER/lines" template="msg")
 "#;
 
 /// Ubuntu's AppArmor profile keeps /usr/sbin/rsyslogd to the files of the system's own; it goes by the path.

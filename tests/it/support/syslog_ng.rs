@@ -1,4 +1,5 @@
-//! A real syslog-ng with its `syslog()` source on TCP and TLS, unpacked by tests/install-servers.sh.
+//! A real syslog-ng, unpacked by tests/install-servers.sh: its `syslog()` source on TCP and TLS, and, as set up for
+//! dmarc-ingest, its `network()` source with a filter by the program's name.
 
 use std::{
     fs,
@@ -17,6 +18,8 @@ use super::{
 pub struct SyslogNg {
     pub tcp_port: u16,
     pub tls_port: u16,
+    /// RFC 3164, newlines; only what comes from the program DMARC_DATA is kept.
+    pub network_port: u16,
     _server: Server,
     folder: TempDir,
 }
@@ -25,9 +28,9 @@ impl SyslogNg {
     pub fn start(ca: &Ca) -> Self {
         let root = unpacked();
         let folder = tempfile::tempdir().unwrap();
-        let (tcp_port, tls_port) = (free_port(), free_port());
+        let ports @ [tcp_port, tls_port, network_port] = [free_port(), free_port(), free_port()];
         let path = |name: &str| folder.path().join(name);
-        fs::write(path("syslog-ng.conf"), configuration(folder.path(), &ca.server(), tcp_port, tls_port)).unwrap();
+        fs::write(path("syslog-ng.conf"), configuration(folder.path(), &ca.server(), ports)).unwrap();
         // The unpacked libraries lie in one of these, by architecture and age of the distribution.
         let libraries: Vec<String> = ["usr/lib", "lib"]
             .iter()
@@ -46,9 +49,9 @@ impl SyslogNg {
                 command.arg("--pidfile").arg(path("pid"));
                 command.env("LD_LIBRARY_PATH", libraries.join(":"));
             },
-            || accepting(&[tcp_port, tls_port]),
+            || accepting(&ports),
         );
-        Self { tcp_port, tls_port, _server: server, folder }
+        Self { tcp_port, tls_port, network_port, _server: server, folder }
     }
 
     /// Everything received so far.
@@ -65,7 +68,8 @@ impl SyslogNg {
     }
 }
 
-fn configuration(folder: &Path, identity: &Identity, tcp_port: u16, tls_port: u16) -> String {
+fn configuration(folder: &Path, identity: &Identity, ports: [u16; 3]) -> String {
+    let [tcp_port, tls_port, network_port] = ports;
     let folder = folder.display();
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
     format!(
@@ -78,6 +82,8 @@ source tls {{
   syslog(ip(127.0.0.1) port({tls_port}) transport("tls") log-iw-size(10000)
          tls(key-file("{key}") cert-file("{certificate}") peer-verify(optional-untrusted)));
 }};
+source network {{ network(ip(127.0.0.1) port({network_port}) transport("tcp") log-iw-size(10000)); }};
+filter ours {{ program("^DMARC_DATA$"); }};
 parser json {{ json-parser(prefix("json.")); }};
 template line {{
   template("$(format-json --key json.* --key .SDATA.* hostname=$HOST app_name=$PROGRAM procid=$PID msgid=$MSGID severity=$LEVEL_NUM facility=$FACILITY_NUM timestamp=$ISODATE msg=$MESSAGE)\n");
@@ -86,6 +92,13 @@ destination received {{ file("{folder}/received.ndjson" template(line) flush-lin
 log {{
   source(tcp);
   source(tls);
+  if {{ parser(json); }};
+  destination(received);
+  flags(flow-control);
+}};
+log {{
+  source(network);
+  filter(ours);
   if {{ parser(json); }};
   destination(received);
   flags(flow-control);

@@ -1,0 +1,156 @@
+//! What operators rely on: who may run beside whom, what is read again, what the log says and never says.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{
+    ca::Ca,
+    delivery::{assert_all_archived, mailbox, rows},
+    dovecot::{Dovecot, PASSWORD, USER},
+    process::{Shipper, ndjson},
+    reports::{Batch, Container, damaged, essences},
+    server::free_port,
+    wait::{LONG, eventually},
+    workplace::{Workplace, imaps, starttls, stdout, syslog_tcp, with},
+};
+
+#[test]
+fn a_second_instance_on_the_same_data_dir_is_refused() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let config = workplace.config(imaps(&dovecot, &ca), stdout());
+    let first = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "the first has logged in", || dovecot.log().contains("Login: user=").then_some(()));
+    let data_dir = workplace.path("data").display().to_string();
+    workplace.once(&config).exits(73).says(&["is in use by process", &data_dir]);
+    workplace.shipper(&["run", "--once", "--dry-run", "--config"], &config).exits(0);
+    first.signal(Signal::KILL);
+    first.finish();
+    workplace.once(&config).exits(0);
+}
+
+#[test]
+fn a_reader_of_stdout_that_has_gone_settles_nothing() {
+    let (ca, batch) = (Ca::new(), Batch::generate(61, 5, 1..=5, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let config = workplace.config(imaps(&dovecot, &ca), stdout());
+    workplace.once(&config).with_stdout_closed().exits(74);
+    assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (batch.mails.len(), 0));
+    assert_eq!(essences(rows(&workplace.once(&config).exits(0).events())), batch.essences());
+    assert_all_archived(&dovecot, &batch);
+    let sample = "examples/mailbox/01-gzip.eml";
+    Shipper::new(["parse", sample]).with_stdout_closed().exits(74);
+}
+
+#[test]
+fn what_is_left_in_the_mailbox_is_not_fetched_again() {
+    let (ca, batch) = (Ca::new(), Batch::generate(62, 2, 1..=5, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    dovecot.mailbox().deliver("INBOX", b"From: a@example.com\r\nSubject: Lunch?\r\n\r\nAre you there?\r\n");
+    dovecot.mailbox().deliver("INBOX", &damaged(Container::Gzip, 900));
+    let left = json!({"archive_folder": null, "quarantine_folder": null});
+    let config = workplace.config(with(imaps(&dovecot, &ca), left), stdout());
+    let fetches = || dovecot.commands().iter().filter(|command| command.contains("BODY")).count();
+
+    workplace.once(&config).exits(0);
+    let after_first = fetches();
+    assert!(after_first > 0, "{:?}", dovecot.commands());
+    let again = workplace.once(&config).exits(0);
+    assert_eq!((fetches(), again.stdout.as_str()), (after_first, ""), "{:?}", dovecot.commands());
+    assert_eq!(dovecot.mailbox().count("INBOX"), 4);
+
+    let letter = b"From: a@example.com\r\nSubject: Dinner?\r\n\r\nOr then?\r\n";
+    dovecot.mailbox().deliver("INBOX", letter);
+    workplace.once(&config).exits(0);
+    assert_eq!(fetches(), after_first + 1, "only the new mail is fetched");
+}
+
+#[test]
+fn a_run_takes_no_more_mails_than_it_may() {
+    let (ca, batch) = (Ca::new(), Batch::generate(63, 5, 1..=3, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let config = workplace.config(with(imaps(&dovecot, &ca), json!({"max_messages_per_run": 2})), stdout());
+    for left in [3, 1, 0] {
+        workplace.once(&config).exits(0);
+        assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (left, 5 - left));
+    }
+}
+
+#[test]
+fn no_secret_is_in_the_log_at_any_level() {
+    let (ca, batch) = (Ca::new(), Batch::generate(64, 2, 1..=3, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let from_file = json!({"password": null, "password_file": workplace.write("password", format!("{PASSWORD}\n"))});
+    let plain = json!({"port": dovecot.imap_port, "security": "none", "tls": null});
+    let never = [PASSWORD.to_owned(), STANDARD.encode(PASSWORD), STANDARD.encode(format!("\0{USER}\0{PASSWORD}"))];
+    for auth in ["plain", "login"] {
+        for source in [
+            imaps(&dovecot, &ca),
+            starttls(&dovecot, &ca),
+            with(imaps(&dovecot, &ca), from_file.clone()),
+            with(imaps(&dovecot, &ca), plain.clone()),
+            // Refused, and the server's answer and the failed command are told.
+            with(imaps(&dovecot, &ca), json!({"user": "someone@example.com"})),
+        ] {
+            let config = workplace.config(with(source, json!({"auth": auth})), stdout());
+            let arguments = ["run", "--once", "--log-level", "trace", "--config"];
+            let finished = workplace.shipper(&arguments, &config).run();
+            assert!(matches!(finished.status.code(), Some(0 | 77)), "{finished:?}");
+            for secret in &never {
+                assert!(!finished.stderr.contains(secret), "{secret} in {}", finished.stderr);
+            }
+            let refused = finished.status.code() == Some(77);
+            assert!(refused || finished.stderr.contains("\"debug\""), "{}", finished.stderr);
+        }
+    }
+    assert!(dovecot.log().contains("auth failed"), "the wrong user was tried");
+}
+
+#[test]
+fn every_line_of_the_log_is_json_with_the_logger_s_name() {
+    let (ca, batch) = (Ca::new(), Batch::generate(65, 3, 1..=3, 2));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    dovecot.mailbox().deliver("INBOX", b"From: a@example.com\r\nSubject: Lunch?\r\n\r\nAre you there?\r\n");
+    dovecot.mailbox().deliver("INBOX", &damaged(Container::Zip, 900));
+    let sinks = json!({"siem": with(syslog_tcp(free_port()), json!({"required": false})), "out": stdout()});
+    let config = workplace.config(imaps(&dovecot, &ca), stdout());
+    let config = with(config, json!({"sinks": sinks, "shutdown_timeout": "0s"}));
+    for arguments in [
+        &["run", "--once", "--log-format", "json", "--log-level", "trace", "--config"][..],
+        &["run", "--once", "--config"], // stderr is no terminal
+    ] {
+        let lines = ndjson(&workplace.shipper(arguments, &config).exits(0).stderr);
+        assert!(lines.len() > 1);
+        for line in lines {
+            assert_eq!(line["logger"], "DMARC_SCRIPT", "{line}");
+            for key in ["timestamp", "level", "message"] {
+                assert!(line[key].is_string(), "{key} in {line}");
+            }
+        }
+    }
+    let mistaken = workplace.write("wrong.yaml", "sources: 1\n");
+    let finished = Shipper::new(["check", "--offline", "--config", mistaken.to_str().unwrap()]).exits(78);
+    assert!(ndjson(&finished.stderr).iter().all(|line| line["level"] == "error"));
+}
+
+#[test]
+fn schemas_are_printed_as_json() {
+    for (of, words) in [("config", ["sources", "sinks"]), ("event", ["dmarc_aggregate", "event_id"])] {
+        let finished = Shipper::new(["schema", of]).exits(0);
+        let schema: Value = serde_json::from_str(&finished.stdout).unwrap();
+        assert!(schema["$schema"].is_string() && finished.stderr.is_empty(), "{finished:?}");
+        assert!(words.iter().all(|word| finished.stdout.contains(&format!("\"{word}\""))), "{}", finished.stdout);
+    }
+}
+
+#[test]
+fn plain_text_is_used_where_it_is_asked_for() {
+    let (ca, batch) = (Ca::new(), Batch::generate(66, 2, 1..=3, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let plain = json!({"port": dovecot.imap_port, "security": "none", "tls": null});
+    let config = workplace.config(with(imaps(&dovecot, &ca), plain), stdout());
+    let finished = workplace.once(&config).exits(0).says(&["unencrypted"]);
+    assert_eq!(essences(rows(&finished.events())), batch.essences());
+    assert_all_archived(&dovecot, &batch);
+}

@@ -1,0 +1,132 @@
+//! `run` without `--once`, and what happens when servers or the program itself go away.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{
+    ca::Ca,
+    delivery::{assert_all_archived, assert_complete, mailbox, rows, told_once},
+    dovecot::Dovecot,
+    process::{Running, ndjson},
+    reports::{Batch, essences},
+    rsyslog::Rsyslog,
+    wait::{LONG, eventually},
+    workplace::{Workplace, imaps, stdout, syslog_tcp, syslog_tls, with},
+};
+
+/// A mailbox that is looked at every second, the shortest there is.
+fn polled(dovecot: &Dovecot, ca: &Ca) -> Value {
+    with(imaps(dovecot, ca), json!({"poll_interval": "1s"}))
+}
+
+fn until_archived(dovecot: &Dovecot, mails: usize) {
+    eventually(LONG, "the mails are archived", || (dovecot.mailbox().count("Processed") == mails).then_some(()));
+}
+
+fn until_said(running: &Running, words: &str) {
+    eventually(LONG, &format!("the program says {words:?}"), || running.stderr().contains(words).then_some(()));
+}
+
+#[test]
+fn a_mail_that_comes_later_is_shipped_and_sigterm_ends_the_service_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (ca, batch) = (Ca::new(), Batch::generate(51, 4, 1..=5, 0));
+        let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+        dovecot.mailbox().deliver("INBOX", &batch.mails[0]);
+        let config = workplace.config(polled(&dovecot, &ca), stdout());
+        let running = workplace.shipper(&["run", "--config"], &config).start();
+        until_archived(&dovecot, 1);
+        batch.mails[1..].iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
+        until_archived(&dovecot, 4);
+        running.signal(signal);
+        let finished = running.finish().exited(0);
+        assert_eq!(essences(rows(&finished.events())), batch.essences());
+        assert!(!finished.stderr.contains("before everything was confirmed"), "{}", finished.stderr);
+        assert_all_archived(&dovecot, &batch);
+    }
+}
+
+#[test]
+fn sigterm_while_the_receiver_is_away_leaves_the_mails_and_says_that_they_are_undelivered() {
+    let (ca, batch) = (Ca::new(), Batch::generate(52, 5, 1..=5, 0));
+    let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    rsyslog.halt();
+    let sinks = json!({"siem": syslog_tls(rsyslog.tls_port, &ca), "out": stdout()});
+    let config = with(
+        workplace.config(polled(&dovecot, &ca), stdout()),
+        json!({"sinks": sinks, "shutdown_timeout": "2s", "give_up_after": "1d"}),
+    );
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    // The other sink has all of it, so all of it waits for this one.
+    eventually(LONG, "everything is in flight", || {
+        (running.stdout().lines().count() == batch.event_count()).then_some(())
+    });
+    until_said(&running, "can't connect");
+    running.signal(Signal::TERM);
+    running.finish().exited(75).says(&["before everything was confirmed"]);
+    assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (batch.mails.len(), 0));
+}
+
+#[test]
+fn a_single_run_waits_for_a_receiver_that_comes_back() {
+    let (ca, batch) = (Ca::new(), Batch::generate(53, 5, 1..=5, 0));
+    let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    rsyslog.halt();
+    let running = workplace.once(&workplace.config(imaps(&dovecot, &ca), syslog_tcp(rsyslog.tcp_port))).start();
+    until_said(&running, "can't connect");
+    rsyslog.resume();
+    running.finish().exited(0);
+    assert_complete(&batch, &rsyslog.wait_for(batch.event_count()));
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn nothing_is_lost_when_the_receiver_restarts_in_the_middle() {
+    let (ca, batch) = (Ca::new(), Batch::generate(54, 40, 5..=10, 0));
+    let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    // What rsyslog's kernel has and rsyslog has not read yet is lost with it; only `strict` knows of that.
+    let sink = with(syslog_tcp(rsyslog.tcp_port), json!({"rate_limit_num": 100, "acknowledgements": "strict"}));
+    let running = workplace.once(&workplace.config(imaps(&dovecot, &ca), sink)).start();
+    rsyslog.wait_for(50);
+    rsyslog.halt();
+    assert!(dovecot.mailbox().count("INBOX") > 0, "the run was over before the receiver went away");
+    rsyslog.resume();
+    running.finish().exited(0);
+    assert_eq!(told_once(&rsyslog.received()), batch.essences());
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn a_mail_is_archived_only_after_both_sinks_have_it() {
+    let (ca, batch) = (Ca::new(), Batch::generate(55, 6, 1..=5, 0));
+    let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    rsyslog.halt();
+    let kept = json!({"type": "file", "path": workplace.path("kept.ndjson")});
+    let sinks = json!({"siem": syslog_tls(rsyslog.tls_port, &ca), "kept": kept});
+    let config = with(workplace.config(imaps(&dovecot, &ca), stdout()), json!({"sinks": sinks}));
+    let running = workplace.once(&config).start();
+    let in_file = || std::fs::read_to_string(workplace.path("kept.ndjson")).unwrap_or_default().lines().count();
+    eventually(LONG, "the file has everything", || (in_file() == batch.event_count()).then_some(()));
+    until_said(&running, "can't connect");
+    assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
+    rsyslog.resume();
+    running.finish().exited(0);
+    assert_complete(&batch, &rsyslog.wait_for(batch.event_count()));
+    assert_eq!(essences(rows(&ndjson(&workplace.read("kept.ndjson")))), batch.essences());
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn a_sink_that_is_not_required_holds_nothing_up() {
+    let (ca, batch) = (Ca::new(), Batch::generate(56, 6, 1..=5, 0));
+    let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    rsyslog.halt();
+    let optional = with(syslog_tls(rsyslog.tls_port, &ca), json!({"required": false}));
+    let config = with(
+        workplace.config(imaps(&dovecot, &ca), stdout()),
+        json!({"sinks": {"siem": optional, "out": stdout()}, "shutdown_timeout": "1s"}),
+    );
+    let finished = workplace.once(&config).exits(0);
+    assert_eq!(essences(rows(&finished.events())), batch.essences());
+    assert_all_archived(&dovecot, &batch);
+}

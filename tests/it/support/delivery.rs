@@ -1,0 +1,52 @@
+//! What has to be true once a batch is delivered.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{
+    ca::Ca,
+    dovecot::Dovecot,
+    received::Received,
+    reports::{Batch, Essence, essences},
+};
+
+/// A mailbox that holds the batch.
+pub fn mailbox(ca: &Ca, batch: &Batch) -> Dovecot {
+    let dovecot = Dovecot::start(&ca.server());
+    for mail in &batch.mails {
+        dovecot.mailbox().deliver("INBOX", mail);
+    }
+    dovecot
+}
+
+pub fn rows(events: &[Value]) -> impl Iterator<Item = &Value> {
+    events.iter().filter(|event| event["event_type"] == "dmarc_aggregate")
+}
+
+/// What the rows say, each once, though the same may have been told twice under the same id.
+#[track_caller]
+pub fn told_once(received: &[Received]) -> Vec<Essence> {
+    let mut seen = BTreeSet::new();
+    let events: Vec<Value> = received.iter().map(Received::event).collect();
+    essences(rows(&events).filter(|event| seen.insert(event["event_id"].to_string())))
+}
+
+/// Every row of the batch has arrived, once.
+#[track_caller]
+pub fn assert_complete(batch: &Batch, received: &[Received]) {
+    let events: Vec<Value> = received.iter().map(Received::event).collect();
+    assert_eq!(essences(rows(&events)), batch.essences());
+    let ids: BTreeSet<String> = rows(&events).map(|event| event["event_id"].to_string()).collect();
+    assert_eq!(ids.len(), batch.row_count(), "two rows have one id");
+}
+
+#[track_caller]
+pub fn assert_all_archived(dovecot: &Dovecot, batch: &Batch) {
+    assert_eq!(dovecot.mailbox().names("INBOX"), Vec::<String>::new(), "left in INBOX");
+    assert_eq!(dovecot.mailbox().names("Unreadable"), Vec::<String>::new(), "in quarantine");
+    let (mut archived, mut mailed) = (dovecot.mailbox().mails("Processed"), batch.mails.clone());
+    archived.sort();
+    mailed.sort();
+    assert!(archived == mailed, "the archive holds {} mails, or others than were mailed", archived.len());
+}
