@@ -141,6 +141,19 @@ fn mails_without_a_report_are_left_alone_and_said_once() {
 }
 
 #[test]
+fn mails_without_a_report_go_where_the_configuration_says() {
+    for (wish, processed, unreadable) in [("archive", 1, 0), ("quarantine", 0, 1), ("delete", 0, 0)] {
+        let ca = Ca::new();
+        let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+        dovecot.mailbox().deliver("INBOX", b"From: a@example.com\r\nSubject: Lunch\r\n\r\nAre you there?\r\n");
+        let source = with(imaps(&dovecot, &ca), json!({"without_report": wish}));
+        workplace.once(&workplace.config(source, stdout())).exits(0).says(&["without a report"]);
+        let count = |folder| dovecot.mailbox().count(folder);
+        assert_eq!((count("INBOX"), count("Processed"), count("Unreadable")), (0, processed, unreadable), "{wish}");
+    }
+}
+
+#[test]
 fn a_mail_that_cannot_be_read_is_quarantined_and_holds_up_no_other() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
