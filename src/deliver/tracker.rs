@@ -85,21 +85,27 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         }
     }
 
-    /// `mail` has been read to its end; a document of its own that was left half-way ends with it.
+    /// `mail` has been read to its end. A document of its own that was left half-way (its reader failed) is free again,
+    /// and who waits for it is doomed: nobody has shipped the whole of it.
     pub fn mail_read(&mut self, mail: M, mark: Mark) {
         let Some(state) = self.mails.get_mut(&mail) else { return };
-        for document in &state.owns {
-            if let Some(state) = self.documents.get_mut(document) {
-                state.get_or_insert_with(|| mark.clone());
-            }
-        }
         state.mark = Some(mark);
+        let documents = &self.documents;
+        let is_whole = |document: &D| documents.get(document).is_none_or(Option::is_some);
+        let (whole, half): (Vec<D>, Vec<D>) = std::mem::take(&mut state.owns).into_iter().partition(is_whole);
+        state.owns = whole;
+        state.waits_for.retain(|document| !half.contains(document));
+        self.free(half);
     }
 
     /// Reading `mail` was given up: its documents may be claimed anew, and who waits for one of them is doomed.
     pub fn abandon(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
-        for document in state.owns {
+        self.free(state.owns);
+    }
+
+    fn free(&mut self, documents: Vec<D>) {
+        for document in documents {
             self.documents.remove(&document);
             for other in self.mails.values_mut().filter(|other| other.waits_for.contains(&document)) {
                 other.doomed = true;

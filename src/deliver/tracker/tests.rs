@@ -57,6 +57,8 @@ fn two_mails_that_wait_for_each_others_documents_both_settle() {
     tracker.claim(2, &"b");
     tracker.claim(1, &"b");
     tracker.claim(2, &"a");
+    tracker.document_read(&"a", vec![1]);
+    tracker.document_read(&"b", vec![2]);
     tracker.mail_read(1, vec![1]);
     tracker.mail_read(2, vec![2]);
     tracker.confirm(0, 2);
@@ -68,6 +70,7 @@ fn documents_stay_claimed_until_the_ledger_knows_them() {
     let mut tracker = Mails::new(0);
     tracker.open(1);
     tracker.claim(1, &"d");
+    tracker.document_read(&"d", vec![]);
     tracker.mail_read(1, vec![]);
     assert_eq!(tracker.settled(), [Settled::Arrived(1)]);
     assert!(tracker.is_claimed(&"d"));
@@ -89,6 +92,22 @@ fn who_waits_for_an_abandoned_mail_is_left_for_later_and_the_document_is_free_ag
     assert_eq!(tracker.claim(3, &"d"), Claim::Mine);
 }
 
+/// The second mail would have gone to the archive, and the ledger would have called the document shipped, though a
+/// reader that failed had shipped only its beginning.
+#[test]
+fn who_waits_for_a_document_that_was_left_half_way_is_left_for_later() {
+    let mut tracker = Mails::new(1);
+    tracker.open(1);
+    tracker.claim(1, &"d");
+    tracker.open(2);
+    tracker.claim(2, &"d");
+    tracker.mail_read(2, vec![0]);
+    tracker.mail_read(1, vec![3]);
+    tracker.confirm(0, 3);
+    assert_eq!(tracker.settled(), [Settled::Arrived(1), Settled::Abandoned(2)]);
+    assert!(!tracker.is_claimed(&"d"));
+}
+
 /// One step of a random history. Mails carry documents out of a small set, so that they collide.
 #[derive(Debug, Clone)]
 enum Step {
@@ -96,6 +115,8 @@ enum Step {
     Claim(usize, u8),
     Rows(usize, u8),
     Close(usize),
+    /// Closed with its last document left half-way.
+    Fail(usize),
     Abandon(usize),
     Confirm(usize, u64),
     Commit,
@@ -107,6 +128,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..8usize, 0..5u8).prop_map(|(mail, document)| Step::Claim(mail, document)),
         4 => (0..8usize, 1..4u8).prop_map(|(mail, rows)| Step::Rows(mail, rows)),
         3 => (0..8usize).prop_map(Step::Close),
+        1 => (0..8usize).prop_map(Step::Fail),
         1 => (0..8usize).prop_map(Step::Abandon),
         4 => (0..2usize, 1..6u64).prop_map(|(sink, by)| Step::Confirm(sink, by)),
         3 => Just(Step::Commit),
@@ -165,7 +187,20 @@ proptest! {
                     }
                 }
                 Step::Close(at) if !reading.is_empty() => {
-                    let (mail, known) = reading.remove(at % reading.len());
+                    let (mail, mut known) = reading.remove(at % reading.len());
+                    if let Some(done) = known.open_document.take() {
+                        tracker.document_read(&done, numbers.clone());
+                    }
+                    tracker.mail_read(mail, numbers.clone());
+                    closed.insert(mail, known);
+                }
+                Step::Fail(at) if !reading.is_empty() => {
+                    let (mail, mut known) = reading.remove(at % reading.len());
+                    if let Some(half) = known.open_document.take() {
+                        // It may wait for this document of its own no more than for one that it did not need.
+                        known.needs.remove(&half);
+                        shipped.insert(half, vec![u64::MAX; 2]);
+                    }
                     tracker.mail_read(mail, numbers.clone());
                     closed.insert(mail, known);
                 }
