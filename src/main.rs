@@ -13,9 +13,9 @@ use dmarc_shipper::{
     event,
     exit::Exit,
     history,
-    ledger::{Ledger, View},
+    ledger::{Ledger, LedgerError, View},
     ops::{
-        lock::InstanceLock,
+        lock::{InstanceLock, LockError},
         log,
         signals::{self, Stop},
     },
@@ -129,7 +129,8 @@ fn ship(config: Config, options: Options) -> Exit {
         Ok(lock) => lock,
         Err(error) => {
             error!("{error}");
-            return Exit::CannotCreate;
+            // A run that ends will make room for this one: a schedule's next try may work.
+            return if matches!(error, LockError::Held { .. }) { Exit::Undelivered } else { Exit::CannotCreate };
         }
     };
     let ledger = match open_ledger(&config, options) {
@@ -170,8 +171,19 @@ fn open_ledger(config: &Config, options: Options) -> Result<Ledger, Exit> {
     };
     opened.map_err(|error| {
         error!("{error}");
-        Exit::CannotCreate
+        match error {
+            LedgerError::Locked { .. } => Exit::Undelivered,
+            LedgerError::OtherVersion { .. } => Exit::Configuration,
+            LedgerError::Io { error: redb::Error::Io(error), .. } if needs_a_person(&error) => Exit::CannotCreate,
+            LedgerError::Io { .. } | LedgerError::Corrupt { .. } => Exit::Io,
+        }
     })
+}
+
+/// A path or a permission that is not right, as against a disk that fails or is full.
+fn needs_a_person(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn print_json(json: &serde_json::Value) -> Exit {
