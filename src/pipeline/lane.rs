@@ -24,8 +24,7 @@ pub struct Lane {
     outlet: Outlet,
     /// Its place among the required sinks; `None`: it never holds anything up.
     required: Option<usize>,
-    /// Events that an optional sink had no room for, or was not there for.
-    missed: AtomicU64,
+    missed: Arc<AtomicU64>,
 }
 
 /// The lanes of one source, with encoders of its own. Lives on the thread that reads its mails.
@@ -43,12 +42,21 @@ pub struct Stopped;
 
 impl Lane {
     pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, required: Option<usize>) -> Self {
-        Self { name, config, outlet, required, missed: AtomicU64::new(0) }
+        Self { name, config, outlet, required, missed: Arc::default() }
     }
 
     /// Events that did not fit while it was slow or away; only an optional sink misses any.
-    pub fn missed(&self) -> u64 {
-        self.missed.load(Ordering::Relaxed)
+    pub fn missed(&self) -> Arc<AtomicU64> {
+        self.missed.clone()
+    }
+
+    pub fn is_required(&self) -> bool {
+        self.required.is_some()
+    }
+
+    /// The number of the last event that was queued for it.
+    pub fn last(&self) -> u64 {
+        self.outlet.last()
     }
 
     fn takes_from(&self, source: &str) -> bool {
@@ -70,13 +78,23 @@ impl Lane {
 
 impl Emitter {
     /// `required` is how many required sinks there are in all.
-    pub fn new(source: &str, lanes: &[Arc<Lane>], required: usize, host: &Host, runtime: Handle) -> Self {
+    pub fn new<'a>(
+        source: &str,
+        lanes: impl Iterator<Item = &'a Arc<Lane>>,
+        required: usize,
+        host: &Host,
+        runtime: Handle,
+    ) -> Self {
         let lanes = lanes
-            .iter()
             .filter(|lane| lane.takes_from(source))
             .map(|lane| (lane.clone(), Encoder::new(&lane.config, host)))
             .collect();
         Self { lanes, runtime, mark: vec![0; required], scratch: Vec::new() }
+    }
+
+    /// A mail begins: the mark is to be its own, so that one that sends nothing waits for nothing.
+    pub fn begin(&mut self) {
+        self.mark.fill(0);
     }
 
     /// Sends one event to every sink that takes it. Blocks while a required sink's queue is full.
@@ -100,7 +118,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// The last number that each required sink has given to an event sent from here.
+    /// The last number that each required sink has given to an event since [`Emitter::begin`].
     pub fn mark(&self) -> Mark {
         self.mark.clone()
     }

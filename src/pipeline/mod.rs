@@ -10,40 +10,35 @@
 //! intake fills, and the source stops fetching.
 
 mod build;
+mod flow;
+mod health;
 mod lane;
 pub mod reading;
 mod settling;
 mod tally;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
 
+pub use self::{flow::run, lane::Stopped, settling::Claimed};
 use self::{
     lane::Emitter,
     reading::{Incoming, Output, Reading, read},
     settling::{Desk, MailId, Read, Reply},
     tally::Tally,
 };
-pub use self::{lane::Stopped, settling::Claimed};
 use crate::{
     config::{
         Config,
         source::{SourceConfig, WithoutReport},
     },
     event::Event,
-    exit::Exit,
-    ledger::{DocumentKey, Ledger, PlaceVerdict},
+    ledger::{DocumentKey, PlaceVerdict},
     limits::Limits,
-    ops::signals::Stop,
-    sink::SinkError,
-    source::{Mail, Pass, Place, SourceError, Verdict},
+    source::{Mail, Place, Verdict},
 };
 
 /// How `run` was asked for.
@@ -62,180 +57,6 @@ pub struct Options {
 /// Mails that may wait between a source and its reader; their bytes are bounded by the intake budget.
 const MAILS_WAITING: usize = 256;
 
-/// How often the flow is looked at for a sink that has stood still.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// What sources may still take to say good-bye to their servers once everything else has stopped.
-const FAREWELL: Duration = Duration::from_secs(10);
-
-/// Runs until the sources have ended (`once`), `stop` asks for it, or nothing more can be delivered.
-pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop) -> Exit {
-    let config = Arc::new(config);
-    // Cancelled when what is in flight is given up.
-    let abort = CancellationToken::new();
-    let mut flow = build::sinks(&config, options, &abort);
-    let desk = Arc::new(Desk::new(ledger.clone(), flow.confirmed.len(), options.reship));
-    for confirmed in &flow.confirmed {
-        let (mut confirmed, desk) = (confirmed.clone(), desk.clone());
-        tokio::spawn(async move {
-            while confirmed.changed().await.is_ok() {
-                desk.wake();
-            }
-        });
-    }
-    let settled = CancellationToken::new();
-    let settling = tokio::spawn(desk.clone().settle(flow.confirmed.clone(), settled.clone()));
-    let tally = Arc::new(Tally::default());
-
-    let mut sources = JoinSet::new();
-    let mut readers = JoinSet::new();
-    for source in build::sources(&config, &ledger, options, &stop.gently) {
-        let emitter =
-            Emitter::new(source.source.name(), &flow.lanes, flow.confirmed.len(), &flow.host, Handle::current());
-        readers.spawn(
-            SourceReader {
-                mails: source.mails,
-                verdicts: source.verdicts,
-                emitter,
-                desk: desk.clone(),
-                config: config.clone(),
-                tally: tally.clone(),
-                stop: stop.gently.clone(),
-                dry_run: options.dry_run,
-            }
-            .run(),
-        );
-        let name: Arc<str> = source.source.name().into();
-        sources.spawn(async move { (name, source.source.run(source.intake).await) });
-    }
-
-    let mut exit = Exit::Done;
-    let mut deadline = None;
-    loop {
-        tokio::select! {
-            ended = sources.join_next() => match ended {
-                None => break,
-                Some(ended) => exit = exit.or_worse(source_ended(ended, options)),
-            },
-            Some(ended) = flow.sinks.join_next() => {
-                if let Some(failed) = sink_ended(ended) {
-                    exit = exit.or_worse(failed);
-                    break;
-                }
-            }
-            () = stop.gently.cancelled(), if deadline.is_none() => {
-                info!(in_flight = desk.in_flight(), "stopping: finishing what is in flight");
-                deadline = Some(Instant::now() + config.shutdown_timeout);
-            }
-            () = tokio::time::sleep(LOOK_EVERY) => {
-                if stop.now.is_cancelled() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    warn!(
-                        in_flight = desk.in_flight(),
-                        "stopping before everything was confirmed; the rest stays where it is for the next run"
-                    );
-                    exit = exit.or_worse(Exit::Undelivered);
-                    break;
-                }
-                let stuck = desk.stuck_since().is_some_and(|since| since.elapsed() >= config.give_up_after);
-                if options.once && stuck {
-                    error!(
-                        in_flight = desk.in_flight(),
-                        "nothing was confirmed for give_up_after ({:?}); mails stay where they are for the next run",
-                        config.give_up_after
-                    );
-                    exit = exit.or_worse(Exit::Undelivered);
-                    break;
-                }
-            }
-        }
-    }
-    // Sources that still run were given up on: let no sink hold a reader, tell every mail, and say good-bye.
-    stop.gently.cancel();
-    if !sources.is_empty() {
-        abort.cancel();
-        settled.cancel();
-        let farewell = async { while sources.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
-            sources.shutdown().await;
-        }
-    }
-    while let Some(ended) = readers.join_next().await {
-        if let Err(panic) = ended {
-            error!(%panic, "reading failed; this is a bug, please report it");
-            exit = exit.or_worse(Exit::Internal);
-        }
-    }
-    for lane in std::mem::take(&mut flow.lanes) {
-        if lane.missed() > 0 {
-            warn!(sink = %lane.name, missed = lane.missed(), "an optional sink missed events: it was slow or away");
-        }
-    }
-    let drained = async {
-        while let Some(ended) = flow.sinks.join_next().await {
-            exit = exit.or_worse(sink_ended(ended).unwrap_or(Exit::Done));
-        }
-    };
-    if tokio::time::timeout(config.shutdown_timeout, drained).await.is_err() {
-        abort.cancel();
-        flow.sinks.shutdown().await;
-    }
-    settled.cancel();
-    settling.await.ok();
-    tally.say(options);
-    exit.or_worse(tally.exit(options))
-}
-
-fn source_ended(
-    ended: Result<(Arc<str>, Result<Pass, SourceError>), tokio::task::JoinError>,
-    options: Options,
-) -> Exit {
-    match ended {
-        Ok((source, Ok(pass))) => {
-            if pass.unsettled > 0 && !options.dry_run {
-                warn!(%source, unsettled = pass.unsettled, "mails were shipped but not moved; the next run moves them");
-            }
-            Exit::Done
-        }
-        Ok((_, Err(SourceError::Stopped))) => Exit::Done,
-        Ok((source, Err(error))) => {
-            error!(%source, "{error}");
-            match error {
-                SourceError::Unreachable(_) => Exit::Unavailable,
-                SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
-                SourceError::Configuration(_) => Exit::Configuration,
-                SourceError::NoInput(_) => Exit::NoInput,
-                SourceError::Stopped => Exit::Done,
-            }
-        }
-        Err(panic) => {
-            error!(%panic, "a source failed; this is a bug, please report it");
-            Exit::Internal
-        }
-    }
-}
-
-/// `None`: the sink ended in order, or the flow can go on without it.
-fn sink_ended(ended: Result<build::SinkEnd, tokio::task::JoinError>) -> Option<Exit> {
-    let end = match ended {
-        Ok(end) => end,
-        Err(panic) => {
-            error!(%panic, "a sink failed; this is a bug, please report it");
-            return Some(Exit::Internal);
-        }
-    };
-    let error = end.result.err()?;
-    if !end.required {
-        error!(sink = %end.name, "{error}; going on without this sink, which is not required");
-        return None;
-    }
-    error!(sink = %end.name, "{error}");
-    Some(match error {
-        SinkError::CannotCreate(_) => Exit::CannotCreate,
-        SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
-        SinkError::Configuration(_) => Exit::Configuration,
-    })
-}
-
 /// Reads the mails of one source, one at a time.
 struct SourceReader {
     mails: mpsc::Receiver<Mail>,
@@ -253,7 +74,7 @@ impl SourceReader {
         while let Some(mail) = self.mails.recv().await {
             let reply = Reply { mail: mail.mail, verdicts: self.verdicts.clone() };
             if self.stop.is_cancelled() {
-                reply.send(Verdict::Leave);
+                self.desk.leave(&reply);
                 continue;
             }
             let task = tokio::task::spawn_blocking(move || {
@@ -267,6 +88,7 @@ impl SourceReader {
 
     fn read(&mut self, mail: Mail, reply: Reply) {
         let id = self.desk.open();
+        self.emitter.begin();
         let Mail { place, content, permit, .. } = mail;
         let limits: &Limits = &self.config.limits;
         let incoming =
@@ -322,10 +144,7 @@ impl Output for ToSinks<'_> {
     }
 
     fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped> {
-        self.desk.claim(self.mail, document).map_err(|error| {
-            error!(%error, "can't read the ledger; the mail stays where it is");
-            Stopped
-        })
+        self.desk.claim(self.mail, document)
     }
 
     fn document_read(&mut self, document: &DocumentKey) {

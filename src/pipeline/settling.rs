@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,9 +11,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::Stopped;
 use crate::{
     deliver::tracker::{Claim, Mark, Settled, Tracker},
-    ledger::{Commit, DocumentKey, Ledger, LedgerError, PlaceVerdict, Shipped},
+    ledger::{Commit, DocumentKey, Ledger, PlaceVerdict, Shipped},
     source::{MailRef, Place, Verdict},
 };
 
@@ -43,6 +44,10 @@ struct State {
     progress: Instant,
     /// Settling has ended: what is read from now on is left as it was.
     closed: bool,
+    /// Mails that were left as they were.
+    left: u64,
+    /// The ledger could not be read the last time, and that was said.
+    unreadable: bool,
 }
 
 /// One mail that has been read: what the ledger and its source are to be told.
@@ -94,6 +99,8 @@ impl Desk {
                 next: 0,
                 progress: Instant::now(),
                 closed: false,
+                left: 0,
+                unreadable: false,
             }),
             news: Notify::new(),
         }
@@ -111,15 +118,28 @@ impl Desk {
         mail
     }
 
-    /// Claims a document for `mail`, unless it was shipped before or is under way.
-    pub fn claim(&self, mail: MailId, document: &DocumentKey) -> Result<Claimed, LedgerError> {
+    /// Claims a document for `mail`, unless it was shipped before or is under way. `Err`: the ledger can't tell, so the
+    /// mail has to stay where it is.
+    pub fn claim(&self, mail: MailId, document: &DocumentKey) -> Result<Claimed, Stopped> {
         // Locked over the look into the ledger: a document leaves the tracker only after it is in there.
         let mut state = self.lock();
-        if !state.tracker.is_claimed(document)
-            && let Some(shipped) = self.ledger.document(document)?
-            && self.reship.is_none_or(|since| shipped.first_shipped < since)
-        {
-            return Ok(Claimed::Known(shipped));
+        if !state.tracker.is_claimed(document) {
+            match self.ledger.document(document) {
+                Ok(known) => {
+                    state.unreadable = false;
+                    if let Some(shipped) = known
+                        && self.reship.is_none_or(|since| shipped.first_shipped < since)
+                    {
+                        return Ok(Claimed::Known(shipped));
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut state.unreadable, true) {
+                        error!(%error, "can't read the ledger; mails stay where they are until it can be read");
+                    }
+                    return Err(Stopped);
+                }
+            }
         }
         Ok(match state.tracker.claim(mail, document) {
             Claim::Mine => Claimed::Mine,
@@ -136,7 +156,7 @@ impl Desk {
         let mut state = self.lock();
         if state.closed {
             state.tracker.abandon(mail);
-            return read.reply.send(Verdict::Leave);
+            return state.leave(&read.reply);
         }
         state.tracker.mail_read(mail, mark);
         state.read.insert(mail, read);
@@ -146,9 +166,21 @@ impl Desk {
 
     /// Reading was given up; the mail is left as it was.
     pub fn abandon(&self, mail: MailId, reply: &Reply) {
-        self.lock().tracker.abandon(mail);
-        reply.send(Verdict::Leave);
+        let mut state = self.lock();
+        state.tracker.abandon(mail);
+        state.leave(reply);
+        drop(state);
         self.news.notify_one();
+    }
+
+    /// A mail is not even begun: it is left as it was.
+    pub fn leave(&self, reply: &Reply) {
+        self.lock().leave(reply);
+    }
+
+    /// Mails that were left as they were, for another run.
+    pub fn left(&self) -> u64 {
+        self.lock().left
     }
 
     /// A sink has confirmed something.
@@ -167,24 +199,23 @@ impl Desk {
         self.lock().tracker.in_flight()
     }
 
-    /// Settles mails as their events arrive, until `done`; then leaves the rest as they were.
+    /// Settles mails as their events arrive, until `done`; then what has arrived by that time, and leaves the rest.
     /// `confirmed` are the required sinks', in the order of the marks.
     pub async fn settle(self: Arc<Self>, confirmed: Vec<watch::Receiver<u64>>, done: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = self.news.notified() => {}
                 () = done.cancelled() => break,
             }
-            let batch = self.take_arrived(&confirmed);
-            if !batch.is_empty() && !self.write_and_tell(batch, &done).await {
-                break;
-            }
+            self.write_and_tell(self.take_arrived(&confirmed), &done).await;
         }
+        self.write_and_tell(self.take_arrived(&confirmed), &done).await;
         let mut state = self.lock();
         state.closed = true;
         for (mail, read) in std::mem::take(&mut state.read) {
             state.tracker.abandon(mail);
-            read.reply.send(Verdict::Leave);
+            state.leave(&read.reply);
         }
     }
 
@@ -201,7 +232,7 @@ impl Desk {
                 Settled::Arrived(mail) => arrived.extend(state.read.remove(&mail).map(|read| (mail, read))),
                 Settled::Abandoned(mail) => {
                     if let Some(read) = state.read.remove(&mail) {
-                        read.reply.send(Verdict::Leave);
+                        state.leave(&read.reply);
                     }
                 }
             }
@@ -209,29 +240,34 @@ impl Desk {
         arrived
     }
 
-    /// One ledger transaction for all of `batch`, then the verdicts. False: the process ended before it could be written.
-    async fn write_and_tell(self: &Arc<Self>, batch: Vec<(MailId, Read)>, done: &CancellationToken) -> bool {
+    /// One ledger transaction for all of `batch`, then the verdicts. While the ledger can't be written it is tried again,
+    /// until `done`: the mails are then left as they were.
+    async fn write_and_tell(self: &Arc<Self>, batch: Vec<(MailId, Read)>, done: &CancellationToken) {
+        if batch.is_empty() {
+            return;
+        }
         let commit = Arc::new(commit_of(&batch));
         let mut failing = false;
         loop {
             let (desk, to_write) = (self.clone(), commit.clone());
             let written = tokio::task::spawn_blocking(move || desk.ledger.commit(&to_write)).await;
-            match written {
+            let error = match written {
                 Ok(Ok(())) => break,
-                Ok(Err(error)) if !failing => {
-                    error!(%error, "can't write the ledger; mails stay where they are until it can be written");
-                    failing = true;
-                }
-                Ok(Err(_)) => {}
-                Err(panic) => error!(%panic, "writing the ledger failed"),
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => panic.to_string(),
+            };
+            if !std::mem::replace(&mut failing, true) {
+                error!(error, "can't write the ledger; mails stay where they are until it can be written");
             }
             tokio::select! {
                 () = tokio::time::sleep(LEDGER_RETRY) => {}
                 () = done.cancelled() => {
-                    for (_, read) in &batch {
-                        read.reply.send(Verdict::Leave);
+                    let mut state = self.lock();
+                    for (mail, read) in &batch {
+                        state.tracker.abandon(*mail);
+                        state.leave(&read.reply);
                     }
-                    return false;
+                    return;
                 }
             }
         }
@@ -244,11 +280,18 @@ impl Desk {
             read.reply.send(read.verdict);
         }
         state.progress = Instant::now();
-        true
     }
 
+    /// A reader that panics inside the ledger leaves the state as it was before the call.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds the desk")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn leave(&mut self, reply: &Reply) {
+        self.left += 1;
+        reply.send(Verdict::Leave);
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Intake {
 pub trait Memory: Send + Sync {
     /// Whether the mail at `place` was dealt with before and is not to be read again.
     fn knows(&self, place: &Place) -> bool;
+
+    /// A source has asked about everything that lies where it looks.
+    fn looked_through(&self, _source: &str) {}
 }
 
 /// The source's own number for a mail in its hands.
@@ -98,7 +101,8 @@ pub struct Pass {
     pub taken: u64,
     /// Mails whose verdict was carried out.
     pub settled: u64,
-    /// Mails whose verdict could not be carried out (they are shipped; the next run settles them).
+    /// Mails whose verdict could not be carried out (they are shipped; the next run settles them), or that could not be
+    /// fetched (the next run tries again).
     pub unsettled: u64,
     /// Mails passed over because they are remembered.
     pub remembered: u64,
@@ -147,6 +151,11 @@ impl Intake {
     /// Whether the mail at `place` was dealt with before and is not to be read again.
     pub fn remembers(&self, place: &Place) -> bool {
         self.memory.knows(place)
+    }
+
+    /// Tells that it has been asked about everything that lies where `source` looks: what it was not asked about is gone.
+    pub fn looked_through(&self, source: &str) {
+        self.memory.looked_through(source);
     }
 
     /// Waits until `bytes` fit into the budget; a mail larger than all of it waits for all of it.

@@ -1,8 +1,8 @@
-//! How the sink stands with its receiver: logged when it changes, reported always.
+//! How the sink stands with its receiver. The pipeline logs what changes.
 
 use std::{fmt::Display, sync::Arc};
 
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use crate::sink::{Health, Status};
 
@@ -11,41 +11,24 @@ use crate::sink::{Health, Status};
 pub struct Standing {
     name: Arc<str>,
     status: Status,
-    health: Last,
     confirmed: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Last {
-    Starting,
-    Up,
-    Failing,
 }
 
 impl Standing {
     pub fn new(name: Arc<str>, status: Status) -> Self {
-        Self { name, status, health: Last::Starting, confirmed: 0 }
+        Self { name, status, confirmed: 0 }
     }
 
     /// The receiver takes frames; `again` of them for a second time.
     pub fn up(&mut self, again: usize) {
-        match self.health {
-            Last::Starting => info!(sink = &*self.name, "connected"),
-            Last::Failing => info!(sink = &*self.name, frames_sent_again = again, "works again"),
-            Last::Up => {}
+        if again > 0 {
+            debug!(sink = &*self.name, frames = again, "sent again what was not confirmed");
         }
-        self.health = Last::Up;
         self.status.report(Health::Up);
     }
 
     /// It does not; it will be tried again.
     pub fn failing(&mut self, error: &dyn Display) {
-        if self.health == Last::Failing {
-            debug!(sink = &*self.name, %error, "still failing");
-        } else {
-            warn!(sink = &*self.name, %error, "failing, will be tried until it works");
-        }
-        self.health = Last::Failing;
         self.status.report(Health::Failing { error: error.to_string().into() });
     }
 

@@ -117,7 +117,10 @@ impl Running {
             let (step, rest) = step?;
             walker = rest;
             match step {
-                None => return Ok(()),
+                None => {
+                    self.intake.looked_through(&self.source.name);
+                    return Ok(());
+                }
                 Some(Step::Unreadable(unreadable)) => self.note(unreadable),
                 Some(Step::Found(found)) => {
                     if self.is_wanted(&found.place) && !self.take(found).await? {

@@ -142,6 +142,7 @@ impl Run {
         }
         let before = uids.len();
         uids.retain(|uid| !self.done.contains(uid) && !self.intake.remembers(&self.place(*uid)));
+        self.intake.looked_through(&self.source.name);
         self.round.pass.remembered = (before - uids.len()) as u64;
         uids.retain(|uid| !self.round.due.contains_key(uid));
         if let Some(most) = self.source.config.max_messages_per_run {

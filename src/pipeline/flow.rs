@@ -1,0 +1,425 @@
+//! The run: everything started, watched, and brought to its end.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc, watch},
+    task::{JoinError, JoinHandle, JoinSet},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    MAILS_WAITING, Options, SourceReader,
+    build::{self, Destination},
+    health,
+    lane::{Emitter, Lane},
+    settling::Desk,
+    tally::Tally,
+};
+use crate::{
+    config::Config,
+    encode::Host,
+    exit::Exit,
+    ledger::Ledger,
+    ops::signals::Stop,
+    sink::{self, SinkError, Status},
+    source::{Intake, Memory, Pass, Place, Source, SourceError},
+};
+
+/// How often the flow is looked at for a sink that has stood still.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What may still take, once all is given up, to tell sources their verdicts and to say good-bye to servers. With
+/// `shutdown_timeout` (25 s) it stays below the 30 s after which Kubernetes kills.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+/// How often a run that goes on lets the ledger forget what is past its time.
+const EXPIRE_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// Runs until the sources have ended (`once`), `stop` asks for it, or nothing more can be delivered.
+pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop) -> Exit {
+    let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
+    let sources = build::sources(&config);
+    Flow::start(destinations, sources, Arc::new(config), ledger, options, stop).run().await
+}
+
+type SourceEnd = (Arc<str>, Result<Pass, SourceError>);
+
+/// How a sink ended.
+struct SinkEnd {
+    name: Arc<str>,
+    required: bool,
+    result: Result<(), SinkError>,
+}
+
+/// All that runs.
+struct Flow {
+    config: Arc<Config>,
+    options: Options,
+    stop: Stop,
+    desk: Arc<Desk>,
+    memory: Arc<Remembered>,
+    tally: Arc<Tally>,
+    sources: JoinSet<SourceEnd>,
+    readers: JoinSet<()>,
+    sinks: JoinSet<SinkEnd>,
+    settling: JoinHandle<()>,
+    lanes: Vec<(Arc<Lane>, watch::Receiver<u64>)>,
+    /// Cancelled when what is in flight is given up.
+    abort: CancellationToken,
+    /// Cancelled when nothing more is to be settled.
+    settled: CancellationToken,
+    /// Until when a stop that was asked for has to be through.
+    deadline: Option<Instant>,
+    exit: Exit,
+}
+
+impl Flow {
+    fn start(
+        destinations: Vec<Destination>,
+        sources: Vec<Box<dyn Source>>,
+        config: Arc<Config>,
+        ledger: Arc<Ledger>,
+        options: Options,
+        stop: Stop,
+    ) -> Self {
+        let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
+        let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
+        for Destination { name, config, sink } in destinations {
+            let (outlet, inlet) = sink::queue(config.buffer_max_size);
+            let (status, confirmed, health) = Status::new();
+            let required = config.required.then_some(confirmations.len());
+            if config.required {
+                confirmations.push(confirmed.clone());
+            }
+            let lane = Arc::new(Lane::new(name.clone(), config, outlet, required));
+            tokio::spawn(health::tell(name.clone(), health, lane.missed()));
+            lanes.push((lane, confirmed));
+            let running = sink.run(inlet, status, abort.clone());
+            let required = required.is_some();
+            sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
+        }
+        let desk = Arc::new(Desk::new(ledger.clone(), confirmations.len(), options.reship));
+        for mut confirmed in confirmations.iter().cloned() {
+            let desk = desk.clone();
+            tokio::spawn(async move {
+                while confirmed.changed().await.is_ok() {
+                    desk.wake();
+                }
+            });
+        }
+        let required = confirmations.len();
+        let settling = tokio::spawn(desk.clone().settle(confirmations, settled.clone()));
+        let names = sources.iter().map(|source| source.name().to_owned()).collect();
+        let mut flow = Self {
+            memory: Arc::new(Remembered {
+                ledger,
+                ships_again: options.reship.is_some(),
+                to_look_through: Mutex::new(names),
+            }),
+            tally: Arc::default(),
+            sources: JoinSet::new(),
+            readers: JoinSet::new(),
+            deadline: None,
+            exit: Exit::Done,
+            config,
+            options,
+            stop,
+            desk,
+            sinks,
+            settling,
+            lanes,
+            abort,
+            settled,
+        };
+        let budget = Arc::new(Semaphore::new(flow.config.intake_max_size as usize));
+        let host = build::this_machine();
+        for source in sources {
+            flow.connect(source, &budget, required, &host);
+        }
+        flow
+    }
+
+    /// Starts one source and its reader.
+    fn connect(&mut self, source: Box<dyn Source>, budget: &Arc<Semaphore>, required: usize, host: &Host) {
+        let (mail_sender, mails) = mpsc::channel(MAILS_WAITING);
+        let (verdicts, verdict_receiver) = mpsc::unbounded_channel();
+        let intake = Intake::new(
+            mail_sender,
+            verdict_receiver,
+            budget.clone(),
+            self.config.intake_max_size,
+            self.memory.clone(),
+            self.options.once,
+            self.options.dry_run,
+            self.stop.gently.clone(),
+        );
+        let name: Arc<str> = source.name().into();
+        let lanes = self.lanes.iter().map(|(lane, _)| lane);
+        let reader = SourceReader {
+            mails,
+            verdicts,
+            emitter: Emitter::new(&name, lanes, required, host, Handle::current()),
+            desk: self.desk.clone(),
+            config: self.config.clone(),
+            tally: self.tally.clone(),
+            stop: self.stop.gently.clone(),
+            dry_run: self.options.dry_run,
+        };
+        self.readers.spawn(reader.run());
+        self.sources.spawn(async move { (name, source.run(intake).await) });
+    }
+
+    async fn run(mut self) -> Exit {
+        let ended_by_itself = self.watch().await;
+        // What still runs was given up on: let no sink hold a reader, tell every mail, and say good-bye.
+        self.stop.gently.cancel();
+        if !ended_by_itself {
+            self.abort.cancel();
+            self.settled.cancel();
+            if timeout(FAREWELL, self.part()).await.is_err() {
+                warn!("some of what was under way could not be ended in time");
+                self.sources.shutdown().await;
+                self.readers.shutdown().await;
+            }
+        }
+        self.drain(ended_by_itself).await;
+        self.settled.cancel();
+        if let Err(panic) = self.settling.await {
+            error!(%panic, "settling failed; this is a bug, please report it");
+            self.exit = self.exit.or_worse(Exit::Internal);
+        }
+        let stopped = self.deadline.is_some() && !self.options.dry_run;
+        if self.options.once && (stopped || self.desk.left() > 0) {
+            warn!(
+                left = self.desk.left(),
+                "not everything was dealt with; the rest stays where it is for the next run"
+            );
+            self.exit = self.exit.or_worse(Exit::Undelivered);
+        }
+        if self.options.once && self.memory.may_forget() && !self.options.dry_run {
+            expire(self.memory.ledger.clone(), self.config.ledger.retention_days).await;
+        }
+        self.tally.say(self.options);
+        self.exit.or_worse(self.tally.exit(self.options))
+    }
+
+    /// Looks on until every source and reader has ended (true), or until something is reason to give up what runs.
+    async fn watch(&mut self) -> bool {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut expiry = interval(EXPIRE_EVERY);
+        expiry.reset();
+        while !(self.sources.is_empty() && self.readers.is_empty()) {
+            let (exit, go_on) = tokio::select! {
+                Some(ended) = self.sources.join_next() => (source_ended(ended, self.options), true),
+                Some(ended) = self.readers.join_next() => (reader_ended(&ended), ended.is_ok()),
+                Some(ended) = self.sinks.join_next() => match sink_ended(ended, true) {
+                    Some(exit) => (exit, false),
+                    None => (Exit::Done, true),
+                },
+                () = self.stop.gently.cancelled(), if self.deadline.is_none() => {
+                    info!(in_flight = self.desk.in_flight(), "stopping: finishing what is in flight");
+                    self.deadline = Some(Instant::now() + self.config.shutdown_timeout);
+                    (Exit::Done, true)
+                }
+                _ = look.tick() => self.look(),
+                _ = expiry.tick(), if !self.options.once && !self.options.dry_run => {
+                    if self.memory.may_forget() {
+                        tokio::spawn(expire(self.memory.ledger.clone(), self.config.ledger.retention_days));
+                    }
+                    (Exit::Done, true)
+                }
+            };
+            self.exit = self.exit.or_worse(exit);
+            if !go_on {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether there is still hope; the exit code where there is none.
+    fn look(&self) -> (Exit, bool) {
+        let in_flight = self.desk.in_flight();
+        if self.settling.is_finished() {
+            return (Exit::Internal, false);
+        }
+        if self.stop.now.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
+            return (Exit::Undelivered, false);
+        }
+        let patience = self.config.give_up_after;
+        if self.options.once && self.desk.stuck_since().is_some_and(|since| since.elapsed() >= patience) {
+            error!(
+                in_flight,
+                "nothing was confirmed for give_up_after ({patience:?}); mails stay where they are for the next run"
+            );
+            return (Exit::Undelivered, false);
+        }
+        (Exit::Done, true)
+    }
+
+    /// Waits for sources and readers, which know that it is over.
+    async fn part(&mut self) {
+        while let Some(ended) = self.sources.join_next().await {
+            self.exit = self.exit.or_worse(source_ended(ended, self.options));
+        }
+        while let Some(ended) = self.readers.join_next().await {
+            self.exit = self.exit.or_worse(reader_ended(&ended));
+        }
+    }
+
+    /// Lets the sinks send what is left in their queues, and says what of it they could not.
+    async fn drain(&mut self, ended_by_itself: bool) {
+        let (mut queues, now) = (Vec::new(), Instant::now());
+        for (lane, confirmed) in std::mem::take(&mut self.lanes) {
+            queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.missed(), confirmed));
+        }
+        let end = match self.deadline {
+            _ if !ended_by_itself => now + FAREWELL,
+            Some(deadline) => deadline.max(now + FAREWELL),
+            None => now + self.config.shutdown_timeout,
+        };
+        let drained = async {
+            while let Some(ended) = self.sinks.join_next().await {
+                self.exit = self.exit.or_worse(sink_ended(ended, false).unwrap_or(Exit::Done));
+            }
+        };
+        let in_time = tokio::select! {
+            drained = timeout_at(end, drained) => drained.is_ok(),
+            () = self.stop.now.cancelled() => false,
+        };
+        if !in_time {
+            self.abort.cancel();
+            self.sinks.shutdown().await;
+        }
+        for (sink, required, last, missed, confirmed) in queues {
+            let unconfirmed = last.saturating_sub(*confirmed.borrow());
+            if required && unconfirmed > 0 {
+                self.exit = self.exit.or_worse(Exit::Undelivered);
+            } else if !required && missed.load(Ordering::Relaxed) + unconfirmed > 0 {
+                let missed = missed.load(Ordering::Relaxed);
+                warn!(
+                    %sink, missed, unconfirmed,
+                    "a sink that is not required missed events, or did not confirm them before the end"
+                );
+            }
+        }
+    }
+}
+
+fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Exit {
+    let (source, result) = match ended {
+        Ok(ended) => ended,
+        Err(panic) => {
+            error!(%panic, "a source failed; this is a bug, please report it");
+            return Exit::Internal;
+        }
+    };
+    match result {
+        Ok(pass) if pass.unsettled > 0 && options.once && !options.dry_run => {
+            warn!(
+                %source, mails = pass.unsettled,
+                "mails are still where they were: shipped but not moved, or not fetched; the next run tries again"
+            );
+            Exit::Undelivered
+        }
+        Ok(_) | Err(SourceError::Stopped) => Exit::Done,
+        Err(error) => {
+            error!(%source, "{error}");
+            match error {
+                SourceError::Unreachable(_) => Exit::Unavailable,
+                SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
+                SourceError::Configuration(_) => Exit::Configuration,
+                SourceError::NoInput(_) => Exit::NoInput,
+                SourceError::Stopped => Exit::Done,
+            }
+        }
+    }
+}
+
+fn reader_ended(ended: &Result<(), JoinError>) -> Exit {
+    match ended {
+        Ok(()) => Exit::Done,
+        Err(panic) => {
+            error!(%panic, "reading failed; this is a bug, please report it");
+            Exit::Internal
+        }
+    }
+}
+
+/// `None`: the sink ended in order, or the flow can go on without it. `in_use`: events are still sent to it.
+fn sink_ended(ended: Result<SinkEnd, JoinError>, in_use: bool) -> Option<Exit> {
+    let SinkEnd { name: sink, required, result } = match ended {
+        Ok(end) => end,
+        Err(panic) => {
+            error!(%panic, "a sink failed; this is a bug, please report it");
+            return Some(Exit::Internal);
+        }
+    };
+    let (error, exit) = match result {
+        Ok(()) if in_use => ("it ended before the events did; this is a bug, please report it".into(), Exit::Internal),
+        Ok(()) => return None,
+        Err(error) => {
+            let exit = match error {
+                SinkError::CannotCreate(_) => Exit::CannotCreate,
+                SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
+                SinkError::Configuration(_) => Exit::Configuration,
+            };
+            (error.to_string(), exit)
+        }
+    };
+    if !required {
+        error!(%sink, "{error}; going on without this sink, which is not required");
+        return None;
+    }
+    error!(%sink, "{error}");
+    Some(exit)
+}
+
+/// Lets the ledger forget what is past its time.
+async fn expire(ledger: Arc<Ledger>, retention_days: u32) {
+    match tokio::task::spawn_blocking(move || ledger.expire(Timestamp::now(), retention_days)).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(forgotten)) => debug!(forgotten, retention_days, "the ledger forgot what was not seen for long"),
+        Ok(Err(error)) => warn!(%error, "can't let the ledger forget what was not seen for long; it only grows"),
+        Err(panic) => error!(%panic, "expiring the ledger failed; this is a bug, please report it"),
+    }
+}
+
+/// The ledger, as the sources ask it; and which of them have not asked it about everything yet.
+struct Remembered {
+    ledger: Arc<Ledger>,
+    /// Every mail that is still there is read again.
+    ships_again: bool,
+    to_look_through: Mutex<BTreeSet<String>>,
+}
+
+impl Remembered {
+    /// Whether the ledger knows by now which of the mails it remembers are still there.
+    fn may_forget(&self) -> bool {
+        self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl Memory for Remembered {
+    fn knows(&self, place: &Place) -> bool {
+        !self.ships_again && self.ledger.knows_place(place)
+    }
+
+    fn looked_through(&self, source: &str) {
+        self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
+    }
+}
+
+#[cfg(test)]
+mod tests;

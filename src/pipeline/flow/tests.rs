@@ -1,0 +1,244 @@
+//! The run with sources and sinks made for the purpose: how it ends when one of them does not do its part.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use jiff::SignedDuration;
+
+use super::*;
+use crate::{
+    config::{self, Format},
+    ledger::{Commit, DocumentKey, Shipped},
+    sink::{Health, Inlet, Sink},
+    source::{Mail, MailRef},
+};
+
+/// No run of these tests takes this long; one that does hangs.
+const LONG: Duration = Duration::from_secs(60);
+
+const ONCE: Options = Options { once: true, dry_run: false, strict: false, reship: None };
+
+/// What a sink does with its frames.
+#[derive(Clone, Copy, PartialEq)]
+enum Doing {
+    Confirms,
+    /// Takes nothing until it is stopped.
+    Nothing,
+    /// Takes all and confirms nothing.
+    Keeps,
+    /// Ends in order after its first frame.
+    Ends,
+}
+
+impl Sink for Doing {
+    fn run(
+        self: Box<Self>,
+        mut inlet: Inlet,
+        status: Status,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), SinkError>> {
+        Box::pin(async move {
+            status.report(Health::Up);
+            let mut kept = Vec::new();
+            loop {
+                if *self == Doing::Nothing {
+                    stop.cancelled().await;
+                }
+                let Some(Some(frame)) = stop.run_until_cancelled(inlet.next()).await else { return Ok(()) };
+                match *self {
+                    Doing::Confirms => status.confirm(frame.number),
+                    Doing::Ends => return Ok(()),
+                    Doing::Keeps | Doing::Nothing => kept.push(frame),
+                }
+            }
+        })
+    }
+}
+
+/// Hands over reports of so many rows, looks through nothing else, and ends as it is told.
+struct Reports {
+    rows: Vec<usize>,
+    then: fn(Pass) -> Result<Pass, SourceError>,
+    /// Waits for all verdicts before it ends.
+    patient: bool,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self { rows: vec![1], then: Ok, patient: true }
+    }
+}
+
+impl Source for Reports {
+    fn name(&self) -> &str {
+        "rua"
+    }
+
+    fn run(self: Box<Self>, mut intake: Intake) -> BoxFuture<'static, Result<Pass, SourceError>> {
+        Box::pin(async move {
+            for (mail, rows) in (1..).zip(&self.rows) {
+                let content = Ok(report(mail, *rows));
+                let place = Place::Stdin { source: "rua".into() };
+                let permit = intake.reserve(1).await;
+                intake.hand_over(Mail { mail: MailRef(mail), place, content, permit }).await?;
+            }
+            for _ in self.rows.iter().filter(|_| self.patient) {
+                intake.verdict().await.ok_or(SourceError::Stopped)?;
+            }
+            if self.patient && !intake.stop.is_cancelled() {
+                intake.looked_through("rua");
+            }
+            if !intake.once {
+                intake.stop.cancelled().await;
+            }
+            (self.then)(Pass::default())
+        })
+    }
+}
+
+fn report(number: u64, rows: usize) -> Bytes {
+    let row = "<record><row><source_ip>192.0.2.1</source_ip><count>1</count></row>\
+               <identifiers><header_from>example.org</header_from></identifiers></record>";
+    format!(
+        "<feedback><report_metadata><org_name>example</org_name><report_id>{number}</report_id><date_range><begin>1</begin>\
+         <end>2</end></date_range></report_metadata><policy_published><domain>example.org</domain><p>none</p>\
+         </policy_published>{}</feedback>",
+        row.repeat(rows)
+    )
+    .into()
+}
+
+fn config(sinks: &str) -> Config {
+    let text = format!(
+        r#"{{"give_up_after": "200ms", "shutdown_timeout": "500ms", "sources": {{"rua": {{"type": "file", "path": "-"}}}},
+            "sinks": {{{sinks}}}}}"#
+    );
+    config::parse(&text, Format::Json, "test").unwrap().config
+}
+
+/// More rows than the smallest queue holds.
+const MANY: usize = 500;
+
+const REQUIRED: &str = r#""out": {"type": "stdout", "buffer": {"max_size": "64KiB"}}"#;
+const OPTIONAL: &str = r#""more": {"type": "file", "path": "more.ndjson", "required": false}"#;
+
+/// Runs a source into a sink for each that is configured, in the order of their names.
+async fn run(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<Ledger>, options: Options) -> Exit {
+    run_until(config, sinks, source, ledger, options, Stop::default()).await
+}
+
+async fn run_until(
+    config: Config,
+    sinks: &[Doing],
+    source: Reports,
+    ledger: Arc<Ledger>,
+    options: Options,
+    stop: Stop,
+) -> Exit {
+    let destinations = config.sinks.iter().zip(sinks).map(|((name, config), doing)| Destination {
+        name: name.as_str().into(),
+        config: config.clone(),
+        sink: Box::new(*doing),
+    });
+    let destinations = destinations.collect();
+    let flow = Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop);
+    timeout(LONG, flow.run()).await.expect("the run hangs")
+}
+
+fn ledger() -> Arc<Ledger> {
+    Arc::new(Ledger::in_memory())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_trouble_exits_with_0() {
+    let exit = run(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE).await;
+    assert_eq!(exit, Exit::Done);
+}
+
+/// The reader was waited for, and it waited for room in the queue, for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_source_failed_ends_though_a_sink_takes_nothing() {
+    let source =
+        Reports { rows: vec![MANY, 1], then: |_| Err(SourceError::Unreachable("gone".into())), patient: false };
+    let exit = run(config(REQUIRED), &[Doing::Nothing], source, ledger(), ONCE).await;
+    assert_eq!(exit, Exit::Unavailable);
+}
+
+/// Mails went on being fetched and left, without end and without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_sink_that_ends_by_itself_ends_the_run() {
+    let source = Reports { rows: vec![2, 2], ..Reports::default() };
+    let exit = run(config(REQUIRED), &[Doing::Ends], source, ledger(), Options::default()).await;
+    assert_eq!(exit, Exit::Internal);
+}
+
+/// It was 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_pass_that_could_not_move_its_mails_is_to_be_retried() {
+    let source = Reports { then: |pass| Ok(Pass { unsettled: 1, ..pass }), ..Reports::default() };
+    assert_eq!(run(config(REQUIRED), &[Doing::Confirms], source, ledger(), ONCE).await, Exit::Undelivered);
+}
+
+/// It was 0: nothing was in flight any more when it was stopped, because what was left was never begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_pass_that_was_stopped_is_to_be_retried() {
+    let stop = Stop::default();
+    stop.gently.cancel();
+    let exit = run_until(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, stop).await;
+    assert_eq!(exit, Exit::Undelivered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_confirmed_within_give_up_after_is_to_be_retried() {
+    let exit = run(config(REQUIRED), &[Doing::Keeps], Reports::default(), ledger(), ONCE).await;
+    assert_eq!(exit, Exit::Undelivered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_is_not_required_holds_nothing_up_whatever_it_does() {
+    for doing in [Doing::Nothing, Doing::Keeps, Doing::Ends] {
+        let config = config(&format!("{REQUIRED}, {OPTIONAL}"));
+        let source = Reports { rows: vec![MANY, 2], ..Reports::default() };
+        let exit = run(config, &[doing, Doing::Confirms], source, ledger(), ONCE).await;
+        assert_eq!(exit, Exit::Done);
+    }
+}
+
+/// A mail's mark held the numbers of those before it, so that what no sink wanted to know of waited all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_sends_nothing_to_a_sink_does_not_wait_for_it() {
+    let sinks = r#""deaf": {"type": "stdout", "events": ["dmarc_aggregate"]}"#;
+    let (config, ledger) = (config(sinks), ledger());
+    let source = Reports { rows: vec![1, 0], ..Reports::default() };
+    let exit = run(config, &[Doing::Keeps], source, ledger.clone(), ONCE).await;
+    assert_eq!(exit, Exit::Undelivered, "the first mail is not confirmed");
+    let known = |rows| {
+        use sha2::Digest;
+        let (number, rows) = if rows == 0 { (2, 0) } else { (1, rows) };
+        let sha256 = sha2::Sha256::digest(report(number, rows)).into();
+        ledger.document(&DocumentKey { tenant: None, sha256 }).unwrap().is_some()
+    };
+    assert!(!known(1) && known(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_long_past_is_forgotten_only_after_everything_was_looked_through() {
+    let key = DocumentKey { tenant: None, sha256: [7; 32] };
+    for (patient, is_kept) in [(true, false), (false, true)] {
+        let ledger = ledger();
+        let long_ago = Timestamp::now() - SignedDuration::from_hours(24 * 500);
+        let shipped = Shipped {
+            first_shipped: long_ago,
+            last_seen: long_ago,
+            org: None,
+            report_id: None,
+            rows: 1,
+            mail: String::new(),
+        };
+        let documents = vec![(key.clone(), shipped)];
+        let commit = Commit { documents, seen_again: Vec::new(), places: Vec::new(), now: long_ago };
+        ledger.commit(&commit).unwrap();
+        let source = Reports { patient, ..Reports::default() };
+        run(config(REQUIRED), &[Doing::Confirms], source, ledger.clone(), ONCE).await;
+        assert_eq!(ledger.document(&key).unwrap().is_some(), is_kept);
+    }
+}

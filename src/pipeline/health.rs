@@ -1,0 +1,65 @@
+//! What is said of a sink while it runs: that it fails, that it works again, what it missed. In one place for all kinds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::interval};
+use tracing::{debug, info, warn};
+
+use crate::sink::Health;
+
+/// How often events that an optional sink misses are told, as a number.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Logs how a sink is doing, each change once, until the sink has ended.
+pub async fn tell(sink: Arc<str>, mut health: watch::Receiver<Health>, missed: Arc<AtomicU64>) {
+    let mut failing = false;
+    let mut told = 0;
+    let mut tick = interval(TELL_EVERY);
+    loop {
+        tokio::select! {
+            changed = health.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let health = health.borrow_and_update().clone();
+                failing = say(&sink, &health, failing);
+            }
+            _ = tick.tick() => {
+                let missed = missed.load(Ordering::Relaxed);
+                if missed > told {
+                    warn!(sink = &*sink, missed = missed - told, "a sink that is not required misses events");
+                    told = missed;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the sink is failing now.
+fn say(sink: &str, health: &Health, failing: bool) -> bool {
+    match health {
+        Health::Starting => failing,
+        Health::Up => {
+            if failing {
+                info!(sink, "works again");
+            } else {
+                debug!(sink, "works");
+            }
+            false
+        }
+        Health::Failing { error } if failing => {
+            debug!(sink, %error, "still failing");
+            true
+        }
+        Health::Failing { error } => {
+            warn!(sink, %error, "failing, will be tried until it works");
+            true
+        }
+    }
+}
