@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc, watch},
-    task::{JoinError, JoinHandle, JoinSet},
+    task::{JoinHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,10 @@ use tracing::{debug, error, info, warn};
 use super::{
     MAILS_WAITING, Options, SourceReader,
     build::{self, Destination},
+    ends::{SinkEnd, SourceEnd, reader_ended, sink_ended, source_ended},
     health,
     lane::{Emitter, Lane},
+    patience::Patience,
     settling::Desk,
     tally::Tally,
 };
@@ -30,8 +32,8 @@ use crate::{
     exit::Exit,
     ledger::Ledger,
     ops::signals::Stop,
-    sink::{self, SinkError, Status},
-    source::{Intake, Memory, Pass, Place, Source, SourceError},
+    sink::{self, Status},
+    source::{Intake, Memory, Place, Source},
 };
 
 /// How often the flow is looked at for a sink that has stood still.
@@ -49,15 +51,6 @@ pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: St
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
     Flow::start(destinations, sources, Arc::new(config), ledger, options, stop).run().await
-}
-
-type SourceEnd = (Arc<str>, Result<Pass, SourceError>);
-
-/// How a sink ended.
-struct SinkEnd {
-    name: Arc<str>,
-    required: bool,
-    result: Result<(), SinkError>,
 }
 
 /// All that runs.
@@ -79,6 +72,7 @@ struct Flow {
     settled: CancellationToken,
     /// Until when a stop that was asked for has to be through.
     deadline: Option<Instant>,
+    patience: Patience,
     exit: Exit,
 }
 
@@ -129,6 +123,7 @@ impl Flow {
             sources: JoinSet::new(),
             readers: JoinSet::new(),
             deadline: None,
+            patience: Patience::new(Instant::now()),
             exit: Exit::Done,
             config,
             options,
@@ -248,7 +243,8 @@ impl Flow {
     }
 
     /// Whether there is still hope; the exit code where there is none.
-    fn look(&self) -> (Exit, bool) {
+    fn look(&mut self) -> (Exit, bool) {
+        let waited = self.patience.look(self.desk.stuck_since(), Instant::now());
         let in_flight = self.desk.in_flight();
         if self.settling.is_finished() {
             return (Exit::Internal, false);
@@ -257,11 +253,11 @@ impl Flow {
             warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
             return (Exit::Undelivered, false);
         }
-        let patience = self.config.give_up_after;
-        if self.options.once && self.desk.stuck_since().is_some_and(|since| since.elapsed() >= patience) {
+        let most = self.config.give_up_after;
+        if self.options.once && waited.is_some_and(|waited| waited >= most) {
             error!(
                 in_flight,
-                "nothing was confirmed for give_up_after ({patience:?}); mails stay where they are for the next run"
+                "nothing was confirmed for give_up_after ({most:?}); mails stay where they are for the next run"
             );
             return (Exit::Undelivered, false);
         }
@@ -315,75 +311,6 @@ impl Flow {
             }
         }
     }
-}
-
-fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Exit {
-    let (source, result) = match ended {
-        Ok(ended) => ended,
-        Err(panic) => {
-            error!(%panic, "a source failed; this is a bug, please report it");
-            return Exit::Internal;
-        }
-    };
-    match result {
-        Ok(pass) if pass.unsettled > 0 && options.once && !options.dry_run => {
-            warn!(
-                %source, mails = pass.unsettled,
-                "mails are still where they were: shipped but not moved, or not fetched; the next run tries again"
-            );
-            Exit::Undelivered
-        }
-        Ok(_) | Err(SourceError::Stopped) => Exit::Done,
-        Err(error) => {
-            error!(%source, "{error}");
-            match error {
-                SourceError::Unreachable(_) => Exit::Unavailable,
-                SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
-                SourceError::Configuration(_) => Exit::Configuration,
-                SourceError::NoInput(_) => Exit::NoInput,
-                SourceError::Stopped => Exit::Done,
-            }
-        }
-    }
-}
-
-fn reader_ended(ended: &Result<(), JoinError>) -> Exit {
-    match ended {
-        Ok(()) => Exit::Done,
-        Err(panic) => {
-            error!(%panic, "reading failed; this is a bug, please report it");
-            Exit::Internal
-        }
-    }
-}
-
-/// `None`: the sink ended in order, or the flow can go on without it. `in_use`: events are still sent to it.
-fn sink_ended(ended: Result<SinkEnd, JoinError>, in_use: bool) -> Option<Exit> {
-    let SinkEnd { name: sink, required, result } = match ended {
-        Ok(end) => end,
-        Err(panic) => {
-            error!(%panic, "a sink failed; this is a bug, please report it");
-            return Some(Exit::Internal);
-        }
-    };
-    let (error, exit) = match result {
-        Ok(()) if in_use => ("it ended before the events did; this is a bug, please report it".into(), Exit::Internal),
-        Ok(()) => return None,
-        Err(error) => {
-            let exit = match error {
-                SinkError::CannotCreate(_) => Exit::CannotCreate,
-                SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
-                SinkError::Configuration(_) => Exit::Configuration,
-            };
-            (error.to_string(), exit)
-        }
-    };
-    if !required {
-        error!(%sink, "{error}; going on without this sink, which is not required");
-        return None;
-    }
-    error!(%sink, "{error}");
-    Some(exit)
 }
 
 /// Lets the ledger forget what is past its time.

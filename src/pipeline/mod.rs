@@ -10,9 +10,11 @@
 //! intake fills, and the source stops fetching.
 
 mod build;
+mod ends;
 mod flow;
 mod health;
 mod lane;
+mod patience;
 pub mod reading;
 mod settling;
 mod tally;

@@ -8,8 +8,8 @@ use super::*;
 use crate::{
     config::{self, Format},
     ledger::{Commit, DocumentKey, Shipped},
-    sink::{Health, Inlet, Sink},
-    source::{Mail, MailRef},
+    sink::{Health, Inlet, Sink, SinkError},
+    source::{Mail, MailRef, Pass, SourceError},
 };
 
 /// No run of these tests takes this long; one that does hangs.

@@ -1,0 +1,93 @@
+//! How sources, readers and sinks ended: what is said of it, and which exit code it means.
+
+use std::sync::Arc;
+
+use tokio::task::JoinError;
+use tracing::{error, warn};
+
+use super::Options;
+use crate::{
+    exit::Exit,
+    sink::SinkError,
+    source::{Pass, SourceError},
+};
+
+/// How a source ended.
+pub type SourceEnd = (Arc<str>, Result<Pass, SourceError>);
+
+/// How a sink ended.
+pub struct SinkEnd {
+    pub name: Arc<str>,
+    pub required: bool,
+    pub result: Result<(), SinkError>,
+}
+
+/// A pass that left something undone is to be retried where no other follows.
+pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Exit {
+    let (source, result) = match ended {
+        Ok(ended) => ended,
+        Err(panic) => {
+            error!(%panic, "a source failed; this is a bug, please report it");
+            return Exit::Internal;
+        }
+    };
+    match result {
+        Ok(pass) if pass.unsettled > 0 && options.once && !options.dry_run => {
+            warn!(
+                %source, mails = pass.unsettled,
+                "mails are still where they were: shipped but not moved, or not fetched; the next run tries again"
+            );
+            Exit::Undelivered
+        }
+        Ok(_) | Err(SourceError::Stopped) => Exit::Done,
+        Err(error) => {
+            error!(%source, "{error}");
+            match error {
+                SourceError::Unreachable(_) => Exit::Unavailable,
+                SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
+                SourceError::Configuration(_) => Exit::Configuration,
+                SourceError::NoInput(_) => Exit::NoInput,
+                SourceError::Stopped => Exit::Done,
+            }
+        }
+    }
+}
+
+pub fn reader_ended(ended: &Result<(), JoinError>) -> Exit {
+    match ended {
+        Ok(()) => Exit::Done,
+        Err(panic) => {
+            error!(%panic, "reading failed; this is a bug, please report it");
+            Exit::Internal
+        }
+    }
+}
+
+/// `None`: the sink ended in order, or the flow can go on without it. `in_use`: events are still sent to it.
+pub fn sink_ended(ended: Result<SinkEnd, JoinError>, in_use: bool) -> Option<Exit> {
+    let SinkEnd { name: sink, required, result } = match ended {
+        Ok(end) => end,
+        Err(panic) => {
+            error!(%panic, "a sink failed; this is a bug, please report it");
+            return Some(Exit::Internal);
+        }
+    };
+    let (error, exit) = match result {
+        Ok(()) if in_use => ("it ended before the events did; this is a bug, please report it".into(), Exit::Internal),
+        Ok(()) => return None,
+        Err(error) => {
+            let exit = match error {
+                SinkError::CannotCreate(_) => Exit::CannotCreate,
+                SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
+                SinkError::Configuration(_) => Exit::Configuration,
+            };
+            (error.to_string(), exit)
+        }
+    };
+    if !required {
+        error!(%sink, "{error}; going on without this sink, which is not required");
+        return None;
+    }
+    error!(%sink, "{error}");
+    Some(exit)
+}

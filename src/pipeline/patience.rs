@@ -1,0 +1,70 @@
+//! How long nothing has arrived.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Between two looks no more than this counts: whoever was suspended (SIGSTOP, a frozen container) for longer could not
+/// have seen anything arrive.
+const MOST: Duration = Duration::from_secs(1);
+
+/// Measures a standstill by looking at it every now and then.
+#[derive(Debug)]
+pub struct Patience {
+    looked: Instant,
+    since: Option<Instant>,
+    spent: Duration,
+}
+
+impl Patience {
+    pub fn new(now: Instant) -> Self {
+        Self { looked: now, since: None, spent: Duration::ZERO }
+    }
+
+    /// How long it has stood still, if it does. `since`: what stands still began to do so then.
+    pub fn look(&mut self, since: Option<Instant>, now: Instant) -> Option<Duration> {
+        let passed = now.saturating_duration_since(self.looked).min(MOST);
+        self.looked = now;
+        if since == self.since {
+            self.spent += passed;
+        } else {
+            self.since = since;
+            self.spent = Duration::ZERO;
+        }
+        self.since.map(|_| self.spent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOK: Duration = Duration::from_millis(250);
+
+    #[test]
+    fn a_standstill_is_as_long_as_it_was_looked_at() {
+        let begin = Instant::now();
+        let mut patience = Patience::new(begin);
+        let looks = (0..9).map(|look| patience.look(Some(begin), begin + LOOK * look));
+        assert_eq!(looks.last(), Some(Some(LOOK * 8)));
+    }
+
+    /// A run that was suspended for longer than `give_up_after` gave up as soon as it went on.
+    #[test]
+    fn time_in_which_nobody_could_look_does_not_count() {
+        let begin = Instant::now();
+        let mut patience = Patience::new(begin);
+        patience.look(Some(begin), begin);
+        assert_eq!(patience.look(Some(begin), begin + LOOK * 1000), Some(MOST));
+    }
+
+    #[test]
+    fn whatever_arrives_ends_it() {
+        let begin = Instant::now();
+        let mut patience = Patience::new(begin);
+        patience.look(Some(begin), begin);
+        patience.look(Some(begin), begin + LOOK);
+        assert_eq!(patience.look(Some(begin + LOOK), begin + LOOK * 2), Some(Duration::ZERO));
+        assert_eq!(patience.look(None, begin + LOOK * 3), None);
+    }
+}
