@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DENY_VERSION := 0.20.2
 
-.PHONY: help check lint test doc deny demo servers
+.PHONY: help check lint test soak doc deny demo servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,11 @@ lint: ## formatting and clippy, warnings are errors
 
 test: servers ## all tests, against real servers on loopback
 	$(CARGO) test --locked
+
+SOAK_KILLS ?= 1000
+
+soak: servers ## the program killed 1,000 times while it ships (SOAK_KILLS), and what came of it; about 25 minutes
+	SOAK_KILLS=$(SOAK_KILLS) $(CARGO) test --locked --test it -- killed_at_any_moment --nocapture
 
 doc: ## the documentation builds without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

@@ -4,6 +4,7 @@
 mod bad_input;
 mod end_to_end;
 mod examples;
+mod faults;
 mod files;
 mod layering;
 mod operation;

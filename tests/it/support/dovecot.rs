@@ -31,7 +31,7 @@ pub struct Dovecot {
     /// Plain text, and STARTTLS.
     pub imap_port: u16,
     mailboxes: BTreeMap<String, Maildir>,
-    server: Server,
+    server: Option<Server>,
     // Last, so that the server is gone before its folder.
     folder: TempDir,
 }
@@ -61,7 +61,6 @@ impl Dovecot {
     }
 
     pub fn with(identity: &Identity, options: &Options) -> Self {
-        let program = program();
         let folder = tempfile::tempdir().unwrap();
         // Dovecot's own processes are other users when the tests run as root.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -83,16 +82,32 @@ impl Dovecot {
         let config = folder.path().join("dovecot.conf");
         fs::write(&config, configuration(folder.path(), identity, options, &account, imaps_port, imap_port)).unwrap();
 
-        let server = Server::start(
+        let mut dovecot = Self { imaps_port, imap_port, mailboxes, server: None, folder };
+        dovecot.resume();
+        dovecot
+    }
+
+    /// Ends it and all sessions as a crash does.
+    pub fn kill(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.kill();
+        }
+    }
+
+    /// Starts it again on the same ports.
+    pub fn resume(&mut self) {
+        let (folder, imap_port) = (self.folder.path(), self.imap_port);
+        // Left behind by one that was killed, whose number may be another process's by now.
+        fs::remove_file(folder.join("run/master.pid")).ok();
+        self.server = Some(Server::start(
             "dovecot",
-            &program,
-            &folder.path().join("dovecot.log"),
+            &program(),
+            &folder.join("dovecot.log"),
             |command| {
-                command.arg("-F").arg("-c").arg(&config);
+                command.arg("-F").arg("-c").arg(folder.join("dovecot.conf"));
             },
             || greets(imap_port),
-        );
-        Self { imaps_port, imap_port, mailboxes, server, folder }
+        ));
     }
 
     /// The mailbox of [`USER`].
@@ -118,7 +133,7 @@ impl Dovecot {
 
     /// What the server logged so far.
     pub fn log(&self) -> String {
-        self.server.log()
+        fs::read_to_string(self.folder.path().join("dovecot.log")).unwrap_or_default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::chown,
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -47,6 +47,14 @@ impl Maildir {
 
     pub fn has_folder(&self, folder: &str) -> bool {
         self.path(folder).is_dir()
+    }
+
+    /// Lets nobody but root change a folder, or lets its owner again.
+    pub fn write_protect(&self, folder: &str, protected: bool) {
+        let mode = if protected { 0o555 } else { 0o755 };
+        for part in ["tmp", "new", "cur", ""] {
+            fs::set_permissions(self.path(folder).join(part), fs::Permissions::from_mode(mode)).unwrap();
+        }
     }
 
     pub fn count(&self, folder: &str) -> usize {

@@ -3,8 +3,10 @@
 
 pub mod ca;
 pub mod delivery;
+pub mod disk;
 pub mod dovecot;
 pub mod maildir;
+pub mod peer;
 pub mod process;
 pub mod received;
 pub mod reports;

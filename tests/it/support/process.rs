@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     io::{self, Read, Write},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -26,6 +27,8 @@ pub struct Running {
     child: Child,
     stdout: Stream,
     stderr: Stream,
+    /// Where stdout waits to be read.
+    unread: Option<ChildStdout>,
 }
 
 /// A run that has ended by itself.
@@ -78,14 +81,22 @@ impl Shipper {
     }
 
     /// Starts, and does not wait.
-    pub fn start(mut self) -> Running {
+    pub fn start(self) -> Running {
+        let mut running = self.start_unread();
+        running.read_on();
+        running
+    }
+
+    /// Starts, and leaves stdout unread until the end: a pipe that fills up.
+    pub fn start_unread(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // A program that does not read its stdin closes it; that is its right.
         thread::spawn(move || stdin.write_all(&self.stdin).ok());
         Running {
-            stdout: child.stdout.take().map_or_else(|| Stream::read(io::empty()), Stream::read),
+            stdout: Stream::read(io::empty()),
             stderr: Stream::read(child.stderr.take().unwrap()),
+            unread: child.stdout.take(),
             child,
         }
     }
@@ -99,6 +110,19 @@ impl Running {
     /// What stdout holds so far.
     pub fn stdout(&self) -> String {
         self.stdout.so_far()
+    }
+
+    /// The most memory that it has occupied so far, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it runs");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn read_on(&mut self) {
+        if let Some(stdout) = self.unread.take() {
+            self.stdout = Stream::read(stdout);
+        }
     }
 
     /// What stderr holds so far.
@@ -117,6 +141,7 @@ impl Running {
             assert!(Instant::now() < end, "still running after {TOO_LONG:?}; stderr:\n{}", self.stderr());
             thread::sleep(Duration::from_millis(10));
         };
+        self.read_on();
         Finished { status, stdout: self.stdout.ended(), stderr: self.stderr.ended() }
     }
 }

@@ -73,9 +73,11 @@ impl Rsyslog {
         self.server = None;
     }
 
-    /// Ends it as a crash does.
+    /// Ends it as a crash does: what it has not written is lost.
     pub fn kill(&mut self) {
-        self.server.take().expect("it runs").kill();
+        if let Some(server) = self.server.take() {
+            server.kill();
+        }
     }
 
     /// Starts it again on the same ports.
@@ -89,6 +91,8 @@ impl Rsyslog {
             &program,
             &self.path("rsyslog.log"),
             |command| {
+                // One that was killed leaves the file behind, and its number may be another process's by now.
+                fs::remove_file(&pid).ok();
                 command.arg("-n").arg("-f").arg(config).arg("-i").arg(pid);
             },
             || accepting(&ports),

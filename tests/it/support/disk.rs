@@ -1,0 +1,48 @@
+//! A file system of a size that a test chooses, and may change.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+/// A mounted tmpfs; unmounted when dropped.
+pub struct Disk {
+    folder: TempDir,
+}
+
+impl Disk {
+    /// `None`, said loudly, where this process may not mount.
+    pub fn mount(kilobytes: u32) -> Option<Self> {
+        let disk = Self { folder: tempfile::tempdir().unwrap() };
+        if disk.mount_with(&format!("size={kilobytes}k")) {
+            return Some(disk);
+        }
+        eprintln!("SKIPPED: mounting a tmpfs needs root; what happens on a full disk was not tested");
+        None
+    }
+
+    pub fn enlarge(&self, kilobytes: u32) {
+        assert!(self.mount_with(&format!("remount,size={kilobytes}k")));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn mount_with(&self, options: &str) -> bool {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(self.root()).output();
+        mount.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.root()).status().ok();
+    }
+}

@@ -1,0 +1,92 @@
+//! A syslog receiver that does what real ones do only when they are ill: it reads nothing, or hangs up with RST.
+
+use std::{
+    io::{Read, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// What becomes of a connection.
+#[derive(Clone, Copy)]
+pub enum Manner {
+    /// Accepted, kept open, never read.
+    Deaf,
+    /// Read up to so many bytes, then reset; after so many connections it is well.
+    Resetting { after_bytes: usize, times: usize },
+}
+
+/// Listens for newline-framed syslog.
+pub struct Peer {
+    pub port: u16,
+    /// What came in on each connection.
+    came: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Peer {
+    pub fn start(manner: Manner) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Small, so that little fits between us; connections inherit it.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(16).unwrap();
+        let listener: std::net::TcpListener = socket.into();
+        let port = listener.local_addr().unwrap().port();
+        let came: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let connections = came.clone();
+        // Ends with the test process.
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                connections.lock().unwrap().push(Vec::new());
+                let (stream, connections) = (stream.unwrap(), connections.clone());
+                thread::spawn(move || serve(stream, number, manner, &connections));
+            }
+        });
+        Self { port, came }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.came.lock().unwrap().len()
+    }
+
+    /// The events that came whole, over all connections.
+    pub fn events(&self) -> Vec<Value> {
+        let came = self.came.lock().unwrap();
+        let lines = came.iter().flat_map(|bytes| bytes.split_inclusive(|byte| *byte == b'\n'));
+        lines
+            .filter(|line| line.ends_with(b"\n"))
+            .map(|line| {
+                let begin = line.iter().position(|byte| *byte == b'{').expect("a frame carries an event");
+                serde_json::from_slice(&line[begin..]).unwrap()
+            })
+            .collect()
+    }
+}
+
+fn serve(mut stream: TcpStream, number: usize, manner: Manner, came: &Mutex<Vec<Vec<u8>>>) {
+    let limit = match manner {
+        Manner::Deaf => {
+            // Until the sender hangs up, which a look at what lies there first does not tell.
+            while stream.write(&[]).is_ok() {
+                thread::sleep(Duration::from_secs(1));
+            }
+            return;
+        }
+        Manner::Resetting { after_bytes, times } if number < times => after_bytes,
+        Manner::Resetting { .. } => usize::MAX,
+    };
+    let mut piece = [0; 4096];
+    let mut total = 0;
+    while let Ok(length @ 1..) = stream.read(&mut piece) {
+        came.lock().unwrap()[number].extend_from_slice(&piece[..length]);
+        total += length;
+        if total >= limit {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            return;
+        }
+    }
+}
