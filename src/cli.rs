@@ -301,7 +301,7 @@ mod tests {
             ("run --form x", "--from"),
             ("schema events", "event"),
             ("run --log-level loud", "debug"),
-            ("ledger list", "unrecognized subcommand"),
+            ("migrate", "unrecognized subcommand"),
             ("", "Usage"),
         ] {
             let error = parsed(line).unwrap_err();

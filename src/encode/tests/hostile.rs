@@ -205,8 +205,9 @@ proptest! {
             let (params, message) = parse_rfc5424(&frame);
             if let Some((key, id)) = params.first() {
                 prop_assert_eq!((*key, id.as_str()), ("event_id", event.event_id()));
-                // Where Fluent Bit ends the structured data is where it ends.
-                let (_, after) = frame.split_once("] ").unwrap();
+                // Where Fluent Bit ends the structured data is where it ends. The host's name may have brackets too.
+                let (_, data) = frame.split_once(" [dmarc@").unwrap();
+                let (_, after) = data.split_once("] ").unwrap();
                 prop_assert_eq!(after, message);
             }
             message
