@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod flood;
 mod folder;
 pub mod limits;
 pub mod net;

@@ -6,30 +6,51 @@ use crate::config::{form::Whole, options::options, units::Size};
 const TIB: u64 = 1 << 40;
 
 options! {
-    /// What one mail may cost. Sizes in bytes; each field is the setting `limits.<field>`.
+    /// What one mail may cost, and what one sender in a day. Sizes in bytes; each field is the setting `limits.<field>`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Limits: Default {
-        /// Providers refuse mails above 25 to 50 MiB; a larger one is not fetched.
+        /// Size of a mail or file, and of all archives inside the archives of one; a larger mail is not fetched. Providers
+        /// refuse mails above 25 to 50 MiB.
         pub mail_bytes: u64 as Size<u64, 1_024, TIB> = 64 << 20,
-        /// Reports come in one to three parts; a digest of forwarded ones in some dozens.
+        /// Parts of a mail, with those of the mails in it. Reports come in one to three parts; a digest of forwarded ones in
+        /// some dozens.
         pub mail_parts: u64 as Whole<u64, 1, 1_000_000> = 256,
-        /// A forwarded mail with a zip that holds a gzip is three deep.
+        /// Depth of mails and archives inside each other. A forwarded mail with a zip that holds a gzip is three deep.
         pub nesting: u64 as Whole<u64, 1, 100> = 5,
-        /// Reporters send one report in an archive, a few send a handful.
+        /// Members of all archives of a mail. Reporters send one report in an archive, a few send a handful.
         pub archive_entries: u64 as Whole<u64, 1, 1_000_000> = 256,
-        /// The largest reports seen inflate to some 90 MB; ten times that.
+        /// Size of one report, decompressed. The largest seen have some 90 MB; this is ten times that.
         pub document_bytes: u64 as Size<u64, 1_024, TIB> = 1 << 30,
-        /// All that one mail may inflate to.
+        /// Size of all that comes out of the compressed parts of one mail: two reports of the largest size.
         pub mail_inflated_bytes: u64 as Size<u64, 1_024, TIB> = 2 << 30,
-        /// Report XML deflates by 10 to 60; deflate itself can reach 1,032.
+        /// How many times its size a compressed stream may inflate to, once it is past 1 MiB. Reports deflate by 10 to 60;
+        /// deflate itself reaches 1,032, with nothing but one letter.
         pub inflation_ratio: u64 as Whole<u64, 1, 1_000_000> = 1000,
-        /// The schema is six deep; wrappers add one or two.
+        /// Depth of XML elements inside each other. A report is six deep; wrappers add one or two.
         pub xml_depth: u64 as Whole<u64, 8, 1_000> = 32,
-        /// The longest honest text is a comment of some kilobytes; longer ones fail the document.
+        /// Size of one XML tag with all its attributes, of whatever number: a larger one is refused. Text between tags is
+        /// read up to it, and 4 KiB of that are kept: longer texts are shortened, with a warning, and fail nothing. The
+        /// longest honest tag declares a dozen namespaces in a kilobyte, the longest text is a comment of a few.
         pub xml_token_bytes: u64 as Size<u64, 1_024, 1_073_741_824> = 64 << 10,
-        /// Ten times the largest report seen.
+        /// Rows of one report; those before the limit are shipped. Ten times the largest report seen.
         pub rows: u64 as Whole<u64, 1, 1_000_000_000> = 10_000_000,
-        /// Signatures and SPF results kept of one row; more are counted and named in a warning.
+        /// Signatures, and SPF results, kept of one row; more are counted and named in a warning of the row. A mail rarely
+        /// has more than five signatures.
         pub auth_results: u64 as Whole<u64, 1, 10_000> = 64,
+        /// Mails of one sending domain (the organisational domain of the From address) that a source reads in a UTC day;
+        /// further ones are quarantined unread, with one `ingest_error` for sender and day. Google and Microsoft send a mail
+        /// a day for each domain: this is twenty times what a company with 5,000 domains gets from each. It is the day of
+        /// reading that counts: raise it for a first run over the mails of many years.
+        pub sender_mails_per_day: u64 as Whole<u64, 1, 1_000_000_000_000> = 100_000,
+        /// Size of these mails together; one that doesn't fit is quarantined unread. 40 KiB for each of 100,000 mails; most
+        /// have less than 10.
+        pub sender_bytes_per_day: u64 as Size<u64, 1_024, TIB> = 4 << 30,
+        /// Rows of all their reports. A report whose rows don't fit into what is left is not begun, and its mail is
+        /// quarantined. One report of `limits.rows`, or a hundred rows for each of 100,000 mails.
+        pub sender_rows_per_day: u64 as Whole<u64, 1, 1_000_000_000_000> = 10_000_000,
+        /// `ingest_error` events of one source in an hour (UTC). Further ones are held back and counted: the next that is
+        /// told, or the last one as the program ends, carries their number as `suppressed`. Their mails are quarantined as
+        /// ever. Honest reporters do not send a thousand broken reports in a day.
+        pub errors_per_hour: u64 as Whole<u64, 1, 1_000_000_000> = 1_000,
     }
 }

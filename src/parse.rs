@@ -17,6 +17,7 @@ use crate::{
     limits::Limits,
     pipeline::{
         Claimed, Stopped,
+        gate::Gate,
         reading::{Incoming, Output, read},
     },
     source::{
@@ -62,7 +63,7 @@ fn one(
     without_report: &mut u64,
 ) -> Exit {
     let incoming = Incoming { content, place, tenant: None, now: Timestamp::now() };
-    let Ok(reading) = read(incoming, limits, lines) else { return Exit::Io };
+    let Ok(reading) = read(incoming, limits, &mut Gate::open(), lines) else { return Exit::Io };
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
             warn!(file = %place, %trouble, "could not be read in full");

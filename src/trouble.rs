@@ -128,4 +128,8 @@ reasons! {
     ReaderPanic = "reader_panic",
     /// The kind of report is recognised but not read by this version.
     UnsupportedReport = "unsupported_report",
+    /// A report for a domain that is not among `domains`.
+    UnwantedDomain = "unwanted_domain",
+    /// The sender is over its share of the day: `limits.sender_mails_per_day`, `…_bytes_per_day` or `…_rows_per_day`.
+    SenderOverLimit = "sender_over_limit",
 }

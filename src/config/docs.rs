@@ -37,6 +37,12 @@ sinks:
     retention_days: 30
 ```
 
+Anyone can mail reports to the address in a DMARC record. `domains` names the domains whose reports are wanted; `limits` caps what one
+mail, and one sender in a day, can cost. What is over a cap is quarantined, never lost: an `ingest_error` names the setting, and mails
+that are moved back are read again. Senders are counted per source, from the start of the process or of the UTC day: `run --once` begins
+anew with each run, and in a first run over the mails of many years they all count as of today. While a sender is over its rows,
+reports of it that were shipped before are quarantined like new ones. `parse` counts nothing.
+
 A dot in an option's name below is a table in the file: `tls.ca_file` is `tls:` with `ca_file:` under it.
 
 ## How values are written

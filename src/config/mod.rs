@@ -9,6 +9,7 @@
 
 pub(crate) mod decode;
 pub mod docs;
+mod domain;
 pub(crate) mod form;
 mod interpolate;
 mod loader;
@@ -33,6 +34,7 @@ mod url;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use self::{
+    domain::DomainName,
     form::Whole,
     options::{choices, options},
     units::{Size, Time},
@@ -57,7 +59,10 @@ options! {
         pub sources: BTreeMap<String, source::SourceConfig> = BTreeMap::new() => "at least one is needed",
         /// Where events go.
         pub sinks: BTreeMap<String, sink::SinkConfig> = BTreeMap::new() => "at least one is needed",
-        /// What one mail may cost.
+        /// Domains whose reports are wanted, subdomains included. A report for another domain is not shipped: its mail is
+        /// quarantined, and an `ingest_error` says so. Set it where anyone could mail reports on domains of their own.
+        pub domains: Vec<String> as Vec<DomainName> = Vec::new() => "all",
+        /// What one mail, and one sender, may cost.
         pub limits: Limits = nested,
         /// What has been shipped.
         pub ledger: Ledger = nested,

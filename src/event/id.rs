@@ -9,7 +9,7 @@
 //!   selector, result, human_result), spf_auth (domain, scope, result, human_result).
 //! * `report`: `report`, tenant, the document's SHA-256 (32 bytes), outcome.
 //! * `ingest_error`: `ingest_error`, tenant, the SHA-256 of the bytes that could not be read, reason. Where there are no
-//!   bytes (a mail that was not fetched): `ingest_error`, tenant, source, mailbox, mail_uid, mail_message_id, reason.
+//!   bytes (a mail that was not fetched or opened): `ingest_error`, tenant, source, mailbox, mail_uid, mail_message_id, reason.
 //!
 //! Within a kind the lists' lengths tell values apart; between kinds the number of values and the first one do.
 

@@ -12,6 +12,7 @@
 mod build;
 mod ends;
 mod flow;
+pub mod gate;
 mod health;
 mod lane;
 mod patience;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{flow::run, lane::Stopped, settling::Claimed};
 use self::{
+    gate::Gate,
     lane::Emitter,
     reading::{Incoming, Output, Reading, read},
     settling::{Desk, MailId, Read, Reply},
@@ -64,6 +66,7 @@ struct SourceReader {
     mails: mpsc::Receiver<Mail>,
     verdicts: mpsc::UnboundedSender<(crate::source::MailRef, Verdict)>,
     emitter: Emitter,
+    gate: Gate,
     desk: Arc<Desk>,
     config: Arc<Config>,
     tally: Arc<Tally>,
@@ -72,6 +75,7 @@ struct SourceReader {
 }
 
 impl SourceReader {
+    /// Reads until the source has ended.
     async fn run(mut self) {
         while let Some(mail) = self.mails.recv().await {
             let reply = Reply { mail: mail.mail, verdicts: self.verdicts.clone() };
@@ -86,6 +90,13 @@ impl SourceReader {
             // Readers contain their panics; one that gets here is a fault of this file, and the mail keeps its place.
             self = task.await.expect("what is left of reading does not panic");
         }
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Some(event) = self.gate.close() {
+                // A sink that has ended has said why; the log has what is not told.
+                self.emitter.emit(&Event::IngestError(Box::new(event))).ok();
+            }
+        });
+        closing.await.expect("closing words do not panic");
     }
 
     fn read(&mut self, mail: Mail, reply: Reply) {
@@ -96,7 +107,7 @@ impl SourceReader {
         let incoming =
             Incoming { content: &content, place: &place, tenant: self.config.tenant.as_deref(), now: Timestamp::now() };
         let mut output = ToSinks { mail: id, emitter: &mut self.emitter, desk: &self.desk };
-        let reading = read(incoming, limits, &mut output);
+        let reading = read(incoming, limits, &mut self.gate, &mut output);
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
         let verdict = reading.verdict();
@@ -153,3 +164,6 @@ impl Output for ToSinks<'_> {
         self.desk.document_read(document, self.emitter.mark());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,19 @@ use std::{
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{lane::Stopped, settling::Claimed};
+use super::{
+    gate::{Failure, Gate},
+    lane::Stopped,
+    settling::Claimed,
+};
 use crate::{
     event::{
         Event, Provenance,
         aggregate::{AggregateEvent, Shared},
-        ingest_error::IngestErrorEvent,
         report::{Outcome, ReportEvent, Tally},
     },
     extract::{self, Document, Envelope, Format, Found, Origin, Unreadable},
+    flood::Sender,
     ledger::{DocumentKey, Shipped},
     limits::Limits,
     report::{self, Report, Survey},
@@ -53,8 +57,10 @@ pub struct Reading {
     pub duplicates: u64,
     /// Rows emitted.
     pub rows: u64,
-    /// What could not be read in full.
+    /// What could not be read in full, or was turned away.
     pub troubles: Vec<Trouble>,
+    /// Of these, how many were counted and not told.
+    pub held_back: usize,
 }
 
 impl Reading {
@@ -70,9 +76,17 @@ impl Reading {
 
 /// Reads one mail and emits its events. `Err`: a sink has ended, and the mail is to be left as it was.
 /// A panic in a reader becomes an `ingest_error`, and the mail is quarantined.
-pub fn read(mail: Incoming<'_>, limits: &Limits, output: &mut dyn Output) -> Result<Reading, Stopped> {
-    let mut reader =
-        Reader { mail, limits, output, envelope: Envelope::default(), reading: Reading::default(), stopped: false };
+pub fn read(mail: Incoming<'_>, limits: &Limits, gate: &mut Gate, output: &mut dyn Output) -> Result<Reading, Stopped> {
+    let mut reader = Reader {
+        mail,
+        limits,
+        gate,
+        output,
+        envelope: Envelope::default(),
+        sender: None,
+        reading: Reading::default(),
+        stopped: false,
+    };
     match mail.content {
         Err(trouble) => reader.trouble(None, None, trouble.clone()),
         Ok(bytes) => {
@@ -91,8 +105,11 @@ pub fn read(mail: Incoming<'_>, limits: &Limits, output: &mut dyn Output) -> Res
 struct Reader<'a> {
     mail: Incoming<'a>,
     limits: &'a Limits,
+    gate: &'a mut Gate,
     output: &'a mut dyn Output,
     envelope: Envelope,
+    /// Whose share of the day this takes from; `None`: nobody's.
+    sender: Option<Sender>,
     reading: Reading,
     /// The output has ended: emit nothing more.
     stopped: bool,
@@ -107,6 +124,11 @@ impl Reader<'_> {
         };
         let opened = extract::open(bytes, origin, self.limits);
         self.envelope = opened.envelope().clone();
+        let from = self.envelope.from.as_deref();
+        self.sender = (from.is_some() || origin == Origin::Mail).then(|| Sender::of(from));
+        if let Err(trouble) = self.gate.mail(self.sender.as_ref(), bytes.len() as u64, self.mail.now) {
+            return self.trouble(None, None, trouble);
+        }
         opened.walk(&mut |found| match found {
             _ if self.stopped => {}
             Found::Document(document) => self.document(&document),
@@ -133,8 +155,11 @@ impl Reader<'_> {
 
     /// Ships a document that can be read, unless it was shipped before or is under way.
     fn surveyed(&mut self, document: &Document<'_>, survey: Survey) {
-        let provenance = self.provenance(document.attachment.clone());
         let Report::Aggregate(aggregate) = survey.report;
+        if let Err(trouble) = self.admit(aggregate.policy.domain.as_deref(), survey.rows) {
+            return self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
+        }
+        let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: survey.sha256 };
         let shared = Shared::new(&aggregate, survey.sha256, provenance);
         match self.output.claim(&key) {
@@ -151,6 +176,7 @@ impl Reader<'_> {
                 self.reading.documents.push((key, self.shipped(&aggregate, tally.rows)));
             }
             Ok(claimed) => {
+                self.gate.give_back(self.sender.as_ref(), survey.rows);
                 let duplicate = ReportEvent::aggregate(shared, Outcome::Duplicate, Tally::default());
                 self.emit(Event::Report(Box::new(duplicate)));
                 // Told when it was shipped; this mail goes where the first one went.
@@ -162,6 +188,13 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a report may be shipped: it is for a domain that is wanted, and its sender may send so many rows more.
+    /// Asked before the document is claimed, which one that is turned away must not be.
+    fn admit(&mut self, domain: Option<&str>, rows: u64) -> Result<(), Trouble> {
+        self.gate.domain(domain)?;
+        self.gate.rows(self.sender.as_ref(), rows)
     }
 
     fn rows(&mut self, document: &Document<'_>, shared: &Arc<Shared>) -> (Tally, Option<Trouble>) {
@@ -184,8 +217,11 @@ impl Reader<'_> {
     }
 
     fn trouble(&mut self, attachment: Option<String>, sha256: Option<[u8; 32]>, trouble: Trouble) {
-        let event = IngestErrorEvent::new(trouble.clone(), sha256, 0, self.provenance(attachment));
-        self.emit(Event::IngestError(Box::new(event)));
+        let failure = Failure { trouble: trouble.clone(), sha256, provenance: self.provenance(attachment) };
+        match self.gate.tell(self.sender.as_ref(), failure) {
+            Some(event) => self.emit(Event::IngestError(Box::new(event))),
+            None => self.reading.held_back += 1,
+        }
         self.reading.troubles.push(trouble);
     }
 

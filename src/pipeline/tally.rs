@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Options, reading::Reading};
 use crate::{
@@ -34,7 +34,12 @@ impl Tally {
         match verdict {
             Verdict::WithoutReport => add(&self.without_report, 1),
             Verdict::Quarantine(trouble) => {
-                warn!(mail = %place, %trouble, "could not be read in full");
+                // What the sinks are not told one by one, the log is not either.
+                if reading.held_back > 0 && reading.held_back == reading.troubles.len() {
+                    debug!(mail = %place, %trouble, "could not be read in full");
+                } else {
+                    warn!(mail = %place, %trouble, "could not be read in full");
+                }
                 if !matches!(place, Place::Imap { .. }) {
                     add(&self.unreadable_files, 1);
                 }

@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("event", &["extract", "report"]),
     ("encode", &["config", "event"]),
     ("deliver", &[]),
+    ("flood", &[]),
     ("net", &["config"]),
     ("folder", &[]),
     ("source", &["config", "net"]),
@@ -31,12 +32,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "pipeline", "source"]),
     (
         "pipeline",
-        &["config", "deliver", "encode", "event", "exit", "extract", "ledger", "ops", "report", "sink", "source"],
+        &[
+            "config", "deliver", "encode", "event", "exit", "extract", "flood", "ledger", "ops", "report", "sink",
+            "source",
+        ],
     ),
 ];
 
 /// Pure stages must not reach for the world.
-const PURE: &[&str] = &["extract", "report", "event", "encode", "deliver"];
+const PURE: &[&str] = &["extract", "report", "event", "encode", "deliver", "flood"];
 const IMPURE_WORDS: &[&str] = &[
     "tokio::",
     "TcpStream",

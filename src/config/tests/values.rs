@@ -197,3 +197,14 @@ fn a_configuration_file_with_a_password_in_it_that_everyone_may_read_is_warned_a
         assert_eq!(warnings.iter().any(|warning| warning.contains("holds a password")), warned, "{mode:o}");
     }
 }
+
+#[test]
+fn domains_are_names_and_all_that_is_wrong_with_them_is_told() {
+    let load = |domains: &str| yaml(&format!("domains: {domains}\n{SMALL}"));
+    assert_eq!(load("[Example.com., b.example]").unwrap().config.domains, ["example.com", "b.example"]);
+    assert_eq!(load("example.com, b.example").unwrap().config.domains, ["example.com", "b.example"]);
+    assert!(yaml(SMALL).unwrap().config.domains.is_empty());
+    let told = problems(&format!("domains: ['*.example.com', good.example, a@b.example]\n{SMALL}"));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("domains[0]") && told[0].contains("subdomains are meant too"), "{told:?}");
+}

@@ -53,7 +53,7 @@ const DOCUMENT_SHA256: Key = always(
     Kind::Text,
     Part::Provenance,
     "SHA-256, in hex, of the document as it was inside its archive; in `ingest_error`, of the bytes that could not be \
-     read, and null when there are none.",
+     read, and null where none were looked at.",
 );
 const ATTACHMENT: Key = key(
     "attachment",
@@ -284,7 +284,7 @@ pub(super) const INGEST_ERROR: &[Key] = &[
     always("detail", Kind::Text, Part::Told, "What broke, then what was expected. May quote the sender."),
     key("limit_setting", Kind::Text, Part::Told, "Setting of the limit that was hit; null when it was none."),
     key("limit_value", Kind::Int, Part::Told, "Value that the limit had, in the setting's unit."),
-    always("suppressed", Kind::Int, Part::Told, "Errors held back by the rate limit since the last one told."),
+    always("suppressed", Kind::Int, Part::Told, "Errors of this source that were held back since the last one told."),
     Key { nullable: true, ..DOCUMENT_SHA256 },
     ATTACHMENT,
     SOURCE,

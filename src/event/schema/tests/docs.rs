@@ -42,7 +42,7 @@ in decimal digits; a list is its length and then the values of its elements.
   (domain, scope, result, human_result).
 * `report`: the word `report`, tenant, the document's SHA-256 (32 bytes), outcome.
 * `ingest_error`: the word `ingest_error`, tenant, SHA-256 of the bytes that could not be read, reason. For a mail that was not
-  fetched, source, mailbox, mail_uid and mail_message_id stand in place of the hash.
+  fetched, or not opened, source, mailbox, mail_uid and mail_message_id stand in place of the hash.
 
 So nothing about the mail or the run is in the id of a row, and the same row of the same report has the same id whichever mail brought it.
 ";
@@ -66,8 +66,17 @@ fn page() -> String {
             sample::aggregate(),
             "One per row of a DMARC aggregate report (RFC 9990, RFC 7489 appendix C). Elements are named by their path.",
         ),
-        (sample::report_event(), "One per document, after its rows. An auditor adds these up."),
-        (sample::ingest_error(), "One per document, attachment or mail that could not be read in full. Rate-limited."),
+        (
+            sample::report_event(),
+            "One per document, after its rows; none for a report that was turned away (`unwanted_domain`, `sender_over_limit`), \
+             of which `ingest_error` tells. An auditor adds these up.",
+        ),
+        (
+            sample::ingest_error(),
+            "One per document, attachment or mail that could not be read in full, or was turned away. Rate-limited by \
+             `limits.errors_per_hour`, and once for sender and day where a sender is over its share; the events told and the \
+             sum of `suppressed` are all the errors that there were.",
+        ),
     ] {
         write!(page, "\n## `{}`\n\n{about}\n\n", event.event_type().as_str()).unwrap();
         page.push_str("| key | type | null | part | meaning |\n|---|---|---|---|---|\n");

@@ -1,0 +1,149 @@
+//! What one source lets in: reports for wanted domains, as much as a sender may send, and as many errors as can be told.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use crate::{
+    config::Config,
+    event::{Provenance, ingest_error::IngestErrorEvent},
+    flood::{Flood, Sender, Telling},
+    report::values,
+    trouble::{Reason, Trouble},
+};
+
+/// Stands before the reading of one source's mails; lives as long as the process reads them.
+#[derive(Debug)]
+pub struct Gate {
+    source: Arc<str>,
+    /// Policy domains whose reports are wanted; empty: all.
+    domains: Vec<String>,
+    /// `None`: nothing is counted.
+    flood: Option<Flood>,
+    errors_per_hour: u64,
+    /// The last error that was held back.
+    held: Option<Failure>,
+}
+
+/// What is told of one thing that could not be read.
+#[derive(Debug)]
+pub struct Failure {
+    pub trouble: Trouble,
+    /// SHA-256 of the bytes that could not be read; `None` where there are none, or they were not looked at.
+    pub sha256: Option<[u8; 32]>,
+    pub provenance: Arc<Provenance>,
+}
+
+impl Gate {
+    /// Lets everything in, and counts nothing: for what a user asks to be read here and now.
+    pub fn open() -> Self {
+        Self { source: "".into(), domains: Vec::new(), flood: None, errors_per_hour: u64::MAX, held: None }
+    }
+
+    /// The gate of one source: each counts on its own, so that a flood in one mailbox leaves the others alone.
+    pub fn new(source: Arc<str>, config: &Config) -> Self {
+        Self {
+            source,
+            domains: config.domains.clone(),
+            flood: Some(Flood::new(&config.limits)),
+            errors_per_hour: config.limits.errors_per_hour,
+            held: None,
+        }
+    }
+
+    /// Counts a mail before it is opened. `sender` is `None` for a file that is no mail, which is not counted.
+    ///
+    /// # Errors
+    ///
+    /// Its sender is over its share of the day, and it is not to be read.
+    pub fn mail(&mut self, sender: Option<&Sender>, bytes: u64, now: Timestamp) -> Result<(), Trouble> {
+        let Some(flood) = &mut self.flood else { return Ok(()) };
+        say_turned_away(&self.source, flood.turn_to(now));
+        sender.map_or(Ok(()), |sender| flood.mail(sender, bytes))
+    }
+
+    /// Whether reports for this policy domain are wanted. Where only some domains' are, one that names none isn't.
+    pub fn domain(&self, domain: Option<&str>) -> Result<(), Trouble> {
+        let name = domain.map(values::domain).unwrap_or_default();
+        let is_below = |wanted: &String| {
+            name.strip_suffix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        if self.domains.is_empty() || self.domains.iter().any(is_below) {
+            return Ok(());
+        }
+        let detail = match name.chars().take(255).collect::<String>() {
+            name if name.is_empty() => "the report names no domain; expected one of domains".to_owned(),
+            name => {
+                format!("the report is for {name}; expected one of domains, or a subdomain: add it there to ship it")
+            }
+        };
+        Err(Trouble::new(Reason::UnwantedDomain, detail))
+    }
+
+    /// Counts the rows of a report before its first one is shipped: all, or none.
+    ///
+    /// # Errors
+    ///
+    /// They do not fit into the sender's share of the day, and the report is not to be shipped.
+    pub fn rows(&mut self, sender: Option<&Sender>, rows: u64) -> Result<(), Trouble> {
+        let (Some(flood), Some(sender)) = (&mut self.flood, sender) else { return Ok(()) };
+        flood.rows(sender, rows)
+    }
+
+    /// The rows that were counted last are not shipped after all.
+    pub fn give_back(&mut self, sender: Option<&Sender>, rows: u64) {
+        if let (Some(flood), Some(sender)) = (&mut self.flood, sender) {
+            flood.give_back(sender, rows);
+        }
+    }
+
+    /// The event of a failure; `None`: it is counted, and a later one tells the number.
+    pub fn tell(&mut self, sender: Option<&Sender>, failure: Failure) -> Option<IngestErrorEvent> {
+        let Some(flood) = &mut self.flood else { return Some(failure.event(0)) };
+        match flood.error(failure.trouble.reason, sender, failure.provenance.ingest) {
+            Telling::Now { held_back } => {
+                self.held = None;
+                Some(failure.event(held_back))
+            }
+            Telling::HeldBack { is_news } => {
+                if is_news {
+                    warn!(
+                        source = &*self.source,
+                        "more than limits.errors_per_hour ({}) errors in this hour; further ones are counted, and their \
+                         mails quarantined as ever",
+                        self.errors_per_hour
+                    );
+                }
+                self.held = Some(failure);
+                None
+            }
+        }
+    }
+
+    /// Says what has not been said: the last error that was held back, with the number of those before it.
+    pub fn close(&mut self) -> Option<IngestErrorEvent> {
+        let flood = self.flood.as_mut()?;
+        say_turned_away(&self.source, flood.end_day());
+        let held_back = flood.held_back();
+        let last = self.held.take()?;
+        warn!(
+            source = &*self.source,
+            errors = held_back,
+            "errors were held back; the last one is told, with their number"
+        );
+        Some(last.event(held_back.saturating_sub(1)))
+    }
+}
+
+impl Failure {
+    fn event(self, held_back: u64) -> IngestErrorEvent {
+        IngestErrorEvent::new(self.trouble, self.sha256, held_back, self.provenance)
+    }
+}
+
+fn say_turned_away(source: &str, turned_away: Vec<(String, u64)>) {
+    for (sender, mails) in turned_away {
+        warn!(source, sender, mails, "mails were quarantined: their sender was over its share of the day");
+    }
+}

@@ -1,0 +1,153 @@
+//! Mails through the reader as `run` uses it, with a gate, and everything it emits collected.
+
+mod limits;
+mod panics;
+mod turned_away;
+
+use std::{collections::HashSet, io::Write};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+use zip::{ZipWriter, write::SimpleFileOptions};
+
+use super::{
+    gate::Gate,
+    reading::{Incoming, Output, Reading, read},
+    *,
+};
+use crate::{config, encode::Encoder, trouble::Trouble};
+
+const NOON: i64 = 1_793_534_400; // 2026-11-01T12:00:00Z
+
+/// Keeps what is emitted, as JSON, and remembers the documents that were claimed.
+#[derive(Default)]
+struct Collected {
+    events: Vec<Value>,
+    known: HashSet<DocumentKey>,
+    /// Called before each event is kept; may panic.
+    before: Option<Before>,
+}
+
+type Before = Box<dyn FnMut(&Event)>;
+
+impl Output for Collected {
+    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+        if let Some(before) = &mut self.before {
+            before(&event);
+        }
+        let mut line = Vec::new();
+        Encoder::json_lines().encode(&event, &mut line);
+        self.events.push(serde_json::from_slice(&line).unwrap());
+        Ok(())
+    }
+
+    fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped> {
+        Ok(if self.known.insert(document.clone()) { Claimed::Mine } else { Claimed::InFlight })
+    }
+
+    fn document_read(&mut self, _: &DocumentKey) {}
+}
+
+impl Collected {
+    fn of(&self, event_type: &str) -> Vec<&Value> {
+        self.events.iter().filter(|event| event["event_type"] == event_type).collect()
+    }
+
+    fn rows(&self) -> usize {
+        self.of("dmarc_aggregate").len()
+    }
+
+    /// Reason and `suppressed` of each error.
+    fn errors(&self) -> Vec<(&str, i64)> {
+        let errors = self.of("ingest_error").into_iter();
+        errors.map(|event| (event["reason"].as_str().unwrap(), event["suppressed"].as_i64().unwrap())).collect()
+    }
+}
+
+/// One source under way: its configuration, its gate, and what came out.
+struct Source {
+    config: Config,
+    gate: Gate,
+    out: Collected,
+    mails: u32,
+    second: i64,
+}
+
+impl Source {
+    /// With these lines at the top level of the configuration.
+    fn with(lines: &str) -> Self {
+        let text =
+            format!("{lines}\nsources: {{rua: {{type: file, path: /nowhere}}}}\nsinks: {{out: {{type: stdout}}}}\n");
+        let config = config::parse(&text, config::Format::Yaml, "test.yaml").unwrap().config;
+        let gate = Gate::new("rua".into(), &config);
+        Self { config, gate, out: Collected::default(), mails: 0, second: NOON }
+    }
+
+    fn mail(&mut self, mail: &[u8]) -> Reading {
+        self.content(Ok(Bytes::copy_from_slice(mail)))
+    }
+
+    fn content(&mut self, content: Result<Bytes, Trouble>) -> Reading {
+        self.mails += 1;
+        let place = Place::Imap { source: "rua".into(), folder: "INBOX".into(), uid_validity: 1, uid: self.mails };
+        let now = Timestamp::from_second(self.second).unwrap();
+        let incoming = Incoming { content: &content, place: &place, tenant: None, now };
+        read(incoming, &self.config.limits, &mut self.gate, &mut self.out).unwrap()
+    }
+}
+
+#[track_caller]
+fn quarantined(reading: &Reading) -> Trouble {
+    match reading.verdict() {
+        Verdict::Quarantine(trouble) => trouble,
+        verdict => panic!("expected a quarantine, not {verdict:?}"),
+    }
+}
+
+const ROW: &str = "<record><row><source_ip>192.0.2.1</source_ip><count>1</count></row></record>";
+
+/// A report on this domain of so many rows; `id` tells it from others.
+fn report(domain: &str, id: usize, rows: usize) -> Vec<u8> {
+    report_of(domain, id, &ROW.repeat(rows))
+}
+
+fn report_of(domain: &str, id: usize, records: &str) -> Vec<u8> {
+    format!(
+        "<feedback><report_metadata><org_name>Receiver</org_name><report_id>{id}</report_id></report_metadata>\
+         <policy_published><domain>{domain}</domain></policy_published>{records}</feedback>"
+    )
+    .into_bytes()
+}
+
+/// A mail from this address with these attachments.
+fn mail(from: &str, attachments: &[&[u8]]) -> Vec<u8> {
+    let mut mail = format!(
+        "From: {from}\r\nSubject: Report Domain: example.com Submitter: receiver.example Report-ID: 1\r\n\
+         Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    );
+    for attachment in attachments {
+        let body = STANDARD.encode(attachment);
+        mail.push_str(&format!(
+            "--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n{body}\r\n"
+        ));
+    }
+    mail.push_str("--b--\r\n");
+    mail.into_bytes()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zip(members: &[&[u8]]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (number, bytes) in members.iter().enumerate() {
+        archive.start_file(format!("{number}.xml"), SimpleFileOptions::default()).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
