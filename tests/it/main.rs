@@ -6,6 +6,8 @@ mod end_to_end;
 mod examples;
 mod faults;
 mod files;
+mod floods;
+mod hostile_text;
 mod layering;
 mod operation;
 mod receivers;

@@ -160,12 +160,13 @@ fn text_escape(line: &mut String, c: char) {
 }
 
 /// Controls (also those above ASCII, which some terminals obey), and what reorders or hides text: bidirectional
-/// controls (Unicode 16, UAX #9), zero-width characters, line separators, tags.
+/// controls (Unicode 16, UAX #9), zero-width characters, line separators, musical format characters, tags.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 fn colour(level: Level) -> &'static str {
