@@ -16,8 +16,9 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// Verdicts that are carried out at once, without waiting for more.
-const DUE_AT_ONCE: usize = 100;
+/// Verdicts that are carried out at once, without waiting for more. Dovecot takes half as long for four moves of 500 mails
+/// as for twenty of 100, and moves are what most of a run's time goes into.
+const DUE_AT_ONCE: usize = 500;
 /// The longest that a verdict waits for others to be carried out with.
 const DUE_WAIT: Duration = Duration::from_secs(1);
 /// Mails whose sizes are asked for at once.
@@ -119,6 +120,12 @@ impl Round {
             mails.extend(queue.pop_front());
         }
         Some(Batch { mails, refused: None })
+    }
+
+    /// A batch was not begun: its mails are the next again.
+    pub fn put_back(&mut self, batch: Batch) {
+        let queue = if batch.mails.len() == 1 { &mut self.alone } else { &mut self.sized };
+        batch.mails.into_iter().rev().for_each(|mail| queue.push_front(mail));
     }
 
     /// A batch failed: each of its mails that did not come is fetched by itself.
@@ -223,6 +230,14 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_was_not_begun_is_the_next_again() {
+        let mut round = round(&[50, 50, 50]);
+        let batch = round.next_batch(400, 1000).unwrap();
+        round.put_back(batch);
+        assert_eq!(batches(&mut round, 400, 1000), [vec![1, 2], vec![3]]);
+    }
+
+    #[test]
     fn a_mail_over_the_limit_is_refused_by_itself() {
         let mut round = round(&[10, 2000, 10]);
         assert_eq!(round.next_batch(400, 1000).unwrap().refused, None);
@@ -257,7 +272,7 @@ mod tests {
         round.owe(1, Action::Archive);
         let alone = round.due_at(false).unwrap();
         assert!(round.due_at(true).unwrap() < alone);
-        (2..=100).for_each(|uid| round.owe(uid, Action::Archive));
+        (1..DUE_AT_ONCE).for_each(|more| round.owe(u32::try_from(more).unwrap() + 1, Action::Archive));
         assert!(round.due_at(false).unwrap() < alone);
     }
 }

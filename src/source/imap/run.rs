@@ -156,7 +156,8 @@ impl Run {
         {
             self.hand_over(mail.uid, Err(trouble), permit).await?;
         }
-        if self.reservation.is_none() && self.granted.is_none() {
+        let waits = matches!(self.link, Link::Down) && self.retry_at > Instant::now();
+        if self.reservation.is_none() && self.granted.is_none() && !waits {
             let budget = u64::from(self.intake.budget_bytes());
             if let Some(batch) = self.round.next_batch(budget, self.source.limits.mail_bytes) {
                 let permit: BoxFuture<'static, _> = Box::pin(self.intake.reserve(batch.bytes()));
@@ -338,6 +339,7 @@ impl Run {
         if self.stopping {
             self.forget_due();
         }
+        self.give_back();
         let mut delay = self.backoff.delay();
         if needs_a_person {
             delay = delay.max(LONGEST_DELAY);
@@ -352,6 +354,15 @@ impl Run {
             debug!(source = &*self.source.name, "{fault}; trying again in {delay:.0?}");
         }
         Ok(())
+    }
+
+    /// A server may be away for long: what was reserved for its mails is for other sources meanwhile.
+    fn give_back(&mut self) {
+        let reserved = self.reservation.take().map(|(batch, _)| batch);
+        let granted = self.granted.take().map(|(batch, _)| batch);
+        for batch in granted.into_iter().chain(reserved) {
+            self.round.put_back(batch);
+        }
     }
 
     pub(super) fn works(&mut self) {
