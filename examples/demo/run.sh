@@ -57,7 +57,8 @@ bold "2. A mailbox with the mails of examples/mailbox and a damaged one (Dovecot
 if [ "$(id -u)" -eq 0 ]; then owner=nobody group=nogroup; else owner="$(id -un)" group="$(id -gn)"; fi
 mailbox="$here/mail/dmarc@example.com"
 mkdir -p "$mailbox"/{cur,new,tmp}
-for mail in examples/mailbox/*.eml examples/demo/*.eml; do cp "$mail" "$mailbox/new/$(basename "$mail" .eml)"; done
+for mail in examples/mailbox/*.eml; do cp "$mail" "$mailbox/new/$(basename "$mail" .eml)"; done
+cp examples/demo/unreadable.eml "$mailbox/new/10-unreadable"
 [ "$(id -u)" -ne 0 ] || chown -R "$owner:$group" "$here/mail"
 echo 'dmarc@example.com:{PLAIN}demo' >"$here/users"
 cat >"$here/dovecot.conf" <<END
@@ -161,10 +162,13 @@ echo "   exit code $code"
 stop_servers # whatever they still hold is on disk after this
 
 bold "5. What the syslog server wrote (each line shortened)"
-cut -c "1-${COLUMNS:-160}" "$here/received.log" 2>/dev/null | sed 's/^/   /' || echo "   nothing"
-if [ -s "$here/received.log" ]; then
-    bold "   One of them in full"
-    head -n 1 "$here/received.log" | fold -w "${COLUMNS:-160}" | sed 's/^/   /'
+touch "$here/received.log"
+cut -c "1-${COLUMNS:-160}" "$here/received.log" | sed 's/^/   /'
+echo "   = $(awk '{events[$4]++} END {for (type in events) printf "%d %s  ", events[type], type}' "$here/received.log")"
+row="$(grep -m 1 ' dmarc_aggregate ' "$here/received.log" || true)"
+if [ -n "$row" ]; then
+    bold "   A row in full"
+    fold -w "${COLUMNS:-160}" <<<"$row" | sed 's/^/   /'
 fi
 
 bold "6. The mailbox now"
@@ -172,7 +176,8 @@ for folder in INBOX Processed Unreadable; do
     path="$mailbox"
     [ "$folder" = INBOX ] || path="$mailbox/.$folder"
     echo "   $folder"
-    mails="$(cd "$path" 2>/dev/null && find new cur -type f -printf '%f\n' | sed 's/:2,.*//' | sort)" || true
+    # Dovecot gives a mail another name when it moves it; its subject stays.
+    mails="$(grep -h -m 1 '^Subject: ' "$path"/{new,cur}/* 2>/dev/null | sed 's/^Subject: //')" || true
     sed 's/^/     /' <<<"${mails:-(nothing)}"
 done
 

@@ -190,9 +190,9 @@ impl Running {
         self.pass.settled += 1;
         let source = &*self.source.name;
         if self.intake.dry_run && matches!(verdict, Verdict::Archive | Verdict::Quarantine(_)) {
-            info!(source, ?place, "would ship what it holds, and remember it");
+            info!(source, file = %place, "would ship what it holds, and leave it");
         } else {
-            debug!(source, ?place, ?verdict, "left where it is");
+            debug!(source, file = %place, ?verdict, "left where it is");
         }
     }
 
