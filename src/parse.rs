@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     encode::Encoder,
-    event::Event,
+    event::{Event, failure::Addresses},
     exit::Exit,
     ledger::DocumentKey,
     limits::Limits,
@@ -62,7 +62,7 @@ fn one(
     lines: &mut Lines<impl Write>,
     without_report: &mut u64,
 ) -> Exit {
-    let incoming = Incoming { content, place, tenant: None, now: Timestamp::now() };
+    let incoming = Incoming { content, place, tenant: None, addresses: Addresses::default(), now: Timestamp::now() };
     let Ok(reading) = read(incoming, limits, &mut Gate::open(), lines) else { return Exit::Io };
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {

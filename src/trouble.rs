@@ -122,12 +122,16 @@ reasons! {
     XmlTooDeep = "xml_too_deep",
     /// A tag, text or other token longer than `limits.xml_token_bytes`.
     XmlTokenTooLarge = "xml_token_too_large",
+    /// JSON that could not be followed; the rows before that were shipped.
+    JsonMalformed = "json_malformed",
+    /// The JSON ended before its objects did; the rows before that were shipped.
+    JsonTruncated = "json_truncated",
+    /// An abuse, opt-out or other feedback report (RFC 5965) that is not about authentication.
+    NotDmarcFeedback = "not_dmarc_feedback",
     /// A report with more rows than `limits.rows`; the rows before that were shipped.
     TooManyRows = "too_many_rows",
     /// The reader itself failed; the report of it is a bug report.
     ReaderPanic = "reader_panic",
-    /// The kind of report is recognised but not read by this version.
-    UnsupportedReport = "unsupported_report",
     /// A report for a domain that is not among `domains`.
     UnwantedDomain = "unwanted_domain",
     /// The sender is over its share of the day: `limits.sender_mails_per_day`, `…_bytes_per_day` or `…_rows_per_day`.

@@ -59,6 +59,8 @@ options! {
         pub sources: BTreeMap<String, source::SourceConfig> = BTreeMap::new() => "at least one is needed",
         /// Where events go.
         pub sinks: BTreeMap<String, sink::SinkConfig> = BTreeMap::new() => "at least one is needed",
+        /// How much of an address in a failure report is shown. Other people's mail is never shown, whatever this says.
+        pub failure_reports: FailureReports = FailureReports::Masked,
         /// Domains whose reports are wanted, subdomains included. A report for another domain is not shipped: its mail is
         /// quarantined, and an `ingest_error` says so. Set it where anyone could mail reports on domains of their own.
         pub domains: Vec<String> as Vec<DomainName> = Vec::new() => "all",
@@ -103,6 +105,16 @@ choices! {
         Info = "info",
         Debug = "debug",
         Trace = "trace",
+    }
+}
+
+choices! {
+    /// How much of an address in a failure report is shown.
+    pub enum FailureReports = Masked {
+        /// The domain alone: `***@example.com`.
+        Masked = "masked",
+        /// All of it.
+        Full = "full",
     }
 }
 

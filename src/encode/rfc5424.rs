@@ -14,8 +14,21 @@ use crate::{
 };
 
 /// What the structured data tells, of the types that have it: short values that receivers filter and join by.
-const PARAMS: &[&str] =
-    &["event_id", "org", "report_id", "domain", "source_ip", "count", "disposition", "dkim", "spf", "header_from"];
+const PARAMS: &[&str] = &[
+    "event_id",
+    "org",
+    "report_id",
+    "domain",
+    "source_ip",
+    "count",
+    "disposition",
+    "dkim",
+    "spf",
+    "header_from",
+    "policy_type",
+    "result_type",
+    "auth_failure",
+];
 
 /// A domain name has at most 253 bytes; longer values are cut in the structured data, and whole in the message.
 const MAX_PARAM_BYTES: usize = 255;

@@ -6,7 +6,8 @@ mod shrunk;
 use super::*;
 use crate::{
     config::sink::*,
-    event::{EventType, sample},
+    event::{EventType, failure::Addresses, sample},
+    report::TlsRow,
 };
 
 fn sink(kind: SinkKind, encoding: Encoding) -> SinkConfig {
@@ -187,7 +188,7 @@ fn presets_and_lists_choose_the_keys() {
     let nulls = Encoding { omit_null: true, ..seed() };
     assert_eq!(keys(nulls, &sample::silent()), ["ingest_timestamp"]);
     assert_eq!(keys(seed(), &sample::silent()).len(), 17);
-    assert_eq!(EventType::ALL.iter().map(|event_type| *event_type as usize).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(EventType::ALL.iter().map(|event_type| *event_type as usize).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 }
 
 #[test]
@@ -242,4 +243,19 @@ fn buffers_are_kept_from_event_to_event() {
     encoder.encode(&sample::silent(), &mut out);
     assert_eq!((encoder.fields.as_ptr(), encoder.frame.as_ptr()), kept);
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 2, "frames are appended");
+}
+
+#[test]
+fn structured_data_of_the_other_reports_tells_what_they_are_about() {
+    let tls = sample::tls_event(sample::tls_rpt(), TlsRow::Failure(sample::tls_failure()));
+    let frame = encode(SinkKind::Syslog(syslog()), seed(), &tls);
+    assert!(frame.contains(r#" domain="example.com" source_ip="192.0.2.10" count="2" policy_type="sts" result_type="certificate-expired"] "#), "{frame}");
+    assert!(frame.starts_with("<134>1 ") && frame.contains(" tls_rpt [dmarc@"), "{frame}");
+    let failure = sample::failure_event(&sample::failure(), Addresses::Masked);
+    let frame = encode(SinkKind::Syslog(syslog()), seed(), &failure);
+    assert!(
+        frame.contains(r#" source_ip="192.0.2.10" count="2" header_from="example.com" auth_failure="dmarc"] "#),
+        "{frame}"
+    );
+    assert!(frame.contains(" dmarc_failure [dmarc@"), "{frame}");
 }

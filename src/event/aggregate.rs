@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     EventType, Field, Object, Provenance, Value, derive,
-    field::{self, flag, hex, int, known, text, texts},
+    field::{self, flag, int, known, text, texts},
+    head::{Head, Moment, joined, org_of},
     id::RowIds,
     normal::{Normal, domain, plain},
 };
@@ -15,19 +16,7 @@ use crate::report::{self, DkimAuth, Override, SpfAuth, values};
 /// What all rows of one report have in common, normalised once.
 #[derive(Debug)]
 pub struct Shared {
-    pub(super) org: Option<String>,
-    pub(super) org_email: Option<String>,
-    pub(super) report_id: Option<String>,
-    pub(super) domain: Option<String>,
-    pub(super) begin: Option<Moment>,
-    pub(super) end: Option<Moment>,
-    /// SHA-256 of the document; and in hex.
-    pub(super) hash: [u8; 32],
-    pub(super) sha256: String,
-    pub(super) ingest: String,
-    pub(super) provenance: Arc<Provenance>,
-    /// Repairs of the document, and what could not be understood outside its rows.
-    pub(super) warnings: Vec<String>,
+    head: Arc<Head>,
     contact: Option<String>,
     generator: Option<String>,
     version: Option<String>,
@@ -45,32 +34,20 @@ pub struct Shared {
     ids: RowIds,
 }
 
-/// A time, and how it is written.
-#[derive(Debug, Clone)]
-pub(super) struct Moment {
-    pub(super) time: Timestamp,
-    text: String,
-}
-
-impl AsRef<str> for Moment {
-    fn as_ref(&self) -> &str {
-        &self.text
-    }
-}
-
 impl Shared {
     /// `sha256` is that of the decompressed document. `report.warnings` may be added to before, by who knows more of the
     /// document (such as other content under a known report_id).
     pub fn new(report: &report::Aggregate, sha256: [u8; 32], provenance: Arc<Provenance>) -> Arc<Self> {
         let mut normal = Normal { warnings: report.warnings.clone() };
         let policy = &report.policy;
-        let org_email = plain(&report.email);
-        let org = plain(&report.org_name).or_else(|| org_of(org_email.as_deref(), &mut normal));
-        let mut time = |key, told: &Option<String>| {
-            let time = normal.time(key, told.as_deref())?;
-            Some(Moment { time, text: field::time(time) })
-        };
-        let (begin, end) = (time("begin", &report.begin), time("end", &report.end));
+        let ids = RowIds::new(provenance.tenant.as_deref(), report);
+        let mut head = Head::new(EventType::DmarcAggregate, sha256, provenance);
+        head.org_email = plain(&report.email);
+        head.org = plain(&report.org_name).or_else(|| org_of(head.org_email.as_deref(), &mut normal));
+        head.report_id = plain(&report.report_id);
+        head.domain = domain(&policy.domain);
+        head.begin = normal.time("begin", report.begin.as_deref()).map(Moment::from);
+        head.end = normal.time("end", report.end.as_deref()).map(Moment::from);
         let mut keyword = |key, told: &Option<String>, list| normal.keyword(key, told.as_deref(), list);
         Arc::new(Self {
             policy: keyword("policy", &policy.p, values::POLICIES),
@@ -82,36 +59,19 @@ impl Shared {
             discovery_method: keyword("discovery_method", &policy.discovery_method, values::DISCOVERY_METHODS),
             pct: normal.percent("pct", policy.pct.as_deref()),
             fo: plain(&policy.fo),
-            domain: domain(&policy.domain),
-            org,
-            org_email,
-            report_id: plain(&report.report_id),
-            begin,
-            end,
             contact: plain(&report.extra_contact_info),
             generator: plain(&report.generator),
             version: plain(&report.version),
             xml_namespace: plain(&report.xml_namespace),
             errors: report.errors.clone(),
-            ids: RowIds::new(provenance.tenant.as_deref(), report),
-            hash: sha256,
-            sha256: hex(&sha256),
-            ingest: field::time(provenance.ingest),
-            warnings: normal.warnings,
-            provenance,
+            ids,
+            head: Arc::new(Head { warnings: normal.warnings, ..head }),
         })
     }
-}
 
-/// A reporter without a name is known by its address.
-fn org_of(email: Option<&str>, normal: &mut Normal) -> Option<String> {
-    let (_, host) = email?.rsplit_once('@')?;
-    let host = values::domain(host.trim_end_matches('>'));
-    if host.is_empty() {
-        return None;
+    pub fn head(&self) -> &Arc<Head> {
+        &self.head
     }
-    normal.warn("org", format_args!("missing, taken from the e-mail address"));
-    Some(host)
 }
 
 /// One row, normalised, and what follows from it.
@@ -175,7 +135,7 @@ impl AggregateEvent {
             ),
             dkim_aligned: derive::any_vouches(row.dkim_auth.iter(), from, dkim_mode, dkim.as_deref()),
             spf_aligned: derive::any_vouches(row.spf_auth.iter(), from, spf_mode, spf.as_deref()),
-            warnings: joined(&shared.warnings, normal.warnings),
+            warnings: joined(&shared.head.warnings, normal.warnings),
             id,
             index: row.index,
             source_ip,
@@ -203,21 +163,21 @@ impl AggregateEvent {
     }
 
     pub fn provenance(&self) -> &Arc<Provenance> {
-        &self.shared.provenance
+        &self.shared.head.provenance
     }
 
     pub fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        self.shared.period()
+        self.shared.head.period()
     }
 
     pub fn fields<'a>(&'a self, out: &mut Vec<Field<'a>>) {
-        let shared = &*self.shared;
+        let (shared, head) = (&*self.shared, &*self.shared.head);
         let dkim = self.explaining.0.and_then(|at| self.dkim_auth.get(at));
         let spf = self.explaining.1.and_then(|at| self.spf_auth.get(at));
         out.extend([
-            ("org", text(&shared.org)),
-            ("report_id", text(&shared.report_id)),
-            ("domain", text(&shared.domain)),
+            ("org", text(&head.org)),
+            ("report_id", text(&head.report_id)),
+            ("domain", text(&head.domain)),
             ("policy", text(&shared.policy)),
             ("source_ip", text(&self.source_ip)),
             ("count", int(self.count)),
@@ -225,15 +185,15 @@ impl AggregateEvent {
             ("dkim", text(&self.dkim)),
             ("spf", text(&self.spf)),
             ("header_from", text(&self.header_from)),
-            ("begin", text(&shared.begin)),
-            ("end", text(&shared.end)),
+            ("begin", text(&head.begin)),
+            ("end", text(&head.end)),
             ("dkim_domain", dkim.map_or(Value::Null, |told| text(&told.domain))),
             ("dkim_result", dkim.map_or(Value::Null, |told| text(&told.result))),
             ("spf_domain", spf.map_or(Value::Null, |told| text(&told.domain))),
             ("spf_result", spf.map_or(Value::Null, |told| text(&told.result))),
-            ("ingest_timestamp", known(&shared.ingest)),
+            ("ingest_timestamp", known(&head.ingest)),
         ]);
-        field::identity(EventType::DmarcAggregate, &self.id, &shared.provenance, out);
+        field::identity(EventType::DmarcAggregate, &self.id, &head.provenance, out);
         shared.described(out);
         out.extend([
             ("envelope_from", text(&self.envelope_from)),
@@ -247,10 +207,10 @@ impl AggregateEvent {
             ("spf_auth", Value::Objects(self.spf_auth.iter().map(spf_object).collect())),
             ("reasons", Value::Objects(self.reasons.iter().map(reason_object).collect())),
             ("record_index", Value::Int(field::saturated(self.index))),
-            ("document_sha256", known(&shared.sha256)),
+            ("document_sha256", known(&head.sha256)),
         ]);
-        field::provenance(&shared.provenance, out);
-        let warnings = if self.warnings.is_empty() { &shared.warnings } else { &self.warnings };
+        field::provenance(&head.provenance, out);
+        let warnings = if self.warnings.is_empty() { &head.warnings } else { &self.warnings };
         out.extend([("parse_warnings", texts(warnings)), ("truncated", Value::Bool(false))]);
     }
 
@@ -261,7 +221,7 @@ impl AggregateEvent {
         let aligned = [self.dkim_aligned, self.spf_aligned];
         let class = derive::failure_class(dmarc_pass, aligned, &self.reasons, &self.dkim_auth, &self.spf_auth);
         let (policy, subdomain) = (shared.policy.as_deref(), shared.subdomain_policy.as_deref());
-        let effective = derive::policy_effective(from, shared.domain.as_deref(), policy, subdomain);
+        let effective = derive::policy_effective(from, shared.head.domain.as_deref(), policy, subdomain);
         out.extend([
             ("dmarc_pass", flag(dmarc_pass)),
             ("dkim_aligned", flag(self.dkim_aligned)),
@@ -275,14 +235,10 @@ impl AggregateEvent {
 }
 
 impl Shared {
-    pub fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        (self.begin.as_ref().map(|begin| begin.time), self.end.as_ref().map(|end| end.time))
-    }
-
     /// `org_email` to `discovery_method`.
     fn described<'a>(&'a self, out: &mut Vec<Field<'a>>) {
         out.extend([
-            ("org_email", text(&self.org_email)),
+            ("org_email", text(&self.head.org_email)),
             ("org_contact", text(&self.contact)),
             ("generator", text(&self.generator)),
             ("report_version", text(&self.version)),
@@ -298,11 +254,6 @@ impl Shared {
             ("discovery_method", text(&self.discovery_method)),
         ]);
     }
-}
-
-/// Both lists, unless the row adds nothing: then none, and the shared one is used as it is.
-fn joined(shared: &[String], row: Vec<String>) -> Vec<String> {
-    if row.is_empty() || shared.is_empty() { row } else { shared.iter().cloned().chain(row).collect() }
 }
 
 fn dkim_object(told: &DkimAuth) -> Object<'_> {

@@ -7,6 +7,12 @@
 //! * `dmarc_aggregate`: tenant, org, domain, report_id, begin, end, record_index, then the row: source_ip, count,
 //!   disposition, dkim, spf, reasons (type, comment), header_from, envelope_from, envelope_to, dkim_auth (domain,
 //!   selector, result, human_result), spf_auth (domain, scope, result, human_result).
+//! * `tls_rpt` of a policy: `tls_rpt`, tenant, organization-name, report-id, start-datetime, end-datetime, position of the
+//!   policy, nothing, policy-type, policy-domain, policy-string (a list), mx-host (a list), successful and failed session counts.
+//! * `tls_rpt` of a failure: the same to position of the policy, then position of the failure, policy-type, policy-domain,
+//!   result-type, sending-mta-ip, receiving-mx-hostname, receiving-mx-helo, receiving-ip, failed-session-count,
+//!   additional-information, failure-reason-code.
+//! * `dmarc_failure`: `dmarc_failure`, tenant, the document's SHA-256 (32 bytes).
 //! * `report`: `report`, tenant, the document's SHA-256 (32 bytes), outcome.
 //! * `ingest_error`: `ingest_error`, tenant, the SHA-256 of the bytes that could not be read, reason. Where there are no
 //!   bytes (a mail that was not fetched or opened): `ingest_error`, tenant, source, mailbox, mail_uid, mail_message_id, reason.
@@ -17,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::{EventType, Provenance, field::hex};
 use crate::{
-    report::{self, DkimAuth, Override, Row, SpfAuth},
+    report::{self, DkimAuth, Override, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRpt},
     trouble::Reason,
 };
 
@@ -57,6 +63,67 @@ impl RowIds {
         });
         recipe.finish()
     }
+}
+
+/// What all rows of one TLS report have in common, hashed once.
+#[derive(Debug, Clone)]
+pub struct TlsIds(Recipe);
+
+impl TlsIds {
+    pub fn new(tenant: Option<&str>, report: &TlsRpt) -> Self {
+        let mut recipe = Recipe::new();
+        recipe.text(Some(EventType::TlsRpt.as_str()));
+        recipe.text(tenant);
+        for value in [&report.organization_name, &report.report_id, &report.begin, &report.end] {
+            recipe.text(value.as_deref());
+        }
+        Self(recipe)
+    }
+
+    pub fn policy(&self, name: &PolicyName, policy: &TlsPolicy) -> String {
+        let mut recipe = self.row(policy.index, None, name);
+        for list in [&policy.strings, &policy.mx_hosts] {
+            recipe.number(list.len() as u64);
+            list.iter().for_each(|value| recipe.text(Some(value)));
+        }
+        recipe.text(policy.successful.as_deref());
+        recipe.text(policy.failed.as_deref());
+        recipe.finish()
+    }
+
+    pub fn failure(&self, name: &PolicyName, failure: &TlsFailure) -> String {
+        let mut recipe = self.row(failure.policy, Some(failure.index), name);
+        for value in [
+            &failure.result_type,
+            &failure.sending_mta_ip,
+            &failure.receiving_mx_hostname,
+            &failure.receiving_mx_helo,
+            &failure.receiving_ip,
+            &failure.failed,
+            &failure.additional_information,
+            &failure.reason_code,
+        ] {
+            recipe.text(value.as_deref());
+        }
+        recipe.finish()
+    }
+
+    fn row(&self, policy: usize, failure: Option<u64>, name: &PolicyName) -> Recipe {
+        let mut recipe = self.0.clone();
+        recipe.number(policy as u64);
+        recipe.text(failure.map(|index| index.to_string()).as_deref());
+        recipe.text(name.policy_type.as_deref());
+        recipe.text(name.domain.as_deref());
+        recipe
+    }
+}
+
+pub fn failure(tenant: Option<&str>, sha256: &[u8; 32]) -> String {
+    let mut recipe = Recipe::new();
+    recipe.text(Some(EventType::DmarcFailure.as_str()));
+    recipe.text(tenant);
+    recipe.bytes(sha256);
+    recipe.finish()
 }
 
 pub fn report(tenant: Option<&str>, sha256: &[u8; 32], outcome: &str) -> String {
@@ -124,6 +191,10 @@ mod tests {
     use super::*;
     use crate::event::sample;
 
+    fn tls(tenant: Option<&str>) -> TlsIds {
+        TlsIds::new(tenant, &sample::tls_rpt())
+    }
+
     #[test]
     fn ids_are_frozen() {
         let row = RowIds::new(None, &sample::report()).row(&sample::row());
@@ -138,6 +209,11 @@ mod tests {
                 report(Some("acme"), &sample::SHA256, "shipped"),
                 ingest_error(Some(&sample::SHA256), Reason::CorruptGzip, &provenance),
                 ingest_error(None, Reason::MailTooLarge, &unfetched),
+                tls(None).policy(&sample::tls_rpt().policies[0], &sample::tls_policy()),
+                tls(None).failure(&sample::tls_rpt().policies[0], &sample::tls_failure()),
+                tls(Some("acme")).failure(&sample::tls_rpt().policies[0], &sample::tls_failure()),
+                failure(None, &sample::SHA256),
+                failure(Some("acme"), &sample::SHA256),
             ],
             [
                 "067a6773f7a2e2bf56018a829ce31cc9",
@@ -146,6 +222,11 @@ mod tests {
                 "520875bf1875162207c7c8e00600b4c0",
                 "41673ad4c82833abfa32b70b595e20f0",
                 "cb0ae3be6073d878ecb7f6aa75c229d8",
+                "8818b06e1e052a7ae5e58df401feb5eb",
+                "2f5c72ca9bb34c861f541f0245a1697e",
+                "8afebc9233a3eeff90fbf7e44888d091",
+                "c2734a24dac52c3e77d05ccc7d8d6050",
+                "39f2939ea10bcf769c76e1aac71a8e51",
             ]
         );
     }
@@ -182,6 +263,23 @@ mod tests {
         }
         let warned = Row { warnings: vec!["repaired".into()], ..row };
         assert_eq!(ids.row(&warned), first);
+    }
+
+    #[test]
+    fn every_value_of_a_tls_row_counts() {
+        let (name, policy, failure) = (&sample::tls_rpt().policies[0], sample::tls_policy(), sample::tls_failure());
+        let mut seen = std::collections::HashSet::new();
+        seen.insert(tls(None).policy(name, &policy));
+        seen.insert(tls(None).policy(&PolicyName::default(), &policy));
+        seen.insert(tls(None).policy(name, &TlsPolicy { index: 1, ..policy.clone() }));
+        seen.insert(tls(None).policy(name, &TlsPolicy { mx_hosts: vec![], ..policy.clone() }));
+        seen.insert(tls(None).policy(name, &TlsPolicy { failed: None, ..policy }));
+        seen.insert(tls(None).failure(name, &failure));
+        seen.insert(tls(None).failure(name, &TlsFailure { index: 0, ..failure.clone() }));
+        seen.insert(tls(None).failure(name, &TlsFailure { policy: 1, ..failure.clone() }));
+        seen.insert(tls(None).failure(name, &TlsFailure { receiving_ip: None, ..failure.clone() }));
+        seen.insert(tls(None).failure(name, &TlsFailure { reason_code: None, ..failure }));
+        assert_eq!(seen.len(), 10);
     }
 
     #[test]

@@ -5,14 +5,18 @@
 
 pub mod aggregate;
 mod derive;
+pub mod failure;
 mod field;
+pub mod head;
 pub mod id;
 pub mod ingest_error;
+mod mask;
 mod normal;
 pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod schema;
+pub mod tls_rpt;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -22,6 +26,8 @@ use jiff::Timestamp;
 #[derive(Debug, Clone)]
 pub enum Event {
     Aggregate(Box<aggregate::AggregateEvent>),
+    TlsRpt(Box<tls_rpt::TlsRptEvent>),
+    Failure(Box<failure::FailureEvent>),
     Report(Box<report::ReportEvent>),
     IngestError(Box<ingest_error::IngestErrorEvent>),
 }
@@ -30,6 +36,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventType {
     DmarcAggregate,
+    TlsRpt,
+    DmarcFailure,
     Report,
     IngestError,
 }
@@ -70,11 +78,19 @@ pub struct Provenance {
 }
 
 impl EventType {
-    pub const ALL: &'static [EventType] = &[EventType::DmarcAggregate, EventType::Report, EventType::IngestError];
+    pub const ALL: &'static [EventType] = &[
+        EventType::DmarcAggregate,
+        EventType::TlsRpt,
+        EventType::DmarcFailure,
+        EventType::Report,
+        EventType::IngestError,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             EventType::DmarcAggregate => "dmarc_aggregate",
+            EventType::TlsRpt => "tls_rpt",
+            EventType::DmarcFailure => "dmarc_failure",
             EventType::Report => "report",
             EventType::IngestError => "ingest_error",
         }
@@ -85,6 +101,8 @@ impl Event {
     pub fn event_type(&self) -> EventType {
         match self {
             Event::Aggregate(_) => EventType::DmarcAggregate,
+            Event::TlsRpt(_) => EventType::TlsRpt,
+            Event::Failure(_) => EventType::DmarcFailure,
             Event::Report(_) => EventType::Report,
             Event::IngestError(_) => EventType::IngestError,
         }
@@ -94,6 +112,8 @@ impl Event {
     pub fn fields<'a>(&'a self, out: &mut Vec<Field<'a>>) {
         match self {
             Event::Aggregate(event) => event.fields(out),
+            Event::TlsRpt(event) => event.fields(out),
+            Event::Failure(event) => event.fields(out),
             Event::Report(event) => event.fields(out),
             Event::IngestError(event) => event.fields(out),
         }
@@ -103,6 +123,8 @@ impl Event {
     pub fn event_id(&self) -> &str {
         match self {
             Event::Aggregate(event) => event.event_id(),
+            Event::TlsRpt(event) => event.event_id(),
+            Event::Failure(event) => event.event_id(),
             Event::Report(event) => event.event_id(),
             Event::IngestError(event) => event.event_id(),
         }
@@ -112,6 +134,8 @@ impl Event {
     pub fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         match self {
             Event::Aggregate(event) => event.period(),
+            Event::TlsRpt(event) => event.period(),
+            Event::Failure(event) => event.period(),
             Event::Report(event) => event.period(),
             Event::IngestError(_) => (None, None),
         }
@@ -120,6 +144,8 @@ impl Event {
     pub fn provenance(&self) -> &Arc<Provenance> {
         match self {
             Event::Aggregate(event) => event.provenance(),
+            Event::TlsRpt(event) => event.provenance(),
+            Event::Failure(event) => event.provenance(),
             Event::Report(event) => event.provenance(),
             Event::IngestError(event) => event.provenance(),
         }

@@ -46,6 +46,38 @@ impl Normal {
         Timestamp::from_second(second).ok()
     }
 
+    /// A time in the form of RFC 3339, which is plain there.
+    pub(super) fn datetime(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
+        let told = present(told)?;
+        let Some(time) = values::epoch(told).and_then(|second| Timestamp::from_second(second).ok()) else {
+            self.warn(key, format_args!("\"{told}\" is no time"));
+            return None;
+        };
+        if told.parse::<Timestamp>().is_err() {
+            self.warn(key, format_args!("\"{told}\" is read as {time:.0}"));
+        }
+        Some(time)
+    }
+
+    /// A time in the form of a mail's Date.
+    pub(super) fn mail_date(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
+        let told = present(told)?;
+        let time = values::mail_date(told).and_then(|second| Timestamp::from_second(second).ok());
+        if time.is_none() {
+            self.warn(key, format_args!("\"{told}\" is no time"));
+        }
+        time
+    }
+
+    /// Words of a closed list, in lower case and without comments, joined by commas. Unknown ones are kept, and named.
+    pub(super) fn keywords(&mut self, key: &str, told: Option<&str>, known: &[&str]) -> Option<String> {
+        let words = values::keywords(present(told)?);
+        for word in words.iter().filter(|word| !known.contains(&word.as_str())) {
+            self.warn(key, format_args!("unknown value \"{word}\""));
+        }
+        (!words.is_empty()).then(|| words.join(","))
+    }
+
     pub(super) fn warn(&mut self, key: impl Display, what: fmt::Arguments<'_>) {
         self.warnings.push(format!("{key}: {what}"));
     }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     EventType, Field, Provenance, Value,
-    aggregate::Shared,
     field::{self, known, saturated, text, texts},
+    head::Head,
     id,
 };
 
@@ -41,7 +41,7 @@ impl Outcome {
     }
 }
 
-/// What was shipped of a document, added up row by row.
+/// What was shipped of a document, added up row by row; of a TLS report the sum is that of its policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Rows shipped.
@@ -70,12 +70,12 @@ pub struct ReportEvent {
     ingest: String,
     provenance: Arc<Provenance>,
     /// `None` for what could not be read as a report.
-    report: Option<Arc<Shared>>,
+    report: Option<Arc<Head>>,
 }
 
 impl ReportEvent {
-    /// A DMARC aggregate report. For a duplicate the tally is empty, so that sums stay true.
-    pub fn aggregate(report: Arc<Shared>, outcome: Outcome, tally: Tally) -> Self {
+    /// A report of any kind. For a duplicate the tally is empty, so that sums stay true.
+    pub fn of(report: Arc<Head>, outcome: Outcome, tally: Tally) -> Self {
         let mut event = Self::new(&report.hash, outcome, tally, report.provenance.clone());
         event.report = Some(report);
         event
@@ -114,7 +114,7 @@ impl ReportEvent {
         let report = self.report.as_deref();
         field::identity(EventType::Report, &self.id, &self.provenance, out);
         out.extend([
-            ("report_type", report.map_or(Value::Null, |_| known(EventType::DmarcAggregate.as_str()))),
+            ("report_type", report.map_or(Value::Null, |report| known(report.rows.as_str()))),
             ("outcome", known(self.outcome.as_str())),
             ("org", report.map_or(Value::Null, |report| text(&report.org))),
             ("org_email", report.map_or(Value::Null, |report| text(&report.org_email))),

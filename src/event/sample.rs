@@ -5,11 +5,15 @@ use std::sync::Arc;
 use super::{
     Event, Provenance,
     aggregate::{AggregateEvent, Shared},
+    failure::{Addresses, FailureEvent},
     ingest_error::IngestErrorEvent,
     report::{Outcome, ReportEvent, Tally},
+    tls_rpt::{self, TlsRptEvent},
 };
 use crate::{
-    report::{Aggregate, DkimAuth, Override, Policy, Row, SpfAuth},
+    report::{
+        Aggregate, DkimAuth, Failure, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow, TlsRpt,
+    },
     trouble::{Reason, Trouble},
 };
 
@@ -104,10 +108,83 @@ pub(crate) fn silent() -> Event {
     aggregate_of(&Aggregate::default(), Row::default(), provenance)
 }
 
+pub(crate) fn tls_rpt() -> TlsRpt {
+    TlsRpt {
+        organization_name: some("Receiver Inc."),
+        contact_info: some("tls@receiver.example"),
+        report_id: some("2026-10-30-example.com"),
+        begin: some("2026-10-30T00:00:00Z"),
+        end: some("2026-10-30T23:59:59Z"),
+        policies: vec![PolicyName { policy_type: some("sts"), domain: some("example.com") }],
+        warnings: vec!["trailing_junk: something after the end of the report was skipped".into()],
+    }
+}
+
+pub(crate) fn tls_policy() -> TlsPolicy {
+    TlsPolicy {
+        index: 0,
+        strings: vec!["version: STSv1".into(), "mode: enforce".into(), "mx: mx.example.com".into()],
+        mx_hosts: vec!["mx.example.com".into()],
+        successful: some("120"),
+        failed: some("3"),
+    }
+}
+
+pub(crate) fn tls_failure() -> TlsFailure {
+    TlsFailure {
+        policy: 0,
+        index: 1,
+        result_type: some("certificate-expired"),
+        sending_mta_ip: some("192.0.2.10"),
+        receiving_mx_hostname: some("mx.example.com"),
+        receiving_mx_helo: some("mx1.example.com"),
+        receiving_ip: some("198.51.100.7"),
+        failed: some("2"),
+        additional_information: some("https://receiver.example/tls/why"),
+        reason_code: some("notAfter 2026-10-01"),
+    }
+}
+
+pub(crate) fn tls_event(report: TlsRpt, row: TlsRow) -> Event {
+    let shared = tls_rpt::Shared::new(report, SHA256, Arc::new(provenance()));
+    Event::TlsRpt(Box::new(TlsRptEvent::new(shared, row)))
+}
+
+pub(crate) fn failure() -> Failure {
+    Failure {
+        feedback_type: some("auth-failure"),
+        version: some("1"),
+        user_agent: some("Failures/2.1"),
+        auth_failure: some("dmarc"),
+        identity_alignment: some("none"),
+        delivery_result: some("reject"),
+        authentication_results: vec!["mx.receiver.example; spf=pass smtp.mailfrom=b+ann=x@mail.example.net".into()],
+        original_mail_from: some("<b+ann=x@mail.example.net>"),
+        original_rcpt_to: vec!["<ann@receiver.example>".into()],
+        original_envelope_id: some("4SVx1k0"),
+        source_ip: some("192.0.2.10"),
+        reported_domain: some("example.com"),
+        reporting_mta: some("dns; mx.receiver.example"),
+        arrival_date: some("Fri, 30 Oct 2026 22:13:20 +0000"),
+        incidents: some("2"),
+        dkim_domain: some("example.com"),
+        dkim_identity: some("orders@example.com"),
+        dkim_selector: some("s1"),
+        spf_dns: vec!["txt : mail.example.net : \"v=spf1 ip4:192.0.2.0/24 -all\"".into()],
+        from: some("Example Shop <orders@example.com>"),
+        message_id: some("<order-1@example.com>"),
+        warnings: vec!["folded_wrong: a line that is no field was skipped".into()],
+    }
+}
+
+pub(crate) fn failure_event(report: &Failure, addresses: Addresses) -> Event {
+    Event::Failure(Box::new(FailureEvent::new(report, SHA256, Arc::new(provenance()), addresses)))
+}
+
 pub(crate) fn report_event() -> Event {
     let shared = Shared::new(&report(), SHA256, Arc::new(provenance()));
     let tally = Tally { rows: 12, rows_skipped: 1, count_sum: 345 };
-    Event::Report(Box::new(ReportEvent::aggregate(shared, Outcome::Partial, tally)))
+    Event::Report(Box::new(ReportEvent::of(shared.head().clone(), Outcome::Partial, tally)))
 }
 
 pub(crate) fn unreadable() -> Event {

@@ -1,6 +1,7 @@
 //! The tables of all events: which keys, in which order, of which JSON type, and what they mean.
 
 mod keys;
+mod others;
 
 use serde_json::{Map, Value as Json, json};
 
@@ -51,6 +52,8 @@ pub enum Part {
 pub fn keys(event_type: EventType) -> &'static [Key] {
     match event_type {
         EventType::DmarcAggregate => keys::AGGREGATE,
+        EventType::TlsRpt => others::TLS_RPT,
+        EventType::DmarcFailure => others::FAILURE,
         EventType::Report => keys::REPORT,
         EventType::IngestError => keys::INGEST_ERROR,
     }

@@ -20,6 +20,8 @@ const MULTIPART_DEPTH: u32 = 8;
 pub(super) struct Part<'a> {
     pub header: Header,
     raw: &'a [u8],
+    /// Of the machine-readable part of a failure report: the mail that it is about, or its header.
+    pub original: Option<Box<Part<'a>>>,
 }
 
 /// The leaves of one mail, without those of mails inside it.
@@ -34,6 +36,11 @@ pub(super) struct Structure<'a> {
 impl<'a> Part<'a> {
     pub fn decode(&self) -> Cow<'a, [u8]> {
         self.header.encoding.decode(self.raw)
+    }
+
+    /// The machine-readable part of a failure report, or of another feedback report.
+    pub fn is_feedback(&self) -> bool {
+        self.header.kind == "message/feedback-report"
     }
 }
 
@@ -62,7 +69,7 @@ impl<'a> Structure<'a> {
         let boundary = if may_have_parts { boundary(&header, body) } else { None };
         // What is encrypted for a person is a leaf: there is nothing to find in it.
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
-            self.parts.push(Part { header, raw: body });
+            self.parts.push(Part { header, raw: body, original: None });
             return;
         };
         if depth == 0 {
@@ -75,22 +82,24 @@ impl<'a> Structure<'a> {
         for section in Sections::new(body, &boundary) {
             self.section(section, header::read(section), inner_kind, depth - 1, budget);
         }
-        drop_original_mail(&mut self.parts, first);
+        put_original_aside(&mut self.parts, first);
     }
 }
 
 /// A failure report ends in the mail that it is about (RFC 5965 section 2): someone else's, and not to be searched.
-fn drop_original_mail(parts: &mut Vec<Part<'_>>, first: usize) {
-    let Some(report) = parts.iter().skip(first).position(|part| part.header.kind == "message/feedback-report") else {
-        return;
-    };
-    let mut index = 0;
-    parts.retain(|part| {
-        index += 1;
-        let is_original =
-            matches!(part.header.kind.as_str(), "message/rfc822" | "message/global" | "text/rfc822-headers");
-        index <= first + report || !is_original
-    });
+fn put_original_aside(parts: &mut Vec<Part<'_>>, first: usize) {
+    let Some(report) = parts.iter().skip(first).position(Part::is_feedback) else { return };
+    let mut original = None;
+    for part in parts.split_off(first + report + 1) {
+        if matches!(part.header.kind.as_str(), "message/rfc822" | "message/global" | "text/rfc822-headers") {
+            original.get_or_insert(Box::new(part));
+        } else {
+            parts.push(part);
+        }
+    }
+    if let Some(part) = parts.get_mut(first + report) {
+        part.original = original;
+    }
 }
 
 /// The boundary that really stands in the body: the one told, or, when that never comes, what the first line that can

@@ -9,6 +9,7 @@
 
 mod budget;
 mod decode;
+mod failure;
 mod header;
 mod inflate;
 mod marks;
@@ -106,19 +107,9 @@ pub enum Format {
     Xml,
     /// An SMTP TLS report (RFC 8460).
     Json,
-    /// The machine-readable part of a failure report (RFC 6591, RFC 9991).
+    /// The machine-readable part of a failure report (RFC 6591, RFC 9991), and after it From and Message-ID of the mail that
+    /// it is about, and nothing else of that. Of a report without such a part, its fields within the text.
     Feedback,
-}
-
-impl Format {
-    /// What users call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Xml => "an aggregate report",
-            Format::Json => "an SMTP TLS report",
-            Format::Feedback => "a failure report",
-        }
-    }
 }
 
 /// A report as it came out of its containers: a recipe to read its bytes, as often as wanted.

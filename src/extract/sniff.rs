@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::header;
+use super::{failure, header};
 
 /// What the first bytes of a stream show it to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Report,
     /// A JSON object with keys of a TLS report.
     TlsReport,
+    /// The fields of a feedback report.
+    Feedback,
     Mail,
     Tnef,
     /// PGP or CMS enveloped data.
@@ -67,9 +69,13 @@ const MAIL_FIELDS: &[&str] = &[
     "content-type",
 ];
 
-/// Keys of a TLS report, any one of these sets (RFC 8460 section 4.4). `policies` alone is in everyone's JSON.
-const TLS_REPORT_KEYS: &[&[&[u8]]] =
-    &[&[b"\"organization-name\""], &[b"\"report-id\""], &[b"\"policies\"", b"\"policy-type\""]];
+/// Keys of a TLS report in any case, any one of these sets (RFC 8460 section 4.4). `policies` alone is in everyone's JSON.
+const TLS_REPORT_KEYS: &[&[&[u8]]] = &[
+    &[b"\"organization-name\""],
+    &[b"\"report-id\""],
+    &[b"\"policies\"", b"\"policy-type\""],
+    &[b"\"policies\"", b"\"result-type\""],
+];
 
 /// Tells what the first bytes of a stream show.
 pub(super) fn kind(head: &[u8]) -> Kind {
@@ -91,7 +97,8 @@ pub(super) fn kind(head: &[u8]) -> Kind {
         b"" => Kind::Empty,
         b"unused" => Kind::Unused,
         [b'<', ..] if has_feedback_element(text) => Kind::Report,
-        [b'{', ..] if TLS_REPORT_KEYS.iter().any(|keys| keys.iter().all(|key| contains(text, key))) => Kind::TlsReport,
+        [b'{', ..] if has_tls_report_keys(text) => Kind::TlsReport,
+        _ if failure::is_fields(head) => Kind::Feedback,
         _ if is_mail(head) => Kind::Mail,
         _ => Kind::Unknown,
     }
@@ -105,6 +112,11 @@ pub(super) fn is_mail(head: &[u8]) -> bool {
         .filter(|line| !matches!(line, [b' ' | b'\t', ..]))
         .map_while(header::field_name)
         .any(|name| header::field_of(name, MAIL_FIELDS).is_some())
+}
+
+fn has_tls_report_keys(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    TLS_REPORT_KEYS.iter().any(|keys| keys.iter().all(|key| contains(&text, key)))
 }
 
 /// RFC 1950 section 2.2, with the window that every writer of reports uses; smaller windows would make text match, and

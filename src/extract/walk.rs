@@ -9,6 +9,7 @@ use crate::trouble::{Reason, Trouble};
 use super::{
     Document, Format, Found, Origin, Unreadable,
     budget::Budget,
+    failure,
     header::{clip, field_name, lines},
     marks,
     mime::{Part, Structure},
@@ -104,22 +105,24 @@ impl<'w> Walk<'w> {
     fn mail(&mut self, mail: &[u8], around: &Around<'_>) {
         let structure = Structure::read(mail, self.budget);
         let is_meant = around.is_meant || marks::mail(&structure.header, &structure.parts);
+        let may_be_prose = is_meant && !structure.parts.iter().any(Part::is_feedback);
         for part in &structure.parts {
             let bytes = part.decode();
             let attachment = Attachment { bytes: &bytes, sha256: OnceCell::new() };
             let name = part.header.name.as_deref();
-            self.part(
-                part,
-                &bytes,
-                &Around {
-                    name: join(around.name.as_deref(), name),
-                    member: String::new(),
-                    attachment: &attachment,
-                    depth: around.depth,
-                    is_meant,
-                    is_companion: !name.is_some_and(marks::name) && is_companion(part, &bytes),
-                },
-            );
+            let around = Around {
+                name: join(around.name.as_deref(), name),
+                member: String::new(),
+                attachment: &attachment,
+                depth: around.depth,
+                is_meant,
+                is_companion: !name.is_some_and(marks::name) && is_companion(part, &bytes),
+            };
+            let prose = (may_be_prose && part.header.kind == "text/plain").then(|| failure::in_text(&bytes)).flatten();
+            match prose {
+                Some(fields) => self.document(&Stream::of(&fields), Format::Feedback, &around),
+                None => self.part(part, &bytes, &around),
+            }
         }
         if let Some(trouble) = structure.trouble {
             self.foreign(&Around { is_meant, is_companion: false, ..around.clone() }, trouble);
@@ -133,8 +136,10 @@ impl<'w> Walk<'w> {
                 around,
                 Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted or sealed ({kind})")),
             );
-        } else if kind == "message/feedback-report" {
-            self.document(&Stream::of(bytes), Format::Feedback, around);
+        } else if part.is_feedback() {
+            let original = part.original.as_ref().map(|original| original.decode());
+            let document = failure::document(bytes, original.as_deref());
+            self.document(&Stream::of(&document), Format::Feedback, around);
         } else if kind.starts_with("message/") && sniff::kind(head(bytes)) == Kind::Unknown && !around.is_companion {
             self.container(around, |walk, inside| walk.mail(bytes, inside));
         } else {
@@ -148,6 +153,7 @@ impl<'w> Walk<'w> {
         match (sniff::kind(&head), trouble) {
             (Kind::Report, _) => self.document(&stream, Format::Xml, around),
             (Kind::TlsReport, _) => self.document(&stream, Format::Json, around),
+            (Kind::Feedback, _) => self.document(&stream, Format::Feedback, around),
             (Kind::Gzip, _) => {
                 self.container(around, |walk, inside| walk.stream(stream.inflated(LayerKind::Gzip), inside))
             }

@@ -36,10 +36,10 @@ use self::{
 };
 use crate::{
     config::{
-        Config,
+        Config, FailureReports,
         source::{SourceConfig, WithoutReport},
     },
-    event::Event,
+    event::{Event, failure::Addresses},
     ledger::{DocumentKey, PlaceVerdict},
     limits::Limits,
     source::{Mail, Place, Verdict},
@@ -104,8 +104,16 @@ impl SourceReader {
         self.emitter.begin();
         let Mail { place, content, permit, .. } = mail;
         let limits: &Limits = &self.config.limits;
-        let incoming =
-            Incoming { content: &content, place: &place, tenant: self.config.tenant.as_deref(), now: Timestamp::now() };
+        let incoming = Incoming {
+            content: &content,
+            place: &place,
+            tenant: self.config.tenant.as_deref(),
+            addresses: match self.config.failure_reports {
+                FailureReports::Masked => Addresses::Masked,
+                FailureReports::Full => Addresses::Full,
+            },
+            now: Timestamp::now(),
+        };
         let mut output = ToSinks { mail: id, emitter: &mut self.emitter, desk: &self.desk };
         let reading = read(incoming, limits, &mut self.gate, &mut output);
         drop((content, permit));

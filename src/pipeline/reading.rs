@@ -17,10 +17,13 @@ use super::{
 use crate::{
     event::{
         Event, Provenance,
-        aggregate::{AggregateEvent, Shared},
+        aggregate::{self, AggregateEvent},
+        failure::{Addresses, FailureEvent},
+        head::Head,
         report::{Outcome, ReportEvent, Tally},
+        tls_rpt::{self, TlsRptEvent},
     },
-    extract::{self, Document, Envelope, Format, Found, Origin, Unreadable},
+    extract::{self, Document, Envelope, Found, Origin, Unreadable},
     flood::Sender,
     ledger::{DocumentKey, Shipped},
     limits::Limits,
@@ -43,6 +46,8 @@ pub struct Incoming<'a> {
     pub content: &'a Result<bytes::Bytes, Trouble>,
     pub place: &'a Place,
     pub tenant: Option<&'a str>,
+    /// How much of the addresses in failure reports is shown.
+    pub addresses: Addresses,
     pub now: Timestamp,
 }
 
@@ -139,74 +144,86 @@ impl Reader<'_> {
     }
 
     fn document(&mut self, document: &Document<'_>) {
-        let attachment = document.attachment.clone();
-        if document.format != Format::Xml {
-            let trouble = Trouble::new(
-                Reason::UnsupportedReport,
-                format!("{} is recognised, but read only by a later version", document.format.name()),
-            );
-            return self.unreadable(attachment, hash_of(document), trouble);
-        }
-        match report::survey(document.open(), self.limits) {
+        match report::survey(document.format, document.open(), self.limits) {
             Ok(survey) => self.surveyed(document, survey),
-            Err(trouble) => self.unreadable(attachment, hash_of(document), trouble),
+            Err(trouble) => self.unreadable(document.attachment.clone(), hash_of(document), trouble),
         }
     }
 
     /// Ships a document that can be read, unless it was shipped before or is under way.
     fn surveyed(&mut self, document: &Document<'_>, survey: Survey) {
-        let Report::Aggregate(aggregate) = survey.report;
-        if let Err(trouble) = self.admit(aggregate.policy.domain.as_deref(), survey.rows) {
+        if let Err(trouble) = self.admit(&survey) {
             return self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
         }
         let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: survey.sha256 };
-        let shared = Shared::new(&aggregate, survey.sha256, provenance);
+        let rows = Rows::of(survey.report, survey.sha256, provenance, self.mail.addresses);
+        let head = rows.head().clone();
         match self.output.claim(&key) {
             Err(Stopped) => self.stopped = true,
             Ok(Claimed::Mine) => {
-                let (tally, damage) = self.rows(document, &shared);
+                let (tally, damage) = self.rows(document, rows);
                 self.output.document_read(&key);
                 let damage = damage.or(survey.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
-                self.emit(Event::Report(Box::new(ReportEvent::aggregate(shared, outcome, tally))));
+                let shipped = self.shipped(&head, tally.rows);
+                self.emit(Event::Report(Box::new(ReportEvent::of(head, outcome, tally))));
                 if let Some(trouble) = damage {
                     self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
                 }
-                self.reading.documents.push((key, self.shipped(&aggregate, tally.rows)));
+                self.reading.documents.push((key, shipped));
             }
             Ok(claimed) => {
                 self.gate.give_back(self.sender.as_ref(), survey.rows);
-                let duplicate = ReportEvent::aggregate(shared, Outcome::Duplicate, Tally::default());
+                let shipped = self.shipped(&head, survey.rows);
+                let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
                 self.emit(Event::Report(Box::new(duplicate)));
                 // Told when it was shipped; this mail goes where the first one went.
                 self.reading.troubles.extend(survey.damage);
                 self.reading.duplicates += 1;
                 match claimed {
-                    Claimed::InFlight => self.reading.documents.push((key, self.shipped(&aggregate, survey.rows))),
+                    Claimed::InFlight => self.reading.documents.push((key, shipped)),
                     _ => self.reading.seen_again.push(key),
                 }
             }
         }
     }
 
-    /// Whether a report may be shipped: it is for a domain that is wanted, and its sender may send so many rows more.
+    /// Whether a report may be shipped: each domain that it is for is wanted, and its sender may send so many rows more.
     /// Asked before the document is claimed, which one that is turned away must not be.
-    fn admit(&mut self, domain: Option<&str>, rows: u64) -> Result<(), Trouble> {
-        self.gate.domain(domain)?;
-        self.gate.rows(self.sender.as_ref(), rows)
+    fn admit(&mut self, survey: &Survey) -> Result<(), Trouble> {
+        for domain in survey.report.domains() {
+            self.gate.domain(domain)?;
+        }
+        self.gate.rows(self.sender.as_ref(), survey.rows)
     }
 
-    fn rows(&mut self, document: &Document<'_>, shared: &Arc<Shared>) -> (Tally, Option<Trouble>) {
+    fn rows(&mut self, document: &Document<'_>, rows: Rows) -> (Tally, Option<Trouble>) {
         let mut tally = Tally::default();
-        let read = report::rows(document.open(), self.limits, &mut |row| {
-            let event = AggregateEvent::new(shared.clone(), row);
-            tally.add(event.count());
-            self.emit(Event::Aggregate(Box::new(event)));
-            if self.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let read = match rows {
+            Rows::Aggregate(shared) => report::rows(document.open(), self.limits, &mut |row| {
+                let event = AggregateEvent::new(shared.clone(), row);
+                tally.add(event.count());
+                self.emit_row(Event::Aggregate(Box::new(event)))
+            }),
+            Rows::TlsRpt(shared) => report::tls_rows(document.open(), self.limits, &mut |row| {
+                let event = TlsRptEvent::new(shared.clone(), row);
+                tally.add(event.sessions());
+                self.emit_row(Event::TlsRpt(Box::new(event)))
+            }),
+            Rows::Failure(event) => {
+                tally.add(event.count());
+                self.emit(Event::Failure(event));
+                Ok(())
+            }
+        };
         self.reading.rows += tally.rows;
         (tally, read.err())
+    }
+
+    fn emit_row(&mut self, event: Event) -> ControlFlow<()> {
+        self.emit(event);
+        if self.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// A document that gives nothing: one `report` event, for who adds documents up, and the reason.
@@ -251,14 +268,42 @@ impl Reader<'_> {
         })
     }
 
-    fn shipped(&self, aggregate: &report::Aggregate, rows: u64) -> Shipped {
+    fn shipped(&self, head: &Head, rows: u64) -> Shipped {
         Shipped {
             first_shipped: self.mail.now,
             last_seen: self.mail.now,
-            org: aggregate.org_name.clone(),
-            report_id: aggregate.report_id.clone(),
+            org: head.org().map(str::to_owned),
+            report_id: head.report_id().map(str::to_owned),
             rows,
             mail: self.mail.place.to_string(),
+        }
+    }
+}
+
+/// What the rows of a report become events with.
+enum Rows {
+    Aggregate(Arc<aggregate::Shared>),
+    TlsRpt(Arc<tls_rpt::Shared>),
+    /// There is one, and this is it.
+    Failure(Box<FailureEvent>),
+}
+
+impl Rows {
+    fn of(report: Report, sha256: [u8; 32], provenance: Arc<Provenance>, addresses: Addresses) -> Self {
+        match report {
+            Report::Aggregate(report) => Rows::Aggregate(aggregate::Shared::new(&report, sha256, provenance)),
+            Report::TlsRpt(report) => Rows::TlsRpt(tls_rpt::Shared::new(*report, sha256, provenance)),
+            Report::Failure(report) => {
+                Rows::Failure(Box::new(FailureEvent::new(&report, sha256, provenance, addresses)))
+            }
+        }
+    }
+
+    fn head(&self) -> &Arc<Head> {
+        match self {
+            Rows::Aggregate(shared) => shared.head(),
+            Rows::TlsRpt(shared) => shared.head(),
+            Rows::Failure(event) => event.head(),
         }
     }
 }
@@ -280,3 +325,6 @@ fn hash_of(document: &Document<'_>) -> [u8; 32] {
     }
     hasher.finalize().into()
 }
+
+#[cfg(test)]
+mod tests;

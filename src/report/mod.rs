@@ -6,11 +6,14 @@
 
 mod aggregate;
 mod encoding;
+mod failure;
 mod guard;
 mod hashed;
+mod json;
 mod repair;
 mod schema;
 mod tag;
+mod tls_rpt;
 mod tree;
 pub mod values;
 mod xml;
@@ -25,6 +28,10 @@ use aggregate::Document;
 use hashed::Hashed;
 use repair::{Repair, Warnings};
 
+pub use failure::Failure;
+pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
+
+use crate::extract::Format;
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
@@ -32,8 +39,17 @@ use crate::trouble::{Reason, Trouble};
 ///
 /// # Errors
 ///
-/// When nothing of it can be shipped: not a report, a DOCTYPE, or damaged before its first row is whole.
-pub fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
+/// When nothing of it can be shipped: not a report, a DOCTYPE, damaged before its first row is whole, or feedback on
+/// something else than DMARC.
+pub fn survey(format: Format, open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
+    match format {
+        Format::Xml => survey_aggregate(open, limits),
+        Format::Json => tls_rpt::survey(open, limits),
+        Format::Feedback => failure::survey(open),
+    }
+}
+
+fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
     let mut source = Hashed::new(open);
     let mut document = Document::new(&mut source, limits);
     let mut rows = 0;
@@ -50,15 +66,22 @@ pub fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
     };
     let mut report = document.finish();
     let (sha256, failure) = source.finish();
-    if let (Some(error), None) = (failure, &damage) {
-        let mut late = Warnings::default();
-        late.note(Repair::DamagedAfterEnd, &Trouble::from_io(&error, Reason::XmlTruncated).detail);
-        report.warnings.extend(late.texts());
+    if damage.is_none() {
+        report.warnings.extend(damaged_after_end(failure));
     }
     Ok(Survey { sha256, report: Report::Aggregate(Box::new(report)), rows, damage })
 }
 
-/// Reads it again and hands out each whole row in order; stops early when `each` says so.
+/// What to say of an error behind the end of a report.
+fn damaged_after_end(failure: Option<std::io::Error>) -> Vec<String> {
+    let mut late = Warnings::default();
+    if let Some(error) = failure {
+        late.note(Repair::DamagedAfterEnd, &Trouble::from_io(&error, Reason::XmlTruncated).detail);
+    }
+    late.texts()
+}
+
+/// Reads an aggregate report again and hands out each whole row in order; stops early when `each` says so.
 ///
 /// Gives the rows that [`survey`] counted, with the same indexes, whatever the document and however it is chopped up.
 ///
@@ -73,6 +96,19 @@ pub fn rows(open: impl BufRead, limits: &Limits, each: &mut dyn FnMut(Row) -> Co
         }
     }
     Ok(())
+}
+
+/// The same of an SMTP TLS report. A failure report is one row, which its survey holds.
+///
+/// # Errors
+///
+/// The survey's damage, after the rows before it.
+pub fn tls_rows(
+    open: impl BufRead,
+    limits: &Limits,
+    each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>,
+) -> Result<(), Trouble> {
+    tls_rpt::read(open, limits, each).1
 }
 
 /// What one reading of a whole document found.
@@ -91,6 +127,20 @@ pub struct Survey {
 #[derive(Debug, Clone)]
 pub enum Report {
     Aggregate(Box<Aggregate>),
+    TlsRpt(Box<TlsRpt>),
+    /// All of it.
+    Failure(Box<Failure>),
+}
+
+impl Report {
+    /// The domains that it is for, as told, `None` for one that is not; a TLS report may be for several, or for none.
+    pub fn domains(&self) -> Vec<Option<&str>> {
+        match self {
+            Report::Aggregate(report) => vec![report.policy.domain.as_deref()],
+            Report::TlsRpt(report) => report.policies.iter().map(|policy| policy.domain.as_deref()).collect(),
+            Report::Failure(report) => vec![report.reported_domain.as_deref()],
+        }
+    }
 }
 
 /// An aggregate report but for its rows (RFC 9990 section 3.1, RFC 7489 appendix C). Texts are trimmed, and `None` where

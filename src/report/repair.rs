@@ -110,6 +110,12 @@ repairs! {
     SkippedRecord = "skipped_record", "a record or row that stands where none belongs was skipped";
     SecondReport = "second_report", "another feedback element after the first was skipped";
     TrailingJunk = "trailing_junk", "something after the end of the report was skipped";
+    ControlCharacters = "control_characters", "control characters within a string were read as spaces";
+    WrongType = "wrong_type", "a value of another JSON type than its key has was skipped";
+    ListShortened = "list_shortened", "a list with more entries than any use was shortened";
+    FoldedWrong = "folded_wrong", "a line that is no field was skipped";
+    NoFeedbackType = "no_feedback_type", "there is no Feedback-Type, the report is known by its other fields";
+    Prose = "prose", "the report has no machine-readable part, its fields were found in the text for people";
     DamagedAfterEnd = "damaged_after_end", "the report is complete but what carried it is damaged";
 }
 

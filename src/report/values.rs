@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
+use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::tz::Offset;
 
 /// `disposition` (RFC 9990 adds `pass`).
@@ -27,6 +28,31 @@ pub const REASON_TYPES: &[&str] =
 pub const TESTING: &[&str] = &["n", "y"];
 /// `discovery_method`.
 pub const DISCOVERY_METHODS: &[&str] = &["psl", "treewalk"];
+
+/// `policy-type` (RFC 8460 section 4.4).
+pub const TLS_POLICY_TYPES: &[&str] = &["no-policy-found", "sts", "tlsa"];
+/// `result-type` (RFC 8460 section 4.3).
+pub const TLS_RESULT_TYPES: &[&str] = &[
+    "starttls-not-supported",
+    "certificate-host-mismatch",
+    "certificate-expired",
+    "certificate-not-trusted",
+    "validation-failure",
+    "tlsa-invalid",
+    "dnssec-invalid",
+    "dane-required",
+    "sts-policy-fetch-error",
+    "sts-policy-invalid",
+    "sts-webpki-invalid",
+];
+/// `Feedback-Type` of a failure report.
+pub const FEEDBACK_TYPES: &[&str] = &["auth-failure"];
+/// `Auth-Failure` (RFC 6591 section 3.3, RFC 9991).
+pub const AUTH_FAILURES: &[&str] = &["adsp", "bodyhash", "dmarc", "revoked", "signature", "spf"];
+/// `Identity-Alignment` (RFC 9991).
+pub const IDENTITY_ALIGNMENTS: &[&str] = &["dkim", "none", "spf"];
+/// `Delivery-Result` (RFC 6591 section 3.2.2).
+pub const DELIVERY_RESULTS: &[&str] = &["delivered", "other", "policy", "reject", "spam"];
 
 /// The last second of the year 9999: what lies behind it is no time of a report.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -113,6 +139,37 @@ fn date(text: &str) -> Option<i64> {
     let bare = ["UTC", "GMT", "Z"].iter().find_map(|zone| text.strip_suffix(zone)).unwrap_or(text).trim_end();
     let civil = bare.parse::<DateTime>().or_else(|_| bare.parse::<Date>().map(DateTime::from)).ok()?;
     Offset::UTC.to_timestamp(civil).ok().map(Timestamp::as_second)
+}
+
+/// The same from a field of a mail, whose weekday may be wrong (RFC 5322 section 3.3).
+pub fn mail_date(text: &str) -> Option<i64> {
+    const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+    let text = blank_trimmed(text);
+    let timestamp = PARSER.parse_timestamp(text).map(Timestamp::as_second).ok();
+    timestamp.filter(|seconds| (0..=LAST_SECOND).contains(seconds)).or_else(|| epoch(text))
+}
+
+/// A list with commas, each word once as [`keyword`] has it, without comments in parentheses.
+pub fn keywords(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in without_comments(text).split([',', ';']).map(keyword) {
+        if !word.is_empty() && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
+fn without_comments(text: &str) -> String {
+    let mut depth = 0usize;
+    text.chars()
+        .filter(|c| {
+            depth += usize::from(*c == '(');
+            let outside = depth == 0;
+            depth = depth.saturating_sub(usize::from(*c == ')'));
+            outside
+        })
+        .collect()
 }
 
 /// `pct`: 0 to 100, also as `50%` or `50.0`.

@@ -2,83 +2,154 @@
 
 use super::{Key, Kind, Part};
 
-const fn key(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
     Key { name, kind, nullable: !matches!(kind, Kind::Texts | Kind::Objects(_)), part, doc }
 }
 
 /// A key that always has a value.
-const fn always(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
+pub(super) const fn always(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
     Key { name, kind, nullable: false, part, doc }
 }
 
-const ORG: Key = key(
+pub(super) const ORG: Key = key(
     "org",
     Kind::Text,
     Part::Seed,
-    "Reporting organisation, `report_metadata/org_name`; where that is missing, the domain of `email`, with a warning.",
+    "Reporting organisation: `report_metadata/org_name`, and where that is missing, the domain of `email`, with a warning. \
+     Of a TLS report `organization-name`; of a failure report the host of `Reporting-MTA`, else whose \
+     `Authentication-Results` they are, else the domain of the mail's From, with a warning.",
 );
-const REPORT_ID: Key = key(
+pub(super) const REPORT_ID: Key = key(
     "report_id",
     Kind::Text,
     Part::Seed,
-    "`report_metadata/report_id`, trimmed. Not unique: reporters reuse them, and share them.",
+    "`report_metadata/report_id` or `report-id`, trimmed. Not unique: reporters reuse them, and share them.",
 );
-const DOMAIN: Key =
-    key("domain", Kind::Text, Part::Seed, "`policy_published/domain`, lower case: where the DMARC record was found.");
-const BEGIN: Key = key(
+pub(super) const DOMAIN: Key = key(
+    "domain",
+    Kind::Text,
+    Part::Seed,
+    "The domain that the report is for, lower case: `policy_published/domain`, where the DMARC record was found; of a TLS \
+     report `policy-domain`; of a failure report `Reported-Domain`. In the `report` event of a TLS report null when its \
+     policies are for several.",
+);
+pub(super) const BEGIN: Key = key(
     "begin",
     Kind::Time,
     Part::Seed,
-    "`date_range/begin`: start of the reported period. Null when missing or no time; then named in `parse_warnings`.",
+    "Start of the reported period: `date_range/begin`, `start-datetime`; of a failure report `Arrival-Date`. Null when \
+     missing or no time; then named in `parse_warnings`.",
 );
-const END: Key = key("end", Kind::Time, Part::Seed, "`date_range/end`: end of the reported period, null as `begin`.");
-const INGEST_TIMESTAMP: Key =
+pub(super) const END: Key = key(
+    "end",
+    Kind::Time,
+    Part::Seed,
+    "End of the reported period: `date_range/end`, `end-datetime`; of a failure report `Arrival-Date`. Null as \
+     `begin`.",
+);
+pub(super) const INGEST_TIMESTAMP: Key =
     always("ingest_timestamp", Kind::Time, Part::Seed, "When the mail or file was read by this program.");
 
-const EVENT_TYPE: Key =
-    always("event_type", Kind::Text, Part::Identity, "`dmarc_aggregate`, `report` or `ingest_error`.");
-const SCHEMA_VERSION: Key =
+pub(super) const EVENT_TYPE: Key = always(
+    "event_type",
+    Kind::Text,
+    Part::Identity,
+    "`dmarc_aggregate`, `tls_rpt`, `dmarc_failure`, `report` or `ingest_error`.",
+);
+pub(super) const SCHEMA_VERSION: Key =
     always("schema_version", Kind::Int, Part::Identity, "1. Within a version keys are only ever added.");
-const EVENT_ID: Key = always(
+pub(super) const EVENT_ID: Key = always(
     "event_id",
     Kind::Text,
     Part::Identity,
     "32 hex digits, the same for the same fact whichever mail, run or replica tells it: deduplicate by it.",
 );
-const TENANT: Key = key("tenant", Kind::Text, Part::Identity, "`tenant` of the configuration; null when not set.");
+pub(super) const TENANT: Key =
+    key("tenant", Kind::Text, Part::Identity, "`tenant` of the configuration; null when not set.");
 
-const ORG_EMAIL: Key = key("org_email", Kind::Text, Part::Told, "`report_metadata/email`.");
-const DOCUMENT_SHA256: Key = always(
+pub(super) const ORG_EMAIL: Key = key("org_email", Kind::Text, Part::Told, "`report_metadata/email`.");
+pub(super) const DOCUMENT_SHA256: Key = always(
     "document_sha256",
     Kind::Text,
     Part::Provenance,
     "SHA-256, in hex, of the document as it was inside its archive; in `ingest_error`, of the bytes that could not be \
      read, and null where none were looked at.",
 );
-const ATTACHMENT: Key = key(
+pub(super) const ATTACHMENT: Key = key(
     "attachment",
     Kind::Text,
     Part::Provenance,
     "Name of the attachment or file, as the sender wrote it: data, never a path to follow.",
 );
-const SOURCE: Key = always("source", Kind::Text, Part::Provenance, "Name of the source in the configuration.");
-const MAILBOX: Key = key("mailbox", Kind::Text, Part::Provenance, "Folder of the mailbox, or path of the file.");
-const MAIL_UID: Key =
+pub(super) const SOURCE: Key =
+    always("source", Kind::Text, Part::Provenance, "Name of the source in the configuration.");
+pub(super) const MAILBOX: Key =
+    key("mailbox", Kind::Text, Part::Provenance, "Folder of the mailbox, or path of the file.");
+pub(super) const MAIL_UID: Key =
     key("mail_uid", Kind::Int, Part::Provenance, "IMAP UID within `mailbox`; null for what is no mailbox.");
-const MAIL_MESSAGE_ID: Key = key("mail_message_id", Kind::Text, Part::Provenance, "Message-ID of the mail.");
-const MAIL_FROM: Key = key("mail_from", Kind::Text, Part::Provenance, "From of the mail.");
-const MAIL_DATE: Key = key("mail_date", Kind::Time, Part::Provenance, "Date of the mail.");
-const PARSE_WARNINGS: Key = key(
+pub(super) const MAIL_MESSAGE_ID: Key = key("mail_message_id", Kind::Text, Part::Provenance, "Message-ID of the mail.");
+pub(super) const MAIL_FROM: Key = key("mail_from", Kind::Text, Part::Provenance, "From of the mail.");
+pub(super) const MAIL_DATE: Key = key("mail_date", Kind::Time, Part::Provenance, "Date of the mail.");
+pub(super) const PARSE_WARNINGS: Key = key(
     "parse_warnings",
     Kind::Texts,
     Part::Told,
     "What had to be repaired or could not be understood, each `what: detail`: those of the document, then the row's.",
 );
-const TRUNCATED: Key = always(
+pub(super) const TRUNCATED: Key = always(
     "truncated",
     Kind::Bool,
     Part::Told,
     "True when arrays, long strings or whole keys were cut to fit the sink's largest message.",
+);
+
+pub(super) const SOURCE_IP: Key = key(
+    "source_ip",
+    Kind::Text,
+    Part::Seed,
+    "Address that the mail was sent from, IPv4 or IPv6 in canonical form: `row/source_ip`, `sending-mta-ip`, \
+     `Source-IP`. Null when missing or no address; then named in `parse_warnings`.",
+);
+pub(super) const COUNT: Key = key(
+    "count",
+    Kind::Int,
+    Part::Seed,
+    "`row/count`: messages. Of a TLS report sessions: of a failure `failed-session-count`; of a policy successful \
+     and failed ones together, which those of its failures are among. Of a failure report `Incidents`, and 1 \
+     without. Null when missing or no number; then named in `parse_warnings`.",
+);
+pub(super) const HEADER_FROM: Key = key(
+    "header_from",
+    Kind::Text,
+    Part::Seed,
+    "Domain of the From address, lower case: `identifiers/header_from`; of a failure report, that of the mail that \
+     it is about.",
+);
+pub(super) const DKIM_DOMAIN: Key = key(
+    "dkim_domain",
+    Kind::Text,
+    Part::Seed,
+    "`auth_results/dkim/domain` of the signature that explains the verdict: the first passing one that is aligned \
+     with `header_from`, else the first passing, else the first. Null without one. Of a failure report \
+     `DKIM-Domain`.",
+);
+pub(super) const ORG_CONTACT: Key =
+    key("org_contact", Kind::Text, Part::Told, "`report_metadata/extra_contact_info` or `contact-info`.");
+pub(super) const GENERATOR: Key =
+    key("generator", Kind::Text, Part::Told, "`report_metadata/generator` (RFC 9990) or `User-Agent`.");
+pub(super) const REPORT_VERSION: Key =
+    key("report_version", Kind::Text, Part::Told, "`feedback/version` or `Version`.");
+pub(super) const ENVELOPE_FROM: Key = key(
+    "envelope_from",
+    Kind::Text,
+    Part::Told,
+    "`identifiers/envelope_from`, or the domain of `Original-Mail-From`, lower case.",
+);
+pub(super) const DKIM_SELECTOR: Key = key(
+    "dkim_selector",
+    Kind::Text,
+    Part::Told,
+    "`auth_results/dkim/selector` of the signature of `dkim_domain`, or `DKIM-Selector`.",
 );
 
 pub(super) const AGGREGATE: &[Key] = &[
@@ -92,19 +163,8 @@ pub(super) const AGGREGATE: &[Key] = &[
         "`policy_published/p`: `none`, `quarantine` or `reject`. Unknown words of this and the other enumerations are \
          kept, in lower case, and named in `parse_warnings`.",
     ),
-    key(
-        "source_ip",
-        Kind::Text,
-        Part::Seed,
-        "`row/source_ip`, IPv4 or IPv6 in canonical form. Null when missing or no address; then named in \
-         `parse_warnings`.",
-    ),
-    key(
-        "count",
-        Kind::Int,
-        Part::Seed,
-        "`row/count`: messages. Null when missing or no number; then named in `parse_warnings`.",
-    ),
+    SOURCE_IP,
+    COUNT,
     key(
         "disposition",
         Kind::Text,
@@ -113,22 +173,17 @@ pub(super) const AGGREGATE: &[Key] = &[
     ),
     key("dkim", Kind::Text, Part::Seed, "`policy_evaluated/dkim`: `pass` or `fail`, alignment included."),
     key("spf", Kind::Text, Part::Seed, "`policy_evaluated/spf`: `pass` or `fail`, alignment included."),
-    key("header_from", Kind::Text, Part::Seed, "`identifiers/header_from`: domain of the From address, lower case."),
+    HEADER_FROM,
     BEGIN,
     END,
-    key(
-        "dkim_domain",
-        Kind::Text,
-        Part::Seed,
-        "`auth_results/dkim/domain` of the signature that explains the verdict: the first passing one that is aligned \
-         with `header_from`, else the first passing, else the first. Null without one.",
-    ),
+    DKIM_DOMAIN,
     key("dkim_result", Kind::Text, Part::Seed, "`auth_results/dkim/result` of that signature."),
     key(
         "spf_domain",
         Kind::Text,
         Part::Seed,
-        "`auth_results/spf/domain` of the SPF result that explains the verdict, chosen likewise, `mfrom` before `helo`.",
+        "`auth_results/spf/domain` of the SPF result that explains the verdict, chosen likewise, `mfrom` before \
+         `helo`.",
     ),
     key("spf_result", Kind::Text, Part::Seed, "`auth_results/spf/result` of that result."),
     INGEST_TIMESTAMP,
@@ -137,9 +192,9 @@ pub(super) const AGGREGATE: &[Key] = &[
     EVENT_ID,
     TENANT,
     ORG_EMAIL,
-    key("org_contact", Kind::Text, Part::Told, "`report_metadata/extra_contact_info`."),
-    key("generator", Kind::Text, Part::Told, "`report_metadata/generator` (RFC 9990)."),
-    key("report_version", Kind::Text, Part::Told, "`feedback/version`."),
+    ORG_CONTACT,
+    GENERATOR,
+    REPORT_VERSION,
     key("xml_namespace", Kind::Text, Part::Told, "Namespace of the root element; null when it has none."),
     key("report_errors", Kind::Texts, Part::Told, "`report_metadata/error`, all of them."),
     key("subdomain_policy", Kind::Text, Part::Told, "`policy_published/sp`."),
@@ -155,9 +210,9 @@ pub(super) const AGGREGATE: &[Key] = &[
         Part::Told,
         "`policy_published/discovery_method` (RFC 9990): `psl`, `treewalk`.",
     ),
-    key("envelope_from", Kind::Text, Part::Told, "`identifiers/envelope_from`, lower case."),
+    ENVELOPE_FROM,
     key("envelope_to", Kind::Text, Part::Told, "`identifiers/envelope_to`, lower case."),
-    key("dkim_selector", Kind::Text, Part::Told, "`auth_results/dkim/selector` of the signature of `dkim_domain`."),
+    DKIM_SELECTOR,
     key(
         "spf_scope",
         Kind::Text,
@@ -182,7 +237,8 @@ pub(super) const AGGREGATE: &[Key] = &[
         "org_domain",
         Kind::Text,
         Part::Derived,
-        "Organisational domain of `header_from` by the public suffix list; null when that is a public suffix or no name.",
+        "Organisational domain of `header_from` by the public suffix list; null when that is a public suffix or no \
+         name.",
     ),
     key(
         "policy_effective",
@@ -244,7 +300,8 @@ pub(super) const REPORT: &[Key] = &[
         "report_type",
         Kind::Text,
         Part::Told,
-        "`event_type` of the document's rows: `dmarc_aggregate`; null when it could not be read as a report.",
+        "`event_type` of the document's rows: `dmarc_aggregate`, `tls_rpt` or `dmarc_failure`; null when it could not be read \
+         as a report.",
     ),
     always(
         "outcome",
@@ -261,7 +318,12 @@ pub(super) const REPORT: &[Key] = &[
     END,
     always("rows", Kind::Int, Part::Told, "Rows shipped; 0 for a duplicate."),
     always("rows_skipped", Kind::Int, Part::Told, "Rows that could not be shipped."),
-    always("count_sum", Kind::Int, Part::Told, "Sum of the `count` of the rows shipped: messages."),
+    always(
+        "count_sum",
+        Kind::Int,
+        Part::Told,
+        "Sum of the `count` of the rows shipped; of a TLS report, of those of its policies.",
+    ),
     DOCUMENT_SHA256,
     ATTACHMENT,
     SOURCE,

@@ -3,7 +3,10 @@ mod docs;
 use std::collections::HashMap;
 
 use super::*;
-use crate::event::{Event, Value, sample};
+use crate::{
+    event::{Event, Value, failure::Addresses, sample},
+    report::{Failure, TlsPolicy, TlsRow, TlsRpt},
+};
 
 fn fits(kind: Kind, value: &Value<'_>) -> bool {
     match (kind, value) {
@@ -17,11 +20,16 @@ fn fits(kind: Kind, value: &Value<'_>) -> bool {
     }
 }
 
-fn samples() -> [Event; 6] {
+fn samples() -> [Event; 11] {
     let unfetched = crate::trouble::Trouble::new(crate::trouble::Reason::MailTooLarge, "too large");
     [
         sample::aggregate(),
         sample::silent(),
+        sample::tls_event(sample::tls_rpt(), TlsRow::Policy(sample::tls_policy())),
+        sample::tls_event(sample::tls_rpt(), TlsRow::Failure(sample::tls_failure())),
+        sample::tls_event(TlsRpt::default(), TlsRow::Policy(TlsPolicy::default())),
+        sample::failure_event(&sample::failure(), Addresses::Full),
+        sample::failure_event(&Failure::default(), Addresses::Masked),
         sample::report_event(),
         sample::unreadable(),
         sample::ingest_error(),
@@ -45,12 +53,25 @@ fn events_have_exactly_the_keys_of_the_table_in_its_order_and_types() {
 
 #[test]
 fn a_sample_tells_every_key_of_its_type() {
-    for event in [sample::aggregate(), sample::report_event(), sample::ingest_error()] {
+    let failure = sample::failure_event(&sample::failure(), Addresses::Masked);
+    for event in [sample::aggregate(), failure, sample::report_event(), sample::ingest_error()] {
         let mut fields = Vec::new();
         event.fields(&mut fields);
         for (name, value) in fields {
             assert_ne!(value, Value::Null, "{name}");
         }
+    }
+}
+
+#[test]
+fn a_policy_and_a_failure_tell_every_key_of_a_tls_report_between_them() {
+    let policy = sample::tls_event(sample::tls_rpt(), TlsRow::Policy(sample::tls_policy()));
+    let failure = sample::tls_event(sample::tls_rpt(), TlsRow::Failure(sample::tls_failure()));
+    let (mut of_policy, mut of_failure) = (Vec::new(), Vec::new());
+    policy.fields(&mut of_policy);
+    failure.fields(&mut of_failure);
+    for ((name, policy), (_, failure)) in of_policy.into_iter().zip(of_failure) {
+        assert!(policy != Value::Null || failure != Value::Null, "{name}");
     }
 }
 

@@ -124,7 +124,7 @@ fn a_broken_structure_is_followed_as_far_as_it_goes() {
 }
 
 #[test]
-fn a_failure_report_is_its_machine_readable_part_and_never_the_mail_that_it_is_about() {
+fn a_failure_report_is_its_machine_readable_part_and_two_fields_of_the_mail_that_it_is_about() {
     let fields = b"Feedback-Type: auth-failure\r\nSource-IP: 192.0.2.1\r\n";
     let about = mail(&[part("application/zip", "evil.zip", &zip(&[("a.xml", XML)]))]);
     let report = [
@@ -137,7 +137,7 @@ fn a_failure_report_is_its_machine_readable_part_and_never_the_mail_that_it_is_a
         b"\r\n--r--\r\n",
     ]
     .concat();
-    let bytes = fields.to_vec();
+    let bytes = [fields.as_slice(), b"\r\nFrom: Ann <ann@example.com>\r\n"].concat();
     assert_eq!(in_mail(&report), [Seen::Document { name: None, format: Format::Feedback, bytes, end: None }]);
 }
 

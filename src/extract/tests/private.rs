@@ -112,3 +112,18 @@ fn what_comes_with_a_report_is_not_told() {
     let mail = report_mail(&[part("text/plain", &format!("{REPORT_NAME}.xml.gz"), &image)]);
     assert_eq!(in_mail(&mail), [unreadable(&format!("{REPORT_NAME}.xml.gz"), Reason::NotAReport)]);
 }
+
+#[test]
+fn a_letter_that_quotes_a_report_is_a_letter() {
+    let quoted = "Bob,\r\nwhat is this?\r\nFeedback-Type: auth-failure\r\nSource-IP: 192.0.2.1\r\n\
+        Sender Domain: example.com\r\nSender IP Address: 192.0.2.1\r\nSPF Alignment: no\r\n";
+    assert_eq!(in_mail(&mail(&[text(quoted)])), []);
+    for about in [
+        "the Sender Domain: is wrong",
+        "> Sender Domain: a\r\n> Sender IP Address: b\r\n> SPF Alignment: no",
+        "Feedback-Type: kind words",
+    ] {
+        let seen = in_mail(&report_mail(&[text(about)]));
+        assert_eq!(seen, [], "{about}");
+    }
+}

@@ -93,7 +93,8 @@ impl Source {
         self.mails += 1;
         let place = Place::Imap { source: "rua".into(), folder: "INBOX".into(), uid_validity: 1, uid: self.mails };
         let now = Timestamp::from_second(self.second).unwrap();
-        let incoming = Incoming { content: &content, place: &place, tenant: None, now };
+        let incoming =
+            Incoming { content: &content, place: &place, tenant: None, addresses: Addresses::default(), now };
         read(incoming, &self.config.limits, &mut self.gate, &mut self.out).unwrap()
     }
 }

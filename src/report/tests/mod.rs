@@ -1,14 +1,17 @@
 //! Whole documents: each quirk by name, properties, and hostile input.
 
+mod failure;
 mod hostile;
 mod properties;
 mod quirks;
+mod tls_rpt;
 
 use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::{Aggregate, Report, Row, Survey, rows, survey};
+use crate::extract::Format;
 use crate::limits::Limits;
 use crate::trouble::Trouble;
 
@@ -21,7 +24,7 @@ struct Read {
 
 impl Read {
     fn report(&self) -> &Aggregate {
-        let Report::Aggregate(report) = &self.survey.report;
+        let Report::Aggregate(report) = &self.survey.report else { panic!("no aggregate report") };
         report
     }
 
@@ -46,7 +49,7 @@ fn read_with<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Result<Read, 
         ControlFlow::Continue(())
     });
     assert!(given.iter().map(|row| row.index).eq(0..given.len() as u64));
-    match survey(open(), limits) {
+    match survey(Format::Xml, open(), limits) {
         Ok(survey) => {
             assert_eq!(survey.rows, given.len() as u64);
             assert_eq!(survey.damage, end.err());

@@ -4,7 +4,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use super::*;
 use crate::{
-    event::{Event, Value, sample},
+    event::{Event, Value, failure::Addresses, sample},
+    report::TlsRow,
     trouble::Reason,
 };
 
@@ -23,8 +24,8 @@ that can't be understood is null, with the original in `parse_warnings`; one in 
 text from reporters is data: whoever sends a mail can write it.
 
 A sink chooses keys with `encoding.fields`: `full` is everything; `lean` leaves out arrays and what is marked derived or
-provenance; `seed` is the first block of `dmarc_aggregate` and nothing else (reports and errors, which that schema does not know,
-are then as with `lean`). `encoding.only_fields` and `except_fields` go on from there. `encoding.arrays: joined` makes each array one
+provenance; `seed` is the first block of `dmarc_aggregate` and nothing else (the other types, which that schema does not know, are then
+as with `lean`). `encoding.only_fields` and `except_fields` go on from there. `encoding.arrays: joined` makes each array one
 string, elements joined by `; ` and their values by `/`. Where an event does not fit a sink's largest message it is made smaller, and
 `truncated` is true, whichever keys were chosen: arrays are trimmed, then the longest strings are shortened, then nulls and keys from the
 end are left out. A UDP datagram of 1,400 bytes has no room for all keys of a row; `lean` fits as a rule.
@@ -40,6 +41,13 @@ in decimal digits; a list is its length and then the values of its elements.
 * `dmarc_aggregate`: tenant, org_name, domain, report_id, begin, end, record_index; then the row: source_ip, count, disposition, dkim,
   spf, reasons (type, comment), header_from, envelope_from, envelope_to, dkim_auth (domain, selector, result, human_result), spf_auth
   (domain, scope, result, human_result).
+* `tls_rpt` of a policy: the word `tls_rpt`, tenant, organization-name, report-id, start-datetime, end-datetime, position of the policy,
+  nothing, policy-type, policy-domain, policy-string (a list), mx-host (a list), successful and failed session count.
+* `tls_rpt` of a failure: the same up to the position of the policy; then position of the failure, policy-type, policy-domain,
+  result-type, sending-mta-ip, receiving-mx-hostname, receiving-mx-helo, receiving-ip, failed-session-count, additional-information,
+  failure-reason-code.
+* `dmarc_failure`: the word `dmarc_failure`, tenant, the document's SHA-256 (32 bytes). The document is the fields of the report as
+  they came, and From and Message-ID of the mail that it is about.
 * `report`: the word `report`, tenant, the document's SHA-256 (32 bytes), outcome.
 * `ingest_error`: the word `ingest_error`, tenant, SHA-256 of the bytes that could not be read, reason. For a mail that was not
   fetched, or not opened, source, mailbox, mail_uid and mail_message_id stand in place of the hash.
@@ -65,6 +73,19 @@ fn page() -> String {
         (
             sample::aggregate(),
             "One per row of a DMARC aggregate report (RFC 9990, RFC 7489 appendix C). Elements are named by their path.",
+        ),
+        (
+            sample::tls_event(sample::tls_rpt(), TlsRow::Failure(sample::tls_failure())),
+            "One per policy of an SMTP TLS report (RFC 8460 section 4), and one per entry of its `failure-details`; failures come \
+             before their policy. To add up sessions take the policies (`record_type: policy`) alone: what failed is in them.",
+        ),
+        (
+            sample::failure_event(&sample::failure(), Addresses::Masked),
+            "One per failure report (RFC 6591, RFC 9991), from its machine-readable part; where there is none, from a text for \
+             people that has its fields, as Exim and cPanel write it. Of the mail that it is about only the domain of From and the \
+             Message-ID are told, never the subject or the body. In all of the report's own values the local parts of addresses are \
+             `***`, unless the configuration says `failure_reports: full`. Abuse, opt-out and other feedback reports (RFC 5965) are \
+             not about DMARC: they give an `ingest_error` with the reason `not_dmarc_feedback`, and the mail is quarantined.",
         ),
         (
             sample::report_event(),

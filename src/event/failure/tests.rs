@@ -1,0 +1,121 @@
+use super::*;
+use crate::event::{
+    Event,
+    sample::{self, some},
+};
+
+fn value<'a>(event: &'a Event, key: &str) -> Value<'a> {
+    let mut fields = Vec::new();
+    event.fields(&mut fields);
+    fields.into_iter().find(|(name, _)| *name == key).unwrap().1
+}
+
+fn event(report: &Failure) -> Event {
+    sample::failure_event(report, Addresses::Masked)
+}
+
+fn quiet() -> Failure {
+    Failure { warnings: vec![], ..sample::failure() }
+}
+
+#[test]
+fn local_parts_are_masked_in_every_field_of_the_report() {
+    let report = Failure {
+        source_ip: some("carol@example.org"),
+        user_agent: some("Failures of carol@example.org"),
+        original_envelope_id: some("carol@example.org"),
+        spf_dns: vec!["txt : carol@example.org".into()],
+        warnings: vec!["x: carol@example.org".into()],
+        ..sample::failure()
+    };
+    let event = event(&report);
+    let mut fields = Vec::new();
+    event.fields(&mut fields);
+    fields.retain(|(name, _)| !name.starts_with("mail_") && *name != "attachment");
+    let text = format!("{fields:?}");
+    for person in ["ann", "carol", "orders", "b+"] {
+        assert!(!text.contains(&format!("{person}@")) && !text.contains(&format!("{person}=")), "{text}");
+    }
+    assert!(text.contains("***@mail.example.net") && text.contains("***@receiver.example"), "{text}");
+}
+
+#[test]
+fn addresses_are_whole_where_the_user_wants_them() {
+    let event = sample::failure_event(&quiet(), Addresses::Full);
+    assert_eq!(value(&event, "original_mail_from"), known("b+ann=x@mail.example.net"));
+    assert_eq!(value(&event, "original_rcpt_to"), texts(&["ann@receiver.example".to_owned()]));
+    assert_eq!(value(&event, "dkim_identity"), known("orders@example.com"));
+    assert_eq!(value(&event, "header_from"), known("example.com"));
+}
+
+#[test]
+fn an_address_that_is_none_is_told_or_masked_whole() {
+    let report = Failure { original_mail_from: some("<>"), original_rcpt_to: vec!["ann".into()], ..quiet() };
+    let event = event(&report);
+    assert_eq!(value(&event, "original_mail_from"), known("<>"));
+    assert_eq!(value(&event, "original_rcpt_to"), texts(&["***".to_owned()]));
+    assert_eq!(value(&event, "envelope_from"), Value::Null);
+}
+
+#[test]
+fn the_reporter_is_found_wherever_it_says_who_it_is() {
+    let report = Failure { reporting_mta: some("dns; MX.receiver.example"), ..quiet() };
+    assert_eq!(value(&event(&report), "org"), known("mx.receiver.example"));
+    let report = Failure { reporting_mta: None, ..quiet() };
+    assert_eq!(value(&event(&report), "org"), known("mx.receiver.example"));
+    let report = Failure { authentication_results: vec!["dmarc=fail header.from=example.com".into()], ..report };
+    let event = event(&report);
+    assert_eq!(value(&event, "org"), known("receiver.example"));
+    let warning = "org: missing, taken from the e-mail address";
+    assert_eq!(value(&event, "parse_warnings"), texts(&[warning.to_owned()]));
+}
+
+#[test]
+fn a_report_without_a_number_of_incidents_is_one() {
+    assert_eq!(value(&event(&quiet()), "count"), Value::Int(2));
+    assert_eq!(value(&event(&Failure { incidents: None, ..quiet() }), "count"), Value::Int(1));
+}
+
+#[test]
+fn lists_lose_their_comments_and_unknown_words_are_named() {
+    let report = Failure {
+        auth_failure: some("DMARC (p=none), spf, spf"),
+        identity_alignment: some("dkim (a, (b)) ; arc"),
+        delivery_result: some("smg-policy-action"),
+        ..quiet()
+    };
+    let event = event(&report);
+    assert_eq!(value(&event, "auth_failure"), known("dmarc,spf"));
+    assert_eq!(value(&event, "identity_alignment"), known("dkim,arc"));
+    let Value::Texts(warnings) = value(&event, "parse_warnings") else { panic!("a list") };
+    assert_eq!(
+        *warnings,
+        ["identity_alignment: unknown value \"arc\"", "delivery_result: unknown value \"smg-policy-action\""]
+    );
+}
+
+#[test]
+fn a_date_is_read_in_spite_of_weekday_comment_and_old_zone() {
+    for told in [
+        "Fri, 30 Oct 2026 22:13:20 +0000",
+        "Mon, 30 Oct 2026 22:13:20 GMT",
+        "30 Oct 2026 17:13:20 EST (really Friday)",
+        "2026-10-30T22:13:20Z",
+    ] {
+        let event = event(&Failure { arrival_date: some(told), ..quiet() });
+        assert_eq!(value(&event, "begin"), known("2026-10-30T22:13:20Z"), "{told}");
+        assert_eq!(value(&event, "end"), value(&event, "begin"));
+        assert_eq!(value(&event, "parse_warnings"), texts(&[]), "{told}");
+    }
+    let event = event(&Failure { arrival_date: some("soon"), ..quiet() });
+    assert_eq!(value(&event, "begin"), Value::Null);
+    assert_eq!(value(&event, "parse_warnings"), texts(&["begin: \"soon\" is no time".to_owned()]));
+}
+
+#[test]
+fn the_domain_of_a_from_is_found_in_any_dress() {
+    for from in ["a@example.com", "\"A, B@c\" <a@EXAMPLE.com.>", "<a@example.com> (shop)"] {
+        assert_eq!(domain_of(from).as_deref(), Some("example.com"), "{from}");
+    }
+    assert_eq!((domain_of("shop"), domain_of("<a@>")), (None, None));
+}

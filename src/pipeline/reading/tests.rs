@@ -1,0 +1,110 @@
+use std::{collections::HashSet, path::Path};
+
+use super::*;
+use crate::event::{Field, Value};
+
+/// Keeps what is told, and what was claimed.
+#[derive(Default)]
+struct Kept {
+    events: Vec<Event>,
+    claimed: HashSet<DocumentKey>,
+    read: Vec<DocumentKey>,
+}
+
+impl Output for Kept {
+    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped> {
+        Ok(if self.claimed.insert(document.clone()) { Claimed::Mine } else { Claimed::InFlight })
+    }
+
+    fn document_read(&mut self, document: &DocumentKey) {
+        self.read.push(document.clone());
+    }
+}
+
+impl Kept {
+    fn read(&mut self, fixture: &str, addresses: Addresses) -> Reading {
+        self.events.clear();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(fixture);
+        let content = Ok(std::fs::read(&path).unwrap().into());
+        let place = Place::Stdin { source: "test".into() };
+        let now = "2026-11-01T12:00:00Z".parse().unwrap();
+        let incoming = Incoming { content: &content, place: &place, tenant: None, addresses, now };
+        read(incoming, &Limits::default(), &mut Gate::open(), self).map_err(|_| "stopped").unwrap()
+    }
+
+    fn types(&self) -> Vec<&str> {
+        self.events.iter().map(|event| event.event_type().as_str()).collect()
+    }
+
+    /// A value of the last event.
+    fn last(&self, key: &str) -> String {
+        let mut fields: Vec<Field<'_>> = Vec::new();
+        self.events.last().unwrap().fields(&mut fields);
+        match fields.into_iter().find(|(name, _)| *name == key).unwrap().1 {
+            Value::Text(text) => text.into_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_tls_report_is_its_rows_and_a_report_and_comes_once() {
+    let mut kept = Kept::default();
+    let reading = kept.read("tls_rpt/001-plain.json", Addresses::Masked);
+    assert_eq!(kept.types(), ["tls_rpt", "tls_rpt", "tls_rpt", "report"]);
+    assert_eq!((kept.last("report_type"), kept.last("outcome")), ("tls_rpt".into(), "shipped".into()));
+    assert_eq!((kept.last("rows"), kept.last("count_sum")), ("Int(3)".into(), "Int(123)".into()));
+    assert_eq!(reading.verdict(), Verdict::Archive);
+    assert_eq!(reading.documents[0].1.report_id.as_deref(), Some("2023-11-14-example.com"));
+    assert_eq!(kept.read.len(), 1);
+    let again = kept.read("tls_rpt/001-plain.json", Addresses::Masked);
+    assert_eq!((kept.types(), kept.last("outcome"), again.duplicates), (vec!["report"], "duplicate".into(), 1));
+}
+
+#[test]
+fn a_tls_report_that_is_cut_off_ships_what_was_whole_and_is_quarantined() {
+    let mut kept = Kept::default();
+    let reading = kept.read("tls_rpt/018-cut-off.json", Addresses::Masked);
+    assert_eq!(kept.types(), ["tls_rpt", "tls_rpt", "tls_rpt", "tls_rpt", "report", "ingest_error"]);
+    assert_eq!(kept.last("reason"), "json_truncated");
+    assert!(matches!(reading.verdict(), Verdict::Quarantine(_)));
+}
+
+#[test]
+fn a_tls_report_without_policies_is_empty() {
+    let mut kept = Kept::default();
+    let reading = kept.read("tls_rpt/011-no-policies.json", Addresses::Masked);
+    assert_eq!(
+        (kept.types(), kept.last("outcome"), reading.verdict()),
+        (vec!["report"], "empty".into(), Verdict::Archive)
+    );
+}
+
+#[test]
+fn a_failure_report_is_one_event_and_a_report() {
+    let mut kept = Kept::default();
+    let reading = kept.read("failure/001-plain.eml", Addresses::Masked);
+    assert_eq!(kept.types(), ["dmarc_failure", "report"]);
+    assert_eq!((kept.last("report_type"), kept.last("count_sum")), ("dmarc_failure".into(), "Int(2)".into()));
+    assert_eq!(reading.verdict(), Verdict::Archive);
+    kept.events.pop();
+    assert_eq!(kept.last("original_mail_from"), "***@mail.example.net");
+    let mut kept = Kept::default();
+    kept.read("failure/001-plain.eml", Addresses::Full);
+    kept.events.pop();
+    assert_eq!(kept.last("original_mail_from"), "bounce+ann=receiver.example@mail.example.net");
+}
+
+#[test]
+fn feedback_on_abuse_is_told_as_no_dmarc_report_and_quarantined() {
+    let mut kept = Kept::default();
+    let reading = kept.read("failure/009-abuse.eml", Addresses::Masked);
+    assert_eq!((kept.types(), kept.last("reason")), (vec!["report", "ingest_error"], "not_dmarc_feedback".into()));
+    assert!(matches!(reading.verdict(), Verdict::Quarantine(_)));
+    assert!(reading.documents.is_empty());
+}

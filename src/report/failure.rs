@@ -1,0 +1,240 @@
+//! The machine-readable part of a failure report: fields as in a mail's header (RFC 5965 section 3, RFC 6591 section 3,
+//! RFC 9991), or those of a text that mail servers send in its place.
+//!
+//! Of the mail that the report is about only From and Message-ID are known here: nothing else is taken, whatever else a
+//! reporter puts among the fields.
+
+use std::io::BufRead;
+
+use super::encoding::Utf8;
+use super::hashed::Hashed;
+use super::repair::{Repair, Warnings};
+use super::values::{blank_trimmed, keyword};
+use super::{Report, Survey, damaged_after_end};
+use crate::trouble::{Reason, Trouble};
+
+/// Bytes read of a report. The fields take some kilobytes; what can be longer is a canonicalised body in base64, which is
+/// not wanted, and what lies behind that.
+const HELD: u64 = 1 << 20;
+/// Bytes kept of a field.
+const TEXT: usize = 4 << 10;
+/// Occurrences kept of a field that may come again.
+const LIST: usize = 16;
+
+/// A failure report. Texts are trimmed and unfolded, and `None` where the field is missing or empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failure {
+    pub feedback_type: Option<String>,
+    pub version: Option<String>,
+    pub user_agent: Option<String>,
+    pub auth_failure: Option<String>,
+    pub identity_alignment: Option<String>,
+    pub delivery_result: Option<String>,
+    pub authentication_results: Vec<String>,
+    pub original_mail_from: Option<String>,
+    pub original_rcpt_to: Vec<String>,
+    pub original_envelope_id: Option<String>,
+    pub source_ip: Option<String>,
+    pub reported_domain: Option<String>,
+    pub reporting_mta: Option<String>,
+    /// `Arrival-Date`, or `Received-Date`, which is the same.
+    pub arrival_date: Option<String>,
+    pub incidents: Option<String>,
+    pub dkim_domain: Option<String>,
+    pub dkim_identity: Option<String>,
+    pub dkim_selector: Option<String>,
+    pub spf_dns: Vec<String>,
+    /// From of the mail that the report is about.
+    pub from: Option<String>,
+    /// Its Message-ID.
+    pub message_id: Option<String>,
+    /// Repairs, each `what: detail`.
+    pub warnings: Vec<String>,
+}
+
+pub(super) fn survey(open: impl BufRead) -> Result<Survey, Trouble> {
+    let mut source = Hashed::new(open);
+    let mut warnings = Warnings::default();
+    let mut drafted = Draft::default();
+    for field in fields(&read(&mut source, &mut warnings)?, &mut warnings) {
+        drafted.take(field, &mut warnings);
+    }
+    let mut report = drafted.finish(&mut warnings)?;
+    let (sha256, failure) = source.finish();
+    report.warnings = warnings.texts();
+    report.warnings.extend(damaged_after_end(failure));
+    Ok(Survey { sha256, report: Report::Failure(Box::new(report)), rows: 1, damage: None })
+}
+
+fn read(source: impl BufRead, warnings: &mut Warnings) -> Result<String, Trouble> {
+    let mut utf8 = Utf8::new(source.take(HELD));
+    let mut text = String::new();
+    loop {
+        match utf8.read(&mut text, warnings) {
+            Ok(true) => {}
+            Ok(false) => return Ok(text),
+            Err(error) if text.is_empty() => return Err(Trouble::from_io(&error, Reason::NotAReport)),
+            Err(error) => {
+                warnings.note(Repair::DamagedAfterEnd, &Trouble::from_io(&error, Reason::NotAReport).detail);
+                return Ok(text);
+            }
+        }
+    }
+}
+
+/// A name in lower case, with hyphens for blanks, and an unfolded value.
+struct Told {
+    name: String,
+    value: String,
+}
+
+fn fields(text: &str, warnings: &mut Warnings) -> Vec<Told> {
+    let mut fields: Vec<Told> = Vec::new();
+    let mut wanted = false;
+    for line in text.lines() {
+        if line.starts_with([' ', '\t']) && !line.trim().is_empty() {
+            if let Some(field) = fields.last_mut().filter(|_| wanted) {
+                append(&mut field.value, line, warnings);
+            }
+        } else if let Some((name, value)) = line.split_once(':').filter(|(name, _)| is_name(name)) {
+            let name = name.trim().to_ascii_lowercase().replace(' ', "-");
+            wanted = slot(&name).is_some();
+            if wanted {
+                let mut field = Told { name, value: String::new() };
+                append(&mut field.value, value, warnings);
+                fields.push(field);
+            }
+        } else if !line.trim().is_empty() {
+            warnings.note(Repair::FoldedWrong, "");
+        }
+    }
+    fields
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=40).contains(&name.trim().len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == ' ')
+}
+
+fn append(value: &mut String, more: &str, warnings: &mut Warnings) {
+    let more = blank_trimmed(more);
+    if !value.is_empty() && !more.is_empty() {
+        value.push(' ');
+    }
+    let end = more.floor_char_boundary(TEXT.saturating_sub(value.len()));
+    if end < more.len() {
+        warnings.note(Repair::TextShortened, "");
+    }
+    value.push_str(more.get(..end).unwrap_or_default());
+}
+
+/// What has been understood so far.
+#[derive(Default)]
+struct Draft {
+    report: Failure,
+    /// What Exim writes for people to read: whether SPF and DKIM were aligned, and policy and action.
+    spf_alignment: Option<String>,
+    dkim_alignment: Option<String>,
+    dmarc_results: Option<String>,
+}
+
+enum Slot {
+    One(fn(&mut Draft) -> &mut Option<String>),
+    Many(fn(&mut Draft) -> &mut Vec<String>),
+}
+
+fn slot(name: &str) -> Option<Slot> {
+    Some(match name {
+        "feedback-type" => Slot::One(|draft| &mut draft.report.feedback_type),
+        "version" => Slot::One(|draft| &mut draft.report.version),
+        "user-agent" => Slot::One(|draft| &mut draft.report.user_agent),
+        "auth-failure" => Slot::One(|draft| &mut draft.report.auth_failure),
+        "identity-alignment" => Slot::One(|draft| &mut draft.report.identity_alignment),
+        "delivery-result" => Slot::One(|draft| &mut draft.report.delivery_result),
+        "authentication-results" => Slot::Many(|draft| &mut draft.report.authentication_results),
+        "original-mail-from" => Slot::One(|draft| &mut draft.report.original_mail_from),
+        "original-rcpt-to" => Slot::Many(|draft| &mut draft.report.original_rcpt_to),
+        "original-envelope-id" => Slot::One(|draft| &mut draft.report.original_envelope_id),
+        "source-ip" | "sender-ip-address" => Slot::One(|draft| &mut draft.report.source_ip),
+        "reported-domain" | "sender-domain" => Slot::One(|draft| &mut draft.report.reported_domain),
+        "reporting-mta" => Slot::One(|draft| &mut draft.report.reporting_mta),
+        "arrival-date" | "received-date" => Slot::One(|draft| &mut draft.report.arrival_date),
+        "incidents" => Slot::One(|draft| &mut draft.report.incidents),
+        "dkim-domain" => Slot::One(|draft| &mut draft.report.dkim_domain),
+        "dkim-identity" => Slot::One(|draft| &mut draft.report.dkim_identity),
+        "dkim-selector" => Slot::One(|draft| &mut draft.report.dkim_selector),
+        "spf-dns" => Slot::Many(|draft| &mut draft.report.spf_dns),
+        "from" => Slot::One(|draft| &mut draft.report.from),
+        "message-id" => Slot::One(|draft| &mut draft.report.message_id),
+        "spf-alignment" => Slot::One(|draft| &mut draft.spf_alignment),
+        "dkim-alignment" => Slot::One(|draft| &mut draft.dkim_alignment),
+        "dmarc-results" => Slot::One(|draft| &mut draft.dmarc_results),
+        _ => return None,
+    })
+}
+
+impl Draft {
+    fn take(&mut self, Told { name, value }: Told, warnings: &mut Warnings) {
+        if value.is_empty() {
+            return;
+        }
+        match slot(&name) {
+            Some(Slot::One(slot)) => match slot(self) {
+                slot @ None => *slot = Some(value),
+                // The report and the mail that it is about may both tell it.
+                Some(first) if *first != value && name != "message-id" && name != "from" => {
+                    warnings.note(Repair::Repeated, &name);
+                }
+                Some(_) => {}
+            },
+            Some(Slot::Many(slot)) if slot(self).len() < LIST => slot(self).push(value),
+            Some(Slot::Many(_)) => warnings.note(Repair::ListShortened, &name),
+            None => {}
+        }
+    }
+
+    fn finish(mut self, warnings: &mut Warnings) -> Result<Failure, Trouble> {
+        let is_prose = self.spf_alignment.is_some() || self.dkim_alignment.is_some() || self.dmarc_results.is_some();
+        if is_prose {
+            warnings.note(Repair::Prose, "");
+            self.understand_prose();
+        }
+        let report = self.report;
+        let told = report.feedback_type.as_deref().map(keyword);
+        let letters: Option<String> =
+            told.as_deref().map(|told| told.chars().filter(char::is_ascii_alphabetic).collect());
+        match letters.as_deref() {
+            Some("authfailure") => {}
+            _ if report.auth_failure.is_some() || report.identity_alignment.is_some() => {
+                if told.is_none() && !is_prose {
+                    warnings.note(Repair::NoFeedbackType, "");
+                }
+            }
+            Some(_) => {
+                let told: String = told.unwrap_or_default().chars().take(40).collect();
+                let detail = format!("the feedback is of type \"{told}\"; only auth-failure is about DMARC");
+                return Err(Trouble::new(Reason::NotDmarcFeedback, detail));
+            }
+            None => return Err(Trouble::new(Reason::NotAReport, "there is no Feedback-Type, and no Auth-Failure")),
+        }
+        Ok(report)
+    }
+
+    /// Exim sends its text for a mail that failed DMARC, and for no other.
+    fn understand_prose(&mut self) {
+        let yes = |told: &Option<String>| told.as_deref().map(keyword).as_deref() == Some("yes");
+        let aligned: Vec<&str> = [("spf", &self.spf_alignment), ("dkim", &self.dkim_alignment)]
+            .into_iter()
+            .filter(|(_, told)| yes(told))
+            .map(|(name, _)| name)
+            .collect();
+        let aligned = if aligned.is_empty() { "none".to_owned() } else { aligned.join(",") };
+        self.report.identity_alignment.get_or_insert(aligned);
+        self.report.auth_failure.get_or_insert("dmarc".to_owned());
+        // The policy, then what was done.
+        if let Some((_, action)) = self.dmarc_results.as_deref().and_then(|told| told.rsplit_once(',')) {
+            let action = keyword(action);
+            let result = if action == "accept" { "delivered".to_owned() } else { action };
+            self.report.delivery_result.get_or_insert(result);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! JSON as reporters send it → JSON that serde_json follows at a bounded cost.
+//!
+//! Below the parser, so that it never buffers more than one short string: whatever the encoding it hands on UTF-8, ends
+//! where a string or the nesting goes too far, and makes spaces of control characters, which JSON forbids in strings.
+
+use std::io::{self, BufRead, Read};
+
+use super::encoding::Utf8;
+use super::repair::{Repair, Warnings};
+use crate::trouble::{Reason, Trouble};
+
+/// Bytes of a string: what a policy or an explanation takes, many times over. The parser holds one at a time.
+const STRING: usize = 64 << 10;
+/// Objects and arrays inside each other; a report is seven deep.
+const DEPTH: usize = 32;
+
+/// A document on its way to the parser; holds one chunk.
+pub struct Guard<R> {
+    source: Utf8<R>,
+    chunk: Vec<u8>,
+    given: usize,
+    ended: bool,
+    /// Bytes of the string under way.
+    string: Option<usize>,
+    escaped: bool,
+    depth: usize,
+    failure: Option<Trouble>,
+    pub warnings: Warnings,
+}
+
+impl<R: BufRead> Guard<R> {
+    pub fn new(source: R) -> Self {
+        Self {
+            source: Utf8::new(source),
+            chunk: Vec::new(),
+            given: 0,
+            ended: false,
+            string: None,
+            escaped: false,
+            depth: 0,
+            failure: None,
+            warnings: Warnings::default(),
+        }
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone().into());
+        }
+        let mut text = String::new();
+        self.ended = !self.source.read(&mut text, &mut self.warnings)?;
+        self.chunk = text.into_bytes();
+        self.given = 0;
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let sound =
+            chunk.iter_mut().map_while(|byte| self.pass(byte).map_err(|trouble| self.failure = Some(trouble)).ok());
+        let sound = sound.count();
+        chunk.truncate(sound);
+        self.chunk = chunk;
+        Ok(())
+    }
+
+    fn pass(&mut self, byte: &mut u8) -> Result<(), Trouble> {
+        match (&mut self.string, *byte) {
+            (Some(length), _) if *length >= STRING => {
+                return Err(malformed(format_args!(
+                    "a string is longer than {STRING} bytes, the most that is read of one"
+                )));
+            }
+            (Some(length), _) if self.escaped => {
+                *length += 1;
+                self.escaped = false;
+            }
+            (Some(_), b'"') => self.string = None,
+            (Some(length), inside) => {
+                *length += 1;
+                self.escaped = inside == b'\\';
+                if inside < b' ' {
+                    *byte = b' ';
+                    self.warnings.note(Repair::ControlCharacters, "");
+                }
+            }
+            (None, b'"') => self.string = Some(0),
+            (None, b'{' | b'[') if self.depth == DEPTH => {
+                return Err(malformed(format_args!("objects stand inside each other more than {DEPTH} deep")));
+            }
+            (None, b'{' | b'[') => self.depth += 1,
+            (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for Guard<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.given == self.chunk.len() && !(self.ended && self.failure.is_none()) {
+            self.refill()?;
+        }
+        let read = self.chunk.get(self.given..).unwrap_or_default().read(into)?;
+        self.given += read;
+        Ok(read)
+    }
+}
+
+fn malformed(what: std::fmt::Arguments<'_>) -> Trouble {
+    Trouble::new(Reason::JsonMalformed, what.to_string())
+}
+
+/// Why the parser stopped: what the reader below it said, or where the text is no JSON.
+pub fn trouble_of(error: serde_json::Error) -> Trouble {
+    match error.classify() {
+        serde_json::error::Category::Io => Trouble::from_io(&error.into(), Reason::JsonTruncated),
+        serde_json::error::Category::Eof => Trouble::new(
+            Reason::JsonTruncated,
+            format!("the document ends at line {} before its objects are closed", error.line()),
+        ),
+        _ => Trouble::new(Reason::JsonMalformed, format!("the document is no JSON: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(json: &[u8]) -> (String, Option<Reason>) {
+        let mut text = Vec::new();
+        let end = Guard::new(json).read_to_end(&mut text);
+        (String::from_utf8(text).unwrap(), end.err().map(|error| Trouble::from_io(&error, Reason::ReaderPanic).reason))
+    }
+
+    #[test]
+    fn sound_json_passes_as_it_is() {
+        let json = r#"{"a": ["\"{[", "\\", 1.5e3, null], "é": {}}"#;
+        assert_eq!(passed(json.as_bytes()), (json.into(), None));
+    }
+
+    #[test]
+    fn other_encodings_and_control_characters_are_mended() {
+        assert_eq!(passed(b"\xef\xbb\xbf{\"a\": \"b\tc\n\"}").0, "{\"a\": \"b c \"}");
+        let utf16: Vec<u8> = "\u{feff}{\"é\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(passed(&utf16).0, "{\"é\": 1}");
+        assert_eq!(passed(b"{\"a\": \"\xe9\"}").0, "{\"a\": \"é\"}");
+    }
+
+    #[test]
+    fn what_would_cost_the_parser_memory_ends_the_document_after_what_came_before() {
+        let (text, end) = passed(format!("[\"{}\"]", "x".repeat(STRING + 1)).as_bytes());
+        assert_eq!((text.len(), end), (2 + STRING, Some(Reason::JsonMalformed)));
+        assert_eq!(passed("[".repeat(100).as_bytes()), ("[".repeat(DEPTH), Some(Reason::JsonMalformed)));
+        assert_eq!(passed("[]".repeat(100).as_bytes()).1, None);
+    }
+}

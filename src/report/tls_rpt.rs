@@ -1,0 +1,212 @@
+//! An SMTP TLS report (RFC 8460 section 4) → its rows one after the other, and what stands outside them.
+//!
+//! Streams: of the whole report nothing is held but two short texts a policy, since a failure may stand before the policy
+//! it belongs to. Reporters write single objects for lists and lists for texts, so each place takes what comes.
+
+mod places;
+
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+
+use serde::de::DeserializeSeed;
+
+use self::places::{Objects, Place};
+use super::hashed::Hashed;
+use super::json::{Guard, trouble_of};
+use super::repair::{Repair, Warnings};
+use super::{Report, Survey, damaged_after_end};
+use crate::limits::Limits;
+use crate::trouble::{Reason, Trouble};
+
+/// Policies that are remembered of one report. A report is about one domain, which has a policy or two at a time.
+const POLICIES: usize = 10_000;
+
+/// A report but for its rows. Texts are trimmed, and `None` where the key is missing, null or empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsRpt {
+    pub organization_name: Option<String>,
+    pub contact_info: Option<String>,
+    pub report_id: Option<String>,
+    pub begin: Option<String>,
+    pub end: Option<String>,
+    /// By their positions, which rows refer to.
+    pub policies: Vec<PolicyName>,
+    /// Repairs, each `what: detail`.
+    pub warnings: Vec<String>,
+}
+
+/// What tells a policy from the report's others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyName {
+    pub policy_type: Option<String>,
+    pub domain: Option<String>,
+}
+
+/// One row: a policy, or one kind of failure under it. Failures come before their policy, which ends after them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsRow {
+    Policy(TlsPolicy),
+    Failure(TlsFailure),
+}
+
+/// One of `policies`: what it says, and how many sessions there were under it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsPolicy {
+    /// Position among the report's policies, from 0.
+    pub index: usize,
+    pub strings: Vec<String>,
+    pub mx_hosts: Vec<String>,
+    pub successful: Option<String>,
+    pub failed: Option<String>,
+}
+
+/// One of `failure-details`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFailure {
+    /// Position of its policy, from 0.
+    pub policy: usize,
+    /// Position among the failures of its policy, from 0.
+    pub index: u64,
+    pub result_type: Option<String>,
+    pub sending_mta_ip: Option<String>,
+    pub receiving_mx_hostname: Option<String>,
+    pub receiving_mx_helo: Option<String>,
+    pub receiving_ip: Option<String>,
+    pub failed: Option<String>,
+    pub additional_information: Option<String>,
+    pub reason_code: Option<String>,
+}
+
+pub(super) fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
+    let mut source = Hashed::new(open);
+    let mut rows = 0;
+    let mut each = |_| {
+        rows += 1;
+        ControlFlow::Continue(())
+    };
+    let (mut report, end) = read(&mut source, limits, &mut each);
+    let damage = match end {
+        Ok(()) => None,
+        Err(trouble) if rows == 0 => return Err(trouble),
+        Err(trouble) => Some(trouble),
+    };
+    let (sha256, failure) = source.finish();
+    if damage.is_none() {
+        report.warnings.extend(damaged_after_end(failure));
+    }
+    Ok(Survey { sha256, report: Report::TlsRpt(Box::new(report)), rows, damage })
+}
+
+/// Reads a report to its end, and hands out its rows. What was read before an error is given, too.
+pub(super) fn read(
+    source: impl BufRead,
+    limits: &Limits,
+    each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>,
+) -> (TlsRpt, Result<(), Trouble>) {
+    let mut guard = BufReader::new(Guard::new(source));
+    let mut reading = Reading {
+        limits,
+        each,
+        held: Held::default(),
+        failures: 0,
+        rows: 0,
+        warnings: Warnings::default(),
+        stopped: None,
+    };
+    let mut json = serde_json::Deserializer::from_reader(&mut guard);
+    let parsed = Objects::new(&mut reading, Place::Report).deserialize(&mut json);
+    if parsed.is_ok() && json.end().is_err_and(|error| !error.is_io()) {
+        reading.warnings.note(Repair::TrailingJunk, "");
+    }
+    let end = match (reading.stopped.take(), parsed) {
+        (Some(stopped), _) => stopped,
+        (None, Err(error)) => Err(trouble_of(error)),
+        (None, Ok(())) if reading.held.report == TlsRpt::default() => {
+            Err(Trouble::new(Reason::NotAReport, "the JSON has none of the keys of a TLS report"))
+        }
+        (None, Ok(())) => Ok(()),
+    };
+    let mut warnings = std::mem::take(&mut guard.get_mut().warnings);
+    warnings.add(reading.warnings);
+    (TlsRpt { warnings: warnings.texts(), ..reading.held.report }, end)
+}
+
+/// What has been understood so far.
+struct Reading<'r> {
+    limits: &'r Limits,
+    each: &'r mut dyn FnMut(TlsRow) -> ControlFlow<()>,
+    held: Held,
+    /// Failures seen of the policy under way.
+    failures: u64,
+    rows: u64,
+    warnings: Warnings,
+    /// Reading ends before the document does: well, or for a limit.
+    stopped: Option<Result<(), Trouble>>,
+}
+
+/// Where values go.
+#[derive(Default)]
+struct Held {
+    report: TlsRpt,
+    name: PolicyName,
+    policy: TlsPolicy,
+    failure: TlsFailure,
+}
+
+impl Reading<'_> {
+    /// An object begins. False: no more is wanted.
+    fn begin(&mut self, place: Place) -> bool {
+        match place {
+            Place::Policy if self.held.report.policies.len() == POLICIES => {
+                let detail = format!("the report has more than {POLICIES} policies, the most that is read of one");
+                self.stopped = Some(Err(Trouble::new(Reason::TooManyRows, detail)));
+            }
+            Place::Policy => {
+                self.failures = 0;
+                self.held.policy.index = self.held.report.policies.len();
+                self.held.report.policies.push(PolicyName::default());
+            }
+            Place::Failure => {
+                self.held.failure.policy = self.held.policy.index;
+                self.held.failure.index = self.failures;
+                self.failures += 1;
+            }
+            Place::Report | Place::Range | Place::Described | Place::Summary => {}
+        }
+        self.stopped.is_none()
+    }
+
+    /// An object has ended. False: no more is wanted.
+    fn end(&mut self, place: Place) -> bool {
+        match place {
+            Place::Policy => {
+                let policy = std::mem::take(&mut self.held.policy);
+                self.row(TlsRow::Policy(policy));
+            }
+            Place::Failure => {
+                let failure = std::mem::take(&mut self.held.failure);
+                self.row(TlsRow::Failure(failure));
+            }
+            Place::Described => {
+                if let Some(name) = self.held.report.policies.last_mut() {
+                    *name = std::mem::take(&mut self.held.name);
+                }
+            }
+            Place::Report | Place::Range | Place::Summary => {}
+        }
+        self.stopped.is_none()
+    }
+
+    fn row(&mut self, row: TlsRow) {
+        let limit = self.limits.rows;
+        if self.rows == limit {
+            let trouble = Trouble::over(Reason::TooManyRows, "the report's number of rows", "limits.rows", limit);
+            self.stopped = Some(Err(trouble));
+            return;
+        }
+        self.rows += 1;
+        if (self.each)(row).is_break() {
+            self.stopped = Some(Ok(()));
+        }
+    }
+}
