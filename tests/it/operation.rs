@@ -23,7 +23,7 @@ fn a_second_instance_on_the_same_data_dir_is_refused() {
     let first = workplace.shipper(&["run", "--config"], &config).start();
     eventually(LONG, "the first has logged in", || dovecot.log().contains("Login: user=").then_some(()));
     let data_dir = workplace.path("data").display().to_string();
-    workplace.once(&config).exits(73).says(&["is in use by process", &data_dir]);
+    workplace.once(&config).exits(75).says(&["is in use by process", &data_dir]);
     workplace.shipper(&["run", "--once", "--dry-run", "--config"], &config).exits(0);
     first.signal(Signal::KILL);
     first.finish();
