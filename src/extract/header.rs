@@ -1,8 +1,10 @@
 //! The header of a mail or of one part: the few fields that matter, decoded.
 
+use std::borrow::Cow;
+
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
-use super::{Envelope, decode::Encoding};
+use super::{Envelope, decode::Encoding, sniff, stream::PEEK_BYTES};
 
 /// A field is read up to here, in bytes: RFC 5322 folds at 998, and real names and subjects stay below.
 const FIELD_BYTES: usize = 8 << 10;
@@ -58,6 +60,16 @@ pub(super) fn field_of(name: &[u8], fields: &[&'static str]) -> Option<&'static 
 /// Lines with their ends.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|&byte| byte == b'\n')
+}
+
+/// A mail whose lines all end in a carriage return alone, with line feeds instead; anything else as it is.
+pub(super) fn with_line_feeds(input: &[u8]) -> Cow<'_, [u8]> {
+    let fed = |bytes: &[u8]| bytes.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect::<Vec<u8>>();
+    let head = &input[..input.len().min(PEEK_BYTES)];
+    if !head.contains(&b'\r') || head.contains(&b'\n') || !sniff::is_mail(&fed(head)) {
+        return input.into();
+    }
+    fed(input).into()
 }
 
 /// The lines of the wanted fields, each cut off at `FIELD_BYTES`, and the offset of the body. Only these are parsed:

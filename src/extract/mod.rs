@@ -23,7 +23,7 @@ mod zip;
 #[cfg(test)]
 mod tests;
 
-use std::io::BufRead;
+use std::{borrow::Cow, io::BufRead};
 
 use crate::{limits::Limits, trouble::Trouble};
 
@@ -33,8 +33,9 @@ use walk::Walk;
 
 /// Looks at a mail or a bare report file without unpacking it: what it says of itself is known before its documents are.
 pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Opened<'a> {
-    let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(input);
-    let envelope = if is_mail { header::read(input).envelope } else { Envelope::default() };
+    let input = header::with_line_feeds(input);
+    let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(&input);
+    let envelope = if is_mail { header::read(&input).envelope } else { Envelope::default() };
     Opened { input, origin, limits, envelope }
 }
 
@@ -50,7 +51,7 @@ pub enum Origin<'a> {
 /// A mail or file whose documents have not been looked for yet.
 #[derive(Debug)]
 pub struct Opened<'a> {
-    input: &'a [u8],
+    input: Cow<'a, [u8]>,
     origin: Origin<'a>,
     limits: &'a Limits,
     envelope: Envelope,
@@ -68,7 +69,7 @@ impl Opened<'_> {
     /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call.
     pub fn walk(&self, found: &mut dyn FnMut(Found<'_>)) {
         let budget = Budget::new(self.limits);
-        Walk::new(&budget, found).start(self.input, self.origin);
+        Walk::new(&budget, found).start(&self.input, self.origin);
     }
 }
 

@@ -142,6 +142,19 @@ fn a_failure_report_is_its_machine_readable_part_and_two_fields_of_the_mail_that
 }
 
 #[test]
+fn lines_may_end_in_a_carriage_return_alone() {
+    let letter = report_mail(&[text("see"), part("application/gzip", "r.gz", &gzip(XML))]);
+    let letter: Vec<u8> = letter.into_iter().filter(|&byte| byte != b'\n').collect();
+    assert_eq!(in_mail(&letter), [document("r.gz", XML)]);
+    assert_eq!(in_file("m.eml", &letter), [document("r.gz", XML)]);
+    let limits = Limits::default();
+    assert_eq!(open(&letter, Origin::Mail, &limits).envelope().from.as_deref(), Some("noreply@receiver.example"));
+    // What is no mail is left alone: its hash is that of the bytes as they came.
+    let xml: Vec<u8> = XML.iter().map(|&byte| if byte == b'\n' { b'\r' } else { byte }).collect();
+    assert_eq!(in_file("x.xml", &xml), [document("x.xml", &xml)]);
+}
+
+#[test]
 fn encrypted_mails_are_told_where_a_report_was_meant() {
     let pgp =
         b"Content-Type: multipart/encrypted; boundary=e\r\n\r\n--e\r\nContent-Type: application/pgp-encrypted\r\n\r\n\
