@@ -38,7 +38,7 @@ pub(super) const BEGIN: Key = key(
     Kind::Time,
     Part::Seed,
     "Start of the reported period: `date_range/begin`, `start-datetime`; of a failure report `Arrival-Date`. Null when \
-     missing or no time; then named in `parse_warnings`.",
+     missing, or no time: then `parse_warnings` name it.",
 );
 pub(super) const END: Key = key(
     "end",
@@ -108,7 +108,7 @@ pub(super) const SOURCE_IP: Key = key(
     Kind::Text,
     Part::Seed,
     "Address that the mail was sent from, IPv4 or IPv6 in canonical form: `row/source_ip`, `sending-mta-ip`, \
-     `Source-IP`. Null when missing or no address; then named in `parse_warnings`.",
+     `Source-IP`. Null when missing, or no address: then `parse_warnings` name it.",
 );
 pub(super) const COUNT: Key = key(
     "count",
@@ -116,7 +116,7 @@ pub(super) const COUNT: Key = key(
     Part::Seed,
     "`row/count`: messages. Of a TLS report sessions: of a failure `failed-session-count`; of a policy successful \
      and failed ones together, which those of its failures are among. Of a failure report `Incidents`, and 1 \
-     without. Null when missing or no number; then named in `parse_warnings`.",
+     without. Null when missing, or no number: then `parse_warnings` name it.",
 );
 pub(super) const HEADER_FROM: Key = key(
     "header_from",
