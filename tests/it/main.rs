@@ -7,6 +7,7 @@ mod examples;
 mod faults;
 mod files;
 mod floods;
+mod golden;
 mod hostile_text;
 mod layering;
 mod operation;

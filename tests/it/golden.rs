@@ -1,0 +1,259 @@
+//! What the program makes of each fixture in `tests/data/`, as it stands beside it in the `.ndjson` file.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test it golden` writes those anew. Read what it wrote: a wrong one is worse than none.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+
+use crate::support::process::Shipper;
+
+/// The folders that hold nothing but fixtures and what is made of them.
+const FOLDERS: [&str; 4] = ["report", "value", "container", "mail"];
+
+macro_rules! fixtures {
+    ($($path:literal => $name:ident,)*) => {
+        /// Those that have a test.
+        const NAMED: &[&str] = &[$($path,)*];
+
+        $(
+            #[test]
+            fn $name() {
+                holds($path);
+            }
+        )*
+    };
+}
+
+fixtures! {
+    "report/001-plain.xml" => xml_plain,
+    "report/002-rfc-9990.xml" => xml_rfc_9990,
+    "report/003-utf-8-bom.xml" => xml_utf_8_bom,
+    "report/004-utf-16-le-bom.xml" => xml_utf_16_le_bom,
+    "report/005-utf-16-be-no-bom.xml" => xml_utf_16_be_no_bom,
+    "report/006-windows-1252-declared.xml" => xml_windows_1252_declared,
+    "report/007-windows-1252-undeclared.xml" => xml_windows_1252_undeclared,
+    "report/008-controls.xml" => xml_controls,
+    "report/009-space-before-declaration.xml" => xml_space_before_declaration,
+    "report/010-comment-before-declaration.xml" => xml_comment_before_declaration,
+    "report/011-no-declaration.xml" => xml_no_declaration,
+    "report/012-declaration-not-closed.xml" => xml_declaration_not_closed,
+    "report/013-schema-never-closed.xml" => xml_schema_never_closed,
+    "report/014-default-namespace.xml" => xml_default_namespace,
+    "report/015-prefixed-namespace.xml" => xml_prefixed_namespace,
+    "report/016-undeclared-prefix.xml" => xml_undeclared_prefix,
+    "report/017-prefix-on-root-only.xml" => xml_prefix_on_root_only,
+    "report/018-unused-namespace.xml" => xml_unused_namespace,
+    "report/019-unescaped-less-than.xml" => xml_unescaped_less_than,
+    "report/020-unescaped-ampersand.xml" => xml_unescaped_ampersand,
+    "report/021-unescaped-greater-than.xml" => xml_unescaped_greater_than,
+    "report/022-end-tag-without-its-start.xml" => xml_end_tag_without_its_start,
+    "report/023-end-tags-misnamed.xml" => xml_end_tags_misnamed,
+    "report/024-end-tags-cut-off.xml" => xml_end_tags_cut_off,
+    "report/025-stray-text.xml" => xml_stray_text,
+    "report/026-truncated.xml" => xml_truncated,
+    "report/027-truncated-before-a-row.xml" => xml_truncated_before_a_row,
+    "report/028-any-order.xml" => xml_any_order,
+    "report/029-misspelt-elements.xml" => xml_misspelt_elements,
+    "report/030-upper-case.xml" => xml_upper_case,
+    "report/031-two-policies.xml" => xml_two_policies,
+    "report/032-two-rows.xml" => xml_two_rows,
+    "report/033-several-results.xml" => xml_several_results,
+    "report/034-reasons.xml" => xml_reasons,
+    "report/035-bare-records.xml" => xml_bare_records,
+    "report/036-no-records.xml" => xml_no_records,
+    "report/037-entities-and-cdata.xml" => xml_entities_and_cdata,
+    "report/038-blanks.xml" => xml_blanks,
+    "report/039-after-the-end.xml" => xml_after_the_end,
+    "report/040-two-reports.xml" => xml_two_reports,
+    "report/041-doctype.xml" => xml_doctype,
+    "report/042-markup-in-text.xml" => xml_markup_in_text,
+    "report/043-broken-attributes.xml" => xml_broken_attributes,
+    "report/044-repeated-values.xml" => xml_repeated_values,
+    "report/045-another-root.xml" => xml_another_root,
+    "report/046-record-never-closed.xml" => xml_record_never_closed,
+    "value/001-case-and-padding.xml" => values_case_and_padding,
+    "value/002-decimal-epochs.xml" => values_decimal_epochs,
+    "value/003-epochs-in-milliseconds.xml" => values_epochs_in_milliseconds,
+    "value/004-epochs-missing.xml" => values_epochs_missing,
+    "value/005-no-date-range.xml" => values_no_date_range,
+    "value/006-epochs-that-are-no-times.xml" => values_epochs_that_are_no_times,
+    "value/007-epochs-as-dates.xml" => values_epochs_as_dates,
+    "value/008-begin-is-end.xml" => values_begin_is_end,
+    "value/009-end-before-begin.xml" => values_end_before_begin,
+    "value/010-span-of-years.xml" => values_span_of_years,
+    "value/011-report-id-with-punctuation.xml" => values_report_id_with_punctuation,
+    "value/012-empty-org.xml" => values_empty_org,
+    "value/013-no-org-no-email.xml" => values_no_org_no_email,
+    "value/014-results-of-no-standard.xml" => values_results_of_no_standard,
+    "value/015-reasons-empty-or-several.xml" => values_reasons_empty_or_several,
+    "value/016-reasons-of-no-standard-or-an-old-one.xml" => values_reasons_of_no_standard_or_an_old_one,
+    "value/017-nothing-evaluated.xml" => values_nothing_evaluated,
+    "value/018-nothing-authenticated.xml" => values_nothing_authenticated,
+    "value/019-no-scope-no-selector.xml" => values_no_scope_no_selector,
+    "value/020-rfc-9990.xml" => values_rfc_9990,
+    "value/021-addresses-in-any-form.xml" => values_addresses_in_any_form,
+    "value/022-counts-in-any-form.xml" => values_counts_in_any_form,
+    "value/023-no-records.xml" => values_no_records,
+    "value/024-control-characters-and-directions.xml" => values_control_characters_and_directions,
+    "value/025-domain-of-100-kb.xml" => values_domain_of_100_kb,
+    "value/026-identities-and-data-range.xml" => values_identities_and_data_range,
+    "value/027-policies-of-no-standard.xml" => values_policies_of_no_standard,
+    "value/028-helo-and-mfrom.xml" => values_helo_and_mfrom,
+    "container/001-junk-after-the-trailer.gz" => a_gzip_with_junk_after_its_trailer,
+    "container/002-several-members.gz" => a_gzip_of_several_members,
+    "container/003-wrong-checksum.gz" => a_gzip_with_a_wrong_checksum,
+    "container/004-cut-off.gz" => a_gzip_that_is_cut_off,
+    "container/005-damaged-half-way.gz" => a_gzip_damaged_half_way,
+    "container/006-gzip-in-gzip.xml.gz" => a_gzip_in_a_gzip,
+    "container/007-zlib.xml.gz" => a_bare_zlib_stream,
+    "container/008-tar.tar.gz" => a_gzipped_tar,
+    "container/009-tar.tgz" => a_tgz_with_several_members,
+    "container/010-plain.tar" => a_tar,
+    "container/011-bzip2.xml.bz2" => bzip2_is_named,
+    "container/012-xz.xml.xz" => xz_is_named,
+    "container/013-several-members.zip" => a_zip_with_several_members,
+    "container/014-directories.zip" => a_zip_with_directories,
+    "container/015-macosx.zip" => a_zip_made_on_a_mac,
+    "container/016-empty-name.zip" => a_zip_member_without_a_name,
+    "container/017-absolute-name.zip" => zip_members_with_absolute_names,
+    "container/018-name-that-climbs.zip" => a_zip_member_whose_name_climbs_out,
+    "container/019-data-descriptors.zip" => a_zip_with_data_descriptors,
+    "container/020-zip64.zip" => a_zip64,
+    "container/021-duplicate-names.zip" => a_zip_with_the_same_name_twice,
+    "container/022-overlapping-members.zip" => a_zip_whose_members_overlap,
+    "container/023-encrypted.zip" => an_encrypted_zip_is_named,
+    "container/024-zip-called.gz" => a_zip_called_gz,
+    "container/025-gzip-called.zip" => a_gzip_called_zip,
+    "container/026-unused.xml" => the_word_unused,
+    "container/027-unused-in-a-zip.zip" => the_word_unused_in_a_zip,
+    "container/028-wrong-checksum.zip" => a_zip_with_a_wrong_checksum,
+    "container/029-wrong-checksum-stored.zip" => a_stored_zip_member_with_a_wrong_checksum,
+    "container/030-cut-off.zip" => a_zip_that_is_cut_off,
+    "container/031-zip-in-a-zip.zip" => a_zip_in_a_zip,
+    "container/032-lzma.zip" => a_zip_packed_by_lzma_is_named,
+    "container/033-nothing-in-it.xml.gz" => a_gzip_of_nothing,
+    "container/034-xml-called.xml.gz" => xml_called_gz,
+    "container/035-all-header-fields.xml.gz" => a_gzip_with_all_header_fields,
+    "container/036-no-directory.zip" => a_zip_without_a_directory,
+    "container/037-empty.xml" => an_empty_file,
+    "container/038-cut-off.tgz" => a_tgz_that_is_cut_off,
+    "container/039-wrong-checksum.xml.zlib" => a_zlib_stream_with_a_wrong_checksum,
+    "mail/001-not-the-last-part.eml" => mail_not_the_last_part,
+    "mail/002-several-reports.eml" => mail_several_reports,
+    "mail/003-nothing-but-a-zip.eml" => mail_nothing_but_a_zip,
+    "mail/004-octet-stream.eml" => mail_octet_stream,
+    "mail/005-x-gzip.eml" => mail_x_gzip,
+    "mail/006-application-x-gzip.eml" => mail_application_x_gzip,
+    "mail/007-x-zip-compressed.eml" => mail_x_zip_compressed,
+    "mail/008-text-xml-around-a-gzip.eml" => mail_text_xml_around_a_gzip,
+    "mail/009-contenttype.eml" => mail_contenttype,
+    "mail/010-inline.eml" => mail_inline,
+    "mail/011-date-in-a-part.eml" => mail_date_in_a_part,
+    "mail/012-name-in-pieces.eml" => mail_name_in_pieces,
+    "mail/013-name-in-percents.eml" => mail_name_in_percents,
+    "mail/014-name-in-an-encoded-word.eml" => mail_name_in_an_encoded_word,
+    "mail/015-no-name.eml" => mail_no_name,
+    "mail/016-forwarded.eml" => mail_forwarded,
+    "mail/017-forwarded-as-attachments.eml" => mail_forwarded_as_attachments,
+    "mail/018-base64-with-junk.eml" => mail_base64_with_junk,
+    "mail/019-base64-without-padding.eml" => mail_base64_without_padding,
+    "mail/020-base64-not-declared.eml" => mail_base64_not_declared,
+    "mail/021-7bit.eml" => mail_7bit,
+    "mail/022-8bit.eml" => mail_8bit,
+    "mail/023-quoted-printable.eml" => mail_quoted_printable,
+    "mail/024-binary.eml" => mail_binary,
+    "mail/025-bare-lf.eml" => mail_bare_lf,
+    "mail/026-bare-cr.eml" => mail_bare_cr,
+    "mail/027-mixed-line-ends.eml" => mail_mixed_line_ends,
+    "mail/028-mailbox-line.eml" => mail_mailbox_line,
+    "mail/029-two-mails.mbox" => mail_two_mails,
+    "mail/030-no-from-no-date.eml" => mail_no_from_no_date,
+    "mail/031-broken-from-and-date.eml" => mail_broken_from_and_date,
+    "mail/032-empty-from-and-date.eml" => mail_empty_from_and_date,
+    "mail/033-headers-in-encoded-words.eml" => mail_headers_in_encoded_words,
+    "mail/034-headers-in-raw-bytes.eml" => mail_headers_in_raw_bytes,
+    "mail/035-tnef.eml" => mail_tnef,
+    "mail/036-smime-encrypted.eml" => mail_smime_encrypted,
+    "mail/037-pgp-encrypted.eml" => mail_pgp_encrypted,
+    "mail/038-smime-signed.eml" => mail_smime_signed,
+    "mail/039-unclosed.eml" => mail_unclosed,
+    "mail/040-wrong-boundary.eml" => mail_wrong_boundary,
+    "mail/041-no-report-in-it.eml" => mail_no_report_in_it,
+    "mail/042-cut-off.eml" => mail_cut_off,
+    "mail/043-hostile-names.eml" => mail_hostile_names,
+}
+
+#[test]
+fn every_fixture_has_a_test_and_every_golden_file_a_fixture() {
+    let mut named = NAMED.to_vec();
+    named.sort_unstable();
+    assert_eq!(fixtures(), named);
+    for golden in files(|name| name.ends_with(".ndjson")) {
+        assert!(named.iter().any(|fixture| beside(fixture) == golden), "nothing makes {golden}");
+    }
+}
+
+/// The events of the fixture are those of the golden file beside it.
+#[track_caller]
+fn holds(fixture: &str) {
+    let golden = data().join(beside(fixture));
+    let now = parsed().get(fixture).unwrap_or_else(|| panic!("nothing is told of {fixture}"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(golden, now).unwrap();
+        return;
+    }
+    let held = fs::read_to_string(&golden).unwrap_or_else(|error| panic!("{}: {error}", golden.display()));
+    for (number, (held, now)) in held.lines().zip(now.lines()).enumerate() {
+        assert_eq!(now, held, "line {} of {}", number + 1, golden.display());
+    }
+    assert_eq!(now.lines().count(), held.lines().count(), "lines of {}", golden.display());
+}
+
+/// All events of each fixture, by one run of the program over all of them.
+fn parsed() -> &'static HashMap<String, String> {
+    static PARSED: OnceLock<HashMap<String, String>> = OnceLock::new();
+    PARSED.get_or_init(|| {
+        let arguments = ["parse".to_owned()].into_iter().chain(fixtures());
+        let finished = Shipper::new(arguments).within(&data()).exits(65);
+        let mut parsed = HashMap::new();
+        for line in finished.stdout.lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let text: &mut String = parsed.entry(event["mailbox"].as_str().unwrap().to_owned()).or_default();
+            let ingested = event["ingest_timestamp"].as_str().unwrap();
+            text.push_str(&line.replace(ingested, "2026-01-01T00:00:00Z"));
+            text.push('\n');
+        }
+        parsed
+    })
+}
+
+fn fixtures() -> Vec<String> {
+    files(|name| !name.ends_with(".ndjson"))
+}
+
+/// Paths from `tests/data/` on, sorted.
+fn files(wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let names = |folder: &'static str| {
+        let entries = fs::read_dir(data().join(folder)).unwrap();
+        entries.map(move |entry| format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap()))
+    };
+    let mut files: Vec<String> = FOLDERS.into_iter().flat_map(names).filter(|name| wanted(name)).collect();
+    files.sort();
+    files
+}
+
+/// `report/001-plain.xml` → `report/001-plain.ndjson`
+fn beside(fixture: &str) -> String {
+    let (folder, name) = fixture.split_once('/').unwrap();
+    format!("{folder}/{}.ndjson", name.split('.').next().unwrap())
+}
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
