@@ -28,9 +28,10 @@ options! {
         pub inflation_ratio: u64 as Whole<u64, 1, 1_000_000> = 1000,
         /// Depth of XML elements inside each other. A report is six deep; wrappers add one or two.
         pub xml_depth: u64 as Whole<u64, 8, 1_000> = 32,
-        /// Size of one XML tag with all its attributes, of whatever number: a larger one is refused. Text between tags is
-        /// read up to it, and 4 KiB of that are kept: longer texts are shortened, with a warning, and fail nothing. The
-        /// longest honest tag declares a dozen namespaces in a kilobyte, the longest text is a comment of a few.
+        /// Size of one XML tag with all its attributes, of whatever number: a larger one is refused, and so is a document
+        /// that goes on for sixteen times as much without a tag. Text between tags is read up to it, and 4 KiB of that are
+        /// kept: longer texts are shortened, with a warning. The longest honest tag declares a dozen namespaces in a
+        /// kilobyte, the longest text is a comment of a few.
         pub xml_token_bytes: u64 as Size<u64, 1_024, 1_073_741_824> = 64 << 10,
         /// Rows of one report; those before the limit are shipped. Ten times the largest report seen.
         pub rows: u64 as Whole<u64, 1, 1_000_000_000> = 10_000_000,

@@ -120,7 +120,7 @@ reasons! {
     XmlTruncated = "xml_truncated",
     /// Elements inside each other deeper than `limits.xml_depth`.
     XmlTooDeep = "xml_too_deep",
-    /// A tag, text or other token longer than `limits.xml_token_bytes`.
+    /// A tag longer than `limits.xml_token_bytes`, or sixteen times as much without a tag.
     XmlTokenTooLarge = "xml_token_too_large",
     /// JSON that could not be followed; the rows before that were shipped.
     JsonMalformed = "json_malformed",

@@ -3,7 +3,8 @@
 //! quick-xml can't recover from above: one wrong byte and what follows is lost, or is buffered without a bound. So this
 //! reader decodes, drops what XML forbids, takes a `<` or `&` that starts nothing for text, leaves out comments, processing
 //! instructions and the XML declaration, makes CDATA plain text, refuses a DOCTYPE, and lets a tag go up only when it is whole.
-//! It looks at each byte at most twice and holds one chunk and one tag.
+//! It looks at each byte at most twice and holds one chunk and one tag. A document that goes on and on without a tag is
+//! refused, so that nothing is inflated for long to be dropped.
 
 use std::io::{self, BufRead, Read};
 
@@ -11,7 +12,7 @@ use super::encoding::Utf8;
 use super::repair::{Repair, Warnings};
 use super::tag::{self, Step, Tag};
 use crate::limits::Limits;
-use crate::trouble::{Reason, Trouble};
+use crate::trouble::{LimitHit, Reason, Trouble};
 
 /// A well-behaved document made of any bytes; see the module.
 pub struct Guard<R> {
@@ -31,6 +32,10 @@ pub struct Guard<R> {
     overlong: bool,
     /// Whether an element has begun.
     begun: bool,
+    /// Whether a tag just went up.
+    tagged: bool,
+    /// Bytes since the last tag ended.
+    untagged: u64,
     token_bytes: u64,
     end: Option<Result<(), Trouble>>,
     warnings: Warnings,
@@ -52,6 +57,9 @@ enum State {
 /// `&#x0010FFFF;`
 const REFERENCE: usize = 12;
 
+/// So many times `limits.xml_token_bytes` without a tag are no report's text, white space or comment.
+const UNTAGGED: u64 = 16;
+
 impl<R: BufRead> Guard<R> {
     pub fn new(source: R, limits: &Limits) -> Self {
         Self {
@@ -65,6 +73,8 @@ impl<R: BufRead> Guard<R> {
             text: 0,
             overlong: false,
             begun: false,
+            tagged: false,
+            untagged: 0,
             token_bytes: limits.xml_token_bytes,
             end: None,
             warnings: Warnings::default(),
@@ -81,16 +91,12 @@ impl<R: BufRead> Guard<R> {
         chunk.clear();
         let read = self.source.read(&mut chunk, &mut self.warnings);
         // The first bytes of all that is forbidden, with little else among them.
-        if chunk.bytes().any(|byte| byte == 0xef || byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) {
-            chunk.retain(|c| {
-                let forbidden = is_forbidden(c);
-                if forbidden {
-                    self.warnings.note(Repair::ForbiddenCharacters, "");
-                }
-                !forbidden
-            });
-        }
-        let looked = self.look_at(chunk.as_bytes());
+        let suspicious = |byte| byte == 0xef || byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
+        let looked = if chunk.bytes().any(suspicious) {
+            self.look_around_forbidden(&chunk)
+        } else {
+            self.look_at(chunk.as_bytes())
+        };
         self.chunk = chunk;
         self.end = match (looked, read) {
             (Err(trouble), _) => Some(Err(trouble)),
@@ -100,8 +106,24 @@ impl<R: BufRead> Guard<R> {
         };
     }
 
+    fn look_around_forbidden(&mut self, chunk: &str) -> Result<(), Trouble> {
+        for (number, piece) in chunk.split(is_forbidden).enumerate() {
+            if number > 0 {
+                self.warnings.note(Repair::ForbiddenCharacters, "");
+                self.count_untagged(1)?;
+            }
+            self.look_at(piece.as_bytes())?;
+        }
+        Ok(())
+    }
+
     fn look_at(&mut self, mut input: &[u8]) -> Result<(), Trouble> {
+        let mut uncounted = input.len();
         while let [byte, after @ ..] = input {
+            if self.tagged {
+                self.count_untagged(uncounted - input.len())?;
+                (self.tagged, self.untagged, uncounted) = (false, 0, input.len());
+            }
             let taken = match self.state {
                 State::Text => {
                     input = self.text(input);
@@ -120,7 +142,24 @@ impl<R: BufRead> Guard<R> {
                 input = after;
             }
         }
+        self.count_untagged(uncounted)?;
+        if self.tagged {
+            (self.tagged, self.untagged) = (false, 0);
+        }
         Ok(())
+    }
+
+    fn count_untagged(&mut self, bytes: usize) -> Result<(), Trouble> {
+        self.untagged += bytes as u64;
+        let most = self.token_bytes.saturating_mul(UNTAGGED);
+        if self.untagged <= most {
+            return Ok(());
+        }
+        let setting = "limits.xml_token_bytes";
+        let detail =
+            format!("more than {most} bytes come without a tag, {UNTAGGED} times {setting}; raise it to read on");
+        let limit = Some(LimitHit { setting, value: self.token_bytes });
+        Err(Trouble { reason: Reason::XmlTokenTooLarge, detail, limit })
     }
 
     /// Takes text up to what may be markup, and gives back what follows.
@@ -269,6 +308,7 @@ impl<R: BufRead> Guard<R> {
 
     fn give_tag(&mut self, tag: &[u8]) {
         self.begun = true;
+        self.tagged = true;
         self.text = 0;
         self.overlong = false;
         self.state = State::Text;

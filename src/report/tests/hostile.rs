@@ -1,6 +1,6 @@
 //! Input that is made to cost, and damage below the document.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use super::{fixture, read, read_with};
 use crate::limits::Limits;
@@ -140,6 +140,31 @@ fn a_text_of_any_size_is_shortened() {
         let length = read.report().org_name.as_ref().map_or(0, String::len);
         assert_eq!(length, if head.ends_with("--") { 0 } else { 4096 });
         assert_eq!(read.rows.len(), 1);
+    }
+}
+
+#[test]
+fn a_document_that_goes_on_without_a_tag_is_refused() {
+    for (head, unit) in [
+        ("", " "),
+        ("<feedback>", "\n"),
+        ("<feedback><email>", "x"),
+        ("<feedback><!--", "-"),
+        ("<?", "?"),
+        ("<feedback>", "\0"),
+    ] {
+        let trouble = read_with(|| repeated(head, unit, 2 << 20, "</feedback>"), &Limits::default()).expect_err("bomb");
+        assert_eq!(trouble.reason, Reason::XmlTokenTooLarge, "{head}{unit}");
+        assert_eq!(trouble.limit.map(|limit| (limit.setting, limit.value)), Some(("limits.xml_token_bytes", 65_536)));
+    }
+    let limits = Limits { xml_token_bytes: 1024, ..Limits::default() };
+    for (times, is_read) in [(16_384 - 8, true), (16_384 - 7, false)] {
+        for chunk in [1, 100, 100_000] {
+            let document = format!("<feedback>{}<record/>{RECORD}</feedback>", " ".repeat(times - 1));
+            let read = read_with(|| BufReader::with_capacity(chunk, document.as_bytes()), &limits).expect("a row");
+            assert_eq!(read.survey.damage.is_none(), is_read, "{times} by {chunk}");
+            assert_eq!(read.rows.len(), if is_read { 2 } else { 1 }, "{times} by {chunk}");
+        }
     }
 }
 
