@@ -1,6 +1,7 @@
 //! One mail → its events. Blocking work, without sockets: the pipeline runs it on a thread of its own, `parse` directly.
 
 use std::{
+    io::Read,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -316,10 +317,13 @@ fn outcome_of(tally: &Tally, damaged: bool) -> Outcome {
     }
 }
 
-/// The hash of what comes out of a document that no reader understood, as far as it comes out.
+/// Of a document that no reader understood, what is hashed, in bytes: a bomb is not inflated to its end for it.
+const HASHED_BYTES: u64 = 2 << 20;
+
+/// The hash of what comes out of a document that no reader understood, as far as it comes out and is hashed.
 fn hash_of(document: &Document<'_>) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    let (mut content, mut chunk) = (document.open(), [0; 8192]);
+    let (mut content, mut chunk) = (document.open().take(HASHED_BYTES), [0; 8192]);
     while let Ok(read @ 1..) = content.read(&mut chunk) {
         hasher.update(&chunk[..read]);
     }
