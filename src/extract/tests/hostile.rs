@@ -19,6 +19,30 @@ fn seeds() -> Vec<Vec<u8>> {
 
 proptest! {
     #[test]
+    fn a_changed_byte_never_leads_past_a_limit(seed in 0..8usize, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = seeds().swap_remove(seed);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let limits = Limits {
+            document_bytes: 64,
+            mail_inflated_bytes: 2048,
+            archive_entries: 3,
+            mail_parts: 4,
+            nesting: 3,
+            ..Limits::default()
+        };
+        for origin in [Origin::Mail, Origin::File { name: "x" }] {
+            let seen = within(&bytes, origin, &limits);
+            prop_assert!(seen.len() <= 16, "{seen:?}");
+            for document in seen {
+                if let Seen::Document { bytes, .. } = document {
+                    prop_assert!(bytes.len() <= 64);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn nothing_that_is_mailed_in_stops_the_walk(
         seed in 0..8usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),

@@ -6,6 +6,7 @@ mod hostile;
 mod limits;
 mod mails;
 mod private;
+mod properties;
 
 use std::io::{Read, Write};
 
