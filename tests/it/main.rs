@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a helper that panics is a test that fails")]
 
 mod bad_input;
+mod bombs;
 mod end_to_end;
+mod event_schema;
 mod examples;
 mod faults;
 mod files;

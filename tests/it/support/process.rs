@@ -42,7 +42,18 @@ pub struct Finished {
 
 impl Shipper {
     pub fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dmarc-shipper"));
+        Self::of(Command::new(env!("CARGO_BIN_EXE_dmarc-shipper")), arguments)
+    }
+
+    /// With no more than so many KiB of memory for data (what is mapped to be written to, of which it need not use all).
+    pub fn limited<S: AsRef<OsStr>>(kib: usize, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut shell = Command::new("sh");
+        let limit = format!("ulimit -d {kib} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &limit, env!("CARGO_BIN_EXE_dmarc-shipper")]);
+        Self::of(shell, arguments)
+    }
+
+    fn of<S: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = S>) -> Self {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The settings of whoever runs the tests are not the tests'.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DMARC_SHIPPER")) {
