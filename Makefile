@@ -2,8 +2,11 @@
 
 CARGO ?= cargo
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
+# libFuzzer's counters are a compiler option that stable Rust has, behind this switch; there is no unsafe code to sanitise.
+FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none
 
-.PHONY: help check lint test soak doc deny demo servers
+.PHONY: help check lint test soak doc deny fuzz demo servers
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +37,18 @@ deny: ## licences, banned and duplicate packages, known vulnerabilities
 	  echo; \
 	  echo "=== SKIPPED: the advisory database could not be fetched, so nothing was checked for known vulnerabilities ==="; \
 	fi
+
+FUZZ_SECONDS ?= 60
+fuzz: ## each fuzz target for a minute (FUZZ_SECONDS), from the fixtures and what earlier runs found; needs a C++ compiler
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz@$(FUZZ_VERSION)
+	@mkdir -p fuzz/corpus/mail fuzz/corpus/archive fuzz/corpus/xml
+	cp tests/data/mail/*.eml tests/data/mail/*.mbox examples/mailbox/*.eml fuzz/corpus/mail
+	cp $(filter-out %.ndjson,$(wildcard tests/data/container/*)) fuzz/corpus/archive
+	cp tests/data/report/*.xml tests/data/value/*.xml fuzz/corpus/xml
+	@for target in mail archive xml; do \
+	  $(FUZZ) $$target -- -dict=fuzz/dictionaries/$$target.dict -max_len=20000 -timeout=10 -rss_limit_mb=1024 \
+	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done
 
 demo: servers ## a mailbox, the program and a syslog server, from report to log line
 	$(CARGO) build --release --locked

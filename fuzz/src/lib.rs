@@ -1,0 +1,178 @@
+//! What has to hold for any bytes, whichever door they come in by: nothing panics, limits hold, both readings of a
+//! document agree, and what comes out is lines of JSON without a raw control character.
+
+use std::{
+    io::{BufRead, Read},
+    ops::ControlFlow,
+    sync::Arc,
+};
+
+use dmarc_shipper::{
+    encode::Encoder,
+    event::{
+        Event, Provenance,
+        aggregate::{AggregateEvent, Shared},
+        ingest_error::IngestErrorEvent,
+        report::{Outcome, ReportEvent, Tally},
+    },
+    extract::{self, Format, Found, Origin},
+    limits::Limits,
+    report::{self, Report},
+    trouble::{Reason, Trouble},
+};
+
+/// Small enough that each is reached by an input of some kilobytes.
+pub fn limits() -> Limits {
+    Limits {
+        mail_bytes: 1 << 20,
+        mail_parts: 16,
+        nesting: 4,
+        archive_entries: 16,
+        document_bytes: 256 << 10,
+        mail_inflated_bytes: 1 << 20,
+        inflation_ratio: 100,
+        xml_depth: 12,
+        xml_token_bytes: 1 << 10,
+        rows: 64,
+        auth_results: 4,
+    }
+}
+
+/// From the door to the log lines.
+pub fn through(bytes: &[u8], origin: Origin<'_>) {
+    let limits = limits();
+    let opened = extract::open(bytes, origin, &limits);
+    let envelope = opened.envelope();
+    let mut found_before = 0;
+    opened.walk(&mut |found| {
+        found_before += 1;
+        // A trouble for every part and member, and for each container around them.
+        assert!(found_before <= 2 * (limits.mail_parts + limits.archive_entries) + 2 * limits.nesting + 2);
+        let provenance = |attachment| {
+            Arc::new(Provenance {
+                mail_message_id: envelope.message_id.clone(),
+                mail_from: envelope.from.clone(),
+                mail_date: envelope.date.map(|date| date.to_string()),
+                attachment,
+                ..somewhere()
+            })
+        };
+        match found {
+            Found::Document(document) => {
+                assert!(document.attachment.as_ref().is_none_or(|name| name.chars().count() <= 255));
+                let length = length(document.open());
+                assert!(length <= limits.document_bytes);
+                assert_eq!(self::length(document.open()), length, "the second reading differs");
+                if document.format == Format::Xml {
+                    Document::read(|| document.open(), &limits).tell(provenance(document.attachment.clone()));
+                }
+            }
+            Found::Unreadable(unreadable) => {
+                let provenance = provenance(unreadable.attachment);
+                line(Event::Report(Box::new(ReportEvent::unreadable(&unreadable.sha256, provenance.clone()))));
+                error(unreadable.trouble, unreadable.sha256, provenance);
+            }
+        }
+    });
+}
+
+/// An aggregate report as both readings give it.
+#[derive(Debug, PartialEq)]
+pub struct Document {
+    report: Option<(report::Aggregate, [u8; 32])>,
+    rows: Vec<report::Row>,
+    damage: Option<Trouble>,
+}
+
+impl Document {
+    /// Reads it twice, and sees that the readings agree, that limits hold, and that it can be told.
+    pub fn read<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Self {
+        let mut rows = Vec::new();
+        let end = report::rows(open(), limits, &mut |row| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        });
+        assert!(rows.iter().map(|row| row.index).eq(0..rows.len() as u64));
+        assert!(rows.len() as u64 <= limits.rows);
+        let most = limits.auth_results as usize;
+        assert!(rows.iter().all(|row| row.dkim_auth.len().max(row.spf_auth.len()).max(row.reasons.len()) <= most));
+        let document = match report::survey(open(), limits) {
+            Ok(survey) => {
+                assert_eq!((survey.rows, &survey.damage), (rows.len() as u64, &end.err()));
+                let Report::Aggregate(report) = survey.report;
+                Self { report: Some((*report, survey.sha256)), rows, damage: survey.damage }
+            }
+            Err(trouble) => {
+                assert_eq!((rows.len(), end.as_ref()), (0, Err(&trouble)));
+                Self { report: None, rows, damage: Some(trouble) }
+            }
+        };
+        document.tell(Arc::new(somewhere()));
+        document
+    }
+
+    /// Without the repairs of what stands outside its rows.
+    pub fn without_warnings(mut self) -> Self {
+        if let Some((report, _)) = &mut self.report {
+            report.warnings.clear();
+        }
+        self
+    }
+
+    /// Every event of it, as a line.
+    fn tell(&self, provenance: Arc<Provenance>) {
+        let sha256 = self.report.as_ref().map_or([0; 32], |(_, sha256)| *sha256);
+        if let Some((report, sha256)) = &self.report {
+            let shared = Shared::new(report, *sha256, provenance.clone());
+            let mut tally = Tally::default();
+            for row in &self.rows {
+                let event = AggregateEvent::new(shared.clone(), row.clone());
+                tally.add(event.count());
+                line(Event::Aggregate(Box::new(event)));
+            }
+            line(Event::Report(Box::new(ReportEvent::aggregate(shared, Outcome::Shipped, tally))));
+        }
+        if let Some(trouble) = &self.damage {
+            error(trouble.clone(), sha256, provenance);
+        }
+    }
+}
+
+fn error(trouble: Trouble, sha256: [u8; 32], provenance: Arc<Provenance>) {
+    assert!(trouble.reason != Reason::ReaderPanic && !trouble.detail.is_empty());
+    line(Event::IngestError(Box::new(IngestErrorEvent::new(trouble, Some(sha256), 0, provenance))));
+}
+
+/// Encodes the event, and sees that it is one line of JSON with the event's own values.
+fn line(event: Event) {
+    let mut bytes = Vec::new();
+    Encoder::json_lines().encode(&event, &mut bytes);
+    let text = std::str::from_utf8(&bytes).expect("UTF-8");
+    let json = text.strip_suffix('\n').expect("a line");
+    assert!(!json.chars().any(char::is_control), "a raw control character in {json:?}");
+    let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    assert_eq!(value["event_id"], event.event_id());
+    assert_eq!(value["event_type"], event.event_type().as_str());
+}
+
+fn length(mut document: impl Read) -> u64 {
+    let (mut length, mut chunk) = (0, [0; 4096]);
+    while let Ok(read @ 1..) = document.read(&mut chunk) {
+        length += read as u64;
+    }
+    length
+}
+
+fn somewhere() -> Provenance {
+    Provenance {
+        tenant: None,
+        source: "fuzz".into(),
+        mailbox: None,
+        mail_uid: None,
+        mail_message_id: None,
+        mail_from: None,
+        mail_date: None,
+        attachment: None,
+        ingest: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
