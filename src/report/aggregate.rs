@@ -40,6 +40,8 @@ struct Reading<'a> {
     ready: VecDeque<Row>,
     /// Rows that are or were ready.
     rows: u64,
+    /// Start and end tags so far.
+    tags: u64,
     failure: Option<Trouble>,
 }
 
@@ -55,6 +57,10 @@ enum Phase {
 const TEXT: usize = 4 << 10;
 /// Error texts kept of the metadata.
 const ERRORS: usize = 16;
+/// Tags that a report may have, and so many more for each row, of which a usual one has 40: a gigabyte of empty elements
+/// packs into a megabyte, and would take most of a minute.
+const TAGS: u64 = 1 << 20;
+const TAGS_PER_ROW: u64 = 1 << 10;
 /// Rows of one record that are held until it ends and they can be given what they share; it has one by the schema.
 const ROWS_OF_RECORD: usize = 64;
 
@@ -74,6 +80,7 @@ impl<'a, R: BufRead> Document<'a, R> {
             record_warnings: Warnings::default(),
             ready: VecDeque::new(),
             rows: 0,
+            tags: 0,
             failure: None,
         };
         Self { xml: Xml::new(source, limits), reading }
@@ -126,6 +133,11 @@ impl<'a, R: BufRead> Document<'a, R> {
 
 impl Reading<'_> {
     fn take(&mut self, token: Token) -> Result<(), Trouble> {
+        self.tags += u64::from(matches!(token, Token::Start { .. } | Token::End(_)));
+        if self.tags > TAGS + TAGS_PER_ROW.saturating_mul(self.rows) {
+            let what = format!("there are {} tags and only {} whole rows; expected a report", self.tags, self.rows);
+            return Err(Trouble::new(Reason::XmlMalformed, what));
+        }
         match (token, &self.phase) {
             (Token::Start { tag, empty }, Phase::Before(_)) => self.start_before(&tag, empty),
             (Token::Start { tag, empty }, _) => self.start(tag.local_name().into_inner(), empty),

@@ -8,6 +8,7 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::character::{is_forbidden, is_reference};
 use super::encoding::Utf8;
 use super::repair::{Repair, Warnings};
 use super::tag::{self, Step, Tag};
@@ -405,20 +406,4 @@ impl<R: BufRead> Read for Guard<R> {
         self.consume(read);
         Ok(read)
     }
-}
-
-/// XML 1.0 section 2.2, and NUL.
-fn is_forbidden(c: char) -> bool {
-    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
-}
-
-/// Whether a name between `&` and `;` stands for a character, without any DTD.
-fn is_reference(name: &[u8]) -> bool {
-    let number = match name {
-        b"amp" | b"lt" | b"gt" | b"quot" | b"apos" => return true,
-        [b'#', b'x', hex @ ..] => std::str::from_utf8(hex).ok().and_then(|hex| u32::from_str_radix(hex, 16).ok()),
-        [b'#', decimal @ ..] => std::str::from_utf8(decimal).ok().and_then(|decimal| decimal.parse().ok()),
-        _ => None,
-    };
-    number.and_then(char::from_u32).is_some_and(|c| !is_forbidden(c))
 }

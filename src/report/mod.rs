@@ -5,6 +5,7 @@
 //! so that nothing is ever held but one row.
 
 mod aggregate;
+mod character;
 mod encoding;
 mod failure;
 mod guard;

@@ -169,6 +169,14 @@ fn a_document_that_goes_on_without_a_tag_is_refused() {
 }
 
 #[test]
+fn tags_without_end_and_without_rows_are_refused() {
+    for unit in ["<x/>", "</x>", "<x></x>"] {
+        let bomb = || repeated("<feedback>", unit, 2 << 20, "</feedback>");
+        assert_eq!(read_with(bomb, &Limits::default()).expect_err("bomb").reason, Reason::XmlMalformed, "{unit}");
+    }
+}
+
+#[test]
 fn a_tag_over_the_limit_is_refused() {
     let limits = Limits::default();
     for unit in ["a='1' ", "a ", "\"", "a='"] {

@@ -1,0 +1,17 @@
+//! Which characters a document may hold, and by which names.
+
+/// XML 1.0 section 2.2, and NUL.
+pub fn is_forbidden(c: char) -> bool {
+    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Whether a name between `&` and `;` stands for a character, without any DTD.
+pub fn is_reference(name: &[u8]) -> bool {
+    let number = match name {
+        b"amp" | b"lt" | b"gt" | b"quot" | b"apos" => return true,
+        [b'#', b'x', hex @ ..] => std::str::from_utf8(hex).ok().and_then(|hex| u32::from_str_radix(hex, 16).ok()),
+        [b'#', decimal @ ..] => std::str::from_utf8(decimal).ok().and_then(|decimal| decimal.parse().ok()),
+        _ => None,
+    };
+    number.and_then(char::from_u32).is_some_and(|c| !is_forbidden(c))
+}
