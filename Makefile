@@ -4,6 +4,7 @@ CARGO ?= cargo
 DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.2
 # libFuzzer's counters are a compiler option that stable Rust has, behind this switch; there is no unsafe code to sanitise.
+FUZZ_TARGETS := mail archive xml tls_rpt failure
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none
 
 .PHONY: help check lint test soak doc deny fuzz demo servers
@@ -41,11 +42,13 @@ deny: ## licences, banned and duplicate packages, known vulnerabilities
 FUZZ_SECONDS ?= 60
 fuzz: ## each fuzz target for a minute (FUZZ_SECONDS), from the fixtures and what earlier runs found; needs a C++ compiler
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz@$(FUZZ_VERSION)
-	@mkdir -p fuzz/corpus/mail fuzz/corpus/archive fuzz/corpus/xml
-	cp tests/data/mail/*.eml tests/data/mail/*.mbox examples/mailbox/*.eml fuzz/corpus/mail
+	@mkdir -p $(FUZZ_TARGETS:%=fuzz/corpus/%)
+	cp tests/data/mail/*.eml tests/data/mail/*.mbox tests/data/failure/*.eml examples/mailbox/*.eml fuzz/corpus/mail
 	cp $(filter-out %.ndjson,$(wildcard tests/data/container/*)) fuzz/corpus/archive
 	cp tests/data/report/*.xml tests/data/value/*.xml fuzz/corpus/xml
-	@for target in mail archive xml; do \
+	cp tests/data/tls_rpt/*.json fuzz/corpus/tls_rpt
+	cp tests/data/failure/*.eml fuzz/corpus/failure
+	@for target in $(FUZZ_TARGETS); do \
 	  $(FUZZ) $$target -- -dict=fuzz/dictionaries/$$target.dict -max_len=20000 -timeout=10 -rss_limit_mb=1024 \
 	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done

@@ -12,8 +12,10 @@ use dmarc_shipper::{
     event::{
         Event, Provenance,
         aggregate::{AggregateEvent, Shared},
+        failure::{Addresses, FailureEvent},
         ingest_error::IngestErrorEvent,
         report::{Outcome, ReportEvent, Tally},
+        tls_rpt::{self, TlsRptEvent},
     },
     extract::{self, Format, Found, Origin},
     limits::Limits,
@@ -35,6 +37,7 @@ pub fn limits() -> Limits {
         xml_token_bytes: 1 << 10,
         rows: 64,
         auth_results: 4,
+        ..Limits::default()
     }
 }
 
@@ -63,8 +66,11 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
                 let length = length(document.open());
                 assert!(length <= limits.document_bytes);
                 assert_eq!(self::length(document.open()), length, "the second reading differs");
-                if document.format == Format::Xml {
-                    Document::read(|| document.open(), &limits).tell(provenance(document.attachment.clone()));
+                let provenance = provenance(document.attachment.clone());
+                match document.format {
+                    Format::Xml => Document::read(|| document.open(), &limits).tell(provenance),
+                    Format::Json => tls_report(|| document.open(), &limits, provenance),
+                    Format::Feedback => failure_report(document.open(), &limits, provenance),
                 }
             }
             Found::Unreadable(unreadable) => {
@@ -96,10 +102,10 @@ impl Document {
         assert!(rows.len() as u64 <= limits.rows);
         let most = limits.auth_results as usize;
         assert!(rows.iter().all(|row| row.dkim_auth.len().max(row.spf_auth.len()).max(row.reasons.len()) <= most));
-        let document = match report::survey(open(), limits) {
+        let document = match report::survey(Format::Xml, open(), limits) {
             Ok(survey) => {
                 assert_eq!((survey.rows, &survey.damage), (rows.len() as u64, &end.err()));
-                let Report::Aggregate(report) = survey.report;
+                let Report::Aggregate(report) = survey.report else { panic!("XML is an aggregate report") };
                 Self { report: Some((*report, survey.sha256)), rows, damage: survey.damage }
             }
             Err(trouble) => {
@@ -130,11 +136,53 @@ impl Document {
                 tally.add(event.count());
                 line(Event::Aggregate(Box::new(event)));
             }
-            line(Event::Report(Box::new(ReportEvent::aggregate(shared, Outcome::Shipped, tally))));
+            line(Event::Report(Box::new(ReportEvent::of(shared.head().clone(), Outcome::Shipped, tally))));
         }
         if let Some(trouble) = &self.damage {
             error(trouble.clone(), sha256, provenance);
         }
+    }
+}
+
+/// Reads an SMTP TLS report twice, as an aggregate report is read, and tells it.
+pub fn tls_report<R: BufRead>(open: impl Fn() -> R, limits: &Limits, provenance: Arc<Provenance>) {
+    let mut rows = Vec::new();
+    let end = report::tls_rows(open(), limits, &mut |row| {
+        rows.push(row);
+        ControlFlow::Continue(())
+    });
+    assert!(rows.len() as u64 <= limits.rows);
+    match report::survey(Format::Json, open(), limits) {
+        Ok(survey) => {
+            assert_eq!((survey.rows, &survey.damage), (rows.len() as u64, &end.err()));
+            let Report::TlsRpt(report) = survey.report else { panic!("JSON is a TLS report") };
+            let shared = tls_rpt::Shared::new(*report, survey.sha256, provenance.clone());
+            let mut tally = Tally::default();
+            for row in rows {
+                let event = TlsRptEvent::new(shared.clone(), row);
+                tally.add(event.sessions());
+                line(Event::TlsRpt(Box::new(event)));
+            }
+            line(Event::Report(Box::new(ReportEvent::of(shared.head().clone(), Outcome::Shipped, tally))));
+        }
+        Err(trouble) => {
+            assert_eq!((rows.len(), end.as_ref()), (0, Err(&trouble)));
+            error(trouble, [0; 32], provenance);
+        }
+    }
+}
+
+/// Reads the fields of a failure report, and tells it with its addresses and without.
+pub fn failure_report(content: impl BufRead, limits: &Limits, provenance: Arc<Provenance>) {
+    match report::survey(Format::Feedback, content, limits) {
+        Ok(survey) => {
+            let Report::Failure(report) = survey.report else { panic!("feedback is a failure report") };
+            for addresses in [Addresses::Masked, Addresses::Full] {
+                let event = FailureEvent::new(&report, survey.sha256, provenance.clone(), addresses);
+                line(Event::Failure(Box::new(event)));
+            }
+        }
+        Err(trouble) => error(trouble, [0; 32], provenance),
     }
 }
 
@@ -163,7 +211,8 @@ fn length(mut document: impl Read) -> u64 {
     length
 }
 
-fn somewhere() -> Provenance {
+/// Where a document without a mail came from.
+pub fn somewhere() -> Provenance {
     Provenance {
         tenant: None,
         source: "fuzz".into(),
