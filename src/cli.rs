@@ -35,7 +35,8 @@ Exit codes:
   69  a server can't be reached
   70  internal fault
   73  an output can't be created      74  an output can't be written
-  75  not everything was delivered; nothing is lost, the next run tries again
+  75  not everything was delivered, or another instance is at work; nothing is lost, the next run
+      tries again
   77  the server refused the credentials
   78  the configuration is wrong";
 
@@ -58,7 +59,7 @@ Sinks:
 Every option of the configuration file may follow the ?, such as tls.server_name=…;
 docs/configuration.md lists them.";
 
-/// Ships DMARC aggregate reports from mailboxes to syslog, stdout and files, as flat, structured events.
+/// Ships DMARC and SMTP TLS reports from mailboxes to syslog, stdout and files, as flat, structured events.
 #[derive(Debug, Parser)]
 #[command(name = "dmarc-shipper", version, after_help = EXAMPLES, max_term_width = 110, arg_required_else_help = true)]
 pub struct Cli {

@@ -89,7 +89,7 @@ fn refused(session: &Session, config: &Imap, answer: &Answer) -> Fault {
     }
     Fault::Credentials(format!(
         "{host} refused the login of {user}: {said}; {}",
-        advice(host, session.offers("AUTH=PLAIN"))
+        advice(host, session.offers("AUTH=PLAIN") && config.auth != Auth::Login)
     ))
 }
 
@@ -99,13 +99,13 @@ fn no_method(session: &Session, config: &Imap) -> String {
     offered.sort_unstable();
     let way_out = match config.security {
         Security::None => "set security: tls or starttls, without which it may refuse passwords",
-        _ => advice(host, offered.contains(&"AUTH=PLAIN")),
+        _ => advice(host, offered.contains(&"AUTH=PLAIN") && config.auth != Auth::Login),
     };
     format!("{host} takes no password (LOGINDISABLED; it offers {}); {way_out}", offered.join(" "))
 }
 
 /// What is wrong at the providers where it is always the same thing.
-fn advice(host: &str, plain: bool) -> &'static str {
+fn advice(host: &str, may_try_login: bool) -> &'static str {
     let host = host.to_ascii_lowercase();
     let ends = |names: &[&str]| names.iter().any(|name| host.ends_with(name));
     if ends(&["office365.com", "outlook.com", "office.com"]) {
@@ -114,7 +114,7 @@ fn advice(host: &str, plain: bool) -> &'static str {
         "Gmail wants an app password (Google account, Security, 2-Step Verification)"
     } else if ends(&["yahoo.com", "me.com", "icloud.com", "aol.com"]) {
         "this provider wants an app password instead of the account's own"
-    } else if plain {
+    } else if may_try_login {
         "check user and password, and try auth: login"
     } else {
         "check user and password"
