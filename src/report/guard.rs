@@ -33,9 +33,7 @@ pub struct Guard<R> {
     overlong: bool,
     /// Whether an element has begun.
     begun: bool,
-    /// Whether a tag just went up.
-    tagged: bool,
-    /// Bytes since the last tag ended.
+    /// Bytes since the last tag that were not of one, but for its `<`.
     untagged: u64,
     token_bytes: u64,
     end: Option<Result<(), Trouble>>,
@@ -74,7 +72,6 @@ impl<R: BufRead> Guard<R> {
             text: 0,
             overlong: false,
             begun: false,
-            tagged: false,
             untagged: 0,
             token_bytes: limits.xml_token_bytes,
             end: None,
@@ -119,33 +116,24 @@ impl<R: BufRead> Guard<R> {
     }
 
     fn look_at(&mut self, mut input: &[u8]) -> Result<(), Trouble> {
-        let mut uncounted = input.len();
         while let [byte, after @ ..] = input {
-            if self.tagged {
-                self.count_untagged(uncounted - input.len())?;
-                (self.tagged, self.untagged, uncounted) = (false, 0, input.len());
-            }
             let taken = match self.state {
                 State::Text => {
-                    input = self.text(input);
+                    input = self.text(input)?;
                     continue;
                 }
                 State::Cdata(brackets) => {
-                    input = self.cdata(input, brackets);
+                    input = self.cdata(input, brackets)?;
                     continue;
                 }
                 State::Reference => self.reference(*byte),
                 State::Tag => self.tag(*byte)?,
-                State::Comment(dashes) => self.comment(*byte, dashes),
-                State::Instruction(mark) => self.instruction(*byte, mark),
+                State::Comment(dashes) => self.comment(*byte, dashes)?,
+                State::Instruction(mark) => self.instruction(*byte, mark)?,
             };
             if taken {
                 input = after;
             }
-        }
-        self.count_untagged(uncounted)?;
-        if self.tagged {
-            (self.tagged, self.untagged) = (false, 0);
         }
         Ok(())
     }
@@ -164,11 +152,12 @@ impl<R: BufRead> Guard<R> {
     }
 
     /// Takes text up to what may be markup, and gives back what follows.
-    fn text<'i>(&mut self, input: &'i [u8]) -> &'i [u8] {
+    fn text<'i>(&mut self, input: &'i [u8]) -> Result<&'i [u8], Trouble> {
         let run = input.iter().position(|b| matches!(b, b'<' | b'&')).unwrap_or(input.len());
         let (run, rest) = input.split_at(run);
+        self.count_untagged(run.len() + usize::from(!rest.is_empty()))?;
         self.give_text(run);
-        match rest.split_first() {
+        Ok(match rest.split_first() {
             Some((b'<', after)) => match tag::simple(after) {
                 Some(length) if length as u64 <= self.token_bytes => {
                     self.give_tag(&rest[..=length]);
@@ -187,13 +176,14 @@ impl<R: BufRead> Guard<R> {
                 after
             }
             None => rest,
-        }
+        })
     }
 
     /// Takes one run or one character of CDATA, and gives back what follows.
-    fn cdata<'i>(&mut self, input: &'i [u8], brackets: u8) -> &'i [u8] {
+    fn cdata<'i>(&mut self, input: &'i [u8], brackets: u8) -> Result<&'i [u8], Trouble> {
         let run = input.iter().position(|b| matches!(b, b'<' | b'&' | b']' | b'>')).unwrap_or(input.len());
         let (run, rest) = input.split_at(run.max(1));
+        self.count_untagged(run.len())?;
         match run {
             b"]" if brackets < 2 => self.state = State::Cdata(brackets + 1),
             b"]" => self.give_text(run),
@@ -208,16 +198,17 @@ impl<R: BufRead> Guard<R> {
                 self.state = State::Cdata(0);
             }
         }
-        rest
+        Ok(rest)
     }
 
-    fn comment(&mut self, byte: u8, dashes: u8) -> bool {
+    fn comment(&mut self, byte: u8, dashes: u8) -> Result<bool, Trouble> {
+        self.count_untagged(1)?;
         self.state = match byte {
             b'-' => State::Comment((dashes + 1).min(2)),
             b'>' if dashes == 2 => State::Text,
             _ => State::Comment(0),
         };
-        true
+        Ok(true)
     }
 
     /// False when the byte belongs to what follows.
@@ -294,22 +285,23 @@ impl<R: BufRead> Guard<R> {
     }
 
     /// A `<` never stands in a declaration that a report has; there it means that the end was forgotten.
-    fn instruction(&mut self, byte: u8, mark: bool) -> bool {
+    fn instruction(&mut self, byte: u8, mark: bool) -> Result<bool, Trouble> {
+        self.count_untagged(1)?;
         match byte {
             b'<' => {
                 self.warnings.note(Repair::BrokenTag, "");
                 self.state = State::Text;
-                return false;
+                return Ok(false);
             }
             b'>' if mark => self.state = State::Text,
             _ => self.state = State::Instruction(byte == b'?'),
         }
-        true
+        Ok(true)
     }
 
     fn give_tag(&mut self, tag: &[u8]) {
         self.begun = true;
-        self.tagged = true;
+        self.untagged = 0;
         self.text = 0;
         self.overlong = false;
         self.state = State::Text;
