@@ -72,8 +72,8 @@ pub(super) const DOCUMENT_SHA256: Key = always(
     "document_sha256",
     Kind::Text,
     Part::Provenance,
-    "SHA-256, in hex, of the document as it was inside its archive; in `ingest_error`, of the bytes that could not be \
-     read, and null where none were looked at.",
+    "SHA-256, in hex, of the document as it was inside its archive; of one that could not be read at all, of its first \
+     2 MiB. In `ingest_error`, of the bytes that could not be read, and null where none were looked at.",
 );
 pub(super) const ATTACHMENT: Key = key(
     "attachment",
