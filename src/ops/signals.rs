@@ -15,15 +15,17 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-/// Cancels `stop.gently` at the first SIGTERM or SIGINT, `stop.now` at the second.
+/// Cancels `stop.gently` at the first SIGTERM, SIGINT or SIGHUP (a terminal that was closed), `stop.now` at the second.
 pub fn watch(stop: Stop) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         for step in [stop.gently, stop.now] {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
+                _ = hangup.recv() => "SIGHUP",
             };
             info!(signal = name, "asked to stop");
             step.cancel();

@@ -28,8 +28,8 @@ fn until_said(running: &Running, words: &str) {
 }
 
 #[test]
-fn a_mail_that_comes_later_is_shipped_and_sigterm_ends_the_service_in_order() {
-    for signal in [Signal::TERM, Signal::INT] {
+fn a_mail_that_comes_later_is_shipped_and_a_signal_ends_the_service_in_order() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let (ca, batch) = (Ca::new(), Batch::generate(51, 4, 1..=5, 0));
         let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
         dovecot.mailbox().deliver("INBOX", &batch.mails[0]);
