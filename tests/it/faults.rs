@@ -136,7 +136,16 @@ fn a_mail_server_that_is_killed_in_the_middle_is_gone_on_with_when_it_is_back() 
     let events = ndjson(&workplace.read("kept.ndjson"));
     assert_rows(&batch, &events);
     assert!(times_told(&events).values().all(|times| *times == 1), "no mail was read anew");
-    assert_all_archived(&dovecot, &batch);
+    // Dovecot copies, then removes: killed in between, it leaves mails in both folders, and they are moved again.
+    let mut archived = dovecot.mailbox().mails("Processed");
+    assert!(archived.len() >= batch.mails.len(), "the archive holds {} mails", archived.len());
+    assert_eq!(dovecot.mailbox().names("INBOX"), Vec::<String>::new(), "left in INBOX");
+    let mut mailed = batch.mails.clone();
+    for mails in [&mut archived, &mut mailed] {
+        mails.sort();
+        mails.dedup();
+    }
+    assert!(archived == mailed, "the archive holds other mails than were sent");
 }
 
 #[test]
