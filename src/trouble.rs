@@ -132,6 +132,8 @@ reasons! {
     TooManyRows = "too_many_rows",
     /// The reader itself failed; the report of it is a bug report.
     ReaderPanic = "reader_panic",
+    /// The process died over this mail, or the server could not send it, `max_attempts` times.
+    AttemptsExhausted = "attempts_exhausted",
     /// A report for a domain that is not among `domains`.
     UnwantedDomain = "unwanted_domain",
     /// The sender is over its share of the day: `limits.sender_mails_per_day`, `…_bytes_per_day` or `…_rows_per_day`.

@@ -72,6 +72,9 @@ options! {
         pub log: Log = nested,
         /// `--once` gives up on a peer that stays away for this long.
         pub give_up_after: Duration as Time<0, 86_400_000> = Duration::from_secs(300),
+        /// Tries at a mail that kills the process, or that the server can't send, before it is quarantined unread. What fails
+        /// for reasons of a server or a sink does not count.
+        pub max_attempts: u32 as Whole<u32, 1, 1_000> = 3,
         /// How long a clean stop may take. Kubernetes kills after 30 s.
         pub shutdown_timeout: Duration as Time<0, 3_600_000> = Duration::from_secs(25),
         /// Bytes of mail held in memory at once, over all sources.
