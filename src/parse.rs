@@ -13,12 +13,12 @@ use crate::{
     encode::Encoder,
     event::{Event, failure::Addresses},
     exit::Exit,
-    ledger::DocumentKey,
+    ledger::{DocumentKey, ReportName},
     limits::Limits,
     pipeline::{
         Claimed, Stopped,
         gate::Gate,
-        reading::{Incoming, Output, read},
+        reading::{Attempts, Incoming, Output, read},
     },
     source::{
         Place, Verdict,
@@ -62,7 +62,14 @@ fn one(
     lines: &mut Lines<impl Write>,
     without_report: &mut u64,
 ) -> Exit {
-    let incoming = Incoming { content, place, tenant: None, addresses: Addresses::default(), now: Timestamp::now() };
+    let incoming = Incoming {
+        content,
+        place,
+        tenant: None,
+        addresses: Addresses::default(),
+        attempts: Attempts::FIRST,
+        now: Timestamp::now(),
+    };
     let Ok(reading) = read(incoming, limits, &mut Gate::open(), lines) else { return Exit::Io };
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
@@ -112,8 +119,8 @@ impl<W: Write> Output for Lines<W> {
         })
     }
 
-    fn claim(&mut self, _: &DocumentKey) -> Result<Claimed, Stopped> {
-        Ok(Claimed::Mine)
+    fn claim(&mut self, _: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
+        Ok(Claimed::Mine { arrived: 0, reuses_name: false })
     }
 
     fn document_read(&mut self, _: &DocumentKey) {}

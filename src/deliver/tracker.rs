@@ -1,10 +1,10 @@
-//! Which mails wait for which confirmations.
+//! Which mails wait for which confirmations, and how far the long documents among them have come.
 //!
 //! A mail may be settled once it has been read to its end and every required sink has confirmed every event in it, and
 //! in the documents that it shares with other mails in flight.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
 };
 
@@ -28,6 +28,25 @@ pub struct Tracker<M, D> {
     mails: BTreeMap<M, Mail<D>>,
     /// Documents in flight; the mark is set when the document has been read to its end.
     documents: HashMap<D, Option<Mark>>,
+    /// Of these, the ones that [`Tracker::rows_read`] told of.
+    long: HashMap<D, Long<M>>,
+}
+
+/// A document that is long enough for its progress to be worth remembering.
+#[derive(Debug)]
+struct Long<M> {
+    owner: M,
+    /// Rows read, and the mark behind them, oldest first; as many as the sinks' queues have room for.
+    read: VecDeque<(u64, Mark)>,
+}
+
+/// How many rows of a document have arrived while the rest is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<M, D> {
+    /// The mail that it is read from.
+    pub mail: M,
+    pub document: D,
+    pub rows: u64,
 }
 
 #[derive(Debug)]
@@ -52,7 +71,7 @@ pub enum Settled<M> {
 impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     /// Tracks confirmations of `required` sinks; with none, what is read has arrived.
     pub fn new(required: usize) -> Self {
-        Self { confirmed: vec![0; required], mails: BTreeMap::new(), documents: HashMap::new() }
+        Self { confirmed: vec![0; required], mails: BTreeMap::new(), documents: HashMap::new(), long: HashMap::new() }
     }
 
     /// Reading of `mail` begins.
@@ -76,6 +95,24 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     /// Whether some mail in flight has claimed `document`.
     pub fn is_claimed(&self, document: &D) -> bool {
         self.documents.contains_key(document)
+    }
+
+    /// The first `rows` rows of `document`, which is `mail`'s, have been given their numbers, and more follow.
+    pub fn rows_read(&mut self, mail: M, document: &D, rows: u64, mark: Mark) {
+        let long = self.long.entry(document.clone());
+        long.or_insert_with(|| Long { owner: mail, read: VecDeque::new() }).read.push_back((rows, mark));
+    }
+
+    /// The documents of which more rows have arrived than at the last call.
+    pub fn progress(&mut self) -> Vec<Progress<M, D>> {
+        let mut progress = Vec::new();
+        for (document, long) in &mut self.long {
+            let arrived = long.read.partition_point(|(_, mark)| has_arrived(mark, &self.confirmed));
+            if let Some((rows, _)) = long.read.drain(..arrived).next_back() {
+                progress.push(Progress { mail: long.owner, document: document.clone(), rows });
+            }
+        }
+        progress
     }
 
     /// All rows of `document` have been given their numbers.
@@ -106,7 +143,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
 
     fn free(&mut self, documents: Vec<D>) {
         for document in documents {
-            self.documents.remove(&document);
+            self.drop_document(&document);
             for other in self.mails.values_mut().filter(|other| other.waits_for.contains(&document)) {
                 other.doomed = true;
             }
@@ -128,7 +165,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
             let Some(mark) = &state.mark else { continue };
             if state.doomed {
                 settled.push(Settled::Abandoned(mail));
-            } else if self.has_arrived(mark)
+            } else if has_arrived(mark, &self.confirmed)
                 && state.waits_for.iter().all(|document| self.document_has_arrived(document))
             {
                 settled.push(Settled::Arrived(mail));
@@ -152,8 +189,13 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     pub fn forget(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
         for document in state.owns {
-            self.documents.remove(&document);
+            self.drop_document(&document);
         }
+    }
+
+    fn drop_document(&mut self, document: &D) {
+        self.documents.remove(document);
+        self.long.remove(document);
     }
 
     /// The mails in flight, told or not.
@@ -161,17 +203,17 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         self.mails.len()
     }
 
-    fn has_arrived(&self, mark: &Mark) -> bool {
-        mark.iter().zip(&self.confirmed).all(|(last, confirmed)| last <= confirmed)
-    }
-
     /// A document that is claimed no longer is in the ledger, or its waiters are doomed.
     fn document_has_arrived(&self, document: &D) -> bool {
         match self.documents.get(document) {
-            Some(mark) => mark.as_ref().is_some_and(|mark| self.has_arrived(mark)),
+            Some(mark) => mark.as_ref().is_some_and(|mark| has_arrived(mark, &self.confirmed)),
             None => true,
         }
     }
+}
+
+fn has_arrived(mark: &Mark, confirmed: &[u64]) -> bool {
+    mark.iter().zip(confirmed).all(|(last, confirmed)| last <= confirmed)
 }
 
 #[cfg(test)]

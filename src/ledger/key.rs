@@ -1,6 +1,8 @@
 //! Keys: length-prefixed, so that no two documents or places share one however they are named.
 
-use super::DocumentKey;
+use sha2::{Digest, Sha256};
+
+use super::{DocumentKey, ReportName, journal::PlaceName};
 use crate::source::Place;
 
 /// Tenant, then hash.
@@ -42,6 +44,21 @@ pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
         Place::Stdin { .. } => return None,
     }
     Some(bytes)
+}
+
+/// A place's key at a fixed length.
+pub(super) fn place_name(place: &Place) -> Option<PlaceName> {
+    self::place(place).map(|key| Sha256::digest(key).into())
+}
+
+/// Hashed: reporters write what they like, at any length. A value that is missing differs from an empty one.
+pub(super) fn report_name(tenant: Option<&str>, told: &[Option<&str>]) -> ReportName {
+    let mut bytes = Vec::new();
+    for value in std::iter::once(&tenant).chain(told) {
+        bytes.push(u8::from(value.is_some()));
+        text(&mut bytes, value.unwrap_or_default());
+    }
+    ReportName(Sha256::digest(bytes).into())
 }
 
 fn text(bytes: &mut Vec<u8>, text: &str) {

@@ -8,24 +8,30 @@
 //! commit or expiry. So a mail that stays in its folder is remembered for as long as it stays there, at the cost of one
 //! write a day; the places of a folder that is gone, or of an old UIDVALIDITY, match nothing any more and expire.
 
+mod journal;
 mod key;
 mod record;
 mod store;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use tracing::{info, warn};
 
-pub use self::record::{Commit, DocumentKey, PlaceVerdict, Shipped};
+pub use self::{
+    journal::Bookmark,
+    record::{Commit, DocumentKey, PlaceVerdict, Progress, ReportName, Shipped},
+};
 use self::{
-    record::{Row, micros, row_of_document, row_of_place, shipped_of},
-    store::{DOCUMENTS, PLACES, Store},
+    journal::{Journal, PlaceName},
+    record::{Row, micros, progress_of, row_of_document, row_of_place, row_of_progress, shipped_of},
+    store::{ATTEMPTS, DOCUMENTS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
 };
 use crate::source::{Memory, Place};
 
@@ -35,11 +41,20 @@ const SIGHT_SECONDS: i64 = 24 * 3600;
 /// Places seen but not written down yet; some 100 bytes each. Those that find no room have their turn in a later pass.
 const MAX_SIGHTED: usize = 1 << 16;
 
+/// The most that the clock by which entries expire goes on at one expiry. A machine whose clock jumps a year ahead for a
+/// while must not forget the year; one that was off for long remembers for some days more than it would have to.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_hours(48);
+/// In the table `meta`: that clock, microseconds since 1970.
+const CLOCK: &str = "clock";
+
 /// What has been shipped. One process has it open at a time.
 #[derive(Debug)]
 pub struct Ledger {
     store: Store,
     sighted: Mutex<HashSet<Vec<u8>>>,
+    journal: Arc<Journal>,
+    /// Processes that died over a mail, by its place: those of the table. Few, or the mails are not what they died of.
+    attempts: Mutex<HashMap<PlaceName, u32>>,
 }
 
 /// What [`Ledger::open_for_reading`] found.
@@ -74,8 +89,24 @@ impl Ledger {
     ///
     /// A corrupt one is set aside as `ledger.redb.corrupt-<time>` with a warning, and a new one started: the mailbox
     /// is the queue, so that costs reports that are shipped again under the same event ids, but none that are lost.
+    ///
+    /// The mails that the last process was reading when it died are counted: see [`Ledger::attempts`].
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
-        Ok(Self::of(Store::open(data_dir)?))
+        let mut ledger = Self::of(Store::open(data_dir)?);
+        let counted = match Journal::open(data_dir) {
+            Ok((journal, left)) => {
+                ledger.journal = Arc::new(journal);
+                ledger.count_attempts(&left).and_then(|()| {
+                    let cleared = ledger.journal.clear();
+                    cleared.map_err(|error| LedgerError::Io { path: data_dir.into(), error: error.into() })
+                })
+            }
+            Err(error) => Err(LedgerError::Io { path: data_dir.into(), error: error.into() }),
+        };
+        if let Err(error) = counted {
+            warn!(%error, "can't count mails that the process died over; one that kills it again and again is not noticed");
+        }
+        Ok(ledger)
     }
 
     /// Remembers for this process only.
@@ -94,6 +125,33 @@ impl Ledger {
     pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
         let row = self.store.with(|db| row(db, DOCUMENTS, &key::document(key)))?;
         row.map(|(seen, json)| shipped_of(seen, &json).map_err(|why| self.store.corrupt(why))).transpose()
+    }
+
+    /// How far a document had come when the last process ended; `None` for one that is done, or was never begun.
+    pub fn progress(&self, key: &DocumentKey) -> Result<Option<Progress>, LedgerError> {
+        let row = self.store.with(|db| row(db, PROGRESS, &key::document(key)))?;
+        row.map(|(_, json)| progress_of(&json).map_err(|why| self.store.corrupt(why))).transpose()
+    }
+
+    /// The hash of the first document that was shipped under this name.
+    pub fn named(&self, name: &ReportName) -> Result<Option<[u8; 32]>, LedgerError> {
+        let row = self.store.with(|db| row(db, NAMES, &name.0))?;
+        row.map(|(_, hash)| hash.try_into().map_err(|_| self.store.corrupt("a hash is of another length".into())))
+            .transpose()
+    }
+
+    /// How many processes died while they were reading this mail, and had not come further with it than the one before.
+    pub fn attempts(&self, place: &Place) -> u32 {
+        let attempts = self.lock_attempts();
+        if attempts.is_empty() {
+            return 0;
+        }
+        key::place_name(place).and_then(|name| attempts.get(&name).copied()).unwrap_or_default()
+    }
+
+    /// For one reader, to say which mail it is at.
+    pub fn bookmark(&self) -> Bookmark {
+        self.journal.bookmark()
     }
 
     /// Hands out every document, in the order of tenants and hashes, until `each` has had enough.
@@ -123,14 +181,15 @@ impl Ledger {
     pub fn reset(&self) -> Result<u64, LedgerError> {
         let mut forgotten = 0;
         self.store.write(|transaction| {
-            for table in [DOCUMENTS, PLACES] {
+            for table in TABLES {
                 transaction.open_table(table)?.retain(|_, _| {
-                    forgotten += 1;
+                    forgotten += u64::from(is_told_of(table));
                     false
                 })?;
             }
             Ok(())
         })?;
+        self.lock_attempts().clear();
         Ok(forgotten)
     }
 
@@ -151,41 +210,45 @@ impl Ledger {
     /// Writes all of `batch`, or nothing of it; on the disk when this returns.
     pub fn commit(&self, batch: &Commit) -> Result<(), LedgerError> {
         let sighted = self.take_sighted();
+        let done_with = self.attempts_at(&batch.read);
         let written = self.store.write(|transaction| {
             let now = micros(batch.now);
-            let mut documents = transaction.open_table(DOCUMENTS)?;
-            for (key, shipped) in &batch.documents {
-                documents.insert(&*key::document(key), row_of_document(shipped).borrowed())?;
-            }
-            for key in &batch.seen_again {
-                see(&mut documents, &key::document(key), now)?;
-            }
+            write_documents(transaction, batch, now)?;
             let mut places = transaction.open_table(PLACES)?;
             for (place, verdict) in &batch.places {
                 if let Some(key) = key::place(place) {
                     places.insert(&*key, row_of_place(*verdict, now).borrowed())?;
                 }
             }
+            let mut attempts = transaction.open_table(ATTEMPTS)?;
+            for name in &done_with {
+                attempts.remove(&name[..])?;
+            }
             write_sights(&mut places, &sighted)
         });
+        if written.is_ok() {
+            let mut attempts = self.lock_attempts();
+            attempts.retain(|name, _| !done_with.contains(name));
+        }
         self.keep_unwritten(sighted, written)
     }
 
     /// Forgets what was last seen more than `retention_days` before `now`; says how many documents and places.
     ///
     /// To be called after a pass over all sources, not before the first one: after a long pause, only the pass knows
-    /// which of the remembered mails are still there.
+    /// which of the remembered mails are still there. Time that a clock jumped over is not believed, see [`CLOCK_STEP`].
     pub fn expire(&self, now: Timestamp, retention_days: u32) -> Result<u64, LedgerError> {
-        let oldest = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(retention_days)));
-        let oldest = oldest.map_or(i64::MIN, micros);
         let sighted = self.take_sighted();
         let mut forgotten = 0;
         let written = self.store.write(|transaction| {
             write_sights(&mut transaction.open_table(PLACES)?, &sighted)?;
-            for table in [DOCUMENTS, PLACES] {
+            let now = believed(transaction, now)?;
+            let oldest = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(retention_days)));
+            let oldest = oldest.map_or(i64::MIN, micros);
+            for table in TABLES {
                 transaction.open_table(table)?.retain(|_, (seen, _)| {
                     let keep = seen >= oldest;
-                    forgotten += u64::from(!keep);
+                    forgotten += u64::from(!keep && is_told_of(table));
                     keep
                 })?;
             }
@@ -195,7 +258,48 @@ impl Ledger {
     }
 
     fn of(store: Store) -> Self {
-        Self { store, sighted: Mutex::default() }
+        Self { store, sighted: Mutex::default(), journal: Arc::default(), attempts: Mutex::default() }
+    }
+
+    /// Loads what was counted before, and counts one more for each of `left`.
+    fn count_attempts(&self, left: &[PlaceName]) -> Result<(), LedgerError> {
+        let mut counted = HashMap::new();
+        self.store.write(|transaction| {
+            let mut table = transaction.open_table(ATTEMPTS)?;
+            for row in table.iter()? {
+                let (name, row) = row?;
+                if let (Ok(name), Ok(times)) = (name.value().try_into(), row.value().1.try_into()) {
+                    counted.insert(name, u32::from_be_bytes(times));
+                }
+            }
+            for name in left {
+                let times = counted.entry(*name).or_default();
+                *times = times.saturating_add(1);
+                table.insert(&name[..], (micros(Timestamp::now()), &times.to_be_bytes()[..]))?;
+            }
+            Ok(())
+        })?;
+        if !left.is_empty() {
+            info!(
+                mails = left.len(),
+                "the last process died while it was reading; a mail that this happens to again and again is quarantined"
+            );
+        }
+        *self.lock_attempts() = counted;
+        Ok(())
+    }
+
+    /// Those of `places` at which attempts count.
+    fn attempts_at(&self, places: &[Place]) -> Vec<PlaceName> {
+        let attempts = self.lock_attempts();
+        if attempts.is_empty() {
+            return Vec::new();
+        }
+        places.iter().filter_map(key::place_name).filter(|name| attempts.contains_key(name)).collect()
+    }
+
+    fn lock_attempts(&self) -> MutexGuard<'_, HashMap<PlaceName, u32>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_sighted(&self) -> HashSet<Vec<u8>> {
@@ -224,6 +328,45 @@ fn row(db: &Database, table: store::Definition, key: &[u8]) -> Result<Option<(i6
         let (seen, json) = row.value();
         (seen, json.to_vec())
     }))
+}
+
+fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> Result<(), redb::Error> {
+    let mut documents = transaction.open_table(DOCUMENTS)?;
+    let mut progress = transaction.open_table(PROGRESS)?;
+    let mut names = transaction.open_table(NAMES)?;
+    for (key, shipped) in &batch.documents {
+        let key = key::document(key);
+        documents.insert(&*key, row_of_document(shipped).borrowed())?;
+        progress.remove(&*key)?;
+    }
+    for (key, rows) in &batch.progress {
+        progress.insert(&*key::document(key), row_of_progress(rows, now).borrowed())?;
+    }
+    for key in &batch.seen_again {
+        see(&mut documents, &key::document(key), now)?;
+    }
+    for (name, hash) in &batch.names {
+        see(&mut names, &name.0, now)?;
+        if names.get(&name.0[..])?.is_none() {
+            names.insert(&name.0[..], (now, &hash[..]))?;
+        }
+    }
+    Ok(())
+}
+
+/// The time by which entries expire: `now`, but never more than a step after what it was the last time.
+fn believed(transaction: &WriteTransaction, now: Timestamp) -> Result<Timestamp, redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let last = meta.get(CLOCK)?.and_then(|last| Timestamp::from_microsecond(last.value().try_into().ok()?).ok());
+    let most = last.and_then(|last| last.checked_add(CLOCK_STEP).ok()).unwrap_or(now);
+    let now = now.min(most);
+    meta.insert(CLOCK, u64::try_from(micros(now)).unwrap_or_default())?;
+    Ok(now)
+}
+
+/// Documents and places are what people are told numbers of.
+fn is_told_of(table: store::Definition) -> bool {
+    [DOCUMENTS, PLACES].iter().any(|told| redb::TableHandle::name(told) == redb::TableHandle::name(&table))
 }
 
 /// Sets the last sight of what is known under `key`.

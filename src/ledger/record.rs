@@ -12,6 +12,34 @@ pub struct DocumentKey {
     pub sha256: [u8; 32],
 }
 
+/// What a reporter itself calls a report: organisation, domain, report_id and period, hashed with the tenant. Some use one name
+/// for several reports (Google and Mimecast did), so it identifies nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReportName(pub(super) [u8; 32]);
+
+impl ReportName {
+    pub fn new(tenant: Option<&str>, told: &[Option<&str>]) -> Self {
+        super::key::report_name(tenant, told)
+    }
+}
+
+/// How far a document had come when that was last written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The first so many of its rows have arrived.
+    pub rows: u64,
+    /// Who counted them, and where they have arrived; see [`Progress::rows_for`].
+    pub by: String,
+}
+
+impl Progress {
+    /// The rows that need not be sent again, where `by` is who asks: another version may count rows otherwise, and other
+    /// sinks do not have them.
+    pub fn rows_for(&self, by: &str) -> u64 {
+        if self.by == by { self.rows } else { 0 }
+    }
+}
+
 /// A document that every required sink has confirmed. Times are kept to the microsecond.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shipped {
@@ -41,10 +69,34 @@ pub enum PlaceVerdict {
 #[derive(Debug, Clone)]
 pub struct Commit {
     pub documents: Vec<(DocumentKey, Shipped)>,
+    /// What the reporters call them. The first document under a name keeps it.
+    pub names: Vec<(ReportName, [u8; 32])>,
     /// Duplicates: their last sight is now.
     pub seen_again: Vec<DocumentKey>,
     pub places: Vec<(Place, PlaceVerdict)>,
+    /// Documents under way.
+    pub progress: Vec<(DocumentKey, Progress)>,
+    /// Mails that were read to their end, or made progress: no attempt at them counts any more.
+    pub read: Vec<Place>,
     pub now: Timestamp,
+}
+
+impl Commit {
+    pub fn at(now: Timestamp) -> Self {
+        Self {
+            documents: Vec::new(),
+            names: Vec::new(),
+            seen_again: Vec::new(),
+            places: Vec::new(),
+            progress: Vec::new(),
+            read: Vec::new(),
+            now,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty() && self.seen_again.is_empty() && self.places.is_empty() && self.progress.is_empty()
+    }
 }
 
 /// A row as stored: the last sight apart from the rest, so that expiry need not read the rest.
@@ -87,6 +139,14 @@ pub(super) fn row_of_document(shipped: &Shipped) -> Row {
 
 pub(super) fn row_of_place(verdict: PlaceVerdict, seen: i64) -> Row {
     Row { seen, json: json(&Left { verdict }) }
+}
+
+pub(super) fn row_of_progress(progress: &Progress, seen: i64) -> Row {
+    Row { seen, json: json(progress) }
+}
+
+pub(super) fn progress_of(json: &[u8]) -> Result<Progress, String> {
+    serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
 pub(super) fn shipped_of(seen: i64, json: &[u8]) -> Result<Shipped, String> {

@@ -26,7 +26,15 @@ pub(super) type Definition = TableDefinition<'static, &'static [u8], (i64, &'sta
 
 pub(super) const DOCUMENTS: Definition = TableDefinition::new("documents");
 pub(super) const PLACES: Definition = TableDefinition::new("places");
-const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+/// Documents under way: how many of their rows have arrived.
+pub(super) const PROGRESS: Definition = TableDefinition::new("progress");
+/// What reporters call their reports; the rest is the document's SHA-256, as it is.
+pub(super) const NAMES: Definition = TableDefinition::new("names");
+/// Mails that a process died over; the rest is their number, big-endian.
+pub(super) const ATTEMPTS: Definition = TableDefinition::new("attempts");
+/// All that expires by last sight.
+pub(super) const TABLES: [Definition; 5] = [DOCUMENTS, PLACES, PROGRESS, NAMES, ATTEMPTS];
+pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 
 /// Written to `meta`. A ledger of a later version is refused: what it means by its entries is not known.
 const SCHEMA: u64 = 1;
@@ -188,18 +196,19 @@ fn check_schema(database: &Database) -> Result<u64, Error> {
     let mut meta = transaction.open_table(META)?;
     let known = meta.get("schema")?.map(|version| version.value());
     let found = known.unwrap_or(SCHEMA);
-    if found == SCHEMA {
-        if known.is_none() {
-            meta.insert("schema", SCHEMA)?;
-        }
-        transaction.open_table(DOCUMENTS)?;
-        transaction.open_table(PLACES)?;
+    if known.is_none() {
+        meta.insert("schema", SCHEMA)?;
     }
     drop(meta);
-    if known.is_some() {
-        transaction.abort()?;
-    } else {
+    // Tables may have been added within a schema. A disk that is full lets a complete ledger be opened all the same.
+    let complete = transaction.list_tables()?.count() > TABLES.len();
+    if found == SCHEMA && !complete {
+        for table in TABLES {
+            transaction.open_table(table)?;
+        }
         transaction.commit()?;
+    } else {
+        transaction.abort()?;
     }
     Ok(found)
 }

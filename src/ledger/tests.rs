@@ -22,7 +22,7 @@ fn mail(folder: &str, uid_validity: u32, uid: u32) -> Place {
 }
 
 fn commit(now: Timestamp) -> Commit {
-    Commit { documents: Vec::new(), seen_again: Vec::new(), places: Vec::new(), now }
+    Commit::at(now)
 }
 
 fn at(second: i64) -> Timestamp {
@@ -147,7 +147,8 @@ fn a_ledger_of_a_later_version_is_refused_and_left_alone() {
     let refused = Ledger::open(root.path()).unwrap_err();
     assert!(matches!(refused, LedgerError::OtherVersion { found: 2, known: 1, .. }), "{refused}");
     assert!(Ledger::open_for_reading(root.path()).is_err());
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    let names = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("ledger")).collect::<Vec<_>>(), ["ledger.redb"]);
 }
 
 #[test]
@@ -255,4 +256,104 @@ fn documents_are_listed_with_their_tenant_and_hash_until_the_ledger_is_reset() {
     assert_eq!(listed(&ledger), documents);
     assert_eq!(ledger.reset().unwrap(), 2);
     assert_eq!(listed(&ledger), []);
+}
+
+#[test]
+fn progress_is_there_after_a_restart_until_the_document_is_shipped() {
+    let root = tempfile::tempdir().unwrap();
+    let progress = |rows| Progress { rows, by: "1.0 siem".into() };
+    let ledger = Ledger::open(root.path()).unwrap();
+    ledger.commit(&Commit { progress: vec![(document(1), progress(1000))], ..commit(at(1)) }).unwrap();
+    ledger.commit(&Commit { progress: vec![(document(1), progress(2000))], ..commit(at(2)) }).unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(root.path()).unwrap();
+    assert_eq!(ledger.progress(&document(1)).unwrap(), Some(progress(2000)));
+    assert_eq!(ledger.progress(&document(2)).unwrap(), None);
+    ledger.commit(&Commit { documents: vec![(document(1), shipped(at(3)))], ..commit(at(3)) }).unwrap();
+    assert_eq!(ledger.progress(&document(1)).unwrap(), None);
+}
+
+#[test]
+fn progress_counts_for_the_same_version_and_sinks_only() {
+    let progress = Progress { rows: 1000, by: "1.0 siem".into() };
+    assert_eq!(
+        (progress.rows_for("1.0 siem"), progress.rows_for("1.1 siem"), progress.rows_for("1.0 siem file")),
+        (1000, 0, 0)
+    );
+}
+
+#[test]
+fn a_name_stays_with_the_first_document_under_it() {
+    let ledger = Ledger::in_memory();
+    let name = |tenant, id| ReportName::new(tenant, &[Some("org"), Some("example.com"), Some(id), None]);
+    let names = |n: u8| Commit { names: vec![(name(None, "7"), [n; 32])], ..commit(at(1)) };
+    ledger.commit(&names(1)).unwrap();
+    ledger.commit(&names(2)).unwrap();
+    assert_eq!(ledger.named(&name(None, "7")).unwrap(), Some([1; 32]));
+    assert_eq!(ledger.named(&name(None, "8")).unwrap(), None);
+    assert_eq!(ledger.named(&name(Some("a"), "7")).unwrap(), None, "tenants share no names");
+}
+
+#[test]
+fn a_value_that_is_missing_makes_another_name_than_an_empty_one() {
+    let name = |told: &[Option<&str>]| ReportName::new(None, told);
+    assert_ne!(name(&[None, Some("a")]), name(&[Some(""), Some("a")]));
+    assert_ne!(name(&[Some("a"), Some("bc")]), name(&[Some("ab"), Some("c")]));
+}
+
+#[test]
+fn a_mail_that_was_being_read_when_the_process_died_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let (killer, other) = (mail("INBOX", 1, 7), mail("INBOX", 1, 8));
+    for died in 1..=3 {
+        let ledger = Ledger::open(root.path()).unwrap();
+        assert_eq!(ledger.attempts(&killer), died - 1);
+        let (mut one, mut two) = (ledger.bookmark(), ledger.bookmark());
+        one.begin(&other);
+        one.end();
+        two.begin(&killer);
+        std::mem::forget((one, two));
+    }
+    let ledger = Ledger::open(root.path()).unwrap();
+    assert_eq!((ledger.attempts(&killer), ledger.attempts(&other)), (3, 0));
+    let mode = fs::metadata(root.path().join("reading")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// A sink that is away for hours must not make a mail look dangerous.
+#[test]
+fn a_process_that_dies_while_it_waits_for_a_sink_does_not_count_against_the_mail() {
+    let root = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(root.path()).unwrap();
+    let mut bookmark = ledger.bookmark();
+    bookmark.begin(&mail("INBOX", 1, 7));
+    bookmark.pause();
+    drop((ledger, bookmark));
+    assert_eq!(Ledger::open(root.path()).unwrap().attempts(&mail("INBOX", 1, 7)), 0);
+}
+
+#[test]
+fn attempts_are_forgotten_once_the_mail_was_read() {
+    let root = tempfile::tempdir().unwrap();
+    let killer = mail("INBOX", 1, 7);
+    Ledger::open(root.path()).unwrap().bookmark().begin(&killer);
+    let ledger = Ledger::open(root.path()).unwrap();
+    assert_eq!(ledger.attempts(&killer), 1);
+    ledger.commit(&Commit { read: vec![killer.clone(), mail("INBOX", 1, 8)], ..commit(at(1)) }).unwrap();
+    assert_eq!(ledger.attempts(&killer), 0);
+    drop(ledger);
+    assert_eq!(Ledger::open(root.path()).unwrap().attempts(&killer), 0);
+}
+
+/// A clock that jumps ahead for an hour would otherwise have made everything new again.
+#[test]
+fn a_clock_that_jumps_ahead_makes_nothing_forgotten() {
+    let ledger = Ledger::in_memory();
+    let begin = at(1_000_000_000);
+    ledger.expire(begin, 400).unwrap();
+    ledger.commit(&Commit { documents: vec![(document(1), shipped(begin))], ..commit(begin) }).unwrap();
+    assert_eq!(ledger.expire(begin + days(3650), 400).unwrap(), 0);
+    assert_eq!(ledger.expire(begin + days(3), 400).unwrap(), 0);
+    let forgotten: u64 = (4..=405).map(|day| ledger.expire(begin + days(day), 400).unwrap()).sum();
+    assert_eq!(forgotten, 1, "time that really passes counts");
 }

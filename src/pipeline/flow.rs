@@ -88,11 +88,13 @@ impl Flow {
     ) -> Self {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
         let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
+        let mut required_sinks = Vec::new();
         for Destination { name, config, sink } in destinations {
             let (outlet, inlet) = sink::queue(config.buffer_max_size);
             let (status, confirmed, health) = Status::new();
             let required = config.required.then_some(confirmations.len());
             if config.required {
+                required_sinks.push(name.clone());
                 confirmations.push(confirmed.clone());
             }
             let lane = Arc::new(Lane::new(name.clone(), config, outlet, required));
@@ -102,7 +104,7 @@ impl Flow {
             let required = required.is_some();
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
-        let desk = Arc::new(Desk::new(ledger.clone(), confirmations.len(), options.reship));
+        let desk = Arc::new(Desk::new(ledger.clone(), &required_sinks, options.reship));
         for mut confirmed in confirmations.iter().cloned() {
             let desk = desk.clone();
             tokio::spawn(async move {
@@ -163,7 +165,7 @@ impl Flow {
         let reader = SourceReader {
             mails,
             verdicts,
-            emitter: Emitter::new(&name, lanes, required, host, Handle::current()),
+            emitter: Emitter::new(&name, lanes, required, host, Handle::current(), self.memory.ledger.bookmark()),
             gate: Gate::new(name.clone(), &self.config),
             desk: self.desk.clone(),
             config: self.config.clone(),

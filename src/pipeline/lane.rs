@@ -13,7 +13,9 @@ use crate::{
     deliver::tracker::Mark,
     encode::{Encoder, Host},
     event::{Event, EventType},
+    ledger::Bookmark,
     sink::{Ended, Outlet},
+    source::Place,
 };
 
 /// One sink as the readers see it: what it takes, and its queue.
@@ -32,6 +34,7 @@ pub struct Emitter {
     lanes: Vec<(Arc<Lane>, Encoder)>,
     runtime: Handle,
     mark: Mark,
+    bookmark: Bookmark,
     scratch: Vec<u8>,
 }
 
@@ -68,9 +71,14 @@ impl Lane {
     }
 
     /// Queues one frame, waiting for room where the sink is required.
-    fn queue(&self, frame: Bytes, second: i64, runtime: &Handle) -> Result<Option<u64>, Ended> {
+    fn queue(&self, frame: Bytes, second: i64, runtime: &Handle, bookmark: &Bookmark) -> Result<Option<u64>, Ended> {
         match self.outlet.try_send(frame.clone(), second) {
-            Ok(None) if self.required.is_some() => runtime.block_on(self.outlet.send(frame, second)).map(Some),
+            Ok(None) if self.required.is_some() => {
+                bookmark.pause();
+                let queued = runtime.block_on(self.outlet.send(frame, second));
+                bookmark.resume();
+                queued.map(Some)
+            }
             queued => queued,
         }
     }
@@ -84,17 +92,24 @@ impl Emitter {
         required: usize,
         host: &Host,
         runtime: Handle,
+        bookmark: Bookmark,
     ) -> Self {
         let lanes = lanes
             .filter(|lane| lane.takes_from(source))
             .map(|lane| (lane.clone(), Encoder::new(&lane.config, host)))
             .collect();
-        Self { lanes, runtime, mark: vec![0; required], scratch: Vec::new() }
+        Self { lanes, runtime, mark: vec![0; required], bookmark, scratch: Vec::new() }
     }
 
     /// A mail begins: the mark is to be its own, so that one that sends nothing waits for nothing.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, mail: &Place) {
         self.mark.fill(0);
+        self.bookmark.begin(mail);
+    }
+
+    /// The mail has been read.
+    pub fn end(&mut self) {
+        self.bookmark.end();
     }
 
     /// Sends one event to every sink that takes it. Blocks while a required sink's queue is full.
@@ -106,7 +121,10 @@ impl Emitter {
             }
             self.scratch.clear();
             encoder.encode(event, &mut self.scratch);
-            match (lane.queue(Bytes::copy_from_slice(&self.scratch), second, &self.runtime), lane.required) {
+            match (
+                lane.queue(Bytes::copy_from_slice(&self.scratch), second, &self.runtime, &self.bookmark),
+                lane.required,
+            ) {
                 (Ok(Some(number)), Some(place)) => self.mark[place] = number,
                 (Ok(Some(_)), None) => {}
                 (Err(Ended), Some(_)) => return Err(Stopped),

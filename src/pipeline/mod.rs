@@ -30,7 +30,7 @@ pub use self::{flow::run, lane::Stopped, settling::Claimed};
 use self::{
     gate::Gate,
     lane::Emitter,
-    reading::{Incoming, Output, Reading, read},
+    reading::{Attempts, Incoming, Output, Reading, read},
     settling::{Desk, MailId, Read, Reply},
     tally::Tally,
 };
@@ -40,7 +40,7 @@ use crate::{
         source::{SourceConfig, WithoutReport},
     },
     event::{Event, failure::Addresses},
-    ledger::{DocumentKey, PlaceVerdict},
+    ledger::{DocumentKey, PlaceVerdict, ReportName},
     limits::Limits,
     source::{Mail, Place, Verdict},
 };
@@ -100,9 +100,9 @@ impl SourceReader {
     }
 
     fn read(&mut self, mail: Mail, reply: Reply) {
-        let id = self.desk.open();
-        self.emitter.begin();
         let Mail { place, content, permit, .. } = mail;
+        let id = self.desk.open(&place);
+        self.emitter.begin(&place);
         let limits: &Limits = &self.config.limits;
         let incoming = Incoming {
             content: &content,
@@ -112,17 +112,19 @@ impl SourceReader {
                 FailureReports::Masked => Addresses::Masked,
                 FailureReports::Full => Addresses::Full,
             },
+            attempts: Attempts { made: self.desk.attempts(&place), most: self.config.max_attempts },
             now: Timestamp::now(),
         };
         let mut output = ToSinks { mail: id, emitter: &mut self.emitter, desk: &self.desk };
         let reading = read(incoming, limits, &mut self.gate, &mut output);
+        self.emitter.end();
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
         let verdict = reading.verdict();
         self.tally.add(&place, &reading, &verdict);
         let stays = stays(&place, &verdict, &self.config).filter(|_| !self.dry_run);
-        let Reading { documents, seen_again, .. } = reading;
-        let read = Read { reply, place, verdict, documents, seen_again, stays };
+        let Reading { documents, names, seen_again, .. } = reading;
+        let read = Read { reply, place, verdict, documents, names, seen_again, stays };
         self.desk.mail_read(id, self.emitter.mark(), read);
     }
 }
@@ -164,8 +166,12 @@ impl Output for ToSinks<'_> {
         self.emitter.emit(&event)
     }
 
-    fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped> {
-        self.desk.claim(self.mail, document)
+    fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {
+        self.desk.claim(self.mail, document, name)
+    }
+
+    fn rows_read(&mut self, document: &DocumentKey, rows: u64) {
+        self.desk.rows_read(self.mail, document, rows, self.emitter.mark());
     }
 
     fn document_read(&mut self, document: &DocumentKey) {

@@ -26,7 +26,7 @@ use crate::{
     },
     extract::{self, Document, Envelope, Found, Origin, Unreadable},
     flood::Sender,
-    ledger::{DocumentKey, Shipped},
+    ledger::{DocumentKey, ReportName, Shipped},
     limits::Limits,
     report::{self, Report, Survey},
     source::{Place, Verdict, files},
@@ -36,7 +36,10 @@ use crate::{
 /// Where the events of a mail go, and who knows what was shipped before.
 pub trait Output {
     fn emit(&mut self, event: Event) -> Result<(), Stopped>;
-    fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped>;
+    /// `name` is what the reporter calls it.
+    fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped>;
+    /// The first `rows` rows of a document that was claimed have been emitted, and more follow.
+    fn rows_read(&mut self, _document: &DocumentKey, _rows: u64) {}
     /// Every row of a document that was claimed has been emitted.
     fn document_read(&mut self, document: &DocumentKey);
 }
@@ -49,7 +52,33 @@ pub struct Incoming<'a> {
     pub tenant: Option<&'a str>,
     /// How much of the addresses in failure reports is shown.
     pub addresses: Addresses,
+    /// Processes that died over it, and how many may.
+    pub attempts: Attempts,
     pub now: Timestamp,
+}
+
+/// See [`Ledger::attempts`](crate::ledger::Ledger::attempts), and `max_attempts`.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempts {
+    pub made: u32,
+    pub most: u32,
+}
+
+impl Attempts {
+    /// For what is read without a count.
+    pub const FIRST: Self = Self { made: 0, most: u32::MAX };
+
+    fn left(self) -> Result<(), Trouble> {
+        if self.made < self.most {
+            return Ok(());
+        }
+        let detail = format!(
+            "{} processes died while they were reading this mail, and it was not read again; expected max_attempts ({}) at most: \
+             please report it, with the mail where you can",
+            self.made, self.most
+        );
+        Err(Trouble::new(Reason::AttemptsExhausted, detail))
+    }
 }
 
 /// What reading one mail came to.
@@ -57,6 +86,8 @@ pub struct Incoming<'a> {
 pub struct Reading {
     /// Documents that this mail shipped, or shares with another mail in flight.
     pub documents: Vec<(DocumentKey, Shipped)>,
+    /// What the reporters call those that it shipped, with their hashes.
+    pub names: Vec<(ReportName, [u8; 32])>,
     /// Documents that were shipped before.
     pub seen_again: Vec<DocumentKey>,
     /// Documents of which nothing was shipped now, because they were before or are under way.
@@ -93,9 +124,10 @@ pub fn read(mail: Incoming<'_>, limits: &Limits, gate: &mut Gate, output: &mut d
         reading: Reading::default(),
         stopped: false,
     };
-    match mail.content {
-        Err(trouble) => reader.trouble(None, None, trouble.clone()),
-        Ok(bytes) => {
+    match (mail.content, mail.attempts.left()) {
+        (Err(trouble), _) => reader.trouble(None, None, trouble.clone()),
+        (Ok(bytes), Err(trouble)) => reader.trouble(None, Some(Sha256::digest(bytes).into()), trouble),
+        (Ok(bytes), Ok(())) => {
             if catch_unwind(AssertUnwindSafe(|| reader.walk(bytes))).is_err() {
                 let trouble = Trouble::new(
                     Reason::ReaderPanic,
@@ -152,18 +184,25 @@ impl Reader<'_> {
     }
 
     /// Ships a document that can be read, unless it was shipped before or is under way.
-    fn surveyed(&mut self, document: &Document<'_>, survey: Survey) {
+    fn surveyed(&mut self, document: &Document<'_>, mut survey: Survey) {
         if let Err(trouble) = self.admit(&survey) {
             return self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
         }
         let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: survey.sha256 };
+        let name = survey.report.name().map(|told| ReportName::new(provenance.tenant.as_deref(), &told));
+        let Ok(claimed) = self.output.claim(&key, name.as_ref()) else {
+            self.stopped = true;
+            return;
+        };
+        if matches!(claimed, Claimed::Mine { reuses_name: true, .. }) {
+            survey.report.warn(REUSED.into());
+        }
         let rows = Rows::of(survey.report, survey.sha256, provenance, self.mail.addresses);
         let head = rows.head().clone();
-        match self.output.claim(&key) {
-            Err(Stopped) => self.stopped = true,
-            Ok(Claimed::Mine) => {
-                let (tally, damage) = self.rows(document, rows);
+        match claimed {
+            Claimed::Mine { arrived, .. } => {
+                let (tally, damage) = self.rows(document, rows, &key, arrived);
                 self.output.document_read(&key);
                 let damage = damage.or(survey.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
@@ -172,9 +211,10 @@ impl Reader<'_> {
                 if let Some(trouble) = damage {
                     self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
                 }
+                self.reading.names.extend(name.map(|name| (name, key.sha256)));
                 self.reading.documents.push((key, shipped));
             }
-            Ok(claimed) => {
+            Claimed::InFlight | Claimed::Known(_) => {
                 self.gate.give_back(self.sender.as_ref(), survey.rows);
                 let shipped = self.shipped(&head, survey.rows);
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
@@ -199,18 +239,25 @@ impl Reader<'_> {
         self.gate.rows(self.sender.as_ref(), survey.rows)
     }
 
-    fn rows(&mut self, document: &Document<'_>, rows: Rows) -> (Tally, Option<Trouble>) {
+    /// Emits every row but the first `arrived`, which are added up all the same.
+    fn rows(
+        &mut self,
+        document: &Document<'_>,
+        rows: Rows,
+        key: &DocumentKey,
+        arrived: u64,
+    ) -> (Tally, Option<Trouble>) {
         let mut tally = Tally::default();
         let read = match rows {
             Rows::Aggregate(shared) => report::rows(document.open(), self.limits, &mut |row| {
                 let event = AggregateEvent::new(shared.clone(), row);
                 tally.add(event.count());
-                self.emit_row(Event::Aggregate(Box::new(event)))
+                self.row(key, tally.rows, arrived, || Event::Aggregate(Box::new(event)))
             }),
             Rows::TlsRpt(shared) => report::tls_rows(document.open(), self.limits, &mut |row| {
                 let event = TlsRptEvent::new(shared.clone(), row);
                 tally.add(event.sessions());
-                self.emit_row(Event::TlsRpt(Box::new(event)))
+                self.row(key, tally.rows, arrived, || Event::TlsRpt(Box::new(event)))
             }),
             Rows::Failure(event) => {
                 tally.add(event.count());
@@ -218,13 +265,23 @@ impl Reader<'_> {
                 Ok(())
             }
         };
-        self.reading.rows += tally.rows;
+        self.reading.rows += tally.rows.saturating_sub(arrived);
         (tally, read.err())
     }
 
-    fn emit_row(&mut self, event: Event) -> ControlFlow<()> {
-        self.emit(event);
-        if self.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    /// `row` is the number of the document's row, from 1.
+    fn row(&mut self, key: &DocumentKey, row: u64, arrived: u64, event: impl FnOnce() -> Event) -> ControlFlow<()> {
+        if row <= arrived {
+            return ControlFlow::Continue(());
+        }
+        self.emit(event());
+        if self.stopped {
+            return ControlFlow::Break(());
+        }
+        if row.is_multiple_of(PROGRESS_ROWS) {
+            self.output.rows_read(key, row);
+        }
+        ControlFlow::Continue(())
     }
 
     /// A document that gives nothing: one `report` event, for who adds documents up, and the reason.
@@ -280,6 +337,12 @@ impl Reader<'_> {
         }
     }
 }
+
+/// Rows after which the progress of a document is noted: some tens of milliseconds of work.
+const PROGRESS_ROWS: u64 = 1_000;
+
+/// The warning of a document that came under another's name.
+const REUSED: &str = "report_id_reused: another report came with the same organisation, domain, report_id and period";
 
 /// What the rows of a report become events with.
 enum Rows {

@@ -16,8 +16,8 @@ use tracing::{error, info};
 
 use super::Stopped;
 use crate::{
-    deliver::tracker::{Claim, Mark, Settled, Tracker},
-    ledger::{Commit, DocumentKey, Ledger, PlaceVerdict, Shipped},
+    deliver::tracker::{self, Mark, Settled, Tracker},
+    ledger::{Commit, DocumentKey, Ledger, LedgerError, PlaceVerdict, Progress, ReportName, Shipped},
     source::{MailRef, Place, Verdict},
 };
 
@@ -27,12 +27,17 @@ pub type MailId = u64;
 /// How long to wait before a ledger that could not be written is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
 
+/// How often the progress of documents under way is written down. A kill costs the events of so long, told again.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
 /// All mails between their first read byte and their verdict; shared by the readers and the settling task.
 #[derive(Debug)]
 pub struct Desk {
     ledger: Arc<Ledger>,
     /// What was first shipped from then on counts as not shipped.
     reship: Option<Timestamp>,
+    /// Who counts the rows of a document under way, and for which sinks.
+    by: String,
     state: Mutex<State>,
     news: Notify,
 }
@@ -42,9 +47,15 @@ struct State {
     tracker: Tracker<MailId, DocumentKey>,
     /// Mails read to their end, by what is to be written and said about them.
     read: HashMap<MailId, Read>,
+    /// What reporters call the documents that are in flight.
+    names: HashMap<ReportName, DocumentKey>,
+    /// Rows that have arrived of documents under way, to be written down.
+    progress: HashMap<DocumentKey, (Place, u64)>,
+    /// Where the mails that are being read come from.
+    places: HashMap<MailId, Place>,
     next: MailId,
     /// When something last arrived or was settled, or there was nothing to wait for.
-    progress: Instant,
+    moved: Instant,
     /// Settling has ended: what is read from now on is left as it was.
     closed: bool,
     /// Mails that were left as they were.
@@ -61,6 +72,8 @@ pub struct Read {
     pub verdict: Verdict,
     /// Documents shipped from this mail, or shared with another in flight.
     pub documents: Vec<(DocumentKey, Shipped)>,
+    /// What their reporters call them.
+    pub names: Vec<(ReportName, [u8; 32])>,
     /// Documents that the ledger knew.
     pub seen_again: Vec<DocumentKey>,
     /// The mail stays where it is, and is to be remembered with this.
@@ -84,7 +97,12 @@ impl Reply {
 /// Whether a document is to be shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    Mine,
+    Mine {
+        /// The first so many rows arrived before the last process ended.
+        arrived: u64,
+        /// Another document came under the same name.
+        reuses_name: bool,
+    },
     /// Under way already, from another mail or the same.
     InFlight,
     /// Shipped before, as the ledger tells.
@@ -92,15 +110,20 @@ pub enum Claimed {
 }
 
 impl Desk {
-    pub fn new(ledger: Arc<Ledger>, required: usize, reship: Option<Timestamp>) -> Self {
+    /// `required` are the names of the required sinks.
+    pub fn new(ledger: Arc<Ledger>, required: &[Arc<str>], reship: Option<Timestamp>) -> Self {
         Self {
             ledger,
             reship,
+            by: format!("{} {}", env!("CARGO_PKG_VERSION"), required.join(" ")),
             state: Mutex::new(State {
-                tracker: Tracker::new(required),
+                tracker: Tracker::new(required.len()),
                 read: HashMap::new(),
+                names: HashMap::new(),
+                progress: HashMap::new(),
+                places: HashMap::new(),
                 next: 0,
-                progress: Instant::now(),
+                moved: Instant::now(),
                 closed: false,
                 left: 0,
                 unreadable: false,
@@ -109,45 +132,73 @@ impl Desk {
         }
     }
 
+    /// How many processes died over a mail, see [`Ledger::attempts`].
+    pub fn attempts(&self, place: &Place) -> u32 {
+        self.ledger.attempts(place)
+    }
+
     /// A mail is about to be read.
-    pub fn open(&self) -> MailId {
+    pub fn open(&self, place: &Place) -> MailId {
         let mut state = self.lock();
         if state.tracker.in_flight() == 0 {
-            state.progress = Instant::now();
+            state.moved = Instant::now();
         }
         state.next += 1;
         let mail = state.next;
         state.tracker.open(mail);
+        state.places.insert(mail, place.clone());
         mail
     }
 
     /// Claims a document for `mail`, unless it was shipped before or is under way. `Err`: the ledger can't tell, so the
     /// mail has to stay where it is.
-    pub fn claim(&self, mail: MailId, document: &DocumentKey) -> Result<Claimed, Stopped> {
+    pub fn claim(&self, mail: MailId, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {
         // Locked over the look into the ledger: a document leaves the tracker only after it is in there.
         let mut state = self.lock();
-        if !state.tracker.is_claimed(document) {
-            match self.ledger.document(document) {
-                Ok(known) => {
-                    state.unreadable = false;
-                    if let Some(shipped) = known
-                        && self.reship.is_none_or(|since| shipped.first_shipped < since)
-                    {
-                        return Ok(Claimed::Known(shipped));
-                    }
+        if state.tracker.is_claimed(document) {
+            state.tracker.claim(mail, document);
+            return Ok(Claimed::InFlight);
+        }
+        let claimed = match self.look_up(document, name) {
+            Ok(claimed) => {
+                state.unreadable = false;
+                claimed
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut state.unreadable, true) {
+                    error!(%error, "can't read the ledger; mails stay where they are until it can be read");
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut state.unreadable, true) {
-                        error!(%error, "can't read the ledger; mails stay where they are until it can be read");
-                    }
-                    return Err(Stopped);
-                }
+                return Err(Stopped);
+            }
+        };
+        let Claimed::Mine { arrived, mut reuses_name } = claimed else { return Ok(claimed) };
+        state.tracker.claim(mail, document);
+        if let Some(name) = name {
+            reuses_name |= state.names.get(name).is_some_and(|other| other != document);
+            state.names.entry(*name).or_insert_with(|| document.clone());
+        }
+        Ok(Claimed::Mine { arrived, reuses_name })
+    }
+
+    /// What the ledger says of a document that is not in flight.
+    fn look_up(&self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, LedgerError> {
+        if let Some(shipped) = self.ledger.document(document)? {
+            match self.reship {
+                Some(since) if shipped.first_shipped >= since => {}
+                _ => return Ok(Claimed::Known(shipped)),
             }
         }
-        Ok(match state.tracker.claim(mail, document) {
-            Claim::Mine => Claimed::Mine,
-            Claim::InFlight => Claimed::InFlight,
+        let progress = if self.reship.is_none() { self.ledger.progress(document)? } else { None };
+        let named = name.map(|name| self.ledger.named(name)).transpose()?.flatten();
+        Ok(Claimed::Mine {
+            arrived: progress.map_or(0, |progress| progress.rows_for(&self.by)),
+            reuses_name: named.is_some_and(|hash| hash != document.sha256),
         })
+    }
+
+    /// The first `rows` rows of a document of `mail`'s own have been emitted.
+    pub fn rows_read(&self, mail: MailId, document: &DocumentKey, rows: u64, mark: Mark) {
+        self.lock().tracker.rows_read(mail, document, rows, mark);
     }
 
     pub fn document_read(&self, document: &DocumentKey, mark: Mark) {
@@ -157,6 +208,7 @@ impl Desk {
     /// A mail has been read to its end: settle it when `mark` has been confirmed.
     pub fn mail_read(&self, mail: MailId, mark: Mark, read: Read) {
         let mut state = self.lock();
+        state.places.remove(&mail);
         if state.closed {
             state.tracker.abandon(mail);
             return state.leave(&read.reply);
@@ -170,6 +222,7 @@ impl Desk {
     /// Reading was given up; the mail is left as it was.
     pub fn abandon(&self, mail: MailId, reply: &Reply) {
         let mut state = self.lock();
+        state.places.remove(&mail);
         state.tracker.abandon(mail);
         state.leave(reply);
         drop(state);
@@ -194,7 +247,7 @@ impl Desk {
     /// Since when mails have been waiting without anything arriving; `None` while nothing waits.
     pub fn stuck_since(&self) -> Option<Instant> {
         let state = self.lock();
-        (state.tracker.in_flight() > 0).then_some(state.progress)
+        (state.tracker.in_flight() > 0).then_some(state.moved)
     }
 
     /// Mails that have been opened and not settled.
@@ -205,13 +258,20 @@ impl Desk {
     /// Settles mails as their events arrive, until `done`; then what has arrived by that time, and leaves the rest.
     /// `confirmed` are the required sinks', in the order of the marks.
     pub async fn settle(self: Arc<Self>, confirmed: Vec<watch::Receiver<u64>>, done: CancellationToken) {
+        let mut written = Instant::now();
         loop {
+            let has_progress = !self.lock().progress.is_empty();
             tokio::select! {
                 biased;
                 () = self.news.notified() => {}
+                () = tokio::time::sleep_until(written + PROGRESS_EVERY), if has_progress => {}
                 () = done.cancelled() => break,
             }
-            self.write_and_tell(self.take_arrived(&confirmed), &done).await;
+            let arrived = self.take_arrived(&confirmed);
+            if !arrived.is_empty() || written.elapsed() >= PROGRESS_EVERY {
+                self.write_and_tell(arrived, &done).await;
+                written = Instant::now();
+            }
         }
         self.write_and_tell(self.take_arrived(&confirmed), &done).await;
         let mut state = self.lock();
@@ -226,7 +286,12 @@ impl Desk {
         let mut state = self.lock();
         for (sink, confirmed) in confirmed.iter().enumerate() {
             if state.tracker.confirm(sink, *confirmed.borrow()) {
-                state.progress = Instant::now();
+                state.moved = Instant::now();
+            }
+        }
+        for tracker::Progress { mail, document, rows } in state.tracker.progress() {
+            if let Some(place) = state.places.get(&mail).or(state.read.get(&mail).map(|read| &read.place)).cloned() {
+                state.progress.insert(document, (place, rows));
             }
         }
         let mut arrived = Vec::new();
@@ -243,13 +308,14 @@ impl Desk {
         arrived
     }
 
-    /// One ledger transaction for all of `batch`, then the verdicts. While the ledger can't be written it is tried again,
-    /// until `done`: the mails are then left as they were.
+    /// One ledger transaction for all of `batch` and for the progress of what is under way, then the verdicts. While the
+    /// ledger can't be written it is tried again, until `done`: the mails are then left as they were.
     async fn write_and_tell(self: &Arc<Self>, batch: Vec<(MailId, Read)>, done: &CancellationToken) {
-        if batch.is_empty() {
+        let progress = std::mem::take(&mut self.lock().progress);
+        if batch.is_empty() && progress.is_empty() {
             return;
         }
-        let commit = Arc::new(commit_of(&batch));
+        let commit = Arc::new(self.commit_of(&batch, progress));
         let mut failing = false;
         loop {
             let (desk, to_write) = (self.clone(), commit.clone());
@@ -282,7 +348,27 @@ impl Desk {
             state.tracker.forget(mail);
             read.reply.send(read.verdict);
         }
-        state.progress = Instant::now();
+        let State { names, tracker, .. } = &mut *state;
+        names.retain(|_, document| tracker.is_claimed(document));
+        state.moved = Instant::now();
+    }
+
+    fn commit_of(&self, batch: &[(MailId, Read)], progress: HashMap<DocumentKey, (Place, u64)>) -> Commit {
+        let mut commit = Commit::at(Timestamp::now());
+        for (document, (place, rows)) in progress {
+            commit.progress.push((document, Progress { rows, by: self.by.clone() }));
+            commit.read.push(place);
+        }
+        for (_, read) in batch {
+            commit.documents.extend(read.documents.iter().cloned());
+            commit.names.extend(read.names.iter().copied());
+            commit.seen_again.extend(read.seen_again.iter().cloned());
+            commit.read.push(read.place.clone());
+            if let Some(verdict) = read.stays {
+                commit.places.push((read.place.clone(), verdict));
+            }
+        }
+        commit
     }
 
     /// A reader that panics inside the ledger leaves the state as it was before the call.
@@ -296,17 +382,4 @@ impl State {
         self.left += 1;
         reply.send(Verdict::Leave);
     }
-}
-
-fn commit_of(batch: &[(MailId, Read)]) -> Commit {
-    let mut commit =
-        Commit { now: Timestamp::now(), documents: Vec::new(), seen_again: Vec::new(), places: Vec::new() };
-    for (_, read) in batch {
-        commit.documents.extend(read.documents.iter().cloned());
-        commit.seen_again.extend(read.seen_again.iter().cloned());
-        if let Some(verdict) = read.stays {
-            commit.places.push((read.place.clone(), verdict));
-        }
-    }
-    commit
 }

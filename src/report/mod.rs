@@ -134,6 +134,27 @@ pub enum Report {
 }
 
 impl Report {
+    /// What the reporter calls it, as told: organisation, domain, report_id, begin and end. `None` without a report_id.
+    pub fn name(&self) -> Option<[Option<&str>; 5]> {
+        let name = match self {
+            Report::Aggregate(report) => {
+                [&report.org_name, &report.policy.domain, &report.report_id, &report.begin, &report.end]
+            }
+            Report::TlsRpt(report) => [&report.organization_name, &None, &report.report_id, &report.begin, &report.end],
+            Report::Failure(_) => return None,
+        };
+        name[2].is_some().then(|| name.map(|value| value.as_deref()))
+    }
+
+    /// Adds one to the warnings that its events carry.
+    pub fn warn(&mut self, warning: String) {
+        match self {
+            Report::Aggregate(report) => report.warnings.push(warning),
+            Report::TlsRpt(report) => report.warnings.push(warning),
+            Report::Failure(report) => report.warnings.push(warning),
+        }
+    }
+
     /// The domains that it is for, as told, `None` for one that is not; a TLS report may be for several, or for none.
     pub fn domains(&self) -> Vec<Option<&str>> {
         match self {

@@ -14,6 +14,7 @@ mod hostile_text;
 mod layering;
 mod operation;
 mod receivers;
+mod resume;
 mod servers;
 mod service;
 mod sink_syslog;

@@ -108,6 +108,36 @@ fn who_waits_for_a_document_that_was_left_half_way_is_left_for_later() {
     assert!(!tracker.is_claimed(&"d"));
 }
 
+#[test]
+fn the_rows_of_a_long_document_count_once_every_required_sink_has_them() {
+    let mut tracker = Mails::new(2);
+    tracker.open(1);
+    tracker.claim(1, &"d");
+    tracker.rows_read(1, &"d", 1000, vec![1000, 900]);
+    tracker.rows_read(1, &"d", 2000, vec![2000, 1800]);
+    tracker.rows_read(1, &"d", 3000, vec![3000, 2700]);
+    tracker.confirm(0, 3000);
+    assert_eq!(tracker.progress(), [], "the second sink is behind");
+    tracker.confirm(1, 2699);
+    assert_eq!(tracker.progress(), [Progress { mail: 1, document: "d", rows: 2000 }]);
+    assert_eq!(tracker.progress(), [], "told once");
+    tracker.confirm(1, 2700);
+    assert_eq!(tracker.progress(), [Progress { mail: 1, document: "d", rows: 3000 }]);
+}
+
+#[test]
+fn a_document_that_is_free_again_makes_no_progress() {
+    for end in [Tracker::abandon as fn(&mut Mails, u32), |tracker, mail| tracker.mail_read(mail, vec![9])] {
+        let mut tracker = Mails::new(1);
+        tracker.open(1);
+        tracker.claim(1, &"d");
+        tracker.rows_read(1, &"d", 1000, vec![5]);
+        end(&mut tracker, 1);
+        tracker.confirm(0, 9);
+        assert_eq!(tracker.progress(), []);
+    }
+}
+
 /// One step of a random history. Mails carry documents out of a small set, so that they collide.
 #[derive(Debug, Clone)]
 enum Step {

@@ -17,8 +17,12 @@ impl Output for Kept {
         Ok(())
     }
 
-    fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped> {
-        Ok(if self.claimed.insert(document.clone()) { Claimed::Mine } else { Claimed::InFlight })
+    fn claim(&mut self, document: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
+        Ok(if self.claimed.insert(document.clone()) {
+            Claimed::Mine { arrived: 0, reuses_name: false }
+        } else {
+            Claimed::InFlight
+        })
     }
 
     fn document_read(&mut self, document: &DocumentKey) {
@@ -33,7 +37,8 @@ impl Kept {
         let content = Ok(std::fs::read(&path).unwrap().into());
         let place = Place::Stdin { source: "test".into() };
         let now = "2026-11-01T12:00:00Z".parse().unwrap();
-        let incoming = Incoming { content: &content, place: &place, tenant: None, addresses, now };
+        let incoming =
+            Incoming { content: &content, place: &place, tenant: None, addresses, attempts: Attempts::FIRST, now };
         read(incoming, &Limits::default(), &mut Gate::open(), self).map_err(|_| "stopped").unwrap()
     }
 

@@ -2,6 +2,7 @@
 
 mod limits;
 mod panics;
+mod resumed;
 mod turned_away;
 
 use std::{collections::HashSet, io::Write};
@@ -14,7 +15,7 @@ use zip::{ZipWriter, write::SimpleFileOptions};
 
 use super::{
     gate::Gate,
-    reading::{Incoming, Output, Reading, read},
+    reading::{Attempts, Incoming, Output, Reading, read},
     *,
 };
 use crate::{config, encode::Encoder, trouble::Trouble};
@@ -28,6 +29,11 @@ struct Collected {
     known: HashSet<DocumentKey>,
     /// Called before each event is kept; may panic.
     before: Option<Before>,
+    /// Rows that arrived before, of each document that is claimed.
+    arrived: u64,
+    reuses_name: bool,
+    /// What was told of the progress of documents, in rows.
+    progress: Vec<u64>,
 }
 
 type Before = Box<dyn FnMut(&Event)>;
@@ -43,8 +49,13 @@ impl Output for Collected {
         Ok(())
     }
 
-    fn claim(&mut self, document: &DocumentKey) -> Result<Claimed, Stopped> {
-        Ok(if self.known.insert(document.clone()) { Claimed::Mine } else { Claimed::InFlight })
+    fn claim(&mut self, document: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
+        let mine = Claimed::Mine { arrived: self.arrived, reuses_name: self.reuses_name };
+        Ok(if self.known.insert(document.clone()) { mine } else { Claimed::InFlight })
+    }
+
+    fn rows_read(&mut self, _: &DocumentKey, rows: u64) {
+        self.progress.push(rows);
     }
 
     fn document_read(&mut self, _: &DocumentKey) {}
@@ -73,6 +84,7 @@ struct Source {
     out: Collected,
     mails: u32,
     second: i64,
+    attempts: Attempts,
 }
 
 impl Source {
@@ -82,7 +94,7 @@ impl Source {
             format!("{lines}\nsources: {{rua: {{type: file, path: /nowhere}}}}\nsinks: {{out: {{type: stdout}}}}\n");
         let config = config::parse(&text, config::Format::Yaml, "test.yaml").unwrap().config;
         let gate = Gate::new("rua".into(), &config);
-        Self { config, gate, out: Collected::default(), mails: 0, second: NOON }
+        Self { config, gate, out: Collected::default(), mails: 0, second: NOON, attempts: Attempts::FIRST }
     }
 
     fn mail(&mut self, mail: &[u8]) -> Reading {
@@ -93,8 +105,14 @@ impl Source {
         self.mails += 1;
         let place = Place::Imap { source: "rua".into(), folder: "INBOX".into(), uid_validity: 1, uid: self.mails };
         let now = Timestamp::from_second(self.second).unwrap();
-        let incoming =
-            Incoming { content: &content, place: &place, tenant: None, addresses: Addresses::default(), now };
+        let incoming = Incoming {
+            content: &content,
+            place: &place,
+            tenant: None,
+            addresses: Addresses::default(),
+            attempts: self.attempts,
+            now,
+        };
         read(incoming, &self.config.limits, &mut self.gate, &mut self.out).unwrap()
     }
 }
