@@ -96,7 +96,8 @@ pub struct Run {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Ship again what was shipped before and is still there; with --since, only what was shipped since that day (UTC)
+    /// Ship again what was shipped before and is still there; with --since, only what was shipped since that day (UTC);
+    /// with --to, only to that sink, and nothing that was not shipped before
     #[arg(long, requires = "once")]
     pub reship: bool,
 
@@ -124,7 +125,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "SOURCE", action = ArgAction::Append)]
     pub from: Vec<String>,
 
-    /// Sink to ship to instead of those in the file; may be repeated
+    /// Sink to ship to instead of those in the file, or the name of one of those; may be repeated
     #[arg(long, value_name = "SINK", action = ArgAction::Append)]
     pub to: Vec<String>,
 

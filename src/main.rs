@@ -20,7 +20,7 @@ use dmarc_shipper::{
         signals::{self, Stop},
     },
     parse,
-    pipeline::{self, Options},
+    pipeline::{self, Options, Reship},
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::{error, info, warn};
@@ -40,7 +40,8 @@ fn run(cli: &Cli) -> Exit {
     match &cli.command {
         Command::Run(run) => match load(cli, &run.config) {
             Ok(config) => {
-                let options = Options { once: run.once, dry_run: run.dry_run, strict: run.strict, reship: reship(run) };
+                let reship = reship(run, &config);
+                let options = Options { once: run.once, dry_run: run.dry_run, strict: run.strict, reship };
                 ship(config, options)
             }
             Err(exit) => exit,
@@ -93,10 +94,13 @@ fn load(cli: &Cli, arguments: &cli::ConfigArgs) -> Result<Config, Exit> {
     }
 }
 
-/// The day from which on what was shipped is shipped again.
-fn reship(run: &cli::Run) -> Option<Timestamp> {
-    let since = |day: Date| TimeZone::UTC.to_timestamp(day.into()).unwrap_or(Timestamp::MAX);
-    run.reship.then(|| run.since.map_or(Timestamp::MIN, since))
+fn reship(run: &cli::Run, config: &Config) -> Option<Reship> {
+    let midnight = |day: Date| TimeZone::UTC.to_timestamp(day.into()).unwrap_or(Timestamp::MAX);
+    run.reship.then(|| Reship {
+        since: run.since.map_or(Timestamp::MIN, midnight),
+        // Without a ledger nobody knows what was shipped before.
+        only_known: !run.config.to.is_empty() && config.data_dir.is_some(),
+    })
 }
 
 /// The folder that `ledger` is about, from the command line or the configuration.

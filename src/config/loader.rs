@@ -33,7 +33,7 @@ pub struct Arguments<'a> {
     pub file: Option<&'a Path>,
     /// Source URLs; they replace the file's sources.
     pub from: &'a [String],
-    /// Sink URLs; they replace the file's sinks.
+    /// Sink URLs, or names of sinks in the file; they replace the file's sinks.
     pub to: &'a [String],
     /// Asks a person for the password of `user at host`; `None`: there is nobody to ask.
     pub ask: &'a dyn Fn(&str) -> Option<String>,
@@ -106,11 +106,19 @@ impl Loader<'_> {
         if !arguments.to.is_empty() {
             let mut sinks: Vec<Entry> = Vec::new();
             for argument in arguments.to {
-                match url::sink(argument) {
-                    Ok((kind, node)) => {
+                let of_file = root.child("sinks").map(Node::entries).unwrap_or_default();
+                match (of_file.iter().find(|sink| sink.key == *argument), url::sink(argument)) {
+                    (Some(named), _) => sinks.push(asked_for(named)),
+                    (None, Ok((kind, node))) => {
                         sinks.push(Entry { key: unused(kind, &sinks), at: node.at.clone(), value: node });
                     }
-                    Err(problem) => problems.push(problem),
+                    (None, Err(mut problem)) => {
+                        if let [first, others @ ..] = of_file {
+                            let names = others.iter().fold(first.key.clone(), |names, sink| names + ", " + &sink.key);
+                            problem.message += &format!("; sinks of the file: {names}");
+                        }
+                        problems.push(problem);
+                    }
                 }
             }
             root.replace("sinks", Node::table(At::File, sinks));
@@ -182,6 +190,14 @@ fn forget_inputs(root: &mut Node) {
             options.retain(|option| option.key != "inputs");
         }
     }
+}
+
+/// A sink of the file that the command line names: whatever the file says, this run is for it.
+fn asked_for(named: &Entry) -> Entry {
+    let mut sink = named.clone();
+    let required = Node { value: Value::Literal("true".to_owned()), at: sink.at.clone() };
+    sink.value.replace("required", required);
+    sink
 }
 
 /// `imap`, `imap_2`, `imap_3`, …

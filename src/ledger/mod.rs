@@ -336,7 +336,10 @@ fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> 
     let mut names = transaction.open_table(NAMES)?;
     for (key, shipped) in &batch.documents {
         let key = key::document(key);
-        documents.insert(&*key, row_of_document(shipped).borrowed())?;
+        // Shipped again, it was first shipped when it was.
+        let before = documents.get(&*key)?.and_then(|row| shipped_of(row.value().0, row.value().1).ok());
+        let first_shipped = before.map_or(shipped.first_shipped, |before| before.first_shipped);
+        documents.insert(&*key, row_of_document(&Shipped { first_shipped, ..shipped.clone() }).borrowed())?;
         progress.remove(&*key)?;
     }
     for (key, rows) in &batch.progress {

@@ -54,8 +54,16 @@ pub struct Options {
     pub dry_run: bool,
     /// An input that could not be read is exit 65, in a mailbox too.
     pub strict: bool,
-    /// What was first shipped at this time or later is shipped again, where it is met.
-    pub reship: Option<Timestamp>,
+    pub reship: Option<Reship>,
+}
+
+/// What was shipped before is shipped again, where it is met.
+#[derive(Debug, Clone, Copy)]
+pub struct Reship {
+    /// Only what was first shipped at this time or later.
+    pub since: Timestamp,
+    /// What was never shipped is left alone: some of the sinks that are to have it have no part in this run.
+    pub only_known: bool,
 }
 
 /// Mails that may wait between a source and its reader; their bytes are bounded by the intake budget.

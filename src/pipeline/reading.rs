@@ -92,6 +92,8 @@ pub struct Reading {
     pub seen_again: Vec<DocumentKey>,
     /// Documents of which nothing was shipped now, because they were before or are under way.
     pub duplicates: u64,
+    /// Documents that this run is not to ship.
+    pub left: u64,
     /// Rows emitted.
     pub rows: u64,
     /// What could not be read in full, or was turned away.
@@ -104,6 +106,7 @@ impl Reading {
     /// What is to become of the mail: the one place where outcomes become verdicts.
     pub fn verdict(&self) -> Verdict {
         match (self.troubles.first(), self.documents.len() + self.seen_again.len()) {
+            _ if self.left > 0 => Verdict::Leave,
             (Some(trouble), _) => Verdict::Quarantine(trouble.clone()),
             (None, 0) => Verdict::WithoutReport,
             (None, _) => Verdict::Archive,
@@ -213,6 +216,10 @@ impl Reader<'_> {
                 }
                 self.reading.names.extend(name.map(|name| (name, key.sha256)));
                 self.reading.documents.push((key, shipped));
+            }
+            Claimed::NeverShipped => {
+                self.gate.give_back(self.sender.as_ref(), survey.rows);
+                self.reading.left += 1;
             }
             Claimed::InFlight | Claimed::Known(_) => {
                 self.gate.give_back(self.sender.as_ref(), survey.rows);

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::Stopped;
+use super::{Reship, Stopped};
 use crate::{
     deliver::tracker::{self, Mark, Settled, Tracker},
     ledger::{Commit, DocumentKey, Ledger, LedgerError, PlaceVerdict, Progress, ReportName, Shipped},
@@ -34,8 +34,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Desk {
     ledger: Arc<Ledger>,
-    /// What was first shipped from then on counts as not shipped.
-    reship: Option<Timestamp>,
+    reship: Option<Reship>,
     /// Who counts the rows of a document under way, and for which sinks.
     by: String,
     state: Mutex<State>,
@@ -107,11 +106,13 @@ pub enum Claimed {
     InFlight,
     /// Shipped before, as the ledger tells.
     Known(Shipped),
+    /// Never shipped, and not to be by a run that has only some of the sinks.
+    NeverShipped,
 }
 
 impl Desk {
     /// `required` are the names of the required sinks.
-    pub fn new(ledger: Arc<Ledger>, required: &[Arc<str>], reship: Option<Timestamp>) -> Self {
+    pub fn new(ledger: Arc<Ledger>, required: &[Arc<str>], reship: Option<Reship>) -> Self {
         Self {
             ledger,
             reship,
@@ -182,11 +183,11 @@ impl Desk {
 
     /// What the ledger says of a document that is not in flight.
     fn look_up(&self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, LedgerError> {
-        if let Some(shipped) = self.ledger.document(document)? {
-            match self.reship {
-                Some(since) if shipped.first_shipped >= since => {}
-                _ => return Ok(Claimed::Known(shipped)),
-            }
+        match (self.ledger.document(document)?, self.reship) {
+            (Some(shipped), Some(reship)) if shipped.first_shipped >= reship.since => {}
+            (Some(shipped), _) => return Ok(Claimed::Known(shipped)),
+            (None, Some(Reship { only_known: true, .. })) => return Ok(Claimed::NeverShipped),
+            (None, _) => {}
         }
         let progress = if self.reship.is_none() { self.ledger.progress(document)? } else { None };
         let named = name.map(|name| self.ledger.named(name)).transpose()?.flatten();

@@ -17,6 +17,7 @@ pub struct Tally {
     reports: AtomicU64,
     rows: AtomicU64,
     duplicates: AtomicU64,
+    left: AtomicU64,
     without_report: AtomicU64,
     unreadable: AtomicU64,
     /// Of these, in files that the user pointed at.
@@ -30,6 +31,7 @@ impl Tally {
         add(&self.mails, 1);
         add(&self.reports, (reading.documents.len() + reading.seen_again.len()) as u64 - reading.duplicates);
         add(&self.duplicates, reading.duplicates);
+        add(&self.left, reading.left);
         add(&self.rows, reading.rows);
         match verdict {
             Verdict::WithoutReport => add(&self.without_report, 1),
@@ -72,6 +74,12 @@ impl Tally {
             info!(
                 duplicates = get(&self.duplicates),
                 "reports that were shipped before were not shipped again; run --once --reship ships them again"
+            );
+        }
+        if get(&self.left) > 0 {
+            info!(
+                reports = get(&self.left),
+                "reports that were never shipped were left where they are, for a run with all sinks"
             );
         }
         if get(&self.without_report) > 0 {

@@ -232,3 +232,26 @@ fn nothing_is_lost_when_the_program_is_killed_in_the_middle() {
 fn unflagged(names: &[String]) -> Vec<String> {
     names.iter().map(|name| name.strip_suffix(":2,").unwrap_or(name).to_owned()).collect()
 }
+
+/// What the sink of a dashboard missed can be told to it alone; the others are told nothing twice, and miss nothing new.
+#[test]
+fn what_was_shipped_is_shipped_again_to_one_sink_and_nothing_new_with_it() {
+    let (ca, batch, new) = (Ca::new(), Batch::generate(19, 4, 1..=3, 0), Batch::generate(20, 1, 1..=3, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let left = with(imaps(&dovecot, &ca), json!({"archive_folder": null}));
+    let file = |name| json!({"type": "file", "path": workplace.path(name)});
+    let sinks = json!({"sinks": {"siem": file("siem.ndjson"), "dashboard": file("dashboard.ndjson")}});
+    let config = with(workplace.config(left, stdout()), sinks);
+    workplace.once(&config).exits(0);
+    std::fs::remove_file(workplace.path("dashboard.ndjson")).unwrap();
+    dovecot.mailbox().deliver("INBOX", &new.mails[0]);
+
+    let again = ["run", "--once", "--reship", "--to", "dashboard", "--config"];
+    workplace.shipper(&again, &config).exits(0).says(&["never shipped"]);
+    let told = |name: &str| essences(rows(&ndjson(&workplace.read(name))));
+    assert_eq!((told("dashboard.ndjson"), told("siem.ndjson")), (batch.essences(), batch.essences()));
+
+    workplace.once(&config).exits(0);
+    assert_eq!(told("siem.ndjson").len(), batch.row_count() + new.row_count());
+    assert_eq!(told("dashboard.ndjson").len(), batch.row_count() + new.row_count());
+}

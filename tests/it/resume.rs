@@ -116,5 +116,5 @@ fn another_report_under_a_known_name_is_shipped_and_marked() {
     assert_eq!((rows(&events).count(), rows(&events).filter(marked).count()), (6, 3));
     let outcomes: Vec<_> = events.iter().filter(|event| event["event_type"] == "report").collect();
     assert_eq!(outcomes.iter().filter(|event| event["outcome"] == "shipped").count(), 3);
-    assert_eq!(outcomes.iter().filter(|event| marked(*event)).count(), 2);
+    assert_eq!(outcomes.iter().filter(|event| marked(event)).count(), 2);
 }

@@ -187,3 +187,26 @@ fn urls_replace_what_the_file_has_and_leave_the_rest() {
     assert_eq!(loaded.config.sinks.keys().collect::<Vec<_>>(), ["file"]);
     assert_eq!(loaded.config.sources.keys().collect::<Vec<_>>(), ["rua"]);
 }
+
+/// An optional sink that missed events is what is most often shipped to again.
+#[test]
+fn a_sink_of_the_file_may_be_named_and_is_then_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    std::fs::write(
+        &file,
+        "sources: {rua: {type: file, path: /nowhere}}\n\
+         sinks: {siem: {type: stdout}, archive: {type: file, path: /var/log/x.json, required: false, inputs: [rua]}}\n",
+    )
+    .unwrap();
+    let load = |to: &str| {
+        let to = [to.to_owned()];
+        Loader::default().arguments(&Arguments { file: Some(&file), from: &[], to: &to, ask: &|_| None })
+    };
+    let config = load("archive").unwrap().config;
+    let sinks: Vec<_> =
+        config.sinks.iter().map(|(name, sink)| (name.as_str(), sink.required, sink.inputs.len())).collect();
+    assert_eq!(sinks, [("archive", true, 1)]);
+    let told = load("archiv").unwrap_err().to_string();
+    assert!(told.contains("unknown kind of sink") && told.contains("sinks of the file: siem, archive"), "{told}");
+}
