@@ -33,6 +33,7 @@ mod folder;
 pub mod limits;
 pub mod net;
 pub mod ops;
+pub mod service;
 pub mod trouble;
 
 #[cfg(test)]

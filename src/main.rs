@@ -4,7 +4,6 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
 };
 
 use dmarc_shipper::{
@@ -13,14 +12,10 @@ use dmarc_shipper::{
     event,
     exit::Exit,
     history,
-    ledger::{Ledger, LedgerError, View},
-    ops::{
-        lock::{InstanceLock, LockError},
-        log,
-        signals::{self, Stop},
-    },
+    ops::log,
     parse,
-    pipeline::{self, Options, Reship},
+    pipeline::{Options, Reship},
+    service,
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::{error, info, warn};
@@ -42,7 +37,7 @@ fn run(cli: &Cli) -> Exit {
             Ok(config) => {
                 let reship = reship(run, &config);
                 let options = Options { once: run.once, dry_run: run.dry_run, strict: run.strict, reship };
-                ship(config, options)
+                service::run(config, options, &|| load_again(cli, &run.config))
             }
             Err(exit) => exit,
         },
@@ -103,6 +98,21 @@ fn reship(run: &cli::Run, config: &Config) -> Option<Reship> {
     })
 }
 
+/// The configuration as it stands in its file now, for a process that runs. `None`: it can't be used, which was said.
+fn load_again(cli: &Cli, arguments: &cli::ConfigArgs) -> Option<Config> {
+    match arguments.load(&|_| None) {
+        Ok(loaded) => {
+            loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+            log::set_level(cli.log.log_level.unwrap_or(loaded.config.log.level));
+            Some(loaded.config)
+        }
+        Err(problems) => {
+            problems.to_string().lines().for_each(|problem| error!("{problem}"));
+            None
+        }
+    }
+}
+
 /// The folder that `ledger` is about, from the command line or the configuration.
 fn data_dir(cli: &Cli, of: &cli::LedgerArgs) -> Result<PathBuf, Exit> {
     if let Some(data_dir) = &of.data_dir {
@@ -124,70 +134,6 @@ fn start_log(cli: &Cli, config: Option<&Config>) {
     log::init(cli.log.log_level.unwrap_or(level), cli.log.log_format.unwrap_or(format))
         .expect("the log is started once");
     std::panic::set_hook(Box::new(|panic| error!("{panic}")));
-}
-
-/// `run`: locks the data folder, opens the ledger, and lets the pipeline do the rest.
-fn ship(config: Config, options: Options) -> Exit {
-    // Held until the end: one instance per data_dir. A dry run writes nothing there and may run beside another.
-    let _lock = match config.data_dir.as_deref().filter(|_| !options.dry_run).map(InstanceLock::acquire).transpose() {
-        Ok(lock) => lock,
-        Err(error) => {
-            error!("{error}");
-            // A run that ends will make room for this one: a schedule's next try may work.
-            return if matches!(error, LockError::Held { .. }) { Exit::Undelivered } else { Exit::CannotCreate };
-        }
-    };
-    let ledger = match open_ledger(&config, options) {
-        Ok(ledger) => Arc::new(ledger),
-        Err(exit) => return exit,
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            error!(%error, "can't start");
-            return Exit::Internal;
-        }
-    };
-    let exit = runtime.block_on(async {
-        let stop = Stop::default();
-        if let Err(error) = signals::watch(stop.clone()) {
-            error!(%error, "can't listen for signals");
-            return Exit::Internal;
-        }
-        pipeline::run(config, ledger, options, stop).await
-    });
-    // A write to a pipe that nobody reads may never end.
-    runtime.shutdown_background();
-    exit
-}
-
-fn open_ledger(config: &Config, options: Options) -> Result<Ledger, Exit> {
-    let Some(data_dir) = &config.data_dir else { return Ok(Ledger::in_memory()) };
-    let opened = if options.dry_run {
-        Ledger::open_for_reading(data_dir).map(|(ledger, view)| {
-            if view == View::Locked {
-                warn!("a running instance holds the ledger; reports that were shipped before count as new here");
-            }
-            ledger
-        })
-    } else {
-        Ledger::open(data_dir)
-    };
-    opened.map_err(|error| {
-        error!("{error}");
-        match error {
-            LedgerError::Locked { .. } => Exit::Undelivered,
-            LedgerError::OtherVersion { .. } => Exit::Configuration,
-            LedgerError::Io { error: redb::Error::Io(error), .. } if needs_a_person(&error) => Exit::CannotCreate,
-            LedgerError::Io { .. } | LedgerError::Corrupt { .. } => Exit::Io,
-        }
-    })
-}
-
-/// A path or a permission that is not right, as against a disk that fails or is full.
-fn needs_a_person(error: &io::Error) -> bool {
-    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn print_json(json: &serde_json::Value) -> Exit {

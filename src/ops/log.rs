@@ -8,7 +8,7 @@ mod line;
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use tracing_subscriber::{
     Layer, Registry,
     filter::Targets,
     layer::{Context, SubscriberExt},
+    reload,
 };
 
 use self::line::Fields;
@@ -30,6 +31,9 @@ const LOGGER: &str = "DMARC_SCRIPT";
 #[error("logging was set up before")]
 pub struct AlreadySet;
 
+/// How the level is changed, once logging is set up.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
 /// Logs on stderr from now on: this program's records from `level` on, those of its libraries from `warn` on.
 pub fn init(level: LogLevel, format: LogFormat) -> Result<(), AlreadySet> {
     let terminal = io::stderr().is_terminal();
@@ -40,7 +44,17 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<(), AlreadySet> {
     };
     // A closed or full stderr is nobody's to hear of; `eprintln!` would panic.
     let write = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
-    tracing::subscriber::set_global_default(subscriber(level, style, Arc::new(write))).map_err(|_| AlreadySet)
+    let (subscriber, handle) = subscriber(level, style, Arc::new(write));
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadySet)?;
+    LEVEL.set(handle).map_err(|_| AlreadySet)
+}
+
+/// Logs from `level` on from now on.
+pub fn set_level(level: LogLevel) {
+    if let Some(handle) = LEVEL.get() {
+        // Fails when the subscriber is gone, which the global one never is.
+        handle.reload(targets(level)).ok();
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +69,16 @@ fn wants_colours() -> bool {
     says("NO_COLOR").is_empty() && says("TERM") != "dumb"
 }
 
-fn subscriber(level: LogLevel, style: Style, write: Arc<dyn Fn(&str) + Send + Sync>) -> impl Subscriber + Send + Sync {
+fn subscriber(
+    level: LogLevel,
+    style: Style,
+    write: Arc<dyn Fn(&str) + Send + Sync>,
+) -> (impl Subscriber + Send + Sync, reload::Handle<Targets, Registry>) {
+    let (filter, handle) = reload::Layer::new(targets(level));
+    (Registry::default().with(Lines { style, write }.with_filter(filter)), handle)
+}
+
+fn targets(level: LogLevel) -> Targets {
     let own = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -63,8 +86,7 @@ fn subscriber(level: LogLevel, style: Style, write: Arc<dyn Fn(&str) + Send + Sy
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let targets = Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own);
-    Registry::default().with(Lines { style, write }.with_filter(targets))
+    Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own)
 }
 
 /// Makes a line of each record and hands it over whole, line end included.

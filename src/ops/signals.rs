@@ -1,10 +1,9 @@
-//! How the process is asked to stop.
+//! What the process is asked for from outside, and how it stops.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 /// A request to stop, in two steps.
 #[derive(Debug, Clone, Default)]
@@ -15,21 +14,56 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-/// Cancels `stop.gently` at the first SIGTERM, SIGINT or SIGHUP (a terminal that was closed), `stop.now` at the second.
-pub fn watch(stop: Stop) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        for step in [stop.gently, stop.now] {
-            let name = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-                _ = hangup.recv() => "SIGHUP",
-            };
-            info!(signal = name, "asked to stop");
-            step.cancel();
+impl Stop {
+    /// The first step, or after it the second.
+    pub fn further(&self) {
+        if self.gently.is_cancelled() {
+            self.now.cancel();
         }
-    });
-    Ok(())
+        self.gently.cancel();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Terminate,
+    Interrupt,
+    Hangup,
+}
+
+impl Signal {
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Terminate => "SIGTERM",
+            Signal::Interrupt => "SIGINT",
+            Signal::Hangup => "SIGHUP",
+        }
+    }
+}
+
+/// The signals that are listened to; none of them does anything by itself any more.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Cancel-safe.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.hangup.recv() => Signal::Hangup,
+        }
+    }
 }

@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ledger", &["folder", "source"]),
     ("ops", &["config", "folder"]),
     ("cli", &["config", "event"]),
+    ("service", &["config", "exit", "ledger", "ops", "pipeline"]),
     ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "pipeline", "source"]),
     (
         "pipeline",

@@ -29,7 +29,7 @@ fn until_said(running: &Running, words: &str) {
 
 #[test]
 fn a_mail_that_comes_later_is_shipped_and_a_signal_ends_the_service_in_order() {
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+    for signal in [Signal::TERM, Signal::INT] {
         let (ca, batch) = (Ca::new(), Batch::generate(51, 4, 1..=5, 0));
         let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
         dovecot.mailbox().deliver("INBOX", &batch.mails[0]);
@@ -129,4 +129,70 @@ fn a_sink_that_is_not_required_holds_nothing_up() {
     let finished = workplace.once(&config).exits(0);
     assert_eq!(essences(rows(&finished.events())), batch.essences());
     assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn sighup_takes_a_new_configuration_without_losing_anything() {
+    let (ca, batch) = (Ca::new(), Batch::generate(57, 12, 5..=10, 0));
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let file = |name: &str| json!({"type": "file", "path": workplace.path(name), "rate_limit_num": 50});
+    let config = workplace.config(polled(&dovecot, &ca), file("old.ndjson"));
+    batch.mails[..8].iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it is at work", || workplace.path("old.ndjson").exists().then_some(()));
+    // Its file is the one that it was started with.
+    let both = with(
+        config,
+        json!({"sinks": {"old": file("old.ndjson"), "new": file("new.ndjson")}, "log": {"level": "debug"}}),
+    );
+    workplace.write("config.json", both.to_string());
+    running.signal(Signal::HUP);
+    until_said(&running, "\"reloaded\"");
+    batch.mails[8..].iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
+    until_archived(&dovecot, 12);
+    running.signal(Signal::TERM);
+    let finished = running.finish().exited(0).says(&["\"level\":\"debug\""]);
+    let told = |name: &str| essences(rows(&ndjson(&workplace.read(name))));
+    assert_eq!(told("old.ndjson"), batch.essences(), "nothing was lost, nor told twice: {}", finished.stderr);
+    assert!(batch.mails[8..].len() <= told("new.ndjson").len());
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn sighup_with_a_configuration_that_can_t_be_used_leaves_the_old_one_at_work() {
+    let (ca, batch) = (Ca::new(), Batch::generate(58, 3, 1..=5, 0));
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let config = workplace.config(polled(&dovecot, &ca), stdout());
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it has logged in", || dovecot.log().contains("Login: user=").then_some(()));
+    let elsewhere = with(config.clone(), json!({"data_dir": workplace.path("elsewhere")}));
+    let cases = [
+        ("{\"sources\": 7", "config.json"),
+        (&with(config.clone(), json!({"sinks": {"out": {"type": "stdin"}}})).to_string(), "sinks.out.type"),
+        (&elsewhere.to_string(), "data_dir can't be changed"),
+    ];
+    for (number, (text, words)) in (1..).zip(cases) {
+        workplace.write("config.json", text);
+        running.signal(Signal::HUP);
+        eventually(LONG, "the refusal is said", || {
+            (running.stderr().matches("going on with the old one").count() == number).then_some(())
+        });
+        until_said(&running, words);
+    }
+    batch.mails.iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
+    until_archived(&dovecot, 3);
+    running.signal(Signal::TERM);
+    assert_eq!(essences(rows(&running.finish().exited(0).events())), batch.essences());
+}
+
+#[test]
+fn sighup_ends_a_single_pass_in_order() {
+    let (ca, batch) = (Ca::new(), Batch::generate(59, 30, 5..=10, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 20});
+    let config = with(workplace.config(imaps(&dovecot, &ca), slow), json!({"shutdown_timeout": "1s"}));
+    let running = workplace.once(&config).start();
+    eventually(LONG, "it is at work", || workplace.path("kept.ndjson").exists().then_some(()));
+    running.signal(Signal::HUP);
+    running.finish().exited(75).says(&["SIGHUP"]);
 }

@@ -8,7 +8,7 @@ fn logged(level: LogLevel, style: Style, work: impl FnOnce()) -> Vec<String> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let taken = lines.clone();
     let write = move |line: &str| taken.lock().unwrap().push(line.to_owned());
-    tracing::subscriber::with_default(subscriber(level, style, Arc::new(write)), work);
+    tracing::subscriber::with_default(subscriber(level, style, Arc::new(write)).0, work);
     std::mem::take(&mut *lines.lock().unwrap())
 }
 
@@ -132,4 +132,22 @@ fn a_stderr_that_nobody_reads_harms_nothing() {
         .status()
         .unwrap();
     assert!(status.success());
+}
+
+#[test]
+fn the_level_can_be_changed_while_it_logs() {
+    let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = lines.clone();
+    let (subscriber, handle) =
+        subscriber(LogLevel::Info, Style::Json, Arc::new(move |line: &str| kept.lock().unwrap().push(line.to_owned())));
+    tracing::subscriber::with_default(subscriber, || {
+        for level in [LogLevel::Info, LogLevel::Debug, LogLevel::Error] {
+            handle.reload(targets(level)).unwrap();
+            tracing::debug!("debug");
+            tracing::info!("info");
+        }
+    });
+    let lines = lines.lock().unwrap();
+    let told: Vec<_> = lines.iter().map(|line| line.contains("\"debug\"")).collect();
+    assert_eq!(told, [false, true, false], "{lines:?}");
 }
