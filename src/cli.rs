@@ -1,6 +1,9 @@
 //! The command line: what can be typed, and its help.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use jiff::civil::Date;
 
@@ -32,7 +35,7 @@ Exit codes:
   0   done, or nothing to do
   64  wrong usage
   65  some input could not be read (parse, file sources, run --strict)
-  69  a server can't be reached
+  69  a server can't be reached; health: the instance is not well
   70  internal fault
   73  an output can't be created      74  an output can't be written
   75  not everything was delivered, or another instance is at work; nothing is lost, the next run
@@ -84,6 +87,8 @@ pub enum Command {
     Ledger(Ledger),
     /// Print a JSON Schema
     Schema(Schema),
+    /// Ask the running instance whether it is well; for a container's HEALTHCHECK
+    Health(Health),
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +174,17 @@ pub struct LedgerArgs {
     /// The data_dir itself, instead of a configuration
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Health {
+    /// Configuration file that names the instance's api.address [default: /etc/dmarc-shipper/config.yaml, if it exists]
+    #[arg(long, value_name = "FILE", env = "DMARC_SHIPPER_CONFIG", conflicts_with = "address")]
+    pub config: Option<PathBuf>,
+
+    /// The address itself, instead of a configuration
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use std::{
 
 use dmarc_shipper::{
     cli::{self, Check, Cli, Command, Schema, SchemaOf},
-    config::{self, Config, LogFormat, LogLevel},
+    config::{self, Config, LogFormat, LogLevel, api::Api},
     event,
     exit::Exit,
     history,
@@ -56,6 +56,22 @@ fn run(cli: &Cli) -> Exit {
         Command::Ledger(cli::Ledger::Reset(of)) => {
             data_dir(cli, of).map_or_else(|exit| exit, |dir| history::reset(&dir))
         }
+        Command::Health(cli::Health { config, address }) => match address {
+            Some(address) => {
+                start_log(cli, None);
+                service::health(*address)
+            }
+            None => {
+                match load_quietly(cli, &cli::ConfigArgs { config: config.clone(), ..cli::ConfigArgs::default() }) {
+                    Some(Config { api: Api { address: Some(address), .. }, .. }) => service::health(address),
+                    Some(_) => {
+                        error!("the configuration has no api.address to ask; set one, such as 127.0.0.1:9598");
+                        Exit::Configuration
+                    }
+                    None => Exit::Configuration,
+                }
+            }
+        },
         Command::Schema(Schema { of }) => {
             start_log(cli, None);
             print_json(&match of {
@@ -96,6 +112,12 @@ fn reship(run: &cli::Run, config: &Config) -> Option<Reship> {
         // Without a ledger nobody knows what was shipped before.
         only_known: !run.config.to.is_empty() && config.data_dir.is_some(),
     })
+}
+
+/// Without the warnings: whoever asks every few seconds has heard them from the instance that runs.
+fn load_quietly(cli: &Cli, arguments: &cli::ConfigArgs) -> Option<Config> {
+    start_log(cli, None);
+    arguments.load(&|_| None).map(|loaded| loaded.config).map_err(|problems| error!("{problems}")).ok()
 }
 
 /// The configuration as it stands in its file now, for a process that runs. `None`: it can't be used, which was said.

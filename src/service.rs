@@ -1,7 +1,15 @@
-//! The command `run`: one instance, one ledger, and the pipeline for as long as it is wanted; anew when asked to reload.
+//! The command `run`, and `health`, which asks it: one instance, one ledger, and the pipeline for as long as it is wanted; anew when asked to reload.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -9,7 +17,10 @@ use crate::{
     exit::Exit,
     ledger::{Ledger, LedgerError, View},
     ops::{
+        condition::Condition,
+        http,
         lock::{InstanceLock, LockError},
+        metrics::{self, Exposition},
         signals::{Signal, Signals, Stop},
     },
     pipeline::{self, Options},
@@ -44,6 +55,101 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
     exit
 }
 
+/// `health`: asks the instance that listens on `address`.
+pub fn health(address: SocketAddr) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "can't start");
+            return Exit::Internal;
+        }
+    };
+    match runtime.block_on(http::ask(address)) {
+        Ok(()) => Exit::Done,
+        Err(why) => {
+            error!("{why}");
+            Exit::Unavailable
+        }
+    }
+}
+
+/// How often `metrics_file` is written.
+const WRITTEN_EVERY: Duration = Duration::from_secs(60);
+
+/// What those who look after the process can ask and read; nothing, where the configuration doesn't say where.
+struct Observed {
+    condition: Arc<Condition>,
+    exposition: Option<Exposition>,
+    metrics_file: Option<PathBuf>,
+    began: Instant,
+}
+
+impl Observed {
+    async fn start(config: &Config, ledger: &Arc<Ledger>, options: Options) -> Result<Self, Exit> {
+        let condition: Arc<Condition> = Arc::default();
+        let (address, metrics_file) = (config.api.address, config.metrics_file.clone());
+        // A dry run may run beside another instance, and changes nothing.
+        let wanted = !options.dry_run && (address.is_some() || metrics_file.is_some());
+        let began = Instant::now();
+        if !wanted {
+            return Ok(Self { condition, exposition: None, metrics_file: None, began });
+        }
+        let sized = ledger.clone();
+        let bytes = metrics::LEDGER_BYTES.with_label_values::<&str>(&[]);
+        let exposition = metrics::exposition(move || bytes.set(sized.bytes() as f64));
+        if let Some(address) = address {
+            http::serve(address, condition.clone(), exposition.clone()).await.map_err(|error| {
+                error!(
+                    "can't listen on {address}: {error}; expected an address of this machine that is free (api.address)"
+                );
+                Exit::Unavailable
+            })?;
+            info!(%address, "answering /livez, /readyz, /health and /metrics");
+        }
+        let observed = Self { condition, exposition: Some(exposition), metrics_file, began };
+        observed.write_on();
+        Ok(observed)
+    }
+
+    /// Writes `metrics_file` now and then, until the process ends.
+    fn write_on(&self) {
+        let (Some(exposition), Some(path)) = (self.exposition.clone(), self.metrics_file.clone()) else { return };
+        tokio::spawn(async move {
+            let mut failing = false;
+            loop {
+                tokio::time::sleep(WRITTEN_EVERY).await;
+                failing = write(exposition(), &path, failing).await;
+            }
+        });
+    }
+
+    /// The last words, for who reads the file when the process is gone.
+    async fn end(&self, exit: Exit) {
+        let (Some(exposition), Some(path)) = (&self.exposition, &self.metrics_file) else { return };
+        metrics::RUN_EXIT_CODE.with_label_values::<&str>(&[]).set(f64::from(exit as u8));
+        metrics::RUN_DURATION.with_label_values::<&str>(&[]).set(self.began.elapsed().as_secs_f64());
+        if exit == Exit::Done {
+            metrics::RUN_LAST_SUCCESS.with_label_values::<&str>(&[]).set(Timestamp::now().as_second() as f64);
+        }
+        write(exposition(), path, false).await;
+    }
+}
+
+/// Whether it failed, which is said the first time.
+async fn write(text: String, path: &Path, failing: bool) -> bool {
+    let to = path.to_owned();
+    let written = tokio::task::spawn_blocking(move || metrics::write(&text, &to)).await;
+    let error = match written {
+        Ok(Ok(())) => return false,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic.to_string(),
+    };
+    if !failing {
+        warn!("can't write metrics_file {}: {error}; trying again every minute", path.display());
+    }
+    true
+}
+
 /// Runs the pipeline until it ends or a signal asks for that; after a reload, with the new configuration.
 async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload: &dyn Fn() -> Option<Config>) -> Exit {
     let mut signals = match Signals::listen() {
@@ -53,9 +159,13 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
             return Exit::Internal;
         }
     };
+    let observed = match Observed::start(&config, &ledger, options).await {
+        Ok(observed) => observed,
+        Err(exit) => return exit,
+    };
     loop {
         let stop = Stop::default();
-        let running = pipeline::run(config.clone(), ledger.clone(), options, stop.clone());
+        let running = pipeline::run(config.clone(), ledger.clone(), options, stop.clone(), observed.condition.clone());
         tokio::pin!(running);
         let mut next = None;
         let exit = loop {
@@ -86,8 +196,12 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
         match next {
             // What could not be delivered in time stays where it is, for the pipeline that follows.
             Some(new) if matches!(exit, Exit::Done | Exit::Undelivered) => config = new,
-            _ => return exit,
+            _ => {
+                observed.end(exit).await;
+                return exit;
+            }
         }
+        metrics::RELOADED.with_label_values::<&str>(&[]).inc();
         info!("reloaded");
     }
 }
@@ -98,8 +212,14 @@ fn may_replace(new: &Config, old: &Config) -> bool {
         error!("data_dir can't be changed while running; stop this instance and start it anew");
         return false;
     }
-    if new.log.format != old.log.format {
-        warn!("log.format is changed by the next start");
+    for (option, changed) in [
+        ("log.format", new.log.format != old.log.format),
+        ("api.address", new.api.address != old.api.address),
+        ("metrics_file", new.metrics_file != old.metrics_file),
+    ] {
+        if changed {
+            warn!("{option} is changed by the next start");
+        }
     }
     true
 }

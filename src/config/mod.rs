@@ -7,6 +7,7 @@
 //! Each group of options is declared once (`options!`): struct, decoding, JSON Schema and `docs/configuration.md` come from
 //! the one declaration.
 
+pub mod api;
 pub(crate) mod decode;
 pub mod docs;
 mod domain;
@@ -70,6 +71,10 @@ options! {
         pub ledger: Ledger = nested,
         /// The program's own log, on stderr.
         pub log: Log = nested,
+        /// How the process tells how it is.
+        pub api: api::Api = nested,
+        /// File that the metrics are written to once a minute and at the end, for the node exporter's textfile collector.
+        pub metrics_file: Option<PathBuf> = None,
         /// `--once` gives up on a peer that stays away for this long.
         pub give_up_after: Duration as Time<0, 86_400_000> = Duration::from_secs(300),
         /// Tries at a mail that kills the process, or that the server can't send, before it is quarantined unread. What fails

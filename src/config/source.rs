@@ -119,6 +119,16 @@ options! {
     }
 }
 
+impl SourceConfig {
+    /// How often it looks for something new, at the least.
+    pub fn poll_interval(&self) -> Duration {
+        match self {
+            SourceConfig::Imap(imap) => imap.poll_interval,
+            SourceConfig::File(file) => file.poll_interval,
+        }
+    }
+}
+
 impl Options for SourceConfig {
     fn read(view: &View<'_>) -> Option<Self> {
         match view.required::<SourceType>("type") {

@@ -7,7 +7,7 @@ use super::{
     field::{self, int, known, saturated, text},
     id,
 };
-use crate::trouble::Trouble;
+use crate::trouble::{Reason, Trouble};
 
 /// What could not be read, and why.
 #[derive(Debug, Clone)]
@@ -36,6 +36,10 @@ impl IngestErrorEvent {
 
     pub fn event_id(&self) -> &str {
         &self.id
+    }
+
+    pub fn reason(&self) -> Reason {
+        self.trouble.reason
     }
 
     pub fn provenance(&self) -> &Arc<Provenance> {

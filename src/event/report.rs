@@ -102,6 +102,19 @@ impl ReportEvent {
         &self.id
     }
 
+    /// Type of the events of its rows; `None` for what could not be read as a report.
+    pub fn report_type(&self) -> Option<&'static str> {
+        self.report.as_ref().map(|report| report.rows.as_str())
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    pub fn org(&self) -> Option<&str> {
+        self.report.as_ref().and_then(|report| report.org())
+    }
+
     pub fn provenance(&self) -> &Arc<Provenance> {
         &self.provenance
     }

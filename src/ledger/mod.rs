@@ -149,6 +149,11 @@ impl Ledger {
         key::place_name(place).and_then(|name| attempts.get(&name).copied()).unwrap_or_default()
     }
 
+    /// Size of its file; 0 in memory.
+    pub fn bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+
     /// For one reader, to say which mail it is at.
     pub fn bookmark(&self) -> Bookmark {
         self.journal.bookmark()

@@ -131,6 +131,11 @@ impl Store {
         }
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        let file = self.data_dir.as_ref().and_then(|data_dir| fs::metadata(data_dir.join(FILE)).ok());
+        file.map_or(0, |file| file.len())
+    }
+
     fn path(&self) -> PathBuf {
         self.data_dir.as_ref().map_or_else(|| "(in memory)".into(), |data_dir| data_dir.join(FILE))
     }

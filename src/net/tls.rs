@@ -24,7 +24,9 @@ use tokio_rustls::{
     },
 };
 
-use crate::config::tls::Tls;
+use x509_cert::{Certificate, der::Decode};
+
+use crate::{config::tls::Tls, ops::metrics::CERTIFICATE_EXPIRY};
 
 /// Why an encrypted connection did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +85,17 @@ where
         .map_err(|_| TlsError::Configuration(format!("{name:?} is no host name to check a certificate against")))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
     let stream = connected.map_err(|error| explain(&error, name))?;
+    note_expiry(&stream, name);
     Ok((stream, noting.asked.load(Ordering::Relaxed)))
+}
+
+/// Tells the metrics until when the server's certificate is valid; one that nobody can read was not checked either.
+fn note_expiry<S>(stream: &TlsStream<S>, name: &str) {
+    let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    if let Some(leaf) = leaf.and_then(|leaf| Certificate::from_der(leaf).ok()) {
+        let until = leaf.tbs_certificate().validity().not_after.to_unix_duration();
+        CERTIFICATE_EXPIRY.with_label_values(&[name]).set(until.as_secs_f64());
+    }
 }
 
 /// The client's certificates, and whether the server asked for one.

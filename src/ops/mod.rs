@@ -1,5 +1,8 @@
-//! What a program that runs for years needs beside its work: logs, and one instance at a time.
+//! What a program that runs for years needs beside its work: logs, metrics, and one instance at a time.
 
+pub mod condition;
+pub mod http;
 pub mod lock;
 pub mod log;
+pub mod metrics;
 pub mod signals;

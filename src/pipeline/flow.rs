@@ -1,8 +1,7 @@
 //! The run: everything started, watched, and brought to its end.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -23,6 +22,8 @@ use super::{
     gate::Gate,
     health,
     lane::{Emitter, Lane},
+    memory::Remembered,
+    meters::{self, SinkMeter, SourceMeter},
     patience::Patience,
     settling::Desk,
     tally::Tally,
@@ -32,9 +33,9 @@ use crate::{
     encode::Host,
     exit::Exit,
     ledger::Ledger,
-    ops::signals::Stop,
+    ops::{condition::Condition, signals::Stop},
     sink::{self, Status},
-    source::{Intake, Memory, Place, Source},
+    source::{Intake, Source},
 };
 
 /// How often the flow is looked at for a sink that has stood still.
@@ -48,10 +49,11 @@ const FAREWELL: Duration = Duration::from_secs(4);
 const EXPIRE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs until the sources have ended (`once`), `stop` asks for it, or nothing more can be delivered.
-pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop) -> Exit {
+/// `condition` is told how all of it is doing.
+pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop, condition: Arc<Condition>) -> Exit {
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
-    Flow::start(destinations, sources, Arc::new(config), ledger, options, stop).run().await
+    Flow::start(destinations, sources, Arc::new(config), ledger, options, stop, condition).run().await
 }
 
 /// All that runs.
@@ -67,6 +69,9 @@ struct Flow {
     sinks: JoinSet<SinkEnd>,
     settling: JoinHandle<()>,
     lanes: Vec<(Arc<Lane>, watch::Receiver<u64>)>,
+    meters: Vec<SinkMeter>,
+    condition: Arc<Condition>,
+    began: Instant,
     /// Cancelled when what is in flight is given up.
     abort: CancellationToken,
     /// Cancelled when nothing more is to be settled.
@@ -85,6 +90,7 @@ impl Flow {
         ledger: Arc<Ledger>,
         options: Options,
         stop: Stop,
+        condition: Arc<Condition>,
     ) -> Self {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
         let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
@@ -98,7 +104,7 @@ impl Flow {
                 confirmations.push(confirmed.clone());
             }
             let lane = Arc::new(Lane::new(name.clone(), config, outlet, required));
-            tokio::spawn(health::tell(name.clone(), health, lane.missed()));
+            tokio::spawn(health::tell(lane.clone(), health, condition.clone()));
             lanes.push((lane, confirmed));
             let running = sink.run(inlet, status, abort.clone());
             let required = required.is_some();
@@ -115,12 +121,17 @@ impl Flow {
         }
         let required = confirmations.len();
         let settling = tokio::spawn(desk.clone().settle(confirmations, settled.clone()));
+        let intervals: Vec<_> =
+            config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
+        condition.begin(config.api.stuck_after, &intervals, &required_sinks);
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
         let mut flow = Self {
             memory: Arc::new(Remembered {
                 ledger,
                 ships_again: options.reship.is_some(),
                 to_look_through: Mutex::new(names),
+                condition: condition.clone(),
+                config: config.clone(),
             }),
             tally: Arc::default(),
             sources: JoinSet::new(),
@@ -128,6 +139,9 @@ impl Flow {
             deadline: None,
             patience: Patience::new(Instant::now()),
             exit: Exit::Done,
+            meters: lanes.iter().map(|(lane, confirmed)| SinkMeter::new(lane.clone(), confirmed.clone())).collect(),
+            condition,
+            began: Instant::now(),
             config,
             options,
             stop,
@@ -166,6 +180,7 @@ impl Flow {
             mails,
             verdicts,
             emitter: Emitter::new(&name, lanes, required, host, Handle::current(), self.memory.ledger.bookmark()),
+            meter: SourceMeter::new(&name, &self.config),
             gate: Gate::new(name.clone(), &self.config),
             desk: self.desk.clone(),
             config: self.config.clone(),
@@ -192,7 +207,7 @@ impl Flow {
         }
         self.drain(ended_by_itself).await;
         self.settled.cancel();
-        if let Err(panic) = self.settling.await {
+        if let Err(panic) = (&mut self.settling).await {
             error!(%panic, "settling failed; this is a bug, please report it");
             self.exit = self.exit.or_worse(Exit::Internal);
         }
@@ -207,8 +222,10 @@ impl Flow {
         if self.options.once && self.memory.may_forget() && !self.options.dry_run {
             expire(self.memory.ledger.clone(), self.config.ledger.retention_days).await;
         }
-        self.tally.say(self.options);
-        self.exit.or_worse(self.tally.exit(self.options))
+        self.measure();
+        let exit = self.exit.or_worse(self.tally.exit(self.options));
+        self.tally.say(self.options, self.desk.left(), self.began.elapsed(), exit);
+        exit
     }
 
     /// Looks on until every source and reader has ended (true), or until something is reason to give up what runs.
@@ -227,6 +244,7 @@ impl Flow {
                 },
                 () = self.stop.gently.cancelled(), if self.deadline.is_none() => {
                     info!(in_flight = self.desk.in_flight(), "stopping: finishing what is in flight");
+                    self.condition.drain();
                     self.deadline = Some(Instant::now() + self.config.shutdown_timeout);
                     (Exit::Done, true)
                 }
@@ -250,6 +268,7 @@ impl Flow {
     fn look(&mut self) -> (Exit, bool) {
         let waited = self.patience.look(self.desk.stuck_since(), Instant::now());
         let in_flight = self.desk.in_flight();
+        self.measure();
         if self.settling.is_finished() {
             return (Exit::Internal, false);
         }
@@ -266,6 +285,13 @@ impl Flow {
             return (Exit::Undelivered, false);
         }
         (Exit::Done, true)
+    }
+
+    /// Brings the metrics and the condition up to date.
+    fn measure(&mut self) {
+        self.meters.iter_mut().for_each(SinkMeter::look);
+        meters::in_flight(self.config.sources.keys().map(String::as_str), &self.desk.flying());
+        self.condition.stuck_since(self.desk.stuck_since());
     }
 
     /// Waits for sources and readers, which know that it is over.
@@ -324,31 +350,6 @@ async fn expire(ledger: Arc<Ledger>, retention_days: u32) {
         Ok(Ok(forgotten)) => debug!(forgotten, retention_days, "the ledger forgot what was not seen for long"),
         Ok(Err(error)) => warn!(%error, "can't let the ledger forget what was not seen for long; it only grows"),
         Err(panic) => error!(%panic, "expiring the ledger failed; this is a bug, please report it"),
-    }
-}
-
-/// The ledger, as the sources ask it; and which of them have not asked it about everything yet.
-struct Remembered {
-    ledger: Arc<Ledger>,
-    /// Every mail that is still there is read again.
-    ships_again: bool,
-    to_look_through: Mutex<BTreeSet<String>>,
-}
-
-impl Remembered {
-    /// Whether the ledger knows by now which of the mails it remembers are still there.
-    fn may_forget(&self) -> bool {
-        self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-}
-
-impl Memory for Remembered {
-    fn knows(&self, place: &Place) -> bool {
-        !self.ships_again && self.ledger.knows_place(place)
-    }
-
-    fn looked_through(&self, source: &str) {
-        self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 }
 

@@ -1,23 +1,22 @@
 //! What is said of a sink while it runs: that it fails, that it works again, what it missed. In one place for all kinds.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::{sync::watch, time::interval};
 use tracing::{debug, info, warn};
 
-use crate::sink::Health;
+use super::{lane::Lane, meters};
+use crate::{ops::condition::Condition, sink::Health};
 
 /// How often events that an optional sink misses are told, as a number.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Logs how a sink is doing, each change once, until the sink has ended.
-pub async fn tell(sink: Arc<str>, mut health: watch::Receiver<Health>, missed: Arc<AtomicU64>) {
+pub async fn tell(lane: Arc<Lane>, mut health: watch::Receiver<Health>, condition: Arc<Condition>) {
+    let (sink, missed) = (lane.name.clone(), lane.missed());
     let mut failing = false;
     let mut told = 0;
     let mut tick = interval(TELL_EVERY);
@@ -28,7 +27,15 @@ pub async fn tell(sink: Arc<str>, mut health: watch::Receiver<Health>, missed: A
                     return;
                 }
                 let health = health.borrow_and_update().clone();
+                let began = !failing && matches!(health, Health::Failing { .. });
                 failing = say(&sink, &health, failing);
+                if began {
+                    meters::sink_failed(&lane);
+                }
+                condition.sink_is(&sink, match health {
+                    Health::Failing { error } => Some(error),
+                    Health::Starting | Health::Up => None,
+                });
             }
             _ = tick.tick() => {
                 let missed = missed.load(Ordering::Relaxed);

@@ -27,6 +27,10 @@ pub struct Lane {
     /// Its place among the required sinks; `None`: it never holds anything up.
     required: Option<usize>,
     missed: Arc<AtomicU64>,
+    /// Events that its `events` don't name.
+    filtered: AtomicU64,
+    /// Bytes of all that was queued.
+    queued_bytes: AtomicU64,
 }
 
 /// The lanes of one source, with encoders of its own. Lives on the thread that reads its mails.
@@ -45,7 +49,15 @@ pub struct Stopped;
 
 impl Lane {
     pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, required: Option<usize>) -> Self {
-        Self { name, config, outlet, required, missed: Arc::default() }
+        Self {
+            name,
+            config,
+            outlet,
+            required,
+            missed: Arc::default(),
+            filtered: AtomicU64::default(),
+            queued_bytes: AtomicU64::default(),
+        }
     }
 
     /// Events that did not fit while it was slow or away; only an optional sink misses any.
@@ -62,6 +74,23 @@ impl Lane {
         self.outlet.last()
     }
 
+    pub fn config(&self) -> &SinkConfig {
+        &self.config
+    }
+
+    pub fn filtered(&self) -> u64 {
+        self.filtered.load(Ordering::Relaxed)
+    }
+
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have been queued and have not arrived.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.outlet.waiting_bytes()
+    }
+
     fn takes_from(&self, source: &str) -> bool {
         self.config.inputs.is_empty() || self.config.inputs.iter().any(|input| input == source)
     }
@@ -72,7 +101,8 @@ impl Lane {
 
     /// Queues one frame, waiting for room where the sink is required.
     fn queue(&self, frame: Bytes, second: i64, runtime: &Handle, bookmark: &Bookmark) -> Result<Option<u64>, Ended> {
-        match self.outlet.try_send(frame.clone(), second) {
+        let bytes = frame.len() as u64;
+        let queued = match self.outlet.try_send(frame.clone(), second) {
             Ok(None) if self.required.is_some() => {
                 bookmark.pause();
                 let queued = runtime.block_on(self.outlet.send(frame, second));
@@ -80,7 +110,11 @@ impl Lane {
                 queued.map(Some)
             }
             queued => queued,
+        };
+        if matches!(queued, Ok(Some(_))) {
+            self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
+        queued
     }
 }
 
@@ -117,6 +151,7 @@ impl Emitter {
         let second = event.provenance().ingest.as_second();
         for (lane, encoder) in &mut self.lanes {
             if !lane.takes(event.event_type()) {
+                lane.filtered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             self.scratch.clear();

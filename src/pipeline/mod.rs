@@ -15,6 +15,8 @@ mod flow;
 pub mod gate;
 mod health;
 mod lane;
+mod memory;
+mod meters;
 mod patience;
 pub mod reading;
 mod settling;
@@ -30,6 +32,7 @@ pub use self::{flow::run, lane::Stopped, settling::Claimed};
 use self::{
     gate::Gate,
     lane::Emitter,
+    meters::SourceMeter,
     reading::{Attempts, Incoming, Output, Reading, read},
     settling::{Desk, MailId, Read, Reply},
     tally::Tally,
@@ -74,6 +77,7 @@ struct SourceReader {
     mails: mpsc::Receiver<Mail>,
     verdicts: mpsc::UnboundedSender<(crate::source::MailRef, Verdict)>,
     emitter: Emitter,
+    meter: SourceMeter,
     gate: Gate,
     desk: Arc<Desk>,
     config: Arc<Config>,
@@ -109,6 +113,7 @@ impl SourceReader {
 
     fn read(&mut self, mail: Mail, reply: Reply) {
         let Mail { place, content, permit, .. } = mail;
+        self.meter.mail(content.as_ref().map_or(0, |bytes| bytes.len() as u64));
         let id = self.desk.open(&place);
         self.emitter.begin(&place);
         let limits: &Limits = &self.config.limits;
@@ -123,7 +128,7 @@ impl SourceReader {
             attempts: Attempts { made: self.desk.attempts(&place), most: self.config.max_attempts },
             now: Timestamp::now(),
         };
-        let mut output = ToSinks { mail: id, emitter: &mut self.emitter, desk: &self.desk };
+        let mut output = ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk };
         let reading = read(incoming, limits, &mut self.gate, &mut output);
         self.emitter.end();
         drop((content, permit));
@@ -166,11 +171,13 @@ fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdi
 struct ToSinks<'a> {
     mail: MailId,
     emitter: &'a mut Emitter,
+    meter: &'a SourceMeter,
     desk: &'a Desk,
 }
 
 impl Output for ToSinks<'_> {
     fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+        self.meter.event(&event);
         self.emitter.emit(&event)
     }
 

@@ -1,7 +1,7 @@
 //! What happens once a mail's events have arrived: one ledger transaction, then the verdict to its source.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{Reship, Stopped};
+use super::{Reship, Stopped, meters};
 use crate::{
     deliver::tracker::{self, Mark, Settled, Tracker},
     ledger::{Commit, DocumentKey, Ledger, LedgerError, PlaceVerdict, Progress, ReportName, Shipped},
@@ -50,8 +50,8 @@ struct State {
     names: HashMap<ReportName, DocumentKey>,
     /// Rows that have arrived of documents under way, to be written down.
     progress: HashMap<DocumentKey, (Place, u64)>,
-    /// Where the mails that are being read come from.
-    places: HashMap<MailId, Place>,
+    /// All mails in flight: where they come from, and since when.
+    flying: HashMap<MailId, (Place, Instant)>,
     next: MailId,
     /// When something last arrived or was settled, or there was nothing to wait for.
     moved: Instant,
@@ -122,7 +122,7 @@ impl Desk {
                 read: HashMap::new(),
                 names: HashMap::new(),
                 progress: HashMap::new(),
-                places: HashMap::new(),
+                flying: HashMap::new(),
                 next: 0,
                 moved: Instant::now(),
                 closed: false,
@@ -147,7 +147,7 @@ impl Desk {
         state.next += 1;
         let mail = state.next;
         state.tracker.open(mail);
-        state.places.insert(mail, place.clone());
+        state.flying.insert(mail, (place.clone(), Instant::now()));
         mail
     }
 
@@ -209,9 +209,8 @@ impl Desk {
     /// A mail has been read to its end: settle it when `mark` has been confirmed.
     pub fn mail_read(&self, mail: MailId, mark: Mark, read: Read) {
         let mut state = self.lock();
-        state.places.remove(&mail);
         if state.closed {
-            state.tracker.abandon(mail);
+            state.abandon(mail);
             return state.leave(&read.reply);
         }
         state.tracker.mail_read(mail, mark);
@@ -223,8 +222,7 @@ impl Desk {
     /// Reading was given up; the mail is left as it was.
     pub fn abandon(&self, mail: MailId, reply: &Reply) {
         let mut state = self.lock();
-        state.places.remove(&mail);
-        state.tracker.abandon(mail);
+        state.abandon(mail);
         state.leave(reply);
         drop(state);
         self.news.notify_one();
@@ -249,6 +247,16 @@ impl Desk {
     pub fn stuck_since(&self) -> Option<Instant> {
         let state = self.lock();
         (state.tracker.in_flight() > 0).then_some(state.moved)
+    }
+
+    /// By source, how many mails are in flight, and since when the oldest of them is.
+    pub fn flying(&self) -> BTreeMap<Arc<str>, (usize, Instant)> {
+        let mut by_source: BTreeMap<Arc<str>, (usize, Instant)> = BTreeMap::new();
+        for (place, since) in self.lock().flying.values() {
+            let (count, oldest) = by_source.entry(place.source().clone()).or_insert((0, *since));
+            (*count, *oldest) = (*count + 1, (*oldest).min(*since));
+        }
+        by_source
     }
 
     /// Mails that have been opened and not settled.
@@ -278,7 +286,7 @@ impl Desk {
         let mut state = self.lock();
         state.closed = true;
         for (mail, read) in std::mem::take(&mut state.read) {
-            state.tracker.abandon(mail);
+            state.abandon(mail);
             state.leave(&read.reply);
         }
     }
@@ -291,7 +299,7 @@ impl Desk {
             }
         }
         for tracker::Progress { mail, document, rows } in state.tracker.progress() {
-            if let Some(place) = state.places.get(&mail).or(state.read.get(&mail).map(|read| &read.place)).cloned() {
+            if let Some((place, _)) = state.flying.get(&mail).cloned() {
                 state.progress.insert(document, (place, rows));
             }
         }
@@ -300,6 +308,7 @@ impl Desk {
             match settled {
                 Settled::Arrived(mail) => arrived.extend(state.read.remove(&mail).map(|read| (mail, read))),
                 Settled::Abandoned(mail) => {
+                    state.flying.remove(&mail);
                     if let Some(read) = state.read.remove(&mail) {
                         state.leave(&read.reply);
                     }
@@ -334,7 +343,7 @@ impl Desk {
                 () = done.cancelled() => {
                     let mut state = self.lock();
                     for (mail, read) in &batch {
-                        state.tracker.abandon(*mail);
+                        state.abandon(*mail);
                         state.leave(&read.reply);
                     }
                     return;
@@ -346,7 +355,11 @@ impl Desk {
         }
         let mut state = self.lock();
         for (mail, read) in batch {
-            state.tracker.forget(mail);
+            state.forget(mail);
+            meters::mail_settled(read.place.source(), &read.verdict);
+            if !read.documents.is_empty() {
+                meters::report_arrived(read.place.source(), Timestamp::now());
+            }
             read.reply.send(read.verdict);
         }
         let State { names, tracker, .. } = &mut *state;
@@ -379,6 +392,16 @@ impl Desk {
 }
 
 impl State {
+    fn abandon(&mut self, mail: MailId) {
+        self.tracker.abandon(mail);
+        self.flying.remove(&mail);
+    }
+
+    fn forget(&mut self, mail: MailId) {
+        self.tracker.forget(mail);
+        self.flying.remove(&mail);
+    }
+
     fn leave(&mut self, reply: &Reply) {
         self.left += 1;
         reply.send(Verdict::Leave);

@@ -1,6 +1,9 @@
 //! What a run did, for its closing words and its exit code.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use tracing::{debug, info, warn};
 
@@ -57,8 +60,8 @@ impl Tally {
         if counted.load(Ordering::Relaxed) > 0 { Exit::Data } else { Exit::Done }
     }
 
-    /// Says what the run came to, and what a reader might miss.
-    pub fn say(&self, options: Options) {
+    /// Says what the run came to, and what a reader might miss: a CronJob's pod is gone before anyone asks it.
+    pub fn say(&self, options: Options, left: u64, took: Duration, exit: Exit) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let summary = if options.dry_run { "dry run: nothing was sent, moved or written" } else { "run ended" };
         info!(
@@ -68,6 +71,9 @@ impl Tally {
             duplicates = get(&self.duplicates),
             without_report = get(&self.without_report),
             unreadable = get(&self.unreadable),
+            left,
+            duration_seconds = took.as_secs_f64(),
+            exit_code = exit as u8,
             "{summary}"
         );
         if get(&self.duplicates) > 0 {

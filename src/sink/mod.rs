@@ -109,6 +109,11 @@ impl Outlet {
         *self.lock()
     }
 
+    /// Bytes of the frames that have not been dropped yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        u64::from(self.max_bytes).saturating_sub(self.budget.available_permits() as u64)
+    }
+
     fn wanted(&self, bytes: &Bytes) -> u32 {
         u32::try_from(bytes.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes)
     }

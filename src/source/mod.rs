@@ -43,6 +43,9 @@ pub trait Memory: Send + Sync {
 
     /// A source has asked about everything that lies where it looks.
     fn looked_through(&self, _source: &str) {}
+
+    /// A source can't do its work for now, and tries again.
+    fn troubled(&self, _source: &str, _why: &str) {}
 }
 
 /// The source's own number for a mail in its hands.
@@ -156,6 +159,11 @@ impl Intake {
     /// Tells that it has been asked about everything that lies where `source` looks: what it was not asked about is gone.
     pub fn looked_through(&self, source: &str) {
         self.memory.looked_through(source);
+    }
+
+    /// Tells that `source` can't do its work for now.
+    pub fn troubled(&self, source: &str, why: &str) {
+        self.memory.troubled(source, why);
     }
 
     /// Waits until `bytes` fit into the budget; a mail larger than all of it waits for all of it.

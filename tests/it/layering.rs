@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("encode", &["config", "event"]),
     ("deliver", &[]),
     ("flood", &[]),
-    ("net", &["config"]),
+    ("net", &["config", "ops"]),
     ("folder", &[]),
     ("source", &["config", "net"]),
     ("sink", &["config", "deliver", "folder", "net"]),

@@ -12,6 +12,7 @@ mod floods;
 mod golden;
 mod hostile_text;
 mod layering;
+mod observed;
 mod operation;
 mod receivers;
 mod resume;

@@ -9,7 +9,7 @@ use crate::{
     config::{self, Format},
     ledger::{Commit, DocumentKey, Shipped},
     sink::{Health, Inlet, Sink, SinkError},
-    source::{Mail, MailRef, Pass, SourceError},
+    source::{Mail, MailRef, Pass, Place, SourceError},
 };
 
 /// No run of these tests takes this long; one that does hangs.
@@ -140,7 +140,8 @@ async fn run_until(
         sink: Box::new(*doing),
     });
     let destinations = destinations.collect();
-    let flow = Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop);
+    let flow =
+        Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, Arc::default());
     timeout(LONG, flow.run()).await.expect("the run hangs")
 }
 

@@ -336,6 +336,7 @@ impl Run {
         if hopeless {
             return Err(fault.into());
         }
+        self.intake.troubled(&self.source.name, &fault.to_string());
         if self.stopping {
             self.forget_due();
         }

@@ -1,0 +1,205 @@
+//! What stands still, and for how long: what `/readyz` answers by.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// How sources and required sinks are doing. Written by the pipeline, read by whoever asks.
+#[derive(Debug, Default)]
+pub struct Condition {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stage: Stage,
+    /// By their names, with what they are before it: `source rua`.
+    components: BTreeMap<String, Component>,
+    /// Since when mails have been waiting without anything arriving.
+    stuck_since: Option<Instant>,
+    stuck_after: Duration,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Starting,
+    Running,
+    Draining,
+}
+
+#[derive(Debug)]
+struct Component {
+    /// When it last did what it is there for.
+    moved: Instant,
+    /// How long it may go without.
+    patience: Duration,
+    trouble: Option<Arc<str>>,
+    /// It stands still only while it has a trouble.
+    may_rest: bool,
+}
+
+impl Condition {
+    /// The pipeline begins. A source that has done nothing for its interval and `stuck_after` stands still, a required
+    /// sink that has failed for `stuck_after`.
+    pub fn begin(&self, stuck_after: Duration, sources: &[(&str, Duration)], required_sinks: &[Arc<str>]) {
+        let moved = Instant::now();
+        let component = |patience, may_rest| Component { moved, patience, trouble: None, may_rest };
+        let mut state = self.lock();
+        *state = State { stage: Stage::Running, stuck_after, ..State::default() };
+        for (name, interval) in sources {
+            state.components.insert(source(name), component(stuck_after.saturating_add(*interval), false));
+        }
+        for name in required_sinks {
+            state.components.insert(sink(name), component(stuck_after, true));
+        }
+    }
+
+    /// What runs is being finished: nothing more is taken.
+    pub fn drain(&self) {
+        self.lock().stage = Stage::Draining;
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.lock().stage == Stage::Draining
+    }
+
+    /// A source has looked at what lies there, or handed something over.
+    pub fn source_moved(&self, name: &str) {
+        self.note(&source(name), None);
+    }
+
+    /// A source can't do its work for now.
+    pub fn source_troubled(&self, name: &str, why: &str) {
+        self.note(&source(name), Some(why.into()));
+    }
+
+    /// A sink works, or can't for now.
+    pub fn sink_is(&self, name: &str, trouble: Option<Arc<str>>) {
+        self.note(&sink(name), trouble);
+    }
+
+    pub fn stuck_since(&self, since: Option<Instant>) {
+        self.lock().stuck_since = since;
+    }
+
+    /// Why the process is not ready; nothing, if it is.
+    pub fn reasons(&self, now: Instant) -> Vec<String> {
+        let state = self.lock();
+        match state.stage {
+            Stage::Starting => return vec!["starting".into()],
+            Stage::Draining => return vec!["draining: what is in flight is finished, nothing more is taken".into()],
+            Stage::Running => {}
+        }
+        let mut reasons: Vec<String> =
+            state.components.iter().filter_map(|(name, component)| component.reason(name, now)).collect();
+        let stuck = state.stuck_since.map(|since| now.saturating_duration_since(since));
+        if let Some(stuck) = stuck.filter(|stuck| *stuck >= state.stuck_after) {
+            reasons.push(format!("nothing was confirmed for {} s, though mails wait for it", stuck.as_secs()));
+        }
+        reasons
+    }
+
+    fn note(&self, name: &str, trouble: Option<Arc<str>>) {
+        if let Some(component) = self.lock().components.get_mut(name) {
+            // A trouble that goes on began when it began.
+            if trouble.is_none() || (component.may_rest && component.trouble.is_none()) {
+                component.moved = Instant::now();
+            }
+            component.trouble = trouble;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Component {
+    fn reason(&self, name: &str, now: Instant) -> Option<String> {
+        let still = now.saturating_duration_since(self.moved);
+        if still < self.patience || (self.may_rest && self.trouble.is_none()) {
+            return None;
+        }
+        let why = self.trouble.as_deref().unwrap_or("it says nothing about why");
+        Some(format!("{name} has stood still for {} s: {why}", still.as_secs()))
+    }
+}
+
+fn source(name: &str) -> String {
+    format!("source {name}")
+}
+
+fn sink(name: &str) -> String {
+    format!("sink {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(900);
+
+    fn running() -> Condition {
+        let condition = Condition::default();
+        condition.begin(LIMIT, &[("rua", Duration::from_secs(300))], &["siem".into()]);
+        condition
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_ready_while_it_runs_and_neither_before_nor_when_it_drains() {
+        assert_eq!(Condition::default().reasons(Instant::now()), ["starting"]);
+        let condition = running();
+        assert!(condition.reasons(Instant::now()).is_empty());
+        condition.drain();
+        assert!(condition.reasons(Instant::now())[0].starts_with("draining"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_stands_still_only_while_it_fails() {
+        let condition = running();
+        tokio::time::advance(LIMIT).await;
+        assert!(condition.reasons(Instant::now()).is_empty(), "it may have had nothing to send");
+        condition.sink_is("siem", Some("can't connect".into()));
+        tokio::time::advance(LIMIT / 2).await;
+        condition.sink_is("siem", Some("still can't connect".into()));
+        condition.source_moved("rua");
+        assert!(condition.reasons(Instant::now()).is_empty());
+        tokio::time::advance(LIMIT / 2).await;
+        assert_eq!(condition.reasons(Instant::now()), ["sink siem has stood still for 900 s: still can't connect"]);
+        condition.sink_is("siem", None);
+        assert!(condition.reasons(Instant::now()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_stands_still_when_it_has_not_looked_for_its_interval_and_longer() {
+        let condition = running();
+        tokio::time::advance(LIMIT + Duration::from_secs(200)).await;
+        condition.source_troubled("rua", "the server is gone");
+        assert!(condition.reasons(Instant::now()).is_empty());
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(condition.reasons(Instant::now()), ["source rua has stood still for 1200 s: the server is gone"]);
+        condition.source_moved("rua");
+        assert!(condition.reasons(Instant::now()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mails_that_wait_too_long_are_a_reason() {
+        let condition = running();
+        condition.stuck_since(Some(Instant::now()));
+        condition.source_moved("rua");
+        tokio::time::advance(LIMIT).await;
+        assert_eq!(condition.reasons(Instant::now()).len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_required_is_not_asked_about() {
+        let condition = running();
+        condition.sink_is("dashboard", Some("gone".into()));
+        assert_eq!(condition.lock().components.len(), 2);
+    }
+}

@@ -1,0 +1,50 @@
+//! What sources ask and tell beside mails: what is remembered, what they have looked through, what troubles them.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+
+use super::meters::{self, SourceMeter};
+use crate::{
+    config::Config,
+    ledger::Ledger,
+    ops::condition::Condition,
+    source::{Memory, Place},
+};
+
+/// The ledger, as the sources ask it; and which of them have not asked it about everything yet.
+pub struct Remembered {
+    pub ledger: Arc<Ledger>,
+    /// Every mail that is still there is read again.
+    pub ships_again: bool,
+    pub to_look_through: Mutex<BTreeSet<String>>,
+    pub condition: Arc<Condition>,
+    pub config: Arc<Config>,
+}
+
+impl Remembered {
+    /// Whether the ledger knows by now which of the mails it remembers are still there.
+    pub fn may_forget(&self) -> bool {
+        self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl Memory for Remembered {
+    fn knows(&self, place: &Place) -> bool {
+        !self.ships_again && self.ledger.knows_place(place)
+    }
+
+    fn looked_through(&self, source: &str) {
+        self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
+        self.condition.source_moved(source);
+        meters::looked_through(source, Timestamp::now());
+    }
+
+    fn troubled(&self, source: &str, why: &str) {
+        self.condition.source_troubled(source, why);
+        SourceMeter::new(source, &self.config).troubled();
+    }
+}

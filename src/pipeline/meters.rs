@@ -1,0 +1,210 @@
+//! What is counted of sources and sinks. Sinks are looked at now and then, so that an event costs them nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use jiff::Timestamp;
+use prometheus::{Gauge, IntCounter};
+use tokio::{sync::watch, time::Instant};
+
+use super::lane::Lane;
+use crate::{
+    config::{Config, sink::SinkKind, source::SourceConfig},
+    event::Event,
+    ops::metrics,
+    source::Verdict,
+};
+
+/// Counts for one source's reader.
+pub struct SourceMeter {
+    labels: Labels,
+    bytes: IntCounter,
+    events: IntCounter,
+    rows: IntCounter,
+}
+
+impl SourceMeter {
+    pub fn new(name: &str, config: &Config) -> Self {
+        let kind = match config.sources.get(name) {
+            Some(SourceConfig::Imap(_)) => "imap",
+            _ => "file",
+        };
+        let labels = Labels { id: name.into(), kind: "source", component_type: kind };
+        Self {
+            bytes: metrics::RECEIVED_BYTES.with_label_values(&labels.all()),
+            events: metrics::RECEIVED_EVENTS.with_label_values(&labels.all()),
+            rows: metrics::ROWS.with_label_values(&[name]),
+            labels,
+        }
+    }
+
+    pub fn mail(&self, bytes: u64) {
+        self.bytes.inc_by(bytes);
+    }
+
+    pub fn event(&self, event: &Event) {
+        self.events.inc();
+        let id: &str = &self.labels.id;
+        match event {
+            Event::Report(report) => {
+                let (kind, outcome) = (report.report_type().unwrap_or("unknown"), report.outcome().as_str());
+                metrics::DOCUMENTS.with_label_values(&[id, kind, outcome, metrics::reporter(report.org())]).inc();
+            }
+            Event::IngestError(error) => {
+                metrics::INGEST_ERRORS.with_label_values(&[id, error.reason().code()]).inc();
+                self.labels.error(error.reason().code(), "processing");
+            }
+            _ => self.rows.inc(),
+        }
+    }
+
+    /// The source could not work with its server.
+    pub fn troubled(&self) {
+        self.labels.error("unavailable", "receiving");
+    }
+}
+
+/// A mail has its verdict.
+pub fn mail_settled(source: &str, verdict: &Verdict) {
+    let outcome = match verdict {
+        Verdict::Archive => "archived",
+        Verdict::Quarantine(_) => "quarantined",
+        Verdict::WithoutReport => "without_report",
+        Verdict::Leave => "left",
+    };
+    metrics::MAILS.with_label_values(&[source, outcome]).inc();
+}
+
+/// A report that was new has arrived.
+pub fn report_arrived(source: &str, at: Timestamp) {
+    metrics::LAST_REPORT.with_label_values(&[source]).set(at.as_second() as f64);
+}
+
+/// A source has looked at all that lies there.
+pub fn looked_through(source: &str, at: Timestamp) {
+    metrics::LAST_PASS.with_label_values(&[source]).set(at.as_second() as f64);
+}
+
+/// Mails of each source that are in flight, and how old the oldest of them are.
+pub fn in_flight<'a>(sources: impl Iterator<Item = &'a str>, mails: &BTreeMap<Arc<str>, (usize, Instant)>) {
+    let now = Instant::now();
+    for source in sources {
+        let (count, age) = mails
+            .get(source)
+            .map_or((0, 0.0), |(count, since)| (*count, now.saturating_duration_since(*since).as_secs_f64()));
+        metrics::MAILS_IN_FLIGHT.with_label_values(&[source]).set(count as f64);
+        metrics::OLDEST_MAIL.with_label_values(&[source]).set(age);
+    }
+}
+
+/// One sink, as it is looked at.
+pub struct SinkMeter {
+    lane: Arc<Lane>,
+    confirmed: watch::Receiver<u64>,
+    seen: Seen,
+    received_events: IntCounter,
+    received_bytes: IntCounter,
+    sent_events: IntCounter,
+    sent_bytes: IntCounter,
+    filtered: IntCounter,
+    missed: IntCounter,
+    buffer_bytes: Gauge,
+    buffer_events: Gauge,
+    utilization: Gauge,
+}
+
+/// What was counted at the last look: counters outlive the sink, which a reload replaces.
+#[derive(Default)]
+struct Seen {
+    received: u64,
+    received_bytes: u64,
+    sent: u64,
+    sent_bytes: u64,
+    filtered: u64,
+    missed: u64,
+    busy: f64,
+}
+
+/// How much one look of four in a second counts: a minute's looks are what is told.
+const LOOK_WEIGHT: f64 = 1.0 / 240.0;
+
+impl SinkMeter {
+    pub fn new(lane: Arc<Lane>, confirmed: watch::Receiver<u64>) -> Self {
+        let labels = sink_labels(&lane);
+        let all = labels.all();
+        let discarded = |intentional| {
+            let [id, kind, component_type] = all;
+            metrics::DISCARDED_EVENTS.with_label_values(&[id, kind, component_type, intentional])
+        };
+        metrics::BUFFER_MAX_BYTES.with_label_values(&all).set(f64::from(lane.config().buffer_max_size));
+        Self {
+            confirmed,
+            seen: Seen::default(),
+            received_events: metrics::RECEIVED_EVENTS.with_label_values(&all),
+            received_bytes: metrics::RECEIVED_BYTES.with_label_values(&all),
+            sent_events: metrics::SENT_EVENTS.with_label_values(&all),
+            sent_bytes: metrics::SENT_BYTES.with_label_values(&all),
+            filtered: discarded("true"),
+            missed: discarded("false"),
+            buffer_bytes: metrics::BUFFER_BYTES.with_label_values(&all),
+            buffer_events: metrics::BUFFER_EVENTS.with_label_values(&all),
+            utilization: metrics::UTILIZATION.with_label_values(&all),
+            lane,
+        }
+    }
+
+    pub fn look(&mut self) {
+        // In this order, so that no more is ever seen to be sent than was received.
+        let sent = *self.confirmed.borrow();
+        let waiting = self.lane.waiting_bytes();
+        let (received, received_bytes) = (self.lane.last(), self.lane.queued_bytes());
+        let (filtered, missed) = (self.lane.filtered(), self.lane.missed().load(Ordering::Relaxed));
+        let sent_bytes = received_bytes.saturating_sub(waiting).max(self.seen.sent_bytes);
+        let busy = self.seen.busy + (f64::from(u8::from(waiting > 0)) - self.seen.busy) * LOOK_WEIGHT;
+        let now = Seen { received, received_bytes, sent, sent_bytes, filtered, missed, busy };
+        let seen = std::mem::replace(&mut self.seen, now);
+        self.received_events.inc_by(received - seen.received);
+        self.received_bytes.inc_by(received_bytes - seen.received_bytes);
+        self.sent_events.inc_by(sent - seen.sent);
+        self.sent_bytes.inc_by(sent_bytes - seen.sent_bytes);
+        self.filtered.inc_by(filtered - seen.filtered);
+        self.missed.inc_by(missed - seen.missed);
+        self.buffer_bytes.set(waiting as f64);
+        self.buffer_events.set(received.saturating_sub(sent) as f64);
+        self.utilization.set(busy);
+    }
+}
+
+/// A sink began to fail.
+pub fn sink_failed(lane: &Lane) {
+    sink_labels(lane).error("delivery_failed", "sending");
+}
+
+/// What tells a source or sink from the others.
+struct Labels {
+    id: Arc<str>,
+    kind: &'static str,
+    component_type: &'static str,
+}
+
+impl Labels {
+    fn all(&self) -> [&str; 3] {
+        [&self.id, self.kind, self.component_type]
+    }
+
+    fn error(&self, error_type: &str, stage: &str) {
+        let [id, kind, component_type] = self.all();
+        metrics::ERRORS.with_label_values(&[id, kind, component_type, error_type, stage]).inc();
+    }
+}
+
+fn sink_labels(lane: &Lane) -> Labels {
+    let component_type = match lane.config().kind {
+        SinkKind::Stdout(_) => "stdout",
+        SinkKind::File(_) => "file",
+        SinkKind::Syslog(_) => "syslog",
+    };
+    Labels { id: lane.name.clone(), kind: "sink", component_type }
+}

@@ -1,0 +1,211 @@
+//! What those who look after the process can ask it, and what it leaves behind.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{
+    ca::Ca,
+    delivery::{assert_all_archived, mailbox},
+    process::Shipper,
+    reports::{Batch, Container, damaged},
+    rsyslog::Rsyslog,
+    server::free_port,
+    wait::{LONG, eventually},
+    workplace::{Workplace, imaps, stdout, syslog_tls, with},
+};
+
+/// Status and body of a GET.
+fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// Each series with its value.
+fn series(exposition: &str) -> BTreeMap<String, f64> {
+    let lines = exposition.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// The value of the series with this name and all of these labels.
+#[track_caller]
+fn value(series: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
+    let name = format!("dmarc_shipper_{name}");
+    let mut found = series.iter().filter(|(key, _)| {
+        let (of, rest) = key.split_once('{').unwrap_or((key, ""));
+        of == name && labels.iter().all(|label| rest.contains(label))
+    });
+    let (_, value) = found.next().unwrap_or_else(|| panic!("no {name} with {labels:?} in {series:#?}"));
+    assert_eq!(found.next(), None, "more than one {name} with {labels:?}");
+    *value
+}
+
+fn observed(workplace: &Workplace, source: Value, sink: Value, port: u16) -> Value {
+    with(workplace.config(source, sink), json!({"api": {"address": format!("127.0.0.1:{port}")}}))
+}
+
+#[test]
+fn metrics_tell_what_came_and_what_arrived() {
+    let (ca, batch, port) = (Ca::new(), Batch::generate(81, 12, 2..=6, 4), free_port());
+    let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    dovecot.mailbox().deliver("INBOX", &damaged(Container::Gzip, 900));
+    let only_rows = json!({"type": "file", "path": workplace.path("rows.ndjson"), "events": ["dmarc_aggregate"], "required": false});
+    let config = observed(&workplace, with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"})), Value::Null, port);
+    let config = with(config, json!({"sinks": {"siem": syslog_tls(rsyslog.tls_port, &ca), "rows": only_rows}}));
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "the mails are moved", || (dovecot.mailbox().count("INBOX") == 0).then_some(()));
+    rsyslog.wait_for(batch.event_count() + 2);
+
+    // A damaged document is told by a report and an error.
+    let events = (batch.event_count() + 2) as f64;
+    let all = eventually(LONG, "all of it is counted", || {
+        let all = series(&get(port, "/metrics")?.1);
+        (value(&all, "component_sent_events_total", &["component_id=\"siem\""]) == events).then_some(all)
+    });
+    let (rua, siem, rows) = ("component_id=\"rua\"", "component_id=\"siem\"", "component_id=\"rows\"");
+    assert_eq!(
+        value(&all, "component_received_events_total", &[rua, "component_type=\"imap\"", "component_kind=\"source\""]),
+        events
+    );
+    assert_eq!(
+        value(&all, "component_received_events_total", &[siem, "component_type=\"syslog\"", "component_kind=\"sink\""]),
+        events
+    );
+    assert_eq!(value(&all, "rows_total", &[rua]), batch.row_count() as f64);
+    assert_eq!(value(&all, "component_received_events_total", &[rows]), batch.row_count() as f64);
+    assert_eq!(
+        value(&all, "component_discarded_events_total", &[rows, "intentional=\"true\""]),
+        events - batch.row_count() as f64
+    );
+    assert_eq!(value(&all, "mails_total", &[rua, "archived"]), 12.0);
+    assert_eq!(value(&all, "mails_total", &[rua, "quarantined"]), 1.0);
+    assert_eq!(value(&all, "documents_total", &["unreadable", "unknown"]), 1.0);
+    let outcome = |word: &str| {
+        all.iter().filter(|(key, _)| key.contains("documents_total") && key.contains(word)).map(|(_, n)| n).sum::<f64>()
+    };
+    assert_eq!(
+        (outcome("shipped"), outcome("duplicate")),
+        (batch.reports.len() as f64, 12.0 - batch.reports.len() as f64)
+    );
+    assert_eq!(value(&all, "ingest_errors_total", &[rua, "corrupt_gzip"]), 1.0);
+    assert_eq!(value(&all, "component_errors_total", &[rua, "corrupt_gzip", "processing"]), 1.0);
+    assert_eq!(
+        value(&all, "component_sent_bytes_total", &[siem]),
+        value(&all, "component_received_bytes_total", &[siem])
+    );
+    assert_eq!((value(&all, "buffer_size_bytes", &[siem]), value(&all, "buffer_size_events", &[siem])), (0.0, 0.0));
+    assert_eq!(
+        (value(&all, "mails_in_flight", &[rua]), value(&all, "oldest_mail_in_flight_age_seconds", &[rua])),
+        (0.0, 0.0)
+    );
+    let now = jiff::Timestamp::now().as_second() as f64;
+    for name in ["last_report_timestamp_seconds", "last_pass_timestamp_seconds"] {
+        let told = value(&all, name, &[rua]);
+        assert!(told <= now && told > now - 600.0, "{name}: {told}");
+    }
+    assert!(value(&all, "tls_certificate_expiry_timestamp_seconds", &[]) > now);
+    assert!(value(&all, "ledger_size_bytes", &[]) > 0.0 && value(&all, "uptime_seconds", &[]) > 0.0);
+
+    assert_eq!(get(port, "/readyz").unwrap(), (200, "{\"ready\":true,\"reasons\":[]}".into()));
+    assert_eq!(get(port, "/livez").unwrap().0, 200);
+    assert_eq!(get(port, "/nothing").unwrap().0, 404);
+    let address = format!("127.0.0.1:{port}");
+    Shipper::new(["health", "--address", &address]).exits(0);
+    workplace.shipper(&["health", "--config"], &config).exits(0);
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+    Shipper::new(["health", "--address", &address]).exits(69).says(&["can't ask"]);
+}
+
+#[test]
+fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
+    let (ca, batch, port) = (Ca::new(), Batch::generate(82, 3, 1..=2, 0), free_port());
+    let (mut dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+    rsyslog.halt();
+    let source = with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"}));
+    let config = observed(&workplace, source, syslog_tls(rsyslog.tls_port, &ca), port);
+    let config = with(config.clone(), json!({"api": {"address": config["api"]["address"], "stuck_after": "1s"}}));
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    let reason = |part: &str| {
+        eventually(LONG, part, || {
+            let (status, body) = get(port, "/readyz")?;
+            (status == 503 && body.contains(part)).then_some(())
+        });
+    };
+    reason("sink out has stood still");
+    reason("nothing was confirmed");
+    assert_eq!((get(port, "/livez").unwrap().0, get(port, "/health").unwrap().0), (200, 200));
+    rsyslog.resume();
+    let ready = || eventually(LONG, "it is ready", || (get(port, "/readyz")?.0 == 200).then_some(()));
+    ready();
+    dovecot.kill();
+    reason("source rua has stood still");
+    let all = series(&get(port, "/metrics").unwrap().1);
+    assert!(value(&all, "component_errors_total", &["component_id=\"rua\"", "receiving"]) >= 1.0);
+    assert!(value(&all, "component_errors_total", &["component_id=\"out\"", "sending"]) >= 1.0);
+    dovecot.resume();
+    ready();
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn a_process_that_drains_is_neither_ready_nor_healthy() {
+    let (ca, batch, port) = (Ca::new(), Batch::generate(83, 20, 5..=5, 0), free_port());
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 10});
+    let config = observed(&workplace, imaps(&dovecot, &ca), slow, port);
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it is at work", || workplace.path("kept.ndjson").exists().then_some(()));
+    running.signal(Signal::TERM);
+    eventually(LONG, "it says that it drains", || {
+        let (status, body) = get(port, "/readyz")?;
+        (status == 503 && body.contains("draining")).then_some(())
+    });
+    assert_eq!(get(port, "/health").unwrap(), (503, "{\"ok\":false}".into()));
+    workplace.shipper(&["health", "--config"], &config).exits(69).says(&["503"]);
+    running.signal(Signal::TERM);
+    running.finish().exited(75);
+}
+
+#[test]
+fn a_single_run_leaves_its_metrics_in_a_file_and_its_sum_in_the_log() {
+    let (ca, batch) = (Ca::new(), Batch::generate(84, 5, 1..=3, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let file = workplace.path("dmarc_shipper.prom");
+    let config = with(workplace.config(imaps(&dovecot, &ca), stdout()), json!({"metrics_file": file}));
+    let finished = workplace.once(&config).exits(0);
+    let all = series(&workplace.read("dmarc_shipper.prom"));
+    assert_eq!((value(&all, "run_exit_code", &[]), value(&all, "mails_total", &["archived"])), (0.0, 5.0));
+    assert!(
+        value(&all, "run_last_success_timestamp_seconds", &[]) > 0.0 && value(&all, "run_duration_seconds", &[]) > 0.0
+    );
+    let last: Value = serde_json::from_str(finished.stderr.lines().last().unwrap()).unwrap();
+    let told = ["message", "mails", "rows", "exit_code", "left"].map(|key| last[key].clone());
+    assert_eq!(told, [json!("run ended"), json!(5), json!(batch.row_count()), json!(0), json!(0)]);
+}
+
+#[test]
+fn an_address_that_is_taken_and_one_that_is_none_are_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let workplace = Workplace::new();
+    let config = workplace.config(json!({"type": "file", "path": workplace.path("in")}), stdout());
+    let at = |address: &str| with(config.clone(), json!({"api": {"address": address}}));
+    workplace.shipper(&["run", "--config"], &at(&address)).exits(69).says(&["can't listen on", "api.address"]);
+    workplace.shipper(&["run", "--config"], &at("localhost")).exits(78).says(&["api.address", "0.0.0.0:9598"]);
+    workplace.shipper(&["health", "--config"], &config).exits(78).says(&["api.address"]);
+}
