@@ -7,7 +7,7 @@ use super::{
     decode::Decoder,
     node::{At, Entry, Node, Value},
     secret::{self, Secret},
-    source::SourceConfig,
+    source::{Credentials, SourceConfig},
     syntax, together, url,
 };
 
@@ -134,7 +134,7 @@ impl Loader<'_> {
                 return Err(Problems::one(&name, Problem::new(at, "", message)));
             };
             if let Some(SourceConfig::Imap(imap)) = loaded.config.sources.get_mut(&source) {
-                imap.password = Secret::Value(password);
+                imap.credentials = Credentials::Password(Secret::Value(password));
             }
         }
         Ok(loaded)
@@ -142,9 +142,9 @@ impl Loader<'_> {
 
     fn decode(&self, root: &Node, file: &str, exposed: bool) -> Result<Loaded, Problems> {
         let decoder = Decoder::new(self.variable, self.fields);
-        if exposed && holds_a_password(root) {
+        if exposed && holds_a_secret(root) {
             decoder.warn(format!(
-                "{file} holds a password and can be read by everyone on this machine; chmod 0640 ends that"
+                "{file} holds a secret and can be read by everyone on this machine; chmod 0640 ends that"
             ));
         }
         let config = decoder.table::<Config>(root, "");
@@ -169,12 +169,21 @@ fn read(path: &Path) -> Result<(Node, bool), Problems> {
     Ok((root, exposed))
 }
 
-/// Whether a password stands in the file itself, and not in a variable.
-fn holds_a_password(root: &Node) -> bool {
+/// Whether a secret stands in the file itself, and not in a variable.
+fn holds_a_secret(root: &Node) -> bool {
     let sources = root.child("sources").map(Node::entries).unwrap_or_default();
-    sources.iter().any(|source| match source.value.child("password") {
-        Some(Node { value: Value::Text(text), .. }) => !text.contains("${"),
-        _ => false,
+    sources.iter().any(|source| {
+        let source = &source.value;
+        let oauth = source.child("oauth");
+        let secrets = [
+            source.child("password"),
+            oauth.and_then(|oauth| oauth.child("client_secret")),
+            oauth.and_then(|oauth| oauth.child("refresh_token")),
+        ];
+        secrets.iter().flatten().any(|secret| match &secret.value {
+            Value::Text(text) => !text.contains("${"),
+            _ => false,
+        })
     })
 }
 

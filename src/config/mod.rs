@@ -16,6 +16,7 @@ mod interpolate;
 mod loader;
 mod near;
 mod node;
+pub mod oauth;
 pub(crate) mod options;
 mod problem;
 pub mod schema;

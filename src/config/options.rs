@@ -43,7 +43,7 @@ impl OptionDoc {
 /// pub field: Type = nested,                      // another such struct, in a table of its own
 /// pub field: Type = flattened,                   // another such struct, in this same table
 /// pub field: Type = from |view| expression,      // made of earlier options; an `Option`, `None` when a problem was told
-/// let name: Type = …,                            // an option that is no field, for a later `from`
+/// let name: Type = …,                            // an option that is no field, or `nested` ones, for a later `from`
 /// ```
 ///
 /// A key other than the field's name is written `field("dotted.key")`; how the value is written, where its type does not
@@ -60,6 +60,11 @@ macro_rules! options {
         $crate::config::options::options! { @nested $n
             $d $a [$($fields)* $(#[doc = $doc])* pub $field: $type,] [$($reads)*] [$($docs)*]
             [$($inits)* $field: $field?,] $field [$type] $($rest)* }
+    };
+    (@next $n:tt $d:tt $a:tt $f:tt [$($reads:tt)*] [$($docs:tt)*] $i:tt
+     $(#[doc = $doc:literal])* let $field:ident: $type:ty = nested, $($rest:tt)*) => {
+        $crate::config::options::options! { @nested $n
+            $d $a $f [$($reads)*] [$($docs)*] $i $field [$type] $($rest)* }
     };
     (@nested [$name:ident $view:ident $out:ident] $d:tt $a:tt $f:tt [$($reads:tt)*] [$($docs:tt)*] $i:tt
      $field:ident [$type:ty] $($rest:tt)*) => {

@@ -56,24 +56,26 @@ impl Form for Secret {
     }
 }
 
-/// The one secret of `key` and its twin `key_file`, of which exactly one must be written.
-pub(super) fn one_of(view: &View<'_>, key: &str, value: Option<Secret>, file: Option<PathBuf>) -> Option<Secret> {
+/// The secret of `key` or of its twin `key_file`, of which at most one may be written. `None`: a problem was told.
+pub(super) fn at_most_one(
+    view: &View<'_>,
+    key: &str,
+    value: Option<Secret>,
+    file: Option<PathBuf>,
+) -> Option<Option<Secret>> {
     let twin = format!("{key}_file");
     match (view.has(key), view.has(&twin)) {
         (true, true) => {
             view.problem(&twin, format!("excludes {key}; keep one of the two"));
             None
         }
-        (false, false) => {
-            view.problem(key, format!("is missing; write {twin} (a path), or {key}, such as ${{PASSWORD}}"));
-            None
-        }
+        (false, false) => Some(None),
         (_, true) => {
             let file = file?;
             warn_of(view, &twin, &file);
-            Some(Secret::File(file))
+            Some(Some(Secret::File(file)))
         }
-        (true, false) => value,
+        (true, false) => value.map(Some),
     }
 }
 

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     decode::{Options, View},
     form::{Form, Whole},
+    oauth::{Oauth, Tokens},
     options::{OptionDoc, choices, options},
     secret::{self, Secret},
     tls::Tls,
@@ -43,12 +44,17 @@ options! {
         let written("password"): Option<Secret> = None,
         /// File that holds the password; read again before every login. Excludes `password`.
         let written_file("password_file"): Option<PathBuf> = None,
-        /// `password` or `password_file`.
-        pub password: Secret = from |view| secret::one_of(view, "password", written, written_file),
         /// How to log in.
         pub auth: Auth = Auth::Auto,
+        /// Where access tokens come from. Excludes `password`.
+        let oauth: Oauth = nested,
         /// Where the encryption's files are, and what is checked.
         pub tls: Tls = nested,
+        /// A password, a token, or the certificate in `tls`.
+        pub credentials: Credentials = from |view| {
+            let password = secret::at_most_one(view, "password", written, written_file);
+            credentials(view, (auth, security), password, oauth.map(|oauth| oauth.tokens), tls.as_ref())
+        },
         /// Folder that is read. Folders are written with `/` or `.`; the server's own delimiter is used.
         pub folder: String = "INBOX".to_owned(),
         /// Folder that mails go to once every report in them has arrived. None: mails stay where they are, and are
@@ -85,13 +91,29 @@ choices! {
 choices! {
     /// How to log in.
     pub enum Auth = Auto {
-        /// PLAIN where the server offers it, LOGIN otherwise.
+        /// With a token, OAUTHBEARER where the server offers it, XOAUTH2 otherwise; with a password, PLAIN where offered,
+        /// LOGIN otherwise; with neither but a client certificate, EXTERNAL.
         Auto = "auto",
         /// AUTHENTICATE PLAIN.
         Plain = "plain",
         /// The LOGIN command.
         Login = "login",
+        /// AUTHENTICATE XOAUTH2, with a token.
+        Xoauth2 = "xoauth2",
+        /// AUTHENTICATE OAUTHBEARER, with a token.
+        Oauthbearer = "oauthbearer",
+        /// AUTHENTICATE EXTERNAL: the certificate in `tls.crt_file` says who logs in.
+        External = "external",
     }
+}
+
+/// What the server is shown at the login.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    Password(Secret),
+    Token(Tokens),
+    /// The client certificate of the encryption.
+    Certificate,
 }
 
 choices! {
@@ -153,6 +175,48 @@ fn default_port(security: Security) -> u16 {
     if security == Security::Tls { 993 } else { 143 }
 }
 
+/// The one thing to log in with, which must fit how to.
+fn credentials(
+    view: &View<'_>,
+    (auth, security): (Auth, Security),
+    password: Option<Option<Secret>>,
+    tokens: Option<Option<Tokens>>,
+    tls: Option<&Tls>,
+) -> Option<Credentials> {
+    let refuse = |key: &str, message: &str| {
+        view.problem(key, message);
+        None
+    };
+    let credentials = match (password?, tokens?) {
+        (Some(_), Some(_)) => return refuse("oauth", "excludes password; keep one of the two"),
+        (Some(password), None) => Credentials::Password(password),
+        (None, Some(tokens)) => Credentials::Token(tokens),
+        (None, None) if tls?.crt_file.is_some() => Credentials::Certificate,
+        (None, None) => {
+            return refuse(
+                "password",
+                "is missing; write password_file (a path), or password, such as ${PASSWORD}; or oauth for a token, or \
+                 tls.crt_file for a certificate",
+            );
+        }
+    };
+    match (auth, &credentials) {
+        (Auth::Auto, _)
+        | (Auth::Plain | Auth::Login, Credentials::Password(_))
+        | (Auth::Xoauth2 | Auth::Oauthbearer, Credentials::Token(_))
+        | (Auth::External, Credentials::Certificate) => {}
+        (Auth::Plain | Auth::Login, _) => return refuse("auth", "needs password_file, or password, to log in with"),
+        (Auth::Xoauth2 | Auth::Oauthbearer, _) => {
+            return refuse("auth", "needs oauth, which says where the token comes from, and no password");
+        }
+        (Auth::External, _) => return refuse("auth", "external needs tls.crt_file, and neither password nor oauth"),
+    }
+    if matches!(credentials, Credentials::Certificate) && security == Security::None {
+        return refuse("security", "none shows no certificate to log in with; set tls or starttls");
+    }
+    Some(credentials)
+}
+
 /// Folders must differ from each other and be there for what is to be moved to them.
 fn sensible(view: &View<'_>, imap: &Imap) -> bool {
     let mut sensible = true;
@@ -174,9 +238,9 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
         refuse("without_report", "quarantine needs a quarantine_folder to move the mail to");
     }
     if imap.security == Security::None {
-        view.warn("security", "none sends the password and all mail unencrypted");
+        view.warn("security", "none sends password or token, and all mail, unencrypted");
     } else if !imap.tls.verify_certificate {
-        view.warn("tls.verify_certificate", "false lets anyone in between read the password");
+        view.warn("tls.verify_certificate", "false lets anyone in between read password or token, and all mail");
     }
     sensible
 }

@@ -29,6 +29,9 @@ const SHORT: &[(&str, &str)] = &[
     ("server_name", "tls.server_name"),
 ];
 
+/// What must not stand in a URL.
+const SECRETS: &[&str] = &["password=", "oauth.client_secret=", "oauth.refresh_token="];
+
 /// A source as a tree.
 pub(super) struct Source {
     pub kind: &'static str,
@@ -94,9 +97,9 @@ fn imap(rest: &str, tls: bool, at: At, variable: &dyn Fn(&str) -> Option<String>
     let (user, host) = authority.rsplit_once('@').ok_or_else(|| {
         refuse("names no user; write imaps://user@host/FOLDER, with / and ? in the user as %2F and %3F")
     })?;
-    if user.contains(':') || query.split('&').any(|option| option.starts_with("password=")) {
+    if user.contains(':') || query.split('&').any(|option| SECRETS.iter().any(|secret| option.starts_with(secret))) {
         return Err(refuse(
-            "holds a password, which every user of this machine could read in the list of processes; leave it out \
+            "holds a password or the like, which every user of this machine could read in the list of processes; leave it out \
              (write a colon in a user name as %3A), and set DMARC_SHIPPER_PASSWORD_FILE, set DMARC_SHIPPER_PASSWORD, or \
              answer the prompt on a terminal",
         ));
@@ -123,7 +126,8 @@ fn imap(rest: &str, tls: bool, at: At, variable: &dyn Fn(&str) -> Option<String>
     }
     options(&mut node, query)?;
     let mut password_of = None;
-    if node.child("password_file").is_none() {
+    let certificate_alone = query.split('&').any(|option| option == "auth=external");
+    if node.child("password_file").is_none() && node.child("oauth").is_none() && !certificate_alone {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
         if let Some(file) = variable("DMARC_SHIPPER_PASSWORD_FILE") {
             node.put("password_file", Value::Literal(file));

@@ -129,7 +129,7 @@ fn what_is_allowed_but_unwise_is_warned_about() {
         assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
     };
     warned(SMALL, "data_dir is not set");
-    warned(&source("security: none"), "sources.rua.security: none sends the password");
+    warned(&source("security: none"), "sources.rua.security: none sends password or token");
     warned(&source("tls: {verify_certificate: false}"), "sources.rua.tls.verify_certificate: false lets");
     assert_eq!(yaml(&format!("data_dir: /d\n{SMALL}")).unwrap().warnings, [""; 0]);
 }

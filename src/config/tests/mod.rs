@@ -3,6 +3,7 @@
 mod combinations;
 mod drift;
 mod hostile;
+mod oauth;
 mod problems;
 mod urls;
 mod values;
@@ -52,6 +53,13 @@ fn imap(loaded: &Loaded) -> &source::Imap {
     match loaded.config.sources.values().next() {
         Some(source::SourceConfig::Imap(imap)) => imap,
         other => panic!("expected a mailbox, not {other:?}"),
+    }
+}
+
+fn password(imap: &source::Imap) -> &secret::Secret {
+    match &imap.credentials {
+        source::Credentials::Password(password) => password,
+        other => panic!("expected a password, not {other:?}"),
     }
 }
 

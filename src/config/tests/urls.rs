@@ -34,7 +34,7 @@ fn a_mailbox_url_says_all_that_a_mailbox_needs() {
     assert_eq!((imap.port, imap.folder.as_str()), (1993, "Reports/In box"));
     assert_eq!((imap.archive_folder.as_deref(), imap.quarantine_folder.as_deref()), (Some("Done"), None));
     assert_eq!(imap.poll_interval, Duration::from_secs(60));
-    assert_eq!(imap.password.reveal().unwrap(), "p$${x}w", "what the environment holds is taken as it is");
+    assert_eq!(password(imap).reveal().unwrap(), "p$${x}w", "what the environment holds is taken as it is");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_password_in_a_url_is_refused_and_not_repeated() {
         assert!(!told.contains("s3") && !told.contains("cret"), "{told}");
     }
     let told = from("imaps://me:s3cret@h/INBOX").unwrap_err().to_string();
-    assert!(told.starts_with("--from imaps://me:…: holds a password, which every user"), "{told}");
+    assert!(told.starts_with("--from imaps://me:…: holds a password or the like, which every user"), "{told}");
     for way in ["DMARC_SHIPPER_PASSWORD_FILE", "DMARC_SHIPPER_PASSWORD", "prompt"] {
         assert!(told.contains(way), "{told}");
     }
@@ -83,12 +83,12 @@ fn the_password_comes_from_a_file_or_the_environment_or_a_person() {
     let sources = ["imaps://me@h".to_owned()];
     let file = ("DMARC_SHIPPER_PASSWORD_FILE", "/run/secrets/imap");
     let loaded = arguments_with(&["imaps://me@h"], &["stdout:"], &[file, PASSWORD]).unwrap();
-    assert_eq!(imap(&loaded).password, secret::Secret::File("/run/secrets/imap".into()));
+    assert_eq!(*password(imap(&loaded)), secret::Secret::File("/run/secrets/imap".into()));
 
     let ask = |who: &str| (who == "me at h").then(|| "asked".to_owned());
     let loader = Loader { variable: &|_| None, fields: &[] };
     let loaded = loader.arguments(&Arguments { file: None, from: &sources, to: &sinks, ask: &ask }).unwrap();
-    assert_eq!(imap(&loaded).password.reveal().unwrap(), "asked");
+    assert_eq!(password(imap(&loaded)).reveal().unwrap(), "asked");
 
     let told = arguments_with(&["imaps://me@h"], &["stdout:"], &[]).unwrap_err().to_string();
     assert!(told.starts_with("--from imaps://me@h: there is no password and nobody to ask"), "{told}");

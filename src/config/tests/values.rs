@@ -73,7 +73,7 @@ sinks:
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
     let imap = imap(&loaded);
     assert_eq!((imap.host.as_str(), imap.port), ("2001:db8::1", 143));
-    assert_eq!(imap.password.reveal().unwrap(), "0123");
+    assert_eq!(password(imap).reveal().unwrap(), "0123");
     assert_eq!(imap.archive_folder.as_deref(), Some("Done"));
     let sink = &config.sinks["siem"];
     assert_eq!(sink.events, [EventType::Report, EventType::IngestError]);
@@ -104,7 +104,7 @@ required = true
     for (text, format) in [(toml, Format::Toml), (json, Format::Json), (json, Format::Yaml)] {
         let loaded = load_as(text, format, "f", &[]).unwrap();
         let imap = imap(&loaded);
-        assert_eq!((imap.port, imap.password.reveal().unwrap().as_str()), (1993, "pä"), "{format:?}");
+        assert_eq!((imap.port, password(imap).reveal().unwrap().as_str()), (1993, "pä"), "{format:?}");
     }
 }
 
@@ -117,7 +117,7 @@ fn variables_fill_values_of_every_kind_but_never_become_structure() {
     let loaded = yaml_with(&text, &[("HOST", "mail.example.com"), ("PORT", "1993"), ("PASSWORD", tricky)]).unwrap();
     let imap = imap(&loaded);
     assert_eq!((imap.host.as_str(), imap.port, imap.user.as_str()), ("mail.example.com", 1993, "dmarc@example.com"));
-    assert_eq!(imap.password.reveal().unwrap(), tricky);
+    assert_eq!(password(imap).reveal().unwrap(), tricky);
     assert_eq!(imap.archive_folder, None, "a variable that leaves nothing is as if nothing were written");
 }
 
@@ -142,7 +142,7 @@ fn control_characters_are_refused_in_texts_and_never_reach_a_terminal() {
         [
             "dmarc.yaml:5:11: sources.rua.user: must not hold control characters, as \"a\\r\\nb\" does",
             "dmarc.yaml:6:5: sources.rua.\\u{1b}[2J: unknown option; known here: type, host, security, port, user, password, \
-             password_file, auth, tls, folder, archive_folder, quarantine_folder, without_report, poll_interval, \
+             password_file, auth, oauth, tls, folder, archive_folder, quarantine_folder, without_report, poll_interval, \
              max_messages_per_run, connect_timeout, read_timeout"
         ]
     );
@@ -172,7 +172,7 @@ fn a_secret_file_that_everyone_may_read_is_warned_about_and_one_that_is_missing_
     for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true)] {
         std::fs::set_permissions(&secret, PermissionsExt::from_mode(mode)).unwrap();
         let loaded = yaml(&text).unwrap();
-        assert_eq!(imap(&loaded).password.reveal().unwrap(), "s3cret");
+        assert_eq!(password(imap(&loaded)).reveal().unwrap(), "s3cret");
         let about: Vec<_> = loaded.warnings.iter().filter(|w| w.starts_with("sources.rua.password_file: ")).collect();
         assert_eq!(!about.is_empty(), warned, "{mode:o}: {about:?}");
     }
@@ -194,7 +194,7 @@ fn a_configuration_file_with_a_password_in_it_that_everyone_may_read_is_warned_a
         std::fs::write(&file, text).unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
         let warnings = load(&file).unwrap().warnings;
-        assert_eq!(warnings.iter().any(|warning| warning.contains("holds a password")), warned, "{mode:o}");
+        assert_eq!(warnings.iter().any(|warning| warning.contains("holds a secret")), warned, "{mode:o}");
     }
 }
 

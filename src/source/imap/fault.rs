@@ -13,6 +13,9 @@ pub enum Fault {
     /// The server is not there, or no longer, or not ready: a later try may work.
     #[error("{0}")]
     Lost(String),
+    /// The server ended the session because the login has run out: a new one helps, and no mail is at fault.
+    #[error("{0}")]
+    LoggedOut(String),
     /// The server sent what can't be followed: the session is of no more use.
     #[error("{0}")]
     Unintelligible(String),

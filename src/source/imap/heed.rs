@@ -174,6 +174,7 @@ impl Run {
     fn try_again(&mut self, missing: Vec<Candidate>, fault: &Fault) {
         match missing[..] {
             _ if self.stopping => {}
+            _ if matches!(fault, Fault::LoggedOut(_)) && self.round.excuse() => self.round.retry_singly(missing),
             [mail] => self.blame(mail, fault),
             _ => self.round.retry_singly(missing),
         }

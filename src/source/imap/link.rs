@@ -13,6 +13,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    auth::Account,
     fault::Fault,
     fetch::{self, Candidate},
     mailbox::{self, Folders, Selected},
@@ -90,9 +91,9 @@ impl Link {
         Progress::Finished(finished)
     }
 
-    pub fn open(config: Arc<Imap>, dry_run: bool) -> Self {
+    pub fn open(config: Arc<Imap>, account: Arc<Account>, dry_run: bool) -> Self {
         start(None, async move {
-            match open(&config, dry_run).await {
+            match open(&config, account, dry_run).await {
                 Ok(open) => Finished { open: Some(Box::new(open)), fault: None, yielded: Yield::Opened },
                 Err(fault) => Finished { open: None, fault: Some(fault), yielded: Yield::Nothing },
             }
@@ -150,8 +151,8 @@ impl Open {
     }
 }
 
-async fn open(config: &Imap, dry_run: bool) -> Result<Open, Fault> {
-    let mut session = Session::open(config).await?;
+async fn open(config: &Imap, account: Arc<Account>, dry_run: bool) -> Result<Open, Fault> {
+    let mut session = Session::open(config, account).await?;
     let folders = mailbox::find_all(&mut session, config, dry_run).await?;
     let selected = mailbox::select(&mut session, &folders.source, dry_run).await?;
     Ok(Open { session, folders, selected })

@@ -22,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
+use self::auth::Account;
 use super::{Intake, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 
@@ -29,6 +30,7 @@ use crate::{config, limits::Limits};
 pub struct ImapSource {
     name: Arc<str>,
     config: Arc<config::source::Imap>,
+    account: Arc<Account>,
     limits: Limits,
     give_up_after: Duration,
 }
@@ -36,7 +38,8 @@ pub struct ImapSource {
 impl ImapSource {
     /// `give_up_after`: how long a single pass (`once`) goes on trying when its session was lost.
     pub fn new(name: Arc<str>, config: config::source::Imap, limits: Limits, give_up_after: Duration) -> Self {
-        Self { name, config: Arc::new(config), limits, give_up_after }
+        let account = Arc::new(Account::new(&config));
+        Self { name, config: Arc::new(config), account, limits, give_up_after }
     }
 }
 

@@ -28,6 +28,9 @@ const ATTEMPTS: u32 = 3;
 /// Mails that the server can't be understood about before the rest of the pass is left: it is the server then.
 const UNREADABLE: u32 = 10;
 
+/// Logins that may run out in one pass without a mail being blamed: one that takes a week, with tokens of an hour.
+const LOGINS: u32 = 200;
+
 #[derive(Debug, Default)]
 pub struct Round {
     pub listed: bool,
@@ -39,6 +42,7 @@ pub struct Round {
     pub due: BTreeMap<u32, Action>,
     due_since: Option<Instant>,
     unreadable: u32,
+    logins: u32,
     pub pass: Pass,
     pub tally: Tally,
 }
@@ -141,6 +145,12 @@ impl Round {
         }
         self.alone.push_back(Candidate { attempts, size: announced.unwrap_or(mail.size), ..mail });
         Next::Again
+    }
+
+    /// The login ran out while mails came. False when that has happened too often to be true.
+    pub fn excuse(&mut self) -> bool {
+        self.logins += 1;
+        self.logins <= LOGINS
     }
 
     /// A mail is left because the server can't be understood about it. True when this has happened too often.

@@ -64,6 +64,8 @@ pub struct Run {
     pub(super) done: HashSet<u32>,
     pub(super) backoff: Backoff,
     pub(super) retry_at: Instant,
+    /// The next try waits for a person, who may change a file with a secret meanwhile.
+    pub(super) refused: bool,
     pub(super) trouble_since: Option<Instant>,
     pub(super) opened: bool,
     pub(super) said: HashSet<&'static str>,
@@ -102,6 +104,7 @@ impl Run {
             done: HashSet::new(),
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             retry_at: now,
+            refused: false,
             trouble_since: None,
             opened: false,
             said: HashSet::new(),
@@ -124,6 +127,10 @@ impl Run {
                 progress = self.link.progress() => self.progressed(progress).await?,
                 permit = granted(&mut self.reservation) => {
                     self.granted = self.reservation.take().map(|(batch, _)| (batch, permit));
+                }
+                () = self.source.account.changed(), if self.refused => {
+                    self.refused = false;
+                    self.retry_at = Instant::now();
                 }
                 () = sleep_until_some(wake) => {}
             }
@@ -188,7 +195,8 @@ impl Run {
             _ => {
                 self.take_back(work);
                 self.work = Some(Work::Open);
-                Link::open(self.source.config.clone(), self.intake.dry_run)
+                self.refused = false;
+                Link::open(self.source.config.clone(), self.source.account.clone(), self.intake.dry_run)
             }
         };
     }
@@ -342,6 +350,7 @@ impl Run {
         }
         self.give_back();
         let mut delay = self.backoff.delay();
+        self.refused = needs_a_person;
         if needs_a_person {
             delay = delay.max(LONGEST_DELAY);
         }
@@ -349,10 +358,12 @@ impl Run {
             delay = delay.min(patience);
         }
         self.retry_at = now + delay;
-        if now == since {
-            warn!(source = &*self.source.name, "{fault}; trying again");
-        } else {
-            debug!(source = &*self.source.name, "{fault}; trying again in {delay:.0?}");
+        let source = &*self.source.name;
+        match fault {
+            // Servers do that every hour or day.
+            Fault::LoggedOut(_) => info!(source, "{fault}; logging in again"),
+            _ if now == since => warn!(source, "{fault}; trying again"),
+            _ => debug!(source, "{fault}; trying again in {delay:.0?}"),
         }
         Ok(())
     }
@@ -391,5 +402,58 @@ async fn sleep_until_some(when: Option<Instant>) {
     match when {
         Some(when) => sleep_until(when).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap as Map;
+
+    use tokio::sync::{Semaphore, mpsc};
+
+    use super::*;
+    use crate::{
+        config::{self, Format, source::SourceConfig},
+        limits::Limits,
+        source::{Memory, Place},
+    };
+
+    struct Nothing;
+
+    impl Memory for Nothing {
+        fn knows(&self, _: &Place) -> bool {
+            false
+        }
+    }
+
+    /// A source that goes on, of a mailbox that nobody connects to.
+    fn run() -> Run {
+        let text = "sources: {rua: {type: imap, host: h, user: u, password: p}}\nsinks: {out: {type: stdout}}\n";
+        let sources = config::parse(text, Format::Yaml, "test.yaml").unwrap().config.sources;
+        let Some(SourceConfig::Imap(imap)) = sources.into_values().next() else { panic!("it is a mailbox") };
+        let (mails, _) = mpsc::channel(1);
+        let (_, verdicts) = mpsc::unbounded_channel();
+        let (budget, stop) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
+        let intake = Intake::new(mails, verdicts, budget, 1, Arc::new(Nothing), false, false, stop);
+        Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), Duration::ZERO), intake)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_credentials_are_not_tried_again_for_five_minutes_and_other_trouble_is_sooner() {
+        let mut run = run();
+        let waits: Map<&str, Duration> = [
+            ("refused", Fault::Credentials("no".into())),
+            ("lost", Fault::Lost("gone".into())),
+            ("logged out", Fault::LoggedOut("expired".into())),
+        ]
+        .into_iter()
+        .map(|(what, fault)| {
+            run.works();
+            run.broke(fault).unwrap();
+            (what, run.retry_at - Instant::now())
+        })
+        .collect();
+        assert!(waits["refused"] >= Duration::from_secs(300), "{waits:?}");
+        assert!(waits["lost"] <= FIRST_DELAY && waits["logged out"] <= FIRST_DELAY, "{waits:?}");
     }
 }

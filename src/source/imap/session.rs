@@ -4,7 +4,7 @@
 //! Commands are written by us, because async-imap's `Client` can't send one before the login, nor a literal. No error
 //! quotes what was received, but for the server's own status text: it may be mail, or hold a password.
 
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, io, sync::Arc};
 
 use async_imap::{
     Client,
@@ -13,7 +13,7 @@ use async_imap::{
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
-    auth,
+    auth::{self, Account, Ending, Shown},
     fault::{Answer, Fault},
     guard::{Guard, Overrun, Wire},
 };
@@ -31,6 +31,10 @@ pub struct Session {
     capabilities: HashSet<String>,
     /// The text of a BYE: why the connection will end.
     farewell: Option<String>,
+    account: Arc<Account>,
+    logged_in: bool,
+    /// What was sent to log in: blotted out of what the server says, should it repeat it.
+    hidden: Vec<String>,
 }
 
 /// What a command brought, beside its untagged responses.
@@ -43,13 +47,14 @@ pub struct Outcome {
 
 impl Session {
     /// Connects, encrypts, and logs in.
-    pub async fn open(config: &Imap) -> Result<Self, Fault> {
+    pub async fn open(config: &Imap, account: Arc<Account>) -> Result<Self, Fault> {
+        account.begin_login();
         let tcp = connect(&config.host, config.port, config.connect_timeout).await?;
         let wire: Box<dyn Wire> = match config.security {
             Security::Tls => encrypt(config, Box::new(tcp)).await?,
             Security::Starttls | Security::None => Box::new(tcp),
         };
-        let mut session = Self::over(config, wire);
+        let mut session = Self::over(config, account, wire);
         let known = session.greet().await?;
         if config.security == Security::Starttls {
             session = session.start_tls(config, known).await?;
@@ -60,7 +65,9 @@ impl Session {
         if known {
             return Ok(session);
         }
-        auth::login(&mut session, config).await?;
+        let account = session.account.clone();
+        auth::login(&mut session, config, &account).await?;
+        session.logged_in = true;
         // What is offered before and after the login differs; MOVE often comes with it.
         session.ask_capabilities().await?;
         Ok(session)
@@ -94,12 +101,27 @@ impl Session {
         &mut self,
         verb: String,
         parts: &[Vec<u8>],
+        on: impl FnMut(&Response<'_>) + Send,
+    ) -> Result<Outcome, Fault> {
+        let (first, mut rest) = (parts.first().map_or(&b"\r\n"[..], Vec::as_slice), parts.iter().skip(1));
+        let outcome = self.converse(verb, first, |_| rest.next().cloned(), on).await?;
+        match rest.next() {
+            Some(_) => Err(out_of_step("the end of a command half sent")),
+            None => Ok(outcome),
+        }
+    }
+
+    /// Sends a command, and what `answer` makes of each `+` and its text; `None` where no `+` is due.
+    pub async fn converse(
+        &mut self,
+        verb: String,
+        command: &[u8],
+        mut answer: impl FnMut(&str) -> Option<Vec<u8>> + Send,
         mut on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Outcome, Fault> {
         self.tags += 1;
         let tag = format!("S{}", self.tags);
-        let mut parts = parts.iter();
-        self.write(&[tag.as_bytes(), b" ", parts.next().map_or(&b"\r\n"[..], Vec::as_slice)].concat()).await?;
+        self.write(&[tag.as_bytes(), b" ", command].concat()).await?;
         let mut expunged = 0;
         loop {
             let step = self.read(|response| match response {
@@ -107,7 +129,7 @@ impl Session {
                     Step::Done(*status == Status::Ok, told(outcome))
                 }
                 Response::Done { .. } => Step::Stray,
-                Response::Continue(_) => Step::Continue,
+                Response::Continue(asked) => Step::Continue(answer(asked.information.as_deref().unwrap_or_default())),
                 Response::Expunge(_) => Step::Expunged,
                 other => {
                     on(other);
@@ -115,20 +137,20 @@ impl Session {
                 }
             });
             match step.await? {
-                Step::Done(true, _) if parts.next().is_some() => {
-                    return Err(out_of_step("the end of a command half sent"));
-                }
                 Step::Done(true, answer) => return Ok(Outcome { answer, expunged }),
-                Step::Done(false, answer) => return Err(Fault::Refused { command: verb, answer }),
+                Step::Done(false, answer) => return Err(self.refused(verb, answer)),
                 Step::Stray => return Err(out_of_step("a response to a command that was never sent")),
-                Step::Continue => match parts.next() {
-                    Some(part) => self.write(part).await?,
-                    None => return Err(out_of_step("a request for more where none was due")),
-                },
+                Step::Continue(Some(part)) => self.write(&part).await?,
+                Step::Continue(None) => return Err(out_of_step("a request for more where none was due")),
                 Step::Expunged => expunged += 1,
                 Step::Other => {}
             }
         }
+    }
+
+    /// Does not let what was sent to log in get into errors and logs.
+    pub fn hide(&mut self, secrets: impl IntoIterator<Item = String>) {
+        self.hidden.extend(secrets.into_iter().filter(|secret| !secret.is_empty()));
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -152,7 +174,7 @@ impl Session {
         };
         match response.parsed() {
             Response::Data { status, outcome } => {
-                let said = told(outcome).shown();
+                let said = blot(told(outcome), &self.hidden).shown();
                 if *status == Status::Bye {
                     self.farewell = Some(said);
                 } else if outcome.code == Some(ResponseCode::Alert) {
@@ -205,7 +227,7 @@ impl Session {
                 self.host
             )));
         };
-        let mut session = Self::over(config, encrypt(config, wire).await?);
+        let mut session = Self::over(config, self.account, encrypt(config, wire).await?);
         session.ask_capabilities().await?;
         Ok(session)
     }
@@ -228,7 +250,7 @@ impl Session {
         }
     }
 
-    fn over(config: &Imap, wire: Box<dyn Wire>) -> Self {
+    fn over(config: &Imap, account: Arc<Account>, wire: Box<dyn Wire>) -> Self {
         Self {
             client: Client::new(Guard::new(wire, config.read_timeout)),
             host: config.host.clone(),
@@ -236,6 +258,25 @@ impl Session {
             tags: 0,
             capabilities: HashSet::new(),
             farewell: None,
+            account,
+            logged_in: false,
+            hidden: Vec::new(),
+        }
+    }
+
+    /// What NO and BAD mean: to a session that is logged in, some of them that it is so no longer.
+    fn refused(&self, command: String, answer: Answer) -> Fault {
+        let (host, answer) = (&self.host, blot(answer, &self.hidden));
+        let said = answer.shown();
+        match auth::ending(&said).filter(|_| self.logged_in) {
+            Some(Ending::Login) => {
+                self.account.doubt_token();
+                Fault::LoggedOut(format!("{host} has ended the login: {said}"))
+            }
+            Some(Ending::Mailbox) => {
+                Fault::Lost(format!("{host} opens no mailbox: {said}; {}", auth::advice(host, Shown::Token, &said)))
+            }
+            None => Fault::Refused { command, answer },
         }
     }
 
@@ -250,8 +291,12 @@ impl Session {
     }
 
     fn lost(&self, error: &io::Error) -> Fault {
+        self.account.doubt_token();
         let host = &self.host;
         Fault::Lost(match (&self.farewell, error.kind()) {
+            (Some(farewell), _) if self.logged_in && auth::ending(farewell) == Some(Ending::Login) => {
+                return Fault::LoggedOut(format!("{host} ended the session: {farewell}"));
+            }
             (Some(farewell), _) => format!("{host} ended the session: {farewell}"),
             (None, io::ErrorKind::UnexpectedEof) => format!("{host} closed the connection"),
             (None, io::ErrorKind::TimedOut) => {
@@ -266,7 +311,8 @@ impl Session {
 enum Step {
     /// Its tagged line: whether it was OK.
     Done(bool, Answer),
-    Continue,
+    /// More is asked for: what is sent then, if anything.
+    Continue(Option<Vec<u8>>),
     Expunged,
     Stray,
     Other,
@@ -310,6 +356,15 @@ fn told(outcome: &Told<'_>) -> Answer {
         return Answer { code: Some(word), text: rest.trim().into() };
     }
     Answer { code: known.map(Into::into), text: text.into() }
+}
+
+/// What the server said, without the secrets that it repeats.
+fn blot(answer: Answer, secrets: &[String]) -> Answer {
+    let Answer { code, mut text } = answer;
+    for secret in secrets {
+        text = text.replace(secret, "…");
+    }
+    Answer { code, text }
 }
 
 /// The command's own words, without its arguments: they may be secret.

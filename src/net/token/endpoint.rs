@@ -1,0 +1,225 @@
+//! A token endpoint (RFC 6749): what is asked, and what is made of the answer.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::StatusCode;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::{TokenError, sound};
+use crate::{
+    config::oauth::{Endpoint, Grant},
+    net::http::{HttpError, Reply, post_form},
+};
+
+/// A token is not used for the last part of its life, which is at most this: a session is to last for a while.
+const UNUSED_AT_MOST: Duration = Duration::from_secs(300);
+/// A year; what claims to last longer is taken for that.
+const LONGEST_LIFE: u64 = 31_536_000;
+
+pub struct Fetched {
+    pub token: String,
+    /// How long it may be used; `None` where the endpoint does not say.
+    pub lasts: Option<Duration>,
+}
+
+/// The refresh token that the endpoint gave in exchange for the configured one, if it did.
+#[derive(Default)]
+pub struct Renewal(Mutex<Option<Renewed>>);
+
+struct Renewed {
+    /// What the configuration held then: when it holds another, that is the newest.
+    configured: String,
+    newest: String,
+}
+
+pub async fn fetch(endpoint: &Endpoint, renewal: &Renewal) -> Result<Fetched, TokenError> {
+    let mut fields = vec![("client_id", endpoint.client_id.clone())];
+    if let Some(scope) = &endpoint.scope {
+        fields.push(("scope", scope.clone()));
+    }
+    let mut secrets = Vec::new();
+    if let Some(secret) = &endpoint.client_secret {
+        secrets.push(("client_secret", secret.reveal().map_err(TokenError::Configuration)?));
+    }
+    let configured = match &endpoint.grant {
+        Grant::ClientCredentials => None,
+        Grant::RefreshToken(token) => Some(token.reveal().map_err(TokenError::Configuration)?),
+    };
+    match &configured {
+        None => fields.push(("grant_type", "client_credentials".into())),
+        Some(token) => {
+            fields.push(("grant_type", "refresh_token".into()));
+            secrets.push(("refresh_token", renewal.newest(token)));
+        }
+    }
+    let form: Vec<String> =
+        fields.iter().chain(&secrets).map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let host = endpoint.url.host().unwrap_or_default();
+    let reply = post_form(&endpoint.url, &endpoint.tls, form.join("&")).await.map_err(|error| match error {
+        HttpError::Configuration(text) => TokenError::Configuration(of_oauth(&text)),
+        HttpError::Failed(text) => TokenError::Unavailable(format!("no access token from {host}: {}", of_oauth(&text))),
+    })?;
+    let answer = judge(&reply).map_err(|verdict| verdict.told(host, &secrets));
+    if let Some(configured) = configured {
+        match &answer {
+            Ok((_, Some(refresh_token))) => renewal.renew(configured, refresh_token.clone()),
+            // The configured one may still be good when its successor is not.
+            Err(TokenError::Refused(_)) => renewal.forget(),
+            _ => {}
+        }
+    }
+    answer.map(|(fetched, _)| fetched)
+}
+
+/// Why an answer holds no token, in the endpoint's words.
+#[derive(Debug, PartialEq, Eq)]
+enum No {
+    NotNow(String),
+    Never(String),
+}
+
+impl No {
+    fn told(self, host: &str, secrets: &[(&str, String)]) -> TokenError {
+        let (No::NotNow(said) | No::Never(said)) = &self;
+        let mut said = said.clone();
+        for (_, secret) in secrets {
+            said = said.replace(secret, "…").replace(&encoded(secret), "…");
+        }
+        match self {
+            No::NotNow(_) => TokenError::Unavailable(format!("no access token from {host}: {said}")),
+            No::Never(_) => TokenError::Refused(format!("{host} gives no access token: {said}")),
+        }
+    }
+}
+
+/// The token in an answer, and the new refresh token if there is one (RFC 6749 sections 5.1 and 5.2).
+fn judge(reply: &Reply) -> Result<(Fetched, Option<String>), No> {
+    let status = reply.status;
+    let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let text = |key: &str| answer[key].as_str().unwrap_or_default();
+    let said = match (text("error"), text("error_description")) {
+        ("", _) => format!("it answered {status}"),
+        (error, "") => error.to_owned(),
+        (error, description) => format!("{error}: {description}"),
+    };
+    let not_now = status.is_server_error()
+        || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
+        || ["temporarily_unavailable", "server_error"].contains(&text("error"));
+    match sound(text("access_token")) {
+        _ if not_now => Err(No::NotNow(said)),
+        Some(token) if status.is_success() => {
+            let lasts = seconds(&answer["expires_in"]).map(usable);
+            let refresh_token = Some(text("refresh_token")).filter(|token| !token.is_empty()).map(str::to_owned);
+            Ok((Fetched { token, lasts }, refresh_token))
+        }
+        None if status.is_success() => Err(No::Never("its answer holds no access_token".into())),
+        _ if text("error").is_empty() => Err(No::Never(format!("{said}, and not as a token endpoint does"))),
+        _ => Err(No::Never(said)),
+    }
+}
+
+/// As a number or, as some endpoints write it, a text.
+fn seconds(expires_in: &Value) -> Option<u64> {
+    expires_in.as_u64().or_else(|| expires_in.as_str()?.parse().ok())
+}
+
+fn usable(seconds: u64) -> Duration {
+    let life = Duration::from_secs(seconds.min(LONGEST_LIFE));
+    life - (life / 10).min(UNUSED_AT_MOST)
+}
+
+fn encoded(value: &str) -> String {
+    utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
+}
+
+/// The options of this connection are not those of the mailbox's.
+fn of_oauth(text: &str) -> String {
+    text.replace(" tls.", " oauth.tls.")
+}
+
+impl Renewal {
+    fn newest(&self, configured: &str) -> String {
+        let renewed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*renewed {
+            Some(renewed) if renewed.configured == configured => renewed.newest.clone(),
+            _ => configured.to_owned(),
+        }
+    }
+
+    fn renew(&self, configured: String, newest: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Renewed { configured, newest });
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, body: &str) -> Result<(Fetched, Option<String>), No> {
+        judge(&Reply { status: StatusCode::from_u16(status).unwrap(), body: body.to_owned().into() })
+    }
+
+    fn lasts(expires_in: &str) -> Option<u64> {
+        let answer = format!(r#"{{"access_token":"t","token_type":"Bearer"{expires_in}}}"#);
+        judged(200, &answer).ok().unwrap().0.lasts.map(|time| time.as_secs())
+    }
+
+    #[test]
+    fn a_token_is_kept_for_nine_tenths_of_its_life_or_all_but_five_minutes() {
+        assert_eq!(lasts(r#","expires_in":3600"#), Some(3300));
+        assert_eq!(lasts(r#","expires_in":"600""#), Some(540));
+        assert_eq!(lasts(r#","expires_in":18446744073709551615"#), Some(LONGEST_LIFE - 300));
+        assert_eq!(lasts(""), None);
+        assert_eq!(lasts(r#","expires_in":-1"#), None);
+    }
+
+    #[test]
+    fn what_the_endpoint_will_never_give_is_told_apart_from_what_it_can_not_give_now() {
+        let never = |status, body: &str, said: &str| {
+            assert_eq!(judged(status, body).err(), Some(No::Never(said.into())), "{body}");
+        };
+        never(400, r#"{"error":"invalid_grant"}"#, "invalid_grant");
+        never(
+            401,
+            r#"{"error":"invalid_client","error_description":"AADSTS7000215: no"}"#,
+            "invalid_client: AADSTS7000215: no",
+        );
+        never(404, "<html>", "it answered 404 Not Found, and not as a token endpoint does");
+        never(302, "", "it answered 302 Found, and not as a token endpoint does");
+        never(200, "{}", "its answer holds no access_token");
+        never(200, r#"{"access_token":"two words"}"#, "its answer holds no access_token");
+        for (status, body) in [
+            (503, ""),
+            (500, r#"{"error":"invalid_grant"}"#),
+            (429, r#"{"access_token":"t"}"#),
+            (400, r#"{"error":"temporarily_unavailable"}"#),
+        ] {
+            assert!(matches!(judged(status, body), Err(No::NotNow(_))), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_repeats_a_secret_does_not_get_it_into_the_log() {
+        let no = No::Never("invalid_client: client_secret=p%20w p w is wrong".into());
+        let text = no.told("idp.example.com", &[("client_secret", "p w".into())]).to_string();
+        assert_eq!(text, "idp.example.com gives no access token: invalid_client: client_secret=… … is wrong");
+    }
+
+    #[test]
+    fn a_new_refresh_token_is_used_until_the_configuration_holds_another() {
+        let renewal = Renewal::default();
+        assert_eq!(renewal.newest("first"), "first");
+        renewal.renew("first".into(), "second".into());
+        assert_eq!((renewal.newest("first").as_str(), renewal.newest("other").as_str()), ("second", "other"));
+        renewal.forget();
+        assert_eq!(renewal.newest("first"), "first");
+    }
+}

@@ -1,0 +1,98 @@
+//! Access tokens (RFC 6750): read from a file, printed by a command, or fetched from a token endpoint.
+
+mod command;
+mod endpoint;
+
+use std::path::Path;
+
+use tokio::{sync::Mutex, time::Instant};
+
+use self::endpoint::Renewal;
+use crate::config::oauth::Tokens;
+
+/// The access tokens of one account. At most one is kept, until shortly before it expires, and only where it was fetched:
+/// files and commands keep their own.
+pub struct AccessTokens {
+    source: Tokens,
+    /// Held while a token is fetched, so that several sessions that need one fetch one.
+    kept: Mutex<Option<Kept>>,
+    renewal: Renewal,
+}
+
+/// A token to log in with.
+pub struct Token {
+    pub text: String,
+    /// It is as new as can be: another can't be had by asking again.
+    pub fresh: bool,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The endpoint is not there, or not ready: a later try may work.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The endpoint, or the command, gives us none.
+    #[error("{0}")]
+    Refused(String),
+    /// A file is not as it must be.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+struct Kept {
+    token: String,
+    until: Instant,
+}
+
+impl AccessTokens {
+    pub fn new(source: Tokens) -> Self {
+        Self { source, kept: Mutex::default(), renewal: Renewal::default() }
+    }
+
+    pub async fn token(&self) -> Result<Token, TokenError> {
+        let endpoint = match &self.source {
+            Tokens::File(path) => return Ok(Token { text: in_file(path)?, fresh: true }),
+            Tokens::Command(command) => return Ok(Token { text: command::run(command).await?, fresh: true }),
+            Tokens::Endpoint(endpoint) => endpoint,
+        };
+        let mut kept = self.kept.lock().await;
+        if let Some(Kept { token, .. }) = kept.as_ref().filter(|kept| Instant::now() < kept.until) {
+            return Ok(Token { text: token.clone(), fresh: false });
+        }
+        let fetched = endpoint::fetch(endpoint, &self.renewal).await?;
+        *kept = fetched.lasts.map(|time| Kept { token: fetched.token.clone(), until: Instant::now() + time });
+        Ok(Token { text: fetched.token, fresh: true })
+    }
+
+    /// The server refused the token, or ended a session that was opened with it: the next one is fetched.
+    pub async fn discard(&self) {
+        *self.kept.lock().await = None;
+    }
+}
+
+fn in_file(path: &Path) -> Result<String, TokenError> {
+    let wrong = |what: String| TokenError::Configuration(format!("{what} the token file {}", path.display()));
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| TokenError::Configuration(format!("can't read the token file {}: {error}", path.display())))?;
+    sound(&text).ok_or_else(|| wrong("expected one access token and nothing else in".into()))
+}
+
+/// The token in `text`, whatever blanks surround it; `None` for what is none (RFC 6750 section 2.1: visible ASCII).
+fn sound(text: &str) -> Option<String> {
+    let token = text.trim();
+    (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then(|| token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_visible_ascii_whatever_surrounds_it() {
+        assert_eq!(sound(" ya29.a0-_~+/=\r\n").as_deref(), Some("ya29.a0-_~+/="));
+        for none in ["", "\n", "two words", "a\nb", "tök", "a\u{1}b"] {
+            assert_eq!(sound(none), None, "{none:?}");
+        }
+    }
+}

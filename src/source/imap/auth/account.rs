@@ -1,0 +1,115 @@
+//! An account as logins know it: its tokens, and what its files held at the last login.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+use tokio::time::sleep;
+
+use crate::{
+    config::{
+        oauth::{Grant, Tokens},
+        secret::Secret,
+        source::{Credentials, Imap},
+    },
+    net::token::AccessTokens,
+};
+
+/// How often files are looked at while a refused login waits for one to change.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Shared by all sessions of a source.
+pub struct Account {
+    /// `None` where the login needs no token.
+    tokens: Option<AccessTokens>,
+    token_is_doubted: AtomicBool,
+    /// All that a login reads, and a rotation changes.
+    files: Vec<PathBuf>,
+    last_read: Mutex<Option<Fingerprint>>,
+}
+
+/// Not the times of the files: a secret that was written again as it was is as wrong as before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fingerprint([u8; 32]);
+
+impl Account {
+    pub fn new(config: &Imap) -> Self {
+        let tokens = match &config.credentials {
+            Credentials::Token(tokens) => Some(AccessTokens::new(tokens.clone())),
+            Credentials::Password(_) | Credentials::Certificate => None,
+        };
+        Self { tokens, token_is_doubted: AtomicBool::new(false), files: files(config), last_read: Mutex::default() }
+    }
+
+    /// A login begins, and reads the files.
+    pub fn begin_login(&self) {
+        *self.last_read.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.fingerprint());
+    }
+
+    /// Returns when a file holds something else than at the last login. Cancel-safe.
+    pub async fn changed(&self) {
+        loop {
+            let before = self.last_read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if before.is_some_and(|before| before != self.fingerprint()) {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// A session that was opened with the token has ended: the token may be the reason.
+    pub fn doubt_token(&self) {
+        self.token_is_doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// The tokens, where the login needs one. A doubted one is not among them.
+    pub async fn tokens(&self) -> Option<&AccessTokens> {
+        let tokens = self.tokens.as_ref()?;
+        if self.token_is_doubted.swap(false, Ordering::Relaxed) {
+            tokens.discard().await;
+        }
+        Some(tokens)
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        for file in &self.files {
+            match std::fs::read(file) {
+                Ok(content) => {
+                    hash.update([1]);
+                    hash.update((content.len() as u64).to_be_bytes());
+                    hash.update(content);
+                }
+                Err(_) => hash.update([0]),
+            }
+        }
+        Fingerprint(hash.finalize().into())
+    }
+}
+
+fn files(config: &Imap) -> Vec<PathBuf> {
+    let of_secret = |secret: &Secret| match secret {
+        Secret::File(path) => Some(path.clone()),
+        Secret::Value(_) => None,
+    };
+    let mut files: Vec<PathBuf> = match &config.credentials {
+        Credentials::Password(password) => of_secret(password).into_iter().collect(),
+        Credentials::Token(Tokens::File(path)) => vec![path.clone()],
+        Credentials::Token(Tokens::Endpoint(endpoint)) => {
+            let refresh_token = match &endpoint.grant {
+                Grant::RefreshToken(token) => of_secret(token),
+                Grant::ClientCredentials => None,
+            };
+            endpoint.client_secret.as_ref().and_then(of_secret).into_iter().chain(refresh_token).collect()
+        }
+        Credentials::Token(Tokens::Command(_)) | Credentials::Certificate => Vec::new(),
+    };
+    files.extend(config.tls.crt_file.iter().chain(&config.tls.key_file).cloned());
+    files
+}

@@ -1,0 +1,269 @@
+//! Logging in: with a password of any characters, a token, or the certificate that TLS has shown. Secrets are read anew
+//! each time.
+
+mod account;
+mod advice;
+mod ending;
+mod sasl;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+
+use super::{
+    fault::{Fault, plain_to},
+    name::quoted,
+    session::Session,
+};
+use crate::{
+    config::source::{Auth, Credentials, Imap, Security},
+    net::token::{Token, TokenError},
+};
+
+pub use self::{
+    account::Account,
+    advice::{Shown, advice},
+    ending::{Ending, ending},
+};
+
+/// Characters of a token endpoint's error that are shown: Microsoft's begin with a sentence or two that matter.
+const TOKEN_ERROR_SHOWN: usize = 400;
+
+pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> Result<(), Fault> {
+    let shown = Shown::from(&config.credentials);
+    let method = method(config.auth, shown, |capability| session.offers(capability))
+        .ok_or_else(|| Fault::Credentials(no_method(session, config, shown)))?;
+    if config.user.contains('\0') {
+        return Err(Fault::Configuration("the user may not contain a NUL".into()));
+    }
+    let Some(tokens) = account.tokens().await else {
+        let secret = match &config.credentials {
+            Credentials::Password(password) => password.reveal().map_err(Fault::Configuration)?,
+            Credentials::Token(_) | Credentials::Certificate => String::new(),
+        };
+        return attempt(session, config, method, &secret).await;
+    };
+    let fault = |error| refused_token(config, error);
+    let Token { text, fresh } = tokens.token().await.map_err(fault)?;
+    match attempt(session, config, method, &text).await {
+        // One that was kept may have been revoked: it is tried once more with one that was not.
+        Err(Fault::Credentials(_)) if !fresh => {
+            tokens.discard().await;
+            let Token { text, .. } = tokens.token().await.map_err(fault)?;
+            attempt(session, config, method, &text).await
+        }
+        Err(fault @ Fault::Credentials(_)) => {
+            tokens.discard().await;
+            Err(fault)
+        }
+        other => other,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Plain,
+    Login,
+    XOauth2,
+    OauthBearer,
+    External,
+}
+
+/// How to log in; `None` where the server lets nobody in with what we have.
+fn method(wish: Auth, shown: Shown, offers: impl Fn(&str) -> bool) -> Option<Method> {
+    match (wish, shown) {
+        (Auth::Plain, _) => Some(Method::Plain),
+        (Auth::Auto, Shown::Password) if offers("AUTH=PLAIN") => Some(Method::Plain),
+        (Auth::Auto, Shown::Password) | (Auth::Login, _) => (!offers("LOGINDISABLED")).then_some(Method::Login),
+        (Auth::Oauthbearer, _) => Some(Method::OauthBearer),
+        (Auth::Auto, Shown::Token) if offers("AUTH=OAUTHBEARER") => Some(Method::OauthBearer),
+        (Auth::Auto, Shown::Token) => offers("AUTH=XOAUTH2").then_some(Method::XOauth2),
+        (Auth::Xoauth2, _) => Some(Method::XOauth2),
+        (Auth::Auto, Shown::Certificate) => offers("AUTH=EXTERNAL").then_some(Method::External),
+        (Auth::External, _) => Some(Method::External),
+    }
+}
+
+/// `secret`: the password or the token; empty where it is neither.
+async fn attempt(session: &mut Session, config: &Imap, method: Method, secret: &str) -> Result<(), Fault> {
+    if secret.contains('\0') {
+        return Err(Fault::Configuration("the password may not contain a NUL".into()));
+    }
+    let user = &config.user;
+    session.hide([secret.to_owned(), escaped(secret)]);
+    let (mechanism, response) = match method {
+        Method::Login => {
+            let result = session.exchange("LOGIN".into(), &login_parts(user, secret), |_| ()).await;
+            return result.map(drop).map_err(|fault| explain(session, config, fault, None));
+        }
+        Method::Plain => ("PLAIN", sasl::plain(user, secret)),
+        Method::XOauth2 => ("XOAUTH2", sasl::xoauth2(user, secret)),
+        Method::OauthBearer => ("OAUTHBEARER", sasl::oauthbearer(user, &config.host, config.port, secret)),
+        // RFC 4422 appendix A: whom to act as.
+        Method::External => ("EXTERNAL", user.clone()),
+    };
+    let response = BASE64.encode(response);
+    session.hide([response.clone()]);
+    // What tells a server that we have seen its reason; where none is due, that we give up (RFC 3501 section 6.2.2).
+    let acknowledgement = match method {
+        Method::XOauth2 => "\r\n",
+        Method::OauthBearer => "AQ==\r\n",
+        _ => "*\r\n",
+    };
+    let at_once = session.offers("SASL-IR");
+    let command = match at_once {
+        true => format!("AUTHENTICATE {mechanism} {response}\r\n"),
+        false => format!("AUTHENTICATE {mechanism}\r\n"),
+    };
+    let mut due = (!at_once).then(|| format!("{response}\r\n"));
+    let mut challenge = None;
+    let answer = |asked: &str| match due.take() {
+        Some(response) => Some(response.into_bytes()),
+        None if challenge.is_none() => {
+            challenge = Some(asked.to_owned());
+            Some(acknowledgement.into())
+        }
+        None => None,
+    };
+    let result = session.converse("AUTHENTICATE".into(), command.as_bytes(), answer, |_| ()).await;
+    match result {
+        Ok(_) if due.is_some() => Err(Fault::Unintelligible("the server took a login that it had not heard".into())),
+        Ok(_) => Ok(()),
+        Err(fault) => Err(explain(session, config, fault, challenge.as_deref())),
+    }
+}
+
+/// LOGIN with its two arguments quoted, or as literals where a quoted string can't hold them (RFC 3501 section 9: quoted
+/// strings are 7-bit and have no line ends).
+fn login_parts(user: &str, password: &str) -> Vec<Vec<u8>> {
+    let mut parts = vec![b"LOGIN ".to_vec()];
+    for (argument, follows) in [(user, " "), (password, "\r\n")] {
+        let fits_quotes = argument.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let text = if fits_quotes { quoted(argument) } else { format!("{{{}}}\r\n", argument.len()) };
+        parts.last_mut().expect("it begins with one part").extend(text.as_bytes());
+        if !fits_quotes {
+            parts.push(argument.into());
+        }
+        parts.last_mut().expect("it begins with one part").extend(follows.as_bytes());
+    }
+    parts
+}
+
+/// As it stands between quotes.
+fn escaped(secret: &str) -> String {
+    secret.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// What a refusal means. `challenge`: what the server said instead of success, before it refused.
+fn explain(session: &Session, config: &Imap, fault: Fault, challenge: Option<&str>) -> Fault {
+    let Fault::Refused { answer, .. } = fault else { return fault };
+    let (host, user, said) = (session.host(), &config.user, answer.shown());
+    if answer.is_temporary() {
+        return Fault::Lost(format!("{host} can't check logins for now: {said}"));
+    }
+    let shown = Shown::from(&config.credentials);
+    let what = match shown {
+        Shown::Password => "login",
+        Shown::Token => "token",
+        Shown::Certificate => "certificate",
+    };
+    let reason = challenge.and_then(sasl::reason).map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let advice = advice(host, shown, &said);
+    let or_login = if may_try_login(session, config, shown) { ", or try auth: login" } else { "" };
+    Fault::Credentials(format!("{host} refused the {what} of {user}: {said}{reason}; {advice}{or_login}"))
+}
+
+fn may_try_login(session: &Session, config: &Imap, shown: Shown) -> bool {
+    shown == Shown::Password
+        && config.auth != Auth::Login
+        && session.offers("AUTH=PLAIN")
+        && !session.offers("LOGINDISABLED")
+}
+
+/// Why there is no token to log in with.
+fn refused_token(config: &Imap, error: TokenError) -> Fault {
+    match error {
+        TokenError::Unavailable(text) => Fault::Lost(text),
+        TokenError::Configuration(text) => Fault::Configuration(text),
+        TokenError::Refused(text) => {
+            let text = plain_to(&text, TOKEN_ERROR_SHOWN);
+            let advice = advice(&config.host, Shown::Token, &text);
+            Fault::Credentials(format!("{text}; {advice}"))
+        }
+    }
+}
+
+fn no_method(session: &Session, config: &Imap, shown: Shown) -> String {
+    let host = session.host();
+    let mut offered: Vec<&str> = session
+        .capabilities()
+        .filter(|word| word.starts_with("AUTH=") || ["LOGINDISABLED", "STARTTLS"].contains(word))
+        .collect();
+    offered.sort_unstable();
+    let what = match shown {
+        Shown::Password => "password",
+        Shown::Token => "token (neither OAUTHBEARER nor XOAUTH2)",
+        Shown::Certificate => "certificate for a login (EXTERNAL)",
+    };
+    let way_out = match (config.security, shown) {
+        (Security::None, _) => "set security: tls or starttls, without which it may refuse credentials",
+        (_, Shown::Password) if config.auth == Auth::Login => "try auth: auto",
+        (_, Shown::Password) => advice(host, shown, ""),
+        _ => "where it does all the same, name the method in auth",
+    };
+    format!("{host} takes no {what}; it offers {}; {way_out}", offered.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(wish: Auth, shown: Shown, offered: &[&str]) -> Option<Method> {
+        method(wish, shown, |word| offered.contains(&word))
+    }
+
+    #[test]
+    fn with_a_password_auto_is_plain_where_offered_and_login_otherwise() {
+        assert_eq!(chosen(Auth::Auto, Shown::Password, &["AUTH=PLAIN", "AUTH=XOAUTH2"]), Some(Method::Plain));
+        assert_eq!(chosen(Auth::Auto, Shown::Password, &[]), Some(Method::Login));
+        assert_eq!(chosen(Auth::Login, Shown::Password, &["AUTH=PLAIN"]), Some(Method::Login));
+    }
+
+    #[test]
+    fn login_is_not_tried_where_it_is_disabled() {
+        assert_eq!(chosen(Auth::Auto, Shown::Password, &["LOGINDISABLED"]), None);
+        assert_eq!(chosen(Auth::Login, Shown::Password, &["LOGINDISABLED"]), None);
+    }
+
+    #[test]
+    fn with_a_token_auto_is_oauthbearer_where_offered_and_xoauth2_otherwise() {
+        let auto = |offered: &[&str]| chosen(Auth::Auto, Shown::Token, offered);
+        assert_eq!(auto(&["AUTH=PLAIN", "AUTH=XOAUTH2", "AUTH=OAUTHBEARER"]), Some(Method::OauthBearer));
+        assert_eq!(auto(&["AUTH=XOAUTH2", "LOGINDISABLED"]), Some(Method::XOauth2));
+        assert_eq!(auto(&["AUTH=PLAIN"]), None);
+    }
+
+    #[test]
+    fn with_a_certificate_alone_auto_is_external() {
+        assert_eq!(chosen(Auth::Auto, Shown::Certificate, &["AUTH=EXTERNAL"]), Some(Method::External));
+        assert_eq!(chosen(Auth::Auto, Shown::Certificate, &["AUTH=PLAIN"]), None);
+    }
+
+    #[test]
+    fn what_the_user_names_is_tried_though_the_server_does_not_offer_it() {
+        assert_eq!(chosen(Auth::Xoauth2, Shown::Token, &["AUTH=OAUTHBEARER"]), Some(Method::XOauth2));
+        assert_eq!(chosen(Auth::Oauthbearer, Shown::Token, &[]), Some(Method::OauthBearer));
+        assert_eq!(chosen(Auth::External, Shown::Certificate, &[]), Some(Method::External));
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_escaped() {
+        let line = concat!(r#"LOGIN "a b" "x\"y\\z""#, "\r\n");
+        assert_eq!(login_parts("a b", r#"x"y\z"#), [line.as_bytes()]);
+    }
+
+    #[test]
+    fn eight_bit_and_line_ends_travel_as_literals() {
+        let parts = login_parts("üser", "pass\nword");
+        let expected: [&[u8]; 3] = [b"LOGIN {5}\r\n", "üser {9}\r\n".as_bytes(), b"pass\nword\r\n"];
+        assert_eq!(parts, expected);
+    }
+}
