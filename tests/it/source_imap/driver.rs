@@ -9,7 +9,7 @@ use std::{
 use dmarc_shipper::{
     config::{
         secret::Secret,
-        source::{Auth, Imap, Security, WithoutReport},
+        source::{Auth, Credentials, Imap, Security, WithoutReport},
         tls::Tls,
     },
     limits::Limits,
@@ -140,7 +140,7 @@ pub fn config(port: u16) -> Imap {
         port,
         security: Security::None,
         user: USER.into(),
-        password: Secret::Value(PASSWORD.into()),
+        credentials: password(PASSWORD),
         auth: Auth::Auto,
         tls: Tls::default(),
         folder: "INBOX".into(),
@@ -162,6 +162,11 @@ pub fn archiving(server: &Server) -> Imap {
         archive_folder: Some("Processed".into()),
         ..config(server.dovecot.imaps_port)
     }
+}
+
+/// Logs in with this password.
+pub fn password(password: &str) -> Credentials {
+    Credentials::Password(Secret::Value(password.into()))
 }
 
 pub fn mail(number: usize) -> Vec<u8> {

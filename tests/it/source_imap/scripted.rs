@@ -16,6 +16,8 @@ pub enum Act {
     Honest,
     /// Sends this, with `TAG` for the command's tag, and goes on.
     Say(String),
+    /// Sends `+` and this; what comes in answer is a command to the hook, after `+ `, with the same tag.
+    Ask(String),
     /// Does the honest thing, but hangs up before it says so.
     HangUp,
     /// Sends this and hangs up.
@@ -93,25 +95,36 @@ async fn session(mut stream: TcpStream, state: &Mutex<State>, hook: &mut Hook) -
     let mut lines = BufReader::new(read).lines();
     let greeting = state.lock().unwrap().greeting;
     write.write_all(format!("{greeting}\r\n").as_bytes()).await?;
+    let mut asked: Option<String> = None;
     while let Some(line) = lines.next_line().await? {
-        let (tag, command) = line.split_once(' ').expect("a command has a tag");
+        let (tag, command) = match asked.take() {
+            Some(tag) => (tag, format!("+ {line}")),
+            None => {
+                let (tag, command) = line.split_once(' ').expect("a command has a tag");
+                (tag.to_owned(), command.to_owned())
+            }
+        };
         let act = {
             let mut state = state.lock().unwrap();
-            state.commands.push(command.into());
-            hook(&mut state, command)
+            state.commands.push(command.clone());
+            hook(&mut state, &command)
         };
         match act {
             Act::Honest => {
-                let answer = honest(&mut state.lock().unwrap(), tag, command);
+                let answer = honest(&mut state.lock().unwrap(), &tag, &command);
                 write.write_all(answer.as_bytes()).await?;
             }
-            Act::Say(text) => write.write_all(text.replace("TAG", tag).as_bytes()).await?,
+            Act::Say(text) => write.write_all(text.replace("TAG", &tag).as_bytes()).await?,
+            Act::Ask(text) => {
+                write.write_all(format!("+ {text}\r\n").as_bytes()).await?;
+                asked = Some(tag);
+            }
             Act::SayAndHangUp(text) => {
-                write.write_all(text.replace("TAG", tag).as_bytes()).await?;
+                write.write_all(text.replace("TAG", &tag).as_bytes()).await?;
                 return Ok(());
             }
             Act::HangUp => {
-                honest(&mut state.lock().unwrap(), tag, command);
+                honest(&mut state.lock().unwrap(), &tag, &command);
                 return Ok(());
             }
             Act::Silent => {}

@@ -1,6 +1,5 @@
 use dmarc_shipper::{
     config::{
-        secret::Secret,
         source::{Auth, Imap, Security, WithoutReport},
         tls::Tls,
     },
@@ -9,7 +8,7 @@ use dmarc_shipper::{
     trouble::{Reason, Trouble},
 };
 
-use super::driver::{Driver, Server, archiving, config, mail};
+use super::driver::{Driver, Server, archiving, config, mail, password};
 use crate::support::dovecot::{Options, USER};
 
 fn unreadable() -> Verdict {
@@ -36,11 +35,11 @@ async fn mails_are_read_over_tls_and_archived() {
 
 #[tokio::test]
 async fn starttls_and_plain_text_work_with_either_way_to_log_in_and_any_password() {
-    let password = "pa\"ss \\wörd";
-    let server = Server::with(&Options { users: vec![(USER, password)], ..Options::default() });
+    let text = "pa\"ss \\wörd";
+    let server = Server::with(&Options { users: vec![(USER, text)], ..Options::default() });
     server.fill(1);
     let ca_file = Some(server.ca.file());
-    let config = |port| Imap { password: Secret::Value(password.into()), ..config(port) };
+    let config = |port| Imap { credentials: password(text), ..config(port) };
     let starttls = Imap {
         security: Security::Starttls,
         tls: Tls { ca_file, ..Tls::default() },
@@ -60,7 +59,7 @@ async fn starttls_and_plain_text_work_with_either_way_to_log_in_and_any_password
 #[tokio::test]
 async fn a_wrong_password_is_refused_with_the_servers_words_and_without_the_password() {
     let server = Server::start();
-    let wrong = Imap { password: Secret::Value("hunter2-not-it".into()), ..archiving(&server) };
+    let wrong = Imap { credentials: password("hunter2-not-it"), ..archiving(&server) };
     let error = failure(wrong).await;
     assert!(matches!(error, SourceError::AuthenticationRefused(_)), "{error:?}");
     let text = error.to_string();

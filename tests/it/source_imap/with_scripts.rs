@@ -1,16 +1,13 @@
 use std::time::Duration;
 
 use dmarc_shipper::{
-    config::{
-        secret::Secret,
-        source::{Auth, Imap, Security},
-    },
+    config::source::{Auth, Imap, Security},
     source::{Pass, SourceError, Verdict},
     trouble::Reason,
 };
 
 use super::{
-    driver::{Driver, Seen, config},
+    driver::{Driver, Seen, config, password},
     scripted::{Act, Scripted, State, asked, body},
 };
 
@@ -19,7 +16,7 @@ fn scripted(server: &Scripted) -> Imap {
         host: "127.0.0.1".into(),
         auth: Auth::Login,
         // The server reads lines; a password in ASCII needs no literal.
-        password: Secret::Value("secret".into()),
+        credentials: password("secret"),
         archive_folder: Some("Done".into()),
         ..config(server.port)
     }

@@ -5,6 +5,7 @@ pub mod ca;
 pub mod delivery;
 pub mod disk;
 pub mod dovecot;
+pub mod idp;
 pub mod maildir;
 pub mod peer;
 pub mod process;
