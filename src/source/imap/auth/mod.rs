@@ -41,20 +41,20 @@ pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> R
         };
         return attempt(session, config, method, &secret).await;
     };
-    let fault = |error| refused_token(config, error);
-    let Token { text, fresh } = tokens.token().await.map_err(fault)?;
-    match attempt(session, config, method, &text).await {
-        // One that was kept may have been revoked: it is tried once more with one that was not.
-        Err(Fault::Credentials(_)) if !fresh => {
-            tokens.discard().await;
-            let Token { text, .. } = tokens.token().await.map_err(fault)?;
-            attempt(session, config, method, &text).await
+    let mut again = false;
+    loop {
+        let Token { text, fresh } = tokens.token().await.map_err(|error| refused_token(config, error))?;
+        match attempt(session, config, method, &text).await {
+            Err(refusal @ Fault::Credentials(_)) => {
+                tokens.discard().await;
+                // One that was kept may have been revoked: another is tried, and that is all.
+                if fresh || again {
+                    return Err(refusal);
+                }
+                again = true;
+            }
+            other => return other,
         }
-        Err(fault @ Fault::Credentials(_)) => {
-            tokens.discard().await;
-            Err(fault)
-        }
-        other => other,
     }
 }
 
