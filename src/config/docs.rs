@@ -69,7 +69,8 @@ dmarc-shipper run --from 'imap://dmarc@mail.example.com?starttls' --to 'syslog+t
 Any option below may follow the `?`, under its full name (`tls.ca_file=…`), or short: `archive`, `quarantine`, `framing`, `codec`,
 `fields`, and those of `tls`. Values are %-escaped; the path of a `file:` URL is taken as it stands. A URL source moves no mail unless it says
 `archive=` or `quarantine=`. The password comes from the file that `DMARC_SHIPPER_PASSWORD_FILE` names, from `DMARC_SHIPPER_PASSWORD`, or
-from a prompt on a terminal.
+from a prompt on a terminal; a token (`oauth.token_file=…`) or a certificate needs none. [imap.md](imap.md) says how to get into mailboxes at
+Microsoft 365, Gmail and others.
 ";
 
 /// The whole page.

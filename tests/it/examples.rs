@@ -17,9 +17,24 @@ use crate::support::{
 #[test]
 fn every_example_configuration_is_valid() {
     let files = files("config", &["yaml", "toml", "json"]);
-    assert_eq!(files.len(), 5);
+    assert_eq!(files.len(), 7);
     for file in files {
         Shipper::new(["check".as_ref(), "--offline".as_ref(), "--config".as_ref(), file.as_os_str()]).exits(0);
+    }
+}
+
+#[test]
+fn every_source_in_the_page_on_mailboxes_is_valid() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/imap.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 6);
+    for block in blocks {
+        // Within a list, a block stands as far to the right as its first line.
+        let margin = block.len() - block.trim_start().len();
+        let lines: Vec<&str> = block.lines().map(|line| line.get(margin..).unwrap_or_default()).collect();
+        let workplace = Workplace::new();
+        let file = workplace.write("config.yaml", lines.join("\n") + "\nsinks: {out: {type: stdout}}\n");
+        Shipper::new(["check", "--offline", "--config", file.to_str().unwrap()]).exits(0);
     }
 }
 
