@@ -4,7 +4,7 @@
 //! Commands are written by us, because async-imap's `Client` can't send one before the login, nor a literal. No error
 //! quotes what was received, but for the server's own status text: it may be mail, or hold a password.
 
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, io, time::Duration};
 
 use async_imap::{
     Client,
@@ -16,6 +16,7 @@ use super::{
     auth,
     fault::{Answer, Fault},
     guard::{Guard, Overrun, Wire},
+    throttle::throttled,
 };
 use crate::{
     config::source::{Imap, Security},
@@ -25,12 +26,12 @@ use crate::{
 pub struct Session {
     client: Client<Guard>,
     host: String,
-    silence: std::time::Duration,
+    silence: Duration,
     tags: u32,
     /// In upper case, as last told.
     capabilities: HashSet<String>,
-    /// The text of a BYE: why the connection will end.
-    farewell: Option<String>,
+    /// What a BYE said: why the connection will end.
+    farewell: Option<Answer>,
 }
 
 /// What a command brought, beside its untagged responses.
@@ -96,10 +97,8 @@ impl Session {
         parts: &[Vec<u8>],
         mut on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Outcome, Fault> {
-        self.tags += 1;
-        let tag = format!("S{}", self.tags);
         let mut parts = parts.iter();
-        self.write(&[tag.as_bytes(), b" ", parts.next().map_or(&b"\r\n"[..], Vec::as_slice)].concat()).await?;
+        let tag = self.send(parts.next().map_or(&b"\r\n"[..], Vec::as_slice)).await?;
         let mut expunged = 0;
         loop {
             let step = self.read(|response| match response {
@@ -119,7 +118,7 @@ impl Session {
                     return Err(out_of_step("the end of a command half sent"));
                 }
                 Step::Done(true, answer) => return Ok(Outcome { answer, expunged }),
-                Step::Done(false, answer) => return Err(Fault::Refused { command: verb, answer }),
+                Step::Done(false, answer) => return Err(self.refused(verb, answer)),
                 Step::Stray => return Err(out_of_step("a response to a command that was never sent")),
                 Step::Continue => match parts.next() {
                     Some(part) => self.write(part).await?,
@@ -131,7 +130,33 @@ impl Session {
         }
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    /// Sends a command that is followed by hand; returns its tag.
+    pub(super) async fn begin(&mut self, command: &str) -> Result<String, Fault> {
+        self.send(format!("{command}\r\n").as_bytes()).await
+    }
+
+    /// How long a server may be silent.
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// Lets the server be silent for so long, from now on.
+    pub(super) fn bear(&mut self, silence: Duration) {
+        self.client.get_mut().bear(silence);
+    }
+
+    pub(super) fn refused(&self, command: String, answer: Answer) -> Fault {
+        throttled(&self.host, &answer).unwrap_or(Fault::Refused { command, answer })
+    }
+
+    async fn send(&mut self, first_part: &[u8]) -> Result<String, Fault> {
+        self.tags += 1;
+        let tag = format!("S{}", self.tags);
+        self.write(&[tag.as_bytes(), b" ", first_part].concat()).await?;
+        Ok(tag)
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let wire = self.client.get_mut();
         let written = timeout(self.silence, async {
             wire.write_all(bytes).await?;
@@ -143,8 +168,8 @@ impl Session {
         }
     }
 
-    /// The next response, as `look` sees it.
-    async fn read<T>(&mut self, look: impl FnOnce(&Response<'_>) -> T) -> Result<T, Fault> {
+    /// The next response, as `look` sees it. Cancel-safe.
+    pub(super) async fn read<T>(&mut self, look: impl FnOnce(&Response<'_>) -> T) -> Result<T, Fault> {
         let response = match self.client.read_response().await {
             Ok(Some(response)) => response,
             Ok(None) => return Err(self.lost(&io::ErrorKind::UnexpectedEof.into())),
@@ -152,11 +177,11 @@ impl Session {
         };
         match response.parsed() {
             Response::Data { status, outcome } => {
-                let said = told(outcome).shown();
+                let said = told(outcome);
                 if *status == Status::Bye {
                     self.farewell = Some(said);
                 } else if outcome.code == Some(ResponseCode::Alert) {
-                    tracing::warn!(host = self.host, "the IMAP server warns: {said}");
+                    tracing::warn!(host = self.host, "the IMAP server warns: {}", said.shown());
                 }
                 self.note_capabilities(outcome);
             }
@@ -171,12 +196,13 @@ impl Session {
         let greeting = self.read(|response| match response {
             Response::Data { status: Status::Ok, .. } => Some(Ok(false)),
             Response::Data { status: Status::PreAuth, .. } => Some(Ok(true)),
-            Response::Data { outcome, .. } => Some(Err(told(outcome).shown())),
+            Response::Data { outcome, .. } => Some(Err(told(outcome))),
             _ => None,
         });
         match greeting.await? {
             Some(Ok(known)) => Ok(known),
-            Some(Err(said)) => Err(Fault::Lost(format!("{} turned the connection away: {said}", self.host))),
+            Some(Err(said)) => Err(throttled(&self.host, &said)
+                .unwrap_or_else(|| Fault::Lost(format!("{} turned the connection away: {}", self.host, said.shown())))),
             None => Err(out_of_step("something else than a greeting")),
         }
     }
@@ -251,8 +277,11 @@ impl Session {
 
     fn lost(&self, error: &io::Error) -> Fault {
         let host = &self.host;
+        if let Some(fault) = self.farewell.as_ref().and_then(|farewell| throttled(host, farewell)) {
+            return fault;
+        }
         Fault::Lost(match (&self.farewell, error.kind()) {
-            (Some(farewell), _) => format!("{host} ended the session: {farewell}"),
+            (Some(farewell), _) => format!("{host} ended the session: {}", farewell.shown()),
             (None, io::ErrorKind::UnexpectedEof) => format!("{host} closed the connection"),
             (None, io::ErrorKind::TimedOut) => {
                 format!("{host} was silent for {:?}; read_timeout is how long it may be", self.silence)
@@ -263,7 +292,7 @@ impl Session {
 }
 
 /// What one response means to a command under way.
-enum Step {
+pub(super) enum Step {
     /// Its tagged line: whether it was OK.
     Done(bool, Answer),
     Continue,
@@ -282,7 +311,7 @@ async fn encrypt(config: &Imap, wire: Box<dyn Wire>) -> Result<Box<dyn Wire>, Fa
     }
 }
 
-fn out_of_step(what: &str) -> Fault {
+pub(super) fn out_of_step(what: &str) -> Fault {
     Fault::Unintelligible(format!("the server sent {what}"))
 }
 
@@ -295,7 +324,7 @@ fn name(capability: &Capability<'_>) -> String {
 }
 
 /// Codes that imap-proto doesn't know stand at the start of its text.
-fn told(outcome: &Told<'_>) -> Answer {
+pub(super) fn told(outcome: &Told<'_>) -> Answer {
     let text = outcome.information.as_deref().unwrap_or_default();
     let known = match outcome.code {
         Some(ResponseCode::TryCreate) => Some("TRYCREATE"),
