@@ -25,6 +25,7 @@ pub async fn login(session: &mut Session, config: &Imap) -> Result<(), Fault> {
             refused(session, config, &Answer { code, text: redacted(text, &config.user, &password) })
         }
         Fault::Lost(text) => Fault::Lost(redacted(text, &config.user, &password)),
+        Fault::Throttled { text, wait } => Fault::Throttled { text: redacted(text, &config.user, &password), wait },
         other => other,
     })
 }

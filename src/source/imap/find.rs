@@ -58,7 +58,7 @@ async fn matching(session: &mut Session, pattern: &str, delimiter: Option<char>)
         let mut folders: Vec<Folder> =
             listed.into_iter().filter(|listed| listed.selectable).map(|listed| Folder::of(&listed.name)).collect();
         if !folders.is_empty() {
-            folders.sort_unstable_by(|a, b| a.quoted().cmp(&b.quoted()));
+            folders.sort_unstable_by_key(Folder::quoted);
             return Ok(folders);
         }
     }

@@ -121,3 +121,84 @@ fn ended(session: &Session, step: Step) -> Fault {
         _ => out_of_step("the end of IDLE before it was asked for"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+
+    use super::*;
+    use crate::config::{Format, parse, source::SourceConfig};
+
+    /// A session with a server that answers a SEARCH with `found` and waits in IDLE, at each command with the time it came.
+    fn session(found: Vec<&'static str>) -> (Session, tokio::task::JoinHandle<Vec<(Duration, String)>>) {
+        let text = "{sources: {a: {type: imap, host: h, user: u, password: p}}, sinks: {o: {type: stdout}}}";
+        let loaded = parse(text, Format::Yaml, "test.yaml").unwrap();
+        let Some(SourceConfig::Imap(config)) = loaded.config.sources.get("a") else { panic!("it is a mailbox") };
+        let (here, there) = duplex(4096);
+        (Session::over(config, Box::new(here)), tokio::spawn(serve(there, found)))
+    }
+
+    async fn serve(stream: DuplexStream, found: Vec<&'static str>) -> Vec<(Duration, String)> {
+        let (begin, mut commands) = (Instant::now(), Vec::new());
+        let (read, mut write) = tokio::io::split(stream);
+        let (mut lines, mut found, mut idle) = (BufReader::new(read).lines(), found.into_iter(), String::new());
+        while let Ok(Some(line)) = lines.next_line().await {
+            let (tag, command) = line.split_once(' ').unwrap_or(("", &line));
+            commands.push((begin.elapsed(), command.to_owned()));
+            let answer = match command {
+                "IDLE" => {
+                    idle = tag.to_owned();
+                    "+ idling\r\n".to_owned()
+                }
+                "DONE" => format!("{idle} OK done\r\n"),
+                _ => match found.next() {
+                    Some(uids) => format!("* SEARCH {uids}\r\n{tag} OK done\r\n"),
+                    None => return commands,
+                },
+            };
+            write.write_all(answer.as_bytes()).await.unwrap();
+        }
+        commands
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_is_renewed_after_some_minutes_and_a_search_follows_each() {
+        // The range n:* has the last mail in it, also where that is below n.
+        let (mut session, server) = session(vec!["7", "", "7", "8"]);
+        let (_end, ended) = oneshot::channel();
+        assert_eq!(watch(&mut session, 7, "UNSEEN", ended).await, Ok(true));
+        drop(session);
+        let commands = server.await.unwrap();
+        let searches: Vec<Duration> = commands
+            .iter()
+            .filter(|(_, command)| command == "UID SEARCH UID 8:* UNDELETED UNSEEN")
+            .map(|(at, _)| *at)
+            .collect();
+        assert_eq!(searches.len(), 4, "{commands:?}");
+        let pauses: Vec<Duration> = searches.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses[0], FIRST);
+        assert!(pauses[1..].iter().all(|pause| (SHORTEST..=LONGEST).contains(pause)), "{pauses:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_when_the_session_is_wanted() {
+        let (mut session, server) = session(vec![""]);
+        let (end, ended) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            drop(end);
+        });
+        assert_eq!(watch(&mut session, 7, "", ended).await, Ok(false));
+        drop(session);
+        assert_eq!(server.await.unwrap().last(), Some(&(Duration::from_secs(9), "DONE".into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_is_an_error_and_not_an_end_of_the_wait() {
+        // The server is gone at the second search.
+        let (mut session, _server) = session(vec![""]);
+        let (_end, ended) = oneshot::channel();
+        let fault = watch(&mut session, 7, "", ended).await.unwrap_err();
+        assert!(matches!(fault, Fault::Lost(_)), "{fault:?}");
+    }
+}

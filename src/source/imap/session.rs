@@ -254,7 +254,7 @@ impl Session {
         }
     }
 
-    fn over(config: &Imap, wire: Box<dyn Wire>) -> Self {
+    pub(super) fn over(config: &Imap, wire: Box<dyn Wire>) -> Self {
         Self {
             client: Client::new(Guard::new(wire, config.read_timeout)),
             host: config.host.clone(),

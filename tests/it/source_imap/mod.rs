@@ -1,6 +1,12 @@
 //! The IMAP source against a real Dovecot, and against servers that misbehave in ways that Dovecot doesn't.
 
+mod broken;
 mod driver;
+mod folders;
+mod idle;
+mod parts;
 mod scripted;
+mod search;
+mod throttled;
 mod with_dovecot;
 mod with_scripts;
