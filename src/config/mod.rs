@@ -11,6 +11,7 @@ pub mod api;
 pub(crate) mod decode;
 pub mod docs;
 mod domain;
+pub mod folder;
 pub(crate) mod form;
 mod interpolate;
 mod loader;
@@ -20,6 +21,7 @@ pub mod oauth;
 pub(crate) mod options;
 mod problem;
 pub mod schema;
+pub mod search;
 pub mod secret;
 pub mod sink;
 pub mod source;
@@ -85,6 +87,14 @@ options! {
         pub shutdown_timeout: Duration as Time<0, 3_600_000> = Duration::from_secs(25),
         /// Bytes of mail held in memory at once, over all sources.
         pub intake_max_size("intake.max_size"): u32 as Size<u32, 1_048_576, 2_147_483_648> = 32 << 20,
+    }
+}
+
+impl Config {
+    /// Whose events those of a source are.
+    pub fn tenant_of(&self, source: &str) -> Option<&str> {
+        let source = self.sources.get(source);
+        source.and_then(source::SourceConfig::tenant).or(self.tenant.as_deref())
     }
 }
 

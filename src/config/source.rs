@@ -4,9 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     decode::{Options, View},
+    folder::{FolderName, FolderNames},
     form::{Form, Whole},
     oauth::{Oauth, Tokens},
     options::{OptionDoc, choices, options},
+    search::Search,
     secret::{self, Secret},
     tls::Tls,
     units::Time,
@@ -55,8 +57,13 @@ options! {
             let password = secret::at_most_one(view, "password", written, written_file);
             credentials(view, (auth, security), password, oauth.map(|oauth| oauth.tokens), tls.as_ref())
         },
-        /// Folder that is read. Folders are written with `/` or `.`; the server's own delimiter is used.
-        pub folder: String = "INBOX".to_owned(),
+        /// Folder that is read, or a list of them. Folders are written with `/` or `.`; the server's own delimiter is used.
+        /// `*` stands for any text, `%` for any text within one level: `Reports/*`. Such a pattern matches neither
+        /// `archive_folder` nor `quarantine_folder`.
+        pub folder: Vec<FolderName> as FolderNames = vec![FolderName::from("INBOX")],
+        /// Mails that are read, as IMAP search criteria: `UNSEEN SINCE 7d FROM google.com SUBJECT "Report Domain"`. Days are
+        /// written as `1-Nov-2026`, `2026-11-01`, or `7d` for 7 days ago. Mails marked as deleted are never read.
+        pub search: Search = Search::default() => "all mails",
         /// Folder that mails go to once every report in them has arrived. None: mails stay where they are, and are
         /// remembered.
         pub archive_folder: Option<String> = None,
@@ -65,14 +72,19 @@ options! {
         pub quarantine_folder: Option<String> = None,
         /// What becomes of a mail that carries no report.
         pub without_report: WithoutReport = WithoutReport::Keep,
-        /// How often to look for new mails.
+        /// How to learn of new mails between two looks.
+        pub watch: Watch = Watch::Idle,
+        /// How often to look for new mails. With `watch: idle`, for what the server did not tell, and in the folders after the
+        /// first.
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
-        /// Mails taken in one pass. None: all.
+        /// Mails taken in one pass, of each folder. None: all.
         pub max_messages_per_run: Option<u32> as Option<Whole<u32, 1, 4_294_967_295>> = None,
         /// How long a connection may take to come about.
         pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
         /// How long the server may be silent while a response is awaited.
         pub read_timeout: Duration as Time<1_000, 3_600_000> = Duration::from_secs(60),
+        /// Name put into every event from here, instead of the `tenant` of the whole configuration.
+        pub tenant: Option<String> = None,
     }
 }
 
@@ -117,6 +129,16 @@ pub enum Credentials {
 }
 
 choices! {
+    /// How to learn of new mails.
+    pub enum Watch = Idle {
+        /// The server tells at once, where it can: IDLE, in the first folder.
+        Idle = "idle",
+        /// By looking every `poll_interval`.
+        Poll = "poll",
+    }
+}
+
+choices! {
     /// What becomes of a mail that carries no report.
     pub enum WithoutReport = Keep {
         /// Left alone and remembered.
@@ -138,6 +160,18 @@ options! {
         pub path: PathBuf = required,
         /// How often to look for new files.
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
+        /// Name put into every event from here, instead of the `tenant` of the whole configuration.
+        pub tenant: Option<String> = None,
+    }
+}
+
+impl SourceConfig {
+    /// Whose events these are, where the source says so.
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            SourceConfig::Imap(imap) => imap.tenant.as_deref(),
+            SourceConfig::File(file) => file.tenant.as_deref(),
+        }
     }
 }
 
@@ -224,12 +258,14 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
         view.problem(key, message);
         sensible = false;
     };
-    // INBOX is the one name that has no case (RFC 3501, 5.1).
-    let same = |a: &str, b: &str| a == b || (a.eq_ignore_ascii_case("inbox") && b.eq_ignore_ascii_case("inbox"));
     for (key, folder) in [("archive_folder", &imap.archive_folder), ("quarantine_folder", &imap.quarantine_folder)] {
-        if folder.as_ref().is_some_and(|folder| same(folder, &imap.folder)) {
-            refuse(key, "is the folder that is read, so mails would be read again for ever; name another");
+        let Some(folder) = folder.as_deref().map(FolderName::from) else { continue };
+        if imap.folder.iter().any(|read| !read.is_pattern() && read.is_same(&folder)) {
+            refuse(key, "is a folder that is read, so mails would be read again for ever; name another");
         }
+    }
+    if imap.folder.is_empty() {
+        refuse("folder", "names no folder; write one, such as INBOX");
     }
     if imap.without_report == WithoutReport::Archive && imap.archive_folder.is_none() {
         refuse("without_report", "archive needs an archive_folder to move the mail to");

@@ -119,7 +119,7 @@ fn duration_text(duration: Duration) -> String {
 }
 
 /// `8MiB` and the like; `None` for anything else, and for what no `u64` can hold.
-fn size(text: &str) -> Option<u64> {
+pub(super) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let scale: u64 = match unit.trim_start() {

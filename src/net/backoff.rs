@@ -22,6 +22,11 @@ impl Backoff {
         delay.mul_f64(rand::random_range(0.5..=1.0))
     }
 
+    /// Whether nothing failed since something worked.
+    pub fn is_fresh(&self) -> bool {
+        self.next == self.first
+    }
+
     /// Something worked: start from the beginning the next time.
     pub fn reset(&mut self) {
         self.next = self.first;

@@ -47,7 +47,8 @@ pub fn sources(config: &Config) -> Vec<Box<dyn Source>> {
 fn source(name: Arc<str>, source: &SourceConfig, config: &Config) -> Box<dyn Source> {
     match source {
         SourceConfig::Imap(imap) => {
-            Box::new(ImapSource::new(name, (**imap).clone(), config.limits.clone(), config.give_up_after))
+            let (limits, imap) = (config.limits.clone(), (**imap).clone());
+            Box::new(ImapSource::new(name, imap, limits, config.give_up_after, config.max_attempts))
         }
         SourceConfig::File(file) => Box::new(files::new(name, file.clone(), config.limits.clone())),
     }

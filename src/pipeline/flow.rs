@@ -23,7 +23,7 @@ use super::{
     health,
     lane::{Emitter, Lane},
     memory::Remembered,
-    meters::{self, SinkMeter, SourceMeter},
+    meters::{self, SinkLabels, SinkMeter, SourceMeter},
     patience::Patience,
     settling::Desk,
     tally::Tally,
@@ -104,7 +104,7 @@ impl Flow {
                 confirmations.push(confirmed.clone());
             }
             let lane = Arc::new(Lane::new(name.clone(), config, outlet, required));
-            tokio::spawn(health::tell(lane.clone(), health, condition.clone()));
+            tokio::spawn(health::tell(name.clone(), SinkLabels::of(&lane), lane.counts(), health, condition.clone()));
             lanes.push((lane, confirmed));
             let running = sink.run(inlet, status, abort.clone());
             let required = required.is_some();
@@ -139,7 +139,7 @@ impl Flow {
             deadline: None,
             patience: Patience::new(Instant::now()),
             exit: Exit::Done,
-            meters: lanes.iter().map(|(lane, confirmed)| SinkMeter::new(lane.clone(), confirmed.clone())).collect(),
+            meters: lanes.iter().map(|(lane, confirmed)| SinkMeter::new(lane, confirmed.clone())).collect(),
             condition,
             began: Instant::now(),
             config,
@@ -308,7 +308,7 @@ impl Flow {
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
         for (lane, confirmed) in std::mem::take(&mut self.lanes) {
-            queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.missed(), confirmed));
+            queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.counts(), confirmed));
         }
         let end = match self.deadline {
             _ if !ended_by_itself => now + FAREWELL,
@@ -328,12 +328,12 @@ impl Flow {
             self.abort.cancel();
             self.sinks.shutdown().await;
         }
-        for (sink, required, last, missed, confirmed) in queues {
+        for (sink, required, last, counts, confirmed) in queues {
+            let missed = counts.missed.load(Ordering::Relaxed);
             let unconfirmed = last.saturating_sub(*confirmed.borrow());
             if required && unconfirmed > 0 {
                 self.exit = self.exit.or_worse(Exit::Undelivered);
-            } else if !required && missed.load(Ordering::Relaxed) + unconfirmed > 0 {
-                let missed = missed.load(Ordering::Relaxed);
+            } else if !required && missed + unconfirmed > 0 {
                 warn!(
                     %sink, missed, unconfirmed,
                     "a sink that is not required missed events, or did not confirm them before the end"

@@ -8,15 +8,20 @@ use std::{
 use tokio::{sync::watch, time::interval};
 use tracing::{debug, info, warn};
 
-use super::{lane::Lane, meters};
+use super::{lane::Counts, meters::SinkLabels};
 use crate::{ops::condition::Condition, sink::Health};
 
 /// How often events that an optional sink misses are told, as a number.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Logs how a sink is doing, each change once, until the sink has ended.
-pub async fn tell(lane: Arc<Lane>, mut health: watch::Receiver<Health>, condition: Arc<Condition>) {
-    let (sink, missed) = (lane.name.clone(), lane.missed());
+pub async fn tell(
+    sink: Arc<str>,
+    labels: SinkLabels,
+    counts: Arc<Counts>,
+    mut health: watch::Receiver<Health>,
+    condition: Arc<Condition>,
+) {
     let mut failing = false;
     let mut told = 0;
     let mut tick = interval(TELL_EVERY);
@@ -30,7 +35,7 @@ pub async fn tell(lane: Arc<Lane>, mut health: watch::Receiver<Health>, conditio
                 let began = !failing && matches!(health, Health::Failing { .. });
                 failing = say(&sink, &health, failing);
                 if began {
-                    meters::sink_failed(&lane);
+                    labels.failed();
                 }
                 condition.sink_is(&sink, match health {
                     Health::Failing { error } => Some(error),
@@ -38,7 +43,7 @@ pub async fn tell(lane: Arc<Lane>, mut health: watch::Receiver<Health>, conditio
                 });
             }
             _ = tick.tick() => {
-                let missed = missed.load(Ordering::Relaxed);
+                let missed = counts.missed.load(Ordering::Relaxed);
                 if missed > told {
                     warn!(sink = &*sink, missed = missed - told, "a sink that is not required misses events");
                     told = missed;

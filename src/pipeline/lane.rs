@@ -14,7 +14,7 @@ use crate::{
     encode::{Encoder, Host},
     event::{Event, EventType},
     ledger::Bookmark,
-    sink::{Ended, Outlet},
+    sink::{Ended, Level, Outlet},
     source::Place,
 };
 
@@ -26,11 +26,18 @@ pub struct Lane {
     outlet: Outlet,
     /// Its place among the required sinks; `None`: it never holds anything up.
     required: Option<usize>,
-    missed: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// What is counted of a sink. Apart from the lane, whose end is the sink's sign that no more is to come.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub queued: AtomicU64,
+    pub queued_bytes: AtomicU64,
     /// Events that its `events` don't name.
-    filtered: AtomicU64,
-    /// Bytes of all that was queued.
-    queued_bytes: AtomicU64,
+    pub filtered: AtomicU64,
+    /// Events that did not fit while it was slow or away; only an optional sink misses any.
+    pub missed: AtomicU64,
 }
 
 /// The lanes of one source, with encoders of its own. Lives on the thread that reads its mails.
@@ -49,20 +56,11 @@ pub struct Stopped;
 
 impl Lane {
     pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, required: Option<usize>) -> Self {
-        Self {
-            name,
-            config,
-            outlet,
-            required,
-            missed: Arc::default(),
-            filtered: AtomicU64::default(),
-            queued_bytes: AtomicU64::default(),
-        }
+        Self { name, config, outlet, required, counts: Arc::default() }
     }
 
-    /// Events that did not fit while it was slow or away; only an optional sink misses any.
-    pub fn missed(&self) -> Arc<AtomicU64> {
-        self.missed.clone()
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 
     pub fn is_required(&self) -> bool {
@@ -78,17 +76,8 @@ impl Lane {
         &self.config
     }
 
-    pub fn filtered(&self) -> u64 {
-        self.filtered.load(Ordering::Relaxed)
-    }
-
-    pub fn queued_bytes(&self) -> u64 {
-        self.queued_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that have been queued and have not arrived.
-    pub fn waiting_bytes(&self) -> u64 {
-        self.outlet.waiting_bytes()
+    pub fn level(&self) -> Level {
+        self.outlet.level()
     }
 
     fn takes_from(&self, source: &str) -> bool {
@@ -112,7 +101,8 @@ impl Lane {
             queued => queued,
         };
         if matches!(queued, Ok(Some(_))) {
-            self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.counts.queued.fetch_add(1, Ordering::Relaxed);
+            self.counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         queued
     }
@@ -151,7 +141,7 @@ impl Emitter {
         let second = event.provenance().ingest.as_second();
         for (lane, encoder) in &mut self.lanes {
             if !lane.takes(event.event_type()) {
-                lane.filtered.fetch_add(1, Ordering::Relaxed);
+                lane.counts.filtered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             self.scratch.clear();
@@ -164,7 +154,7 @@ impl Emitter {
                 (Ok(Some(_)), None) => {}
                 (Err(Ended), Some(_)) => return Err(Stopped),
                 (Ok(None) | Err(Ended), _) => {
-                    lane.missed.fetch_add(1, Ordering::Relaxed);
+                    lane.counts.missed.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }

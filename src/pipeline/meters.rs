@@ -2,18 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::Timestamp;
 use prometheus::{Gauge, IntCounter};
 use tokio::{sync::watch, time::Instant};
 
-use super::lane::Lane;
+use super::lane::{Counts, Lane};
 use crate::{
     config::{Config, sink::SinkKind, source::SourceConfig},
     event::Event,
     ops::metrics,
+    sink::Level,
     source::Verdict,
 };
 
@@ -101,7 +105,8 @@ pub fn in_flight<'a>(sources: impl Iterator<Item = &'a str>, mails: &BTreeMap<Ar
 
 /// One sink, as it is looked at.
 pub struct SinkMeter {
-    lane: Arc<Lane>,
+    counts: Arc<Counts>,
+    level: Level,
     confirmed: watch::Receiver<u64>,
     seen: Seen,
     received_events: IntCounter,
@@ -131,8 +136,8 @@ struct Seen {
 const LOOK_WEIGHT: f64 = 1.0 / 240.0;
 
 impl SinkMeter {
-    pub fn new(lane: Arc<Lane>, confirmed: watch::Receiver<u64>) -> Self {
-        let labels = sink_labels(&lane);
+    pub fn new(lane: &Lane, confirmed: watch::Receiver<u64>) -> Self {
+        let labels = SinkLabels::of(lane).0;
         let all = labels.all();
         let discarded = |intentional| {
             let [id, kind, component_type] = all;
@@ -151,21 +156,23 @@ impl SinkMeter {
             buffer_bytes: metrics::BUFFER_BYTES.with_label_values(&all),
             buffer_events: metrics::BUFFER_EVENTS.with_label_values(&all),
             utilization: metrics::UTILIZATION.with_label_values(&all),
-            lane,
+            counts: lane.counts(),
+            level: lane.level(),
         }
     }
 
     pub fn look(&mut self) {
         // In this order, so that no more is ever seen to be sent than was received.
         let sent = *self.confirmed.borrow();
-        let waiting = self.lane.waiting_bytes();
-        let (received, received_bytes) = (self.lane.last(), self.lane.queued_bytes());
-        let (filtered, missed) = (self.lane.filtered(), self.lane.missed().load(Ordering::Relaxed));
+        let waiting = self.level.bytes();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (received, received_bytes) = (count(&self.counts.queued), count(&self.counts.queued_bytes));
+        let (filtered, missed) = (count(&self.counts.filtered), count(&self.counts.missed));
         let sent_bytes = received_bytes.saturating_sub(waiting).max(self.seen.sent_bytes);
         let busy = self.seen.busy + (f64::from(u8::from(waiting > 0)) - self.seen.busy) * LOOK_WEIGHT;
         let now = Seen { received, received_bytes, sent, sent_bytes, filtered, missed, busy };
         let seen = std::mem::replace(&mut self.seen, now);
-        self.received_events.inc_by(received - seen.received);
+        self.received_events.inc_by(received.saturating_sub(seen.received));
         self.received_bytes.inc_by(received_bytes - seen.received_bytes);
         self.sent_events.inc_by(sent - seen.sent);
         self.sent_bytes.inc_by(sent_bytes - seen.sent_bytes);
@@ -175,11 +182,6 @@ impl SinkMeter {
         self.buffer_events.set(received.saturating_sub(sent) as f64);
         self.utilization.set(busy);
     }
-}
-
-/// A sink began to fail.
-pub fn sink_failed(lane: &Lane) {
-    sink_labels(lane).error("delivery_failed", "sending");
 }
 
 /// What tells a source or sink from the others.
@@ -200,11 +202,21 @@ impl Labels {
     }
 }
 
-fn sink_labels(lane: &Lane) -> Labels {
-    let component_type = match lane.config().kind {
-        SinkKind::Stdout(_) => "stdout",
-        SinkKind::File(_) => "file",
-        SinkKind::Syslog(_) => "syslog",
-    };
-    Labels { id: lane.name.clone(), kind: "sink", component_type }
+/// A sink's, without its lane.
+pub struct SinkLabels(Labels);
+
+impl SinkLabels {
+    pub fn of(lane: &Lane) -> Self {
+        let component_type = match lane.config().kind {
+            SinkKind::Stdout(_) => "stdout",
+            SinkKind::File(_) => "file",
+            SinkKind::Syslog(_) => "syslog",
+        };
+        Self(Labels { id: lane.name.clone(), kind: "sink", component_type })
+    }
+
+    /// The sink began to fail.
+    pub fn failed(&self) {
+        self.0.error("delivery_failed", "sending");
+    }
 }

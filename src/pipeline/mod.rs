@@ -120,7 +120,7 @@ impl SourceReader {
         let incoming = Incoming {
             content: &content,
             place: &place,
-            tenant: self.config.tenant.as_deref(),
+            tenant: self.config.tenant_of(place.source()),
             addresses: match self.config.failure_reports {
                 FailureReports::Masked => Addresses::Masked,
                 FailureReports::Full => Addresses::Full,

@@ -67,6 +67,20 @@ pub struct Outlet {
     last: std::sync::Mutex<u64>,
 }
 
+/// How full a queue is.
+#[derive(Debug, Clone)]
+pub struct Level {
+    budget: Arc<Semaphore>,
+    max_bytes: u32,
+}
+
+impl Level {
+    /// Bytes of the frames that have not been dropped yet.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.max_bytes).saturating_sub(self.budget.available_permits() as u64)
+    }
+}
+
 /// The sink has ended; nothing more can be sent to it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the sink has ended")]
@@ -109,9 +123,9 @@ impl Outlet {
         *self.lock()
     }
 
-    /// Bytes of the frames that have not been dropped yet.
-    pub fn waiting_bytes(&self) -> u64 {
-        u64::from(self.max_bytes).saturating_sub(self.budget.available_permits() as u64)
+    /// For who wants to know how full the queue is. Does not keep it open.
+    pub fn level(&self) -> Level {
+        Level { budget: self.budget.clone(), max_bytes: self.max_bytes }
     }
 
     fn wanted(&self, bytes: &Bytes) -> u32 {

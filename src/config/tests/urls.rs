@@ -31,7 +31,7 @@ fn a_mailbox_url_says_all_that_a_mailbox_needs() {
         from("imaps://dmarc@example.com@imap.example.com:1993/Reports/In%20box?archive=Done&poll_interval=1m").unwrap();
     let imap = imap(&loaded);
     assert_eq!((imap.user.as_str(), imap.host.as_str()), ("dmarc@example.com", "imap.example.com"));
-    assert_eq!((imap.port, imap.folder.as_str()), (1993, "Reports/In box"));
+    assert_eq!((imap.port, imap.folder[0].as_str()), (1993, "Reports/In box"));
     assert_eq!((imap.archive_folder.as_deref(), imap.quarantine_folder.as_deref()), (Some("Done"), None));
     assert_eq!(imap.poll_interval, Duration::from_secs(60));
     assert_eq!(password(imap).reveal().unwrap(), "p$${x}w", "what the environment holds is taken as it is");
@@ -48,7 +48,7 @@ fn the_scheme_and_starttls_say_how_it_is_protected() {
     ] {
         let loaded = from(url).unwrap();
         let imap = imap(&loaded);
-        assert_eq!((imap.security, imap.port, imap.folder.as_str()), (security, port, "INBOX"), "{url}");
+        assert_eq!((imap.security, imap.port, imap.folder[0].as_str()), (security, port, "INBOX"), "{url}");
         assert_eq!(imap.archive_folder, None, "a URL settles nothing by itself");
         let warned = loaded.warnings.iter().any(|warning| warning.contains("unencrypted"));
         assert_eq!(warned, security == Security::None, "{url}");

@@ -14,7 +14,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!((config.limits.mail_bytes, config.limits.auth_results), (64 << 20, 64));
     let imap = imap(&loaded);
-    assert_eq!((imap.port, imap.security, imap.folder.as_str()), (993, source::Security::Tls, "INBOX"));
+    assert_eq!((imap.port, imap.security, imap.folder[0].as_str()), (993, source::Security::Tls, "INBOX"));
     assert_eq!((imap.poll_interval, imap.connect_timeout), (Duration::from_secs(300), Duration::from_secs(10)));
     assert_eq!((imap.read_timeout, imap.max_messages_per_run), (Duration::from_secs(60), None));
     assert!(imap.tls.verify_certificate && imap.tls.verify_hostname);
@@ -135,6 +135,26 @@ fn what_is_null_is_as_if_it_were_not_written_and_an_empty_text_is_refused() {
 }
 
 #[test]
+fn folders_are_one_text_or_a_list_and_a_comma_is_part_of_a_name() {
+    let folders = |written: &str| {
+        let loaded =
+            yaml(&SMALL.replace("password: s3cret", &format!("password: s3cret\n    folder: {written}"))).unwrap();
+        imap(&loaded).folder.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(folders("Reports, old"), ["Reports, old"]);
+    assert_eq!(folders("[INBOX, Junk, 'Reports/*']"), ["INBOX", "Junk", "Reports/*"]);
+    let told = problems(&SMALL.replace("password: s3cret", "password: s3cret\n    folder: [Inbox, INBOX]"));
+    assert_eq!(told, ["dmarc.yaml:7:13: sources.rua.folder: names \"INBOX\" twice; once is enough"]);
+}
+
+#[test]
+fn a_source_may_have_a_tenant_of_its_own() {
+    let text = SMALL.replace("password: s3cret", "password: s3cret\n    tenant: acme");
+    let loaded = yaml(&format!("tenant: all\n{text}")).unwrap();
+    assert_eq!((loaded.config.tenant_of("rua"), loaded.config.tenant_of("other")), (Some("acme"), Some("all")));
+}
+
+#[test]
 fn control_characters_are_refused_in_texts_and_never_reach_a_terminal() {
     let told = problems(&SMALL.replace("user: dmarc@example.com", "user: \"a\\r\\nb\"\n    \"\\e[2J\": 1"));
     assert_eq!(
@@ -142,8 +162,8 @@ fn control_characters_are_refused_in_texts_and_never_reach_a_terminal() {
         [
             "dmarc.yaml:5:11: sources.rua.user: must not hold control characters, as \"a\\r\\nb\" does",
             "dmarc.yaml:6:5: sources.rua.\\u{1b}[2J: unknown option; known here: type, host, security, port, user, password, \
-             password_file, auth, oauth, tls, folder, archive_folder, quarantine_folder, without_report, poll_interval, \
-             max_messages_per_run, connect_timeout, read_timeout"
+             password_file, auth, oauth, tls, folder, search, archive_folder, quarantine_folder, without_report, watch, poll_interval, \
+             max_messages_per_run, connect_timeout, read_timeout, tenant"
         ]
     );
 }

@@ -155,6 +155,13 @@ async fn a_run_without_trouble_exits_with_0() {
     assert_eq!(exit, Exit::Done);
 }
 
+/// Who looks at a sink for the metrics held its queue open, so that each single pass took all of `shutdown_timeout`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_pass_ends_when_everything_has_arrived() {
+    let config = Config { shutdown_timeout: LONG * 10, ..config(REQUIRED) };
+    assert_eq!(run(config, &[Doing::Confirms], Reports::default(), ledger(), ONCE).await, Exit::Done);
+}
+
 /// The reader was waited for, and it waited for room in the queue, for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_source_failed_ends_though_a_sink_takes_nothing() {

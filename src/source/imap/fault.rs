@@ -1,5 +1,7 @@
 //! What can go wrong between us and an IMAP server, by what it means for the next try.
 
+use std::time::Duration;
+
 use crate::{
     net::{connect::ConnectError, tls::TlsError},
     source::SourceError,
@@ -25,6 +27,9 @@ pub enum Fault {
     /// The server answered NO or BAD: the session goes on.
     #[error("the server refused {command}: {}", .answer.shown())]
     Refused { command: String, answer: Answer },
+    /// The server wants to be left alone for a while, which it told or didn't.
+    #[error("{text}")]
+    Throttled { text: String, wait: Option<Duration> },
     #[error("{0}")]
     Credentials(String),
     #[error("{0}")]

@@ -76,6 +76,12 @@ impl Guard {
         self.scanner.allowed = literal_bytes;
     }
 
+    /// How long a read may wait for the next byte, from now on.
+    pub fn bear(&mut self, silence: Duration) {
+        self.silence = silence;
+        self.waiting = false;
+    }
+
     /// The connection itself, to go on with TLS; `None` when the server has already sent more than was asked for.
     pub fn into_wire(self) -> Option<Box<dyn Wire>> {
         (self.start == self.end).then_some(self.wire)

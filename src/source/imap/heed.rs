@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::{debug, error, info, warn};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
 use super::{
     fault::Fault,
-    fetch::Candidate,
     link::{Finished, Link, Progress, Yield},
-    round::Next,
     run::{Run, Work},
     settle::{Action, Report, action},
 };
@@ -22,7 +21,9 @@ impl Run {
         match action {
             _ if *verdict == Verdict::Leave => self.round.tally.left += 1,
             // Its number means another mail now, or none.
-            _ if self.uid_validity != Some(uid_validity) => self.round.pass.unsettled += 1,
+            _ if self.uid_validity() != Some(uid_validity) || self.round.failed.is_some() => {
+                self.round.pass.unsettled += 1;
+            }
             _ if self.intake.dry_run => self.rehearse(uid, action),
             Some(action) => self.round.owe(uid, action),
             None => self.keep(uid, verdict),
@@ -37,7 +38,13 @@ impl Run {
             _ => info!(source, "would leave uid {uid} where it is"),
         }
         self.round.tally.kept += 1;
-        self.done.insert(uid);
+        self.done_with(uid);
+    }
+
+    fn done_with(&mut self, uid: u32) {
+        if let Some(stop) = self.tour.current_mut() {
+            stop.done.insert(uid);
+        }
     }
 
     fn target(&self, action: Option<Action>) -> Option<&str> {
@@ -51,7 +58,7 @@ impl Run {
     fn keep(&mut self, uid: u32, verdict: &Verdict) {
         self.round.pass.settled += 1;
         self.round.tally.kept += 1;
-        self.done.insert(uid);
+        self.done_with(uid);
         if matches!(verdict, Verdict::Quarantine(_)) {
             self.say_once(
                 "mails that can't be read in full stay in the folder; set quarantine_folder to have them moved",
@@ -70,27 +77,32 @@ impl Run {
         let Some((awaited, permit)) = &mut self.fetching else { return Ok(()) };
         let Some(at) = awaited.iter().position(|mail| mail.uid == uid) else { return Ok(()) };
         let size = awaited.swap_remove(at).size;
+        self.round.suspects.came(uid);
         let permit = share(permit, size);
         self.hand_over(uid, Ok(content), permit).await
     }
 
     fn finished(&mut self, finished: Finished) -> Result<(), SourceError> {
         let Finished { fault, yielded, .. } = finished;
-        if let Link::Idle { open, .. } = &self.link {
-            let uid_validity = open.selected.uid_validity;
-            self.recognise(uid_validity);
-        }
-        if fault.is_none() && !matches!(yielded, Yield::Opened | Yield::Nothing) {
+        self.see_what_is_selected();
+        // A session that opens and selects has not proved that mails can be fetched.
+        if fault.is_none() && !matches!(yielded, Yield::Opened | Yield::Selected | Yield::Nothing) {
             self.works();
         }
         match (self.work.take(), yielded) {
-            (Some(Work::Open), Yield::Opened) => self.open(),
+            (Some(Work::Open), Yield::Opened) => self.opened(),
+            (Some(Work::Find), Yield::Found(found)) => self.found(found),
             (Some(Work::List), Yield::Listed(uids)) => self.list(uids),
+            (Some(Work::Select | Work::List), Yield::Nothing) => {
+                return fault.map_or(Ok(()), |fault| self.folder_failed(fault));
+            }
             (Some(Work::Size(_)), Yield::Sized(mails)) => self.round.size(mails),
             (Some(Work::Size(uids)), _) => self.round.unsize(uids),
             (Some(Work::Fetch), Yield::Fetched(withheld)) => self.fetched(&withheld),
             (Some(Work::Fetch), _) => return self.not_fetched(fault),
             (Some(Work::Settle), Yield::Settled(report)) => self.settled(report),
+            (Some(Work::Watch), Yield::Watched(true)) => self.tour.first_has_news(Instant::now()),
+            (Some(Work::Watch), _) => return fault.map_or(Ok(()), |fault| self.wait_failed(fault)),
             (Some(Work::Keep), _) => {
                 if let Some(fault) = fault {
                     debug!(source = &*self.source.name, "{fault}, while idle");
@@ -99,57 +111,22 @@ impl Run {
             }
             _ => {}
         }
-        match fault {
-            Some(fault) => {
-                self.link = Link::Down;
-                self.broke(fault)
-            }
-            None => Ok(()),
+        fault.map_or(Ok(()), |fault| self.broke(fault))
+    }
+
+    fn opened(&mut self) {
+        if let Link::Idle { open, .. } = &self.link {
+            self.idles = Some(self.idles.unwrap_or(true) && open.offers("IDLE"));
         }
     }
 
-    fn open(&mut self) {
-        self.opened = true;
-        let Link::Idle { open, .. } = &self.link else { return };
-        if open.selected.read_only && !self.intake.dry_run {
+    fn see_what_is_selected(&mut self) {
+        let (Link::Idle { open, .. }, Some(stop)) = (&self.link, self.tour.current()) else { return };
+        let Some(selected) = open.selected(&stop.folder) else { return };
+        if selected.read_only && !self.intake.dry_run {
             self.say_once("the server opens the folder read-only: mails can't be moved");
         }
-    }
-
-    /// Numbers of mails mean nothing under another UIDVALIDITY: begin the pass anew.
-    fn recognise(&mut self, uid_validity: u32) {
-        if self.uid_validity.replace(uid_validity).is_some_and(|before| before != uid_validity) {
-            warn!(
-                source = &*self.source.name,
-                "the server has renumbered the folder (UIDVALIDITY); looking through it anew"
-            );
-            self.forget_due();
-            self.round.cut_short();
-            self.round.listed = false;
-            self.reservation = None;
-            self.granted = None;
-            self.owed.clear();
-            self.done.clear();
-        }
-    }
-
-    fn list(&mut self, mut uids: Vec<u32>) {
-        self.done.retain(|uid| uids.binary_search(uid).is_ok());
-        for (uid, action) in std::mem::take(&mut self.owed) {
-            if uids.binary_search(&uid).is_ok() {
-                self.round.owe(uid, action);
-            }
-        }
-        let before = uids.len();
-        uids.retain(|uid| !self.done.contains(uid) && !self.intake.remembers(&self.place(*uid)));
-        self.intake.looked_through(&self.source.name);
-        self.round.pass.remembered = (before - uids.len()) as u64;
-        uids.retain(|uid| !self.round.due.contains_key(uid));
-        if let Some(most) = self.source.config.max_messages_per_run {
-            uids.truncate(most as usize);
-        }
-        debug!(source = &*self.source.name, listed = before, wanted = uids.len(), "listed {}", self.folder);
-        self.round.list(uids);
+        self.recognise(selected.uid_validity);
     }
 
     /// A batch has ended well. What did not come is gone from the folder, or `withheld`.
@@ -160,42 +137,8 @@ impl Run {
             debug!(source = &*self.source.name, "{gone} mails were gone before they were fetched");
         }
         missing.retain(|mail| withheld.contains(&mail.uid));
-        self.try_again(missing, &Fault::Unintelligible("the server does not send it".into()));
-    }
-
-    /// A batch was in the way of an error: each of its mails is fetched by itself, to find the one at fault.
-    fn not_fetched(&mut self, fault: Option<Fault>) -> Result<(), SourceError> {
-        let Some(fault) = fault else { return Ok(()) };
-        let missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
-        self.try_again(missing, &fault);
-        if fault.leaves_session() { Ok(()) } else { self.broke(fault) }
-    }
-
-    fn try_again(&mut self, missing: Vec<Candidate>, fault: &Fault) {
-        match missing[..] {
-            _ if self.stopping => {}
-            _ if matches!(fault, Fault::LoggedOut(_)) && self.round.excuse() => self.round.retry_singly(missing),
-            [mail] => self.blame(mail, fault),
-            _ => self.round.retry_singly(missing),
-        }
-    }
-
-    /// `mail` was being fetched by itself when the session failed.
-    fn blame(&mut self, mail: Candidate, fault: &Fault) {
-        let next = match *fault {
-            Fault::Lost(_) => self.round.retry(mail, None),
-            Fault::Oversize { announced, .. } => self.round.retry(mail, Some(announced)),
-            _ => Next::Abandon,
-        };
-        if next == Next::Again {
-            return;
-        }
-        let source = &*self.source.name;
-        warn!(source, "uid {} can't be fetched and is left until the next start: {fault}", mail.uid);
-        self.done.insert(mail.uid);
-        if self.round.abandon() {
-            error!(source, "too many mails can't be fetched; the others wait for the next pass");
-            self.round.cut_short();
+        if !missing.is_empty() {
+            self.try_again(missing, &Fault::Unintelligible("the server does not send it".into()));
         }
     }
 
@@ -204,13 +147,14 @@ impl Run {
             self.round.settle(uid);
         }
         for uid in report.refused {
-            if let Some(action) = self.round.fail_to_settle(uid) {
-                self.owed.insert(uid, action);
+            if let (Some(action), Some(stop)) = (self.round.fail_to_settle(uid), self.tour.current_mut()) {
+                stop.owed.insert(uid, action);
             }
         }
         for uid in report.copied {
-            for waiting in [&mut self.round.due, &mut self.owed] {
-                waiting.entry(uid).and_modify(|action| *action = Action::Delete);
+            self.round.due.entry(uid).and_modify(|action| *action = Action::Delete);
+            if let Some(stop) = self.tour.current_mut() {
+                stop.owed.entry(uid).and_modify(|action| *action = Action::Delete);
             }
         }
         self.round.restart_wait();
@@ -227,7 +171,7 @@ impl Run {
         }
     }
 
-    fn say_once(&mut self, what: &'static str) {
+    pub(super) fn say_once(&mut self, what: &'static str) {
         if self.said.insert(what) {
             warn!(source = &*self.source.name, "{what}");
         }

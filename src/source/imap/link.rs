@@ -7,29 +7,36 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
-    sync::mpsc::{self, UnboundedReceiver},
+    sync::{
+        mpsc::{self, UnboundedReceiver},
+        oneshot,
+    },
     time::{Instant, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     auth::Account,
+    bodies,
     fault::Fault,
     fetch::{self, Candidate},
-    mailbox::{self, Folders, Selected},
+    find::{self, Found},
+    idle,
+    mailbox::{self, Folder, Folders, Selected},
     session::Session,
     settle::{self, Action, Report},
 };
-use crate::config::source::Imap;
+use crate::config::{folder::FolderName, source::Imap};
 
 /// A server that doesn't answer to LOGOUT is left without a word.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A session that is logged in, with the folders it works with.
+/// A session that is logged in.
 pub struct Open {
     session: Session,
-    pub folders: Folders,
-    pub selected: Selected,
+    targets: Folders,
+    selected: Option<(Folder, Selected)>,
+    dry_run: bool,
 }
 
 pub enum Link {
@@ -42,6 +49,8 @@ pub enum Link {
 pub struct Job {
     task: AbortOnDropHandle<Finished>,
     mails: Option<UnboundedReceiver<(u32, Bytes)>>,
+    /// Ends a wait for new mail.
+    end: Option<oneshot::Sender<()>>,
 }
 
 /// Work that has ended: the session unless it broke, what went wrong, and what came out of it.
@@ -56,11 +65,15 @@ pub enum Yield {
     #[default]
     Nothing,
     Opened,
+    Found(Vec<Found>),
+    Selected,
     Listed(Vec<u32>),
     Sized(Vec<Candidate>),
     /// Mails that did not come though they are there.
     Fetched(Vec<u32>),
     Settled(Report),
+    /// A wait has ended: whether there is new mail.
+    Watched(bool),
 }
 
 pub enum Progress {
@@ -92,30 +105,94 @@ impl Link {
     }
 
     pub fn open(config: Arc<Imap>, account: Arc<Account>, dry_run: bool) -> Self {
-        start(None, async move {
+        start(async move {
             match open(&config, account, dry_run).await {
                 Ok(open) => Finished { open: Some(Box::new(open)), fault: None, yielded: Yield::Opened },
                 Err(fault) => Finished { open: None, fault: Some(fault), yielded: Yield::Nothing },
             }
         })
     }
+
+    /// Whether it waits for new mail, and was not asked to end that yet.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Link::Busy(Job { end: Some(_), .. }))
+    }
+
+    /// Ends a wait for new mail, which takes a moment.
+    pub fn end_wait(&mut self) {
+        if let Link::Busy(job) = self {
+            // Dropping it says so too.
+            job.end = None;
+        }
+    }
 }
 
 impl Open {
+    /// What SELECT said of this folder, if it is the one that is selected.
+    pub fn selected(&self, folder: &Folder) -> Option<Selected> {
+        self.selected.as_ref().filter(|(selected, _)| selected == folder).map(|(_, said)| *said)
+    }
+
+    pub fn offers(&self, capability: &str) -> bool {
+        self.session.offers(capability)
+    }
+
+    pub fn find(mut self: Box<Self>, wanted: Vec<FolderName>) -> Link {
+        start(async move {
+            let result = find::find_wanted(&mut self.session, &wanted, &self.targets).await;
+            finish(self, result, Yield::Found)
+        })
+    }
+
+    pub fn select(mut self: Box<Self>, folder: Folder) -> Link {
+        start(async move {
+            let result = self.select_now(&folder).await;
+            finish(self, result, |_| Yield::Selected)
+        })
+    }
+
     /// Selects the folder anew, to learn what is in it now, and lists its mails.
-    pub fn list(mut self: Box<Self>, dry_run: bool) -> Link {
-        start(None, async move {
+    pub fn list(mut self: Box<Self>, folder: Folder, criteria: String) -> Link {
+        start(async move {
             let result = async {
-                self.selected = mailbox::select(&mut self.session, &self.folders.source, dry_run).await?;
-                fetch::list(&mut self.session, self.selected.exists).await
+                let exists = self.select_now(&folder).await?.exists;
+                fetch::list(&mut self.session, exists, &criteria).await
             };
             let result = result.await;
             finish(self, result, Yield::Listed)
         })
     }
 
+    /// Waits for mail above `newest` in the folder. `uid_validity`: under which `newest` was told; under another, all is new.
+    pub fn watch(mut self: Box<Self>, folder: Folder, uid_validity: u32, newest: u32, criteria: String) -> Link {
+        let (end, ended) = oneshot::channel();
+        let job = job(async move {
+            let result = async {
+                let selected = match self.selected(&folder) {
+                    Some(selected) => selected,
+                    None => self.select_now(&folder).await?,
+                };
+                if selected.uid_validity != uid_validity {
+                    return Ok(true);
+                }
+                idle::watch(&mut self.session, newest, &criteria, ended).await
+            };
+            let result = result.await;
+            finish(self, result, Yield::Watched)
+        });
+        Link::Busy(Job { end: Some(end), ..job })
+    }
+
+    async fn select_now(&mut self, folder: &Folder) -> Result<Selected, Fault> {
+        // A SELECT that fails leaves nothing selected (RFC 3501 section 6.3.1).
+        self.selected = None;
+        let said = mailbox::select(&mut self.session, folder, self.dry_run).await?;
+        self.selected = Some((folder.clone(), said));
+        Ok(said)
+    }
+
     pub fn size(mut self: Box<Self>, uids: Vec<u32>) -> Link {
-        start(None, async move {
+        start(async move {
             let result = fetch::sizes(&mut self.session, &uids).await;
             finish(self, result, Yield::Sized)
         })
@@ -123,23 +200,24 @@ impl Open {
 
     pub fn fetch(mut self: Box<Self>, batch: Vec<Candidate>, mail_bytes: u64) -> Link {
         let (sender, mails) = mpsc::unbounded_channel();
-        start(Some(mails), async move {
-            let result = fetch::bodies(&mut self.session, &batch, mail_bytes, &sender).await;
+        let job = job(async move {
+            let result = bodies::bodies(&mut self.session, &batch, mail_bytes, &sender).await;
             finish(self, result, Yield::Fetched)
-        })
+        });
+        Link::Busy(Job { mails: Some(mails), ..job })
     }
 
     pub fn settle(mut self: Box<Self>, due: BTreeMap<u32, Action>) -> Link {
-        start(None, async move {
+        start(async move {
             let mut report = Report::default();
-            let result = settle::settle(&mut self.session, &self.folders, &due, &mut report).await;
+            let result = settle::settle(&mut self.session, &self.targets, &due, &mut report).await;
             Finished { yielded: Yield::Settled(report), ..finish(self, result, |()| Yield::Nothing) }
         })
     }
 
     /// Keeps the server from closing an idle session.
     pub fn keep(mut self: Box<Self>) -> Link {
-        start(None, async move {
+        start(async move {
             let result = self.session.command("NOOP", |_| ()).await;
             finish(self, result, |_| Yield::Nothing)
         })
@@ -153,16 +231,16 @@ impl Open {
 
 async fn open(config: &Imap, account: Arc<Account>, dry_run: bool) -> Result<Open, Fault> {
     let mut session = Session::open(config, account).await?;
-    let folders = mailbox::find_all(&mut session, config, dry_run).await?;
-    let selected = mailbox::select(&mut session, &folders.source, dry_run).await?;
-    Ok(Open { session, folders, selected })
+    let targets = mailbox::find_targets(&mut session, config, dry_run).await?;
+    Ok(Open { session, targets, selected: None, dry_run })
 }
 
-fn start(
-    mails: Option<UnboundedReceiver<(u32, Bytes)>>,
-    work: impl Future<Output = Finished> + Send + 'static,
-) -> Link {
-    Link::Busy(Job { task: AbortOnDropHandle::new(tokio::spawn(work)), mails })
+fn start(work: impl Future<Output = Finished> + Send + 'static) -> Link {
+    Link::Busy(job(work))
+}
+
+fn job(work: impl Future<Output = Finished> + Send + 'static) -> Job {
+    Job { task: AbortOnDropHandle::new(tokio::spawn(work)), mails: None, end: None }
 }
 
 fn finish<T>(open: Box<Open>, result: Result<T, Fault>, yielded: impl FnOnce(T) -> Yield) -> Finished {

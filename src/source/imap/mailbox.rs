@@ -16,12 +16,19 @@ const SHOWN_FOLDERS: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder(String);
 
-/// The folders that a session works with.
+/// The folders that mails are moved to.
 #[derive(Debug, Clone)]
 pub struct Folders {
-    pub source: Folder,
     pub archive: Option<Folder>,
     pub quarantine: Option<Folder>,
+}
+
+impl Folders {
+    /// The setting that names `folder`, if mails are moved to it.
+    pub fn role(&self, folder: &Folder) -> Option<&'static str> {
+        let roles = [("archive_folder", &self.archive), ("quarantine_folder", &self.quarantine)];
+        roles.into_iter().find(|(_, target)| target.as_ref() == Some(folder)).map(|(setting, _)| setting)
+    }
 }
 
 /// What SELECT or EXAMINE said.
@@ -33,6 +40,11 @@ pub struct Selected {
 }
 
 impl Folder {
+    /// Of a name on the wire. INBOX is the one name that has no case (RFC 3501 section 5.1).
+    pub fn of(name: &str) -> Self {
+        Self(if name.eq_ignore_ascii_case("INBOX") { "INBOX".into() } else { name.into() })
+    }
+
     /// As a command carries it.
     pub fn quoted(&self) -> String {
         quoted(&self.0)
@@ -44,28 +56,21 @@ impl Folder {
     }
 }
 
-/// Finds the folders of the configuration; makes those that mails are moved to, unless `dry_run`.
-pub async fn find_all(session: &mut Session, config: &Imap, dry_run: bool) -> Result<Folders, Fault> {
+/// Finds the folders that mails are moved to; makes those that are not there, unless `dry_run`.
+pub async fn find_targets(session: &mut Session, config: &Imap, dry_run: bool) -> Result<Folders, Fault> {
     let delimiter = delimiter(session).await?;
-    let Some(source) = find(session, &config.folder, delimiter).await? else {
-        return Err(missing(session, &config.folder).await);
-    };
     let mut targets = [None, None];
     let settings = [("archive_folder", &config.archive_folder), ("quarantine_folder", &config.quarantine_folder)];
     for (target, (setting, written)) in targets.iter_mut().zip(settings) {
         let Some(written) = written else { continue };
-        let folder = match find(session, written, delimiter).await? {
+        *target = Some(match find(session, written, delimiter).await? {
             Some(folder) => folder,
             None if dry_run => Folder(to_utf7(&translated(written, delimiter))),
             None => make(session, setting, written, delimiter).await?,
-        };
-        if folder == source {
-            return Err(Fault::Configuration(format!("{setting} {written:?} is the folder that mails are read from")));
-        }
-        *target = Some(folder);
+        });
     }
     let [archive, quarantine] = targets;
-    Ok(Folders { source, archive, quarantine })
+    Ok(Folders { archive, quarantine })
 }
 
 /// EXAMINE where nothing may be changed, SELECT otherwise.
@@ -106,7 +111,7 @@ pub async fn create(session: &mut Session, folder: &Folder) -> Result<(), Fault>
 }
 
 /// As written, else with the server's delimiter, else either below INBOX.
-async fn find(session: &mut Session, written: &str, delimiter: Option<char>) -> Result<Option<Folder>, Fault> {
+pub async fn find(session: &mut Session, written: &str, delimiter: Option<char>) -> Result<Option<Folder>, Fault> {
     if written.eq_ignore_ascii_case("INBOX") {
         return Ok(Some(Folder("INBOX".into())));
     }
@@ -144,7 +149,7 @@ async fn make(session: &mut Session, setting: &str, written: &str, delimiter: Op
     Err(if answer.is_temporary() { Fault::Lost(text) } else { Fault::Configuration(text) })
 }
 
-async fn missing(session: &mut Session, written: &str) -> Fault {
+pub async fn missing(session: &mut Session, written: &str) -> Fault {
     let listed = match list(session, "*").await {
         Ok(listed) => listed,
         Err(fault) => return fault,
@@ -158,13 +163,14 @@ async fn missing(session: &mut Session, written: &str) -> Fault {
     ))
 }
 
-struct Listed {
-    name: String,
+/// A folder as LIST tells it.
+pub struct Listed {
+    pub name: String,
     delimiter: Option<char>,
-    selectable: bool,
+    pub selectable: bool,
 }
 
-async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, Fault> {
+pub async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, Fault> {
     let mut found = Vec::new();
     let command = format!("LIST \"\" {}", quoted(pattern));
     let listing = session.command(&command, |response| {
@@ -190,6 +196,6 @@ async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, Fault
 }
 
 /// RFC 3501 section 6.3.8: an empty name asks for the delimiter.
-async fn delimiter(session: &mut Session) -> Result<Option<char>, Fault> {
+pub async fn delimiter(session: &mut Session) -> Result<Option<char>, Fault> {
     Ok(list(session, "").await?.first().and_then(|root| root.delimiter))
 }

@@ -1,21 +1,29 @@
 //! Mails from an IMAP folder: fetched in batches, handed over, and moved once their verdict is there.
 //!
-//! `guard` (caps what is read) → `session` (commands, checked) → `auth`, `mailbox`, `fetch`, `settle` (what is said) →
-//! `link` (the task that says it) → `round` (what is to be done in one pass) → `run` (when) and `heed`
-//! (what is made of it).
+//! `guard` (caps what is read) → `session` (commands, checked) → `auth`, `mailbox`, `find`, `fetch`, `bodies`, `settle`,
+//! `idle` (what is said) → `link` (the task that says it) → `tour` (which folder), `round` (what is to be done in it) and
+//! `suspects` (whose fault it is) → `run` (when), `heed`, `turn` and `setback` (what is made of it).
 
 mod auth;
+mod bodies;
 mod fault;
 mod fetch;
+mod find;
 mod guard;
 mod heed;
+mod idle;
 mod link;
 mod mailbox;
 mod name;
 mod round;
 mod run;
 mod session;
+mod setback;
 mod settle;
+mod suspects;
+mod throttle;
+mod tour;
+mod turn;
 mod uids;
 
 use std::{sync::Arc, time::Duration};
@@ -26,20 +34,28 @@ use self::auth::Account;
 use super::{Intake, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 
-/// One folder of one account, over one session at a time.
+/// Folders of one account, one after the other, over one session at a time.
 pub struct ImapSource {
     name: Arc<str>,
     config: Arc<config::source::Imap>,
     account: Arc<Account>,
     limits: Limits,
     give_up_after: Duration,
+    max_attempts: u32,
 }
 
 impl ImapSource {
-    /// `give_up_after`: how long a single pass (`once`) goes on trying when its session was lost.
-    pub fn new(name: Arc<str>, config: config::source::Imap, limits: Limits, give_up_after: Duration) -> Self {
+    /// `give_up_after`: how long a single pass (`once`) goes on trying when its session was lost. `max_attempts`: how often
+    /// a mail that can't be fetched is tried before it is handed over unread.
+    pub fn new(
+        name: Arc<str>,
+        config: config::source::Imap,
+        limits: Limits,
+        give_up_after: Duration,
+        max_attempts: u32,
+    ) -> Self {
         let account = Arc::new(Account::new(&config));
-        Self { name, config: Arc::new(config), account, limits, give_up_after }
+        Self { name, config: Arc::new(config), account, limits, give_up_after, max_attempts }
     }
 }
 

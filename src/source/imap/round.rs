@@ -1,4 +1,4 @@
-//! One pass over a folder: what is still to be fetched, in which batches, and what has its verdict. No I/O.
+//! One round through a folder: what is still to be fetched, in which batches, and what has its verdict. No I/O.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,8 +8,11 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    fetch::{BATCH_BYTES, BATCH_MAILS, Candidate},
+    bodies::{BATCH_BYTES, BATCH_MAILS},
+    fault::Fault,
+    fetch::Candidate,
     settle::Action,
+    suspects::{Judged, Suspects},
 };
 use crate::{
     source::Pass,
@@ -23,25 +26,28 @@ const DUE_AT_ONCE: usize = 500;
 const DUE_WAIT: Duration = Duration::from_secs(1);
 /// Mails whose sizes are asked for at once.
 const SIZED_AT_ONCE: usize = 1000;
-/// Sessions that one mail may cost before it is left.
-const ATTEMPTS: u32 = 3;
-/// Mails that the server can't be understood about before the rest of the pass is left: it is the server then.
-const UNREADABLE: u32 = 10;
+/// Mails that may be at fault in one round; further ones are left for the next.
+const MOST_AT_FAULT: u32 = 10;
 
 /// Logins that may run out in one pass without a mail being blamed: one that takes a week, with tokens of an hour.
 const LOGINS: u32 = 200;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Round {
     pub listed: bool,
+    /// Why the folder can't be looked through any further.
+    pub failed: Option<Fault>,
     /// Mails whose size isn't known yet.
     bare: VecDeque<u32>,
     sized: VecDeque<Candidate>,
     /// Mails of a batch that failed: each is fetched by itself, to find the one at fault.
     alone: VecDeque<Candidate>,
+    pub suspects: Suspects,
+    /// Mails that are handed over unread, and why.
+    unfetchable: VecDeque<(Candidate, Trouble)>,
+    at_fault: u32,
     pub due: BTreeMap<u32, Action>,
     due_since: Option<Instant>,
-    unreadable: u32,
     logins: u32,
     pub pass: Pass,
     pub tally: Tally,
@@ -66,14 +72,6 @@ pub struct Batch {
     pub refused: Option<Trouble>,
 }
 
-/// What becomes of a mail that could not be fetched.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Next {
-    /// It is tried again, alone.
-    Again,
-    Abandon,
-}
-
 impl Batch {
     /// What it occupies of the intake's budget; a mail that is not fetched, next to nothing.
     pub fn bytes(&self) -> u64 {
@@ -82,14 +80,38 @@ impl Batch {
 }
 
 impl Round {
+    /// `max_attempts`: how often a mail is fetched by itself before it is given up.
+    pub fn new(max_attempts: u32) -> Self {
+        Self {
+            listed: false,
+            failed: None,
+            bare: VecDeque::new(),
+            sized: VecDeque::new(),
+            alone: VecDeque::new(),
+            suspects: Suspects::new(max_attempts),
+            unfetchable: VecDeque::new(),
+            at_fault: 0,
+            logins: 0,
+            due: BTreeMap::new(),
+            due_since: None,
+            pass: Pass::default(),
+            tally: Tally::default(),
+        }
+    }
+
     pub fn list(&mut self, uids: Vec<u32>) {
         self.listed = true;
         self.bare = uids.into();
     }
 
-    /// Some mails whose sizes are to be asked for; none while there are others to fetch.
+    /// Whether sizes are to be asked for; not while there are other mails to fetch.
+    pub fn wants_sizes(&self) -> bool {
+        !self.bare.is_empty() && self.sized.is_empty()
+    }
+
+    /// Some mails whose sizes are to be asked for.
     pub fn next_to_size(&mut self) -> Option<Vec<u32>> {
-        if self.bare.is_empty() || !self.sized.is_empty() {
+        if !self.wants_sizes() {
             return None;
         }
         Some(self.bare.drain(..SIZED_AT_ONCE.min(self.bare.len())).collect())
@@ -105,7 +127,13 @@ impl Round {
     }
 
     pub fn next_batch(&mut self, budget_bytes: u64, mail_bytes: u64) -> Option<Batch> {
+        if let Some((mail, trouble)) = self.unfetchable.pop_front() {
+            return Some(Batch { mails: vec![mail], refused: Some(trouble) });
+        }
         let room = BATCH_BYTES.min(budget_bytes / 4);
+        if self.alone.is_empty() && self.sized.is_empty() && self.bare.is_empty() {
+            self.alone.extend(self.suspects.next());
+        }
         let singly = !self.alone.is_empty();
         let queue = if singly { &mut self.alone } else { &mut self.sized };
         let first = queue.pop_front()?;
@@ -126,10 +154,16 @@ impl Round {
         Some(Batch { mails, refused: None })
     }
 
-    /// A batch was not begun: its mails are the next again.
+    /// A batch was not begun, or not for its own fault broken off: its mails are the next again.
     pub fn put_back(&mut self, batch: Batch) {
-        let queue = if batch.mails.len() == 1 { &mut self.alone } else { &mut self.sized };
-        batch.mails.into_iter().rev().for_each(|mail| queue.push_front(mail));
+        if let (Some(trouble), [mail]) = (batch.refused, &batch.mails[..]) {
+            return self.unfetchable.push_front((*mail, trouble));
+        }
+        match batch.mails[..] {
+            [mail] if self.suspects.is_suspect(mail.uid) => self.suspects.put_back(mail),
+            [mail] => self.alone.push_front(mail),
+            _ => batch.mails.into_iter().rev().for_each(|mail| self.sized.push_front(mail)),
+        }
     }
 
     /// A batch failed: each of its mails that did not come is fetched by itself.
@@ -137,14 +171,9 @@ impl Round {
         self.alone.extend(mails);
     }
 
-    /// The session broke while `mail` alone was being fetched. `announced`: the size that it turned out to have.
-    pub fn retry(&mut self, mail: Candidate, announced: Option<u64>) -> Next {
-        let attempts = mail.attempts + 1;
-        if attempts >= ATTEMPTS {
-            return Next::Abandon;
-        }
-        self.alone.push_back(Candidate { attempts, size: announced.unwrap_or(mail.size), ..mail });
-        Next::Again
+    /// `mail` turned out to have this size.
+    pub fn resize(&mut self, mail: Candidate, announced: u64) {
+        self.alone.push_back(Candidate { size: announced, ..mail });
     }
 
     /// The login ran out while mails came. False when that has happened too often to be true.
@@ -153,11 +182,42 @@ impl Round {
         self.logins <= LOGINS
     }
 
-    /// A mail is left because the server can't be understood about it. True when this has happened too often.
-    pub fn abandon(&mut self) -> bool {
-        self.unreadable += 1;
-        self.pass.unsettled += 1;
-        self.unreadable >= UNREADABLE
+    /// Nothing is left to fetch or under way but mails that were tried often enough: those at fault are handed over unread,
+    /// those that the server is at fault for are left. Returns how many of either.
+    pub fn judge(&mut self) -> (usize, usize) {
+        let (mut convicted, mut left) = (0, 0);
+        for judged in self.suspects.judge() {
+            match judged {
+                Judged::Mail { mail, attempts, why } if self.at_fault < MOST_AT_FAULT => {
+                    self.at_fault += 1;
+                    convicted += 1;
+                    let what = format!("the mail did not come in {attempts} attempts (max_attempts): {why}");
+                    self.unfetchable.push_back((mail, Trouble::new(Reason::AttemptsExhausted, what)));
+                }
+                Judged::Mail { .. } | Judged::Server { .. } => left += 1,
+            }
+        }
+        self.pass.unsettled += left as u64;
+        (convicted, left)
+    }
+
+    /// Whether nothing is left to fetch but what is to be judged.
+    pub fn is_for_judging(&self) -> bool {
+        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.alone.is_empty();
+        self.listed && queues_are_empty && self.unfetchable.is_empty() && self.suspects.are_for_judging()
+    }
+
+    /// The folder can't be looked through any further for now: what is to be done to mails stays to be done.
+    pub fn fail(&mut self, fault: Fault) {
+        self.forget_due();
+        self.cut_short();
+        self.failed = Some(fault);
+    }
+
+    /// What is still to be done to mails can't be done any more: they are shipped, and a later round settles them.
+    pub fn forget_due(&mut self) {
+        self.pass.unsettled += self.due.len() as u64;
+        self.due.clear();
     }
 
     /// Takes no more.
@@ -166,10 +226,13 @@ impl Round {
         self.bare.clear();
         self.sized.clear();
         self.alone.clear();
+        self.suspects.clear();
+        self.unfetchable.clear();
     }
 
     pub fn has_more(&self) -> bool {
-        !(self.listed && self.bare.is_empty() && self.sized.is_empty() && self.alone.is_empty())
+        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.alone.is_empty();
+        !(self.listed && queues_are_empty && self.unfetchable.is_empty() && self.suspects.is_empty())
     }
 
     pub fn owe(&mut self, uid: u32, action: Action) {
@@ -212,11 +275,11 @@ mod tests {
     use super::*;
 
     fn mails(sizes: &[u64]) -> Vec<Candidate> {
-        (1..).zip(sizes).map(|(uid, &size)| Candidate { uid, size, attempts: 0 }).collect()
+        (1..).zip(sizes).map(|(uid, &size)| Candidate { uid, size }).collect()
     }
 
     fn round(sizes: &[u64]) -> Round {
-        let mut round = Round::default();
+        let mut round = Round::new(3);
         round.list(Vec::new());
         round.size(mails(sizes));
         round
@@ -259,20 +322,41 @@ mod tests {
     #[test]
     fn mails_of_a_failed_batch_come_one_by_one_before_others() {
         let mut round = round(&[10, 10]);
-        round
-            .retry_singly(vec![Candidate { uid: 8, size: 1, attempts: 0 }, Candidate { uid: 9, size: 1, attempts: 0 }]);
+        round.retry_singly(vec![Candidate { uid: 8, size: 1 }, Candidate { uid: 9, size: 1 }]);
         assert_eq!(batches(&mut round, 400, 1000), [vec![8], vec![9], vec![1, 2]]);
     }
 
     #[test]
-    fn a_mail_that_breaks_every_session_is_abandoned() {
-        let mut round = round(&[]);
-        let mut mail = mails(&[10])[0];
-        for _ in 1..ATTEMPTS {
-            assert_eq!(round.retry(mail, None), Next::Again);
-            mail = round.next_batch(400, 1000).unwrap().mails[0];
+    fn a_mail_that_fails_is_tried_again_after_all_others_and_then_handed_over_unread() {
+        let mut round = round(&[10, 10]);
+        let mail = round.next_batch(4, 1000).unwrap().mails[0];
+        round.suspects.accuse(mail, "lost".into());
+        assert_eq!(round.next_batch(4, 1000).unwrap().mails[0].uid, 2);
+        round.suspects.came(2);
+        for _ in 1..3 {
+            let again = round.next_batch(4, 1000).unwrap();
+            assert_eq!((again.mails[0].uid, again.refused), (1, None));
+            round.suspects.accuse(again.mails[0], "lost".into());
         }
-        assert_eq!(round.retry(mail, None), Next::Abandon);
+        assert!(round.next_batch(4, 1000).is_none() && round.is_for_judging());
+        assert_eq!(round.judge(), (1, 0));
+        let refused = round.next_batch(4, 1000).unwrap();
+        assert_eq!(refused.refused.unwrap().reason, Reason::AttemptsExhausted);
+        assert!(!round.has_more());
+    }
+
+    #[test]
+    fn no_more_than_ten_mails_are_at_fault_in_one_round() {
+        let mut round = round(&[]);
+        for uid in 1..=30 {
+            for _ in 0..3 {
+                round.suspects.accuse(Candidate { uid, size: 10 }, "lost".into());
+                round.suspects.next();
+            }
+            round.suspects.came(99);
+        }
+        assert_eq!(round.judge(), (10, 20));
+        assert_eq!(round.pass.unsettled, 20);
     }
 
     #[test]

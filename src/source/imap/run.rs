@@ -1,33 +1,28 @@
 //! The loop: what to do next, and what to do about what happened.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
-use bytes::Bytes;
+use super::{
+    ImapSource,
+    fetch::Candidate,
+    link::{Link, Open},
+    round::{Batch, Round},
+    tour::Tour,
+};
+use crate::{
+    config::source::Watch,
+    net::backoff::Backoff,
+    source::{Intake, MailRef, Pass, SourceError},
+};
 use futures::future::BoxFuture;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
-
-use super::{
-    ImapSource,
-    fault::Fault,
-    fetch::Candidate,
-    link::{Link, Open},
-    round::{Batch, Round},
-    settle::Action,
-};
-use crate::{
-    net::backoff::Backoff,
-    source::{Intake, Mail, MailRef, Pass, Place, SourceError},
-    trouble::Trouble,
-};
 
 /// Servers may close a session that is silent for 30 minutes (RFC 3501 section 5.4); some boxes on the way, for five.
 const NOOP_EVERY: Duration = Duration::from_secs(120);
@@ -35,49 +30,51 @@ const NOOP_EVERY: Duration = Duration::from_secs(120);
 const KEPT_BETWEEN_PASSES: Duration = Duration::from_secs(600);
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Also the least after refused credentials: accounts get locked.
-const LONGEST_DELAY: Duration = Duration::from_secs(300);
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(300);
 
 /// A source at work.
 pub struct Run {
     pub(super) source: ImapSource,
     pub(super) intake: Intake,
-    pub(super) folder: Arc<str>,
     pub(super) stop: CancellationToken,
     pub(super) stopping: bool,
     pub(super) link: Link,
     /// What the link is busy with.
     pub(super) work: Option<Work>,
-    pub(super) uid_validity: Option<u32>,
+    pub(super) tour: Tour,
+    /// Through the current folder of the tour.
     pub(super) round: Round,
-    pub(super) next_pass: Instant,
+    /// What was done in the rounds of this pass that are complete.
+    pub(super) pass: Pass,
     pub(super) reservation: Option<(Batch, BoxFuture<'static, OwnedSemaphorePermit>)>,
     /// A batch whose bytes are reserved.
     pub(super) granted: Option<(Batch, OwnedSemaphorePermit)>,
     /// Of the batch under way, what has not come yet.
     pub(super) fetching: Option<(Vec<Candidate>, OwnedSemaphorePermit)>,
-    /// Handed over, without a verdict yet.
+    /// Handed over from the current folder, without a verdict yet.
     pub(super) pending: HashMap<MailRef, (u32, u32)>,
     pub(super) handed_over: u64,
-    /// What could not be done to mails in an earlier pass.
-    pub(super) owed: BTreeMap<u32, Action>,
-    /// Mails still in the folder that this process is done with.
-    pub(super) done: HashSet<u32>,
     pub(super) backoff: Backoff,
     pub(super) retry_at: Instant,
     /// The next try waits for a person, who may change a file with a secret meanwhile.
     pub(super) refused: bool,
     pub(super) trouble_since: Option<Instant>,
     pub(super) opened: bool,
+    /// Whether the server lets us wait for new mail; not known before the first session.
+    pub(super) idles: Option<bool>,
     pub(super) said: HashSet<&'static str>,
 }
 
 /// What the session is used for.
 pub(super) enum Work {
     Open,
+    Find,
+    Select,
     List,
     Size(Vec<u32>),
     Fetch,
     Settle,
+    Watch,
     Keep,
 }
 
@@ -85,29 +82,27 @@ impl Run {
     pub fn new(source: ImapSource, intake: Intake) -> Self {
         let now = Instant::now();
         Self {
-            folder: source.config.folder.as_str().into(),
             stop: intake.stop.clone(),
-            source,
-            intake,
             stopping: false,
             link: Link::Down,
             work: None,
-            uid_validity: None,
-            round: Round::default(),
-            next_pass: now,
+            tour: Tour::new(source.config.folder.clone(), now),
+            round: Round::new(source.max_attempts),
+            pass: Pass::default(),
             reservation: None,
             granted: None,
             fetching: None,
             pending: HashMap::new(),
             handed_over: 0,
-            owed: BTreeMap::new(),
-            done: HashSet::new(),
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             retry_at: now,
             refused: false,
             trouble_since: None,
             opened: false,
+            idles: None,
             said: HashSet::new(),
+            source,
+            intake,
         }
     }
 
@@ -140,19 +135,39 @@ impl Run {
     /// Begins what can be begun; returns the last pass when all is done.
     async fn advance(&mut self) -> Result<Option<Pass>, SourceError> {
         self.reserve_next().await?;
-        if self.is_complete() && (self.round.listed || self.stopping) {
-            let pass = self.complete();
-            if self.stopping || self.intake.once || self.source.config.poll_interval > KEPT_BETWEEN_PASSES {
-                self.log_out().await;
+        if self.tour.current().is_some() && self.is_complete() && (self.round.listed || self.stopping) {
+            self.complete()?;
+        }
+        let now = Instant::now();
+        if self.tour.current().is_none() {
+            let is_over = self.stopping || (!self.tour.go_on(now) && self.tour.due_at().is_none());
+            let is_wanted = self.stopping || self.tour.due_at().is_none_or(|due| due <= now);
+            if is_wanted {
+                self.link.end_wait();
             }
-            if self.stopping || self.intake.once {
-                return Ok(Some(pass));
+            if is_over && !matches!(self.link, Link::Busy(_)) {
+                self.log_out().await;
+                return Ok(Some(std::mem::take(&mut self.pass)));
+            }
+            if self.tour.due_at().is_some_and(|due| due > now) {
+                self.end_pass(now).await;
             }
         }
         if !matches!(self.link, Link::Busy(_)) {
             self.begin();
         }
         Ok(None)
+    }
+
+    /// All folders that were due have been looked through.
+    async fn end_pass(&mut self, now: Instant) {
+        if !self.intake.once {
+            self.pass = Pass::default();
+        }
+        let pause = self.tour.due_at().map(|due| due - now);
+        if pause.is_some_and(|pause| pause > KEPT_BETWEEN_PASSES) && !self.waits_for_news() {
+            self.log_out().await;
+        }
     }
 
     /// Reserves the bytes of the next batch while others are still fetched or read.
@@ -165,6 +180,9 @@ impl Run {
         }
         let waits = matches!(self.link, Link::Down) && self.retry_at > Instant::now();
         if self.reservation.is_none() && self.granted.is_none() && !waits {
+            if self.fetching.is_none() && self.round.is_for_judging() {
+                self.judge_suspects();
+            }
             let budget = u64::from(self.intake.budget_bytes());
             if let Some(batch) = self.round.next_batch(budget, self.source.limits.mail_bytes) {
                 let permit: BoxFuture<'static, _> = Box::pin(self.intake.reserve(batch.bytes()));
@@ -177,11 +195,7 @@ impl Run {
     /// The session is not in use: put it to the most urgent work, or open one.
     fn begin(&mut self) {
         let now = Instant::now();
-        let idle_since = match &self.link {
-            Link::Idle { since, .. } => Some(*since),
-            _ => None,
-        };
-        let Some(work) = self.wanted(now, idle_since) else { return };
+        let Some(work) = self.wanted(now) else { return };
         self.link = match std::mem::replace(&mut self.link, Link::Down) {
             Link::Idle { open, .. } => {
                 let link = self.put_to(&work, open);
@@ -201,38 +215,77 @@ impl Run {
         };
     }
 
-    fn wanted(&mut self, now: Instant, idle_since: Option<Instant>) -> Option<Work> {
-        if self.round.due_at(self.is_last()).is_some_and(|at| at <= now) {
+    fn wanted(&mut self, now: Instant) -> Option<Work> {
+        let work = match self.tour.current() {
+            Some(_) => self.wanted_in_folder(now),
+            None if self.stopping => None,
+            None if self.tour.finds(now) => Some(Work::Find),
+            None => self.waits_for_news().then_some(Work::Watch),
+        };
+        let is_silent = matches!(&self.link, Link::Idle { since, .. } if *since + NOOP_EVERY <= now);
+        work.or_else(|| is_silent.then_some(Work::Keep))
+    }
+
+    fn wanted_in_folder(&mut self, now: Instant) -> Option<Work> {
+        if !self.round.listed && !self.stopping {
+            return Some(Work::List);
+        }
+        let is_due = self.round.due_at(self.is_last()).is_some_and(|at| at <= now);
+        let is_fetched = !self.stopping && (self.granted.is_some() || self.round.wants_sizes());
+        if (is_due || is_fetched) && !self.has_selected() {
+            return Some(Work::Select);
+        }
+        if is_due {
             return Some(Work::Settle);
         }
-        if !self.stopping {
-            if !self.round.listed {
-                return (self.next_pass <= now).then_some(Work::List);
-            }
-            if self.granted.is_some() {
-                return Some(Work::Fetch);
-            }
-            if let Some(uids) = self.round.next_to_size() {
-                return Some(Work::Size(uids));
-            }
+        if self.stopping {
+            return None;
         }
-        idle_since.filter(|since| *since + NOOP_EVERY <= now).map(|_| Work::Keep)
+        if self.granted.is_some() {
+            return Some(Work::Fetch);
+        }
+        self.round.next_to_size().map(Work::Size)
+    }
+
+    /// Whether the session is in the folder whose round it is; so it is taken for while there is none.
+    fn has_selected(&self) -> bool {
+        match (&self.link, self.tour.current()) {
+            (Link::Idle { open, .. }, Some(stop)) => open.selected(&stop.folder).is_some(),
+            _ => true,
+        }
+    }
+
+    /// Whether the time between passes is spent in IDLE.
+    fn waits_for_news(&self) -> bool {
+        let may = self.source.config.watch == Watch::Idle && self.idles != Some(false);
+        may && !self.intake.once && !self.stopping && self.tour.first().is_some()
     }
 
     fn put_to(&mut self, work: &Work, open: Box<Open>) -> Link {
-        match work {
-            Work::List => open.list(self.intake.dry_run),
-            Work::Size(uids) => open.size(uids.clone()),
-            Work::Settle => open.settle(self.round.due.clone()),
-            Work::Fetch => match self.granted.take() {
+        match (work, self.tour.current().or_else(|| self.tour.first())) {
+            (Work::Find, _) => open.find(self.tour.wanted().to_vec()),
+            (Work::Select, Some(stop)) => open.select(stop.folder.clone()),
+            (Work::List, Some(stop)) => open.list(stop.folder.clone(), self.criteria()),
+            (Work::Watch, Some(stop)) => match stop.uid_validity {
+                Some(uid_validity) => open.watch(stop.folder.clone(), uid_validity, stop.newest, self.criteria()),
+                None => open.keep(),
+            },
+            (Work::Size(uids), _) => open.size(uids.clone()),
+            (Work::Settle, _) => open.settle(self.round.due.clone()),
+            (Work::Fetch, _) => match self.granted.take() {
                 Some((batch, permit)) => {
                     self.fetching = Some((batch.mails.clone(), permit));
                     open.fetch(batch.mails, self.source.limits.mail_bytes)
                 }
                 None => open.keep(),
             },
-            Work::Open | Work::Keep => open.keep(),
+            _ => open.keep(),
         }
+    }
+
+    /// What is searched for today.
+    fn criteria(&self) -> String {
+        self.source.config.search.criteria(jiff::Timestamp::now())
     }
 
     /// `work` can't be done without a session.
@@ -245,15 +298,18 @@ impl Run {
     /// When something is to be done though nothing happens.
     fn wake(&self) -> Option<Instant> {
         let down = matches!(self.link, Link::Down);
-        let work = match &self.link {
-            Link::Busy(_) => return None,
+        let tour = if self.tour.current().is_none() && !self.stopping { self.tour.due_at() } else { None };
+        let silence = match &self.link {
+            Link::Busy(_) => return tour.filter(|_| self.link.is_waiting()),
             Link::Idle { since, .. } => Some(*since + NOOP_EVERY),
             Link::Down => None,
         };
-        let has_work = !self.stopping && (self.granted.is_some() || (self.round.listed && self.round.has_more()));
-        let list = (!self.stopping && !self.round.listed).then_some(self.next_pass);
-        let fetch = (down && has_work).then_some(self.retry_at);
-        let next = [work, list, fetch, self.round.due_at(self.is_last())].into_iter().flatten().min();
+        let has_work = match self.tour.current() {
+            Some(_) => !self.stopping && (!self.round.listed || self.granted.is_some() || self.round.has_more()),
+            None => self.waits_for_news(),
+        };
+        let reopen = (down && has_work).then_some(self.retry_at);
+        let next = [tour, silence, reopen, self.round.due_at(self.is_last())].into_iter().flatten().min();
         if down { next.map(|at| at.max(self.retry_at)) } else { next }
     }
 
@@ -266,26 +322,6 @@ impl Run {
 
     fn is_complete(&self) -> bool {
         self.is_last() && self.round.due.is_empty() && !matches!(self.link, Link::Busy(_))
-    }
-
-    /// Ends the pass, and says what it did if it did anything.
-    fn complete(&mut self) -> Pass {
-        let Round { pass, tally, .. } = std::mem::take(&mut self.round);
-        self.next_pass = Instant::now() + self.source.config.poll_interval;
-        if pass.taken + pass.settled + pass.unsettled > 0 {
-            info!(
-                source = &*self.source.name,
-                taken = pass.taken,
-                archived = tally.archived,
-                quarantined = tally.quarantined,
-                deleted = tally.deleted,
-                kept = tally.kept,
-                left = tally.left + pass.unsettled,
-                "looked through {}",
-                self.folder
-            );
-        }
-        pass
     }
 
     async fn log_out(&mut self) {
@@ -301,93 +337,6 @@ impl Run {
         self.granted = None;
         self.round.cut_short();
         self.retry_at = Instant::now();
-    }
-
-    pub(super) async fn hand_over(
-        &mut self,
-        uid: u32,
-        content: Result<Bytes, Trouble>,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<(), SourceError> {
-        if self.stopping {
-            return Ok(());
-        }
-        let uid_validity = self.uid_validity.unwrap_or_default();
-        self.handed_over += 1;
-        let mail = MailRef(self.handed_over);
-        let place = self.place(uid);
-        self.pending.insert(mail, (uid_validity, uid));
-        self.round.pass.taken += 1;
-        self.intake.hand_over(Mail { mail, place, content, permit }).await
-    }
-
-    pub(super) fn place(&self, uid: u32) -> Place {
-        Place::Imap {
-            source: self.source.name.clone(),
-            folder: self.folder.clone(),
-            uid_validity: self.uid_validity.unwrap_or_default(),
-            uid,
-        }
-    }
-
-    /// Something broke: fail where nothing can be gained by another try, else say so once and wait.
-    pub(super) fn broke(&mut self, fault: Fault) -> Result<(), SourceError> {
-        let now = Instant::now();
-        let since = *self.trouble_since.get_or_insert(now);
-        let patience = (since + self.source.give_up_after).saturating_duration_since(now);
-        let needs_a_person = matches!(fault, Fault::Credentials(_) | Fault::Configuration(_));
-        let hopeless = match fault {
-            _ if self.intake.once => !self.opened || needs_a_person || patience.is_zero(),
-            Fault::Configuration(_) => !self.opened,
-            _ => false,
-        };
-        if hopeless {
-            return Err(fault.into());
-        }
-        self.intake.troubled(&self.source.name, &fault.to_string());
-        if self.stopping {
-            self.forget_due();
-        }
-        self.give_back();
-        let mut delay = self.backoff.delay();
-        self.refused = needs_a_person;
-        if needs_a_person {
-            delay = delay.max(LONGEST_DELAY);
-        }
-        if self.intake.once {
-            delay = delay.min(patience);
-        }
-        self.retry_at = now + delay;
-        let source = &*self.source.name;
-        match fault {
-            // Servers do that every hour or day.
-            Fault::LoggedOut(_) => info!(source, "{fault}; logging in again"),
-            _ if now == since => warn!(source, "{fault}; trying again"),
-            _ => debug!(source, "{fault}; trying again in {delay:.0?}"),
-        }
-        Ok(())
-    }
-
-    /// A server may be away for long: what was reserved for its mails is for other sources meanwhile.
-    fn give_back(&mut self) {
-        let reserved = self.reservation.take().map(|(batch, _)| batch);
-        let granted = self.granted.take().map(|(batch, _)| batch);
-        for batch in granted.into_iter().chain(reserved) {
-            self.round.put_back(batch);
-        }
-    }
-
-    pub(super) fn works(&mut self) {
-        self.backoff.reset();
-        if self.trouble_since.take().is_some() {
-            info!(source = &*self.source.name, "the mailbox can be worked with again");
-        }
-    }
-
-    /// What is still to be done to mails can't be done any more: they are shipped, and the next run settles them.
-    pub(super) fn forget_due(&mut self) {
-        self.round.pass.unsettled += self.round.due.len() as u64;
-        self.round.due.clear();
     }
 }
 
@@ -407,11 +356,11 @@ async fn sleep_until_some(when: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap as Map;
+    use std::{collections::HashMap as Map, sync::Arc};
 
     use tokio::sync::{Semaphore, mpsc};
 
-    use super::*;
+    use super::{super::fault::Fault, *};
     use crate::{
         config::{self, Format, source::SourceConfig},
         limits::Limits,
@@ -435,7 +384,7 @@ mod tests {
         let (_, verdicts) = mpsc::unbounded_channel();
         let (budget, stop) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
         let intake = Intake::new(mails, verdicts, budget, 1, Arc::new(Nothing), false, false, stop);
-        Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), Duration::ZERO), intake)
+        Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), Duration::ZERO, 3), intake)
     }
 
     #[tokio::test(start_paused = true)]

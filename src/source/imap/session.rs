@@ -4,7 +4,7 @@
 //! Commands are written by us, because async-imap's `Client` can't send one before the login, nor a literal. No error
 //! quotes what was received, but for the server's own status text: it may be mail, or hold a password.
 
-use std::{collections::HashSet, io, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use async_imap::{
     Client,
@@ -16,6 +16,7 @@ use super::{
     auth::{self, Account, Ending, Shown},
     fault::{Answer, Fault},
     guard::{Guard, Overrun, Wire},
+    throttle::throttled,
 };
 use crate::{
     config::source::{Imap, Security},
@@ -25,12 +26,12 @@ use crate::{
 pub struct Session {
     client: Client<Guard>,
     host: String,
-    silence: std::time::Duration,
+    silence: Duration,
     tags: u32,
     /// In upper case, as last told.
     capabilities: HashSet<String>,
-    /// The text of a BYE: why the connection will end.
-    farewell: Option<String>,
+    /// What a BYE said: why the connection will end.
+    farewell: Option<Answer>,
     account: Arc<Account>,
     logged_in: bool,
     /// What was sent to log in: blotted out of what the server says, should it repeat it.
@@ -119,9 +120,7 @@ impl Session {
         mut answer: impl FnMut(&str) -> Option<Vec<u8>> + Send,
         mut on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Outcome, Fault> {
-        self.tags += 1;
-        let tag = format!("S{}", self.tags);
-        self.write(&[tag.as_bytes(), b" ", command].concat()).await?;
+        let tag = self.send(command).await?;
         let mut expunged = 0;
         loop {
             let step = self.read(|response| match response {
@@ -153,7 +152,29 @@ impl Session {
         self.hidden.extend(secrets.into_iter().filter(|secret| !secret.is_empty()));
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    /// Sends a command that is followed by hand; returns its tag.
+    pub(super) async fn begin(&mut self, command: &str) -> Result<String, Fault> {
+        self.send(format!("{command}\r\n").as_bytes()).await
+    }
+
+    /// How long a server may be silent.
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// Lets the server be silent for so long, from now on.
+    pub(super) fn bear(&mut self, silence: Duration) {
+        self.client.get_mut().bear(silence);
+    }
+
+    async fn send(&mut self, first_part: &[u8]) -> Result<String, Fault> {
+        self.tags += 1;
+        let tag = format!("S{}", self.tags);
+        self.write(&[tag.as_bytes(), b" ", first_part].concat()).await?;
+        Ok(tag)
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let wire = self.client.get_mut();
         let written = timeout(self.silence, async {
             wire.write_all(bytes).await?;
@@ -165,8 +186,8 @@ impl Session {
         }
     }
 
-    /// The next response, as `look` sees it.
-    async fn read<T>(&mut self, look: impl FnOnce(&Response<'_>) -> T) -> Result<T, Fault> {
+    /// The next response, as `look` sees it. Cancel-safe.
+    pub(super) async fn read<T>(&mut self, look: impl FnOnce(&Response<'_>) -> T) -> Result<T, Fault> {
         let response = match self.client.read_response().await {
             Ok(Some(response)) => response,
             Ok(None) => return Err(self.lost(&io::ErrorKind::UnexpectedEof.into())),
@@ -174,11 +195,11 @@ impl Session {
         };
         match response.parsed() {
             Response::Data { status, outcome } => {
-                let said = blot(told(outcome), &self.hidden).shown();
+                let said = blot(told(outcome), &self.hidden);
                 if *status == Status::Bye {
                     self.farewell = Some(said);
                 } else if outcome.code == Some(ResponseCode::Alert) {
-                    tracing::warn!(host = self.host, "the IMAP server warns: {said}");
+                    tracing::warn!(host = self.host, "the IMAP server warns: {}", said.shown());
                 }
                 self.note_capabilities(outcome);
             }
@@ -193,12 +214,13 @@ impl Session {
         let greeting = self.read(|response| match response {
             Response::Data { status: Status::Ok, .. } => Some(Ok(false)),
             Response::Data { status: Status::PreAuth, .. } => Some(Ok(true)),
-            Response::Data { outcome, .. } => Some(Err(told(outcome).shown())),
+            Response::Data { outcome, .. } => Some(Err(told(outcome))),
             _ => None,
         });
         match greeting.await? {
             Some(Ok(known)) => Ok(known),
-            Some(Err(said)) => Err(Fault::Lost(format!("{} turned the connection away: {said}", self.host))),
+            Some(Err(said)) => Err(throttled(&self.host, &said)
+                .unwrap_or_else(|| Fault::Lost(format!("{} turned the connection away: {}", self.host, said.shown())))),
             None => Err(out_of_step("something else than a greeting")),
         }
     }
@@ -250,7 +272,7 @@ impl Session {
         }
     }
 
-    fn over(config: &Imap, account: Arc<Account>, wire: Box<dyn Wire>) -> Self {
+    pub(super) fn over(config: &Imap, account: Arc<Account>, wire: Box<dyn Wire>) -> Self {
         Self {
             client: Client::new(Guard::new(wire, config.read_timeout)),
             host: config.host.clone(),
@@ -264,18 +286,26 @@ impl Session {
         }
     }
 
-    /// What NO and BAD mean: to a session that is logged in, some of them that it is so no longer.
-    fn refused(&self, command: String, answer: Answer) -> Fault {
+    /// What NO and BAD mean: that the server wants a pause, or to a session that is logged in, that it is so no longer.
+    pub(super) fn refused(&self, command: String, answer: Answer) -> Fault {
         let (host, answer) = (&self.host, blot(answer, &self.hidden));
         let said = answer.shown();
-        match auth::ending(&said).filter(|_| self.logged_in) {
+        let ending = auth::ending(&said).filter(|_| self.logged_in);
+        let advice = || auth::advice(host, Shown::Token, &said);
+        match (throttled(host, &answer), ending) {
+            // Said of a mailbox without permission, and when the server is in trouble.
+            (Some(Fault::Throttled { text, wait }), Some(Ending::Mailbox)) => {
+                return Fault::Throttled { text: format!("{text}; {}", advice()), wait };
+            }
+            (Some(fault), _) => return fault,
+            (None, _) => {}
+        }
+        match ending {
             Some(Ending::Login) => {
                 self.account.doubt_token();
                 Fault::LoggedOut(format!("{host} has ended the login: {said}"))
             }
-            Some(Ending::Mailbox) => {
-                Fault::Lost(format!("{host} opens no mailbox: {said}; {}", auth::advice(host, Shown::Token, &said)))
-            }
+            Some(Ending::Mailbox) => Fault::Lost(format!("{host} opens no mailbox: {said}; {}", advice())),
             None => Fault::Refused { command, answer },
         }
     }
@@ -293,11 +323,14 @@ impl Session {
     fn lost(&self, error: &io::Error) -> Fault {
         self.account.doubt_token();
         let host = &self.host;
+        if let Some(fault) = self.farewell.as_ref().and_then(|farewell| throttled(host, farewell)) {
+            return fault;
+        }
         Fault::Lost(match (&self.farewell, error.kind()) {
-            (Some(farewell), _) if self.logged_in && auth::ending(farewell) == Some(Ending::Login) => {
-                return Fault::LoggedOut(format!("{host} ended the session: {farewell}"));
+            (Some(farewell), _) if self.logged_in && auth::ending(&farewell.shown()) == Some(Ending::Login) => {
+                return Fault::LoggedOut(format!("{host} ended the session: {}", farewell.shown()));
             }
-            (Some(farewell), _) => format!("{host} ended the session: {farewell}"),
+            (Some(farewell), _) => format!("{host} ended the session: {}", farewell.shown()),
             (None, io::ErrorKind::UnexpectedEof) => format!("{host} closed the connection"),
             (None, io::ErrorKind::TimedOut) => {
                 format!("{host} was silent for {:?}; read_timeout is how long it may be", self.silence)
@@ -308,7 +341,7 @@ impl Session {
 }
 
 /// What one response means to a command under way.
-enum Step {
+pub(super) enum Step {
     /// Its tagged line: whether it was OK.
     Done(bool, Answer),
     /// More is asked for: what is sent then, if anything.
@@ -328,7 +361,7 @@ async fn encrypt(config: &Imap, wire: Box<dyn Wire>) -> Result<Box<dyn Wire>, Fa
     }
 }
 
-fn out_of_step(what: &str) -> Fault {
+pub(super) fn out_of_step(what: &str) -> Fault {
     Fault::Unintelligible(format!("the server sent {what}"))
 }
 
@@ -341,7 +374,7 @@ fn name(capability: &Capability<'_>) -> String {
 }
 
 /// Codes that imap-proto doesn't know stand at the start of its text.
-fn told(outcome: &Told<'_>) -> Answer {
+pub(super) fn told(outcome: &Told<'_>) -> Answer {
     let text = outcome.information.as_deref().unwrap_or_default();
     let known = match outcome.code {
         Some(ResponseCode::TryCreate) => Some("TRYCREATE"),

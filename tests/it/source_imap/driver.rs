@@ -8,8 +8,10 @@ use std::{
 
 use dmarc_shipper::{
     config::{
+        folder::FolderName,
+        search::Search,
         secret::Secret,
-        source::{Auth, Credentials, Imap, Security, WithoutReport},
+        source::{Auth, Credentials, Imap, Security, Watch, WithoutReport},
         tls::Tls,
     },
     limits::Limits,
@@ -60,6 +62,7 @@ impl Server {
 /// A mail as the pipeline saw it.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    pub folder: String,
     pub uid: u32,
     pub content: Result<Vec<u8>, Trouble>,
 }
@@ -81,6 +84,7 @@ pub struct Driver {
     pub dry_run: bool,
     pub remembered: HashSet<u32>,
     pub give_up_after: Duration,
+    pub max_attempts: u32,
     pub stop: CancellationToken,
 }
 
@@ -94,6 +98,7 @@ impl Driver {
             dry_run: false,
             remembered: HashSet::new(),
             give_up_after: Duration::from_secs(30),
+            max_attempts: 3,
             stop: CancellationToken::new(),
         }
     }
@@ -113,8 +118,9 @@ impl Driver {
             let seen = seen.clone();
             async move {
                 while let Some(mail) = mails.recv().await {
-                    let Place::Imap { uid, .. } = mail.place else { panic!("not a mail of a folder") };
-                    let one = Seen { uid, content: mail.content.map(|bytes| bytes.to_vec()) };
+                    let Place::Imap { folder, uid, .. } = mail.place else { panic!("not a mail of a folder") };
+                    let one =
+                        Seen { folder: folder.to_string(), uid, content: mail.content.map(|bytes| bytes.to_vec()) };
                     let decided = verdict(&one);
                     seen.lock().unwrap().push(one);
                     drop(mail.permit);
@@ -124,7 +130,7 @@ impl Driver {
                 drop(verdicts);
             }
         });
-        let source = ImapSource::new("rua".into(), self.config, self.limits, self.give_up_after);
+        let source = ImapSource::new("rua".into(), self.config, self.limits, self.give_up_after, self.max_attempts);
         let result = tokio::time::timeout(Duration::from_secs(60), Box::new(source).run(intake))
             .await
             .expect("the source ends within a minute");
@@ -143,15 +149,22 @@ pub fn config(port: u16) -> Imap {
         credentials: password(PASSWORD),
         auth: Auth::Auto,
         tls: Tls::default(),
-        folder: "INBOX".into(),
+        folder: folders(&["INBOX"]),
+        search: Search::default(),
         archive_folder: None,
         quarantine_folder: None,
         without_report: WithoutReport::Keep,
+        watch: Watch::Poll,
         poll_interval: Duration::from_secs(60),
         max_messages_per_run: None,
         connect_timeout: Duration::from_secs(10),
         read_timeout: Duration::from_secs(20),
+        tenant: None,
     }
+}
+
+pub fn folders(names: &[&str]) -> Vec<FolderName> {
+    names.iter().map(|name| FolderName::from(*name)).collect()
 }
 
 /// IMAPS, trusting the server's authority, with an archive folder.

@@ -3,7 +3,13 @@
 mod auth_log;
 mod auth_scripts;
 mod auth_servers;
+mod broken;
 mod driver;
+mod folders;
+mod idle;
+mod parts;
 mod scripted;
+mod search;
+mod throttled;
 mod with_dovecot;
 mod with_scripts;

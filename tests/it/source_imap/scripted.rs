@@ -8,6 +8,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     task::JoinHandle,
 };
 
@@ -45,6 +46,7 @@ pub struct State {
 pub struct Scripted {
     pub port: u16,
     pub state: Arc<Mutex<State>>,
+    told: mpsc::UnboundedSender<String>,
     task: JoinHandle<()>,
 }
 
@@ -66,6 +68,7 @@ impl Scripted {
             greeting: "* OK ready",
             ..State::default()
         }));
+        let (told, mut to_tell) = mpsc::unbounded_channel();
         let task = tokio::spawn({
             let state = state.clone();
             let mut hook: Hook = Box::new(hook);
@@ -74,15 +77,20 @@ impl Scripted {
                     let (stream, _) = listener.accept().await.unwrap();
                     state.lock().unwrap().sessions += 1;
                     // One session after the other, as the source has them; a broken one ends with its connection.
-                    session(stream, &state, &mut hook).await.ok();
+                    session(stream, &state, &mut hook, &mut to_tell).await.ok();
                 }
             }
         });
-        Self { port, state, task }
+        Self { port, state, told, task }
     }
 
     pub fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap());
+    }
+
+    /// Sends this in the session that there is, unasked.
+    pub fn tell(&self, text: &str) {
+        self.told.send(text.into()).unwrap();
     }
 
     pub fn count(&self, command: &str) -> usize {
@@ -90,13 +98,31 @@ impl Scripted {
     }
 }
 
-async fn session(mut stream: TcpStream, state: &Mutex<State>, hook: &mut Hook) -> std::io::Result<()> {
+async fn session(
+    mut stream: TcpStream,
+    state: &Mutex<State>,
+    hook: &mut Hook,
+    to_tell: &mut mpsc::UnboundedReceiver<String>,
+) -> std::io::Result<()> {
     let (read, mut write) = stream.split();
     let mut lines = BufReader::new(read).lines();
     let greeting = state.lock().unwrap().greeting;
     write.write_all(format!("{greeting}\r\n").as_bytes()).await?;
     let mut asked: Option<String> = None;
-    while let Some(line) = lines.next_line().await? {
+    let mut idle_tag = String::new();
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line?,
+            Some(text) = to_tell.recv() => {
+                write.write_all(text.as_bytes()).await?;
+                continue;
+            }
+        };
+        let Some(line) = line else { return Ok(()) };
+        if line == "DONE" {
+            write.write_all(format!("{idle_tag} OK idle no more\r\n").as_bytes()).await?;
+            continue;
+        }
         let (tag, command) = match asked.take() {
             Some(tag) => (tag, format!("+ {line}")),
             None => {
@@ -109,7 +135,9 @@ async fn session(mut stream: TcpStream, state: &Mutex<State>, hook: &mut Hook) -
             state.commands.push(command.clone());
             hook(&mut state, &command)
         };
+        idle_tag.clone_from(&tag);
         match act {
+            Act::Honest if command == "IDLE" => write.write_all(b"+ idling\r\n").await?,
             Act::Honest => {
                 let answer = honest(&mut state.lock().unwrap(), &tag, &command);
                 write.write_all(answer.as_bytes()).await?;
@@ -130,7 +158,6 @@ async fn session(mut stream: TcpStream, state: &Mutex<State>, hook: &mut Hook) -
             Act::Silent => {}
         }
     }
-    Ok(())
 }
 
 /// The FETCH response that carries a mail.
@@ -163,6 +190,12 @@ fn honest(state: &mut State, tag: &str, command: &str) -> String {
             .into_iter()
             .map(|uid| format!("* {uid} FETCH (UID {uid} RFC822.SIZE {})\r\n", state.mails[&uid].len()))
             .collect(),
+        ["UID", "SEARCH", "UID", set, "UNDELETED"] => {
+            // What stands before :* may be above the last UID; the range has the last mail in it all the same.
+            let first: u32 = set.trim_end_matches(":*").parse().unwrap();
+            let last = state.mails.keys().max().copied();
+            search(state.mails.keys().copied().filter(|uid| *uid >= first || Some(*uid) == last).collect())
+        }
         ["UID", "FETCH", set, _, "BODY.PEEK[])"] => asked(state, set).into_iter().map(|uid| body(state, uid)).collect(),
         ["UID", "MOVE", set, _] => {
             let uids = asked(state, set);

@@ -8,7 +8,7 @@ use dmarc_shipper::{
     trouble::{Reason, Trouble},
 };
 
-use super::driver::{Driver, Server, archiving, config, mail, password};
+use super::driver::{Driver, Server, archiving, config, folders, mail, password};
 use crate::support::dovecot::{Options, USER};
 
 fn unreadable() -> Verdict {
@@ -81,7 +81,7 @@ async fn certificates_of_strangers_and_for_other_names_are_refused() {
 async fn a_missing_folder_is_named_with_those_that_exist() {
     let server = Server::start();
     server.mailbox().deliver("Other", &mail(1));
-    let error = failure(Imap { folder: "Reports/In".into(), ..archiving(&server) }).await;
+    let error = failure(Imap { folder: folders(&["Reports/In"]), ..archiving(&server) }).await;
     assert!(matches!(error, SourceError::Configuration(_)), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("Reports/In") && text.contains("INBOX") && text.contains("Other"), "{text}");

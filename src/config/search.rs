@@ -1,0 +1,366 @@
+//! `search`: which mails of a folder are read, in the words of IMAP (RFC 3501 section 6.4.4) that need no CHARSET, which
+//! Microsoft 365 refuses. Checked here, so that a server never sees what it can't understand.
+
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
+
+use super::{form::Form, near::nearest, units::size};
+
+/// What a command line has left for criteria: servers cut lines at 1,000 octets, and a range of mails stands before them.
+const MOST_OCTETS: usize = 800;
+/// Brackets, NOTs and ORs within each other.
+const DEEPEST: usize = 20;
+/// A hundred years.
+const OLDEST_DAYS: u32 = 36_500;
+
+const FLAGS: &[&str] =
+    &["ALL", "ANSWERED", "FLAGGED", "NEW", "OLD", "RECENT", "SEEN", "UNANSWERED", "UNFLAGGED", "UNSEEN"];
+const DAYS: &[&str] = &["BEFORE", "ON", "SENTBEFORE", "SENTON", "SENTSINCE", "SINCE"];
+const TEXTS: &[&str] = &["BCC", "BODY", "CC", "FROM", "SUBJECT", "TEXT", "TO"];
+const SIZES: &[&str] = &["LARGER", "SMALLER"];
+const KEYWORDS: &[&str] = &["KEYWORD", "UNKEYWORD"];
+const OTHERS: &[&str] = &["HEADER", "NOT", "OR"];
+
+/// Criteria that a mail must meet, all of them; none are met by every mail.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Search {
+    written: String,
+    criteria: Vec<Criterion>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Criterion {
+    Flag(&'static str),
+    Day(&'static str, Day),
+    Text(&'static str, String),
+    Size(&'static str, u32),
+    Keyword(&'static str, String),
+    Header(String, String),
+    Not(Box<Criterion>),
+    Or(Box<Criterion>, Box<Criterion>),
+    All(Vec<Criterion>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Day {
+    Date(Date),
+    /// So many days before the search.
+    Ago(u32),
+}
+
+impl Search {
+    /// Whether every mail is wanted.
+    pub fn is_everything(&self) -> bool {
+        self.criteria.is_empty()
+    }
+
+    /// As a SEARCH command carries them at this time; empty where every mail is wanted.
+    pub fn criteria(&self, now: Timestamp) -> String {
+        joined(&self.criteria, now.to_zoned_datetime(TimeZone::UTC).date())
+    }
+}
+
+impl Form for Search {
+    type Value = Search;
+
+    fn expected() -> String {
+        "IMAP search criteria, such as UNSEEN SINCE 7d FROM google.com".to_owned()
+    }
+
+    fn kind() -> String {
+        "IMAP search criteria".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<Search, String> {
+        let tokens = tokens(text)?;
+        let mut reader = Reader { tokens: &tokens, depth: 0 };
+        let criteria = reader.all(false)?;
+        let search = Search { written: text.to_owned(), criteria };
+        let octets = search.criteria(Timestamp::now()).len();
+        if octets > MOST_OCTETS {
+            return Err(format!(
+                "makes a command of {octets} bytes, where servers take {MOST_OCTETS}; search for less"
+            ));
+        }
+        Ok(search)
+    }
+
+    fn written(value: &Search) -> String {
+        value.written.clone()
+    }
+}
+
+fn joined(criteria: &[Criterion], today: Date) -> String {
+    criteria.iter().map(|criterion| criterion.shown(today)).collect::<Vec<_>>().join(" ")
+}
+
+impl Criterion {
+    fn shown(&self, today: Date) -> String {
+        match self {
+            Self::Flag(key) => (*key).to_owned(),
+            Self::Day(key, day) => format!("{key} {}", day.on(today).strftime("%-d-%b-%Y")),
+            Self::Text(key, text) => format!("{key} {}", quoted(text)),
+            Self::Size(key, octets) => format!("{key} {octets}"),
+            Self::Keyword(key, keyword) => format!("{key} {keyword}"),
+            Self::Header(name, text) => format!("HEADER {} {}", quoted(name), quoted(text)),
+            Self::Not(criterion) => format!("NOT {}", criterion.shown(today)),
+            Self::Or(one, other) => format!("OR {} {}", one.shown(today), other.shown(today)),
+            Self::All(criteria) => format!("({})", joined(criteria, today)),
+        }
+    }
+}
+
+impl Day {
+    fn on(self, today: Date) -> Date {
+        match self {
+            Self::Date(date) => date,
+            Self::Ago(days) => today.saturating_sub(i64::from(days).days()),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Open,
+    Close,
+    Word(String),
+    Quoted(String),
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>, String> {
+    if let Some(odd) = text.chars().find(|c| !(' '..='~').contains(c)) {
+        return Err(format!("holds {odd:?}; expected ASCII, since not every server can search for more"));
+    }
+    let mut tokens = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        rest = match first {
+            '(' | ')' => {
+                tokens.push(if first == '(' { Token::Open } else { Token::Close });
+                &rest[1..]
+            }
+            '"' => {
+                let (text, after) = quotation(&rest[1..])?;
+                tokens.push(Token::Quoted(text));
+                after
+            }
+            _ => {
+                let end = rest.find([' ', '(', ')', '"']).unwrap_or(rest.len());
+                tokens.push(Token::Word(rest[..end].to_owned()));
+                &rest[end..]
+            }
+        }
+        .trim_start();
+    }
+    Ok(tokens)
+}
+
+/// What stands before the closing quotation mark, and what after it.
+fn quotation(text: &str) -> Result<(String, &str), String> {
+    let mut content = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Ok((content, &text[at + 1..])),
+            '\\' => content.extend(characters.next().map(|(_, escaped)| escaped)),
+            other => content.push(other),
+        }
+    }
+    Err(format!("has no closing quotation mark after \"{text}"))
+}
+
+struct Reader<'t> {
+    tokens: &'t [Token],
+    depth: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn next(&mut self) -> Option<&'t Token> {
+        let (first, rest) = self.tokens.split_first()?;
+        self.tokens = rest;
+        Some(first)
+    }
+
+    /// Up to the end, or to the bracket that closes.
+    fn all(&mut self, inside: bool) -> Result<Vec<Criterion>, String> {
+        let mut criteria = Vec::new();
+        loop {
+            match self.tokens.first() {
+                None if inside => return Err("has no closing bracket for every opening one".to_owned()),
+                None => return Ok(criteria),
+                Some(Token::Close) if inside => {
+                    self.next();
+                    return match criteria.is_empty() {
+                        true => Err("has nothing between two brackets".to_owned()),
+                        false => Ok(criteria),
+                    };
+                }
+                Some(_) => criteria.push(self.one("a criterion")?),
+            }
+        }
+    }
+
+    /// `after`: what needs it, for the message.
+    fn one(&mut self, after: &str) -> Result<Criterion, String> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(format!("has more than {DEEPEST} brackets, NOTs and ORs within each other"));
+        }
+        let criterion = match self.next() {
+            None => Err(format!("ends where {after} was expected")),
+            Some(Token::Open) => self.all(true).map(Criterion::All),
+            Some(Token::Close) => Err("has a closing bracket without an opening one".to_owned()),
+            Some(Token::Quoted(text)) => Err(format!("has the text {text:?} where a word such as FROM was expected")),
+            Some(Token::Word(word)) => self.after(word),
+        };
+        self.depth -= 1;
+        criterion
+    }
+
+    fn after(&mut self, word: &str) -> Result<Criterion, String> {
+        let upper = word.to_ascii_uppercase();
+        let among = |keys: &[&'static str]| keys.iter().copied().find(|key| *key == upper);
+        if let Some(key) = among(FLAGS) {
+            return Ok(Criterion::Flag(key));
+        }
+        if let Some(key) = among(DAYS) {
+            return Ok(Criterion::Day(key, day(key, &self.text(key)?)?));
+        }
+        if let Some(key) = among(TEXTS) {
+            return Ok(Criterion::Text(key, self.text(key)?));
+        }
+        if let Some(key) = among(SIZES) {
+            let text = self.text(key)?;
+            let octets = size(&text).and_then(|octets| u32::try_from(octets).ok());
+            let octets = octets.ok_or_else(|| format!("has {text:?} after {key}; expected a size, such as 64KiB"))?;
+            return Ok(Criterion::Size(key, octets));
+        }
+        if let Some(key) = among(KEYWORDS) {
+            let keyword = self.text(key)?;
+            let is_atom = !keyword.is_empty() && !keyword.contains(|c| " (){%*\"\\]".contains(c));
+            return match is_atom {
+                true => Ok(Criterion::Keyword(key, keyword)),
+                false => Err(format!("has {keyword:?} after {key}; expected a keyword, such as $Reported")),
+            };
+        }
+        match upper.as_str() {
+            "HEADER" => Ok(Criterion::Header(self.text("HEADER")?, self.text("HEADER and a header's name")?)),
+            "NOT" => Ok(Criterion::Not(Box::new(self.one("a criterion after NOT")?))),
+            "OR" => {
+                let one = self.one("two criteria after OR")?;
+                Ok(Criterion::Or(Box::new(one), Box::new(self.one("a second criterion after OR")?)))
+            }
+            "DELETED" | "UNDELETED" => Err(format!("need not say {upper}: mails marked as deleted are never read")),
+            _ => Err(unknown(word)),
+        }
+    }
+
+    fn text(&mut self, after: &str) -> Result<String, String> {
+        match self.next() {
+            Some(Token::Word(text) | Token::Quoted(text)) => Ok(text.clone()),
+            Some(Token::Open | Token::Close) => {
+                Err(format!("has a bracket after {after}; put \" around a text with one"))
+            }
+            None => Err(format!("ends after {after}; expected what to compare with")),
+        }
+    }
+}
+
+fn unknown(word: &str) -> String {
+    let known: Vec<String> =
+        [FLAGS, DAYS, TEXTS, SIZES, KEYWORDS, OTHERS].concat().iter().map(|key| key.to_ascii_lowercase()).collect();
+    match nearest(word, known.iter().map(String::as_str)) {
+        Some(key) => format!("has {word:?} for a criterion; did you mean {}?", key.to_ascii_uppercase()),
+        None => format!("has {word:?} for a criterion; known are {}", known.join(", ").to_ascii_uppercase()),
+    }
+}
+
+/// `1-Nov-2026`, `2026-11-01` or `7d`.
+fn day(key: &str, text: &str) -> Result<Day, String> {
+    let ago = || text.strip_suffix(['d', 'D'])?.parse().ok().filter(|days| *days <= OLDEST_DAYS).map(Day::Ago);
+    let date = || {
+        let date = Date::strptime("%d-%b-%Y", text).or_else(|_| Date::strptime("%Y-%m-%d", text));
+        date.ok().map(Day::Date)
+    };
+    ago().or_else(date).ok_or_else(|| {
+        format!("has {text:?} after {key}; expected a day such as 1-Nov-2026, 2026-11-01, or 7d for 7 days ago")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-25T23:30:00Z".parse().unwrap()
+    }
+
+    fn criteria(text: &str) -> String {
+        Search::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).criteria(now())
+    }
+
+    #[test]
+    fn criteria_become_what_a_server_is_asked() {
+        for (written, asked) in [
+            ("", ""),
+            ("unseen", "UNSEEN"),
+            (
+                r#"UNSEEN SINCE 7d FROM google.com SUBJECT "Report Domain""#,
+                r#"UNSEEN SINCE 18-Nov-2026 FROM "google.com" SUBJECT "Report Domain""#,
+            ),
+            ("SINCE 1-Nov-2026 BEFORE 2026-12-01", "SINCE 1-Nov-2026 BEFORE 1-Dec-2026"),
+            ("or from a (from b not seen)", r#"OR FROM "a" (FROM "b" NOT SEEN)"#),
+            (r#"HEADER X-Tag "a \"b\" \\c""#, r#"HEADER "X-Tag" "a \"b\" \\c""#),
+            ("LARGER 64KiB SMALLER 10MB", "LARGER 65536 SMALLER 10000000"),
+            ("UNKEYWORD $Reported", "UNKEYWORD $Reported"),
+            ("NOT(OR SEEN FLAGGED)", "NOT (OR SEEN FLAGGED)"),
+        ] {
+            assert_eq!(criteria(written), asked, "{written}");
+        }
+    }
+
+    #[test]
+    fn an_age_is_counted_from_the_day_of_the_search() {
+        let search = Search::parse("SINCE 1d").unwrap();
+        assert_eq!(search.criteria(now()), "SINCE 24-Nov-2026");
+        assert_eq!(search.criteria("2026-11-27T00:00:00Z".parse().unwrap()), "SINCE 26-Nov-2026");
+    }
+
+    #[test]
+    fn what_a_server_would_not_understand_is_told_with_what_was_meant() {
+        for (written, said) in [
+            ("UNSEN", "did you mean UNSEEN?"),
+            ("FORM google.com", "did you mean FROM?"),
+            ("SINCE yesterday", "expected a day such as 1-Nov-2026"),
+            ("SINCE 31-Feb-2026", "expected a day such as"),
+            ("SINCE", "ends after SINCE"),
+            ("SINCE 4000000000d", "expected a day such as"),
+            ("FROM (a)", "a bracket after FROM"),
+            ("NOT", "a criterion after NOT"),
+            ("OR SEEN", "a second criterion after OR"),
+            ("(SEEN", "no closing bracket"),
+            ("SEEN)", "without an opening one"),
+            ("()", "nothing between"),
+            ("\"Report\"", "where a word such as FROM"),
+            ("SUBJECT \"Report", "no closing quotation mark"),
+            ("FROM müller", "expected ASCII"),
+            ("SEEN\r\nS1 LOGOUT", "expected ASCII"),
+            ("LARGER big", "expected a size"),
+            ("KEYWORD \"a b\"", "expected a keyword"),
+            ("DELETED", "never read"),
+        ] {
+            let error = Search::parse(written).unwrap_err();
+            assert!(error.contains(said), "{written}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_criteria_make_a_line_too_long_or_a_reader_too_deep() {
+        assert!(Search::parse(&"NOT ".repeat(100_000)).unwrap_err().contains("within each other"));
+        assert!(Search::parse(&"(".repeat(100_000)).unwrap_err().contains("within each other"));
+        assert!(Search::parse(&"SEEN ".repeat(300)).unwrap_err().contains("search for less"));
+    }
+}

@@ -1,0 +1,66 @@
+//! Which folders are read: names looked up, and patterns (RFC 3501 section 6.3.8) expanded to the names that there are.
+
+use super::{
+    fault::Fault,
+    mailbox::{Folder, Folders, delimiter, find, list, missing},
+    name::{below_inbox, to_utf7, translated},
+    session::Session,
+};
+use crate::config::folder::FolderName;
+
+/// A folder that was looked for; `None`: it is not there.
+#[derive(Debug)]
+pub struct Found {
+    pub name: String,
+    pub folder: Option<Folder>,
+}
+
+/// The folders that `wanted` stands for, each once, in its order. A name that is not there is an error when it is all that
+/// is wanted.
+pub async fn find_wanted(session: &mut Session, wanted: &[FolderName], targets: &Folders) -> Result<Vec<Found>, Fault> {
+    let delimiter = delimiter(session).await?;
+    let mut found: Vec<Found> = Vec::new();
+    for name in wanted {
+        if name.is_pattern() {
+            for folder in matching(session, name.as_str(), delimiter).await? {
+                let known = found.iter().any(|found| found.folder.as_ref() == Some(&folder));
+                if !known && targets.role(&folder).is_none() {
+                    found.push(Found { name: folder.shown(), folder: Some(folder) });
+                }
+            }
+            continue;
+        }
+        let folder = find(session, name.as_str(), delimiter).await?;
+        if let Some(setting) = folder.as_ref().and_then(|folder| targets.role(folder)) {
+            return Err(Fault::Configuration(format!("{setting} is the folder {name}, which mails are read from")));
+        }
+        found.push(Found { name: name.to_string(), folder });
+    }
+    let has_pattern = wanted.iter().any(FolderName::is_pattern);
+    match &found[..] {
+        [first, ..] if !has_pattern && found.iter().all(|found| found.folder.is_none()) => {
+            Err(missing(session, &first.name).await)
+        }
+        _ => Ok(found),
+    }
+}
+
+/// As written, else with the server's delimiter, else either below INBOX: the first of these that matches anything.
+async fn matching(session: &mut Session, pattern: &str, delimiter: Option<char>) -> Result<Vec<Folder>, Fault> {
+    let translated = translated(pattern, delimiter);
+    let mut patterns = vec![pattern.to_owned()];
+    if translated != pattern {
+        patterns.push(translated);
+    }
+    let below: Vec<String> = patterns.iter().filter_map(|pattern| below_inbox(pattern, delimiter)).collect();
+    for pattern in patterns.into_iter().chain(below) {
+        let listed = list(session, &to_utf7(&pattern)).await?;
+        let mut folders: Vec<Folder> =
+            listed.into_iter().filter(|listed| listed.selectable).map(|listed| Folder::of(&listed.name)).collect();
+        if !folders.is_empty() {
+            folders.sort_unstable_by_key(Folder::quoted);
+            return Ok(folders);
+        }
+    }
+    Ok(Vec::new())
+}

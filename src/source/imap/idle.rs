@@ -1,0 +1,206 @@
+//! Waiting for new mail: IDLE (RFC 2177), written on our own session, since async-imap takes a connection that ends in it
+//! for a wait that was broken off.
+
+use std::time::Duration;
+
+use async_imap::imap_proto::{MailboxDatum, Response, Status};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    fault::Fault,
+    fetch::has_newer,
+    session::{Session, Step, out_of_step},
+};
+
+/// The first wait. A mail that came between the last SEARCH and IDLE, and that the server then didn't tell of, is found
+/// after it.
+const FIRST: Duration = Duration::from_secs(30);
+/// Later ones end between these: some boxes on the way forget a connection that is silent for ten minutes.
+const SHORTEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(540);
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// The server told of mail.
+    News,
+    Time,
+    /// The session is wanted for something else.
+    Asked,
+}
+
+/// Waits in the selected folder until there are mails above `newest` that meet `criteria` (true), or until `end` (false).
+/// Before every wait it looks for itself: nobody tells of what came before.
+pub async fn watch(
+    session: &mut Session,
+    newest: u32,
+    criteria: &str,
+    mut end: oneshot::Receiver<()>,
+) -> Result<bool, Fault> {
+    let mut most = FIRST;
+    loop {
+        if has_newer(session, newest, criteria).await? {
+            return Ok(true);
+        }
+        if idle(session, most, &mut end).await? == Woken::Asked {
+            return Ok(false);
+        }
+        most = rand::random_range(SHORTEST..=LONGEST);
+    }
+}
+
+async fn idle(session: &mut Session, most: Duration, end: &mut oneshot::Receiver<()>) -> Result<Woken, Fault> {
+    let tag = session.begin("IDLE").await?;
+    let mut woken = None;
+    loop {
+        match session.read(|response| heard(response, &tag)).await? {
+            Heard::Begun => break,
+            Heard::News => woken = Some(Woken::News),
+            Heard::Other => {}
+            Heard::Step(step) => return Err(ended(session, step)),
+        }
+    }
+    session.bear(most + session.silence());
+    let until = Instant::now() + most;
+    let woken = loop {
+        if let Some(woken) = woken {
+            break woken;
+        }
+        // Reading is cancel-safe: what came of a response waits for the next read.
+        woken = tokio::select! {
+            biased;
+            _ = &mut *end => Some(Woken::Asked),
+            () = sleep_until(until) => Some(Woken::Time),
+            heard = session.read(|response| heard(response, &tag)) => match heard? {
+                Heard::News => Some(Woken::News),
+                Heard::Begun | Heard::Other => None,
+                Heard::Step(step) => return Err(ended(session, step)),
+            },
+        };
+    };
+    session.bear(session.silence());
+    session.write(b"DONE\r\n").await?;
+    loop {
+        match session.read(|response| heard(response, &tag)).await? {
+            Heard::Step(Step::Done(true, _)) => return Ok(woken),
+            Heard::Step(step) => return Err(ended(session, step)),
+            // News that comes now is found by the next SEARCH.
+            Heard::Begun | Heard::News | Heard::Other => {}
+        }
+    }
+}
+
+enum Heard {
+    /// The server waits with us.
+    Begun,
+    News,
+    Other,
+    /// A tagged line.
+    Step(Step),
+}
+
+fn heard(response: &Response<'_>, tag: &str) -> Heard {
+    match response {
+        Response::Continue(_) => Heard::Begun,
+        Response::MailboxData(MailboxDatum::Exists(_)) => Heard::News,
+        Response::Done { tag: done, status, outcome } => Heard::Step(match done.0 == tag {
+            true => Step::Done(*status == Status::Ok, super::session::told(outcome)),
+            false => Step::Stray,
+        }),
+        _ => Heard::Other,
+    }
+}
+
+/// A tagged line before DONE: refused, or out of step.
+fn ended(session: &Session, step: Step) -> Fault {
+    match step {
+        Step::Done(false, answer) => session.refused("IDLE".into(), answer),
+        _ => out_of_step("the end of IDLE before it was asked for"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+
+    use std::sync::Arc;
+
+    use super::{super::auth::Account, *};
+    use crate::config::{Format, parse, source::SourceConfig};
+
+    /// A session with a server that answers a SEARCH with `found` and waits in IDLE, at each command with the time it came.
+    fn session(found: Vec<&'static str>) -> (Session, tokio::task::JoinHandle<Vec<(Duration, String)>>) {
+        let text = "{sources: {a: {type: imap, host: h, user: u, password: p}}, sinks: {o: {type: stdout}}}";
+        let loaded = parse(text, Format::Yaml, "test.yaml").unwrap();
+        let Some(SourceConfig::Imap(config)) = loaded.config.sources.get("a") else { panic!("it is a mailbox") };
+        let (here, there) = duplex(4096);
+        (Session::over(config, Arc::new(Account::new(config)), Box::new(here)), tokio::spawn(serve(there, found)))
+    }
+
+    async fn serve(stream: DuplexStream, found: Vec<&'static str>) -> Vec<(Duration, String)> {
+        let (begin, mut commands) = (Instant::now(), Vec::new());
+        let (read, mut write) = tokio::io::split(stream);
+        let (mut lines, mut found, mut idle) = (BufReader::new(read).lines(), found.into_iter(), String::new());
+        while let Ok(Some(line)) = lines.next_line().await {
+            let (tag, command) = line.split_once(' ').unwrap_or(("", &line));
+            commands.push((begin.elapsed(), command.to_owned()));
+            let answer = match command {
+                "IDLE" => {
+                    idle = tag.to_owned();
+                    "+ idling\r\n".to_owned()
+                }
+                "DONE" => format!("{idle} OK done\r\n"),
+                _ => match found.next() {
+                    Some(uids) => format!("* SEARCH {uids}\r\n{tag} OK done\r\n"),
+                    None => return commands,
+                },
+            };
+            write.write_all(answer.as_bytes()).await.unwrap();
+        }
+        commands
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_is_renewed_after_some_minutes_and_a_search_follows_each() {
+        // The range n:* has the last mail in it, also where that is below n.
+        let (mut session, server) = session(vec!["7", "", "7", "8"]);
+        let (_end, ended) = oneshot::channel();
+        assert_eq!(watch(&mut session, 7, "UNSEEN", ended).await, Ok(true));
+        drop(session);
+        let commands = server.await.unwrap();
+        let searches: Vec<Duration> = commands
+            .iter()
+            .filter(|(_, command)| command == "UID SEARCH UID 8:* UNDELETED UNSEEN")
+            .map(|(at, _)| *at)
+            .collect();
+        assert_eq!(searches.len(), 4, "{commands:?}");
+        let pauses: Vec<Duration> = searches.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses[0], FIRST);
+        assert!(pauses[1..].iter().all(|pause| (SHORTEST..=LONGEST).contains(pause)), "{pauses:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_when_the_session_is_wanted() {
+        let (mut session, server) = session(vec![""]);
+        let (end, ended) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            drop(end);
+        });
+        assert_eq!(watch(&mut session, 7, "", ended).await, Ok(false));
+        drop(session);
+        assert_eq!(server.await.unwrap().last(), Some(&(Duration::from_secs(9), "DONE".into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_is_an_error_and_not_an_end_of_the_wait() {
+        // The server is gone at the second search.
+        let (mut session, _server) = session(vec![""]);
+        let (_end, ended) = oneshot::channel();
+        let fault = watch(&mut session, 7, "", ended).await.unwrap_err();
+        assert!(matches!(fault, Fault::Lost(_)), "{fault:?}");
+    }
+}

@@ -1,0 +1,136 @@
+//! What is done about what broke.
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    fault::Fault,
+    fetch::Candidate,
+    link::Link,
+    round::Batch,
+    run::{LONGEST_DELAY, Run},
+};
+use crate::source::SourceError;
+
+impl Run {
+    /// Something broke: fail where nothing can be gained by another try, else say so once and wait.
+    pub(super) fn broke(&mut self, fault: Fault) -> Result<(), SourceError> {
+        let now = Instant::now();
+        let since = *self.trouble_since.get_or_insert(now);
+        let patience = (since + self.source.give_up_after).saturating_duration_since(now);
+        let needs_a_person = matches!(fault, Fault::Credentials(_) | Fault::Configuration(_));
+        let mut delay = self.backoff.delay();
+        if needs_a_person {
+            delay = delay.max(LONGEST_DELAY);
+        }
+        if let Fault::Throttled { wait: Some(wait), .. } = fault {
+            delay = delay.max(wait);
+        }
+        let hopeless = match fault {
+            Fault::Throttled { .. } if self.intake.once => patience.is_zero() || delay > patience,
+            _ if self.intake.once => !self.opened || needs_a_person || patience.is_zero(),
+            Fault::Configuration(_) => !self.opened,
+            _ => false,
+        };
+        if hopeless {
+            return Err(fault.into());
+        }
+        if self.stopping {
+            self.round.forget_due();
+        }
+        self.intake.troubled(&self.source.name, &fault.to_string());
+        self.link = Link::Down;
+        self.refused = needs_a_person;
+        self.give_back();
+        if self.intake.once {
+            delay = delay.min(patience);
+        }
+        self.retry_at = now + delay;
+        let source = &*self.source.name;
+        match fault {
+            // Servers do that every hour or day.
+            Fault::LoggedOut(_) => info!(source, "{fault}; logging in again"),
+            _ if now == since => warn!(source, "{fault}; trying again"),
+            _ => debug!(source, "{fault}; trying again in {delay:.0?}"),
+        }
+        Ok(())
+    }
+
+    /// A server may be away for long: what was reserved for its mails is for other sources meanwhile.
+    fn give_back(&mut self) {
+        let reserved = self.reservation.take().map(|(batch, _)| batch);
+        let granted = self.granted.take().map(|(batch, _)| batch);
+        for batch in granted.into_iter().chain(reserved) {
+            self.round.put_back(batch);
+        }
+    }
+
+    pub(super) fn works(&mut self) {
+        self.backoff.reset();
+        if self.trouble_since.take().is_some() {
+            info!(source = &*self.source.name, "the mailbox can be worked with again");
+        }
+    }
+
+    /// The server won't let the current folder be looked through. Where it is one of several, they go on without it.
+    pub(super) fn folder_failed(&mut self, fault: Fault) -> Result<(), SourceError> {
+        if self.tour.is_of_one() || !matches!(fault, Fault::Refused { .. }) {
+            return self.broke(fault);
+        }
+        self.give_back();
+        self.round.fail(fault);
+        Ok(())
+    }
+
+    /// The wait for new mail broke off. Servers end long sessions, so nobody needs to hear of it; what came meanwhile is
+    /// looked for as soon as there is a session again.
+    pub(super) fn wait_failed(&mut self, fault: Fault) -> Result<(), SourceError> {
+        match fault {
+            Fault::Refused { .. } => {
+                self.idles = Some(false);
+                self.say_once("the server refuses IDLE, which it offers; it is asked every poll_interval instead");
+                Ok(())
+            }
+            Fault::Lost(_) if self.backoff.is_fresh() => {
+                debug!(source = &*self.source.name, "{fault}, while it was waited for new mail");
+                self.retry_at = Instant::now() + self.backoff.delay();
+                Ok(())
+            }
+            fault => self.broke(fault),
+        }
+    }
+
+    /// A batch was in the way of an error: each of its mails is fetched by itself, to find the one at fault.
+    pub(super) fn not_fetched(&mut self, fault: Option<Fault>) -> Result<(), SourceError> {
+        let Some(fault) = fault else { return Ok(()) };
+        let missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
+        match fault {
+            // No mail is to blame.
+            Fault::Throttled { .. } if !self.stopping => self.round.put_back(Batch { mails: missing, refused: None }),
+            _ => self.try_again(missing, &fault),
+        }
+        if fault.leaves_session() { Ok(()) } else { self.broke(fault) }
+    }
+
+    pub(super) fn try_again(&mut self, missing: Vec<Candidate>, fault: &Fault) {
+        match (&missing[..], fault) {
+            _ if self.stopping => {}
+            (_, Fault::LoggedOut(_)) if self.round.excuse() => self.round.retry_singly(missing),
+            ([mail], Fault::Oversize { announced, .. }) => self.round.resize(*mail, *announced),
+            ([mail], _) => self.round.suspects.accuse(*mail, fault.to_string()),
+            _ => self.round.retry_singly(missing),
+        }
+    }
+
+    /// Nothing is left to fetch but mails that did not come, as often as they were tried.
+    pub(super) fn judge_suspects(&mut self) {
+        let source = &*self.source.name;
+        let (convicted, left) = self.round.judge();
+        if convicted > 0 {
+            warn!(source, mails = convicted, "mails can't be fetched, though others can; they are quarantined unread");
+        }
+        if left > 0 {
+            error!(source, mails = left, "mails can't be fetched, and others neither; they stay for the next pass");
+        }
+    }
+}

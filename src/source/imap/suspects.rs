@@ -1,0 +1,165 @@
+//! Mails that could not be fetched by themselves: is it the mail that is at fault, or the server? No I/O.
+//!
+//! Such a mail is tried again after all others, each time in a session that has just worked. The mail is at fault when
+//! others came meanwhile, or when it is the only one that does not come. Where several don't, and none came since the
+//! first of them failed, it is the server.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::fetch::Candidate;
+
+#[derive(Debug)]
+pub struct Suspects {
+    max_attempts: u32,
+    /// Mails that have come so far.
+    came: u64,
+    records: BTreeMap<u32, Record>,
+    /// To be tried again.
+    waiting: VecDeque<Candidate>,
+    /// Tried as often as a mail may be.
+    tried: Vec<Candidate>,
+}
+
+#[derive(Debug, Clone)]
+struct Record {
+    attempts: u32,
+    /// Mails that had come when this one failed first.
+    came_before: u64,
+    /// Why it failed last.
+    why: String,
+}
+
+/// A mail that is given up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It is at fault, after so many attempts, the last of which failed for this reason.
+    Mail { mail: Candidate, attempts: u32, why: String },
+    /// The server is: nothing is known of the mail.
+    Server { mail: Candidate },
+}
+
+impl Suspects {
+    pub fn new(max_attempts: u32) -> Self {
+        Self { max_attempts, came: 0, records: BTreeMap::new(), waiting: VecDeque::new(), tried: Vec::new() }
+    }
+
+    pub fn came(&mut self, uid: u32) {
+        self.came += 1;
+        self.records.remove(&uid);
+    }
+
+    /// `mail` was fetched by itself, and did not come.
+    pub fn accuse(&mut self, mail: Candidate, why: String) {
+        let came_before = self.came;
+        let record = self.records.entry(mail.uid).or_insert(Record { attempts: 0, came_before, why: String::new() });
+        record.attempts += 1;
+        record.why = why;
+        if record.attempts < self.max_attempts {
+            self.waiting.push_back(mail);
+        } else {
+            self.tried.push(mail);
+        }
+    }
+
+    /// The next to be tried again.
+    pub fn next(&mut self) -> Option<Candidate> {
+        self.waiting.pop_front()
+    }
+
+    /// The next was not tried after all.
+    pub fn put_back(&mut self, mail: Candidate) {
+        self.waiting.push_front(mail);
+    }
+
+    pub fn is_suspect(&self, uid: u32) -> bool {
+        self.records.contains_key(&uid)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.tried.is_empty()
+    }
+
+    /// Whether each has been tried as often as may be.
+    pub fn are_for_judging(&self) -> bool {
+        self.waiting.is_empty() && !self.tried.is_empty()
+    }
+
+    /// Judges all that were tried often enough. To be called when nothing else is left to fetch.
+    pub fn judge(&mut self) -> Vec<Judged> {
+        let is_only_one = self.tried.len() == 1 && self.waiting.is_empty();
+        let came = self.came;
+        std::mem::take(&mut self.tried)
+            .into_iter()
+            .map(|mail| match self.records.remove(&mail.uid) {
+                Some(Record { attempts, came_before, why }) if is_only_one || came > came_before => {
+                    Judged::Mail { mail, attempts, why }
+                }
+                _ => Judged::Server { mail },
+            })
+            .collect()
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::new(self.max_attempts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mail(uid: u32) -> Candidate {
+        Candidate { uid, size: 10 }
+    }
+
+    /// Tries all that wait until none is left, and says who is at fault.
+    fn guilty(mut suspects: Suspects) -> Vec<u32> {
+        while let Some(mail) = suspects.next() {
+            suspects.accuse(mail, "lost".into());
+        }
+        let judged = suspects.judge().into_iter();
+        assert!(suspects.is_empty());
+        judged
+            .filter_map(|judged| match judged {
+                Judged::Mail { mail, attempts: 3, .. } => Some(mail.uid),
+                Judged::Mail { attempts, .. } => panic!("{attempts} attempts"),
+                Judged::Server { .. } => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_mail_is_at_fault_when_others_came_since_it_failed_first() {
+        let mut suspects = Suspects::new(3);
+        suspects.accuse(mail(1), "lost".into());
+        suspects.came(2);
+        suspects.accuse(mail(3), "lost".into());
+        suspects.came(4);
+        assert_eq!(guilty(suspects), [1, 3]);
+    }
+
+    #[test]
+    fn the_only_mail_that_does_not_come_is_at_fault() {
+        let mut suspects = Suspects::new(3);
+        suspects.accuse(mail(1), "lost".into());
+        assert_eq!(guilty(suspects), [1]);
+    }
+
+    #[test]
+    fn the_server_is_at_fault_when_none_comes_any_more() {
+        let mut suspects = Suspects::new(3);
+        suspects.came(1);
+        suspects.accuse(mail(2), "lost".into());
+        suspects.accuse(mail(3), "lost".into());
+        assert_eq!(guilty(suspects), [0; 0]);
+    }
+
+    #[test]
+    fn a_mail_that_came_at_last_is_no_suspect() {
+        let mut suspects = Suspects::new(3);
+        suspects.accuse(mail(1), "lost".into());
+        let again = suspects.next().unwrap();
+        suspects.came(again.uid);
+        assert!(suspects.is_empty() && !suspects.is_suspect(1));
+    }
+}

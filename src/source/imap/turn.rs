@@ -1,0 +1,144 @@
+//! One folder's turn: its list, what is handed over of it, and its end.
+
+use bytes::Bytes;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tracing::{debug, info, warn};
+
+use super::{find::Found, round::Round, run::Run};
+use crate::{
+    source::{Mail, MailRef, Pass, Place, SourceError},
+    trouble::Trouble,
+};
+
+impl Run {
+    pub(super) fn found(&mut self, found: Vec<Found>) {
+        let now = Instant::now();
+        let again = (!self.intake.once).then(|| now + self.source.config.poll_interval);
+        for missing in self.tour.found(found, now, again) {
+            warn!(source = &*self.source.name, "there is no folder {missing:?}; the others are read");
+        }
+    }
+
+    /// Numbers of mails mean nothing under another UIDVALIDITY: begin the round anew.
+    pub(super) fn recognise(&mut self, uid_validity: u32) {
+        let Some(stop) = self.tour.current_mut() else { return };
+        if stop.uid_validity.replace(uid_validity).is_none_or(|before| before == uid_validity) {
+            return;
+        }
+        stop.owed.clear();
+        stop.done.clear();
+        stop.newest = 0;
+        warn!(
+            source = &*self.source.name,
+            folder = &*stop.name,
+            "the server has renumbered the folder (UIDVALIDITY); looking through it anew"
+        );
+        self.round.forget_due();
+        self.round.cut_short();
+        self.round.listed = false;
+        self.reservation = None;
+        self.granted = None;
+    }
+
+    pub(super) fn list(&mut self, mut uids: Vec<u32>) {
+        self.opened = true;
+        let is_searched = !self.source.config.search.is_everything();
+        let Some(stop) = self.tour.current_mut() else { return };
+        stop.newest = uids.last().copied().unwrap_or_default().max(stop.newest);
+        stop.done.retain(|uid| uids.binary_search(uid).is_ok());
+        for (uid, action) in std::mem::take(&mut stop.owed) {
+            // A search need not find again what it found before; moving a mail that is gone does nothing.
+            if is_searched || uids.binary_search(&uid).is_ok() {
+                self.round.owe(uid, action);
+            }
+        }
+        let name = stop.name.clone();
+        let before = uids.len();
+        let is_done = |uid: &u32| self.tour.current().is_some_and(|stop| stop.done.contains(uid));
+        uids.retain(|uid| !is_done(uid) && !self.intake.remembers(&self.place(*uid)));
+        if self.tour.listed() {
+            self.intake.looked_through(&self.source.name);
+        }
+        self.round.pass.remembered = (before - uids.len()) as u64;
+        uids.retain(|uid| !self.round.due.contains_key(uid));
+        if let Some(most) = self.source.config.max_messages_per_run {
+            uids.truncate(most as usize);
+        }
+        debug!(source = &*self.source.name, listed = before, wanted = uids.len(), "listed {name}");
+        self.round.list(uids);
+    }
+
+    pub(super) async fn hand_over(
+        &mut self,
+        uid: u32,
+        content: Result<Bytes, Trouble>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), SourceError> {
+        if self.stopping {
+            return Ok(());
+        }
+        self.handed_over += 1;
+        let mail = MailRef(self.handed_over);
+        let place = self.place(uid);
+        self.pending.insert(mail, (self.uid_validity().unwrap_or_default(), uid));
+        self.round.pass.taken += 1;
+        self.intake.hand_over(Mail { mail, place, content, permit }).await
+    }
+
+    pub(super) fn uid_validity(&self) -> Option<u32> {
+        self.tour.current().and_then(|stop| stop.uid_validity)
+    }
+
+    fn place(&self, uid: u32) -> Place {
+        Place::Imap {
+            source: self.source.name.clone(),
+            folder: self.tour.current().map(|stop| stop.name.clone()).unwrap_or_default(),
+            uid_validity: self.uid_validity().unwrap_or_default(),
+            uid,
+        }
+    }
+
+    /// Ends the turn of the current folder, and says what was done if anything was.
+    pub(super) fn complete(&mut self) -> Result<(), SourceError> {
+        let fresh = Round::new(self.source.max_attempts);
+        let Round { pass, tally, failed, .. } = std::mem::replace(&mut self.round, fresh);
+        let (now, source) = (Instant::now(), &*self.source.name);
+        let Some(name) = self.tour.current().map(|stop| stop.name.clone()) else { return Ok(()) };
+        if pass.taken + pass.settled + pass.unsettled > 0 {
+            info!(
+                source,
+                taken = pass.taken,
+                archived = tally.archived,
+                quarantined = tally.quarantined,
+                deleted = tally.deleted,
+                kept = tally.kept,
+                left = tally.left + pass.unsettled,
+                "looked through {name}"
+            );
+        }
+        add(&mut self.pass, &pass);
+        if let Some(fault) = failed {
+            let since = self.tour.leave_in_trouble(now);
+            if since == now {
+                warn!(source, folder = &*name, "{fault}; the other folders are read, and this one later");
+            }
+            let patience = self.source.give_up_after;
+            return match self.intake.once && !self.stopping && now >= since + patience {
+                true => Err(fault.into()),
+                false => Ok(()),
+            };
+        }
+        let again = (!self.intake.once).then(|| now + self.source.config.poll_interval);
+        if self.tour.leave(again) {
+            info!(source, folder = &*name, "the folder can be read again");
+        }
+        Ok(())
+    }
+}
+
+fn add(sum: &mut Pass, more: &Pass) {
+    sum.taken += more.taken;
+    sum.settled += more.settled;
+    sum.unsettled += more.unsettled;
+    sum.remembered += more.remembered;
+}
