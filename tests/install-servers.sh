@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs the servers that the tests talk to: Dovecot and rsyslog from the distribution's packages, and syslog-ng unpacked
-# into target/servers/syslog-ng (as a package it would drive out rsyslog). Starts nothing, may be run again at any time.
+# Installs what the tests need: Dovecot, rsyslog, iproute2 and nftables from the distribution's packages, and syslog-ng
+# unpacked into target/servers/syslog-ng (as a package it would drive out rsyslog). Starts nothing, may be run again at any
+# time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(dovecot-imapd rsyslog rsyslog-gnutls rsyslog-openssl openssl)
+packages=(dovecot-imapd rsyslog rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables)
 servers="${CARGO_TARGET_DIR:-target}/servers"
 say() { echo "install-servers: $*"; }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ca::{Ca, Identity},
-    delivery::{assert_all_archived, assert_complete, mailbox, rows, told_once},
+    delivery::{assert_all_archived, assert_complete, events, mailbox, rows, told_once},
     dovecot::{Dovecot, PASSWORD, USER},
     process::{Shipper, ndjson},
     reports::{Batch, essences},
@@ -223,7 +223,9 @@ fn nothing_is_lost_when_the_program_is_killed_in_the_middle() {
         assert!(dovecot.mailbox().count("INBOX") > 0, "the run was over before it was stopped");
 
         workplace.once(&workplace.config(imaps(&dovecot, &ca), syslog_tls(rsyslog.tls_port, &ca))).exits(0);
-        eventually(LONG, "every row is there", || (told_once(&rsyslog.received()) == batch.essences()).then_some(()));
+        eventually(LONG, "every row is there", || {
+            (told_once(&events(&rsyslog.received())) == batch.essences()).then_some(())
+        });
         assert_all_archived(&dovecot, &batch);
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ca::Ca,
-    delivery::{assert_all_archived, assert_complete, mailbox, rows, told_once},
+    delivery::{assert_all_archived, assert_complete, events, mailbox, rows, told_once},
     dovecot::Dovecot,
     process::{Running, ndjson},
     reports::{Batch, essences},
@@ -92,7 +92,7 @@ fn nothing_is_lost_when_the_receiver_restarts_in_the_middle() {
     assert!(dovecot.mailbox().count("INBOX") > 0, "the run was over before the receiver went away");
     rsyslog.resume();
     running.finish().exited(0);
-    assert_eq!(told_once(&rsyslog.received()), batch.essences());
+    assert_eq!(told_once(&events(&rsyslog.received())), batch.essences());
     assert_all_archived(&dovecot, &batch);
 }
 

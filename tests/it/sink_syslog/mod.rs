@@ -1,5 +1,6 @@
-//! The syslog sink against receivers that follow a script, and against rsyslog.
+//! The syslog sink against receivers that follow a script, and against real ones, over good networks and bad.
 
+mod network;
 mod rsyslog;
 mod running;
 mod strict;

@@ -18,7 +18,7 @@ fn open_to_all() -> Rsyslog {
 }
 
 /// Numbers at the start of each line written.
-fn numbers(rsyslog: &Rsyslog) -> Vec<u64> {
+pub fn numbers(rsyslog: &Rsyslog) -> Vec<u64> {
     let lines = rsyslog.lines();
     lines.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
 }
@@ -49,7 +49,8 @@ async fn rsyslog_writes_what_it_is_sent_over_tls() {
     let ca = Ca::new();
     for driver in ["gtls", "ossl"] {
         for peers in [Peers::Anyone, Peers::Named("client.test")] {
-            let rsyslog = Rsyslog::with(&ca, &Options { driver, peers, writes: Writes::Msg });
+            let options = Options { driver, peers, writes: Writes::Msg, ..Options::default() };
+            let rsyslog = Rsyslog::with(&ca, &options);
             everything_arrives(tls_config(rsyslog.tls_port, &ca), &rsyslog, 3000).await;
         }
     }
@@ -71,8 +72,7 @@ async fn a_client_that_rsyslog_refuses_by_name_has_nothing_confirmed() {
 
 /// Kills rsyslog in mid-stream and starts it again. All that was not confirmed at that moment must be written after
 /// it, in order; returns what was confirmed and is not written.
-async fn killed_midway(settings: Syslog, rsyslog: &mut Rsyslog) -> Vec<u64> {
-    let last = 60_000;
+pub async fn killed_midway(settings: Syslog, rsyslog: &mut Rsyslog, last: u64) -> Vec<u64> {
     let mut sink = Running::start(settings);
     let feeding = sink.send_all(1..=last, 500);
     sink.until_confirmed(5000).await;
@@ -96,13 +96,13 @@ async fn killed_midway(settings: Syslog, rsyslog: &mut Rsyslog) -> Vec<u64> {
 async fn what_was_not_confirmed_when_rsyslog_was_killed_is_sent_again() {
     let mut rsyslog = open_to_all();
     // What is lost is the documented gap of `acknowledgements: kernel`: its kernel had it, and it had not read it.
-    killed_midway(config(SyslogMode::Tcp, rsyslog.tcp_port), &mut rsyslog).await;
+    killed_midway(config(SyslogMode::Tcp, rsyslog.tcp_port), &mut rsyslog, 60_000).await;
 }
 
 #[tokio::test]
 async fn strict_loses_nothing_when_rsyslog_is_killed() {
     let mut rsyslog = open_to_all();
     let settings = Syslog { acknowledgements: Acknowledgements::Strict, ..config(SyslogMode::Tcp, rsyslog.tcp_port) };
-    let lost = killed_midway(settings, &mut rsyslog).await;
+    let lost = killed_midway(settings, &mut rsyslog, 60_000).await;
     assert_eq!(lost, Vec::<u64>::new());
 }

@@ -111,7 +111,13 @@ impl Running {
 
     /// The reason for which it fails.
     pub async fn until_failing(&mut self) -> String {
-        let failing = self.health.wait_for(|health| matches!(health, Health::Failing { .. }));
+        self.until_failing_with("").await
+    }
+
+    /// The same, once there are these words in it.
+    pub async fn until_failing_with(&mut self, words: &str) -> String {
+        let failing =
+            self.health.wait_for(|health| matches!(health, Health::Failing { error } if error.contains(words)));
         match &*timeout(PATIENCE, failing).await.expect("it fails in time").unwrap() {
             Health::Failing { error } => error.to_string(),
             _ => unreachable!(),

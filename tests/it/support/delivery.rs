@@ -1,6 +1,6 @@
 //! What has to be true once a batch is delivered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -14,28 +14,50 @@ use super::{
 /// A mailbox that holds the batch.
 pub fn mailbox(ca: &Ca, batch: &Batch) -> Dovecot {
     let dovecot = Dovecot::start(&ca.server());
-    for mail in &batch.mails {
+    deliver(&dovecot, &batch.mails);
+    dovecot
+}
+
+pub fn deliver(dovecot: &Dovecot, mails: &[Vec<u8>]) {
+    for mail in mails {
         dovecot.mailbox().deliver("INBOX", mail);
     }
-    dovecot
+}
+
+pub fn events(received: &[Received]) -> Vec<Value> {
+    received.iter().map(Received::event).collect()
 }
 
 pub fn rows(events: &[Value]) -> impl Iterator<Item = &Value> {
     events.iter().filter(|event| event["event_type"] == "dmarc_aggregate")
 }
 
+/// How often each row was told, by its `event_id`.
+pub fn times_told(events: &[Value]) -> BTreeMap<String, usize> {
+    let mut told = BTreeMap::new();
+    for event in rows(events) {
+        *told.entry(event["event_id"].to_string()).or_default() += 1;
+    }
+    told
+}
+
 /// What the rows say, each once, though the same may have been told twice under the same id.
 #[track_caller]
-pub fn told_once(received: &[Received]) -> Vec<Essence> {
+pub fn told_once(events: &[Value]) -> Vec<Essence> {
     let mut seen = BTreeSet::new();
-    let events: Vec<Value> = received.iter().map(Received::event).collect();
-    essences(rows(&events).filter(|event| seen.insert(event["event_id"].to_string())))
+    essences(rows(events).filter(|event| seen.insert(event["event_id"].to_string())))
+}
+
+/// Every row of the batch is there, those told again under their own id, and no other.
+#[track_caller]
+pub fn assert_rows(batch: &Batch, events: &[Value]) {
+    assert!(told_once(events) == batch.essences(), "rows are missing, or there are others");
 }
 
 /// Every row of the batch has arrived, once.
 #[track_caller]
 pub fn assert_complete(batch: &Batch, received: &[Received]) {
-    let events: Vec<Value> = received.iter().map(Received::event).collect();
+    let events = events(received);
     assert_eq!(essences(rows(&events)), batch.essences());
     let ids: BTreeSet<String> = rows(&events).map(|event| event["event_id"].to_string()).collect();
     assert_eq!(ids.len(), batch.row_count(), "two rows have one id");

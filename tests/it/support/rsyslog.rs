@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{
     ca::{Ca, Identity},
     received::{Received, common, read},
-    server::{Server, accepting, free_port, installed},
+    server::{Server, Site, accepting, free_port, installed},
     wait::{LONG, eventually},
 };
 
@@ -19,6 +19,7 @@ pub struct Rsyslog {
     pub tcp_port: u16,
     pub tls_port: u16,
     pub udp_port: u16,
+    site: Site,
     server: Option<Server>,
     folder: TempDir,
 }
@@ -29,6 +30,7 @@ pub struct Options {
     pub driver: &'static str,
     pub peers: Peers,
     pub writes: Writes,
+    pub site: Site,
 }
 
 /// What it writes down of a message.
@@ -48,7 +50,7 @@ pub enum Peers {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { driver: "gtls", peers: Peers::Anyone, writes: Writes::All }
+        Self { driver: "gtls", peers: Peers::Anyone, writes: Writes::All, site: Site::default() }
     }
 }
 
@@ -61,7 +63,7 @@ impl Rsyslog {
     pub fn with(ca: &Ca, options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (tcp_port, tls_port, udp_port) = (free_port(), free_port(), free_port());
-        let mut rsyslog = Self { tcp_port, tls_port, udp_port, server: None, folder };
+        let mut rsyslog = Self { tcp_port, tls_port, udp_port, site: options.site.clone(), server: None, folder };
         let config = rsyslog.configuration(&ca.file(), &ca.server(), options);
         fs::write(rsyslog.path("rsyslog.conf"), config).unwrap();
         rsyslog.resume();
@@ -86,7 +88,8 @@ impl Rsyslog {
         let ports = [self.tcp_port, self.tls_port];
         let (config, pid) = (self.path("rsyslog.conf"), self.path("rsyslog.pid"));
         fs::remove_file(&pid).ok(); // one that was killed leaves it behind, and it stops the next
-        self.server = Some(Server::start(
+        self.server = Some(Server::start_at(
+            &self.site,
             "rsyslogd",
             &program,
             &self.path("rsyslog.log"),
@@ -95,7 +98,7 @@ impl Rsyslog {
                 fs::remove_file(&pid).ok();
                 command.arg("-n").arg("-f").arg(config).arg("-i").arg(pid);
             },
-            || accepting(&ports),
+            || accepting(self.site.address, &ports),
         ));
     }
 
@@ -132,7 +135,7 @@ impl Rsyslog {
 
     fn configuration(&self, ca: &Path, identity: &Identity, options: &Options) -> String {
         let Self { tcp_port, tls_port, udp_port, .. } = self;
-        let (folder, ca) = (self.folder.path().display(), ca.display());
+        let (folder, ca, address) = (self.folder.path().display(), ca.display(), self.site.address);
         let (certificate, key) = (identity.certificate.display(), identity.key.display());
         let driver = options.driver;
         let (auth_mode, permitted) = match options.peers {
@@ -157,10 +160,10 @@ module(load="mmjsonparse")
 template(name="rfc3339" type="string" string="%timereported:::date-rfc3339%")
 template(name="line" type="string" string="%$!all-json%\n")
 template(name="msg" type="string" string="%msg%\n")
-input(type="imtcp" address="127.0.0.1" port="{tcp_port}" ruleset="keep")
-input(type="imtcp" address="127.0.0.1" port="{tls_port}" ruleset="keep"
+input(type="imtcp" address="{address}" port="{tcp_port}" ruleset="keep")
+input(type="imtcp" address="{address}" port="{tls_port}" ruleset="keep"
       streamDriver.name="{driver}" streamDriver.mode="1" streamDriver.authMode="{auth_mode}" {permitted})
-input(type="imudp" address="127.0.0.1" port="{udp_port}" ruleset="keep")
+input(type="imudp" address="{address}" port="{udp_port}" ruleset="keep")
 ruleset(name="keep") {{
 {ruleset}
 }}

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,6 +13,21 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::wait::{LONG, eventually};
+
+/// Where a server runs, and the address that it listens on.
+#[derive(Clone)]
+pub struct Site {
+    pub address: IpAddr,
+    /// The command line that puts another one's program there.
+    pub enter: Vec<String>,
+}
+
+impl Default for Site {
+    /// Here, on loopback.
+    fn default() -> Self {
+        Self { address: Ipv4Addr::LOCALHOST.into(), enter: Vec::new() }
+    }
+}
 
 /// A running server; dropping it ends it and its children.
 pub struct Server {
@@ -31,9 +46,21 @@ impl Server {
         setup: impl FnOnce(&mut Command),
         ready: impl Fn() -> bool,
     ) -> Self {
+        Self::start_at(&Site::default(), name, program, log, setup, ready)
+    }
+
+    /// The same at another place.
+    pub fn start_at(
+        site: &Site,
+        name: &'static str,
+        program: &Path,
+        log: &Path,
+        setup: impl FnOnce(&mut Command),
+        ready: impl Fn() -> bool,
+    ) -> Self {
         // The server gets SIGTERM from the kernel when the test's thread is gone, in whatever way.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]).arg(program);
+        command.args(["--pdeathsig", "TERM"]).args(&site.enter).arg(program);
         setup(&mut command);
         let output = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
@@ -101,6 +128,6 @@ pub fn free_port() -> u16 {
 }
 
 /// Whether something accepts connections on each of `ports`.
-pub fn accepting(ports: &[u16]) -> bool {
-    ports.iter().all(|port| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok())
+pub fn accepting(address: IpAddr, ports: &[u16]) -> bool {
+    ports.iter().all(|port| std::net::TcpStream::connect((address, *port)).is_ok())
 }

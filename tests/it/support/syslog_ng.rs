@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -49,7 +50,7 @@ impl SyslogNg {
                 command.arg("--pidfile").arg(path("pid"));
                 command.env("LD_LIBRARY_PATH", libraries.join(":"));
             },
-            || accepting(&ports),
+            || accepting(Ipv4Addr::LOCALHOST.into(), &ports),
         );
         Self { tcp_port, tls_port, network_port, _server: server, folder }
     }
