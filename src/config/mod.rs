@@ -11,6 +11,7 @@ pub mod api;
 pub(crate) mod decode;
 pub mod docs;
 mod domain;
+pub mod folder;
 pub(crate) mod form;
 mod interpolate;
 mod loader;

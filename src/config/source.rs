@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     decode::{Options, View},
+    folder::{FolderName, FolderPattern},
     form::{Form, Whole},
     oauth::{Oauth, Tokens},
     options::{OptionDoc, choices, options},
@@ -55,14 +56,17 @@ options! {
             let password = secret::at_most_one(view, "password", written, written_file);
             credentials(view, (auth, security), password, oauth.map(|oauth| oauth.tokens), tls.as_ref())
         },
-        /// Folder that is read. Folders are written with `/` or `.`; the server's own delimiter is used.
-        pub folder: String = "INBOX".to_owned(),
-        /// Folder that mails go to once every report in them has arrived. None: mails stay where they are, and are
-        /// remembered.
-        pub archive_folder: Option<String> = None,
-        /// Folder that mails go to when something in them could not be read in full. None: they stay where they are,
-        /// and are remembered.
-        pub quarantine_folder: Option<String> = None,
+        /// Folder that is read. Folders are written with `/` or `.`; the server's own delimiter is used. Or the use that
+        /// the server marks the folder with: `\All`, `\Archive`, `\Junk`, `\Trash`.
+        pub folder: String as FolderName = "INBOX".to_owned(),
+        /// Folder that archived mails go to. May hold the day on which they are moved (UTC), such as `Processed/%Y/%m`.
+        /// Made where it is missing, and so is `quarantine_folder`.
+        pub archive_folder: Option<String> as Option<FolderPattern> = None,
+        /// Folder that mails go to when something in them could not be read in full; may hold a date too. None: they stay
+        /// where they are, and are remembered.
+        pub quarantine_folder: Option<String> as Option<FolderPattern> = None,
+        /// What becomes of a mail once every report in it has arrived.
+        pub after: After = After::by_default(&archive_folder) => "`archive` with an `archive_folder`, else `keep`",
         /// What becomes of a mail that carries no report.
         pub without_report: WithoutReport = WithoutReport::Keep,
         /// How often to look for new mails.
@@ -114,6 +118,26 @@ pub enum Credentials {
     Token(Tokens),
     /// The client certificate of the encryption.
     Certificate,
+}
+
+choices! {
+    /// What becomes of a mail whose reports have all arrived.
+    pub enum After = Keep {
+        /// Moved to `archive_folder`.
+        Archive = "archive",
+        /// Deleted; on Gmail, moved to its trash.
+        Delete = "delete",
+        /// Left where it is, marked as read, and remembered.
+        Seen = "seen",
+        /// Left alone and remembered.
+        Keep = "keep",
+    }
+}
+
+impl After {
+    fn by_default(archive_folder: &Option<String>) -> Self {
+        if archive_folder.is_some() { Self::Archive } else { Self::Keep }
+    }
 }
 
 choices! {
@@ -231,11 +255,17 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
             refuse(key, "is the folder that is read, so mails would be read again for ever; name another");
         }
     }
+    if imap.after == After::Archive && imap.archive_folder.is_none() {
+        refuse("after", "archive needs an archive_folder to move the mail to");
+    }
     if imap.without_report == WithoutReport::Archive && imap.archive_folder.is_none() {
         refuse("without_report", "archive needs an archive_folder to move the mail to");
     }
     if imap.without_report == WithoutReport::Quarantine && imap.quarantine_folder.is_none() {
         refuse("without_report", "quarantine needs a quarantine_folder to move the mail to");
+    }
+    if imap.archive_folder.is_some() && imap.after != After::Archive && imap.without_report != WithoutReport::Archive {
+        view.warn("archive_folder", &format!("is not used: after is {}, so no mail goes there", imap.after.name()));
     }
     if imap.security == Security::None {
         view.warn("security", "none sends password or token, and all mail, unencrypted");

@@ -28,19 +28,20 @@ pub const BATCH_MAILS: usize = 200;
 /// Bytes of mail below which one batch stays, unless one mail is larger.
 pub const BATCH_BYTES: u64 = 4 << 20;
 
-/// UIDs of all mails in the folder that are not marked as deleted, sorted.
+/// UIDs of all mails in the folder that are not marked as deleted, nor with `keyword`, sorted.
 ///
 /// By ranges of sequence numbers, from the top: what is expunged meanwhile moves mails down, into a range still to come,
 /// so that none is missed. New ones wait for the next pass.
-pub async fn list(session: &mut Session, exists: u32) -> Result<Vec<u32>, Fault> {
+pub async fn list(session: &mut Session, exists: u32, keyword: Option<&str>) -> Result<Vec<u32>, Fault> {
     let mut uids = Vec::new();
+    let wanted = keyword.map_or("UNDELETED".to_owned(), |keyword| format!("UNDELETED UNKEYWORD {keyword}"));
     let mut top = exists;
     while top > SEARCHED_AT_ONCE {
         let bottom = top - SEARCHED_AT_ONCE + 1;
-        uids.extend(search(session, &format!("{bottom}:{top} UNDELETED")).await?);
+        uids.extend(search(session, &format!("{bottom}:{top} {wanted}")).await?);
         top = bottom - 1;
     }
-    let rest = if top == exists { "UNDELETED".to_owned() } else { format!("1:{top} UNDELETED") };
+    let rest = if top == exists { wanted } else { format!("1:{top} {wanted}") };
     uids.extend(search(session, &rest).await?);
     uids.sort_unstable();
     uids.dedup();

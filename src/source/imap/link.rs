@@ -102,12 +102,14 @@ impl Link {
 }
 
 impl Open {
-    /// Selects the folder anew, to learn what is in it now, and lists its mails.
-    pub fn list(mut self: Box<Self>, dry_run: bool) -> Link {
+    /// Selects the folder anew, to learn what is in it now, and lists its mails; `marked_too`, those with the keyword of
+    /// mails that were dealt with.
+    pub fn list(mut self: Box<Self>, dry_run: bool, marked_too: bool) -> Link {
         start(None, async move {
             let result = async {
                 self.selected = mailbox::select(&mut self.session, &self.folders.source, dry_run).await?;
-                fetch::list(&mut self.session, self.selected.exists).await
+                let passed_over = (self.selected.knows_keyword && !marked_too).then_some(settle::KEYWORD);
+                fetch::list(&mut self.session, self.selected.exists, passed_over).await
             };
             let result = result.await;
             finish(self, result, Yield::Listed)
@@ -132,7 +134,7 @@ impl Open {
     pub fn settle(mut self: Box<Self>, due: BTreeMap<u32, Action>) -> Link {
         start(None, async move {
             let mut report = Report::default();
-            let result = settle::settle(&mut self.session, &self.folders, &due, &mut report).await;
+            let result = settle::settle(&mut self.session, &mut self.folders, &due, &mut report).await;
             Finished { yielded: Yield::Settled(report), ..finish(self, result, |()| Yield::Nothing) }
         })
     }

@@ -16,6 +16,7 @@ mod round;
 mod run;
 mod session;
 mod settle;
+mod targets;
 mod uids;
 
 use std::{sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 
 use self::auth::Account;
+pub use self::settle::takes_away;
 use super::{Intake, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 

@@ -62,6 +62,8 @@ pub struct Run {
     pub(super) owed: BTreeMap<u32, Action>,
     /// Mails still in the folder that this process is done with.
     pub(super) done: HashSet<u32>,
+    /// Whether the folder takes the keyword that marks them.
+    pub(super) takes_keyword: bool,
     pub(super) backoff: Backoff,
     pub(super) retry_at: Instant,
     /// The next try waits for a person, who may change a file with a secret meanwhile.
@@ -102,6 +104,7 @@ impl Run {
             handed_over: 0,
             owed: BTreeMap::new(),
             done: HashSet::new(),
+            takes_keyword: false,
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             retry_at: now,
             refused: false,
@@ -221,7 +224,7 @@ impl Run {
 
     fn put_to(&mut self, work: &Work, open: Box<Open>) -> Link {
         match work {
-            Work::List => open.list(self.intake.dry_run),
+            Work::List => open.list(self.intake.dry_run, self.intake.ships_again()),
             Work::Size(uids) => open.size(uids.clone()),
             Work::Settle => open.settle(self.round.due.clone()),
             Work::Fetch => match self.granted.take() {

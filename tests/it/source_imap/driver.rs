@@ -9,7 +9,7 @@ use std::{
 use dmarc_shipper::{
     config::{
         secret::Secret,
-        source::{Auth, Credentials, Imap, Security, WithoutReport},
+        source::{After, Auth, Credentials, Imap, Security, WithoutReport},
         tls::Tls,
     },
     limits::Limits,
@@ -64,12 +64,24 @@ pub struct Seen {
     pub content: Result<Vec<u8>, Trouble>,
 }
 
-/// Remembers these UIDs.
-pub struct Remembered(pub HashSet<u32>);
+/// Remembers these UIDs, for good or no longer than the process runs.
+pub struct Remembered {
+    uids: HashSet<u32>,
+    forgets: bool,
+    ships_again: bool,
+}
 
 impl Memory for Remembered {
     fn knows(&self, place: &Place) -> bool {
-        matches!(place, Place::Imap { uid, .. } if self.0.contains(uid))
+        matches!(place, Place::Imap { uid, .. } if self.uids.contains(uid))
+    }
+
+    fn forgets(&self) -> bool {
+        self.forgets
+    }
+
+    fn ships_again(&self) -> bool {
+        self.ships_again
     }
 }
 
@@ -80,6 +92,9 @@ pub struct Driver {
     pub once: bool,
     pub dry_run: bool,
     pub remembered: HashSet<u32>,
+    /// There is no ledger.
+    pub forgets: bool,
+    pub ships_again: bool,
     pub give_up_after: Duration,
     pub stop: CancellationToken,
 }
@@ -93,6 +108,8 @@ impl Driver {
             once: true,
             dry_run: false,
             remembered: HashSet::new(),
+            forgets: false,
+            ships_again: false,
             give_up_after: Duration::from_secs(30),
             stop: CancellationToken::new(),
         }
@@ -106,7 +123,8 @@ impl Driver {
         let (mail_tx, mut mails) = mpsc::channel(16);
         let (verdicts, verdict_rx) = mpsc::unbounded_channel();
         let budget = Arc::new(Semaphore::new(self.budget as usize));
-        let memory = Arc::new(Remembered(self.remembered));
+        let memory =
+            Arc::new(Remembered { uids: self.remembered, forgets: self.forgets, ships_again: self.ships_again });
         let intake = Intake::new(mail_tx, verdict_rx, budget, self.budget, memory, self.once, self.dry_run, self.stop);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let pipeline = tokio::spawn({
@@ -146,6 +164,7 @@ pub fn config(port: u16) -> Imap {
         folder: "INBOX".into(),
         archive_folder: None,
         quarantine_folder: None,
+        after: After::Keep,
         without_report: WithoutReport::Keep,
         poll_interval: Duration::from_secs(60),
         max_messages_per_run: None,
@@ -160,6 +179,7 @@ pub fn archiving(server: &Server) -> Imap {
         security: Security::Tls,
         tls: Tls { ca_file: Some(server.ca.file()), ..Tls::default() },
         archive_folder: Some("Processed".into()),
+        after: After::Archive,
         ..config(server.dovecot.imaps_port)
     }
 }
