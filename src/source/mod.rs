@@ -174,6 +174,7 @@ impl Intake {
     /// Tells that `source` can't do its work for now.
     pub fn troubled(&self, source: &str, why: &str) {
         self.memory.troubled(source, why);
+    }
 
     /// Whether what is remembered is gone with the process: mails that stay are then marked where they lie.
     pub fn forgets(&self) -> bool {

@@ -5,5 +5,7 @@ mod auth_scripts;
 mod auth_servers;
 mod driver;
 mod scripted;
+mod servers;
+mod settling;
 mod with_dovecot;
 mod with_scripts;

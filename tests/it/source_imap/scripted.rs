@@ -153,7 +153,7 @@ fn honest(state: &mut State, tag: &str, command: &str) -> String {
     let data = match words[..] {
         ["CAPABILITY"] => format!("* CAPABILITY {}\r\n", state.capabilities),
         ["LIST", ..] if command.ends_with("\"\"") => "* LIST (\\Noselect) \"/\" \"\"\r\n".into(),
-        ["LIST", _, name] => format!("* LIST () \"/\" {name}\r\n"),
+        ["LIST", "\"\"", ..] => format!("* LIST () \"/\" {}\r\n", &command["LIST \"\" ".len()..]),
         ["SELECT", ..] => {
             format!("* {} EXISTS\r\n* OK [UIDVALIDITY {}] it is\r\n", state.mails.len(), state.uid_validity)
         }
@@ -164,7 +164,7 @@ fn honest(state: &mut State, tag: &str, command: &str) -> String {
             .map(|uid| format!("* {uid} FETCH (UID {uid} RFC822.SIZE {})\r\n", state.mails[&uid].len()))
             .collect(),
         ["UID", "FETCH", set, _, "BODY.PEEK[])"] => asked(state, set).into_iter().map(|uid| body(state, uid)).collect(),
-        ["UID", "MOVE", set, _] => {
+        ["UID", "MOVE", set, ..] => {
             let uids = asked(state, set);
             state.moved.extend(&uids);
             uids.iter().for_each(|uid| drop(state.mails.remove(uid)));

@@ -2,17 +2,22 @@
 //! ports and ends with the value that holds it.
 
 pub mod ca;
+pub mod courier;
+pub mod cyrus;
 pub mod delivery;
 pub mod disk;
 pub mod dovecot;
 pub mod idp;
+pub mod imap;
 pub mod maildir;
 pub mod peer;
 pub mod process;
 pub mod received;
+pub mod relay;
 pub mod reports;
 pub mod rsyslog;
 pub mod server;
 pub mod syslog_ng;
+pub mod unpacked;
 pub mod wait;
 pub mod workplace;
