@@ -104,7 +104,7 @@ impl Flow {
                 confirmations.push(confirmed.clone());
             }
             let lane = Arc::new(Lane::new(name.clone(), config, outlet, required));
-            tokio::spawn(health::tell(lane.clone(), health, condition.clone()));
+            tokio::spawn(health::tell(&lane, health, condition.clone()));
             lanes.push((lane, confirmed));
             let running = sink.run(inlet, status, abort.clone());
             let required = required.is_some();
@@ -139,7 +139,7 @@ impl Flow {
             deadline: None,
             patience: Patience::new(Instant::now()),
             exit: Exit::Done,
-            meters: lanes.iter().map(|(lane, confirmed)| SinkMeter::new(lane.clone(), confirmed.clone())).collect(),
+            meters: lanes.iter().map(|(lane, confirmed)| SinkMeter::new(lane, confirmed.clone())).collect(),
             condition,
             began: Instant::now(),
             config,
@@ -306,6 +306,7 @@ impl Flow {
 
     /// Lets the sinks send what is left in their queues, and says what of it they could not.
     async fn drain(&mut self, ended_by_itself: bool) {
+        self.measure();
         let (mut queues, now) = (Vec::new(), Instant::now());
         for (lane, confirmed) in std::mem::take(&mut self.lanes) {
             queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.missed(), confirmed));

@@ -1,7 +1,10 @@
 //! What is said of a sink while it runs: that it fails, that it works again, what it missed. In one place for all kinds.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,8 +18,22 @@ use crate::{ops::condition::Condition, sink::Health};
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Logs how a sink is doing, each change once, until the sink has ended.
-pub async fn tell(lane: Arc<Lane>, mut health: watch::Receiver<Health>, condition: Arc<Condition>) {
-    let (sink, missed) = (lane.name.clone(), lane.missed());
+pub fn tell(
+    lane: &Arc<Lane>,
+    health: watch::Receiver<Health>,
+    condition: Arc<Condition>,
+) -> impl Future<Output = ()> + Send + use<> {
+    // Not held: the sink ends when nobody holds its queue any more.
+    tell_of(lane.name.clone(), lane.missed(), Arc::downgrade(lane), health, condition)
+}
+
+async fn tell_of(
+    sink: Arc<str>,
+    missed: Arc<AtomicU64>,
+    lane: Weak<Lane>,
+    mut health: watch::Receiver<Health>,
+    condition: Arc<Condition>,
+) {
     let mut failing = false;
     let mut told = 0;
     let mut tick = interval(TELL_EVERY);
@@ -29,7 +46,7 @@ pub async fn tell(lane: Arc<Lane>, mut health: watch::Receiver<Health>, conditio
                 let health = health.borrow_and_update().clone();
                 let began = !failing && matches!(health, Health::Failing { .. });
                 failing = say(&sink, &health, failing);
-                if began {
+                if began && let Some(lane) = lane.upgrade() {
                     meters::sink_failed(&lane);
                 }
                 condition.sink_is(&sink, match health {

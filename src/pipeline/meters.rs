@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
 };
 
 use jiff::Timestamp;
@@ -101,7 +101,8 @@ pub fn in_flight<'a>(sources: impl Iterator<Item = &'a str>, mails: &BTreeMap<Ar
 
 /// One sink, as it is looked at.
 pub struct SinkMeter {
-    lane: Arc<Lane>,
+    /// Does not hold it: a sink's queue ends, and the sink with it, when nobody can put anything into it any more.
+    lane: Weak<Lane>,
     confirmed: watch::Receiver<u64>,
     seen: Seen,
     received_events: IntCounter,
@@ -131,8 +132,8 @@ struct Seen {
 const LOOK_WEIGHT: f64 = 1.0 / 240.0;
 
 impl SinkMeter {
-    pub fn new(lane: Arc<Lane>, confirmed: watch::Receiver<u64>) -> Self {
-        let labels = sink_labels(&lane);
+    pub fn new(lane: &Arc<Lane>, confirmed: watch::Receiver<u64>) -> Self {
+        let labels = sink_labels(lane);
         let all = labels.all();
         let discarded = |intentional| {
             let [id, kind, component_type] = all;
@@ -151,16 +152,25 @@ impl SinkMeter {
             buffer_bytes: metrics::BUFFER_BYTES.with_label_values(&all),
             buffer_events: metrics::BUFFER_EVENTS.with_label_values(&all),
             utilization: metrics::UTILIZATION.with_label_values(&all),
-            lane,
+            lane: Arc::downgrade(lane),
         }
     }
 
     pub fn look(&mut self) {
         // In this order, so that no more is ever seen to be sent than was received.
         let sent = *self.confirmed.borrow();
-        let waiting = self.lane.waiting_bytes();
-        let (received, received_bytes) = (self.lane.last(), self.lane.queued_bytes());
-        let (filtered, missed) = (self.lane.filtered(), self.lane.missed().load(Ordering::Relaxed));
+        let seen = &self.seen;
+        let (waiting, received, received_bytes, filtered, missed) = match self.lane.upgrade() {
+            Some(lane) => {
+                let missed = lane.missed().load(Ordering::Relaxed);
+                (lane.waiting_bytes(), lane.last(), lane.queued_bytes(), lane.filtered(), missed)
+            }
+            // Its queue was closed after the last look; it was emptied since, or was not.
+            None => {
+                let waiting = if sent >= seen.received { 0 } else { seen.received_bytes - seen.sent_bytes };
+                (waiting, seen.received, seen.received_bytes, seen.filtered, seen.missed)
+            }
+        };
         let sent_bytes = received_bytes.saturating_sub(waiting).max(self.seen.sent_bytes);
         let busy = self.seen.busy + (f64::from(u8::from(waiting > 0)) - self.seen.busy) * LOOK_WEIGHT;
         let now = Seen { received, received_bytes, sent, sent_bytes, filtered, missed, busy };

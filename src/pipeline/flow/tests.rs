@@ -155,6 +155,14 @@ async fn a_run_without_trouble_exits_with_0() {
     assert_eq!(exit, Exit::Done);
 }
 
+/// Who counts and who tells held the queues open, so that each run waited for all of its shutdown_timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_has_delivered_everything_waits_for_nothing() {
+    let config = Config { shutdown_timeout: Duration::from_secs(600), ..config(REQUIRED) };
+    let run = run(config, &[Doing::Confirms], Reports::default(), ledger(), ONCE);
+    assert_eq!(tokio::time::timeout(LONG, run).await, Ok(Exit::Done));
+}
+
 /// The reader was waited for, and it waited for room in the queue, for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_source_failed_ends_though_a_sink_takes_nothing() {
