@@ -164,7 +164,8 @@ pub fn config(port: u16) -> Imap {
         folder: "INBOX".into(),
         archive_folder: None,
         quarantine_folder: None,
-        after: After::Keep,
+        // Where there is an archive_folder.
+        after: After::Archive,
         without_report: WithoutReport::Keep,
         poll_interval: Duration::from_secs(60),
         max_messages_per_run: None,
@@ -179,7 +180,6 @@ pub fn archiving(server: &Server) -> Imap {
         security: Security::Tls,
         tls: Tls { ca_file: Some(server.ca.file()), ..Tls::default() },
         archive_folder: Some("Processed".into()),
-        after: After::Archive,
         ..config(server.dovecot.imaps_port)
     }
 }

@@ -161,7 +161,6 @@ impl Mailserver {
         Config {
             archive_folder: Some("Processed".into()),
             quarantine_folder: Some("Unreadable".into()),
-            after: After::Archive,
             ..config(self.port)
         }
     }

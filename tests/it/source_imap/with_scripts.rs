@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use dmarc_shipper::{
-    config::source::{After, Auth, Imap, Security},
+    config::source::{Auth, Imap, Security},
     source::{Pass, SourceError, Verdict},
     trouble::Reason,
 };
@@ -18,7 +18,6 @@ pub fn scripted(server: &Scripted) -> Imap {
         // The server reads lines; a password in ASCII needs no literal.
         credentials: password("secret"),
         archive_folder: Some("Done".into()),
-        after: After::Archive,
         ..config(server.port)
     }
 }
