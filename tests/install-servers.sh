@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need: Dovecot, rsyslog, iproute2 and nftables from the distribution's packages, and syslog-ng
-# unpacked into target/servers/syslog-ng (as a package it would drive out rsyslog). Starts nothing, may be run again at any
-# time.
+# Installs what the tests need: Dovecot, rsyslog, iproute2 and nftables from the distribution's packages; syslog-ng, Cyrus and
+# Courier unpacked into target/servers (as packages they would drive out rsyslog and Dovecot). Starts nothing, may be run
+# again at any time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
@@ -20,20 +20,33 @@ missing_packages() {
     done
 }
 
-has_syslog_ng() { [ -x "$servers/syslog-ng/usr/sbin/syslog-ng" ]; }
+# Folder, package, and the program that shows that all of it is there.
+unpacked=(
+    "syslog-ng syslog-ng-core usr/sbin/syslog-ng"
+    "cyrus cyrus-imapd usr/lib/cyrus/bin/imapd"
+    "courier courier-imap usr/bin/imapd"
+)
+to_unpack() {
+    local entry name package program
+    for entry in "${unpacked[@]}"; do
+        read -r name package program <<<"$entry"
+        [ -x "$servers/$name/$program" ] || echo "$name $package"
+    done
+}
 
 command -v apt-get >/dev/null || {
     say "this is no Debian or Ubuntu; please install ${packages[*]} in your system's way" >&2
     exit 1
 }
 mapfile -t missing < <(missing_packages)
+mapfile -t packed < <(to_unpack)
 if [ "${1:-}" = --check ]; then
-    has_syslog_ng || missing+=(syslog-ng-core)
+    missing+=("${packed[@]#* }")
     [ ${#missing[@]} -eq 0 ] && exit
     say "missing: ${missing[*]}" >&2
     exit 1
 fi
-if [ ${#missing[@]} -eq 0 ] && has_syslog_ng; then
+if [ ${#missing[@]} -eq 0 ] && [ ${#packed[@]} -eq 0 ]; then
     say "everything is there"
     exit
 fi
@@ -68,19 +81,27 @@ if [ ${#missing[@]} -gt 0 ]; then
     say "installed ${missing[*]}; none of them was started"
 fi
 
-if ! has_syslog_ng; then
-    # What a real installation would add is syslog-ng and the libraries that this machine lacks.
-    mapfile -t parts < <(apt-get install -s --no-install-recommends syslog-ng-core | awk '$1 == "Inst" {print $2}')
+unpack() {
+    local name="$1" package="$2" part download root
+    local -a parts
+    # What a real installation would add: the package and the libraries that this machine lacks, but no mail server to
+    # deliver with.
+    mapfile -t parts < <(apt-get install -s --no-install-recommends "$package" |
+        awk '$1 == "Inst" && $3 ~ /^\(/ && $2 !~ /^exim4/ {print $2}')
     download="$(mktemp -d)"
-    root="$(mktemp -d "${TMPDIR:-/tmp}/syslog-ng.XXXXXX")"
+    root="$(mktemp -d "${TMPDIR:-/tmp}/$name.XXXXXX")"
     (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root "${parts[@]}")
     for part in "$download"/*.deb; do
         dpkg -x "$part" "$root"
     done
     mkdir -p "$servers"
-    rm -rf "$servers/syslog-ng"
+    rm -rf "${servers:?}/$name"
     chmod 755 "$root"
-    mv "$root" "$servers/syslog-ng"
+    mv "$root" "$servers/$name"
     rm -rf "$download"
-    say "unpacked ${parts[*]} into $servers/syslog-ng"
-fi
+    say "unpacked ${parts[*]} into $servers/$name"
+}
+for entry in "${packed[@]}"; do
+    # shellcheck disable=SC2086 # two words
+    unpack $entry
+done

@@ -1,4 +1,4 @@
-//! Names of folders on an IMAP server, as the user writes them.
+//! Names of folders on an IMAP server, as the user writes them: of those that are read, and of those that mails are moved to.
 
 use std::fmt;
 
@@ -7,7 +7,9 @@ use serde_json::json;
 use super::{
     decode::{Decoder, Told},
     form::Form,
+    near::nearest,
     node::{Node, Value},
+    template::{self, Template},
 };
 
 /// A folder's name, or a pattern with `*` (any text) or `%` (any text within a level), as in IMAP's LIST.
@@ -58,16 +60,14 @@ impl Form for FolderNames {
     }
 
     fn parse(text: &str) -> Result<Self::Value, String> {
-        String::parse(text).map(|name| vec![FolderName(name)])
+        checked(text).map(|name| vec![FolderName(name)])
     }
 
     fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
         let Value::List(items) = &node.value else {
-            let Some(name) = String::read(node, key, decoder)? else { return Ok(None) };
-            return Ok(Some(vec![FolderName(name)]));
+            return Ok(one(node, key, decoder)?.map(|name| vec![FolderName(name)]));
         };
-        let read =
-            items.iter().enumerate().map(|(index, item)| String::read(item, &format!("{key}[{index}]"), decoder));
+        let read = items.iter().enumerate().map(|(index, item)| one(item, &format!("{key}[{index}]"), decoder));
         // Each name is read before any problem ends the list, so that all are told.
         let read: Vec<_> = read.collect();
         let mut names: Vec<FolderName> = Vec::new();
@@ -86,5 +86,136 @@ impl Form for FolderNames {
 
     fn schema() -> serde_json::Value {
         json!({"anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "string"}]})
+    }
+}
+
+/// `Ok(None)`: nothing was written.
+fn one(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<String>, Told> {
+    let Some(text) = String::read(node, key, decoder)? else { return Ok(None) };
+    checked(&text).map(Some).map_err(|message| decoder.problem(&node.at, key, message))
+}
+
+/// Uses that a server can mark a folder with (RFC 6154 section 2).
+const USES: &[&str] = &["\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash"];
+
+/// What a date in a folder's name may be made of. No more, so that no name holds a line end or changes by itself.
+const DIRECTIVES: &str = "YymdjGVBbFHMS";
+
+/// A folder's name, or the use that the server marks it with, with strftime directives, and with more levels below a `\Use`.
+pub(super) struct FolderPattern;
+
+/// The name that `pattern` means at `second` since 1970, in UTC.
+pub fn at(pattern: &str, second: i64) -> String {
+    // What could be filled in for one time can be for all; `FolderPattern` has seen to that.
+    template::at(pattern, second).unwrap_or_else(|_| pattern.to_owned())
+}
+
+/// Whether the name changes with time.
+pub fn has_date(pattern: &str) -> bool {
+    Template::has_date(pattern.as_ref())
+}
+
+/// The `\Use` that a name begins with, and the levels below it.
+pub fn special_use(written: &str) -> Option<(&str, Option<&str>)> {
+    written.starts_with('\\').then(|| match written.split_once(['/', '.']) {
+        Some((special_use, below)) => (special_use, Some(below)),
+        None => (written, None),
+    })
+}
+
+/// A name that can be one, or the use that a server can mark a folder with, such as `\Junk`.
+fn checked(text: &str) -> Result<String, String> {
+    let name = String::parse(text)?;
+    let Some((special_use, _)) = special_use(&name) else { return Ok(name) };
+    if USES.iter().any(|known| known.eq_ignore_ascii_case(special_use)) {
+        return Ok(name);
+    }
+    let known = USES.join(", ");
+    Err(match nearest(special_use, USES.iter().copied()) {
+        Some(near) => format!("{special_use} is no use of a folder; did you mean {near}? known: {known}"),
+        None => format!("{special_use} is no use of a folder; known: {known}"),
+    })
+}
+
+impl Form for FolderPattern {
+    type Value = String;
+
+    fn expected() -> String {
+        "the name of a folder, such as Processed, Processed/%Y/%m, or \\Archive".to_owned()
+    }
+
+    fn kind() -> String {
+        "folder, with strftime directives".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<String, String> {
+        let pattern = checked(text)?;
+        let mut rest = pattern.split('%').skip(1);
+        while let Some(after) = rest.next() {
+            match after.chars().next() {
+                // `%%`: the second sign has split the text once more.
+                None if rest.next().is_some() => {}
+                Some(directive) if DIRECTIVES.contains(directive) => {}
+                _ => {
+                    let known: Vec<String> = DIRECTIVES.chars().map(|directive| format!("%{directive}")).collect();
+                    return Err(format!(
+                        "%{} in {pattern:?} is no part of a date that a folder can be named by; known: {}; write %% for a \
+                         literal %",
+                        after.chars().next().map(String::from).unwrap_or_default(),
+                        known.join(" ")
+                    ));
+                }
+            }
+        }
+        Ok(pattern)
+    }
+
+    fn written(value: &String) -> String {
+        value.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-05 09:08:07 UTC.
+    const THEN: i64 = 1_793_869_687;
+
+    #[test]
+    fn folders_are_named_by_the_date_in_utc() {
+        for (pattern, name) in [
+            ("Processed", "Processed"),
+            ("Processed/%Y/%m", "Processed/2026/11"),
+            ("Processed.%F", "Processed.2026-11-05"),
+            ("%G-W%V %j %y %B %b %d", "2026-W45 309 26 November Nov 05"),
+            ("%H%M%S", "090807"),
+            ("100%%/%Y", "100%/2026"),
+            ("%%%%Y", "%%Y"),
+            ("\\Archive/%Y", "\\Archive/2026"),
+        ] {
+            assert_eq!(FolderPattern::parse(pattern).as_deref(), Ok(pattern));
+            assert_eq!(at(pattern, THEN), name);
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_or_would_end_a_command_is_refused_at_start() {
+        for pattern in ["100%", "a%n", "%t", "%N/x", "%s", "%!", "%c", "%-d", "%%%", ""] {
+            assert!(FolderPattern::parse(pattern).is_err(), "{pattern}");
+        }
+        assert!(FolderPattern::parse("Done/%n").unwrap_err().contains("%Y %y %m"));
+    }
+
+    #[test]
+    fn only_uses_that_servers_mark_folders_with_are_taken() {
+        for name in ["\\Junk", "\\archive", "\\All", "INBOX", "a\\b"] {
+            assert_eq!(checked(name).as_deref(), Ok(name));
+        }
+        let error = checked("\\Archiv").unwrap_err();
+        assert!(error.contains("did you mean \\Archive?") && error.contains("\\Trash"), "{error}");
+        assert!(checked("\\Spam").unwrap_err().contains("\\Junk"));
+        assert_eq!(special_use("\\Archive.2026.11"), Some(("\\Archive", Some("2026.11"))));
+        assert_eq!(special_use("Archive"), None);
     }
 }

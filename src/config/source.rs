@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     decode::{Options, View},
-    folder::{FolderName, FolderNames},
+    folder::{FolderName, FolderNames, FolderPattern},
     form::{Form, Whole},
     oauth::{Oauth, Tokens},
     options::{OptionDoc, choices, options},
@@ -58,18 +58,21 @@ options! {
             credentials(view, (auth, security), password, oauth.map(|oauth| oauth.tokens), tls.as_ref())
         },
         /// Folder that is read, or a list of them. Folders are written with `/` or `.`; the server's own delimiter is used.
+        /// Or the use that the server marks the folder with: `\All`, `\Archive`, `\Junk`, `\Trash`.
         /// `*` stands for any text, `%` for any text within one level: `Reports/*`. Such a pattern matches neither
         /// `archive_folder` nor `quarantine_folder`.
         pub folder: Vec<FolderName> as FolderNames = vec![FolderName::from("INBOX")],
         /// Mails that are read, as IMAP search criteria: `UNSEEN SINCE 7d FROM google.com SUBJECT "Report Domain"`. Days are
         /// written as `1-Nov-2026`, `2026-11-01`, or `7d` for 7 days ago. Mails marked as deleted are never read.
         pub search: Search = Search::default() => "all mails",
-        /// Folder that mails go to once every report in them has arrived. None: mails stay where they are, and are
-        /// remembered.
-        pub archive_folder: Option<String> = None,
-        /// Folder that mails go to when something in them could not be read in full. None: they stay where they are,
-        /// and are remembered.
-        pub quarantine_folder: Option<String> = None,
+        /// Folder that archived mails go to. May hold the day on which they are moved (UTC), such as `Processed/%Y/%m`.
+        /// Made where it is missing, and so is `quarantine_folder`.
+        pub archive_folder: Option<String> as Option<FolderPattern> = None,
+        /// Folder that mails go to when something in them could not be read in full; may hold a date too. None: they stay
+        /// where they are, and are remembered.
+        pub quarantine_folder: Option<String> as Option<FolderPattern> = None,
+        /// What becomes of a mail once every report in it has arrived.
+        pub after: After = After::by_default(&archive_folder) => "`archive` with an `archive_folder`, else `keep`",
         /// What becomes of a mail that carries no report.
         pub without_report: WithoutReport = WithoutReport::Keep,
         /// How to learn of new mails between two looks.
@@ -135,6 +138,26 @@ choices! {
         Idle = "idle",
         /// By looking every `poll_interval`.
         Poll = "poll",
+    }
+}
+
+choices! {
+    /// What becomes of a mail whose reports have all arrived.
+    pub enum After = Keep {
+        /// Moved to `archive_folder`.
+        Archive = "archive",
+        /// Deleted; on Gmail, moved to its trash.
+        Delete = "delete",
+        /// Left where it is, marked as read, and remembered.
+        Seen = "seen",
+        /// Left alone and remembered.
+        Keep = "keep",
+    }
+}
+
+impl After {
+    fn by_default(archive_folder: &Option<String>) -> Self {
+        if archive_folder.is_some() { Self::Archive } else { Self::Keep }
     }
 }
 
@@ -267,11 +290,17 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
     if imap.folder.is_empty() {
         refuse("folder", "names no folder; write one, such as INBOX");
     }
+    if imap.after == After::Archive && imap.archive_folder.is_none() {
+        refuse("after", "archive needs an archive_folder to move the mail to");
+    }
     if imap.without_report == WithoutReport::Archive && imap.archive_folder.is_none() {
         refuse("without_report", "archive needs an archive_folder to move the mail to");
     }
     if imap.without_report == WithoutReport::Quarantine && imap.quarantine_folder.is_none() {
         refuse("without_report", "quarantine needs a quarantine_folder to move the mail to");
+    }
+    if imap.archive_folder.is_some() && imap.after != After::Archive && imap.without_report != WithoutReport::Archive {
+        view.warn("archive_folder", &format!("is not used: after is {}, so no mail goes there", imap.after.name()));
     }
     if imap.security == Security::None {
         view.warn("security", "none sends password or token, and all mail, unencrypted");

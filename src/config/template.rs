@@ -47,7 +47,8 @@ impl Form for Template {
     }
 }
 
-fn at(pattern: &str, second: i64) -> Result<String, jiff::Error> {
+/// `pattern` filled in for `second` since 1970, in UTC.
+pub(super) fn at(pattern: &str, second: i64) -> Result<String, jiff::Error> {
     format(pattern, BrokenDownTime::from(Timestamp::from_second(second)?))
 }
 

@@ -37,6 +37,14 @@ impl Memory for Remembered {
         !self.ships_again && self.ledger.knows_place(place)
     }
 
+    fn forgets(&self) -> bool {
+        self.config.data_dir.is_none()
+    }
+
+    fn ships_again(&self) -> bool {
+        self.ships_again
+    }
+
     fn looked_through(&self, source: &str) {
         self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
         self.condition.source_moved(source);

@@ -38,14 +38,11 @@ use self::{
     tally::Tally,
 };
 use crate::{
-    config::{
-        Config, FailureReports,
-        source::{SourceConfig, WithoutReport},
-    },
+    config::{Config, FailureReports, source::SourceConfig},
     event::{Event, failure::Addresses},
     ledger::{DocumentKey, PlaceVerdict, ReportName},
     limits::Limits,
-    source::{Mail, Place, Verdict},
+    source::{Mail, Place, Verdict, imap},
 };
 
 /// How `run` was asked for.
@@ -144,27 +141,17 @@ impl SourceReader {
 
 /// What the ledger is to remember of a mail with this verdict, where its source leaves it in place.
 fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdict> {
-    let imap = match config.sources.get(place.source().as_ref()) {
-        Some(SourceConfig::Imap(imap)) => Some(imap),
-        _ => None,
-    };
-    let (moved, remembered) = match verdict {
-        Verdict::Archive => (imap.is_some_and(|imap| imap.archive_folder.is_some()), PlaceVerdict::Shipped),
-        Verdict::Quarantine(_) => {
-            (imap.is_some_and(|imap| imap.quarantine_folder.is_some()), PlaceVerdict::Quarantined)
-        }
-        Verdict::WithoutReport => {
-            let moved = imap.is_some_and(|imap| match imap.without_report {
-                WithoutReport::Keep => false,
-                WithoutReport::Archive => imap.archive_folder.is_some(),
-                WithoutReport::Quarantine => imap.quarantine_folder.is_some(),
-                WithoutReport::Delete => true,
-            });
-            (moved, PlaceVerdict::WithoutReport)
-        }
+    let remembered = match verdict {
+        Verdict::Archive => PlaceVerdict::Shipped,
+        Verdict::Quarantine(_) => PlaceVerdict::Quarantined,
+        Verdict::WithoutReport => PlaceVerdict::WithoutReport,
         Verdict::Leave => return None,
     };
-    (!moved).then_some(remembered)
+    let taken_away = match config.sources.get(place.source().as_ref()) {
+        Some(SourceConfig::Imap(imap)) => imap::takes_away(verdict, imap),
+        _ => false,
+    };
+    (!taken_away).then_some(remembered)
 }
 
 /// The sinks and the ledger, as one mail's reader sees them.

@@ -46,6 +46,16 @@ pub trait Memory: Send + Sync {
 
     /// A source can't do its work for now, and tries again.
     fn troubled(&self, _source: &str, _why: &str) {}
+
+    /// Whether all of it is gone with the process: a source then marks the mails that it leaves, where it can.
+    fn forgets(&self) -> bool {
+        false
+    }
+
+    /// Whether everything is to be read again, whatever is remembered or marked.
+    fn ships_again(&self) -> bool {
+        false
+    }
 }
 
 /// The source's own number for a mail in its hands.
@@ -164,6 +174,16 @@ impl Intake {
     /// Tells that `source` can't do its work for now.
     pub fn troubled(&self, source: &str, why: &str) {
         self.memory.troubled(source, why);
+    }
+
+    /// Whether what is remembered is gone with the process: mails that stay are then marked where they lie.
+    pub fn forgets(&self) -> bool {
+        self.memory.forgets()
+    }
+
+    /// Whether mails are to be read again that are marked as dealt with.
+    pub fn ships_again(&self) -> bool {
+        self.memory.ships_again()
     }
 
     /// Waits until `bytes` fit into the budget; a mail larger than all of it waits for all of it.

@@ -1,7 +1,7 @@
 //! The servers that the other tests rely on do what those tests believe.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{Ipv4Addr, TcpStream, UdpSocket},
     sync::Arc,
 };
@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{
 use crate::support::{
     ca::{Ca, Identity},
     dovecot::{Dovecot, Options, PASSWORD, USER},
+    imap::Imap,
     received::Received,
     reports::Batch,
     rsyslog::{self, Peers, Rsyslog},
@@ -99,7 +100,7 @@ fn dovecot_logs_a_user_in_and_shows_delivered_mails() {
     }
     let mut imap = Imap::connect(dovecot.imap_port);
     assert!(imap.greeting.contains("STARTTLS"), "{}", imap.greeting);
-    assert!(imap.does(&format!("LOGIN {USER} wrong")).ends_with("NO [AUTHENTICATIONFAILED] Authentication failed."));
+    assert!(imap.tries(&format!("LOGIN {USER} wrong")).ends_with("NO [AUTHENTICATIONFAILED] Authentication failed."));
     imap.login();
     let answer = imap.does("SELECT INBOX");
     assert!(answer.contains("* 3 EXISTS"), "{answer}");
@@ -179,37 +180,4 @@ fn tls(ca: &Ca, identity: Option<Identity>, port: u16) -> StreamOwned<ClientConn
     };
     let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     StreamOwned::new(session, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap())
-}
-
-/// Just enough IMAP to ask a server one thing after the other.
-struct Imap {
-    stream: BufReader<TcpStream>,
-    greeting: String,
-}
-
-impl Imap {
-    fn connect(port: u16) -> Self {
-        let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
-        let mut greeting = String::new();
-        stream.read_line(&mut greeting).unwrap();
-        Self { stream, greeting }
-    }
-
-    fn login(&mut self) {
-        let answer = self.does(&format!("LOGIN {USER} \"{PASSWORD}\""));
-        assert!(answer.contains("x OK"), "{answer}");
-    }
-
-    /// The whole answer to a command.
-    fn does(&mut self, command: &str) -> String {
-        write!(self.stream.get_mut(), "x {command}\r\n").unwrap();
-        let mut answer = String::new();
-        loop {
-            let begin = answer.len();
-            assert_ne!(self.stream.read_line(&mut answer).unwrap(), 0, "hung up after {answer}");
-            if answer[begin..].starts_with("x ") {
-                return answer.trim_end().to_owned();
-            }
-        }
-    }
 }

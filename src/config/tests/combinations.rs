@@ -79,8 +79,22 @@ fn addresses_without_a_readable_host_and_port_are_refused() {
 fn folders_must_differ_and_be_there() {
     refused(&source("archive_folder: inbox"), "sources.rua.archive_folder", "again for ever");
     refused(&source("folder: A\nquarantine_folder: A"), "sources.rua.quarantine_folder", "again for ever");
+    refused(&source("after: archive"), "sources.rua.after", "needs an archive_folder");
+    refused(&source("archive_folder: Done/%Q"), "sources.rua.archive_folder", "%Y");
+    refused(&source("quarantine_folder: '\\Spam'"), "sources.rua.quarantine_folder", "\\Junk");
     refused(&source("without_report: archive"), "sources.rua.without_report", "needs an archive_folder");
     refused(&source("without_report: quarantine"), "sources.rua.without_report", "needs a quarantine_folder");
+}
+
+#[test]
+fn an_archive_folder_that_no_mail_goes_to_is_warned_about() {
+    let warned = |lines: &str| {
+        let warnings = yaml(&source(lines)).unwrap().warnings;
+        warnings.iter().any(|warning| warning.contains("archive_folder") && warning.contains("is not used"))
+    };
+    assert!(warned("archive_folder: Done\nafter: seen"));
+    assert!(!warned("archive_folder: Done\nafter: seen\nwithout_report: archive"));
+    assert!(!warned("archive_folder: Done"));
 }
 
 #[test]

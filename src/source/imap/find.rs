@@ -2,9 +2,10 @@
 
 use super::{
     fault::Fault,
-    mailbox::{Folder, Folders, delimiter, find, list, missing},
-    name::{below_inbox, to_utf7, translated},
+    mailbox::{Folder, find, list, missing},
+    name::{Naming, to_utf7},
     session::Session,
+    targets::Targets,
 };
 use crate::config::folder::FolderName;
 
@@ -17,20 +18,24 @@ pub struct Found {
 
 /// The folders that `wanted` stands for, each once, in its order. A name that is not there is an error when it is all that
 /// is wanted.
-pub async fn find_wanted(session: &mut Session, wanted: &[FolderName], targets: &Folders) -> Result<Vec<Found>, Fault> {
-    let delimiter = delimiter(session).await?;
+pub async fn find_wanted(
+    session: &mut Session,
+    wanted: &[FolderName],
+    targets: &mut Targets,
+) -> Result<Vec<Found>, Fault> {
+    let naming = targets.naming().clone();
     let mut found: Vec<Found> = Vec::new();
     for name in wanted {
         if name.is_pattern() {
-            for folder in matching(session, name.as_str(), delimiter).await? {
+            for folder in matching(session, name.as_str(), &naming).await? {
                 let known = found.iter().any(|found| found.folder.as_ref() == Some(&folder));
-                if !known && targets.role(&folder).is_none() {
+                if !known && !targets.covers(&folder) {
                     found.push(Found { name: folder.shown(), folder: Some(folder) });
                 }
             }
             continue;
         }
-        let folder = find(session, name.as_str(), delimiter).await?;
+        let folder = find(session, name.as_str(), &naming).await?;
         if let Some(setting) = folder.as_ref().and_then(|folder| targets.role(folder)) {
             return Err(Fault::Configuration(format!("{setting} is the folder {name}, which mails are read from")));
         }
@@ -41,19 +46,16 @@ pub async fn find_wanted(session: &mut Session, wanted: &[FolderName], targets: 
         [first, ..] if !has_pattern && found.iter().all(|found| found.folder.is_none()) => {
             Err(missing(session, &first.name).await)
         }
-        _ => Ok(found),
+        _ => {
+            targets.read_from(found.iter().filter_map(|found| found.folder.clone()).collect());
+            Ok(found)
+        }
     }
 }
 
 /// As written, else with the server's delimiter, else either below INBOX: the first of these that matches anything.
-async fn matching(session: &mut Session, pattern: &str, delimiter: Option<char>) -> Result<Vec<Folder>, Fault> {
-    let translated = translated(pattern, delimiter);
-    let mut patterns = vec![pattern.to_owned()];
-    if translated != pattern {
-        patterns.push(translated);
-    }
-    let below: Vec<String> = patterns.iter().filter_map(|pattern| below_inbox(pattern, delimiter)).collect();
-    for pattern in patterns.into_iter().chain(below) {
+async fn matching(session: &mut Session, pattern: &str, naming: &Naming) -> Result<Vec<Folder>, Fault> {
+    for pattern in naming.meant(pattern) {
         let listed = list(session, &to_utf7(&pattern)).await?;
         let mut folders: Vec<Folder> =
             listed.into_iter().filter(|listed| listed.selectable).map(|listed| Folder::of(&listed.name)).collect();

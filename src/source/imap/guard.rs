@@ -200,9 +200,12 @@ impl Scanner {
     }
 
     /// Status text is for people, but imap-proto panics on a non-ASCII byte right after a response code, and gives up on
-    /// NUL. A `{` there must not look like a literal to either of us.
+    /// NUL. A `{` there must not look like a literal to either of us. And it knows no NAMESPACE, a response that comes only
+    /// where it was asked for: `* NAMESPACE (…` goes up as the status text `* NO ESPACE (…`.
     fn clean(&self, byte: u8) -> u8 {
         match byte {
+            b'A' | b'a' if self.text_bytes == 3 && self.head[..3].eq_ignore_ascii_case(b"* N") => b'O',
+            b'M' | b'm' if self.text_bytes == 4 && self.head[..4].eq_ignore_ascii_case(b"* NO") => b' ',
             b'{' if self.is_status() => b'(',
             0 if self.is_status() => b'?',
             0x80.. if self.is_status() && self.last == b']' => b'?',

@@ -9,7 +9,7 @@ use super::{
     fault::Fault,
     link::{Finished, Link, Progress, Yield},
     run::{Run, Work},
-    settle::{Action, Report, action},
+    settle::{Action, Marks, Report, action},
 };
 use crate::source::{MailRef, SourceError, Verdict};
 
@@ -19,23 +19,29 @@ impl Run {
         let Some((uid_validity, uid)) = self.pending.remove(&mail) else { return };
         let action = action(verdict, &self.source.config);
         match action {
-            _ if *verdict == Verdict::Leave => self.round.tally.left += 1,
+            None => self.round.tally.left += 1,
             // Its number means another mail now, or none.
             _ if self.uid_validity() != Some(uid_validity) || self.round.failed.is_some() => {
                 self.round.pass.unsettled += 1;
             }
-            _ if self.intake.dry_run => self.rehearse(uid, action),
+            Some(action) if self.intake.dry_run => self.rehearse(uid, action),
+            Some(Action::Stay(marks)) => self.keep(uid, marks, verdict),
             Some(action) => self.round.owe(uid, action),
-            None => self.keep(uid, verdict),
         }
     }
 
-    fn rehearse(&mut self, uid: u32, action: Option<Action>) {
-        let source = &*self.source.name;
-        match (action, self.target(action)) {
-            (Some(Action::Delete), _) => info!(source, "would delete uid {uid}"),
-            (_, Some(target)) => info!(source, "would move uid {uid} to {target}"),
-            _ => info!(source, "would leave uid {uid} where it is"),
+    fn rehearse(&mut self, uid: u32, action: Action) {
+        let (source, config) = (&*self.source.name, &self.source.config);
+        let target = match action {
+            Action::Archive => config.archive_folder.as_deref(),
+            Action::Quarantine => config.quarantine_folder.as_deref(),
+            Action::Delete | Action::Stay(_) => None,
+        };
+        match (target, action) {
+            (Some(target), _) => info!(source, "would move uid {uid} to {target}"),
+            (None, Action::Stay(Marks { seen: true, .. })) => info!(source, "would mark uid {uid} as read"),
+            (None, Action::Stay(_)) => info!(source, "would leave uid {uid} where it is"),
+            (None, _) => info!(source, "would delete uid {uid}"),
         }
         self.round.tally.kept += 1;
         self.done_with(uid);
@@ -47,18 +53,23 @@ impl Run {
         }
     }
 
-    fn target(&self, action: Option<Action>) -> Option<&str> {
-        match action? {
-            Action::Archive => self.source.config.archive_folder.as_deref(),
-            Action::Quarantine => self.source.config.quarantine_folder.as_deref(),
-            Action::Delete => None,
-        }
-    }
-
-    fn keep(&mut self, uid: u32, verdict: &Verdict) {
-        self.round.pass.settled += 1;
-        self.round.tally.kept += 1;
+    fn keep(&mut self, uid: u32, mut marks: Marks, verdict: &Verdict) {
         self.done_with(uid);
+        if self.intake.forgets() {
+            marks.keyword = self.takes_keyword;
+            if !self.takes_keyword {
+                self.say_once(
+                    "the server takes no keywords that tell which mails were shipped, so the next run ships those left in \
+                     the folder again; set data_dir to have them remembered, or after: archive or delete",
+                );
+            }
+        }
+        if marks.any() {
+            self.round.owe(uid, Action::Stay(marks));
+        } else {
+            self.round.pass.settled += 1;
+            self.round.tally.kept += 1;
+        }
         if matches!(verdict, Verdict::Quarantine(_)) {
             self.say_once(
                 "mails that can't be read in full stay in the folder; set quarantine_folder to have them moved",
@@ -115,6 +126,7 @@ impl Run {
     }
 
     fn opened(&mut self) {
+        self.opened = true;
         if let Link::Idle { open, .. } = &self.link {
             self.idles = Some(self.idles.unwrap_or(true) && open.offers("IDLE"));
         }
@@ -126,6 +138,7 @@ impl Run {
         if selected.read_only && !self.intake.dry_run {
             self.say_once("the server opens the folder read-only: mails can't be moved");
         }
+        self.takes_keyword = selected.takes_keyword;
         self.recognise(selected.uid_validity);
     }
 
@@ -161,7 +174,7 @@ impl Run {
         if let Some(reason) = report.reason {
             warn!(
                 source = &*self.source.name,
-                "mails were shipped but can't be moved: {reason}; the next pass tries again"
+                "mails were shipped but can't be settled: {reason}; the next pass tries again"
             );
         }
         if report.only_marked {

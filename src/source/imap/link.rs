@@ -22,9 +22,10 @@ use super::{
     fetch::{self, Candidate},
     find::{self, Found},
     idle,
-    mailbox::{self, Folder, Folders, Selected},
+    mailbox::{self, Folder, Selected},
     session::Session,
     settle::{self, Action, Report},
+    targets::Targets,
 };
 use crate::config::{folder::FolderName, source::Imap};
 
@@ -34,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A session that is logged in.
 pub struct Open {
     session: Session,
-    targets: Folders,
+    targets: Targets,
     selected: Option<(Folder, Selected)>,
     dry_run: bool,
 }
@@ -139,7 +140,7 @@ impl Open {
 
     pub fn find(mut self: Box<Self>, wanted: Vec<FolderName>) -> Link {
         start(async move {
-            let result = find::find_wanted(&mut self.session, &wanted, &self.targets).await;
+            let result = find::find_wanted(&mut self.session, &wanted, &mut self.targets).await;
             finish(self, result, Yield::Found)
         })
     }
@@ -151,12 +152,16 @@ impl Open {
         })
     }
 
-    /// Selects the folder anew, to learn what is in it now, and lists its mails.
-    pub fn list(mut self: Box<Self>, folder: Folder, criteria: String) -> Link {
+    /// Selects the folder anew, to learn what is in it now, and lists its mails; `marked_too`, those
+    /// with the keyword of mails that were dealt with.
+    pub fn list(mut self: Box<Self>, folder: Folder, mut criteria: String, marked_too: bool) -> Link {
         start(async move {
             let result = async {
-                let exists = self.select_now(&folder).await?.exists;
-                fetch::list(&mut self.session, exists, &criteria).await
+                let selected = self.select_now(&folder).await?;
+                if selected.knows_keyword && !marked_too {
+                    criteria = format!("{criteria} UNKEYWORD {}", settle::KEYWORD);
+                }
+                fetch::list(&mut self.session, selected.exists, criteria.trim_start()).await
             };
             let result = result.await;
             finish(self, result, Yield::Listed)
@@ -210,7 +215,7 @@ impl Open {
     pub fn settle(mut self: Box<Self>, due: BTreeMap<u32, Action>) -> Link {
         start(async move {
             let mut report = Report::default();
-            let result = settle::settle(&mut self.session, &self.targets, &due, &mut report).await;
+            let result = settle::settle(&mut self.session, &mut self.targets, &due, &mut report).await;
             Finished { yielded: Yield::Settled(report), ..finish(self, result, |()| Yield::Nothing) }
         })
     }
@@ -231,7 +236,8 @@ impl Open {
 
 async fn open(config: &Imap, account: Arc<Account>, dry_run: bool) -> Result<Open, Fault> {
     let mut session = Session::open(config, account).await?;
-    let targets = mailbox::find_targets(&mut session, config, dry_run).await?;
+    let naming = mailbox::naming(&mut session).await?;
+    let targets = Targets::find(&mut session, config, naming, dry_run).await?;
     Ok(Open { session, targets, selected: None, dry_run })
 }
 

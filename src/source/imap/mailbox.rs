@@ -4,10 +4,11 @@ use async_imap::imap_proto::{MailboxDatum, NameAttribute, Response, ResponseCode
 
 use super::{
     fault::Fault,
-    name::{below_inbox, from_utf7, quoted, to_utf7, translated, unquoted},
+    name::{Naming, from_utf7, levels_above, quoted, to_utf7, unquoted},
     session::Session,
+    settle::KEYWORD,
 };
-use crate::config::source::Imap;
+use crate::config::folder::special_use;
 
 /// Folders listed when the one to read is not there.
 const SHOWN_FOLDERS: usize = 20;
@@ -16,27 +17,16 @@ const SHOWN_FOLDERS: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder(String);
 
-/// The folders that mails are moved to.
-#[derive(Debug, Clone)]
-pub struct Folders {
-    pub archive: Option<Folder>,
-    pub quarantine: Option<Folder>,
-}
-
-impl Folders {
-    /// The setting that names `folder`, if mails are moved to it.
-    pub fn role(&self, folder: &Folder) -> Option<&'static str> {
-        let roles = [("archive_folder", &self.archive), ("quarantine_folder", &self.quarantine)];
-        roles.into_iter().find(|(_, target)| target.as_ref() == Some(folder)).map(|(setting, _)| setting)
-    }
-}
-
 /// What SELECT or EXAMINE said.
 #[derive(Debug, Clone, Copy)]
 pub struct Selected {
     pub uid_validity: u32,
     pub exists: u32,
     pub read_only: bool,
+    /// Mails can be marked with [`KEYWORD`].
+    pub takes_keyword: bool,
+    /// Some may be.
+    pub knows_keyword: bool,
 }
 
 impl Folder {
@@ -50,41 +40,35 @@ impl Folder {
         quoted(&self.0)
     }
 
+    /// Whether the name on the wire begins with this one, as people read it.
+    pub fn begins_with(&self, name: &str) -> bool {
+        self.0.starts_with(&to_utf7(name))
+    }
+
     /// As people read it.
     pub fn shown(&self) -> String {
         from_utf7(&self.0)
     }
 }
 
-/// Finds the folders that mails are moved to; makes those that are not there, unless `dry_run`.
-pub async fn find_targets(session: &mut Session, config: &Imap, dry_run: bool) -> Result<Folders, Fault> {
-    let delimiter = delimiter(session).await?;
-    let mut targets = [None, None];
-    let settings = [("archive_folder", &config.archive_folder), ("quarantine_folder", &config.quarantine_folder)];
-    for (target, (setting, written)) in targets.iter_mut().zip(settings) {
-        let Some(written) = written else { continue };
-        *target = Some(match find(session, written, delimiter).await? {
-            Some(folder) => folder,
-            None if dry_run => Folder(to_utf7(&translated(written, delimiter))),
-            None => make(session, setting, written, delimiter).await?,
-        });
-    }
-    let [archive, quarantine] = targets;
-    Ok(Folders { archive, quarantine })
-}
-
 /// EXAMINE where nothing may be changed, SELECT otherwise.
 pub async fn select(session: &mut Session, folder: &Folder, read_only: bool) -> Result<Selected, Fault> {
     let (mut uid_validity, mut exists) = (None, 0);
+    let (mut takes_keyword, mut knows_keyword) = (false, false);
     let verb = if read_only { "EXAMINE" } else { "SELECT" };
     let command = format!("{verb} {}", folder.quoted());
     let outcome = session.command(&command, |response| match response {
-        Response::Data { outcome, .. } => {
-            if let Some(ResponseCode::UidValidity(value)) = outcome.code {
-                uid_validity = Some(value);
+        Response::Data { outcome, .. } => match &outcome.code {
+            Some(ResponseCode::UidValidity(value)) => uid_validity = Some(*value),
+            Some(ResponseCode::PermanentFlags(flags)) => {
+                takes_keyword = flags.iter().any(|flag| flag == "\\*" || flag.eq_ignore_ascii_case(KEYWORD));
             }
-        }
+            _ => {}
+        },
         Response::MailboxData(MailboxDatum::Exists(count)) => exists = *count,
+        Response::MailboxData(MailboxDatum::Flags(flags)) => {
+            knows_keyword = flags.iter().any(|flag| flag.eq_ignore_ascii_case(KEYWORD));
+        }
         _ => {}
     });
     let outcome = outcome.await?;
@@ -95,11 +79,31 @@ pub async fn select(session: &mut Session, folder: &Folder, read_only: bool) -> 
             folder.shown()
         ))
     })?;
-    Ok(Selected { uid_validity, exists, read_only: outcome.answer.code.as_deref() == Some("READ-ONLY") })
+    let read_only = outcome.answer.code.as_deref() == Some("READ-ONLY");
+    Ok(Selected { uid_validity, exists, read_only, takes_keyword, knows_keyword })
 }
 
-/// CREATE, and SUBSCRIBE so that mail programs show it.
-pub async fn create(session: &mut Session, folder: &Folder) -> Result<(), Fault> {
+/// CREATE, and SUBSCRIBE so that mail programs show it. Servers should make the levels above too (RFC 3501 section
+/// 6.3.3); for those that don't, they are made one by one.
+pub async fn create(session: &mut Session, folder: &Folder, delimiter: Option<char>) -> Result<(), Fault> {
+    let refused = match create_one(session, folder).await {
+        Err(fault) if fault.leaves_session() => fault,
+        other => return other,
+    };
+    let above: Vec<Folder> = levels_above(&folder.0, delimiter).map(|name| Folder(name.into())).collect();
+    if above.is_empty() {
+        return Err(refused);
+    }
+    for folder in above {
+        match create_one(session, &folder).await {
+            Err(fault) if !fault.leaves_session() => return Err(fault),
+            _ => {} // it was there before, or the last one says what is wrong
+        }
+    }
+    create_one(session, folder).await.map_err(|fault| if fault.leaves_session() { refused } else { fault })
+}
+
+async fn create_one(session: &mut Session, folder: &Folder) -> Result<(), Fault> {
     match session.command(&format!("CREATE {}", folder.quoted()), |_| ()).await {
         Err(Fault::Refused { answer, .. }) if answer.code.as_deref() == Some("ALREADYEXISTS") => {}
         other => drop(other?),
@@ -110,18 +114,16 @@ pub async fn create(session: &mut Session, folder: &Folder) -> Result<(), Fault>
     }
 }
 
-/// As written, else with the server's delimiter, else either below INBOX.
-pub async fn find(session: &mut Session, written: &str, delimiter: Option<char>) -> Result<Option<Folder>, Fault> {
+/// Under any name that may be meant; or the one that the server marks with the use that was written.
+pub async fn find(session: &mut Session, written: &str, naming: &Naming) -> Result<Option<Folder>, Fault> {
     if written.eq_ignore_ascii_case("INBOX") {
         return Ok(Some(Folder("INBOX".into())));
     }
-    let mut names = vec![written.to_owned()];
-    let translated = translated(written, delimiter);
-    if translated != written {
-        names.push(translated);
-    }
-    let below: Vec<String> = names.iter().filter_map(|name| below_inbox(name, delimiter)).collect();
-    for name in names.into_iter().chain(below) {
+    let written = match special_use(written) {
+        Some((special_use, below)) => &marked(session, special_use, below, naming).await?,
+        None => written,
+    };
+    for name in naming.meant(written) {
         let wire = to_utf7(&name);
         if list(session, &wire).await?.iter().any(|listed| listed.name == wire && listed.selectable) {
             return Ok(Some(Folder(wire)));
@@ -130,12 +132,16 @@ pub async fn find(session: &mut Session, written: &str, delimiter: Option<char>)
     Ok(None)
 }
 
-async fn make(session: &mut Session, setting: &str, written: &str, delimiter: Option<char>) -> Result<Folder, Fault> {
-    let name = translated(written, delimiter);
+/// Makes a folder that [`find`] did not find.
+pub async fn make(session: &mut Session, setting: &str, written: &str, naming: &Naming) -> Result<Folder, Fault> {
+    let name = match special_use(written) {
+        Some((special_use, below)) => &marked(session, special_use, below, naming).await?,
+        None => written,
+    };
     let mut refused = None;
-    for name in std::iter::once(name.clone()).chain(below_inbox(&name, delimiter)) {
+    for name in naming.to_make(name) {
         let folder = Folder(to_utf7(&name));
-        match create(session, &folder).await {
+        match create(session, &folder, naming.delimiter).await {
             Ok(()) => {
                 tracing::info!(host = session.host(), "made the folder {name} for {setting}");
                 return Ok(folder);
@@ -145,7 +151,7 @@ async fn make(session: &mut Session, setting: &str, written: &str, delimiter: Op
         }
     }
     let answer = refused.unwrap_or_default();
-    let text = format!("can't make the folder {name:?} for {setting}: {}", answer.shown());
+    let text = format!("can't make the folder {written:?} for {setting}: {}", answer.shown());
     Err(if answer.is_temporary() { Fault::Lost(text) } else { Fault::Configuration(text) })
 }
 
@@ -163,17 +169,73 @@ pub async fn missing(session: &mut Session, written: &str) -> Fault {
     ))
 }
 
+/// The name of the folder with a use (RFC 6154), and of a level `below` it.
+async fn marked(
+    session: &mut Session,
+    special_use: &str,
+    below: Option<&str>,
+    naming: &Naming,
+) -> Result<String, Fault> {
+    let mut listed = list(session, "*").await?;
+    let is_marked = |folder: &Listed| folder.special_use.is_some();
+    if !listed.iter().any(is_marked) && session.offers("SPECIAL-USE") && session.offers("LIST-EXTENDED") {
+        // Servers may tell it only to those who ask.
+        listed = list_with(session, "LIST \"\" \"*\" RETURN (SPECIAL-USE)").await?;
+    }
+    listed.retain(is_marked);
+    let is_wanted = |folder: &&Listed| folder.is_for(special_use) && folder.selectable;
+    let Some(found) = listed.iter().find(is_wanted) else {
+        let host = session.host();
+        let marked: Vec<String> = listed.iter().map(Listed::shown_with_use).collect();
+        let there_are = match marked[..] {
+            [] => "it marks no folder with a use".to_owned(),
+            _ => format!("it marks {}", super::fault::plain_to(&marked.join(", "), 1000)),
+        };
+        return Err(Fault::Configuration(format!("{host} marks no folder as {special_use}; {there_are}")));
+    };
+    let name = from_utf7(&found.name);
+    Ok(match below {
+        Some(below) => format!("{name}{}{}", naming.delimiter.unwrap_or('/'), naming.translated(below)),
+        None => name,
+    })
+}
+
+/// The folder that deleted mails go to, on Gmail.
+pub async fn trash(session: &mut Session, naming: &Naming) -> Result<Folder, Fault> {
+    match marked(session, "\\Trash", None, naming).await {
+        Ok(name) => Ok(Folder(to_utf7(&name))),
+        Err(Fault::Configuration(text)) => Err(Fault::Configuration(format!(
+            "mails are deleted on Gmail by moving them to its trash, but {text}; let IMAP show the label Trash, in Gmail's settings"
+        ))),
+        Err(fault) => Err(fault),
+    }
+}
+
 /// A folder as LIST tells it.
 pub struct Listed {
     pub name: String,
     delimiter: Option<char>,
     pub selectable: bool,
+    special_use: Option<String>,
+}
+
+impl Listed {
+    fn is_for(&self, special_use: &str) -> bool {
+        self.special_use.as_ref().is_some_and(|told| told.eq_ignore_ascii_case(special_use))
+    }
+
+    fn shown_with_use(&self) -> String {
+        format!("{:?} as {}", from_utf7(&self.name), self.special_use.as_deref().unwrap_or_default())
+    }
 }
 
 pub async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, Fault> {
+    list_with(session, &format!("LIST \"\" {}", quoted(pattern))).await
+}
+
+async fn list_with(session: &mut Session, command: &str) -> Result<Vec<Listed>, Fault> {
     let mut found = Vec::new();
-    let command = format!("LIST \"\" {}", quoted(pattern));
-    let listing = session.command(&command, |response| {
+    let listing = session.command(command, |response| {
         if let Response::MailboxData(MailboxDatum::List(data)) = response {
             let barred = data.name_attributes.iter().any(|attribute| match attribute {
                 NameAttribute::NoSelect => true,
@@ -184,6 +246,7 @@ pub async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, F
                 name: unquoted(&data.name),
                 delimiter: data.delimiter.as_deref().and_then(|text| unquoted(text).chars().next()),
                 selectable: !barred,
+                special_use: data.name_attributes.iter().find_map(use_of),
             });
         }
     });
@@ -195,7 +258,36 @@ pub async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, F
     }
 }
 
-/// RFC 3501 section 6.3.8: an empty name asks for the delimiter.
-pub async fn delimiter(session: &mut Session) -> Result<Option<char>, Fault> {
-    Ok(list(session, "").await?.first().and_then(|root| root.delimiter))
+fn use_of(attribute: &NameAttribute<'_>) -> Option<String> {
+    let name = match attribute {
+        NameAttribute::All => "\\All",
+        NameAttribute::Archive => "\\Archive",
+        NameAttribute::Drafts => "\\Drafts",
+        NameAttribute::Flagged => "\\Flagged",
+        NameAttribute::Junk => "\\Junk",
+        NameAttribute::Sent => "\\Sent",
+        NameAttribute::Trash => "\\Trash",
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
+/// RFC 2342 where it is offered; else RFC 3501 section 6.3.8, where an empty name asks for the delimiter.
+pub async fn naming(session: &mut Session) -> Result<Naming, Fault> {
+    if session.offers("NAMESPACE") {
+        let mut told = None;
+        let asking = session.command("NAMESPACE", |response| {
+            if let Response::Data { outcome, .. } = response {
+                told = told.take().or_else(|| Naming::told(outcome.information.as_deref()?));
+            }
+        });
+        match asking.await {
+            Err(fault) if !fault.leaves_session() => return Err(fault),
+            _ => {} // one that says no has a delimiter all the same
+        }
+        if let Some(naming) = told {
+            return Ok(naming);
+        }
+    }
+    Ok(Naming::guessed(list(session, "").await?.first().and_then(|root| root.delimiter)))
 }

@@ -21,6 +21,7 @@ mod session;
 mod setback;
 mod settle;
 mod suspects;
+mod targets;
 mod throttle;
 mod tour;
 mod turn;
@@ -31,6 +32,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 
 use self::auth::Account;
+pub use self::settle::takes_away;
 use super::{Intake, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 

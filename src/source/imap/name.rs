@@ -76,19 +76,119 @@ fn run_text(run: &str) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-/// The name with the server's own delimiter between its levels. Where the user wrote a `/`, that alone parts levels and a
-/// dot is part of a name; otherwise dots do.
-pub fn translated(written: &str, delimiter: Option<char>) -> String {
-    let Some(delimiter) = delimiter else { return written.into() };
-    let separator = if written.contains('/') { '/' } else { '.' };
-    written.replace(separator, delimiter.encode_utf8(&mut [0; 4]))
+/// How a server builds names: what stands between their levels, and what before those of the user's own folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    pub delimiter: Option<char>,
+    /// `INBOX.` or nothing, mostly; `None` where the server does not tell.
+    personal: Option<String>,
+    /// What folders of other users and of all begin with.
+    foreign: Vec<String>,
 }
 
-/// The name below INBOX, where servers like Courier and Cyrus keep all folders; `None` where it already is.
-pub fn below_inbox(name: &str, delimiter: Option<char>) -> Option<String> {
-    let delimiter = delimiter?;
-    let top = name.split(delimiter).next().unwrap_or_default();
-    (!top.eq_ignore_ascii_case("INBOX")).then(|| format!("INBOX{delimiter}{name}"))
+impl Naming {
+    /// Of a server without NAMESPACE.
+    pub fn guessed(delimiter: Option<char>) -> Self {
+        Self { delimiter, personal: None, foreign: Vec::new() }
+    }
+
+    /// From the response of RFC 2342, such as `(("INBOX." ".")) NIL (("shared." "."))`, whatever stands before it; `None`
+    /// where it is none, or has no namespace for the user's own folders.
+    pub fn told(response: &str) -> Option<Self> {
+        let mut namespaces = namespaces(response);
+        let (personal, delimiter) = namespaces.iter().position(|(kind, _, _)| *kind == 0).map(|at| {
+            let (_, prefix, delimiter) = namespaces.remove(at);
+            (prefix, delimiter)
+        })?;
+        let foreign = namespaces.into_iter().map(|(_, prefix, _)| prefix).filter(|prefix| !prefix.is_empty()).collect();
+        Some(Self { delimiter: delimiter.chars().next(), personal: Some(personal), foreign })
+    }
+
+    /// The name with the server's own delimiter between its levels. Where the user wrote a `/`, that alone parts levels
+    /// and a dot is part of a name; otherwise dots do.
+    pub fn translated(&self, written: &str) -> String {
+        let Some(delimiter) = self.delimiter else { return written.into() };
+        let separator = if written.contains('/') { '/' } else { '.' };
+        written.replace(separator, delimiter.encode_utf8(&mut [0; 4]))
+    }
+
+    /// Names under which a folder may be there: as written, else with the server's delimiter, else either among the user's
+    /// own.
+    pub fn meant(&self, written: &str) -> Vec<String> {
+        let mut names = vec![written.to_owned()];
+        let translated = self.translated(written);
+        if translated != written {
+            names.push(translated);
+        }
+        let own: Vec<String> = names.iter().filter_map(|name| self.own(name)).collect();
+        names.extend(own);
+        names
+    }
+
+    /// Names under which a missing folder may be made, the best first.
+    pub fn to_make(&self, written: &str) -> Vec<String> {
+        let name = self.translated(written);
+        match (self.own(&name), &self.personal) {
+            (Some(own), Some(_)) => vec![own, name],
+            (Some(guessed), None) => vec![name, guessed],
+            (None, _) => vec![name],
+        }
+    }
+
+    /// The name among the user's own folders: below INBOX on servers like Courier and Cyrus. `None` where it is there
+    /// already, or among those of others.
+    fn own(&self, name: &str) -> Option<String> {
+        let below_inbox = || Some(format!("INBOX{}", self.delimiter?));
+        let prefix = self.personal.clone().or_else(below_inbox)?;
+        let is_within = |prefix: &String| {
+            let (top, rest) = (prefix.len().min("INBOX".len()), prefix.len());
+            // INBOX is the one part of a name that has no case (RFC 3501 section 5.1).
+            let case = prefix.get(..top).is_some_and(|top| top.eq_ignore_ascii_case("INBOX"));
+            name.get(..rest).is_some_and(|begin| begin == prefix || (case && begin.eq_ignore_ascii_case(prefix)))
+        };
+        let is_inbox = name.eq_ignore_ascii_case("INBOX");
+        (!is_inbox && !is_within(&prefix) && !self.foreign.iter().any(is_within)).then(|| prefix + name)
+    }
+}
+
+/// Kind (0: the user's own, 1: other users', 2: shared), prefix and delimiter of each namespace.
+fn namespaces(response: &str) -> Vec<(usize, String, String)> {
+    let (mut found, mut kind, mut depth) = (Vec::new(), 0, 0_u32);
+    let mut strings: Vec<String> = Vec::new();
+    let mut characters = response.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '(' => depth += 1,
+            ')' => {
+                depth = depth.saturating_sub(1);
+                if depth == 1 && !strings.is_empty() {
+                    let mut strings = std::mem::take(&mut strings).into_iter();
+                    let (prefix, delimiter) = (strings.next(), strings.next());
+                    found.push((kind, prefix.unwrap_or_default(), delimiter.unwrap_or_default()));
+                }
+                kind += usize::from(depth == 0);
+            }
+            'N' if depth == 0 && characters.next_if_eq(&'I').is_some() => kind += 1,
+            '"' => {
+                let mut string = String::new();
+                while let Some(character) = characters.next().filter(|next| *next != '"') {
+                    string.extend(if character == '\\' { characters.next() } else { Some(character) });
+                }
+                // Deeper ones belong to extensions.
+                if depth == 2 {
+                    strings.push(string);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Names of the levels above `name`, from the top.
+pub fn levels_above(name: &str, delimiter: Option<char>) -> impl Iterator<Item = &str> {
+    let ends = delimiter.into_iter().flat_map(move |delimiter| name.match_indices(delimiter));
+    ends.map(|(end, _)| &name[..end]).filter(|level| !level.is_empty() && !level.eq_ignore_ascii_case("INBOX"))
 }
 
 #[cfg(test)]
@@ -118,17 +218,53 @@ mod tests {
 
     #[test]
     fn slash_parts_levels_where_there_is_one_and_dots_do_otherwise() {
-        assert_eq!(translated("Reports/Done", Some('.')), "Reports.Done");
-        assert_eq!(translated("Reports.Done", Some('/')), "Reports/Done");
-        assert_eq!(translated("Reports/example.com", Some('/')), "Reports/example.com");
-        assert_eq!(translated("Reports/Done", None), "Reports/Done");
+        let (dots, slashes) = (Naming::guessed(Some('.')), Naming::guessed(Some('/')));
+        assert_eq!(dots.translated("Reports/Done"), "Reports.Done");
+        assert_eq!(slashes.translated("Reports.Done"), "Reports/Done");
+        assert_eq!(slashes.translated("Reports/example.com"), "Reports/example.com");
+        assert_eq!(Naming::guessed(None).translated("Reports/Done"), "Reports/Done");
     }
 
     #[test]
-    fn inbox_is_put_in_front_only_once() {
-        assert_eq!(below_inbox("Done", Some('.')).as_deref(), Some("INBOX.Done"));
-        assert_eq!(below_inbox("inbox.Done", Some('.')), None);
-        assert_eq!(below_inbox("Done", None), None);
+    fn without_namespaces_a_folder_may_be_below_inbox() {
+        let naming = Naming::guessed(Some('.'));
+        assert_eq!(naming.meant("A/B"), ["A/B", "A.B", "INBOX.A/B", "INBOX.A.B"]);
+        assert_eq!(naming.to_make("A/B"), ["A.B", "INBOX.A.B"]);
+        assert_eq!(naming.to_make("inbox.A"), ["inbox.A"]);
+        assert_eq!(Naming::guessed(None).to_make("A"), ["A"]);
+    }
+
+    #[test]
+    fn namespaces_say_where_the_users_own_folders_are() {
+        let courier = Naming::told(r##"x (("INBOX." ".")) NIL (("#shared." ".")("shared." "."))"##).unwrap();
+        assert_eq!(courier.delimiter, Some('.'));
+        assert_eq!(courier.to_make("Done/2026"), ["INBOX.Done.2026", "Done.2026"]);
+        assert_eq!(courier.to_make("Inbox/Done"), ["Inbox.Done"]);
+        assert_eq!(courier.meant("shared.team"), ["shared.team"]);
+        assert_eq!(courier.meant("INBOX"), ["INBOX"]);
+        let cyrus = Naming::told(r#"(("INBOX." ".")) (("user." ".")) (("" "."))"#).unwrap();
+        assert_eq!(cyrus.meant("Done"), ["Done", "INBOX.Done"]);
+        assert_eq!(cyrus.meant("user.other.Reports"), ["user.other.Reports"]);
+        let dovecot = Naming::told(r#"(("" "/")) NIL NIL"#).unwrap();
+        assert_eq!(dovecot.to_make("Done.2026"), ["Done/2026"]);
+        let odd = Naming::told(r#"(("mail\\" "\\" "X-PARAM" ("FLAG" "OTHER"))("old/" "/"))"#).unwrap();
+        assert_eq!((odd.delimiter, odd.to_make("A/B")), (Some('\\'), vec!["mail\\A\\B".into(), "A\\B".into()]));
+        let flat = Naming::told(r#"(("" NIL)) NIL NIL"#).unwrap();
+        assert_eq!((flat.delimiter, flat.to_make("A/B")), (None, vec!["A/B".into()]));
+    }
+
+    #[test]
+    fn what_is_no_namespace_response_tells_nothing() {
+        for text in ["", "NIL NIL NIL", "NIL ((\"a\" \"/\")) NIL", "(((((", "\"unended", "))))"] {
+            assert_eq!(Naming::told(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_levels_above_a_folder_are_made_from_the_top() {
+        assert_eq!(levels_above("INBOX.A.B.C", Some('.')).collect::<Vec<_>>(), ["INBOX.A", "INBOX.A.B"]);
+        assert_eq!(levels_above("A", Some('/')).count(), 0);
+        assert_eq!(levels_above("A/B", None).count(), 0);
     }
 
     proptest! {

@@ -254,6 +254,7 @@ impl Round {
             Action::Archive => self.tally.archived += 1,
             Action::Quarantine => self.tally.quarantined += 1,
             Action::Delete => self.tally.deleted += 1,
+            Action::Stay(_) => self.tally.kept += 1,
         }
     }
 

@@ -54,12 +54,17 @@ pub struct Run {
     /// Handed over from the current folder, without a verdict yet.
     pub(super) pending: HashMap<MailRef, (u32, u32)>,
     pub(super) handed_over: u64,
+    /// Whether the folder takes the keyword that marks mails that were dealt with.
+    pub(super) takes_keyword: bool,
     pub(super) backoff: Backoff,
     pub(super) retry_at: Instant,
     /// The next try waits for a person, who may change a file with a secret meanwhile.
     pub(super) refused: bool,
     pub(super) trouble_since: Option<Instant>,
+    /// There was a session.
     pub(super) opened: bool,
+    /// A folder was looked through.
+    pub(super) looked: bool,
     /// Whether the server lets us wait for new mail; not known before the first session.
     pub(super) idles: Option<bool>,
     pub(super) said: HashSet<&'static str>,
@@ -94,11 +99,13 @@ impl Run {
             fetching: None,
             pending: HashMap::new(),
             handed_over: 0,
+            takes_keyword: false,
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             retry_at: now,
             refused: false,
             trouble_since: None,
             opened: false,
+            looked: false,
             idles: None,
             said: HashSet::new(),
             source,
@@ -265,7 +272,7 @@ impl Run {
         match (work, self.tour.current().or_else(|| self.tour.first())) {
             (Work::Find, _) => open.find(self.tour.wanted().to_vec()),
             (Work::Select, Some(stop)) => open.select(stop.folder.clone()),
-            (Work::List, Some(stop)) => open.list(stop.folder.clone(), self.criteria()),
+            (Work::List, Some(stop)) => open.list(stop.folder.clone(), self.criteria(), self.intake.ships_again()),
             (Work::Watch, Some(stop)) => match stop.uid_validity {
                 Some(uid_validity) => open.watch(stop.folder.clone(), uid_validity, stop.newest, self.criteria()),
                 None => open.keep(),

@@ -28,8 +28,10 @@ impl Run {
         }
         let hopeless = match fault {
             Fault::Throttled { .. } if self.intake.once => patience.is_zero() || delay > patience,
-            _ if self.intake.once => !self.opened || needs_a_person || patience.is_zero(),
-            Fault::Configuration(_) => !self.opened,
+            // A session that is lost may come back; what is refused at the start stays refused.
+            Fault::Lost(_) if self.intake.once && self.opened => patience.is_zero(),
+            _ if self.intake.once => !self.looked || needs_a_person || patience.is_zero(),
+            Fault::Configuration(_) => !self.looked,
             _ => false,
         };
         if hopeless {

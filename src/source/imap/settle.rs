@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use super::{
     fault::{Answer, Fault},
     fetch::present,
-    mailbox::{Folder, Folders, create},
+    mailbox::{Folder, create},
     session::Session,
+    targets::Targets,
     uids::sets,
 };
 use crate::{
-    config::source::{Imap, WithoutReport},
+    config::source::{After, Imap, WithoutReport},
     source::Verdict,
 };
+
+/// Marks mails that were dealt with and left in place, for a process that has no ledger to remember them by.
+pub const KEYWORD: &str = "$DmarcShipped";
 
 /// What is to be done to a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +24,17 @@ pub enum Action {
     Archive,
     Quarantine,
     Delete,
+    /// It stays where it is, with these marks.
+    Stay(Marks),
+}
+
+/// What a mail that stays is marked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Marks {
+    /// As read.
+    pub seen: bool,
+    /// As dealt with, by [`KEYWORD`].
+    pub keyword: bool,
 }
 
 /// What came of it.
@@ -36,42 +51,63 @@ pub struct Report {
     pub only_marked: bool,
 }
 
-/// `None` where the mail stays where it is.
+/// What a verdict means to a mail; `None` where it was not dealt with, and is left as it was.
 pub fn action(verdict: &Verdict, config: &Imap) -> Option<Action> {
-    let archive = config.archive_folder.as_ref().map(|_| Action::Archive);
-    let quarantine = config.quarantine_folder.as_ref().map(|_| Action::Quarantine);
-    match verdict {
-        Verdict::Archive => archive,
+    let stay = Action::Stay(Marks::default());
+    let archive = if config.archive_folder.is_some() { Action::Archive } else { stay };
+    let quarantine = if config.quarantine_folder.is_some() { Action::Quarantine } else { stay };
+    Some(match verdict {
+        Verdict::Archive => match config.after {
+            After::Archive => archive,
+            After::Delete => Action::Delete,
+            After::Seen => Action::Stay(Marks { seen: true, keyword: false }),
+            After::Keep => stay,
+        },
         Verdict::Quarantine(_) => quarantine,
         Verdict::WithoutReport => match config.without_report {
-            WithoutReport::Keep => None,
+            WithoutReport::Keep => stay,
             WithoutReport::Archive => archive,
             WithoutReport::Quarantine => quarantine,
-            WithoutReport::Delete => Some(Action::Delete),
+            WithoutReport::Delete => Action::Delete,
         },
-        Verdict::Leave => None,
-    }
+        Verdict::Leave => return None,
+    })
+}
+
+/// Whether a verdict takes the mail out of its folder, so that nothing has to be remembered of it.
+pub fn takes_away(verdict: &Verdict, config: &Imap) -> bool {
+    !matches!(action(verdict, config), None | Some(Action::Stay(_)))
+}
+
+/// Whether any verdict makes mails be deleted.
+pub fn deletes(config: &Imap) -> bool {
+    config.after == After::Delete || config.without_report == WithoutReport::Delete
 }
 
 /// Carries out all that is `due`; `report` says how far it got, also when the session broke meanwhile.
 pub async fn settle(
     session: &mut Session,
-    folders: &Folders,
+    targets: &mut Targets,
     due: &BTreeMap<u32, Action>,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    for action in [Action::Archive, Action::Quarantine, Action::Delete] {
-        let uids: Vec<u32> = due.iter().filter(|(_, wanted)| **wanted == action).map(|(uid, _)| *uid).collect();
-        let target = match action {
-            Action::Archive => folders.archive.as_ref(),
-            Action::Quarantine => folders.quarantine.as_ref(),
-            Action::Delete => None,
+    let mut tasks: BTreeMap<Action, Vec<u32>> = BTreeMap::new();
+    due.iter().for_each(|(uid, action)| tasks.entry(*action).or_default().push(*uid));
+    for (action, uids) in tasks {
+        let target = match targets.of(session, action).await {
+            // A later try at making the folder may work; what goes elsewhere does not wait for it.
+            Err(fault @ (Fault::Refused { .. } | Fault::Configuration(_))) => {
+                report.refuse(uids, fault.to_string());
+                continue;
+            }
+            target => target?,
         };
         for (set, uids) in sets(&uids) {
-            let done = match target {
-                None => remove(session, &set, report).await,
-                Some(target) if session.offers("MOVE") => relocate(session, &set, uids, target).await,
-                Some(target) => copy(session, &set, uids, target, report).await,
+            let done = match (action, &target) {
+                (Action::Stay(marks), _) => mark(session, &set, marks).await,
+                (_, Some(target)) if session.offers("MOVE") => relocate(session, &set, uids, target, targets).await,
+                (_, Some(target)) => copy(session, &set, uids, target, targets, report).await,
+                (_, None) => remove(session, &set, report).await,
             };
             match done {
                 Ok(()) => report.settled.extend(uids),
@@ -83,9 +119,28 @@ pub async fn settle(
     Ok(())
 }
 
+impl Marks {
+    pub fn any(self) -> bool {
+        self.seen || self.keyword
+    }
+}
+
+impl Report {
+    fn refuse(&mut self, uids: Vec<u32>, reason: String) {
+        self.refused.extend(uids);
+        self.reason = Some(reason);
+    }
+}
+
 /// RFC 6851. Some servers say OK and move only some, so the count is checked.
-async fn relocate(session: &mut Session, set: &str, uids: &[u32], target: &Folder) -> Result<(), Fault> {
-    let moved = with_target(session, target, &format!("UID MOVE {set} {}", target.quoted())).await?;
+async fn relocate(
+    session: &mut Session,
+    set: &str,
+    uids: &[u32],
+    target: &Folder,
+    targets: &Targets,
+) -> Result<(), Fault> {
+    let moved = with_target(session, target, targets, &format!("UID MOVE {set} {}", target.quoted())).await?;
     if moved >= uids.len() || present(session, uids).await?.is_empty() {
         return Ok(());
     }
@@ -99,9 +154,10 @@ async fn copy(
     set: &str,
     uids: &[u32],
     target: &Folder,
+    targets: &Targets,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    with_target(session, target, &format!("UID COPY {set} {}", target.quoted())).await?;
+    with_target(session, target, targets, &format!("UID COPY {set} {}", target.quoted())).await?;
     report.copied.extend(uids);
     remove(session, set, report).await
 }
@@ -116,12 +172,22 @@ async fn remove(session: &mut Session, set: &str, report: &mut Report) -> Result
     Ok(())
 }
 
+async fn mark(session: &mut Session, set: &str, marks: Marks) -> Result<(), Fault> {
+    let flags: Vec<&str> = [(marks.seen, "\\Seen"), (marks.keyword, KEYWORD)]
+        .iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, flag)| *flag)
+        .collect();
+    session.command(&format!("UID STORE {set} +FLAGS.SILENT ({})", flags.join(" ")), |_| ()).await?;
+    Ok(())
+}
+
 /// Runs `command`; makes `target` and runs it once more where the server says that this would help. Returns how many
 /// mails were reported gone.
-async fn with_target(session: &mut Session, target: &Folder, command: &str) -> Result<usize, Fault> {
+async fn with_target(session: &mut Session, target: &Folder, targets: &Targets, command: &str) -> Result<usize, Fault> {
     match session.command(command, |_| ()).await {
         Err(Fault::Refused { answer, .. }) if answer.code.as_deref() == Some("TRYCREATE") => {
-            create(session, target).await?;
+            create(session, target, targets.delimiter()).await?;
             Ok(session.command(command, |_| ()).await?.expunged)
         }
         other => Ok(other?.expunged),
@@ -144,8 +210,64 @@ async fn judge(
     let (refused, settled): (Vec<u32>, Vec<u32>) = uids.iter().partition(|uid| still.binary_search(uid).is_ok());
     report.settled.extend(settled);
     if !refused.is_empty() {
-        report.reason = Some(format!("{command}: {}", answer.shown()));
+        report.refuse(refused, format!("{command}: {}{}", answer.shown(), advice(answer)));
     }
-    report.refused.extend(refused);
     Ok(())
+}
+
+/// What a person can do about it.
+fn advice(answer: &Answer) -> &'static str {
+    match answer.code.as_deref() {
+        Some("OVERQUOTA") => "; the mailbox is full: delete mails in it, or raise its quota",
+        Some("NOPERM") => "; the account lacks the right to do this",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{self, Format, source::SourceConfig},
+        trouble::{Reason, Trouble},
+    };
+
+    fn imap(lines: &str) -> Imap {
+        let text = format!(
+            "sources: {{rua: {{type: imap, host: a, user: u, password: p, {lines}}}}}\nsinks: {{out: {{type: stdout}}}}\n"
+        );
+        let mut config = config::parse(&text, Format::Yaml, "test.yaml").unwrap().config;
+        match config.sources.remove("rua") {
+            Some(SourceConfig::Imap(imap)) => *imap,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn verdicts_mean_what_the_configuration_says() {
+        let archive = Verdict::Archive;
+        let quarantine = Verdict::Quarantine(Trouble::new(Reason::CorruptGzip, "a stream that ends too early"));
+        let stay = Action::Stay(Marks::default());
+        let seen = Action::Stay(Marks { seen: true, keyword: false });
+        for (lines, shipped, unreadable, without_report) in [
+            ("", stay, stay, stay),
+            ("archive_folder: A", Action::Archive, stay, stay),
+            ("archive_folder: A, after: keep, without_report: archive", stay, stay, Action::Archive),
+            (
+                "after: seen, quarantine_folder: Q, without_report: quarantine",
+                seen,
+                Action::Quarantine,
+                Action::Quarantine,
+            ),
+            ("after: delete, without_report: delete", Action::Delete, stay, Action::Delete),
+        ] {
+            let config = imap(lines);
+            assert_eq!(action(&archive, &config), Some(shipped), "{lines}");
+            assert_eq!(action(&quarantine, &config), Some(unreadable), "{lines}");
+            assert_eq!(action(&Verdict::WithoutReport, &config), Some(without_report), "{lines}");
+            assert_eq!(action(&Verdict::Leave, &config), None, "{lines}");
+            assert_eq!(takes_away(&archive, &config), !matches!(shipped, Action::Stay(_)), "{lines}");
+            assert!(!takes_away(&Verdict::Leave, &config), "{lines}");
+        }
+    }
 }

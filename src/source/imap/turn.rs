@@ -41,7 +41,7 @@ impl Run {
     }
 
     pub(super) fn list(&mut self, mut uids: Vec<u32>) {
-        self.opened = true;
+        self.looked = true;
         let is_searched = !self.source.config.search.is_everything();
         let Some(stop) = self.tour.current_mut() else { return };
         stop.newest = uids.last().copied().unwrap_or_default().max(stop.newest);

@@ -45,7 +45,7 @@ fn mails_that_could_not_be_moved_are_moved_by_the_next_run_and_not_shipped_again
     let config = workplace.config(imaps(&dovecot, &ca), sink);
     dovecot.mailbox().create_folder("Processed");
     dovecot.mailbox().write_protect("Processed", true);
-    workplace.once(&config).exits(75).says(&["can't be moved", "shipped but not moved"]);
+    workplace.once(&config).exits(75).says(&["can't be settled", "shipped but not moved"]);
     assert_rows(&batch, &ndjson(&workplace.read("kept.ndjson")));
     assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
 

@@ -11,7 +11,7 @@ use dmarc_shipper::{
         folder::FolderName,
         search::Search,
         secret::Secret,
-        source::{Auth, Credentials, Imap, Security, Watch, WithoutReport},
+        source::{After, Auth, Credentials, Imap, Security, Watch, WithoutReport},
         tls::Tls,
     },
     limits::Limits,
@@ -67,12 +67,24 @@ pub struct Seen {
     pub content: Result<Vec<u8>, Trouble>,
 }
 
-/// Remembers these UIDs.
-pub struct Remembered(pub HashSet<u32>);
+/// Remembers these UIDs, for good or no longer than the process runs.
+pub struct Remembered {
+    uids: HashSet<u32>,
+    forgets: bool,
+    ships_again: bool,
+}
 
 impl Memory for Remembered {
     fn knows(&self, place: &Place) -> bool {
-        matches!(place, Place::Imap { uid, .. } if self.0.contains(uid))
+        matches!(place, Place::Imap { uid, .. } if self.uids.contains(uid))
+    }
+
+    fn forgets(&self) -> bool {
+        self.forgets
+    }
+
+    fn ships_again(&self) -> bool {
+        self.ships_again
     }
 }
 
@@ -83,6 +95,9 @@ pub struct Driver {
     pub once: bool,
     pub dry_run: bool,
     pub remembered: HashSet<u32>,
+    /// There is no ledger.
+    pub forgets: bool,
+    pub ships_again: bool,
     pub give_up_after: Duration,
     pub max_attempts: u32,
     pub stop: CancellationToken,
@@ -97,6 +112,8 @@ impl Driver {
             once: true,
             dry_run: false,
             remembered: HashSet::new(),
+            forgets: false,
+            ships_again: false,
             give_up_after: Duration::from_secs(30),
             max_attempts: 3,
             stop: CancellationToken::new(),
@@ -111,7 +128,8 @@ impl Driver {
         let (mail_tx, mut mails) = mpsc::channel(16);
         let (verdicts, verdict_rx) = mpsc::unbounded_channel();
         let budget = Arc::new(Semaphore::new(self.budget as usize));
-        let memory = Arc::new(Remembered(self.remembered));
+        let memory =
+            Arc::new(Remembered { uids: self.remembered, forgets: self.forgets, ships_again: self.ships_again });
         let intake = Intake::new(mail_tx, verdict_rx, budget, self.budget, memory, self.once, self.dry_run, self.stop);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let pipeline = tokio::spawn({
@@ -153,6 +171,8 @@ pub fn config(port: u16) -> Imap {
         search: Search::default(),
         archive_folder: None,
         quarantine_folder: None,
+        // Where there is an archive_folder.
+        after: After::Archive,
         without_report: WithoutReport::Keep,
         watch: Watch::Poll,
         poll_interval: Duration::from_secs(60),

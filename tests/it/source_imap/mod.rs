@@ -10,6 +10,8 @@ mod idle;
 mod parts;
 mod scripted;
 mod search;
+mod servers;
+mod settling;
 mod throttled;
 mod with_dovecot;
 mod with_scripts;

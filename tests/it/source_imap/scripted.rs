@@ -180,7 +180,7 @@ fn honest(state: &mut State, tag: &str, command: &str) -> String {
     let data = match words[..] {
         ["CAPABILITY"] => format!("* CAPABILITY {}\r\n", state.capabilities),
         ["LIST", ..] if command.ends_with("\"\"") => "* LIST (\\Noselect) \"/\" \"\"\r\n".into(),
-        ["LIST", _, name] => format!("* LIST () \"/\" {name}\r\n"),
+        ["LIST", "\"\"", ..] => format!("* LIST () \"/\" {}\r\n", &command["LIST \"\" ".len()..]),
         ["SELECT", ..] => {
             format!("* {} EXISTS\r\n* OK [UIDVALIDITY {}] it is\r\n", state.mails.len(), state.uid_validity)
         }
@@ -197,7 +197,7 @@ fn honest(state: &mut State, tag: &str, command: &str) -> String {
             search(state.mails.keys().copied().filter(|uid| *uid >= first || Some(*uid) == last).collect())
         }
         ["UID", "FETCH", set, _, "BODY.PEEK[])"] => asked(state, set).into_iter().map(|uid| body(state, uid)).collect(),
-        ["UID", "MOVE", set, _] => {
+        ["UID", "MOVE", set, ..] => {
             let uids = asked(state, set);
             state.moved.extend(&uids);
             uids.iter().for_each(|uid| drop(state.mails.remove(uid)));

@@ -11,7 +11,7 @@ use super::{
     scripted::{Act, Scripted, State, asked, body},
 };
 
-fn scripted(server: &Scripted) -> Imap {
+pub fn scripted(server: &Scripted) -> Imap {
     Imap {
         host: "127.0.0.1".into(),
         auth: Auth::Login,

@@ -137,16 +137,16 @@ impl Dovecot {
     }
 }
 
-/// Whom Dovecot runs as: itself where it can't be anyone else, and not root, which it refuses to read mails as.
-struct Account {
-    user: String,
-    group: String,
+/// Whom mail servers run as: itself where it can't be anyone else, and not root, which it refuses to read mails as.
+pub struct Account {
+    pub user: String,
+    pub group: String,
     /// The owner of mails, where they have to be given away.
-    chown_to: Option<u32>,
+    pub chown_to: Option<u32>,
 }
 
 impl Account {
-    fn of_mails() -> Self {
+    pub fn of_mails() -> Self {
         if geteuid().is_root() {
             Self { user: "nobody".into(), group: "nogroup".into(), chown_to: Some(65534) }
         } else {
@@ -236,11 +236,17 @@ protocol imap {{
     )
 }
 
-fn greets(port: u16) -> bool {
-    let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
+pub fn greets(port: u16) -> bool {
+    greeting(port).is_some_and(|line| line.starts_with("* OK"))
+}
+
+/// The first line that a server sends.
+pub fn greeting(port: u16) -> Option<String> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).is_ok() && line.starts_with("* OK")
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line)
 }
 
 /// Dovecot, of a version whose configuration is written here.

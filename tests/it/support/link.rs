@@ -14,8 +14,8 @@ use std::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{
-    relay::Relay,
     server::{Site, installed},
+    tun::Relay,
     wait::{LONG, eventually},
 };
 

@@ -2,10 +2,13 @@
 //! ports and ends with the value that holds it.
 
 pub mod ca;
+pub mod courier;
+pub mod cyrus;
 pub mod delivery;
 pub mod disk;
 pub mod dovecot;
 pub mod idp;
+pub mod imap;
 pub mod link;
 pub mod maildir;
 pub mod peer;
@@ -16,5 +19,7 @@ pub mod reports;
 pub mod rsyslog;
 pub mod server;
 pub mod syslog_ng;
+pub mod tun;
+pub mod unpacked;
 pub mod wait;
 pub mod workplace;

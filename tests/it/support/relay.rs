@@ -1,79 +1,108 @@
-//! Two TUN devices, and between them a way that takes its time. The kernels at both ends see a network, so that what is
-//! in flight is in their queues; there is no `netem` on every machine that tests run on.
+//! A relay between the program and a real IMAP server: passes commands and answers on, and at a test's wish refuses a command,
+//! or cuts the connection before or after the server has carried it out.
 
 use std::{
-    ffi::c_int,
-    fs::File,
-    io::{Read, Write},
-    sync::{Arc, mpsc},
+    io::{BufRead, BufReader, ErrorKind, Result, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
 };
 
-use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
+/// What becomes of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Pass,
+    /// The server never sees it, and the program gets this tagged answer.
+    Refuse(&'static str),
+    CutBefore,
+    /// The server carries it out, and the program never learns of it.
+    CutAfter,
+}
 
-/// linux/if_tun.h.
-const TUNSETIFF: Opcode = opcode::write::<c_int>(b'T', 202);
-const IFF_TUN: u16 = 1;
-const IFF_NO_PI: u16 = 0x1000;
+type Hook = Box<dyn FnMut(&str) -> Way + Send>;
 
-/// Carries packets until both devices are gone, which they are when this is dropped and their namespaces have ended.
 pub struct Relay {
-    _devices: [Arc<File>; 2],
+    pub port: u16,
+    commands: Arc<Mutex<Vec<String>>>,
 }
 
 impl Relay {
-    /// Makes devices of these names, which may be moved to other namespaces.
-    pub fn start(one: &str, other: &str, each_way: Duration) -> Self {
-        let devices = [one, other].map(|name| Arc::new(device(name)));
-        for (from, to) in [(0, 1), (1, 0)] {
-            carry(devices[from].clone(), devices[to].clone(), each_way);
-        }
-        Self { _devices: devices }
+    /// To the server at `port`; `hook` is asked about each command, which it sees without its tag.
+    pub fn start(port: u16, hook: impl FnMut(&str) -> Way + Send + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let relay = Self { port: listener.local_addr().unwrap().port(), commands: Arc::default() };
+        let (commands, hook) = (relay.commands.clone(), Arc::new(Mutex::new(Box::new(hook) as Hook)));
+        // Ends with the test's process; what it holds is one port.
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (commands, hook) = (commands.clone(), hook.clone());
+                // A connection that breaks is the test's wish, or the end of a session.
+                thread::spawn(move || {
+                    session(client?, TcpStream::connect((Ipv4Addr::LOCALHOST, port))?, &commands, &hook)
+                });
+            }
+        });
+        relay
+    }
+
+    /// The commands so far, without their tags.
+    pub fn commands(&self) -> Vec<String> {
+        self.commands.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, command: &str) -> usize {
+        self.commands().iter().filter(|sent| sent.starts_with(command)).count()
     }
 }
 
-fn carry(from: Arc<File>, to: Arc<File>, delay: Duration) {
-    let (sender, packets) = mpsc::channel::<(Instant, Vec<u8>)>();
-    thread::spawn(move || {
-        let mut packet = [0; 65_536];
-        // Fails while the device is down, and when it is gone for good nobody takes packets any more.
+fn session(client: TcpStream, server: TcpStream, commands: &Mutex<Vec<String>>, hook: &Mutex<Hook>) -> Result<()> {
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut client, mut server) = (BufReader::new(client), BufReader::new(server));
+    let greeting = line(&mut server)?;
+    client.get_mut().write_all(&greeting)?;
+    let (mut tag, mut asked_for_more) = (String::new(), false);
+    loop {
+        let command = line(&mut client)?;
+        let way = if asked_for_more {
+            Way::Pass
+        } else {
+            let text = String::from_utf8_lossy(&command).trim_end().to_owned();
+            let words = text.split_once(' ').map(|(begin, words)| {
+                begin.clone_into(&mut tag);
+                words
+            });
+            commands.lock().unwrap().push(words.unwrap_or_default().to_owned());
+            hook.lock().unwrap()(words.unwrap_or_default())
+        };
+        match way {
+            Way::Refuse(answer) => {
+                client.get_mut().write_all(format!("{tag} {answer}\r\n").as_bytes())?;
+                continue;
+            }
+            Way::CutBefore => return Ok(()),
+            Way::Pass | Way::CutAfter => server.get_mut().write_all(&command)?,
+        }
         loop {
-            match (&*from).read(&mut packet) {
-                Ok(length) if sender.send((Instant::now() + delay, packet[..length].to_vec())).is_err() => return,
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BADFD.raw_os_error()) => return,
-                Err(_) => thread::sleep(Duration::from_millis(1)),
+            let answer = line(&mut server)?;
+            if way == Way::Pass {
+                client.get_mut().write_all(&answer)?;
+            }
+            asked_for_more = answer.starts_with(b"+");
+            if asked_for_more || answer.starts_with(format!("{tag} ").as_bytes()) {
+                break;
             }
         }
-    });
-    thread::spawn(move || {
-        for (due, packet) in packets {
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            // One that the other end has no room for, or no device, is lost, as on any network.
-            (&*to).write_all(&packet).ok();
+        if way == Way::CutAfter {
+            return Ok(());
         }
-    });
+    }
 }
 
-/// `struct ifreq` of linux/if.h, as far as this request reads it.
-#[repr(C)]
-struct Request {
-    name: [u8; 16],
-    flags: u16,
-    rest: [u8; 22],
-}
-
-#[allow(unsafe_code, reason = "there is no safe call that makes a network device")]
-fn device(name: &str) -> File {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .unwrap_or_else(|error| panic!("/dev/net/tun, which a network with delay needs: {error}"));
-    let mut request = Request { name: [0; 16], flags: IFF_TUN | IFF_NO_PI, rest: [0; 22] };
-    request.name[..name.len()].copy_from_slice(name.as_bytes());
-    // SAFETY: the request reads, and writes, one `struct ifreq` of 40 bytes, of which the name ends in 0.
-    unsafe { ioctl(&file, Setter::<TUNSETIFF, Request>::new(request)) }.unwrap();
-    file
+fn line(from: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
+    let mut line = Vec::new();
+    match from.read_until(b'\n', &mut line)? {
+        0 => Err(ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line),
+    }
 }

@@ -13,6 +13,7 @@ use super::{
     ca::{Ca, Identity},
     received::{Received, common, read},
     server::{Server, accepting, free_port},
+    unpacked::{Unpacked, children},
     wait::{LONG, eventually},
 };
 
@@ -27,28 +28,22 @@ pub struct SyslogNg {
 
 impl SyslogNg {
     pub fn start(ca: &Ca) -> Self {
-        let root = unpacked();
+        let unpacked = Unpacked::find("syslog-ng", "usr/sbin/syslog-ng");
         let folder = tempfile::tempdir().unwrap();
         let ports @ [tcp_port, tls_port, network_port] = [free_port(), free_port(), free_port()];
         let path = |name: &str| folder.path().join(name);
         fs::write(path("syslog-ng.conf"), configuration(folder.path(), &ca.server(), ports)).unwrap();
-        // The unpacked libraries lie in one of these, by architecture and age of the distribution.
-        let libraries: Vec<String> = ["usr/lib", "lib"]
-            .iter()
-            .flat_map(|lib| children(&root.join(lib)).into_iter().chain([root.join(lib)]))
-            .map(|path| path.display().to_string())
-            .collect();
         let server = Server::start(
             "syslog-ng",
-            &root.join("usr/sbin/syslog-ng"),
+            &unpacked.root.join("usr/sbin/syslog-ng"),
             &path("syslog-ng.log"),
             |command| {
-                command.args(["--foreground", "--stderr", "--no-caps", "--module-path"]).arg(modules(&root));
+                command.args(["--foreground", "--stderr", "--no-caps", "--module-path"]).arg(modules(&unpacked.root));
                 command.arg("--cfgfile").arg(path("syslog-ng.conf"));
                 command.arg("--persist-file").arg(path("persist"));
                 command.arg("--control").arg(path("control"));
                 command.arg("--pidfile").arg(path("pid"));
-                command.env("LD_LIBRARY_PATH", libraries.join(":"));
+                unpacked.with_libraries(command);
             },
             || accepting(Ipv4Addr::LOCALHOST.into(), &ports),
         );
@@ -108,22 +103,10 @@ log {{
     )
 }
 
-fn unpacked() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let root = target.join("servers/syslog-ng");
-    assert!(root.join("usr/sbin/syslog-ng").is_file(), "syslog-ng is not unpacked: run tests/install-servers.sh");
-    root
-}
-
 /// Plugins lie in a folder that is named after the version.
 fn modules(root: &Path) -> PathBuf {
     children(&root.join("usr/lib/syslog-ng"))
         .into_iter()
         .find(|folder| folder.join("libjson-plugin.so").is_file())
         .expect("syslog-ng-core brings its JSON plugin")
-}
-
-fn children(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
 }

@@ -77,6 +77,19 @@ fn status_text_that_would_panic_the_parser_is_made_harmless() {
 }
 
 #[test]
+fn namespaces_go_up_as_status_text_because_the_parser_knows_none() {
+    for line in [r#"* NAMESPACE (("INBOX." ".")) NIL (("" "."))"#, r#"* namespace (("" "/")) NIL NIL"#] {
+        for piece in [1, 3, 4096] {
+            let up = scan(format!("{line}\r\nS1 OK done\r\n").as_bytes(), 100, piece).unwrap();
+            let (_, response) = Response::parse(&up).unwrap();
+            let Response::Data { outcome, .. } = response else { panic!("{response:?}") };
+            assert_eq!(outcome.information.unwrap().split_once(' ').unwrap().1, line.splitn(3, ' ').nth(2).unwrap());
+        }
+    }
+    unchanged(b"* NO such luck\r\n* NAP\r\n".split_at(16).0);
+}
+
+#[test]
 fn a_line_without_an_end_fails() {
     let endless = [b"* SEARCH".to_vec(), b" 1".repeat(600_000)].concat();
     assert_eq!(scan(&endless, 100, 4096), Err(Overrun::Line));

@@ -1,0 +1,139 @@
+//! Where settled mails go: folders that are found or made at the start, or, where their name holds a date, when the first
+//! mail of that day goes there.
+
+use jiff::Timestamp;
+
+use super::{
+    fault::Fault,
+    mailbox::{Folder, find, make, trash},
+    name::Naming,
+    session::Session,
+    settle::{Action, deletes},
+};
+use crate::config::{folder, source::Imap};
+
+/// The folders that mails are moved to.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    naming: Naming,
+    /// Folders that are read: moved there, mails would be read again for ever.
+    sources: Vec<Folder>,
+    archive: Option<Target>,
+    quarantine: Option<Target>,
+    /// Where deleting only takes a mail out of its folder.
+    trash: Option<Folder>,
+}
+
+#[derive(Debug, Clone)]
+struct Target {
+    setting: &'static str,
+    pattern: String,
+    /// As last found or made: the pattern's name at that time, and the folder.
+    found: Option<(String, Folder)>,
+}
+
+impl Targets {
+    /// Finds the folders of the configuration, and makes those that are missing and need no date, unless `dry_run`.
+    pub async fn find(session: &mut Session, config: &Imap, naming: Naming, dry_run: bool) -> Result<Self, Fault> {
+        // Gmail takes \Deleted for "take this label off", and keeps the mail among all others.
+        let keeps_deleted = session.offers("X-GM-EXT-1") && session.offers("MOVE");
+        let trash = match deletes(config) && keeps_deleted {
+            true => Some(trash(session, &naming).await?),
+            false => None,
+        };
+        let target = |setting, pattern: &Option<String>| {
+            pattern.as_ref().map(|pattern| Target { setting, pattern: pattern.clone(), found: None })
+        };
+        let mut targets = Self {
+            naming,
+            sources: Vec::new(),
+            archive: target("archive_folder", &config.archive_folder),
+            quarantine: target("quarantine_folder", &config.quarantine_folder),
+            trash,
+        };
+        let Self { naming, sources, archive, quarantine, .. } = &mut targets;
+        for target in [archive, quarantine].into_iter().flatten() {
+            let may_make = !dry_run && !folder::has_date(&target.pattern);
+            target.look(session, naming, sources, may_make).await?;
+        }
+        Ok(targets)
+    }
+
+    /// The folder that `action` moves mails to, made where it is missing; `None` where it moves them to none.
+    pub async fn of(&mut self, session: &mut Session, action: Action) -> Result<Option<Folder>, Fault> {
+        let target = match action {
+            Action::Archive => &mut self.archive,
+            Action::Quarantine => &mut self.quarantine,
+            // Out of the trash itself, a mail is deleted for good.
+            Action::Delete => return Ok(self.trash.clone().filter(|trash| !self.sources.contains(trash))),
+            Action::Stay(_) => return Ok(None),
+        };
+        let Some(target) = target else { return Err(Fault::Configuration("no folder is set to move them to".into())) };
+        target.look(session, &self.naming, &self.sources, true).await
+    }
+
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// These folders are read from now on.
+    pub fn read_from(&mut self, sources: Vec<Folder>) {
+        self.sources = sources;
+    }
+
+    /// The setting that names `folder`, if mails are moved to it now.
+    pub fn role(&self, folder: &Folder) -> Option<&'static str> {
+        let targets = [&self.archive, &self.quarantine];
+        let named = targets.into_iter().flatten().find(|target| target.is(folder));
+        named.map(|target| target.setting)
+    }
+
+    /// Whether mails are moved to `folder`, or on another day were or will be: where a name holds a date, all that begins
+    /// like it.
+    pub fn covers(&self, folder: &Folder) -> bool {
+        self.role(folder).is_some()
+            || [&self.archive, &self.quarantine].into_iter().flatten().any(|target| {
+                let beginning = target.pattern.split('%').next().unwrap_or_default();
+                !beginning.is_empty()
+                    && folder::has_date(&target.pattern)
+                    && self.naming.meant(beginning).iter().any(|name| folder.begins_with(name))
+            })
+    }
+
+    pub fn delimiter(&self) -> Option<char> {
+        self.naming.delimiter
+    }
+}
+
+impl Target {
+    fn is(&self, folder: &Folder) -> bool {
+        self.found.as_ref().is_some_and(|(_, found)| found == folder)
+    }
+
+    /// `None` where it is not there and not to be made.
+    async fn look(
+        &mut self,
+        session: &mut Session,
+        naming: &Naming,
+        sources: &[Folder],
+        may_make: bool,
+    ) -> Result<Option<Folder>, Fault> {
+        let name = folder::at(&self.pattern, Timestamp::now().as_second());
+        if let Some((found, folder)) = &self.found
+            && *found == name
+        {
+            return Ok(Some(folder.clone()));
+        }
+        let folder = match find(session, &name, naming).await? {
+            Some(folder) => folder,
+            None if may_make => make(session, self.setting, &name, naming).await?,
+            None => return Ok(None),
+        };
+        if sources.contains(&folder) {
+            let setting = self.setting;
+            return Err(Fault::Configuration(format!("{setting} {name:?} is the folder that mails are read from")));
+        }
+        self.found = Some((name, folder.clone()));
+        Ok(Some(folder))
+    }
+}

@@ -1,0 +1,583 @@
+//! The same behaviours against every IMAP server at hand: Dovecot with either kind of storage, with either delimiter, and
+//! cut down to what older servers can do; Cyrus; Courier. Everything is looked at over IMAP, as another client would.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use dmarc_shipper::{
+    config::source::{After, Imap as Config},
+    source::{Pass, Verdict},
+    trouble::{Reason, Trouble},
+};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::driver::{Driver, Seen, config, folders, mail};
+use crate::support::{
+    ca::Ca,
+    courier::Courier,
+    cyrus::Cyrus,
+    dovecot::{Dovecot, Options, PASSWORD, USER},
+    imap::Imap,
+    process::Finished,
+    relay::{Relay, Way},
+    reports::Batch,
+    wait::{LONG, eventually},
+    workplace::{Workplace, stdout, with},
+};
+
+/// A kind of server, and what is special about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Maildir, `/`, all abilities.
+    Dovecot,
+    /// sdbox, `.`, all folders below `INBOX.`.
+    DovecotDbox,
+    /// IMAP4rev1 and nothing else: no MOVE, UIDPLUS, LITERAL+, NAMESPACE, SPECIAL-USE.
+    DovecotBare,
+    /// UIDPLUS but no MOVE, as iCloud.
+    DovecotNoMove,
+    Cyrus,
+    Courier,
+}
+
+/// A server with one empty mailbox.
+pub struct Mailserver {
+    pub kind: Kind,
+    pub port: u16,
+    /// It runs as long as this is held.
+    _running: Box<dyn Any + Send + Sync>,
+}
+
+impl Kind {
+    /// Whether mails vanish where they were, and are not only marked as deleted.
+    fn expunges(self) -> bool {
+        self != Kind::DovecotBare
+    }
+
+    /// How the server names a folder that the user writes with `/`.
+    fn name(self, written: &str) -> String {
+        match self {
+            Kind::Dovecot | Kind::DovecotBare | Kind::DovecotNoMove => written.to_owned(),
+            Kind::DovecotDbox | Kind::Cyrus | Kind::Courier => format!("INBOX.{}", written.replace('/', ".")),
+        }
+    }
+}
+
+impl Mailserver {
+    pub fn start(kind: Kind) -> Self {
+        let dovecot = |options: Options| -> (u16, Box<dyn Any + Send + Sync>) {
+            let ca = Ca::new();
+            let dovecot = Dovecot::with(&ca.server_named("localhost"), &options);
+            (dovecot.imap_port, Box::new((dovecot, ca)))
+        };
+        let (port, running) = match kind {
+            Kind::Dovecot => dovecot(Options::default()),
+            Kind::DovecotDbox => dovecot(Options {
+                separator: '.',
+                extra: "mail_location = sdbox:~/sdbox\nnamespace inbox {\n  prefix = INBOX.\n}\n".into(),
+                ..Options::default()
+            }),
+            Kind::DovecotBare => dovecot(Options { capability: Some("IMAP4rev1"), ..Options::default() }),
+            Kind::DovecotNoMove => {
+                dovecot(Options { capability: Some("IMAP4rev1 UIDPLUS LITERAL+"), ..Options::default() })
+            }
+            Kind::Cyrus => {
+                let cyrus = Cyrus::start();
+                (cyrus.port, Box::new(cyrus) as Box<_>)
+            }
+            Kind::Courier => {
+                let courier = Courier::start();
+                (courier.port, Box::new(courier) as Box<_>)
+            }
+        };
+        Self { kind, port, _running: running }
+    }
+
+    /// Another client, logged in.
+    pub fn client(&self) -> Imap {
+        self.client_of(USER)
+    }
+
+    pub fn client_of(&self, user: &str) -> Imap {
+        let mut client = Imap::connect(self.port);
+        client.login_as(user);
+        client
+    }
+
+    /// Delivers mails of these numbers into INBOX.
+    fn deliver(&self, numbers: impl IntoIterator<Item = usize>) {
+        let mut client = self.client();
+        numbers.into_iter().for_each(|number| client.append("INBOX", &mail(number)));
+    }
+
+    /// The subjects of the mails in a folder that are not marked as deleted, sorted; none where there is no such folder.
+    /// `written` as the user writes it.
+    fn subjects(&self, written: &str) -> Vec<String> {
+        let name = if written == "INBOX" { "INBOX".to_owned() } else { self.kind.name(written) };
+        self.subjects_in(&name, "UNDELETED")
+    }
+
+    fn subjects_in(&self, name: &str, criteria: &str) -> Vec<String> {
+        let mut client = self.client();
+        if !client.tries(&format!("EXAMINE \"{name}\"")).lines().last().unwrap().starts_with("x OK") {
+            return Vec::new();
+        }
+        let found = client.does(&format!("UID SEARCH {criteria}"));
+        let uids: Vec<&str> =
+            found.lines().find_map(|line| line.strip_prefix("* SEARCH")).unwrap().split(' ').collect();
+        let mut subjects: Vec<String> = uids
+            .iter()
+            .filter(|uid| !uid.trim().is_empty())
+            .map(|uid| {
+                let header = client.does(&format!("UID FETCH {} BODY.PEEK[HEADER.FIELDS (SUBJECT)]", uid.trim()));
+                header.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap().trim().to_owned()
+            })
+            .collect();
+        subjects.sort();
+        subjects
+    }
+
+    /// Mails in a folder that are not marked as deleted.
+    fn unmarked(&self, name: &str) -> usize {
+        let mut client = self.client();
+        client.does(&format!("EXAMINE \"{name}\""));
+        let found = client.does("SEARCH UNDELETED");
+        found.lines().find_map(|line| line.strip_prefix("* SEARCH")).unwrap().split_whitespace().count()
+    }
+
+    fn is_subscribed(&self, written: &str) -> bool {
+        self.client().does("LSUB \"\" *").contains(&self.kind.name(written))
+    }
+
+    pub fn config(&self) -> Config {
+        Config {
+            archive_folder: Some("Processed".into()),
+            quarantine_folder: Some("Unreadable".into()),
+            ..config(self.port)
+        }
+    }
+}
+
+fn unreadable() -> Verdict {
+    Verdict::Quarantine(Trouble::new(Reason::CorruptGzip, "a stream that ends too early"))
+}
+
+fn reports(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    let mut subjects: Vec<String> = numbers.into_iter().map(|number| format!("report {number}")).collect();
+    subjects.sort();
+    subjects
+}
+
+async fn archive(config: Config) -> (Pass, Vec<Seen>) {
+    let (pass, seen) = Driver::new(config).run(|_| Verdict::Archive).await;
+    (pass.unwrap(), seen)
+}
+
+/// Mails are archived and quarantined into folders that are made and subscribed, and none is marked as read.
+async fn ships_archives_and_quarantines(kind: Kind) {
+    let server = Mailserver::start(kind);
+    server.deliver(1..=4);
+    let (pass, seen) = Driver::new(server.config())
+        .run(|seen| {
+            if String::from_utf8_lossy(seen.content.as_ref().unwrap()).contains("report 3") {
+                unreadable()
+            } else {
+                Verdict::Archive
+            }
+        })
+        .await;
+    let pass = pass.unwrap();
+    assert_eq!((pass.taken, pass.settled, pass.unsettled, seen.len()), (4, 4, 0, 4));
+    assert!(seen.iter().any(|seen| seen.content.as_ref().unwrap() == &mail(1)), "a mail was changed on its way");
+    assert_eq!(server.subjects("INBOX"), reports([]));
+    assert_eq!(server.subjects("Processed"), reports([1, 2, 4]));
+    assert_eq!(server.subjects("Unreadable"), reports([3]));
+    assert!(server.subjects_in(&kind.name("Processed"), "SEEN").is_empty(), "a mail was marked as read");
+    assert!(server.is_subscribed("Processed") && server.is_subscribed("Unreadable"));
+    let left = server.subjects_in("INBOX", "ALL").len();
+    assert_eq!(left, if kind.expunges() { 0 } else { 4 }, "without UIDPLUS, others' mails could be expunged too");
+    // And the folders are found again, with nothing told twice.
+    server.deliver([5]);
+    let (pass, _) = archive(server.config()).await;
+    assert_eq!((pass.taken, pass.settled), (1, 1));
+    assert_eq!(server.subjects("Processed"), reports([1, 2, 4, 5]));
+}
+
+/// Folder names go through with levels, dates and characters beyond ASCII, whichever delimiter the user writes.
+async fn names_folders_its_own_way(kind: Kind) {
+    let server = Mailserver::start(kind);
+    let today = || Timestamp::now().strftime("%Y/%m").to_string();
+    for (number, written, wire) in [
+        (1, "Reports/Gelesene Entwürfe", "Reports/Gelesene Entw&APw-rfe"),
+        (2, "Reports.R&D", "Reports/R&-D"),
+        (3, "日本語/%Y/%m", "&ZeVnLIqe-/DATE"),
+        (4, "INBOX/Below", "INBOX/Below"),
+    ] {
+        server.deliver([number]);
+        let before = today();
+        let (pass, _) = archive(Config { archive_folder: Some(written.into()), ..server.config() }).await;
+        assert_eq!((pass.settled, pass.unsettled), (1, 0), "{written}");
+        let found = [before, today()].iter().any(|date| {
+            let name = wire.replace("DATE", date);
+            let name = if number == 4 && kind.name("x") != "x" { name.replace('/', ".") } else { kind.name(&name) };
+            server.subjects_in(&name, "UNDELETED") == reports([number])
+        });
+        assert!(found, "{written}: {}", server.client().does("LIST \"\" *"));
+    }
+    assert!(server.is_subscribed("Reports/R&-D"));
+}
+
+/// `after`: delete takes mails away, seen marks them as read, keep leaves them alone; none is read again.
+async fn settles_as_after_says(kind: Kind) {
+    let server = Mailserver::start(kind);
+    let after = |after| Config { archive_folder: None, after, ..server.config() };
+    server.deliver(1..=3);
+    let (pass, _) = archive(after(After::Delete)).await;
+    assert_eq!((pass.settled, pass.unsettled), (3, 0));
+    assert_eq!(server.subjects("INBOX"), reports([]));
+    assert_eq!(server.subjects_in("INBOX", "ALL").len(), if kind.expunges() { 0 } else { 3 });
+
+    server.deliver([4, 5]);
+    for (wanted, seen) in [(After::Keep, reports([])), (After::Seen, reports([4, 5]))] {
+        let (pass, _) = archive(after(wanted)).await;
+        assert_eq!((pass.taken, pass.settled, pass.unsettled), (2, 2, 0), "{wanted:?}");
+        assert_eq!(server.subjects("INBOX"), reports([4, 5]), "{wanted:?}");
+        assert_eq!(server.subjects_in("INBOX", "UNDELETED SEEN"), seen, "{wanted:?}");
+    }
+}
+
+/// Where nothing else remembers them, mails that stay are marked, and passed over by the next run.
+async fn marks_what_stays(kind: Kind) {
+    let server = Mailserver::start(kind);
+    let config = Config { archive_folder: None, quarantine_folder: None, after: After::Keep, ..server.config() };
+    let forgetful = || Driver { forgets: true, ..Driver::new(config.clone()) };
+    server.deliver(1..=3);
+    let verdicts = [Verdict::Archive, unreadable(), Verdict::WithoutReport];
+    let next = AtomicU32::new(0);
+    let (pass, _) = forgetful().run(move |_| verdicts[next.fetch_add(1, Ordering::Relaxed) as usize].clone()).await;
+    let pass = pass.unwrap();
+    assert_eq!((pass.taken, pass.settled, pass.unsettled), (3, 3, 0));
+    server.deliver([4]);
+    for expected in [1, 0] {
+        let (pass, _) = forgetful().run(|_| Verdict::Archive).await;
+        assert_eq!(pass.unwrap().taken, expected);
+    }
+    assert_eq!(server.subjects_in("INBOX", "UNSEEN KEYWORD $DmarcShipped"), reports(1..=4));
+    // A dry run sees the marks too, and shipping again does not heed them.
+    let (_, seen) = Driver { dry_run: true, ..forgetful() }.run(|_| Verdict::Archive).await;
+    assert_eq!(seen.len(), 0);
+    let (pass, _) = Driver { ships_again: true, ..forgetful() }.run(|_| Verdict::Archive).await;
+    assert_eq!(pass.unwrap().taken, 4);
+    assert_eq!(server.subjects("INBOX"), reports(1..=4));
+}
+
+/// Another client deletes mails and even the archive folder while a run is under way.
+async fn bears_with_another_client(kind: Kind) {
+    let server = Arc::new(Mailserver::start(kind));
+    server.deliver(1..=6);
+    archive(server.config()).await;
+    server.deliver(7..=12);
+    let (other, begun) = (server.clone(), AtomicU32::new(0));
+    let (pass, seen) = Driver::new(server.config())
+        .run(move |_| {
+            if begun.fetch_add(1, Ordering::Relaxed) == 0 {
+                let mut client = other.client();
+                client.does("SELECT INBOX");
+                let found = client.does("UID SEARCH UNDELETED");
+                let uids: Vec<&str> =
+                    found.lines().next().unwrap().trim_start_matches("* SEARCH ").split(' ').collect();
+                client.does(&format!("UID STORE {},{} +FLAGS (\\Deleted)", uids[1].trim(), uids[4].trim()));
+                client.does("EXPUNGE");
+                client.does(&format!("DELETE \"{}\"", other.kind.name("Processed")));
+            }
+            Verdict::Archive
+        })
+        .await;
+    let mut pass = pass.unwrap();
+    assert_eq!(seen.len(), 6, "all were fetched before");
+    if pass.unsettled > 0 {
+        // A server may refuse a set of which some are gone.
+        pass = archive(server.config()).await.0;
+    }
+    assert_eq!(pass.unsettled, 0);
+    assert_eq!(server.subjects("INBOX"), reports([]));
+    let archived = server.subjects("Processed");
+    assert_eq!(archived, reports([7, 9, 10, 12]), "the archive was made again");
+}
+
+/// Runs a source that goes on until another client finds what it waits for.
+async fn goes_on_until(
+    config: Config,
+    done: impl Fn() -> bool + Send + 'static,
+    each: impl FnMut(&Seen) -> Verdict + Send + 'static,
+) -> Vec<Seen> {
+    let config = Config { poll_interval: Duration::from_millis(200), ..config };
+    let driver = Driver { once: false, ..Driver::new(config) };
+    let stop = driver.stop.clone();
+    let watcher = tokio::task::spawn_blocking(move || {
+        let waited = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            eventually(LONG / 2, "all is settled", || done().then_some(()))
+        }));
+        stop.cancel();
+        waited.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let (pass, seen) = driver.run(each).await;
+    watcher.await.unwrap();
+    pass.unwrap();
+    seen
+}
+
+/// A mail that could not be moved is not handed over again by the same process, and moved at a later pass.
+async fn settles_later_what_could_not_be_settled(kind: Kind) {
+    let server = Arc::new(Mailserver::start(kind));
+    server.deliver(1..=3);
+    let mut refusals = 3;
+    let relay = Relay::start(server.port, move |command| {
+        let moves = command.starts_with("UID MOVE") || command.starts_with("UID COPY");
+        refusals -= i32::from(moves && refusals > 0);
+        if moves && refusals > 0 { Way::Refuse("NO [OVERQUOTA] no room for more") } else { Way::Pass }
+    });
+    let watched = server.clone();
+    let done = move || watched.subjects("Processed") == reports(1..=3) && watched.subjects("INBOX") == reports([]);
+    let config = Config { port: relay.port, ..server.config() };
+    let seen = goes_on_until(config, done, |_| Verdict::Archive).await;
+    assert_eq!(seen.len(), 3, "each mail was handed over once");
+}
+
+/// A folder that is made anew gives old numbers to other mails: none of them is missed or mistaken.
+async fn looks_anew_at_a_folder_that_was_made_anew(kind: Kind) {
+    let server = Arc::new(Mailserver::start(kind));
+    let folder = kind.name("Reports");
+    let fill = {
+        let (server, folder) = (server.clone(), folder.clone());
+        move |numbers: std::ops::RangeInclusive<usize>| {
+            let mut client = server.client();
+            client.does(&format!("CREATE \"{folder}\""));
+            numbers.for_each(|number| client.append(&folder, &mail(number)));
+        }
+    };
+    fill(1..=2);
+    let config = Config { folder: folders(&["Reports"]), archive_folder: None, after: After::Keep, ..server.config() };
+    let (taken, other) = (Arc::new(AtomicU32::new(0)), server.clone());
+    let seen_so_far = taken.clone();
+    let done = move || {
+        if seen_so_far.load(Ordering::Relaxed) == 2 {
+            // Later by some seconds: Dovecot makes UIDVALIDITY of the time.
+            std::thread::sleep(Duration::from_millis(1100));
+            other.client().does(&format!("DELETE \"{folder}\""));
+            fill(3..=5);
+            seen_so_far.store(100, Ordering::Relaxed);
+        }
+        seen_so_far.load(Ordering::Relaxed) == 103
+    };
+    let seen = goes_on_until(config, done, move |_| {
+        taken.fetch_add(1, Ordering::Relaxed);
+        Verdict::Archive
+    })
+    .await;
+    let subjects: Vec<&[u8]> = seen.iter().map(|seen| &seen.content.as_ref().unwrap()[..]).collect();
+    assert_eq!(subjects, [mail(1), mail(2), mail(3), mail(4), mail(5)]);
+}
+
+/// UIDs with holes between them make long sets, which are cut where servers would refuse the line.
+async fn settles_many_scattered_mails(kind: Kind) {
+    const MAILS: usize = 600;
+    let server = Mailserver::start(kind);
+    server.deliver(1..=MAILS);
+    let mut client = server.client();
+    client.does("SELECT INBOX");
+    let odd: Vec<String> = (1..=MAILS).step_by(2).map(|number| number.to_string()).collect();
+    odd.chunks(100).for_each(|some| {
+        client.does(&format!("STORE {} +FLAGS.SILENT (\\Deleted)", some.join(",")));
+    });
+    client.does("EXPUNGE");
+    let relay = Relay::start(server.port, |_| Way::Pass);
+    let (pass, seen) = archive(Config { port: relay.port, ..server.config() }).await;
+    assert_eq!((seen.len(), pass.settled, pass.unsettled), (MAILS / 2, MAILS as u64 / 2, 0));
+    assert!(relay.commands().iter().all(|command| command.len() < 1000), "{:?}", relay.commands());
+    let answer = client.does(&format!("STATUS \"{}\" (MESSAGES)", kind.name("Processed")));
+    assert!(answer.contains(&format!("MESSAGES {}", MAILS / 2)), "{answer}");
+}
+
+/// The connection ends at each step of settling, before or after the server has done it: nothing is lost, nothing is handed
+/// over twice, and all is settled after all.
+async fn survives_a_cut_at_each_step(kind: Kind) {
+    let server = Mailserver::start(kind);
+    for (round, (step, way)) in ["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE", "UID SEARCH", "UID FETCH"]
+        .into_iter()
+        .flat_map(|step| [(step, Way::CutBefore), (step, Way::CutAfter)])
+        .enumerate()
+    {
+        let numbers = (10 * round + 1)..=(10 * round + 2);
+        server.deliver(numbers.clone());
+        let mut cut = false;
+        let relay = Relay::start(server.port, move |command| {
+            let now = command.starts_with(step) && !cut;
+            cut |= now;
+            if now { way } else { Way::Pass }
+        });
+        let (pass, seen) = archive(Config { port: relay.port, ..server.config() }).await;
+        assert_eq!((seen.len(), pass.unsettled), (2, 0), "{step} {way:?}");
+        assert_eq!(server.subjects("INBOX"), reports([]), "{step} {way:?}");
+        let mut archived = server.subjects("Processed");
+        archived.retain(|subject| numbers.clone().any(|number| *subject == format!("report {number}")));
+        if (step, way) == ("UID COPY", Way::CutAfter) {
+            // Nothing tells that they were copied: better twice in the archive than not at all.
+            archived.dedup();
+        }
+        assert_eq!(archived, reports(numbers), "{step} {way:?}");
+    }
+}
+
+/// NO and BAD to each command of settling leave the mail where it was, and the next run settles it.
+async fn bears_a_refusal_of_each_step(kind: Kind) {
+    let server = Mailserver::start(kind);
+    for (round, (step, answer)) in ["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE", "CREATE", "SUBSCRIBE"]
+        .into_iter()
+        .flat_map(|step| [(step, "NO not today"), (step, "BAD what?")])
+        .enumerate()
+    {
+        server.deliver([round]);
+        let relay = Relay::start(
+            server.port,
+            move |command| {
+                if command.starts_with(step) { Way::Refuse(answer) } else { Way::Pass }
+            },
+        );
+        let config = Config { archive_folder: Some(format!("Round{round}/%Y")), port: relay.port, ..server.config() };
+        let (pass, _) = archive(config.clone()).await;
+        let is_harmless = relay.count(step) == 0 || step == "SUBSCRIBE";
+        assert_eq!(
+            (pass.taken, pass.settled, pass.unsettled),
+            if is_harmless { (1, 1, 0) } else { (1, 0, 1) },
+            "{step} {answer}"
+        );
+        archive(Config { port: server.port, ..config }).await;
+        assert_eq!(server.subjects("INBOX"), reports([]), "{step} {answer}");
+        let mut archived = server.subjects(&Timestamp::now().strftime(&format!("Round{round}/%Y")).to_string());
+        if ["UID STORE", "UID EXPUNGE"].contains(&step) {
+            archived.dedup(); // the second run does not know that the first has copied it
+        }
+        assert_eq!(archived, reports([round]), "{step} {answer}");
+    }
+}
+
+/// Over restarts, a report whose mail could not be moved, or is to stay, is not shipped again, and the mail is settled when it
+/// can be; with a ledger, and by its keyword without.
+fn ships_nothing_twice_over_restarts(kind: Kind) {
+    let (server, batch) = (Mailserver::start(kind), Batch::generate(7, 3, 1..=2, 0));
+    let mut client = server.client();
+    let mut deliver = || batch.mails.iter().for_each(|mail| client.append("INBOX", mail));
+    let refuses = Arc::new(AtomicBool::new(true));
+    let refused = refuses.clone();
+    let relay = Relay::start(server.port, move |command| {
+        let moves = command.starts_with("UID MOVE") || command.starts_with("UID COPY");
+        if moves && refused.load(Ordering::Relaxed) { Way::Refuse("NO [OVERQUOTA] full") } else { Way::Pass }
+    });
+    let source = json!({"type": "imap", "host": "localhost", "port": relay.port, "security": "none", "user": USER,
+        "password": PASSWORD});
+    let rows =
+        |finished: &Finished| finished.events().iter().filter(|event| event["event_type"] == "dmarc_aggregate").count();
+
+    deliver();
+    let (workplace, all) = (Workplace::new(), batch.row_count());
+    let archiving = workplace.config(with(source.clone(), json!({"archive_folder": "Processed"})), stdout());
+    let blocked = workplace.once(&archiving).run().says(&["OVERQUOTA", "raise its quota"]);
+    assert_eq!((rows(&blocked), server.unmarked("INBOX")), (all, 3));
+    refuses.store(false, Ordering::Relaxed);
+    let freed = workplace.once(&archiving).exits(0);
+    assert_eq!((rows(&freed), server.unmarked("INBOX")), (0, 0));
+
+    deliver();
+    for data_dir in [true, false] {
+        let workplace = Workplace::new();
+        let mut keeping = workplace.config(with(source.clone(), json!({"after": "keep"})), stdout());
+        if !data_dir {
+            keeping.as_object_mut().unwrap().remove("data_dir");
+        }
+        assert_eq!(rows(&workplace.once(&keeping).exits(0)), all);
+        let fetched = relay.count("UID FETCH");
+        assert_eq!(rows(&workplace.once(&keeping).exits(0)), 0);
+        assert_eq!(relay.count("UID FETCH"), fetched, "kept mails are not even fetched");
+    }
+}
+
+macro_rules! against {
+    ($($module:ident: $kind:expr,)*) => {
+        $(mod $module {
+            use super::*;
+
+            #[tokio::test]
+            async fn ships_archives_and_quarantines() {
+                super::ships_archives_and_quarantines($kind).await;
+            }
+
+            #[tokio::test]
+            async fn names_folders_its_own_way() {
+                super::names_folders_its_own_way($kind).await;
+            }
+
+            #[tokio::test]
+            async fn settles_as_after_says() {
+                super::settles_as_after_says($kind).await;
+            }
+
+            #[tokio::test]
+            async fn marks_what_stays() {
+                super::marks_what_stays($kind).await;
+            }
+
+            #[tokio::test]
+            async fn bears_with_another_client() {
+                super::bears_with_another_client($kind).await;
+            }
+
+            #[tokio::test]
+            async fn settles_later_what_could_not_be_settled() {
+                super::settles_later_what_could_not_be_settled($kind).await;
+            }
+
+            #[tokio::test]
+            async fn looks_anew_at_a_folder_that_was_made_anew() {
+                super::looks_anew_at_a_folder_that_was_made_anew($kind).await;
+            }
+
+            #[tokio::test]
+            async fn settles_many_scattered_mails() {
+                super::settles_many_scattered_mails($kind).await;
+            }
+
+            #[test]
+            fn ships_nothing_twice_over_restarts() {
+                super::ships_nothing_twice_over_restarts($kind);
+            }
+
+            #[tokio::test]
+            async fn survives_a_cut_at_each_step() {
+                super::survives_a_cut_at_each_step($kind).await;
+            }
+
+            #[tokio::test]
+            async fn bears_a_refusal_of_each_step() {
+                super::bears_a_refusal_of_each_step($kind).await;
+            }
+        })*
+    };
+}
+
+against! {
+    dovecot: Kind::Dovecot,
+    dovecot_dbox: Kind::DovecotDbox,
+    dovecot_bare: Kind::DovecotBare,
+    dovecot_without_move: Kind::DovecotNoMove,
+    cyrus: Kind::Cyrus,
+    courier: Kind::Courier,
+}
