@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(dovecot-imapd rsyslog rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables)
+packages=(dovecot-imapd rsyslog rsyslog-elasticsearch rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables)
 servers="${CARGO_TARGET_DIR:-target}/servers"
 say() { echo "install-servers: $*"; }
 

@@ -27,31 +27,9 @@ pub struct SyslogNg {
 
 impl SyslogNg {
     pub fn start(ca: &Ca) -> Self {
-        let root = unpacked();
         let folder = tempfile::tempdir().unwrap();
         let ports @ [tcp_port, tls_port, network_port] = [free_port(), free_port(), free_port()];
-        let path = |name: &str| folder.path().join(name);
-        fs::write(path("syslog-ng.conf"), configuration(folder.path(), &ca.server(), ports)).unwrap();
-        // The unpacked libraries lie in one of these, by architecture and age of the distribution.
-        let libraries: Vec<String> = ["usr/lib", "lib"]
-            .iter()
-            .flat_map(|lib| children(&root.join(lib)).into_iter().chain([root.join(lib)]))
-            .map(|path| path.display().to_string())
-            .collect();
-        let server = Server::start(
-            "syslog-ng",
-            &root.join("usr/sbin/syslog-ng"),
-            &path("syslog-ng.log"),
-            |command| {
-                command.args(["--foreground", "--stderr", "--no-caps", "--module-path"]).arg(modules(&root));
-                command.arg("--cfgfile").arg(path("syslog-ng.conf"));
-                command.arg("--persist-file").arg(path("persist"));
-                command.arg("--control").arg(path("control"));
-                command.arg("--pidfile").arg(path("pid"));
-                command.env("LD_LIBRARY_PATH", libraries.join(":"));
-            },
-            || accepting(Ipv4Addr::LOCALHOST.into(), &ports),
-        );
+        let server = run(folder.path(), &configuration(folder.path(), &ca.server(), ports), &ports);
         Self { tcp_port, tls_port, network_port, _server: server, folder }
     }
 
@@ -67,6 +45,33 @@ impl SyslogNg {
             Some(self.received()).filter(|received| received.len() >= count)
         })
     }
+}
+
+/// syslog-ng with this configuration, once it listens on the ports; what it remembers and logs is in the folder.
+pub fn run(folder: &Path, configuration: &str, ports: &[u16]) -> Server {
+    let root = unpacked();
+    let path = |name: &str| folder.join(name);
+    fs::write(path("syslog-ng.conf"), configuration).unwrap();
+    // The unpacked libraries lie in one of these, by architecture and age of the distribution.
+    let libraries: Vec<String> = ["usr/lib", "lib"]
+        .iter()
+        .flat_map(|lib| children(&root.join(lib)).into_iter().chain([root.join(lib)]))
+        .map(|path| path.display().to_string())
+        .collect();
+    Server::start(
+        "syslog-ng",
+        &root.join("usr/sbin/syslog-ng"),
+        &path("syslog-ng.log"),
+        |command| {
+            command.args(["--foreground", "--stderr", "--no-caps", "--module-path"]).arg(modules(&root));
+            command.arg("--cfgfile").arg(path("syslog-ng.conf"));
+            command.arg("--persist-file").arg(path("persist"));
+            command.arg("--control").arg(path("control"));
+            command.arg("--pidfile").arg(path("pid"));
+            command.env("LD_LIBRARY_PATH", libraries.join(":"));
+        },
+        || accepting(Ipv4Addr::LOCALHOST.into(), ports),
+    )
 }
 
 fn configuration(folder: &Path, identity: &Identity, ports: [u16; 3]) -> String {

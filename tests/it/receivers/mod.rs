@@ -1,4 +1,9 @@
-//! Every way to say it to a syslog server, and what the server makes of it.
+//! Every way to say it to a syslog server, and what the server makes of it; and the configurations of receivers in
+//! `examples/`, a module per receiver, run in the real servers where these can be had.
+
+mod example;
+mod rsyslog;
+mod syslog_ng;
 
 use serde_json::{Value, json};
 
