@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need: Dovecot, rsyslog, iproute2 and nftables from the distribution's packages, and syslog-ng
-# unpacked into target/servers/syslog-ng (as a package it would drive out rsyslog). Starts nothing, may be run again at any
-# time.
+# unpacked into target/servers/syslog-ng (as a package it would drive out rsyslog); of Prometheus promtool alone, likewise.
+# Starts nothing, may be run again at any time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
@@ -21,6 +21,7 @@ missing_packages() {
 }
 
 has_syslog_ng() { [ -x "$servers/syslog-ng/usr/sbin/syslog-ng" ]; }
+has_promtool() { [ -x "$servers/prometheus/promtool" ]; }
 
 command -v apt-get >/dev/null || {
     say "this is no Debian or Ubuntu; please install ${packages[*]} in your system's way" >&2
@@ -29,11 +30,12 @@ command -v apt-get >/dev/null || {
 mapfile -t missing < <(missing_packages)
 if [ "${1:-}" = --check ]; then
     has_syslog_ng || missing+=(syslog-ng-core)
+    has_promtool || missing+=(prometheus)
     [ ${#missing[@]} -eq 0 ] && exit
     say "missing: ${missing[*]}" >&2
     exit 1
 fi
-if [ ${#missing[@]} -eq 0 ] && has_syslog_ng; then
+if [ ${#missing[@]} -eq 0 ] && has_syslog_ng && has_promtool; then
     say "everything is there"
     exit
 fi
@@ -83,4 +85,14 @@ if ! has_syslog_ng; then
     mv "$root" "$servers/syslog-ng"
     rm -rf "$download"
     say "unpacked ${parts[*]} into $servers/syslog-ng"
+fi
+
+if ! has_promtool; then
+    # One program that needs nothing beside it; the package would start a server.
+    download="$(mktemp -d)"
+    (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg -x prometheus_*.deb root)
+    mkdir -p "$servers/prometheus"
+    mv "$download/root/usr/bin/promtool" "$servers/prometheus/promtool"
+    rm -rf "$download"
+    say "unpacked promtool into $servers/prometheus"
 fi
