@@ -1,6 +1,7 @@
 //! Every way to say it to a syslog server, and what the server makes of it; and the configurations of receivers in
 //! `examples/`, a module per receiver, run in the real servers where these can be had.
 
+mod configured;
 mod elasticsearch;
 mod example;
 mod grafana;

@@ -1,5 +1,5 @@
 //! What Vector makes of our frames and lines with the programs of `examples/vector`: its engine, and its syslog parser, on
-//! what the program has just sent. DMARC_SHIPPER names the binary (`make vrl` builds it).
+//! what the program has just sent; and expressions of other receivers, on the same. DMARC_SHIPPER names the binary (`make vrl` builds it).
 
 use std::{
     collections::BTreeMap,
@@ -78,6 +78,46 @@ fn what_is_not_ours_is_dropped() {
             assert!(run(&program, read).is_err(), "{name} lets {message:?} pass");
         }
     }
+}
+
+/// Engines of other receivers can't be had; what their expressions have in common with VRL's is all that ours use.
+#[test]
+fn the_expressions_for_fluent_bit_splunk_and_logstash_find_the_event_in_a_frame() {
+    let line_with = |path: &str, begin: &str| {
+        let text = fs::read_to_string(examples().join(path)).unwrap();
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(begin)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {begin} in {path}"))
+    };
+    let fluent_bit = line_with("fluent-bit/parsers.yaml", "regex: ").trim_matches('\'').to_owned();
+    let splunk = line_with("splunk/transforms.conf", "REGEX = ");
+    let grok = line_with("logstash/dmarc.conf", r#"grok { match => { "message" => ""#);
+    let logstash = grok.strip_suffix(r#"" } }"#).unwrap().to_owned();
+    for frame in frames("rfc5424") {
+        let message = syslog_loose::parse_message_with_year(&frame, |_| 2026, Variant::RFC5424).msg;
+        let found = captures(&fluent_bit, &frame);
+        assert_eq!(found["message"], message);
+        assert_eq!(
+            (&found["ident"], &found["msgid"]),
+            (&json!("DMARC_DATA"), &serde_json::from_str::<Json>(message).unwrap()["event_type"])
+        );
+        assert_eq!(captures(&splunk, &frame)["1"], message);
+        assert_eq!(captures(&logstash, message)["dmarc_json"], message, "a line of a file");
+    }
+    for frame in frames("rfc5424&structured_data=false") {
+        let message = syslog_loose::parse_message_with_year(&frame, |_| 2026, Variant::RFC5424).msg;
+        assert_eq!(captures(&logstash, &frame)["dmarc_json"], message);
+        assert_eq!(captures(&fluent_bit, &frame)["message"], message);
+        assert_eq!(captures(&splunk, &frame)["1"], message);
+    }
+}
+
+/// What the expression's groups match, by name and number.
+fn captures(expression: &str, text: &str) -> Json {
+    let source = format!(". = parse_regex!(.message, r'{}', numeric_groups: true)", expression.replace('\'', "\\'"));
+    let program =
+        compile(&source, &vrl::stdlib::all()).unwrap_or_else(|faults| panic!("{expression}: {faults:?}")).program;
+    let read = Value::from(BTreeMap::from([("message".into(), Value::from(text))]));
+    as_json(run(&program, read).unwrap_or_else(|error| panic!("{expression} does not fit {text}: {error}")))
 }
 
 fn examples() -> PathBuf {
