@@ -30,7 +30,6 @@ pub fn ship(sink: Value) -> Vec<Value> {
     let mailbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mailbox");
     let mut config = workplace.config(json!({"type": "file", "path": mailbox}), sink);
     config["sinks"]["told"] = json!({"type": "file", "path": workplace.path("told.ndjson")});
-    config["shutdown_timeout"] = json!("5s");
     workplace.once(&config).exits(0);
     let told = ndjson(&workplace.read("told.ndjson"));
     assert_eq!(told.len(), 11 + 8, "the numbers of examples/README.md");
