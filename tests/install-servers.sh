@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the tests need: Dovecot, rsyslog, iproute2 and nftables from the distribution's packages; syslog-ng, Cyrus and
-# Courier unpacked into target/servers (as packages they would drive out rsyslog and Dovecot). Starts nothing, may be run
-# again at any time.
+# Courier unpacked into target/servers (as packages they would drive out rsyslog and Dovecot), and of Prometheus promtool
+# alone. Starts nothing, may be run again at any time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(dovecot-imapd rsyslog rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables)
+packages=(dovecot-imapd rsyslog rsyslog-elasticsearch rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables)
 servers="${CARGO_TARGET_DIR:-target}/servers"
 say() { echo "install-servers: $*"; }
 
@@ -33,6 +33,7 @@ to_unpack() {
         [ -x "$servers/$name/$program" ] || echo "$name $package"
     done
 }
+has_promtool() { [ -x "$servers/prometheus/promtool" ]; }
 
 command -v apt-get >/dev/null || {
     say "this is no Debian or Ubuntu; please install ${packages[*]} in your system's way" >&2
@@ -42,11 +43,12 @@ mapfile -t missing < <(missing_packages)
 mapfile -t packed < <(to_unpack)
 if [ "${1:-}" = --check ]; then
     missing+=("${packed[@]#* }")
+    has_promtool || missing+=(prometheus)
     [ ${#missing[@]} -eq 0 ] && exit
     say "missing: ${missing[*]}" >&2
     exit 1
 fi
-if [ ${#missing[@]} -eq 0 ] && [ ${#packed[@]} -eq 0 ]; then
+if [ ${#missing[@]} -eq 0 ] && [ ${#packed[@]} -eq 0 ] && has_promtool; then
     say "everything is there"
     exit
 fi
@@ -105,3 +107,13 @@ for entry in "${packed[@]}"; do
     # shellcheck disable=SC2086 # two words
     unpack $entry
 done
+
+if ! has_promtool; then
+    # One program that needs nothing beside it; the package would start a server.
+    download="$(mktemp -d)"
+    (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg -x prometheus_*.deb root)
+    mkdir -p "$servers/prometheus"
+    mv "$download/root/usr/bin/promtool" "$servers/prometheus/promtool"
+    rm -rf "$download"
+    say "unpacked promtool into $servers/prometheus"
+fi

@@ -191,7 +191,7 @@ if $programname == "DMARC_DATA" then action(type="omfile" file="FOLDER/lines" te
 "#;
 
 /// Ubuntu's AppArmor profile keeps /usr/sbin/rsyslogd to the files of the system's own; it goes by the path.
-fn unconfined(program: &Path) -> PathBuf {
+pub fn unconfined(program: &Path) -> PathBuf {
     static COPY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     if !Path::new("/etc/apparmor.d/usr.sbin.rsyslogd").exists() {
         return program.to_owned();

@@ -28,25 +28,9 @@ pub struct SyslogNg {
 
 impl SyslogNg {
     pub fn start(ca: &Ca) -> Self {
-        let unpacked = Unpacked::find("syslog-ng", "usr/sbin/syslog-ng");
         let folder = tempfile::tempdir().unwrap();
         let ports @ [tcp_port, tls_port, network_port] = [free_port(), free_port(), free_port()];
-        let path = |name: &str| folder.path().join(name);
-        fs::write(path("syslog-ng.conf"), configuration(folder.path(), &ca.server(), ports)).unwrap();
-        let server = Server::start(
-            "syslog-ng",
-            &unpacked.root.join("usr/sbin/syslog-ng"),
-            &path("syslog-ng.log"),
-            |command| {
-                command.args(["--foreground", "--stderr", "--no-caps", "--module-path"]).arg(modules(&unpacked.root));
-                command.arg("--cfgfile").arg(path("syslog-ng.conf"));
-                command.arg("--persist-file").arg(path("persist"));
-                command.arg("--control").arg(path("control"));
-                command.arg("--pidfile").arg(path("pid"));
-                unpacked.with_libraries(command);
-            },
-            || accepting(Ipv4Addr::LOCALHOST.into(), &ports),
-        );
+        let server = run(folder.path(), &configuration(folder.path(), &ca.server(), ports), &ports);
         Self { tcp_port, tls_port, network_port, _server: server, folder }
     }
 
@@ -62,6 +46,27 @@ impl SyslogNg {
             Some(self.received()).filter(|received| received.len() >= count)
         })
     }
+}
+
+/// syslog-ng with this configuration, once it listens on the ports; what it remembers and logs is in the folder.
+pub fn run(folder: &Path, configuration: &str, ports: &[u16]) -> Server {
+    let unpacked = Unpacked::find("syslog-ng", "usr/sbin/syslog-ng");
+    let path = |name: &str| folder.join(name);
+    fs::write(path("syslog-ng.conf"), configuration).unwrap();
+    Server::start(
+        "syslog-ng",
+        &unpacked.root.join("usr/sbin/syslog-ng"),
+        &path("syslog-ng.log"),
+        |command| {
+            command.args(["--foreground", "--stderr", "--no-caps", "--module-path"]).arg(modules(&unpacked.root));
+            command.arg("--cfgfile").arg(path("syslog-ng.conf"));
+            command.arg("--persist-file").arg(path("persist"));
+            command.arg("--control").arg(path("control"));
+            command.arg("--pidfile").arg(path("pid"));
+            unpacked.with_libraries(command);
+        },
+        || accepting(Ipv4Addr::LOCALHOST.into(), ports),
+    )
 }
 
 fn configuration(folder: &Path, identity: &Identity, ports: [u16; 3]) -> String {

@@ -1,4 +1,16 @@
-//! Every way to say it to a syslog server, and what the server makes of it.
+//! Every way to say it to a syslog server, and what the server makes of it; and the configurations of receivers in
+//! `examples/`, a module per receiver, run in the real servers where these can be had.
+
+mod configured;
+mod elasticsearch;
+mod example;
+mod grafana;
+mod names;
+mod prometheus;
+mod rsyslog;
+mod searches;
+mod syslog_ng;
+mod yaml;
 
 use serde_json::{Value, json};
 

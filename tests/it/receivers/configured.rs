@@ -1,0 +1,179 @@
+//! Configurations of receivers that can't be had for tests: their syntax, and that what one part names is there.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::Value;
+
+use super::{example::read, names, yaml};
+use crate::support::process::Shipper;
+
+#[test]
+fn vector_s_components_take_from_components_that_are_there_and_run_programs_that_are_there() {
+    let files = files("vector", "yaml");
+    assert_eq!(files.len(), 4);
+    for file in files {
+        let config = yaml::parse(&read(&file));
+        let mut outputs: Vec<String> = keys(&config["sources"]);
+        for (name, transform) in config["transforms"].as_object().unwrap() {
+            outputs.push(name.clone());
+            outputs.extend(transform["reroute_dropped"].as_bool().map(|_| format!("{name}.dropped")));
+        }
+        for part in ["transforms", "sinks"] {
+            for (name, component) in config[part].as_object().unwrap() {
+                let inputs = texts(&component["inputs"]);
+                assert!(!inputs.is_empty() && inputs.iter().all(|input| outputs.contains(input)), "{name} in {file}");
+                if let Some(program) = component["file"].as_str() {
+                    read(&program.replace("/etc/vector/", "vector/"));
+                }
+                if let Some(id) = component["id_key"].as_str() {
+                    assert!(names::fields().contains_key(id));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn fluent_bit_s_parsers_and_tags_are_there() {
+    let parsers = yaml::parse(&read("fluent-bit/parsers.yaml"));
+    let parsers: Vec<&Value> = parsers["parsers"].as_array().unwrap().iter().map(|parser| &parser["name"]).collect();
+    let files: Vec<String> =
+        files("fluent-bit", "yaml").into_iter().filter(|file| !file.ends_with("parsers.yaml")).collect();
+    assert_eq!(files.len(), 4);
+    for file in files {
+        let config = yaml::parse(&read(&file));
+        assert_eq!(config["service"]["parsers_file"], "/etc/fluent-bit/parsers.yaml", "{file}");
+        let input = &config["pipeline"]["inputs"][0];
+        assert!(parsers.contains(&&input["parser"]), "{file}");
+        for part in ["filters", "outputs"] {
+            for step in config["pipeline"][part].as_array().into_iter().flatten() {
+                assert_eq!(step["match"], input["tag"], "{file}");
+                assert!(step.get("parser").is_none_or(|parser| parsers.contains(&parser)), "{file}");
+                if let Some(id) = step["id_key"].as_str() {
+                    assert!(names::fields().contains_key(id));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_in_a_pipeline_of_the_opentelemetry_collector_is_there() {
+    let files = files("opentelemetry", "yaml");
+    assert_eq!(files.len(), 2);
+    for file in files {
+        let config = yaml::parse(&read(&file));
+        for part in ["receivers", "processors", "exporters"] {
+            assert_eq!(texts(&config["service"]["pipelines"]["logs"][part]), keys(&config[part]), "{part} of {file}");
+        }
+        assert_eq!(texts(&config["service"]["extensions"]), keys(&config["extensions"]), "{file}");
+    }
+}
+
+#[test]
+fn splunk_s_transforms_and_types_are_there_and_its_times_are_ours() {
+    let (inputs, props) = (sections("splunk/inputs.conf"), sections("splunk/props.conf"));
+    let transforms = sections("splunk/transforms.conf");
+    for kind in inputs.values().filter_map(|input| input.get("sourcetype")) {
+        assert!(props.contains_key(kind), "{kind}");
+    }
+    let named: Vec<&str> = props["dmarc:syslog"]["TRANSFORMS-dmarc"].split(", ").collect();
+    assert_eq!(named, transforms.keys().collect::<Vec<_>>());
+    assert!(props.contains_key(transforms["dmarc_event_type"]["FORMAT"].strip_prefix("sourcetype::").unwrap()));
+    let event = Shipper::new(["parse", "examples/mailbox/01-gzip.eml"]).exits(0).stdout;
+    for own in props.values() {
+        let prefix = own["TIME_PREFIX"].replace("\\s*", "");
+        let (_, time) = event.split_once(&prefix).expect("TIME_PREFIX is in our events");
+        let time = time.split('"').next().unwrap();
+        assert_eq!(own["TIME_FORMAT"], "%Y-%m-%dT%H:%M:%SZ");
+        assert!(jiff::civil::DateTime::strptime(&own["TIME_FORMAT"], time).is_ok(), "{time}");
+    }
+}
+
+#[test]
+fn logstash_s_brackets_close_and_its_document_id_is_a_field() {
+    let config = read("logstash/dmarc.conf");
+    let bare: String = config
+        .lines()
+        .map(|line| line.split(" #").next().unwrap())
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .map(|line| line.split('"').step_by(2).collect::<String>())
+        .collect();
+    let mut open = Vec::new();
+    for sign in bare.chars() {
+        match sign {
+            '{' | '[' => open.push(sign),
+            '}' => assert_eq!(open.pop(), Some('{')),
+            ']' => assert_eq!(open.pop(), Some('[')),
+            _ => {}
+        }
+    }
+    assert!(open.is_empty(), "{open:?} left open");
+    for field in ["event_id", "ingest_timestamp"] {
+        assert!(config.contains(field) && names::fields().contains_key(field));
+    }
+}
+
+#[test]
+fn the_fields_in_the_rule_for_graylog_exist() {
+    let rule = read("graylog/dmarc.rule");
+    let named: Vec<&str> = rule
+        .split("fields.")
+        .skip(1)
+        .map(|rest| rest.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_').next().unwrap())
+        .collect();
+    assert_eq!(named.len(), 4);
+    assert!(named.iter().all(|field| names::fields().contains_key(*field)), "{named:?}");
+    assert_eq!(rule.matches('(').count(), rule.matches(')').count());
+}
+
+/// Each folder of examples is in the index, and says in its own README how it is tried.
+#[test]
+fn every_folder_of_examples_is_in_the_index_and_says_how_it_is_tested() {
+    let index = read("README.md");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let folders = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());
+    let names: Vec<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(names.len() >= 14);
+    for name in names {
+        assert!(index.contains(&format!("]({name}")), "{name} is not in examples/README.md");
+        if !["config", "demo", "mailbox"].contains(&name.as_str()) && !name.starts_with("systemd") {
+            let own = read(&format!("{name}/README.md"));
+            assert!(own.contains("**Tested**") || own.contains("**Not run**"), "{name}");
+        }
+    }
+}
+
+/// Paths under `examples/` of the files of this folder with this ending.
+fn files(folder: &str, ending: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder);
+    let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> =
+        names.filter(|name| name.ends_with(&format!(".{ending}"))).map(|name| format!("{folder}/{name}")).collect();
+    files.sort();
+    files
+}
+
+fn keys(table: &Value) -> Vec<String> {
+    table.as_object().unwrap().keys().cloned().collect()
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// A Splunk .conf: sections of `key = value`.
+fn sections(path: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut sections = BTreeMap::new();
+    let mut name = String::new();
+    for line in read(path).lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        if let Some(section) = line.strip_prefix('[') {
+            name = section.strip_suffix(']').expect("a section's name ends with its line").to_owned();
+            assert!(sections.insert(name.clone(), BTreeMap::new()).is_none(), "{name} twice");
+        } else {
+            let (key, value) = line.split_once(" = ").unwrap_or_else(|| panic!("no key and value: {line}"));
+            sections.get_mut(&name).unwrap().insert(key.to_owned(), value.to_owned());
+        }
+    }
+    sections
+}

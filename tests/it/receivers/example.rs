@@ -1,0 +1,49 @@
+//! A file of `examples/` with the paths and ports of a test, and what the program ships to whoever runs it.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    process::ndjson,
+    wait::{LONG, eventually},
+    workplace::Workplace,
+};
+
+/// The text of a file under `examples/`.
+pub fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The same with other words in place of some, each of which it has to have.
+pub fn adapted(path: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(read(path), |text, (from, to)| {
+        assert!(text.contains(from), "{path} has no {from}");
+        text.replace(from, to)
+    })
+}
+
+/// Ships the example mailbox, and returns the events that were sent, as an NDJSON file beside tells them.
+pub fn ship(sink: Value) -> Vec<Value> {
+    let workplace = Workplace::new();
+    let mailbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mailbox");
+    let mut config = workplace.config(json!({"type": "file", "path": mailbox}), sink);
+    config["sinks"]["told"] = json!({"type": "file", "path": workplace.path("told.ndjson")});
+    workplace.once(&config).exits(0);
+    let told = ndjson(&workplace.read("told.ndjson"));
+    assert_eq!(told.len(), 11 + 8, "the numbers of examples/README.md");
+    told
+}
+
+/// The events in the file whose name ends so, once they are `count`.
+#[track_caller]
+pub fn written(folder: &Path, ending: &str, count: usize) -> Vec<Value> {
+    eventually(LONG, &format!("{count} lines in a file {ending}"), || {
+        let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.find(|path| path.to_string_lossy().ends_with(ending))?;
+        Some(fs::read_to_string(file).unwrap())
+            .filter(|text| text.ends_with('\n') && text.lines().count() >= count)
+            .map(|text| ndjson(&text))
+    })
+}
