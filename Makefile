@@ -67,10 +67,11 @@ IMAGE ?= registry.example.com/dmarc-shipper
 PLATFORM ?=
 IMAGE_LIMIT := 15000000
 
-# The time of the last commit, and no other: what is built twice from one commit is the same. OCI images carry no HEALTHCHECK.
+# The time of the last commit, and no other: the layers of what is built twice from one commit are the same. The format is
+# docker's, since OCI's carries no HEALTHCHECK; podman notes a host name in it, made up anew each time.
 image: ## the container image (IMAGE, PLATFORM=linux/arm64, BUILD_IMAGE=…@sha256:…), under 15 MB
 	epoch="$$(git log -1 --format=%ct)" && $(ENGINE) build --tag $(IMAGE):$(VERSION) \
-	  $(if $(findstring podman,$(ENGINE)),--format docker --timestamp $$epoch) $(if $(PLATFORM),--platform $(PLATFORM)) \
+	  $(if $(findstring podman,$(ENGINE)),--format docker --layers=false --timestamp $$epoch) $(if $(PLATFORM),--platform $(PLATFORM)) \
 	  $(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) $(IMAGE_OPTIONS) \
 	  --build-arg SOURCE_DATE_EPOCH=$$epoch --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u -d @$$epoch +%Y-%m-%dT%H:%M:%SZ)" .
@@ -78,8 +79,10 @@ image: ## the container image (IMAGE, PLATFORM=linux/arm64, BUILD_IMAGE=…@sha2
 
 sbom: ## what is in the binary, as CycloneDX: target/dmarc-shipper.cdx.json
 	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install --locked cargo-cyclonedx@$(CYCLONEDX_VERSION)
-	$(CARGO) cyclonedx --format json --describe crate --no-build-deps --override-filename dmarc-shipper.cdx
-	mv dmarc-shipper.cdx.json target/
+	$(CARGO) cyclonedx --format json --spec-version 1.5 --no-build-deps --override-filename dmarc-shipper.cdx
+	@mkdir -p target
+	sed 's|path+file://$(CURDIR)#||g' dmarc-shipper.cdx.json > target/dmarc-shipper.cdx.json
+	rm dmarc-shipper.cdx.json
 
 k8s: servers ## write k8s/ anew from the chart
 	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::the_manifests
