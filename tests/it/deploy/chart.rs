@@ -1,0 +1,292 @@
+//! What the chart makes of its values, without a cluster.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::render::{documents, helm, path, rendered, validated, value_files};
+use crate::support::{process::Shipper, workplace::Workplace};
+
+#[test]
+fn helm_has_nothing_to_say_against_the_chart() {
+    for (name, file) in value_files() {
+        let chart = path("helm/dmarc-shipper");
+        let output = helm(["lint".as_ref(), "--strict".as_ref(), chart.as_os_str(), "-f".as_ref(), file.as_os_str()]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn kubernetes_knows_everything_that_is_rendered() {
+    let mut all = String::new();
+    for (_, file) in value_files() {
+        let yaml = rendered("dmarc-shipper", &[&file], &[]);
+        // The Prometheus operator's kinds are not Kubernetes' own.
+        let own = yaml.split("---\n").filter(|document| !document.contains("monitoring.coreos.com"));
+        all.extend(own.flat_map(|document| ["---\n", document]));
+    }
+    validated(&all).unwrap();
+    let wrong = validated(&all.replacen("concurrencyPolicy:", "concurencyPolicy:", 1));
+    assert!(wrong.unwrap_err().contains("concurencyPolicy"), "a typo is told");
+}
+
+#[test]
+fn a_value_that_the_chart_does_not_know_is_refused() {
+    for (typo, told) in [
+        ("replicaCount=2", "replicaCount"),
+        ("mode=statefulset", "mode"),
+        ("image.tagg=1", "tagg"),
+        ("cronjob.shedule=x", "shedule"),
+        ("collector.type=logstash", "collector.type"),
+        ("image.digest=latest", "image.digest"),
+        ("api.port=99999", "api.port"),
+        ("service.enabled=never", "service.enabled"),
+    ] {
+        let chart = path("helm/dmarc-shipper").display().to_string();
+        let output = helm(["template", "x", chart.as_str(), "--kube-version", "1.31.0", "--set", typo]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(told), "{typo}: {error}");
+    }
+}
+
+#[test]
+fn every_value_has_a_schema_and_the_schema_names_no_other() {
+    let values = documents(&fs::read_to_string(path("helm/dmarc-shipper/values.yaml")).unwrap()).remove(0);
+    let schema = fs::read(path("helm/dmarc-shipper/values.schema.json")).unwrap();
+    let mut schema: Value = serde_json::from_slice(&schema).unwrap();
+    // Helm's own, for a chart that is part of another.
+    schema["properties"].as_object_mut().unwrap().remove("global");
+    same_keys("", &values, &schema);
+}
+
+#[track_caller]
+fn same_keys(at: &str, values: &Value, schema: &Value) {
+    if schema["additionalProperties"] != Value::Bool(false) {
+        return;
+    }
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let (mut told, mut known) = (keys(values), keys(&schema["properties"]));
+    told.sort();
+    known.sort();
+    assert_eq!(told, known, "{at}");
+    for key in told {
+        same_keys(&format!("{at}.{key}"), &values[&key], &schema["properties"][&key]);
+    }
+}
+
+/// The restricted profile of the Pod Security Standards, and no token of the cluster's.
+/// A chart can't hold files from outside of it.
+#[test]
+fn the_charts_dashboard_is_the_one_of_the_examples() {
+    let [ours, example] = ["helm/dmarc-shipper/files/dashboard.json", "examples/grafana/operation.json"]
+        .map(|name| fs::read_to_string(path(name)).unwrap());
+    assert!(ours == example, "copy examples/grafana/operation.json to helm/dmarc-shipper/files/dashboard.json");
+}
+
+#[test]
+fn every_pod_is_restricted() {
+    for (name, file) in value_files() {
+        let documents = documents(&rendered("dmarc-shipper", &[&file], &[]));
+        let pods: Vec<&Value> = documents.iter().filter_map(pod).collect();
+        assert_eq!(pods.len(), 2, "{name}: the program's and the test's");
+        for pod in pods {
+            assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+            for key in ["hostNetwork", "hostPID", "hostIPC"] {
+                assert_eq!(pod[key], Value::Null, "{name}");
+            }
+            let kinds = ["containers", "initContainers"].map(|kind| pod[kind].as_array().cloned().unwrap_or_default());
+            for container in kinds.concat() {
+                let context = &container["securityContext"];
+                assert_eq!(context["allowPrivilegeEscalation"], false, "{name}: {}", container["name"]);
+                assert_eq!(context["readOnlyRootFilesystem"], true, "{name}: {}", container["name"]);
+                assert_eq!(
+                    context["capabilities"]["drop"],
+                    serde_json::json!(["ALL"]),
+                    "{name}: {}",
+                    container["name"]
+                );
+                assert_ne!(container["resources"]["limits"]["memory"], Value::Null, "{name}: {}", container["name"]);
+            }
+            for volume in pod["volumes"].as_array().into_iter().flatten() {
+                assert!(volume["secret"].is_null() || volume["secret"]["defaultMode"] == 0o400, "{name}: {volume}");
+                assert_eq!(volume["hostPath"], Value::Null, "{name}");
+            }
+        }
+    }
+}
+
+/// The pod in a document, if there is one.
+fn pod(document: &Value) -> Option<&Value> {
+    match document["kind"].as_str()? {
+        "Pod" => Some(&document["spec"]),
+        "Deployment" => Some(&document["spec"]["template"]["spec"]),
+        "CronJob" => Some(&document["spec"]["jobTemplate"]["spec"]["template"]["spec"]),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_program_takes_every_configuration_that_is_rendered() {
+    let workplace = Workplace::new();
+    for (name, file) in value_files() {
+        for document in documents(&rendered("dmarc-shipper", &[&file], &["--skip-tests"])) {
+            let Some(config) = document["data"]["config.yaml"].as_str() else { continue };
+            let file = workplace.write(&format!("{name}.yaml"), config);
+            Shipper::new(["check".as_ref(), "--offline".as_ref(), "--config".as_ref(), file.as_os_str()]).exits(0);
+            let strict = config.contains("acknowledgements: strict");
+            assert_eq!(
+                strict,
+                name.starts_with("cronjob"),
+                "{name}: a run that ends counts what the receiver has read"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_job_ends_with_its_run_and_is_not_tried_again_where_that_mends_nothing() {
+    for name in ["cronjob", "cronjob-vector", "cronjob-fluent-bit"] {
+        let file = path(&format!("helm/dmarc-shipper/ci/{name}-values.yaml"));
+        let documents = documents(&rendered("dmarc-shipper", &[&file], &[]));
+        let cronjob = documents.iter().find(|document| document["kind"] == "CronJob").unwrap();
+        assert_eq!(cronjob["spec"]["concurrencyPolicy"], "Forbid");
+        let rules = &cronjob["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"];
+        assert_eq!(rules[0]["onPodConditions"][0]["type"], "DisruptionTarget");
+        assert_eq!(rules[1]["onExitCodes"]["values"], serde_json::json!([64, 77, 78]));
+        let pod = pod(cronjob).unwrap();
+        assert_eq!(pod["restartPolicy"], "Never", "which podFailurePolicy needs");
+        let containers = pod["containers"].as_array().unwrap();
+        assert_eq!((containers.len(), &containers[0]["args"]), (1, &serde_json::json!(["run", "--once"])));
+        for sidecar in pod["initContainers"].as_array().into_iter().flatten() {
+            assert_eq!(sidecar["restartPolicy"], "Always", "a Job waits for any other container");
+        }
+    }
+}
+
+#[test]
+fn everything_that_can_be_switched_on_is_rendered() {
+    let file = path("helm/dmarc-shipper/ci/everything-values.yaml");
+    let documents = documents(&rendered("everything", &[&file], &[]));
+    let mut kinds: Vec<&str> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
+    kinds.sort_unstable();
+    assert_eq!(
+        kinds,
+        [
+            "ConfigMap",
+            "ConfigMap",
+            "ConfigMap",
+            "ConfigMap",
+            "Deployment",
+            "NetworkPolicy",
+            "PersistentVolumeClaim",
+            "Pod",
+            "PodDisruptionBudget",
+            "PodMonitor",
+            "PrometheusRule",
+            "Secret",
+            "Service",
+            "ServiceAccount",
+            "ServiceMonitor"
+        ]
+    );
+    let deployment = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
+    assert_eq!(deployment["spec"]["strategy"]["type"], "Recreate", "one instance for one data_dir");
+    let pod = pod(deployment).unwrap();
+    let program = &pod["containers"][0];
+    assert!(program["image"].as_str().unwrap().contains("@sha256:"), "a digest goes before a tag");
+    for key in [
+        "nodeSelector",
+        "tolerations",
+        "affinity",
+        "topologySpreadConstraints",
+        "priorityClassName",
+        "imagePullSecrets",
+    ] {
+        assert_ne!(pod[key], Value::Null, "{key}");
+    }
+    for key in ["env", "envFrom", "livenessProbe", "readinessProbe", "startupProbe"] {
+        assert_ne!(program[key], Value::Null, "{key}");
+    }
+    assert_eq!(program["livenessProbe"]["httpGet"]["path"], "/livez", "it depends on no server");
+    assert_ne!(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"], Value::Null);
+}
+
+/// `make k8s` writes them.
+#[test]
+fn the_manifests_in_k8s_are_those_of_the_chart() {
+    for (name, file) in value_files().iter().filter(|(name, _)| name != "everything") {
+        let first = fs::read_to_string(file).unwrap();
+        let about: String =
+            first.lines().take_while(|line| line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
+        let yaml = rendered("dmarc-shipper", &[file], &["--skip-tests"]);
+        // What tells of Helm is not true of these.
+        let of_helm = ["# Source:", "app.kubernetes.io/managed-by:", "helm.sh/chart:"];
+        let kept = yaml.lines().filter(|line| !of_helm.iter().any(|mark| line.trim_start().starts_with(mark)));
+        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+        up_to_date(&format!("k8s/{name}.yaml"), &format!("{about}# Made of the chart by `make k8s`.\n{kept}"));
+    }
+}
+
+/// `make helm` writes it.
+#[test]
+fn the_charts_readme_tells_every_value() {
+    let values = fs::read_to_string(path("helm/dmarc-shipper/values.yaml")).unwrap();
+    let readme = fs::read_to_string(path("helm/dmarc-shipper/README.md")).unwrap();
+    let (before, _) = readme.split_once("## Values\n").unwrap();
+    let table: String = rows(&values).concat();
+    up_to_date(
+        "helm/dmarc-shipper/README.md",
+        &format!(
+            "{before}## Values\n\n<!-- Made of values.yaml by `make helm`. -->\n\n| value | default | |\n|---|---|---|\n{table}"
+        ),
+    );
+}
+
+/// A row for every key with a `# --` comment above it.
+fn rows(values: &str) -> Vec<String> {
+    let (mut rows, mut parents, mut about) = (Vec::new(), Vec::<(usize, String)>::new(), String::new());
+    let mut lines = values.lines().peekable();
+    while let Some(line) = lines.next() {
+        let (indent, text) = (line.len() - line.trim_start().len(), line.trim());
+        if let Some(comment) = text.strip_prefix("# ") {
+            about = match comment.strip_prefix("-- ") {
+                Some(first) => first.to_owned(),
+                None => format!("{about} {comment}"),
+            };
+            continue;
+        }
+        let Some((key, default)) = text.split_once(':') else { continue };
+        parents.retain(|(depth, _)| *depth < indent);
+        parents.push((indent, key.to_owned()));
+        if about.is_empty() {
+            continue;
+        }
+        let mut default = default.trim().to_owned();
+        while let Some(next) =
+            lines.next_if(|next| next.len() - next.trim_start().len() > indent && default_goes_on(next))
+        {
+            default = format!("{default}{}{}", if default.is_empty() { "" } else { ", " }, next.trim());
+        }
+        let name = parents.iter().map(|(_, key)| key.as_str()).collect::<Vec<_>>().join(".");
+        rows.push(format!("| `{name}` | `{default}` | {} |\n", std::mem::take(&mut about)));
+    }
+    assert!(about.is_empty(), "a comment without a value: {about}");
+    rows
+}
+
+fn default_goes_on(line: &str) -> bool {
+    !line.trim().is_empty() && !line.trim_start().starts_with('#')
+}
+
+/// The file says this; with UPDATE_DOCS=1, from now on.
+#[track_caller]
+fn up_to_date(name: &str, expected: &str) {
+    let file = path(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&file, expected).unwrap();
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(found == expected, "{name} is not what the chart makes; `make k8s helm` writes it anew");
+}

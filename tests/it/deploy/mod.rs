@@ -1,0 +1,7 @@
+//! The image and the manifests: rendered by a real Helm, held against Kubernetes' schemas, and run by podman.
+
+mod chart;
+mod image;
+mod podman;
+mod pods;
+mod render;

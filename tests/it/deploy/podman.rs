@@ -1,0 +1,197 @@
+//! Podman, the image of this source tree, and containers that end with their test.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::render::path;
+use crate::support::{
+    server::installed,
+    wait::{LONG, eventually},
+};
+
+/// Who the program is in its image.
+pub const USER: u32 = 65532;
+
+/// A command of podman, with settings that work on machines without systemd.
+pub fn podman<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
+    let mut command = Command::new(installed("podman"));
+    command.env("CONTAINERS_CONF", path("tests/containers.conf")).args(arguments).output().unwrap()
+}
+
+/// The same, which has to succeed; what it writes to stdout.
+#[track_caller]
+pub fn podman_does<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> String {
+    let output = podman(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "podman can't do it here; it needs root, runc and namespaces (tests/install-servers.sh): {stderr}"
+    );
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The image: the Dockerfile's final stage, with a static binary built here in the place of its build stage.
+pub fn image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let host = host();
+        let target = path("target/image");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--config", "profile.dev.debug=false", "--target", &host])
+            .arg("--target-dir")
+            .arg(&target)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .current_dir(path("."))
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let context = tempfile::tempdir().unwrap();
+        fs::create_dir_all(context.path().join("out/data")).unwrap();
+        let binary = target.join(host).join("debug/dmarc-shipper");
+        fs::copy(binary, context.path().join("out/dmarc-shipper")).unwrap();
+        let stage = format!("build={}", context.path().display());
+        let name = tag("dmarc-shipper");
+        let file = path(".");
+        podman_does([
+            "build",
+            "--quiet",
+            "--format",
+            "docker",
+            "--network",
+            "none",
+            "--build-context",
+            &stage,
+            "--tag",
+            &name,
+            file.to_str().unwrap(),
+        ]);
+        // The one of the last run has no name any more.
+        podman(["image", "prune", "--force", "--filter", "label=org.opencontainers.image.title=dmarc-shipper"]);
+        name
+    })
+}
+
+/// A collector that is none: it writes what comes over TCP to its stdout.
+pub fn collector_image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let context = tempfile::tempdir().unwrap();
+        fs::copy(installed("busybox"), context.path().join("busybox")).unwrap();
+        // It looks at no arguments, and has the places of both real ones' programs. Its stdin never ends, so that it does
+        // not close its side.
+        let script = "#!/busybox sh
+trap exit TERM
+/busybox mkfifo /var/lib/collector/open
+exec 3<>/var/lib/collector/open
+while :; do /busybox nc -l -p $PORT <&3 & wait $!; done
+";
+        let file = r#"FROM scratch
+COPY busybox /busybox
+COPY --chown=65532:65532 data /var/lib/collector
+COPY --chmod=0755 listen /listen
+COPY --chmod=0755 listen /fluent-bit/bin/fluent-bit
+ENTRYPOINT ["/listen"]
+"#;
+        fs::create_dir(context.path().join("data")).unwrap(); // an emptyDir takes over its owner
+        fs::write(context.path().join("listen"), script).unwrap();
+        fs::write(context.path().join("Dockerfile"), file).unwrap();
+        let name = tag("collector");
+        podman_does(["build", "--quiet", "--network", "none", "--tag", &name, context.path().to_str().unwrap()]);
+        name
+    })
+}
+
+/// A name that another source tree's tests do not take, and the next run of these does.
+fn tag(what: &str) -> String {
+    let tree: String = env!("CARGO_MANIFEST_DIR").chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("localhost/{}/{what}:test", tree.to_ascii_lowercase())
+}
+
+/// The triple that this machine's rustc builds for.
+fn host() -> String {
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let told = String::from_utf8(rustc.stdout).unwrap();
+    told.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host").to_owned()
+}
+
+/// A name that nothing else on this machine has.
+pub fn unique(what: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    format!("test-{}-{}-{what}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A running container, and its volume for `data_dir`.
+pub struct Container {
+    pub name: String,
+}
+
+impl Container {
+    /// Starts `run` and these arguments, as a cluster would that trusts nobody, with this folder as /etc/dmarc-shipper.
+    #[track_caller]
+    pub fn start(config: &Path, arguments: &[&str]) -> Self {
+        let container = Self { name: unique("shipper") };
+        let user = USER.to_string();
+        let (data, config) = (
+            format!("{}:/var/lib/dmarc-shipper", container.name),
+            format!("{}:/etc/dmarc-shipper:ro", config.display()),
+        );
+        let mut command = vec!["run", "--detach", "--name", &container.name, "--network", "host", "--read-only"];
+        command.extend([
+            "--read-only-tmpfs=false",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            "--user",
+            &user,
+        ]);
+        command.extend(["--pull=never", "-v", &data, "-v", &config, image(), "run"]);
+        command.extend(arguments);
+        podman_does(command);
+        container
+    }
+
+    /// Waits for the end, which has to be this exit code.
+    #[track_caller]
+    pub fn ends(&self, code: i32) {
+        let ended = podman_does(["wait", &self.name]);
+        assert_eq!(ended, code.to_string(), "{}", self.log());
+    }
+
+    pub fn signal(&self, signal: &str) {
+        podman_does(["kill", "--signal", signal, &self.name]);
+    }
+
+    pub fn start_again(&self) {
+        podman_does(["start", &self.name]);
+    }
+
+    /// Both streams.
+    pub fn log(&self) -> String {
+        log(&self.name)
+    }
+
+    #[track_caller]
+    pub fn until_said(&self, words: &str) {
+        eventually(LONG, &format!("the container says {words:?}"), || self.log().contains(words).then_some(()));
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        podman(["rm", "--force", "--volumes", "--time", "1", &self.name]);
+        podman(["volume", "rm", "--force", &self.name]);
+    }
+}
+
+/// What a container has written to stdout and stderr.
+pub fn log(container: &str) -> String {
+    let output = podman(["logs", container]);
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
