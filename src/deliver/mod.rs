@@ -2,3 +2,6 @@
 
 pub mod tracker;
 pub mod window;
+
+#[cfg(test)]
+mod tests;
