@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need: Dovecot, rsyslog, iproute2, nftables and podman from the distribution's packages; syslog-ng,
+# Installs what the tests need: Dovecot, rsyslog, iproute2, nftables, libfaketime and podman from the distribution; syslog-ng,
 # Cyrus and Courier unpacked into target/servers (as packages they would drive out rsyslog and Dovecot), and of Prometheus
 # promtool alone; Helm and a validator of manifests in target/tools. Starts nothing, may be run again at any time.
 #
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 packages=(
     dovecot-imapd rsyslog rsyslog-elasticsearch rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables
-    podman runc catatonit busybox-static
+    libfaketime podman runc catatonit busybox-static
 )
 servers="${CARGO_TARGET_DIR:-target}/servers"
 tools="${CARGO_TARGET_DIR:-target}/tools"

@@ -46,6 +46,8 @@ const MAX_SIGHTED: usize = 1 << 16;
 const CLOCK_STEP: SignedDuration = SignedDuration::from_hours(48);
 /// In the table `meta`: that clock, microseconds since 1970.
 const CLOCK: &str = "clock";
+/// 2026-01-01. A clock that says less was not set yet, and is none to begin with.
+const EARLIEST_MICROS: i64 = 1_767_225_600_000_000;
 
 /// What has been shipped. One process has it open at a time.
 #[derive(Debug)]
@@ -218,6 +220,7 @@ impl Ledger {
         let done_with = self.attempts_at(&batch.read);
         let written = self.store.write(|transaction| {
             let now = micros(batch.now);
+            start_clock(transaction, now)?;
             write_documents(transaction, batch, now)?;
             let mut places = transaction.open_table(PLACES)?;
             for (place, verdict) in &batch.places {
@@ -358,6 +361,16 @@ fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> 
         if names.get(&name.0[..])?.is_none() {
             names.insert(&name.0[..], (now, &hash[..]))?;
         }
+    }
+    Ok(())
+}
+
+/// What is written down first says from when on time passes.
+fn start_clock(transaction: &WriteTransaction, now: i64) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let is_set = meta.get(CLOCK)?.is_some();
+    if let (false, EARLIEST_MICROS.., Ok(now)) = (is_set, now, u64::try_from(now)) {
+        meta.insert(CLOCK, now)?;
     }
     Ok(())
 }

@@ -108,8 +108,9 @@ fn what_is_not_seen_again_expires() {
     ledger.commit(&Commit { seen_again: vec![document(2), document(3)], ..commit(Timestamp::now()) }).unwrap();
     assert!(ledger.knows_place(&mail("kept", 1, 1)), "a sight");
 
-    assert_eq!(ledger.expire(start + days(400), 400).unwrap(), 0);
-    assert_eq!(ledger.expire(start + days(401), 400).unwrap(), 2);
+    let on_day = |day| ledger.expire(start + days(day), 400).unwrap();
+    assert_eq!((1..=400).map(on_day).sum::<u64>(), 0);
+    assert_eq!(on_day(401), 2);
     assert_eq!(ledger.document(&document(1)).unwrap(), None);
     let seen_again = ledger.document(&document(2)).unwrap().unwrap();
     assert_eq!(seen_again.first_shipped.as_second(), start.as_second());
@@ -356,4 +357,19 @@ fn a_clock_that_jumps_ahead_makes_nothing_forgotten() {
     assert_eq!(ledger.expire(begin + days(3), 400).unwrap(), 0);
     let forgotten: u64 = (4..=405).map(|day| ledger.expire(begin + days(day), 400).unwrap()).sum();
     assert_eq!(forgotten, 1, "time that really passes counts");
+}
+
+/// The first expiry of all took any time for true: a service expires a day after its start.
+#[test]
+fn the_first_commit_says_from_when_on_time_passes_unless_the_clock_was_not_set_yet() {
+    let today = at(1_793_534_400);
+    let expired = |first| {
+        let ledger = Ledger::in_memory();
+        ledger.commit(&commit(first)).unwrap();
+        ledger.commit(&Commit { documents: vec![(document(1), shipped(today))], ..commit(today) }).unwrap();
+        let ahead = ledger.expire(today + days(3650), 400).unwrap();
+        (ahead, ledger.expire(today + days(1), 400).unwrap())
+    };
+    assert_eq!(expired(today), (0, 0));
+    assert_eq!(expired(at(1000)), (0, 0), "1970 is no beginning: the next commit is");
 }

@@ -1,5 +1,6 @@
 //! What breaks around the program, and the program itself: nothing is lost, and what is told twice has the same id.
 
+mod clock;
 mod disks;
 mod mail_server;
 mod process;

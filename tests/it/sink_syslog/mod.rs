@@ -4,6 +4,7 @@ mod network;
 mod rsyslog;
 mod running;
 mod strict;
+mod syslog_ng;
 mod tcp;
 mod tls;
 mod udp;

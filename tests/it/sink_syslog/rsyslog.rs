@@ -17,9 +17,31 @@ fn open_to_all() -> Rsyslog {
     Rsyslog::with(&Ca::new(), &Options { writes: Writes::Msg, ..Options::default() })
 }
 
+/// What can be killed, and writes MSG of each message on a line.
+pub trait Receiver {
+    fn kill(&mut self);
+    /// Starts it again on the same port.
+    fn resume(&mut self);
+    fn lines(&self) -> Vec<String>;
+}
+
+impl Receiver for Rsyslog {
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    fn resume(&mut self) {
+        self.resume();
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines()
+    }
+}
+
 /// Numbers at the start of each line written.
-pub fn numbers(rsyslog: &Rsyslog) -> Vec<u64> {
-    let lines = rsyslog.lines();
+pub fn numbers(receiver: &impl Receiver) -> Vec<u64> {
+    let lines = receiver.lines();
     lines.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
 }
 
@@ -70,21 +92,21 @@ async fn a_client_that_rsyslog_refuses_by_name_has_nothing_confirmed() {
     assert!(rsyslog.lines().is_empty());
 }
 
-/// Kills rsyslog in mid-stream and starts it again. All that was not confirmed at that moment must be written after
+/// Kills the receiver in mid-stream and starts it again. All that was not confirmed at that moment must be written after
 /// it, in order; returns what was confirmed and is not written.
-pub async fn killed_midway(settings: Syslog, rsyslog: &mut Rsyslog, last: u64) -> Vec<u64> {
+pub async fn killed_midway(settings: Syslog, receiver: &mut impl Receiver, last: u64) -> Vec<u64> {
     let mut sink = Running::start(settings);
     let feeding = sink.send_all(1..=last, 500);
     sink.until_confirmed(5000).await;
-    rsyslog.kill();
-    let at_kill = rsyslog.lines().len();
+    receiver.kill();
+    let at_kill = receiver.lines().len();
     sink.until_failing().await;
     let confirmed = sink.confirmed();
-    rsyslog.resume();
+    receiver.resume();
     feeding.await.unwrap();
     sink.end().await.unwrap();
-    eventually(LONG, "the last line is written", || (numbers(rsyslog).last() == Some(&last)).then_some(()));
-    let written = numbers(rsyslog);
+    eventually(LONG, "the last line is written", || (numbers(receiver).last() == Some(&last)).then_some(()));
+    let written = numbers(receiver);
     let again: Vec<u64> = written.iter().copied().skip_while(|number| *number <= confirmed).collect();
     let replayed = written.iter().rposition(|number| *number == confirmed + 1).expect("the first unconfirmed frame");
     assert_eq!(written[replayed..], (confirmed + 1..=last).collect::<Vec<_>>(), "killed at line {at_kill}");
