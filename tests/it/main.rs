@@ -12,6 +12,8 @@ mod floods;
 mod golden;
 mod hostile_text;
 mod layering;
+mod log_file;
+mod migrate;
 mod observed;
 mod operation;
 mod receivers;
