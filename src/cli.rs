@@ -14,7 +14,7 @@ use clap::{
 };
 
 use crate::{
-    config::{Arguments, Loaded, Loader, LogFormat, LogLevel, Problems},
+    config::{Arguments, Format, Loaded, Loader, LogFormat, LogLevel, Problems},
     event::schema,
 };
 
@@ -89,6 +89,8 @@ pub enum Command {
     Schema(Schema),
     /// Ask the running instance whether it is well; for a container's HEALTHCHECK
     Health(Health),
+    /// Turn a config.ini of dmarc-ingest, or a parsedmarc.ini, into a configuration file
+    Migrate(Migrate),
 }
 
 #[derive(Debug, Args)]
@@ -188,6 +190,29 @@ pub struct Health {
 }
 
 #[derive(Debug, Args)]
+pub struct Migrate {
+    /// The config.ini of dmarc-ingest, or a parsedmarc.ini
+    #[arg(value_name = "CONFIG.INI")]
+    pub ini: PathBuf,
+
+    /// File to write, ending in .yaml, instead of stdout; the password goes into `imap-password` beside it
+    #[arg(long, value_name = "FILE", value_parser = yaml_file)]
+    pub output: Option<PathBuf>,
+
+    /// Replace these files if they are there
+    #[arg(long, requires = "output")]
+    pub force: bool,
+
+    /// The data_dir of the configuration
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/dmarc-shipper")]
+    pub data_dir: PathBuf,
+
+    /// Put the reports that this processed.json of dmarc-ingest remembers into the ledger there, so that they are not shipped again
+    #[arg(long, value_name = "FILE")]
+    pub processed: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct Schema {
     /// Of the configuration file, or of the events
     #[arg(value_enum)]
@@ -272,6 +297,12 @@ fn plain(path: &str) -> String {
     if path == "-" || path.starts_with('/') { path.to_owned() } else { format!("./{path}") }
 }
 
+fn yaml_file(path: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(path);
+    let yaml = Format::of(&path) == Some(Format::Yaml);
+    if yaml { Ok(path) } else { Err("YAML is written; expected a name that ends in .yaml or .yml") }
+}
+
 fn level(name: String) -> Result<LogLevel, &'static str> {
     LogLevel::from_name(&name.to_ascii_lowercase()).ok_or("no such level")
 }
@@ -319,7 +350,7 @@ mod tests {
             ("run --form x", "--from"),
             ("schema events", "event"),
             ("run --log-level loud", "debug"),
-            ("migrate", "unrecognized subcommand"),
+            ("migrate config.ini --output config.toml", ".yaml"),
             ("", "Usage"),
         ] {
             let error = parsed(line).unwrap_err();

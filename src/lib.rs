@@ -31,6 +31,7 @@ pub mod exit;
 pub mod flood;
 mod folder;
 pub mod limits;
+pub mod migrate;
 pub mod net;
 pub mod ops;
 pub mod service;

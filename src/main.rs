@@ -12,6 +12,7 @@ use dmarc_shipper::{
     event,
     exit::Exit,
     history,
+    migrate::{self, Migration},
     ops::log,
     parse,
     pipeline::{Options, Reship},
@@ -33,15 +34,15 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Exit {
     match &cli.command {
-        Command::Run(run) => match load(cli, &run.config) {
+        Command::Run(run) => match load(cli, &run.config, !run.dry_run) {
             Ok(config) => {
                 let reship = reship(run, &config);
                 let options = Options { once: run.once, dry_run: run.dry_run, strict: run.strict, reship };
-                service::run(config, options, &|| load_again(cli, &run.config))
+                service::run(config, options, &|| load_again(cli, run))
             }
             Err(exit) => exit,
         },
-        Command::Check(Check { config, .. }) => match load(cli, config) {
+        Command::Check(Check { config, .. }) => match load(cli, config, false) {
             Ok(config) => {
                 info!(sources = config.sources.len(), sinks = config.sinks.len(), "the configuration is right");
                 Exit::Done
@@ -72,6 +73,11 @@ fn run(cli: &Cli) -> Exit {
                 }
             }
         },
+        Command::Migrate(cli::Migrate { ini, output, force, data_dir, processed }) => {
+            start_log(cli, None);
+            let (output, processed) = (output.as_deref(), processed.as_deref());
+            migrate::run(&Migration { ini, output, force: *force, data_dir, processed })
+        }
         Command::Schema(Schema { of }) => {
             start_log(cli, None);
             print_json(&match of {
@@ -82,11 +88,15 @@ fn run(cli: &Cli) -> Exit {
     }
 }
 
-/// Loads the configuration and starts the log as it says; every problem and warning is said.
-fn load(cli: &Cli, arguments: &cli::ConfigArgs) -> Result<Config, Exit> {
+/// Loads the configuration and starts the log as it says; every problem and warning is said. The log's file is for `run`: who
+/// only looks may be another user, whose files it could not write to.
+fn load(cli: &Cli, arguments: &cli::ConfigArgs, to_file: bool) -> Result<Config, Exit> {
     match arguments.load(&cli::ask_on_terminal) {
         Ok(loaded) => {
             start_log(cli, Some(&loaded.config));
+            if to_file {
+                log_to_file(cli, &loaded.config);
+            }
             for warning in &loaded.warnings {
                 warn!("{warning}");
             }
@@ -121,11 +131,14 @@ fn load_quietly(cli: &Cli, arguments: &cli::ConfigArgs) -> Option<Config> {
 }
 
 /// The configuration as it stands in its file now, for a process that runs. `None`: it can't be used, which was said.
-fn load_again(cli: &Cli, arguments: &cli::ConfigArgs) -> Option<Config> {
-    match arguments.load(&|_| None) {
+fn load_again(cli: &Cli, run: &cli::Run) -> Option<Config> {
+    match run.config.load(&|_| None) {
         Ok(loaded) => {
             loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
             log::set_level(cli.log.log_level.unwrap_or(loaded.config.log.level));
+            if !run.dry_run {
+                log_to_file(cli, &loaded.config);
+            }
             Some(loaded.config)
         }
         Err(problems) => {
@@ -142,7 +155,7 @@ fn data_dir(cli: &Cli, of: &cli::LedgerArgs) -> Result<PathBuf, Exit> {
         return Ok(data_dir.clone());
     }
     let arguments = cli::ConfigArgs { config: of.config.clone(), ..cli::ConfigArgs::default() };
-    load(cli, &arguments)?.data_dir.ok_or_else(|| {
+    load(cli, &arguments, false)?.data_dir.ok_or_else(|| {
         error!("the configuration names no data_dir, so there is no ledger");
         Exit::Configuration
     })
@@ -156,6 +169,10 @@ fn start_log(cli: &Cli, config: Option<&Config>) {
     log::init(cli.log.log_level.unwrap_or(level), cli.log.log_format.unwrap_or(format))
         .expect("the log is started once");
     std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+}
+
+fn log_to_file(cli: &Cli, config: &Config) {
+    log::to_file(&config.log.file, cli.log.log_format.unwrap_or(config.log.format));
 }
 
 fn print_json(json: &serde_json::Value) -> Exit {

@@ -72,7 +72,7 @@ options! {
         pub limits: Limits = nested,
         /// What has been shipped.
         pub ledger: Ledger = nested,
-        /// The program's own log, on stderr.
+        /// The program's own log, on stderr and in a file.
         pub log: Log = nested,
         /// How the process tells how it is.
         pub api: api::Api = nested,
@@ -113,6 +113,22 @@ options! {
         pub level: LogLevel = LogLevel::Info,
         /// How they are written.
         pub format: LogFormat = LogFormat::Auto,
+        /// Where `run` writes them besides.
+        pub file: LogFile = nested,
+    }
+}
+
+options! {
+    /// `log.file.*`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LogFile: Default {
+        /// File that `run` logs to as well, as JSON unless `log.format` is `text`. A file that logrotate has moved away,
+        /// truncated or deleted is noticed at the next line, without a signal. One that can't be written to is complained of on stderr.
+        pub path: Option<PathBuf> = None,
+        /// Size at which the file is renamed to `path.1`, what was `path.1` to `path.2`, and so on.
+        pub max_size: u32 as Size<u32, 1_024, 2_147_483_648> = 10 << 20,
+        /// How many such older files are kept.
+        pub max_files: u32 as Whole<u32, 1, 1_000> = 5,
     }
 }
 

@@ -1,14 +1,16 @@
-//! Logs on stderr: text for a person at a terminal, JSON for everything else, one line each whatever is in it.
+//! Logs on stderr, and in a file on wish: text for a person at a terminal, JSON for everything else, one line each whatever
+//! is in it.
 //!
 //! Whoever mails a report decides what stands in many a field, so nothing reaches a line raw: see `log::line`.
 //! `RUST_LOG` is not read: the level is the configuration's. Records of the `log` crate never appear, since nothing
 //! bridges them: async-imap writes passwords there.
 
+mod file;
 mod line;
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -20,8 +22,8 @@ use tracing_subscriber::{
     reload,
 };
 
-use self::line::Fields;
-use crate::config::{LogFormat, LogLevel};
+use self::{file::LogFile, line::Fields};
+use crate::config::{self, LogFormat, LogLevel};
 
 /// What the JSON lines carry as `logger`: users split a shared stream by it.
 const LOGGER: &str = "DMARC_SCRIPT";
@@ -42,11 +44,39 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<(), AlreadySet> {
         LogFormat::Text => Style::Text { colours: false },
         LogFormat::Auto | LogFormat::Json => Style::Json,
     };
-    // A closed or full stderr is nobody's to hear of; `eprintln!` would panic.
-    let write = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
-    let (subscriber, handle) = subscriber(level, style, Arc::new(write));
+    let (subscriber, handle) = subscriber(level, Arc::new(move |line| everywhere(style, line)));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadySet)?;
     LEVEL.set(handle).map_err(|_| AlreadySet)
+}
+
+/// The log in a file, and how its lines look.
+static FILE: Mutex<Option<(LogFile, Style)>> = Mutex::new(None);
+
+/// Logs into this file too from now on, or no longer.
+pub fn to_file(file: &config::LogFile, format: LogFormat) {
+    let style = if format == LogFormat::Text { Style::Text { colours: false } } else { Style::Json };
+    let file = file.path.as_deref().map(|path| (LogFile::new(path, file.max_size.into(), file.max_files), style));
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file;
+}
+
+/// A record as a line in the style that it is asked for.
+type Line<'a> = &'a dyn Fn(Style) -> String;
+
+/// On stderr, and in the file. What is wrong with the file is said on stderr alone: it is no record, for where would it go?
+fn everywhere(style: Style, line: Line<'_>) {
+    // A closed or full stderr is nobody's to hear of; `eprintln!` would panic.
+    let on_stderr = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
+    on_stderr(&line(style));
+    if let Some((file, style_of_file)) = &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
+        let mut lines = line(*style_of_file);
+        if file.missed() > 0 {
+            let gap = format!("{} lines are missing here", file.missed());
+            lines.insert_str(0, &style_of_file.line(Level::WARN, module_path!(), &Fields::saying(gap)));
+        }
+        if let Some(complaint) = file.write(&lines) {
+            on_stderr(&style.line(Level::WARN, module_path!(), &Fields::saying(complaint)));
+        }
+    }
 }
 
 /// Logs from `level` on from now on.
@@ -71,11 +101,10 @@ fn wants_colours() -> bool {
 
 fn subscriber(
     level: LogLevel,
-    style: Style,
-    write: Arc<dyn Fn(&str) + Send + Sync>,
+    write: Arc<dyn Fn(Line<'_>) + Send + Sync>,
 ) -> (impl Subscriber + Send + Sync, reload::Handle<Targets, Registry>) {
     let (filter, handle) = reload::Layer::new(targets(level));
-    (Registry::default().with(Lines { style, write }.with_filter(filter)), handle)
+    (Registry::default().with(Lines { write }.with_filter(filter)), handle)
 }
 
 fn targets(level: LogLevel) -> Targets {
@@ -89,22 +118,27 @@ fn targets(level: LogLevel) -> Targets {
     Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own)
 }
 
-/// Makes a line of each record and hands it over whole, line end included.
+/// Hands each record over as a line, line end included.
 struct Lines {
-    style: Style,
-    write: Arc<dyn Fn(&str) + Send + Sync>,
+    write: Arc<dyn Fn(Line<'_>) + Send + Sync>,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
+        let metadata = event.metadata();
+        (self.write)(&|style| style.line(*metadata.level(), metadata.target(), &fields));
+    }
+}
+
+impl Style {
+    fn line(self, level: Level, target: &str, fields: &Fields) -> String {
         let now = format!("{:.3}", Timestamp::now());
-        let (level, target) = (*event.metadata().level(), event.metadata().target());
-        (self.write)(&match self.style {
-            Style::Json => line::json(&now, level_name(level), target, &fields),
-            Style::Text { colours } => line::text(&now, level, colours, &fields),
-        });
+        match self {
+            Style::Json => line::json(&now, level_name(level), target, fields),
+            Style::Text { colours } => line::text(&now, level, colours, fields),
+        }
     }
 }
 

@@ -27,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sink", &["config", "deliver", "folder", "net"]),
     ("history", &["exit", "ledger", "ops"]),
     ("ledger", &["folder", "source"]),
+    ("migrate", &["config", "event", "exit", "folder", "ledger", "ops"]),
     ("ops", &["config", "folder"]),
     ("cli", &["config", "event"]),
     ("service", &["config", "exit", "ledger", "ops", "pipeline"]),

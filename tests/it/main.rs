@@ -13,6 +13,8 @@ mod floods;
 mod golden;
 mod hostile_text;
 mod layering;
+mod log_file;
+mod migrate;
 mod observed;
 mod operation;
 mod receivers;

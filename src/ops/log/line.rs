@@ -27,6 +27,11 @@ enum Value {
 }
 
 impl Fields {
+    /// A record that is nothing but its message.
+    pub(super) fn saying(message: String) -> Self {
+        Self { message, rest: Vec::new() }
+    }
+
     fn push(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::Text(text) | Value::Plain(text)) => self.message = text,

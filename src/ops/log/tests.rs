@@ -7,8 +7,8 @@ use super::*;
 fn logged(level: LogLevel, style: Style, work: impl FnOnce()) -> Vec<String> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let taken = lines.clone();
-    let write = move |line: &str| taken.lock().unwrap().push(line.to_owned());
-    tracing::subscriber::with_default(subscriber(level, style, Arc::new(write)).0, work);
+    let write = move |line: Line<'_>| taken.lock().unwrap().push(line(style));
+    tracing::subscriber::with_default(subscriber(level, Arc::new(write)).0, work);
     std::mem::take(&mut *lines.lock().unwrap())
 }
 
@@ -139,7 +139,7 @@ fn the_level_can_be_changed_while_it_logs() {
     let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
     let kept = lines.clone();
     let (subscriber, handle) =
-        subscriber(LogLevel::Info, Style::Json, Arc::new(move |line: &str| kept.lock().unwrap().push(line.to_owned())));
+        subscriber(LogLevel::Info, Arc::new(move |line: Line<'_>| kept.lock().unwrap().push(line(Style::Json))));
     tracing::subscriber::with_default(subscriber, || {
         for level in [LogLevel::Info, LogLevel::Debug, LogLevel::Error] {
             handle.reload(targets(level)).unwrap();

@@ -1,0 +1,208 @@
+//! The log in a file: rotated by size here, or by logrotate, and never a reason to stop.
+//!
+//! Before each line the file's name is looked at: whether logrotate renamed the file, truncated it, or somebody deleted its
+//! folder, the next line goes to where the name leads then. So no signal is needed.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::folder;
+
+/// `path`, and up to `max_files` older ones as `path.1`, `path.2`, …; none grows past `max_size` bytes by more than a line.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    max_size: u64,
+    max_files: u32,
+    open: Option<File>,
+    /// A write stopped within a line.
+    torn: bool,
+    missed: u64,
+    complained: bool,
+}
+
+impl LogFile {
+    pub(super) fn new(path: &Path, max_size: u64, max_files: u32) -> Self {
+        let path = path.to_owned();
+        Self { path, max_size, max_files, open: None, torn: false, missed: 0, complained: false }
+    }
+
+    /// Lines that did not come into the file since the last one that did.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Appends `line`, line end included. What stands in its way is returned the first time.
+    pub(super) fn write(&mut self, line: &str) -> Option<String> {
+        let written = self.try_write(line);
+        let complained = std::mem::replace(&mut self.complained, written.is_err());
+        let error = written.err().filter(|_| !complained)?;
+        Some(format!("can't log to {}: {error}; the log goes on here", self.path.display()))
+    }
+
+    fn try_write(&mut self, line: &str) -> io::Result<()> {
+        self.missed += 1;
+        let size = self.follow()?;
+        let full = size > 0 && size + line.len() as u64 > self.max_size;
+        // A file that can't be rotated is still written to.
+        let rotated = if full { self.rotate() } else { Ok(()) };
+        let Some(file) = &mut self.open else { return rotated };
+        if self.torn && size > 0 {
+            file.write_all(b"\n")?;
+        }
+        self.torn = false;
+        file.write_all(line.as_bytes()).inspect_err(|_| self.torn = true)?;
+        self.missed = 0;
+        rotated
+    }
+
+    /// Opens what the name stands for now, unless it is open; its size.
+    fn follow(&mut self) -> io::Result<u64> {
+        let named = fs::metadata(&self.path);
+        if let (Some(file), Ok(named)) = (&self.open, &named)
+            && same(&file.metadata()?, named)
+        {
+            return Ok(named.len());
+        }
+        self.open = None;
+        let file = self.open()?;
+        let size = file.metadata()?.len();
+        self.open = Some(file);
+        Ok(size)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path);
+        match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.path.parent().map_or(Ok(()), folder::create)?;
+                open()
+            }
+            opened => opened,
+        }
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for number in (1..self.max_files).rev() {
+            match fs::rename(self.older(number), self.older(number + 1)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, self.older(1))?;
+        self.torn = false;
+        self.open = Some(self.open()?);
+        Ok(())
+    }
+
+    fn older(&self, number: u32) -> PathBuf {
+        let mut name = OsString::from(&self.path);
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+fn same(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_full_file_is_renamed_and_only_so_many_are_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("logs/own.log");
+        let mut file = LogFile::new(&path, 12, 2);
+        for line in ["one 1\n", "two 2\n", "three\n", "four4\n", "five5\n", "a line longer than a file\n", "seven\n"] {
+            assert_eq!(file.write(line), None);
+        }
+        let mut names: Vec<_> =
+            fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["own.log", "own.log.1", "own.log.2"]);
+        let older = |number| read(&file.older(number));
+        assert_eq!(
+            (read(&path), older(1), older(2)),
+            ("seven\n".into(), "a line longer than a file\n".into(), "five5\n".into())
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn the_next_line_goes_where_the_name_leads_after_logrotate_was_there() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, moved) = (root.path().join("own.log"), root.path().join("moved"));
+        let mut file = LogFile::new(&path, 1 << 20, 5);
+        file.write("one\n");
+        fs::rename(&path, &moved).unwrap();
+        file.write("two\n");
+        assert_eq!((read(&moved), read(&path)), ("one\n".into(), "two\n".into()));
+        // logrotate's `create`, and its `copytruncate`
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        file.write("three\n");
+        assert_eq!(read(&path), "three\n");
+        fs::write(&path, "").unwrap();
+        file.write("four\n");
+        assert_eq!(read(&path), "four\n");
+    }
+
+    #[test]
+    fn a_folder_that_vanishes_is_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("logs/own.log");
+        let mut file = LogFile::new(&path, 1 << 20, 5);
+        file.write("one\n");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert_eq!(file.write("two\n"), None);
+        assert_eq!(read(&path), "two\n");
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_counted_and_complained_of_once() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("own.log");
+        fs::create_dir(&path).unwrap();
+        let mut file = LogFile::new(&path, 1 << 20, 5);
+        let complaint = file.write("one\n").unwrap();
+        assert!(complaint.contains("own.log: ") && complaint.contains("the log goes on here"), "{complaint}");
+        assert_eq!((file.write("two\n"), file.missed()), (None, 2));
+        fs::remove_dir(&path).unwrap();
+        assert_eq!((file.write("three\n"), file.missed()), (None, 0));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(file.write("four\n").is_some(), "trouble that comes back is told again");
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_tears_none_but_the_last_before_it() {
+        let Some(disk) = crate::small_disk::SmallDisk::mount(256) else { return };
+        let path = disk.path().join("own.log");
+        let mut file = LogFile::new(&path, 1 << 20, 5);
+        let line = "x".repeat(999) + "\n";
+        file.write(&line);
+        let filler = disk.fill();
+        let complaint = std::iter::repeat_with(|| file.write(&line)).take(100).flatten().next().unwrap();
+        assert!(complaint.contains("own.log"), "{complaint}");
+        fs::remove_file(filler).unwrap();
+        assert_eq!(file.write("after\n"), None);
+        let text = read(&path);
+        let (before, last) = text.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(last, "after");
+        let torn = before.lines().filter(|line| line.len() != 999).count();
+        assert!(torn <= 1 && before.bytes().all(|byte| b"x\n".contains(&byte)), "{before}");
+    }
+}
