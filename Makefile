@@ -8,7 +8,7 @@ FUZZ_VERSION := 0.13.2
 FUZZ_TARGETS := mail archive xml tls_rpt failure
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none
 
-.PHONY: help check lint test vrl soak doc deny fuzz demo servers image sbom k8s helm
+.PHONY: help check lint test vrl soak bench doc deny fuzz demo servers image sbom k8s helm
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ SOAK_KILLS ?= 1000
 
 soak: servers ## the program killed 1,000 times while it ships (SOAK_KILLS), and what came of it; about 25 minutes
 	SOAK_KILLS=$(SOAK_KILLS) $(CARGO) test --locked --test it -- killed_at_any_moment --nocapture
+
+bench: servers ## how long the program takes over a long way, against the least that any client could
+	$(CARGO) bench --locked
 
 doc: ## the documentation builds without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
