@@ -103,8 +103,13 @@ impl Store {
         })
     }
 
-    /// One transaction: all of `work`, or nothing.
+    /// One transaction: all of `work`, or nothing. A file that was deleted under it is noticed, and begun anew: what is
+    /// written to a file without a name is gone with the process.
     pub(super) fn write(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), Error>) -> Result<(), LedgerError> {
+        if self.data_dir.as_ref().is_some_and(|data_dir| is_gone(&data_dir.join(FILE))) {
+            warn!(ledger = %self.path().display(), "the ledger is gone; a new one is begun, and what was shipped before is not known any more");
+            *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         self.with(|database| {
             let transaction = database.begin_write()?;
             work(&transaction)?;
@@ -216,6 +221,10 @@ fn check_schema(database: &Database) -> Result<u64, Error> {
         transaction.abort()?;
     }
     Ok(found)
+}
+
+fn is_gone(path: &Path) -> bool {
+    matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// After these, only opening the file anew can help; that also finds out whether it is corrupt.

@@ -29,7 +29,11 @@ use super::running::{Reader, Running, accept, config, listen};
 use crate::support::ca::{Ca, Identity};
 
 fn acceptor(ca: &Ca, ask: bool, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
-    let Identity { certificate, key } = ca.server();
+    acceptor_as(ca.server(), ca, ask, version)
+}
+
+fn acceptor_as(identity: Identity, ca: &Ca, ask: bool, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
+    let Identity { certificate, key } = identity;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).unwrap();
     let builder = if ask {
@@ -203,4 +207,42 @@ async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worke
     let mut peer = Reader::new(stream);
     assert_eq!(peer.until(2).await, [2]);
     sink.until_confirmed(2).await;
+}
+
+/// A receiver that comes back as somebody else is none, and one that is itself again is gone on with.
+#[tokio::test]
+async fn a_receiver_that_comes_back_with_a_certificate_that_can_t_be_trusted_gets_nothing_until_it_can() {
+    let (ca, stranger) = (Ca::new(), Ca::new());
+    let (listener, port) = listen().await;
+    let mut sink = Running::start(tls_config(port, &ca, false));
+    sink.send(1..=100, 500).await;
+    let good = acceptor(&ca, false, &TLS13);
+    let mut peer = Reader::new(accept_tls(&listener, &good).await);
+    peer.until(100).await;
+    sink.until_confirmed(100).await;
+    drop(peer);
+    sink.send(101..=200, 500).await;
+    for (identity, words) in
+        [(ca.server_named("another.test"), "not for the name"), (stranger.server(), "not signed by")]
+    {
+        let wrong = acceptor_as(identity, &ca, false, &TLS13);
+        let refused = async {
+            loop {
+                assert!(wrong.accept(accept(&listener).await).await.is_err(), "the certificate was taken");
+            }
+        };
+        tokio::select! {
+            () = refused => {}
+            error = sink.until_failing_with(words) => assert!(error.contains(words), "{error}"),
+        }
+    }
+    assert_eq!(sink.confirmed(), 100);
+    let stream = loop {
+        if let Ok(stream) = good.accept(accept(&listener).await).await {
+            break stream;
+        }
+    };
+    let mut peer = Reader::new(stream);
+    assert_eq!(peer.until(200).await, (101..=200).collect::<Vec<_>>());
+    sink.until_confirmed(200).await;
 }
