@@ -18,16 +18,12 @@ pub struct Found {
 
 /// The folders that `wanted` stands for, each once, in its order. A name that is not there is an error when it is all that
 /// is wanted.
-pub async fn find_wanted(
-    session: &mut Session,
-    wanted: &[FolderName],
-    targets: &mut Targets,
-) -> Result<Vec<Found>, Fault> {
-    let naming = targets.naming().clone();
+pub async fn find_wanted(session: &mut Session, wanted: &[FolderName], targets: &Targets) -> Result<Vec<Found>, Fault> {
+    let naming = targets.naming();
     let mut found: Vec<Found> = Vec::new();
     for name in wanted {
         if name.is_pattern() {
-            for folder in matching(session, name.as_str(), &naming).await? {
+            for folder in matching(session, name.as_str(), naming).await? {
                 let known = found.iter().any(|found| found.folder.as_ref() == Some(&folder));
                 if !known && !targets.covers(&folder) {
                     found.push(Found { name: folder.shown(), folder: Some(folder) });
@@ -35,7 +31,7 @@ pub async fn find_wanted(
             }
             continue;
         }
-        let folder = find(session, name.as_str(), &naming).await?;
+        let folder = find(session, name.as_str(), naming).await?;
         if let Some(setting) = folder.as_ref().and_then(|folder| targets.role(folder)) {
             return Err(Fault::Configuration(format!("{setting} is the folder {name}, which mails are read from")));
         }
@@ -46,10 +42,7 @@ pub async fn find_wanted(
         [first, ..] if !has_pattern && found.iter().all(|found| found.folder.is_none()) => {
             Err(missing(session, &first.name).await)
         }
-        _ => {
-            targets.read_from(found.iter().filter_map(|found| found.folder.clone()).collect());
-            Ok(found)
-        }
+        _ => Ok(found),
     }
 }
 

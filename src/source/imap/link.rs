@@ -140,7 +140,7 @@ impl Open {
 
     pub fn find(mut self: Box<Self>, wanted: Vec<FolderName>) -> Link {
         start(async move {
-            let result = find::find_wanted(&mut self.session, &wanted, &mut self.targets).await;
+            let result = find::find_wanted(&mut self.session, &wanted, &self.targets).await;
             finish(self, result, Yield::Found)
         })
     }
@@ -212,10 +212,10 @@ impl Open {
         Link::Busy(Job { mails: Some(mails), ..job })
     }
 
-    pub fn settle(mut self: Box<Self>, due: BTreeMap<u32, Action>) -> Link {
+    pub fn settle(mut self: Box<Self>, due: BTreeMap<u32, Action>, read: Vec<Folder>) -> Link {
         start(async move {
             let mut report = Report::default();
-            let result = settle::settle(&mut self.session, &mut self.targets, &due, &mut report).await;
+            let result = settle::settle(&mut self.session, &mut self.targets, &read, &due, &mut report).await;
             Finished { yielded: Yield::Settled(report), ..finish(self, result, |()| Yield::Nothing) }
         })
     }

@@ -278,7 +278,7 @@ impl Run {
                 None => open.keep(),
             },
             (Work::Size(uids), _) => open.size(uids.clone()),
-            (Work::Settle, _) => open.settle(self.round.due.clone()),
+            (Work::Settle, _) => open.settle(self.round.due.clone(), self.tour.folders()),
             (Work::Fetch, _) => match self.granted.take() {
                 Some((batch, permit)) => {
                     self.fetching = Some((batch.mails.clone(), permit));

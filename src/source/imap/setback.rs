@@ -29,7 +29,7 @@ impl Run {
         let hopeless = match fault {
             Fault::Throttled { .. } if self.intake.once => patience.is_zero() || delay > patience,
             // A session that is lost may come back; what is refused at the start stays refused.
-            Fault::Lost(_) if self.intake.once && self.opened => patience.is_zero(),
+            Fault::Lost(_) | Fault::LoggedOut(_) if self.intake.once && self.opened => patience.is_zero(),
             _ if self.intake.once => !self.looked || needs_a_person || patience.is_zero(),
             Fault::Configuration(_) => !self.looked,
             _ => false,

@@ -84,17 +84,18 @@ pub fn deletes(config: &Imap) -> bool {
     config.after == After::Delete || config.without_report == WithoutReport::Delete
 }
 
-/// Carries out all that is `due`; `report` says how far it got, also when the session broke meanwhile.
+/// Carries out all that is `due`, where mails are read from the folders `read`; `report` says how far it got, also when the session broke meanwhile.
 pub async fn settle(
     session: &mut Session,
     targets: &mut Targets,
+    read: &[Folder],
     due: &BTreeMap<u32, Action>,
     report: &mut Report,
 ) -> Result<(), Fault> {
     let mut tasks: BTreeMap<Action, Vec<u32>> = BTreeMap::new();
     due.iter().for_each(|(uid, action)| tasks.entry(*action).or_default().push(*uid));
     for (action, uids) in tasks {
-        let target = match targets.of(session, action).await {
+        let target = match targets.of(session, action, read).await {
             // A later try at making the folder may work; what goes elsewhere does not wait for it.
             Err(fault @ (Fault::Refused { .. } | Fault::Configuration(_))) => {
                 report.refuse(uids, fault.to_string());

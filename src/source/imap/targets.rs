@@ -16,8 +16,6 @@ use crate::config::{folder, source::Imap};
 #[derive(Debug, Clone)]
 pub struct Targets {
     naming: Naming,
-    /// Folders that are read: moved there, mails would be read again for ever.
-    sources: Vec<Folder>,
     archive: Option<Target>,
     quarantine: Option<Target>,
     /// Where deleting only takes a mail out of its folder.
@@ -46,39 +44,46 @@ impl Targets {
         };
         let mut targets = Self {
             naming,
-            sources: Vec::new(),
             archive: target("archive_folder", &config.archive_folder),
             quarantine: target("quarantine_folder", &config.quarantine_folder),
             trash,
         };
-        let Self { naming, sources, archive, quarantine, .. } = &mut targets;
+        let Self { naming, archive, quarantine, .. } = &mut targets;
         for target in [archive, quarantine].into_iter().flatten() {
             let may_make = !dry_run && !folder::has_date(&target.pattern);
-            target.look(session, naming, sources, may_make).await?;
+            target.look(session, naming, may_make).await?;
         }
         Ok(targets)
     }
 
-    /// The folder that `action` moves mails to, made where it is missing; `None` where it moves them to none.
-    pub async fn of(&mut self, session: &mut Session, action: Action) -> Result<Option<Folder>, Fault> {
+    /// The folder that `action` moves mails to, made where it is missing; `None` where it moves them to none. `read`: the
+    /// folders that mails are read from; moved there, they would be read again for ever.
+    pub async fn of(
+        &mut self,
+        session: &mut Session,
+        action: Action,
+        read: &[Folder],
+    ) -> Result<Option<Folder>, Fault> {
         let target = match action {
             Action::Archive => &mut self.archive,
             Action::Quarantine => &mut self.quarantine,
             // Out of the trash itself, a mail is deleted for good.
-            Action::Delete => return Ok(self.trash.clone().filter(|trash| !self.sources.contains(trash))),
+            Action::Delete => return Ok(self.trash.clone().filter(|trash| !read.contains(trash))),
             Action::Stay(_) => return Ok(None),
         };
         let Some(target) = target else { return Err(Fault::Configuration("no folder is set to move them to".into())) };
-        target.look(session, &self.naming, &self.sources, true).await
+        let folder = target.look(session, &self.naming, true).await?;
+        match folder.as_ref().filter(|folder| read.contains(folder)) {
+            Some(folder) => {
+                let (setting, name) = (target.setting, folder.shown());
+                Err(Fault::Configuration(format!("{setting} {name:?} is the folder that mails are read from")))
+            }
+            None => Ok(folder),
+        }
     }
 
     pub fn naming(&self) -> &Naming {
         &self.naming
-    }
-
-    /// These folders are read from now on.
-    pub fn read_from(&mut self, sources: Vec<Folder>) {
-        self.sources = sources;
     }
 
     /// The setting that names `folder`, if mails are moved to it now.
@@ -111,13 +116,7 @@ impl Target {
     }
 
     /// `None` where it is not there and not to be made.
-    async fn look(
-        &mut self,
-        session: &mut Session,
-        naming: &Naming,
-        sources: &[Folder],
-        may_make: bool,
-    ) -> Result<Option<Folder>, Fault> {
+    async fn look(&mut self, session: &mut Session, naming: &Naming, may_make: bool) -> Result<Option<Folder>, Fault> {
         let name = folder::at(&self.pattern, Timestamp::now().as_second());
         if let Some((found, folder)) = &self.found
             && *found == name
@@ -129,10 +128,6 @@ impl Target {
             None if may_make => make(session, self.setting, &name, naming).await?,
             None => return Ok(None),
         };
-        if sources.contains(&folder) {
-            let setting = self.setting;
-            return Err(Fault::Configuration(format!("{setting} {name:?} is the folder that mails are read from")));
-        }
         self.found = Some((name, folder.clone()));
         Ok(Some(folder))
     }

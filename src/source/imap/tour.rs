@@ -55,6 +55,11 @@ impl Tour {
         &self.wanted
     }
 
+    /// The folders that there are.
+    pub fn folders(&self) -> Vec<Folder> {
+        self.stops.iter().map(|stop| stop.folder.clone()).collect()
+    }
+
     /// Whether the source is one folder, whose trouble is all the source's.
     pub fn is_of_one(&self) -> bool {
         matches!(&self.wanted[..], [only] if !only.is_pattern())

@@ -41,6 +41,26 @@ async fn mails_are_deleted_on_gmail_by_moving_them_to_its_trash() {
     assert_eq!((server.count("UID STORE"), server.count("UID EXPUNGE")), (0, 0), "\\Deleted would only archive");
 }
 
+/// What is read was known to the first session only, and a mail was moved from the trash to where it was.
+#[tokio::test]
+async fn mails_in_gmails_trash_are_deleted_for_good_by_a_second_session_too() {
+    let mut hung_up = false;
+    let server = Scripted::start(2, move |_, command| match command {
+        "LIST \"\" \"*\"" => Act::Say(GMAIL.into()),
+        _ if command.starts_with("LIST \"\" \"[Gmail]/Trash\"") => {
+            Act::Say("* LIST (\\HasNoChildren \\Trash) \"/\" \"[Gmail]/Trash\"\r\nTAG OK Success\r\n".into())
+        }
+        _ if command.starts_with("UID FETCH") && !std::mem::replace(&mut hung_up, true) => Act::HangUp,
+        _ => Act::Honest,
+    })
+    .await;
+    server.set(|state| state.capabilities = "IMAP4rev1 MOVE UIDPLUS X-GM-EXT-1 SPECIAL-USE");
+    let folder = folders(&["\\Trash"]);
+    let config = Imap { folder, archive_folder: None, after: After::Delete, ..scripted(&server) };
+    let pass = Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap();
+    assert_eq!((pass.settled, server.count("UID MOVE"), server.count("UID EXPUNGE")), (2, 0, 1));
+}
+
 #[tokio::test]
 async fn a_gmail_account_that_hides_its_trash_is_told_so_before_anything_is_taken() {
     let hidden = "* LIST (\\HasNoChildren \\Junk) \"/\" \"[Gmail]/Spam\"\r\nTAG OK Success\r\n";
