@@ -68,7 +68,7 @@ impl Condition {
         self.lock().stage == Stage::Draining
     }
 
-    /// A source has looked at what lies there, or handed something over.
+    /// A source has looked at what lies there, or a mail of it has been read.
     pub fn source_moved(&self, name: &str) {
         self.note(&source(name), None);
     }

@@ -185,6 +185,7 @@ impl Flow {
             desk: self.desk.clone(),
             config: self.config.clone(),
             tally: self.tally.clone(),
+            condition: self.condition.clone(),
             stop: self.stop.gently.clone(),
             dry_run: self.options.dry_run,
         };

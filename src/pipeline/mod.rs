@@ -42,6 +42,7 @@ use crate::{
     event::{Event, failure::Addresses},
     ledger::{DocumentKey, PlaceVerdict, ReportName},
     limits::Limits,
+    ops::condition::Condition,
     source::{Mail, Place, Verdict, imap},
 };
 
@@ -79,6 +80,7 @@ struct SourceReader {
     desk: Arc<Desk>,
     config: Arc<Config>,
     tally: Arc<Tally>,
+    condition: Arc<Condition>,
     stop: CancellationToken,
     dry_run: bool,
 }
@@ -132,6 +134,7 @@ impl SourceReader {
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
         let verdict = reading.verdict();
         self.tally.add(&place, &reading, &verdict);
+        self.condition.source_moved(place.source());
         let stays = stays(&place, &verdict, &self.config).filter(|_| !self.dry_run);
         let Reading { documents, names, seen_again, .. } = reading;
         let read = Read { reply, place, verdict, documents, names, seen_again, stays };

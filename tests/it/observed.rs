@@ -162,6 +162,30 @@ fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
     assert_all_archived(&dovecot, &batch);
 }
 
+/// A source was taken to stand still from its list to its next one, however many mails it handed over meanwhile.
+#[test]
+fn a_source_that_works_through_a_long_pass_is_ready_all_the_time() {
+    let (ca, batch, port) = (Ca::new(), Batch::generate(85, 60, 5..=5, 0), free_port());
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 20,
+                      "buffer": {"max_size": "64KiB"}});
+    let source = with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"}));
+    let config = with(
+        observed(&workplace, source, slow, port),
+        json!({"api": {"address": format!("127.0.0.1:{port}"), "stuck_after": "4s"}, "shutdown_timeout": "1s"}),
+    );
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it is ready", || (get(port, "/readyz")?.0 == 200).then_some(()));
+    let told = || std::fs::read_to_string(workplace.path("kept.ndjson")).unwrap_or_default().lines().count();
+    while told() < 240 {
+        let (status, body) = get(port, "/readyz").unwrap();
+        assert_eq!(status, 200, "{body}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    running.signal(Signal::TERM);
+    running.finish();
+}
+
 #[test]
 fn a_process_that_drains_is_neither_ready_nor_healthy() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(83, 20, 5..=5, 0), free_port());
