@@ -124,9 +124,9 @@ done
 if ! has_promtool; then
     # One program that needs nothing beside it; the package would start a server.
     download="$(mktemp -d)"
-    (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg -x prometheus_*.deb root)
+    (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg -x prometheus_*.deb unpacked)
     mkdir -p "$servers/prometheus"
-    mv "$download/root/usr/bin/promtool" "$servers/prometheus/promtool"
+    mv "$download/unpacked/usr/bin/promtool" "$servers/prometheus/promtool"
     rm -rf "$download"
     say "unpacked promtool into $servers/prometheus"
 fi

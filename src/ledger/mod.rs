@@ -244,7 +244,8 @@ impl Ledger {
     /// Forgets what was last seen more than `retention_days` before `now`; says how many documents and places.
     ///
     /// To be called after a pass over all sources, not before the first one: after a long pause, only the pass knows
-    /// which of the remembered mails are still there. Time that a clock jumped over is not believed: it goes on by two days at an expiry at most.
+    /// which of the remembered mails are still there. Time that a clock jumped over is not believed: it goes on by two days
+    /// at an expiry at most.
     pub fn expire(&self, now: Timestamp, retention_days: u32) -> Result<u64, LedgerError> {
         let sighted = self.take_sighted();
         let mut forgotten = 0;

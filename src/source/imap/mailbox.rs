@@ -1,5 +1,7 @@
 //! Folders on the server: finding them under whatever name the user wrote, making them, selecting them.
 
+use std::borrow::Cow;
+
 use async_imap::imap_proto::{MailboxDatum, NameAttribute, Response, ResponseCode};
 
 use super::{
@@ -119,11 +121,7 @@ pub async fn find(session: &mut Session, written: &str, naming: &Naming) -> Resu
     if written.eq_ignore_ascii_case("INBOX") {
         return Ok(Some(Folder("INBOX".into())));
     }
-    let written = match special_use(written) {
-        Some((special_use, below)) => &marked(session, special_use, below, naming).await?,
-        None => written,
-    };
-    for name in naming.meant(written) {
+    for name in naming.meant(&named(session, written, naming).await?) {
         let wire = to_utf7(&name);
         if list(session, &wire).await?.iter().any(|listed| listed.name == wire && listed.selectable) {
             return Ok(Some(Folder(wire)));
@@ -134,12 +132,8 @@ pub async fn find(session: &mut Session, written: &str, naming: &Naming) -> Resu
 
 /// Makes a folder that [`find`] did not find.
 pub async fn make(session: &mut Session, setting: &str, written: &str, naming: &Naming) -> Result<Folder, Fault> {
-    let name = match special_use(written) {
-        Some((special_use, below)) => &marked(session, special_use, below, naming).await?,
-        None => written,
-    };
     let mut refused = None;
-    for name in naming.to_make(name) {
+    for name in naming.to_make(&named(session, written, naming).await?) {
         let folder = Folder(to_utf7(&name));
         match create(session, &folder, naming.delimiter).await {
             Ok(()) => {
@@ -167,6 +161,14 @@ pub async fn missing(session: &mut Session, written: &str) -> Fault {
         session.host(),
         super::fault::plain_to(&names.join(", "), 1000)
     ))
+}
+
+/// What was written, or the name of the folder that the server marks with the use that was.
+async fn named<'w>(session: &mut Session, written: &'w str, naming: &Naming) -> Result<Cow<'w, str>, Fault> {
+    Ok(match special_use(written) {
+        Some((special_use, below)) => marked(session, special_use, below, naming).await?.into(),
+        None => written.into(),
+    })
 }
 
 /// The name of the folder with a use (RFC 6154), and of a level `below` it.

@@ -43,9 +43,6 @@ pub struct State {
     pub asked: Vec<Form>,
     /// Status and body, given instead of tokens.
     pub answers: VecDeque<(u16, String)>,
-    /// Each refresh token can be used once, and is answered with the next.
-    pub rotates: bool,
-    refresh_token: String,
 }
 
 impl Idp {
@@ -57,8 +54,6 @@ impl Idp {
             issued: 0,
             asked: Vec::new(),
             answers: VecDeque::new(),
-            rotates: false,
-            refresh_token: REFRESH_TOKEN.to_owned(),
         }));
         let tls = tls(identity);
         let token_port = serve(state.clone(), move |stream, state| {
@@ -186,8 +181,7 @@ fn issue(state: &mut State, form: Form) -> (u16, String) {
     let refused = |error: &str| (400, format!(r#"{{"error":"{error}"}}"#));
     let known = is("client_id", CLIENT_ID) && is("client_secret", CLIENT_SECRET);
     let entitled = is("grant_type", "client_credentials")
-        || (is("grant_type", "refresh_token") && is("refresh_token", &state.refresh_token));
-    let renews = state.rotates && is("grant_type", "refresh_token");
+        || (is("grant_type", "refresh_token") && is("refresh_token", REFRESH_TOKEN));
     state.asked.push(form.clone());
     if let Some(answer) = state.answers.pop_front() {
         return answer;
@@ -197,12 +191,7 @@ fn issue(state: &mut State, form: Form) -> (u16, String) {
         (true, false) => refused("invalid_grant"),
         (true, true) => {
             let token = state.give_out();
-            let mut renewed = String::new();
-            if renews {
-                state.refresh_token = format!("r3fresh/token+{}", state.issued + 1);
-                renewed = format!(r#","refresh_token":"{}""#, state.refresh_token);
-            }
-            (200, format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600{renewed}}}"#))
+            (200, format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600}}"#))
         }
     }
 }
