@@ -86,6 +86,9 @@ options! {
         pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
         /// How long the server may be silent while a response is awaited.
         pub read_timeout: Duration as Time<1_000, 3_600_000> = Duration::from_secs(60),
+        /// Whether commands are sent before the answer to the one before is there, which saves much time over a long way.
+        /// `false` for servers that end the session over it.
+        pub pipelining: bool = true,
         /// Name put into every event from here, instead of the `tenant` of the whole configuration.
         pub tenant: Option<String> = None,
     }

@@ -89,13 +89,12 @@ impl SourceReader {
     /// Reads until the source has ended.
     async fn run(mut self) {
         while let Some(mail) = self.mails.recv().await {
-            let reply = Reply { mail: mail.mail, verdicts: self.verdicts.clone() };
-            if self.stop.is_cancelled() {
-                self.desk.leave(&reply);
-                continue;
-            }
             let task = tokio::task::spawn_blocking(move || {
-                self.read(mail, reply);
+                let mut next = Some(mail);
+                while let Some(mail) = next {
+                    self.read(mail);
+                    next = self.mails.try_recv().ok();
+                }
                 self
             });
             // Readers contain their panics; one that gets here is a fault of this file, and the mail keeps its place.
@@ -110,8 +109,12 @@ impl SourceReader {
         closing.await.expect("closing words do not panic");
     }
 
-    fn read(&mut self, mail: Mail, reply: Reply) {
-        let Mail { place, content, permit, .. } = mail;
+    fn read(&mut self, mail: Mail) {
+        let Mail { mail, place, content, permit } = mail;
+        let reply = Reply { mail, verdicts: self.verdicts.clone() };
+        if self.stop.is_cancelled() {
+            return self.desk.leave(&reply);
+        }
         self.meter.mail(content.as_ref().map_or(0, |bytes| bytes.len() as u64));
         let id = self.desk.open(&place);
         self.emitter.begin(&place);

@@ -27,6 +27,10 @@ pub type MailId = u64;
 /// How long to wait before a ledger that could not be written is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
 
+/// How often the ledger is written while more is on its way: a transaction costs some milliseconds of a disk's time,
+/// for one mail as for a hundred.
+const COMMIT_EVERY: Duration = Duration::from_millis(20);
+
 /// How often the progress of documents under way is written down. A kill costs the events of so long, told again.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -268,21 +272,25 @@ impl Desk {
     /// `confirmed` are the required sinks', in the order of the marks.
     pub async fn settle(self: Arc<Self>, confirmed: Vec<watch::Receiver<u64>>, done: CancellationToken) {
         let mut written = Instant::now();
+        let mut arrived = Vec::new();
         loop {
-            let has_progress = !self.lock().progress.is_empty();
+            let next = if arrived.is_empty() { PROGRESS_EVERY } else { COMMIT_EVERY };
+            let is_due = !arrived.is_empty() || !self.lock().progress.is_empty();
             tokio::select! {
                 biased;
                 () = self.news.notified() => {}
-                () = tokio::time::sleep_until(written + PROGRESS_EVERY), if has_progress => {}
+                () = tokio::time::sleep_until(written + next), if is_due => {}
                 () = done.cancelled() => break,
             }
-            let arrived = self.take_arrived(&confirmed);
-            if !arrived.is_empty() || written.elapsed() >= PROGRESS_EVERY {
-                self.write_and_tell(arrived, &done).await;
+            arrived.extend(self.take_arrived(&confirmed));
+            let waits_for_more = written.elapsed() < COMMIT_EVERY && self.in_flight() > arrived.len();
+            if (!arrived.is_empty() && !waits_for_more) || written.elapsed() >= PROGRESS_EVERY {
+                self.write_and_tell(std::mem::take(&mut arrived), &done).await;
                 written = Instant::now();
             }
         }
-        self.write_and_tell(self.take_arrived(&confirmed), &done).await;
+        arrived.extend(self.take_arrived(&confirmed));
+        self.write_and_tell(arrived, &done).await;
         let mut state = self.lock();
         state.closed = true;
         for (mail, read) in std::mem::take(&mut state.read) {

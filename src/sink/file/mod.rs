@@ -14,7 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -30,6 +30,9 @@ use crate::{
 
 /// A sync costs some milliseconds: worth it for a thousand events, and no memory to speak of.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// How often is synced while more is on its way.
+const SYNC_EVERY: Duration = Duration::from_millis(10);
 
 /// How soon after midnight (UTC) old files go at the latest.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -63,15 +66,23 @@ impl FileSink {
         files.sweep().await?;
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut synced: Option<Instant> = None;
         loop {
+            let next = async {
+                if let Some(synced) = synced {
+                    sleep_until(synced + SYNC_EVERY).await;
+                }
+                batches.next().await
+            };
             tokio::select! {
                 biased;
                 _ = sweep.tick() => files.sweep().await?,
-                batch = batches.next() => match batch {
+                batch = next => match batch {
                     Some(batch) => files.write(&batch, &pattern).await?,
                     None => return Ok(()),
                 }
             }
+            synced = Some(Instant::now());
         }
     }
 }

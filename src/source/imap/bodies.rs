@@ -1,6 +1,8 @@
 //! Getting whole mails: small ones in batches, so that latency is paid per batch, large ones in parts, so that what holds a
 //! response holds no more than a part.
 
+use std::collections::BTreeSet;
+
 use async_imap::imap_proto::{AttributeValue, Response};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
@@ -8,15 +10,16 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{
     fault::Fault,
     fetch::{Candidate, present, uid},
+    flight::all,
     guard::NAME_BYTES,
     session::Session,
     uids::sets,
 };
 
 /// Mails below which one batch stays.
-pub const BATCH_MAILS: usize = 200;
+pub const BATCH_MAILS: usize = 2_000;
 /// Bytes of mail below which one batch stays, unless one mail is larger.
-pub const BATCH_BYTES: u64 = 4 << 20;
+pub const BATCH_BYTES: u64 = 8 << 20;
 /// Mails above this size are fetched in parts of it, bytes.
 const PART_BYTES: u64 = 1 << 20;
 /// A server's RFC822.SIZE may be off by line ends and headers it adds; more than this is another mail, or a lie.
@@ -55,20 +58,20 @@ async fn at_once(
     uids: Vec<u32>,
     mails: &UnboundedSender<(u32, Bytes)>,
 ) -> Result<Vec<u32>, Fault> {
-    let mut wanted = uids.clone();
-    for (set, _) in sets(&uids) {
-        session
-            .command(&format!("UID FETCH {set} (UID BODY.PEEK[])"), |response| {
-                if let Some((uid, _, content)) = body(response)
-                    && let Ok(at) = wanted.binary_search(&uid)
-                {
-                    wanted.remove(at);
-                    let _ = mails.send((uid, Bytes::copy_from_slice(content)));
-                }
-            })
-            .await?;
-    }
-    Ok(wanted)
+    let commands: Vec<String> =
+        sets(&uids).iter().map(|(set, _)| format!("UID FETCH {set} (UID BODY.PEEK[])")).collect();
+    let mut wanted: BTreeSet<u32> = uids.into_iter().collect();
+    let outcomes = session
+        .flight(&commands, |response| {
+            if let Some((uid, _, content)) = body(response)
+                && wanted.remove(&uid)
+            {
+                let _ = mails.send((uid, Bytes::copy_from_slice(content)));
+            }
+        })
+        .await?;
+    all(outcomes)?;
+    Ok(wanted.into_iter().collect())
 }
 
 /// A part that is shorter than asked for is the last; what size the server told is only a hint. `None`: it did not come.

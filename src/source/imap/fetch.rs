@@ -1,12 +1,15 @@
 //! Finding mails: UIDs and sizes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use super::{fault::Fault, session::Session, uids::sets};
+use super::{fault::Fault, flight::all, session::Session, uids::sets};
 use async_imap::imap_proto::{AttributeValue, MailboxDatum, Response};
 
 /// Mails per SEARCH: keeps its response, one line, far below what the guard takes for one.
 const SEARCHED_AT_ONCE: u32 = 5_000;
+/// Mails whose sizes are asked for at once.
+pub const SIZED_AT_ONCE: usize = 2_000;
+const SIZES: &str = "(UID RFC822.SIZE)";
 /// Taken for the size of a mail whose size isn't told.
 const UNTOLD_BYTES: u64 = 64 << 10;
 
@@ -18,31 +21,53 @@ pub struct Candidate {
     pub size: u64,
 }
 
-/// UIDs of all mails in the folder that meet `criteria` and are not marked as deleted, sorted.
+/// The mails of a folder that are to be looked at.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Sorted.
+    pub uids: Vec<u32>,
+    /// Sizes that were told along with them, bytes.
+    pub sizes: HashMap<u32, u64>,
+}
+
+/// All mails in the folder that meet `criteria` and are not marked as deleted. `sized`: with their sizes, where that costs
+/// no more than a moment.
 ///
 /// By ranges of sequence numbers, from the top: what is expunged meanwhile moves mails down, into a range still to come,
 /// so that none is missed. New ones wait for the next pass.
-pub async fn list(session: &mut Session, exists: u32, criteria: &str) -> Result<Vec<u32>, Fault> {
+pub async fn list(session: &mut Session, exists: u32, criteria: &str, sized: bool) -> Result<Listing, Fault> {
     let wanted = undeleted(criteria);
-    let mut uids = Vec::new();
+    let mut commands = Vec::new();
     let mut top = exists;
     while top > SEARCHED_AT_ONCE {
         let bottom = top - SEARCHED_AT_ONCE + 1;
-        uids.extend(search(session, &format!("{bottom}:{top} {wanted}")).await?);
+        commands.push(format!("UID SEARCH {bottom}:{top} {wanted}"));
         top = bottom - 1;
     }
-    let rest = if top == exists { wanted } else { format!("1:{top} {wanted}") };
-    uids.extend(search(session, &rest).await?);
+    commands.push(if top == exists { format!("UID SEARCH {wanted}") } else { format!("UID SEARCH 1:{top} {wanted}") });
+    if sized && (1..=SIZED_AT_ONCE).contains(&(exists as usize)) {
+        commands.push(format!("UID FETCH 1:* {SIZES}"));
+    }
+    let Listing { mut uids, mut sizes } = Listing::default();
+    let mut outcomes = session
+        .flight(&commands, |response| match response {
+            Response::MailboxData(MailboxDatum::Search(found)) => uids.extend(found),
+            other => sizes.extend(size(other)),
+        })
+        .await?;
+    // Without sizes, they are asked for later.
+    outcomes.truncate(commands.iter().filter(|command| command.starts_with("UID SEARCH")).count());
+    all(outcomes)?;
     uids.sort_unstable();
     uids.dedup();
-    Ok(uids)
+    Ok(Listing { uids, sizes })
 }
 
 /// Whether there are mails that meet `criteria` above this UID.
 pub async fn has_newer(session: &mut Session, newest: u32, criteria: &str) -> Result<bool, Fault> {
     let Some(first) = newest.checked_add(1) else { return Ok(false) };
     // `n:*` always has the last mail in it, also where its UID is below n.
-    let found = search(session, &format!("UID {first}:* {}", undeleted(criteria))).await?;
+    let found = searched(session, &[format!("UID SEARCH UID {first}:* {}", undeleted(criteria))]).await?;
     Ok(found.into_iter().any(|uid| uid >= first))
 }
 
@@ -52,53 +77,45 @@ fn undeleted(criteria: &str) -> String {
 
 /// Those of `uids` that are in the folder, deleted or not; both sorted.
 pub async fn present(session: &mut Session, uids: &[u32]) -> Result<Vec<u32>, Fault> {
-    let mut found = Vec::new();
-    for (set, asked) in sets(uids) {
-        let there = search(session, &format!("UID {set}")).await?;
-        found.extend(there.into_iter().filter(|uid| asked.binary_search(uid).is_ok()));
-    }
+    let commands: Vec<String> = sets(uids).iter().map(|(set, _)| format!("UID SEARCH UID {set}")).collect();
+    let mut found = searched(session, &commands).await?;
+    found.retain(|uid| uids.binary_search(uid).is_ok());
     found.sort_unstable();
+    found.dedup();
     Ok(found)
 }
 
 /// Never with a CHARSET: Microsoft 365 refuses it, and nothing here needs one.
-async fn search(session: &mut Session, criteria: &str) -> Result<Vec<u32>, Fault> {
+async fn searched(session: &mut Session, commands: &[String]) -> Result<Vec<u32>, Fault> {
     let mut uids = Vec::new();
-    session
-        .command(&format!("UID SEARCH {criteria}"), |response| {
+    let outcomes = session
+        .flight(commands, |response| {
             if let Response::MailboxData(MailboxDatum::Search(found)) = response {
                 uids.extend(found);
             }
         })
         .await?;
+    all(outcomes)?;
     Ok(uids)
 }
 
 /// Those of `uids` that are still there with their sizes, sorted by UID. A size that isn't told is guessed.
 pub async fn sizes(session: &mut Session, uids: &[u32]) -> Result<Vec<Candidate>, Fault> {
-    let mut found = Vec::new();
-    for (set, asked) in sets(uids) {
-        session
-            .command(&format!("UID FETCH {set} (UID RFC822.SIZE)"), |response| {
-                let Response::Fetch(_, attributes) = response else { return };
-                let size = attributes.iter().find_map(|attribute| match attribute {
-                    AttributeValue::Rfc822Size(size) => Some(u64::from(*size)),
-                    _ => None,
-                });
-                if let (Some(uid), Some(size)) = (uid(attributes), size)
-                    && asked.binary_search(&uid).is_ok()
-                {
-                    found.push(Candidate { uid, size });
-                }
-            })
-            .await?;
-    }
-    let told: HashSet<u32> = found.iter().map(|candidate| candidate.uid).collect();
-    let untold: Vec<u32> = uids.iter().copied().filter(|uid| !told.contains(uid)).collect();
-    found.extend(present(session, &untold).await?.into_iter().map(|uid| Candidate { uid, size: UNTOLD_BYTES }));
-    found.sort_unstable_by_key(|candidate| candidate.uid);
-    found.dedup_by_key(|candidate| candidate.uid);
-    Ok(found)
+    let commands: Vec<String> = sets(uids).iter().map(|(set, _)| format!("UID FETCH {set} {SIZES}")).collect();
+    let mut told: HashMap<u32, u64> = HashMap::new();
+    all(session.flight(&commands, |response| told.extend(size(response))).await?)?;
+    let untold: Vec<u32> = uids.iter().copied().filter(|uid| !told.contains_key(uid)).collect();
+    told.extend(present(session, &untold).await?.into_iter().map(|uid| (uid, UNTOLD_BYTES)));
+    Ok(uids.iter().filter_map(|uid| Some(Candidate { uid: *uid, size: *told.get(uid)? })).collect())
+}
+
+fn size(response: &Response<'_>) -> Option<(u32, u64)> {
+    let Response::Fetch(_, attributes) = response else { return None };
+    let size = attributes.iter().find_map(|attribute| match attribute {
+        AttributeValue::Rfc822Size(size) => Some(u64::from(*size)),
+        _ => None,
+    })?;
+    Some((uid(attributes)?, size))
 }
 
 pub fn uid(attributes: &[AttributeValue<'_>]) -> Option<u32> {

@@ -4,6 +4,7 @@ use super::{
     fault::Fault,
     mailbox::{Folder, find, list, missing},
     name::{Naming, to_utf7},
+    outset::Foreseen,
     session::Session,
     targets::Targets,
 };
@@ -18,7 +19,12 @@ pub struct Found {
 
 /// The folders that `wanted` stands for, each once, in its order. A name that is not there is an error when it is all that
 /// is wanted.
-pub async fn find_wanted(session: &mut Session, wanted: &[FolderName], targets: &Targets) -> Result<Vec<Found>, Fault> {
+pub async fn find_wanted(
+    session: &mut Session,
+    wanted: &[FolderName],
+    targets: &Targets,
+    foreseen: &Foreseen,
+) -> Result<Vec<Found>, Fault> {
     let naming = targets.naming();
     let mut found: Vec<Found> = Vec::new();
     for name in wanted {
@@ -31,7 +37,7 @@ pub async fn find_wanted(session: &mut Session, wanted: &[FolderName], targets: 
             }
             continue;
         }
-        let folder = find(session, name.as_str(), naming).await?;
+        let folder = find(session, name.as_str(), naming, foreseen).await?;
         if let Some(setting) = folder.as_ref().and_then(|folder| targets.role(folder)) {
             return Err(Fault::Configuration(format!("{setting} is the folder {name}, which mails are read from")));
         }

@@ -103,7 +103,7 @@ impl Run {
         match (self.work.take(), yielded) {
             (Some(Work::Open), Yield::Opened) => self.opened(),
             (Some(Work::Find), Yield::Found(found)) => self.found(found),
-            (Some(Work::List), Yield::Listed(uids)) => self.list(uids),
+            (Some(Work::List), Yield::Listed(listing)) => self.list(listing),
             (Some(Work::Select | Work::List), Yield::Nothing) => {
                 return fault.map_or(Ok(()), |fault| self.folder_failed(fault));
             }

@@ -19,17 +19,18 @@ use super::{
     auth::Account,
     bodies,
     fault::Fault,
-    fetch::{self, Candidate},
+    fetch::{self, Candidate, Listing},
     find::{self, Found},
     idle,
     mailbox::{self, Folder, Selected},
+    outset::{Foreseen, Outset, outset},
     session::Session,
     settle::{self, Action, Report},
     targets::Targets,
 };
 use crate::config::{folder::FolderName, source::Imap};
 
-/// A server that doesn't answer to LOGOUT is left without a word.
+/// A server that takes no LOGOUT is left without a word.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A session that is logged in.
@@ -37,6 +38,10 @@ pub struct Open {
     session: Session,
     targets: Targets,
     selected: Option<(Folder, Selected)>,
+    /// What the selected folder holds was told just now.
+    is_fresh: bool,
+    /// What was asked when the session began.
+    foreseen: Foreseen,
     dry_run: bool,
 }
 
@@ -68,7 +73,7 @@ pub enum Yield {
     Opened,
     Found(Vec<Found>),
     Selected,
-    Listed(Vec<u32>),
+    Listed(Listing),
     Sized(Vec<Candidate>),
     /// Mails that did not come though they are there.
     Fetched(Vec<u32>),
@@ -105,9 +110,10 @@ impl Link {
         Progress::Finished(finished)
     }
 
-    pub fn open(config: Arc<Imap>, account: Arc<Account>, dry_run: bool) -> Self {
+    /// `first`: the folder that is read first, where it is known already.
+    pub fn open(config: Arc<Imap>, account: Arc<Account>, first: Option<Folder>, dry_run: bool) -> Self {
         start(async move {
-            match open(&config, account, dry_run).await {
+            match open(&config, account, first, dry_run).await {
                 Ok(open) => Finished { open: Some(Box::new(open)), fault: None, yielded: Yield::Opened },
                 Err(fault) => Finished { open: None, fault: Some(fault), yielded: Yield::Nothing },
             }
@@ -140,7 +146,9 @@ impl Open {
 
     pub fn find(mut self: Box<Self>, wanted: Vec<FolderName>) -> Link {
         start(async move {
-            let result = find::find_wanted(&mut self.session, &wanted, &self.targets).await;
+            // Later, other folders may be there.
+            let foreseen = std::mem::take(&mut self.foreseen);
+            let result = find::find_wanted(&mut self.session, &wanted, &self.targets, &foreseen).await;
             finish(self, result, Yield::Found)
         })
     }
@@ -153,15 +161,18 @@ impl Open {
     }
 
     /// Selects the folder anew, to learn what is in it now, and lists its mails; `marked_too`, those
-    /// with the keyword of mails that were dealt with.
-    pub fn list(mut self: Box<Self>, folder: Folder, mut criteria: String, marked_too: bool) -> Link {
+    /// with the keyword of mails that were dealt with. `sized`: with their sizes, where they are not too many.
+    pub fn list(mut self: Box<Self>, folder: Folder, mut criteria: String, marked_too: bool, sized: bool) -> Link {
         start(async move {
             let result = async {
-                let selected = self.select_now(&folder).await?;
+                let selected = match self.selected(&folder) {
+                    Some(selected) if std::mem::take(&mut self.is_fresh) => selected,
+                    _ => self.select_now(&folder).await?,
+                };
                 if selected.knows_keyword && !marked_too {
                     criteria = format!("{criteria} UNKEYWORD {}", settle::KEYWORD);
                 }
-                fetch::list(&mut self.session, selected.exists, criteria.trim_start()).await
+                fetch::list(&mut self.session, selected.exists, criteria.trim_start(), sized).await
             };
             let result = result.await;
             finish(self, result, Yield::Listed)
@@ -228,17 +239,16 @@ impl Open {
         })
     }
 
-    pub async fn log_out(mut self: Box<Self>) {
-        // Everything is done; whether the server still hears it changes nothing.
-        let _ = timeout(FAREWELL, self.session.command("LOGOUT", |_| ())).await;
+    pub async fn log_out(self: Box<Self>) {
+        timeout(FAREWELL, self.session.log_out()).await.ok();
     }
 }
 
-async fn open(config: &Imap, account: Arc<Account>, dry_run: bool) -> Result<Open, Fault> {
+async fn open(config: &Imap, account: Arc<Account>, first: Option<Folder>, dry_run: bool) -> Result<Open, Fault> {
     let mut session = Session::open(config, account).await?;
-    let naming = mailbox::naming(&mut session).await?;
-    let targets = Targets::find(&mut session, config, naming, dry_run).await?;
-    Ok(Open { session, targets, selected: None, dry_run })
+    let Outset { naming, mut foreseen, selected } = outset(&mut session, config, first.as_ref(), dry_run).await?;
+    let targets = Targets::find(&mut session, config, naming, &mut foreseen, dry_run).await?;
+    Ok(Open { session, targets, selected: first.zip(selected), is_fresh: true, foreseen, dry_run })
 }
 
 fn start(work: impl Future<Output = Finished> + Send + 'static) -> Link {

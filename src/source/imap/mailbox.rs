@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use async_imap::imap_proto::{MailboxDatum, NameAttribute, Response, ResponseCode};
+use async_imap::imap_proto::{MailboxDatum, MailboxListData, NameAttribute, Response, ResponseCode};
 
 use super::{
     fault::Fault,
     name::{Naming, from_utf7, levels_above, quoted, to_utf7, unquoted},
-    session::Session,
+    outset::Foreseen,
+    session::{Outcome, Session},
     settle::KEYWORD,
 };
-use crate::config::folder::special_use;
+use crate::config::folder::{FolderName, special_use};
 
 /// Folders listed when the one to read is not there.
 const SHOWN_FOLDERS: usize = 20;
@@ -37,6 +38,15 @@ impl Folder {
         Self(if name.eq_ignore_ascii_case("INBOX") { "INBOX".into() } else { name.into() })
     }
 
+    /// The one folder that every mailbox has, under a name that is the same everywhere.
+    pub fn always(name: &FolderName) -> Option<Self> {
+        name.as_str().eq_ignore_ascii_case("INBOX").then(|| Self::of(name.as_str()))
+    }
+
+    pub fn wire(&self) -> &str {
+        &self.0
+    }
+
     /// As a command carries it.
     pub fn quoted(&self) -> String {
         quoted(&self.0)
@@ -53,36 +63,65 @@ impl Folder {
     }
 }
 
-/// EXAMINE where nothing may be changed, SELECT otherwise.
-pub async fn select(session: &mut Session, folder: &Folder, read_only: bool) -> Result<Selected, Fault> {
-    let (mut uid_validity, mut exists) = (None, 0);
-    let (mut takes_keyword, mut knows_keyword) = (false, false);
-    let verb = if read_only { "EXAMINE" } else { "SELECT" };
-    let command = format!("{verb} {}", folder.quoted());
-    let outcome = session.command(&command, |response| match response {
-        Response::Data { outcome, .. } => match &outcome.code {
-            Some(ResponseCode::UidValidity(value)) => uid_validity = Some(*value),
-            Some(ResponseCode::PermanentFlags(flags)) => {
-                takes_keyword = flags.iter().any(|flag| flag == "\\*" || flag.eq_ignore_ascii_case(KEYWORD));
+/// A SELECT that is under way, or EXAMINE where nothing may be changed.
+pub struct Selecting {
+    folder: Folder,
+    read_only: bool,
+    uid_validity: Option<u32>,
+    exists: u32,
+    takes_keyword: bool,
+    knows_keyword: bool,
+}
+
+impl Selecting {
+    pub fn new(folder: Folder, read_only: bool) -> Self {
+        Self { folder, read_only, uid_validity: None, exists: 0, takes_keyword: false, knows_keyword: false }
+    }
+
+    pub fn command(&self) -> String {
+        let verb = if self.read_only { "EXAMINE" } else { "SELECT" };
+        format!("{verb} {}", self.folder.quoted())
+    }
+
+    pub fn hear(&mut self, response: &Response<'_>) {
+        let is_ours = |flag: &str| flag.eq_ignore_ascii_case(KEYWORD);
+        match response {
+            Response::Data { outcome, .. } => match &outcome.code {
+                Some(ResponseCode::UidValidity(value)) => self.uid_validity = Some(*value),
+                Some(ResponseCode::PermanentFlags(flags)) => {
+                    self.takes_keyword = flags.iter().any(|flag| flag == "\\*" || is_ours(flag));
+                }
+                _ => {}
+            },
+            Response::MailboxData(MailboxDatum::Exists(count)) => self.exists = *count,
+            Response::MailboxData(MailboxDatum::Flags(flags)) => {
+                self.knows_keyword = flags.iter().any(|flag| is_ours(flag));
             }
             _ => {}
-        },
-        Response::MailboxData(MailboxDatum::Exists(count)) => exists = *count,
-        Response::MailboxData(MailboxDatum::Flags(flags)) => {
-            knows_keyword = flags.iter().any(|flag| flag.eq_ignore_ascii_case(KEYWORD));
         }
-        _ => {}
-    });
-    let outcome = outcome.await?;
-    let uid_validity = uid_validity.ok_or_else(|| {
-        Fault::Lost(format!(
-            "{} gives no UIDVALIDITY for {}, so mails have no lasting name",
-            session.host(),
-            folder.shown()
-        ))
-    })?;
-    let read_only = outcome.answer.code.as_deref() == Some("READ-ONLY");
-    Ok(Selected { uid_validity, exists, read_only, takes_keyword, knows_keyword })
+    }
+
+    pub fn end(self, outcome: &Outcome, host: &str) -> Result<Selected, Fault> {
+        let uid_validity = self.uid_validity.ok_or_else(|| {
+            Fault::Lost(format!(
+                "{host} gives no UIDVALIDITY for {}, so mails have no lasting name",
+                self.folder.shown()
+            ))
+        })?;
+        Ok(Selected {
+            uid_validity,
+            exists: self.exists,
+            read_only: outcome.answer.code.as_deref() == Some("READ-ONLY"),
+            takes_keyword: self.takes_keyword,
+            knows_keyword: self.knows_keyword,
+        })
+    }
+}
+
+pub async fn select(session: &mut Session, folder: &Folder, read_only: bool) -> Result<Selected, Fault> {
+    let mut selecting = Selecting::new(folder.clone(), read_only);
+    let outcome = session.command(&selecting.command(), |response| selecting.hear(response)).await?;
+    selecting.end(&outcome, session.host())
 }
 
 /// CREATE, and SUBSCRIBE so that mail programs show it. Servers should make the levels above too (RFC 3501 section
@@ -117,13 +156,22 @@ async fn create_one(session: &mut Session, folder: &Folder) -> Result<(), Fault>
 }
 
 /// Under any name that may be meant; or the one that the server marks with the use that was written.
-pub async fn find(session: &mut Session, written: &str, naming: &Naming) -> Result<Option<Folder>, Fault> {
+pub async fn find(
+    session: &mut Session,
+    written: &str,
+    naming: &Naming,
+    foreseen: &Foreseen,
+) -> Result<Option<Folder>, Fault> {
     if written.eq_ignore_ascii_case("INBOX") {
         return Ok(Some(Folder("INBOX".into())));
     }
     for name in naming.meant(&named(session, written, naming).await?) {
         let wire = to_utf7(&name);
-        if list(session, &wire).await?.iter().any(|listed| listed.name == wire && listed.selectable) {
+        let is_there = match foreseen.is_there(&wire) {
+            Some(is_there) => is_there,
+            None => list(session, &wire).await?.iter().any(|listed| listed.name == wire && listed.selectable),
+        };
+        if is_there {
             return Ok(Some(Folder(wire)));
         }
     }
@@ -216,12 +264,26 @@ pub async fn trash(session: &mut Session, naming: &Naming) -> Result<Folder, Fau
 /// A folder as LIST tells it.
 pub struct Listed {
     pub name: String,
-    delimiter: Option<char>,
+    pub delimiter: Option<char>,
     pub selectable: bool,
     special_use: Option<String>,
 }
 
 impl Listed {
+    pub fn from(data: &MailboxListData<'_>) -> Self {
+        let barred = data.name_attributes.iter().any(|attribute| match attribute {
+            NameAttribute::NoSelect => true,
+            NameAttribute::Extension(name) => name.eq_ignore_ascii_case("\\NonExistent"),
+            _ => false,
+        });
+        Self {
+            name: unquoted(&data.name),
+            delimiter: data.delimiter.as_deref().and_then(|text| unquoted(text).chars().next()),
+            selectable: !barred,
+            special_use: data.name_attributes.iter().find_map(use_of),
+        }
+    }
+
     fn is_for(&self, special_use: &str) -> bool {
         self.special_use.as_ref().is_some_and(|told| told.eq_ignore_ascii_case(special_use))
     }
@@ -239,17 +301,7 @@ async fn list_with(session: &mut Session, command: &str) -> Result<Vec<Listed>, 
     let mut found = Vec::new();
     let listing = session.command(command, |response| {
         if let Response::MailboxData(MailboxDatum::List(data)) = response {
-            let barred = data.name_attributes.iter().any(|attribute| match attribute {
-                NameAttribute::NoSelect => true,
-                NameAttribute::Extension(name) => name.eq_ignore_ascii_case("\\NonExistent"),
-                _ => false,
-            });
-            found.push(Listed {
-                name: unquoted(&data.name),
-                delimiter: data.delimiter.as_deref().and_then(|text| unquoted(text).chars().next()),
-                selectable: !barred,
-                special_use: data.name_attributes.iter().find_map(use_of),
-            });
+            found.push(Listed::from(data));
         }
     });
     match listing.await {
@@ -272,24 +324,4 @@ fn use_of(attribute: &NameAttribute<'_>) -> Option<String> {
         _ => return None,
     };
     Some(name.to_owned())
-}
-
-/// RFC 2342 where it is offered; else RFC 3501 section 6.3.8, where an empty name asks for the delimiter.
-pub async fn naming(session: &mut Session) -> Result<Naming, Fault> {
-    if session.offers("NAMESPACE") {
-        let mut told = None;
-        let asking = session.command("NAMESPACE", |response| {
-            if let Response::Data { outcome, .. } = response {
-                told = told.take().or_else(|| Naming::told(outcome.information.as_deref()?));
-            }
-        });
-        match asking.await {
-            Err(fault) if !fault.leaves_session() => return Err(fault),
-            _ => {} // one that says no has a delimiter all the same
-        }
-        if let Some(naming) = told {
-            return Ok(naming);
-        }
-    }
-    Ok(Naming::guessed(list(session, "").await?.first().and_then(|root| root.delimiter)))
 }

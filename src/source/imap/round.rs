@@ -1,7 +1,7 @@
 //! One round through a folder: what is still to be fetched, in which batches, and what has its verdict. No I/O.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     bodies::{BATCH_BYTES, BATCH_MAILS},
     fault::Fault,
-    fetch::Candidate,
+    fetch::{Candidate, SIZED_AT_ONCE},
     settle::Action,
     suspects::{Judged, Suspects},
 };
@@ -19,13 +19,13 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// Verdicts that are carried out at once, without waiting for more. Dovecot takes half as long for four moves of 500 mails
-/// as for twenty of 100, and moves are what most of a run's time goes into.
-const DUE_AT_ONCE: usize = 500;
+/// Verdicts that are carried out at once, without waiting for more: servers take about as long for a large move as for a
+/// small one.
+const DUE_AT_ONCE: usize = 2_000;
 /// The longest that a verdict waits for others to be carried out with.
 const DUE_WAIT: Duration = Duration::from_secs(1);
-/// Mails whose sizes are asked for at once.
-const SIZED_AT_ONCE: usize = 1000;
+/// A group of mails of which one is at fault is parted into so many.
+const PARTS: usize = 8;
 /// Mails that may be at fault in one round; further ones are left for the next.
 const MOST_AT_FAULT: u32 = 10;
 
@@ -40,8 +40,8 @@ pub struct Round {
     /// Mails whose size isn't known yet.
     bare: VecDeque<u32>,
     sized: VecDeque<Candidate>,
-    /// Mails of a batch that failed: each is fetched by itself, to find the one at fault.
-    alone: VecDeque<Candidate>,
+    /// Parts of batches that failed: fetched by themselves, to find the mail at fault.
+    apart: VecDeque<Vec<Candidate>>,
     pub suspects: Suspects,
     /// Mails that are handed over unread, and why.
     unfetchable: VecDeque<(Candidate, Trouble)>,
@@ -87,7 +87,7 @@ impl Round {
             failed: None,
             bare: VecDeque::new(),
             sized: VecDeque::new(),
-            alone: VecDeque::new(),
+            apart: VecDeque::new(),
             suspects: Suspects::new(max_attempts),
             unfetchable: VecDeque::new(),
             at_fault: 0,
@@ -99,9 +99,14 @@ impl Round {
         }
     }
 
-    pub fn list(&mut self, uids: Vec<u32>) {
+    pub fn list(&mut self, uids: Vec<u32>, sizes: &HashMap<u32, u64>) {
         self.listed = true;
-        self.bare = uids.into();
+        for uid in uids {
+            match sizes.get(&uid) {
+                Some(&size) => self.sized.push_back(Candidate { uid, size }),
+                None => self.bare.push_back(uid),
+            }
+        }
     }
 
     /// Whether sizes are to be asked for; not while there are other mails to fetch.
@@ -131,25 +136,25 @@ impl Round {
             return Some(Batch { mails: vec![mail], refused: Some(trouble) });
         }
         let room = BATCH_BYTES.min(budget_bytes / 4);
-        if self.alone.is_empty() && self.sized.is_empty() && self.bare.is_empty() {
-            self.alone.extend(self.suspects.next());
+        if self.apart.is_empty() && self.sized.is_empty() && self.bare.is_empty() {
+            self.apart.extend(self.suspects.next().map(|mail| vec![mail]));
         }
-        let singly = !self.alone.is_empty();
-        let queue = if singly { &mut self.alone } else { &mut self.sized };
-        let first = queue.pop_front()?;
-        if first.size > mail_bytes {
-            let what = format!("the mail's size of {} bytes", first.size);
-            let trouble = Trouble::over(Reason::MailTooLarge, what, "limits.mail_bytes", mail_bytes);
+        if let Some(mails) = self.apart.pop_front() {
+            let refused = mails.iter().find_map(|mail| too_large(mail, mail_bytes));
+            return Some(Batch { mails, refused });
+        }
+        let first = self.sized.pop_front()?;
+        if let Some(trouble) = too_large(&first, mail_bytes) {
             return Some(Batch { mails: vec![first], refused: Some(trouble) });
         }
         let mut bytes = first.size;
         let mut mails = vec![first];
-        while let Some(next) = queue.front().filter(|_| !singly) {
+        while let Some(next) = self.sized.front() {
             bytes = bytes.saturating_add(next.size);
             if mails.len() == BATCH_MAILS || bytes > room || next.size > mail_bytes {
                 break;
             }
-            mails.extend(queue.pop_front());
+            mails.extend(self.sized.pop_front());
         }
         Some(Batch { mails, refused: None })
     }
@@ -161,19 +166,26 @@ impl Round {
         }
         match batch.mails[..] {
             [mail] if self.suspects.is_suspect(mail.uid) => self.suspects.put_back(mail),
-            [mail] => self.alone.push_front(mail),
+            [mail] => self.apart.push_front(vec![mail]),
             _ => batch.mails.into_iter().rev().for_each(|mail| self.sized.push_front(mail)),
         }
     }
 
-    /// A batch failed: each of its mails that did not come is fetched by itself.
-    pub fn retry_singly(&mut self, mails: Vec<Candidate>) {
-        self.alone.extend(mails);
+    /// A batch failed: of its mails that did not come, one or more are at fault. The next in turn is fetched by itself, as
+    /// most servers send them in order.
+    pub fn retry_apart(&mut self, mut mails: Vec<Candidate>) {
+        if mails.is_empty() {
+            return;
+        }
+        mails.sort_unstable_by_key(|mail| mail.uid);
+        let (next, others) = mails.split_at(1);
+        self.apart.push_back(next.to_vec());
+        self.apart.extend(others.chunks(others.len().div_ceil(PARTS).max(1)).map(<[Candidate]>::to_vec));
     }
 
     /// `mail` turned out to have this size.
     pub fn resize(&mut self, mail: Candidate, announced: u64) {
-        self.alone.push_back(Candidate { size: announced, ..mail });
+        self.apart.push_back(vec![Candidate { size: announced, ..mail }]);
     }
 
     /// The login ran out while mails came. False when that has happened too often to be true.
@@ -203,7 +215,7 @@ impl Round {
 
     /// Whether nothing is left to fetch but what is to be judged.
     pub fn is_for_judging(&self) -> bool {
-        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.alone.is_empty();
+        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.apart.is_empty();
         self.listed && queues_are_empty && self.unfetchable.is_empty() && self.suspects.are_for_judging()
     }
 
@@ -225,13 +237,13 @@ impl Round {
         self.listed = true;
         self.bare.clear();
         self.sized.clear();
-        self.alone.clear();
+        self.apart.clear();
         self.suspects.clear();
         self.unfetchable.clear();
     }
 
     pub fn has_more(&self) -> bool {
-        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.alone.is_empty();
+        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.apart.is_empty();
         !(self.listed && queues_are_empty && self.unfetchable.is_empty() && self.suspects.is_empty())
     }
 
@@ -271,6 +283,11 @@ impl Round {
     }
 }
 
+fn too_large(mail: &Candidate, mail_bytes: u64) -> Option<Trouble> {
+    let what = || format!("the mail's size of {} bytes", mail.size);
+    (mail.size > mail_bytes).then(|| Trouble::over(Reason::MailTooLarge, what(), "limits.mail_bytes", mail_bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,7 +298,7 @@ mod tests {
 
     fn round(sizes: &[u64]) -> Round {
         let mut round = Round::new(3);
-        round.list(Vec::new());
+        round.list(Vec::new(), &HashMap::new());
         round.size(mails(sizes));
         round
     }
@@ -298,9 +315,9 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_two_hundred_mails_at_most() {
-        let lengths: Vec<usize> = batches(&mut round(&[1; 500]), 1 << 30, 1000).iter().map(Vec::len).collect();
-        assert_eq!(lengths, [200, 200, 100]);
+    fn a_batch_holds_two_thousand_mails_at_most() {
+        let lengths: Vec<usize> = batches(&mut round(&[1; 5000]), 1 << 30, 1000).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [2000, 2000, 1000]);
     }
 
     #[test]
@@ -321,10 +338,32 @@ mod tests {
     }
 
     #[test]
-    fn mails_of_a_failed_batch_come_one_by_one_before_others() {
+    fn mails_of_a_failed_batch_come_in_parts_before_others_and_the_next_in_turn_alone() {
         let mut round = round(&[10, 10]);
-        round.retry_singly(vec![Candidate { uid: 8, size: 1 }, Candidate { uid: 9, size: 1 }]);
-        assert_eq!(batches(&mut round, 400, 1000), [vec![8], vec![9], vec![1, 2]]);
+        round.retry_apart((10..40).rev().map(|uid| Candidate { uid, size: 1 }).collect());
+        let parts = batches(&mut round, 400, 1000);
+        assert_eq!((&parts[0], &parts[1], parts.last().unwrap()), (&vec![10], &vec![11, 12, 13, 14], &vec![1, 2]));
+        assert_eq!(parts[..parts.len() - 1].concat(), (10..40).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn the_mail_at_fault_is_found_in_few_steps_wherever_it_is() {
+        for culprit in [1, 2, 777, 1999, 2000] {
+            let mut round = round(&[1; 2000]);
+            let (mut failed, mut came) = (0, 0);
+            while let Some(batch) = round.next_batch(1 << 30, 1000) {
+                let place = batch.mails.iter().position(|mail| mail.uid == culprit);
+                came += place.unwrap_or(batch.mails.len());
+                match place {
+                    Some(_) if batch.mails.len() == 1 => break,
+                    // None comes, in whatever order.
+                    Some(_) => (failed, came) = (failed + 1, came - place.unwrap_or_default()),
+                    None => continue,
+                }
+                round.retry_apart(batch.mails);
+            }
+            assert!(failed <= 5, "{culprit}: {failed} sessions, {came} mails");
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ use super::{
     ImapSource,
     fetch::Candidate,
     link::{Link, Open},
+    mailbox::Folder,
     round::{Batch, Round},
     tour::Tour,
 };
 use crate::{
-    config::source::Watch,
+    config::source::{After, Watch},
     net::backoff::Backoff,
     source::{Intake, MailRef, Pass, SourceError},
 };
@@ -217,7 +218,8 @@ impl Run {
                 self.take_back(work);
                 self.work = Some(Work::Open);
                 self.refused = false;
-                Link::open(self.source.config.clone(), self.source.account.clone(), self.intake.dry_run)
+                let (config, account) = (self.source.config.clone(), self.source.account.clone());
+                Link::open(config, account, self.first_folder(), self.intake.dry_run)
             }
         };
     }
@@ -272,7 +274,10 @@ impl Run {
         match (work, self.tour.current().or_else(|| self.tour.first())) {
             (Work::Find, _) => open.find(self.tour.wanted().to_vec()),
             (Work::Select, Some(stop)) => open.select(stop.folder.clone()),
-            (Work::List, Some(stop)) => open.list(stop.folder.clone(), self.criteria(), self.intake.ships_again()),
+            (Work::List, Some(stop)) => {
+                let (marked_too, sized) = (self.intake.ships_again(), self.takes_all());
+                open.list(stop.folder.clone(), self.criteria(), marked_too, sized)
+            }
             (Work::Watch, Some(stop)) => match stop.uid_validity {
                 Some(uid_validity) => open.watch(stop.folder.clone(), uid_validity, stop.newest, self.criteria()),
                 None => open.keep(),
@@ -288,6 +293,19 @@ impl Run {
             },
             _ => open.keep(),
         }
+    }
+
+    /// The folder that is the first to be selected; `None` where its name is not known yet.
+    fn first_folder(&self) -> Option<Folder> {
+        let known = self.tour.current().or_else(|| self.tour.first()).map(|stop| stop.folder.clone());
+        let inbox = || self.tour.wanted().first().and_then(Folder::always);
+        known.or_else(inbox)
+    }
+
+    /// Whether most mails in the folder are new ones: others are taken out of it.
+    fn takes_all(&self) -> bool {
+        let config = &self.source.config;
+        matches!(config.after, After::Archive | After::Delete) && config.search.is_everything()
     }
 
     /// What is searched for today.

@@ -28,8 +28,12 @@ pub struct Session {
     host: String,
     silence: Duration,
     tags: u32,
+    /// Whether commands may be sent before the one before is answered.
+    pipelines: bool,
     /// In upper case, as last told.
     capabilities: HashSet<String>,
+    /// They were told since the login began.
+    told: bool,
     /// What a BYE said: why the connection will end.
     farewell: Option<Answer>,
     account: Arc<Account>,
@@ -67,10 +71,13 @@ impl Session {
             return Ok(session);
         }
         let account = session.account.clone();
+        session.told = false;
         auth::login(&mut session, config, &account).await?;
         session.logged_in = true;
         // What is offered before and after the login differs; MOVE often comes with it.
-        session.ask_capabilities().await?;
+        if !session.told {
+            session.ask_capabilities().await?;
+        }
         Ok(session)
     }
 
@@ -167,9 +174,24 @@ impl Session {
         self.client.get_mut().bear(silence);
     }
 
-    async fn send(&mut self, first_part: &[u8]) -> Result<String, Fault> {
+    pub(super) fn pipelines(&self) -> bool {
+        self.pipelines
+    }
+
+    /// Says goodbye and hangs up: no answer to it would change anything.
+    pub async fn log_out(mut self) {
+        if self.send(b"LOGOUT\r\n").await.is_ok() {
+            self.client.get_mut().shutdown().await.ok();
+        }
+    }
+
+    pub(super) fn next_tag(&mut self) -> String {
         self.tags += 1;
-        let tag = format!("S{}", self.tags);
+        format!("S{}", self.tags)
+    }
+
+    async fn send(&mut self, first_part: &[u8]) -> Result<String, Fault> {
+        let tag = self.next_tag();
         self.write(&[tag.as_bytes(), b" ", first_part].concat()).await?;
         Ok(tag)
     }
@@ -204,6 +226,7 @@ impl Session {
                 self.note_capabilities(outcome);
             }
             Response::Done { outcome, .. } => self.note_capabilities(outcome),
+            Response::Capabilities(capabilities) => self.note(capabilities),
             _ => {}
         }
         Ok(look(response.parsed()))
@@ -255,21 +278,18 @@ impl Session {
     }
 
     async fn ask_capabilities(&mut self) -> Result<(), Fault> {
-        let mut told = HashSet::new();
-        self.command("CAPABILITY", |response| {
-            if let Response::Capabilities(capabilities) = response {
-                told.extend(capabilities.iter().map(name));
-            }
-        })
-        .await?;
-        self.capabilities = told;
-        Ok(())
+        self.command("CAPABILITY", |_| ()).await.map(drop)
     }
 
     fn note_capabilities(&mut self, outcome: &Told<'_>) {
         if let Some(ResponseCode::Capabilities(capabilities)) = &outcome.code {
-            self.capabilities = capabilities.iter().map(name).collect();
+            self.note(capabilities);
         }
+    }
+
+    fn note(&mut self, capabilities: &[Capability<'_>]) {
+        self.capabilities = capabilities.iter().map(name).collect();
+        self.told = true;
     }
 
     pub(super) fn over(config: &Imap, account: Arc<Account>, wire: Box<dyn Wire>) -> Self {
@@ -278,7 +298,9 @@ impl Session {
             host: config.host.clone(),
             silence: config.read_timeout,
             tags: 0,
+            pipelines: config.pipelining,
             capabilities: HashSet::new(),
+            told: false,
             farewell: None,
             account,
             logged_in: false,
@@ -401,7 +423,7 @@ fn blot(answer: Answer, secrets: &[String]) -> Answer {
 }
 
 /// The command's own words, without its arguments: they may be secret.
-fn verb(command: &str) -> String {
+pub(super) fn verb(command: &str) -> String {
     let mut words = command.split(' ');
     match (words.next(), words.next()) {
         (Some("UID"), Some(second)) => format!("UID {second}"),

@@ -102,7 +102,7 @@ impl Run {
         }
     }
 
-    /// A batch was in the way of an error: each of its mails is fetched by itself, to find the one at fault.
+    /// A batch was in the way of an error: its mails are fetched in parts, to find the one at fault.
     pub(super) fn not_fetched(&mut self, fault: Option<Fault>) -> Result<(), SourceError> {
         let Some(fault) = fault else { return Ok(()) };
         let missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
@@ -117,10 +117,10 @@ impl Run {
     pub(super) fn try_again(&mut self, missing: Vec<Candidate>, fault: &Fault) {
         match (&missing[..], fault) {
             _ if self.stopping => {}
-            (_, Fault::LoggedOut(_)) if self.round.excuse() => self.round.retry_singly(missing),
+            (_, Fault::LoggedOut(_)) if self.round.excuse() => self.round.retry_apart(missing),
             ([mail], Fault::Oversize { announced, .. }) => self.round.resize(*mail, *announced),
             ([mail], _) => self.round.suspects.accuse(*mail, fault.to_string()),
-            _ => self.round.retry_singly(missing),
+            _ => self.round.retry_apart(missing),
         }
     }
 

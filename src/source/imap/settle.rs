@@ -84,7 +84,8 @@ pub fn deletes(config: &Imap) -> bool {
     config.after == After::Delete || config.without_report == WithoutReport::Delete
 }
 
-/// Carries out all that is `due`, where mails are read from the folders `read`; `report` says how far it got, also when the session broke meanwhile.
+/// Carries out all that is `due`, where mails are read from the folders `read`; `report` says how far it got, also when the
+/// session broke meanwhile.
 pub async fn settle(
     session: &mut Session,
     targets: &mut Targets,
@@ -103,18 +104,12 @@ pub async fn settle(
             }
             target => target?,
         };
-        for (set, uids) in sets(&uids) {
-            let done = match (action, &target) {
-                (Action::Stay(marks), _) => mark(session, &set, marks).await,
-                (_, Some(target)) if session.offers("MOVE") => relocate(session, &set, uids, target, targets).await,
-                (_, Some(target)) => copy(session, &set, uids, target, targets, report).await,
-                (_, None) => remove(session, &set, report).await,
-            };
-            match done {
-                Ok(()) => report.settled.extend(uids),
-                Err(Fault::Refused { command, answer }) => judge(session, uids, &command, &answer, report).await?,
-                Err(fault) => return Err(fault),
-            }
+        let sets = sets(&uids);
+        match (action, &target) {
+            (Action::Stay(marks), _) => mark(session, &sets, marks, report).await?,
+            (_, Some(target)) if session.offers("MOVE") => relocate(session, &sets, target, targets, report).await?,
+            (_, Some(target)) => copy(session, &sets, target, targets, report).await?,
+            (_, None) => remove(session, &sets, report).await?,
         }
     }
     Ok(())
@@ -136,63 +131,140 @@ impl Report {
 /// RFC 6851. Some servers say OK and move only some, so the count is checked.
 async fn relocate(
     session: &mut Session,
-    set: &str,
-    uids: &[u32],
+    sets: &[Set<'_>],
     target: &Folder,
     targets: &Targets,
+    report: &mut Report,
 ) -> Result<(), Fault> {
-    let moved = with_target(session, target, targets, &format!("UID MOVE {set} {}", target.quoted())).await?;
-    if moved >= uids.len() || present(session, uids).await?.is_empty() {
-        return Ok(());
+    let moved = to_target(session, sets, "UID MOVE", target, targets).await;
+    for ((_, uids), gone) in moved.judged(session, report).await? {
+        if gone >= uids.len() || present(session, uids).await?.is_empty() {
+            report.settled.extend(uids);
+            continue;
+        }
+        let text = "the server said OK, but did not move all of them".into();
+        judge(session, uids, "UID MOVE", &Answer { code: None, text }, report).await?;
     }
-    let text = "the server said OK, but did not move all of them".into();
-    Err(Fault::Refused { command: "UID MOVE".into(), answer: Answer { code: None, text } })
+    Ok(())
 }
 
 /// RFC 4315 with COPY, where there is no MOVE (iCloud, Courier).
 async fn copy(
     session: &mut Session,
-    set: &str,
-    uids: &[u32],
+    sets: &[Set<'_>],
     target: &Folder,
     targets: &Targets,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    with_target(session, target, targets, &format!("UID COPY {set} {}", target.quoted())).await?;
-    report.copied.extend(uids);
-    remove(session, set, report).await
+    let tried = to_target(session, sets, "UID COPY", target, targets).await;
+    report.copied.extend(tried.uids());
+    let copied: Vec<Set<'_>> = tried.judged(session, report).await?.into_iter().map(|(set, _)| set).collect();
+    remove(session, &copied, report).await
 }
 
-async fn remove(session: &mut Session, set: &str, report: &mut Report) -> Result<(), Fault> {
-    session.command(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"), |_| ()).await?;
-    if session.offers("UIDPLUS") {
-        session.command(&format!("UID EXPUNGE {set}"), |_| ()).await?;
-    } else {
+async fn remove(session: &mut Session, sets: &[Set<'_>], report: &mut Report) -> Result<(), Fault> {
+    let marking = each(session, sets, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)")).await;
+    if !session.offers("UIDPLUS") {
         report.only_marked = true;
+        report.settled.extend(marking.uids());
+        return marking.judged(session, report).await.map(drop);
     }
-    Ok(())
+    let marked: Vec<Set<'_>> = marking.judged(session, report).await?.into_iter().map(|(set, _)| set).collect();
+    let expunging = each(session, &marked, |set| format!("UID EXPUNGE {set}")).await;
+    report.settled.extend(expunging.uids());
+    expunging.judged(session, report).await.map(drop)
 }
 
-async fn mark(session: &mut Session, set: &str, marks: Marks) -> Result<(), Fault> {
+async fn mark(session: &mut Session, sets: &[Set<'_>], marks: Marks, report: &mut Report) -> Result<(), Fault> {
     let flags: Vec<&str> = [(marks.seen, "\\Seen"), (marks.keyword, KEYWORD)]
         .iter()
         .filter(|(set, _)| *set)
         .map(|(_, flag)| *flag)
         .collect();
-    session.command(&format!("UID STORE {set} +FLAGS.SILENT ({})", flags.join(" ")), |_| ()).await?;
-    Ok(())
+    let flags = flags.join(" ");
+    let marking = each(session, sets, |set| format!("UID STORE {set} +FLAGS.SILENT ({flags})")).await;
+    report.settled.extend(marking.uids());
+    marking.judged(session, report).await.map(drop)
 }
 
-/// Runs `command`; makes `target` and runs it once more where the server says that this would help. Returns how many
-/// mails were reported gone.
-async fn with_target(session: &mut Session, target: &Folder, targets: &Targets, command: &str) -> Result<usize, Fault> {
-    match session.command(command, |_| ()).await {
-        Err(Fault::Refused { answer, .. }) if answer.code.as_deref() == Some("TRYCREATE") => {
-            create(session, target, targets.delimiter()).await?;
-            Ok(session.command(command, |_| ()).await?.expunged)
-        }
-        other => Ok(other?.expunged),
+/// A set as a command carries it, and the UIDs in it.
+type Set<'s> = (String, &'s [u32]);
+
+/// What came of a command for several sets.
+#[derive(Default)]
+struct Tried<'s> {
+    /// Those that it was done for, and how many mails were reported gone meanwhile.
+    done: Vec<(Set<'s>, usize)>,
+    /// Those that it was refused for: which command, and why.
+    refused: Vec<(Set<'s>, String, Answer)>,
+    /// Why it was not tried for the others.
+    broke: Option<Fault>,
+}
+
+impl<'s> Tried<'s> {
+    /// Of the mails that it was done for.
+    fn uids(&self) -> impl Iterator<Item = &u32> {
+        self.done.iter().flat_map(|((_, uids), _)| *uids)
     }
+
+    /// The sets that it was done for, once what was refused has been judged.
+    async fn judged(self, session: &mut Session, report: &mut Report) -> Result<Vec<(Set<'s>, usize)>, Fault> {
+        if let Some(fault) = self.broke {
+            return Err(fault);
+        }
+        for ((_, uids), command, answer) in self.refused {
+            judge(session, uids, &command, &answer, report).await?;
+        }
+        Ok(self.done)
+    }
+}
+
+/// Runs a command for each set.
+async fn each<'s>(session: &mut Session, sets: &[Set<'s>], command: impl Fn(&str) -> String) -> Tried<'s> {
+    let commands: Vec<String> = sets.iter().map(|(set, _)| command(set)).collect();
+    let mut outcomes = Vec::new();
+    let mut tried = Tried { broke: session.fly(&commands, |_| (), &mut outcomes).await.err(), ..Tried::default() };
+    for (set, outcome) in sets.iter().cloned().zip(outcomes) {
+        match outcome {
+            Some(Ok(outcome)) => tried.done.push((set, outcome.expunged)),
+            Some(Err(Fault::Refused { command, answer })) => tried.refused.push((set, command, answer)),
+            Some(Err(fault)) => tried.broke = Some(fault),
+            None => {}
+        }
+    }
+    tried
+}
+
+/// Copies or moves each set to `target`, which is made where the server says that this would help.
+async fn to_target<'s>(
+    session: &mut Session,
+    sets: &[Set<'s>],
+    verb: &str,
+    target: &Folder,
+    targets: &Targets,
+) -> Tried<'s> {
+    let command = |set: &str| format!("{verb} {set} {}", target.quoted());
+    let mut tried = each(session, sets, command).await;
+    let lacks_target = |(_, _, answer): &(Set<'_>, String, Answer)| answer.code.as_deref() == Some("TRYCREATE");
+    if tried.broke.is_some() || !tried.refused.iter().any(lacks_target) {
+        return tried;
+    }
+    let (to_repeat, refused) = tried.refused.into_iter().partition(lacks_target);
+    tried.refused = refused;
+    let sets: Vec<Set<'_>> = to_repeat.into_iter().map(|(set, _, _)| set).collect();
+    match create(session, target, targets.delimiter()).await {
+        Ok(()) => {
+            let again = each(session, &sets, command).await;
+            tried.done.extend(again.done);
+            tried.refused.extend(again.refused);
+            tried.broke = again.broke;
+        }
+        Err(Fault::Refused { command, answer }) => {
+            tried.refused.extend(sets.into_iter().map(|set| (set, command.clone(), answer.clone())));
+        }
+        Err(fault) => tried.broke = Some(fault),
+    }
+    tried
 }
 
 /// After NO: what was moved all the same is settled (RFC 6851 section 3.3 lets a part be), the rest is left.

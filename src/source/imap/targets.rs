@@ -7,6 +7,7 @@ use super::{
     fault::Fault,
     mailbox::{Folder, find, make, trash},
     name::Naming,
+    outset::Foreseen,
     session::Session,
     settle::{Action, deletes},
 };
@@ -32,7 +33,13 @@ struct Target {
 
 impl Targets {
     /// Finds the folders of the configuration, and makes those that are missing and need no date, unless `dry_run`.
-    pub async fn find(session: &mut Session, config: &Imap, naming: Naming, dry_run: bool) -> Result<Self, Fault> {
+    pub async fn find(
+        session: &mut Session,
+        config: &Imap,
+        naming: Naming,
+        foreseen: &mut Foreseen,
+        dry_run: bool,
+    ) -> Result<Self, Fault> {
         // Gmail takes \Deleted for "take this label off", and keeps the mail among all others.
         let keeps_deleted = session.offers("X-GM-EXT-1") && session.offers("MOVE");
         let trash = match deletes(config) && keeps_deleted {
@@ -51,7 +58,7 @@ impl Targets {
         let Self { naming, archive, quarantine, .. } = &mut targets;
         for target in [archive, quarantine].into_iter().flatten() {
             let may_make = !dry_run && !folder::has_date(&target.pattern);
-            target.look(session, naming, may_make).await?;
+            target.look(session, naming, foreseen, may_make).await?;
         }
         Ok(targets)
     }
@@ -72,7 +79,7 @@ impl Targets {
             Action::Stay(_) => return Ok(None),
         };
         let Some(target) = target else { return Err(Fault::Configuration("no folder is set to move them to".into())) };
-        let folder = target.look(session, &self.naming, true).await?;
+        let folder = target.look(session, &self.naming, &mut Foreseen::default(), true).await?;
         match folder.as_ref().filter(|folder| read.contains(folder)) {
             Some(folder) => {
                 let (setting, name) = (target.setting, folder.shown());
@@ -116,16 +123,26 @@ impl Target {
     }
 
     /// `None` where it is not there and not to be made.
-    async fn look(&mut self, session: &mut Session, naming: &Naming, may_make: bool) -> Result<Option<Folder>, Fault> {
+    async fn look(
+        &mut self,
+        session: &mut Session,
+        naming: &Naming,
+        foreseen: &mut Foreseen,
+        may_make: bool,
+    ) -> Result<Option<Folder>, Fault> {
         let name = folder::at(&self.pattern, Timestamp::now().as_second());
         if let Some((found, folder)) = &self.found
             && *found == name
         {
             return Ok(Some(folder.clone()));
         }
-        let folder = match find(session, &name, naming).await? {
+        let folder = match find(session, &name, naming, foreseen).await? {
             Some(folder) => folder,
-            None if may_make => make(session, self.setting, &name, naming).await?,
+            None if may_make => {
+                let made = make(session, self.setting, &name, naming).await?;
+                foreseen.is_made(made.wire());
+                made
+            }
             None => return Ok(None),
         };
         self.found = Some((name, folder.clone()));

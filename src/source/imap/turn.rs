@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{find::Found, round::Round, run::Run};
+use super::{fetch::Listing, find::Found, round::Round, run::Run};
 use crate::{
     source::{Mail, MailRef, Pass, Place, SourceError},
     trouble::Trouble,
@@ -40,7 +40,8 @@ impl Run {
         self.granted = None;
     }
 
-    pub(super) fn list(&mut self, mut uids: Vec<u32>) {
+    pub(super) fn list(&mut self, listing: Listing) {
+        let Listing { mut uids, sizes } = listing;
         self.looked = true;
         let is_searched = !self.source.config.search.is_everything();
         let Some(stop) = self.tour.current_mut() else { return };
@@ -65,7 +66,7 @@ impl Run {
             uids.truncate(most as usize);
         }
         debug!(source = &*self.source.name, listed = before, wanted = uids.len(), "listed {name}");
-        self.round.list(uids);
+        self.round.list(uids, &sizes);
     }
 
     pub(super) async fn hand_over(

@@ -179,6 +179,7 @@ pub fn config(port: u16) -> Imap {
         max_messages_per_run: None,
         connect_timeout: Duration::from_secs(10),
         read_timeout: Duration::from_secs(20),
+        pipelining: true,
         tenant: None,
     }
 }

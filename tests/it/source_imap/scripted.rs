@@ -169,7 +169,7 @@ pub fn body(state: &State, uid: u32) -> String {
 pub fn asked(state: &State, set: &str) -> Vec<u32> {
     let ends = |part: &str| -> (u32, u32) {
         let (first, last) = part.split_once(':').unwrap_or((part, part));
-        (first.parse().unwrap(), last.parse().unwrap())
+        (first.parse().unwrap(), if last == "*" { u32::MAX } else { last.parse().unwrap() })
     };
     let ranges: Vec<(u32, u32)> = set.split(',').map(ends).collect();
     state.mails.keys().copied().filter(|uid| ranges.iter().any(|(first, last)| (first..=last).contains(&uid))).collect()

@@ -1,0 +1,102 @@
+//! Several commands under way at once (RFC 3501 section 5.5), so that the way to the server and back is paid for once.
+
+use std::collections::VecDeque;
+
+use async_imap::imap_proto::{Response, Status};
+
+use super::{
+    fault::{Answer, Fault},
+    session::{Outcome, Session, out_of_step, told, verb},
+};
+
+/// Commands under way at once: with lines of a thousand octets, no more than what any socket holds while a server is busy.
+const AT_ONCE: usize = 16;
+
+/// What one response means to the commands under way.
+enum Told {
+    /// The end of one of them: which, and whether it was OK.
+    Done(usize, bool, Answer),
+    Expunged,
+    Stray,
+    Continue,
+    Other,
+}
+
+impl Session {
+    /// Sends `commands` without waiting for the end of one before the next, and passes each untagged response to `on`,
+    /// whichever it came for. Returns what came of each, in their order: an error there is a refusal that leaves the session
+    /// as it is.
+    ///
+    /// None may depend on what another one before it does: that is sent all the same when the other is refused.
+    pub async fn flight(
+        &mut self,
+        commands: &[String],
+        on: impl FnMut(&Response<'_>) + Send,
+    ) -> Result<Vec<Result<Outcome, Fault>>, Fault> {
+        let mut outcomes = Vec::new();
+        self.fly(commands, on, &mut outcomes).await?;
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+
+    /// Like [`flight`](Self::flight); `outcomes` also tells what ended before the session broke.
+    pub async fn fly(
+        &mut self,
+        commands: &[String],
+        mut on: impl FnMut(&Response<'_>) + Send,
+        outcomes: &mut Vec<Option<Result<Outcome, Fault>>>,
+    ) -> Result<(), Fault> {
+        outcomes.resize_with(commands.len(), || None);
+        let most = if self.pipelines() { AT_ONCE } else { 1 };
+        let mut expunged = vec![0; commands.len()];
+        let mut under_way: VecDeque<(String, usize)> = VecDeque::new();
+        let mut to_send = commands.iter().enumerate();
+        loop {
+            let mut lines = Vec::new();
+            for (at, command) in to_send.by_ref().take(most - under_way.len()) {
+                let tag = self.next_tag();
+                lines.extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
+                under_way.push_back((tag, at));
+            }
+            if !lines.is_empty() {
+                self.write(&lines).await?;
+            }
+            let Some(&(_, first)) = under_way.front() else { return Ok(()) };
+            let told = self.read(|response| match response {
+                Response::Done { tag, status, outcome } => {
+                    match under_way.iter().position(|(sent, _)| *sent == tag.0) {
+                        Some(at) => Told::Done(at, *status == Status::Ok, told(outcome)),
+                        None => Told::Stray,
+                    }
+                }
+                Response::Continue(_) => Told::Continue,
+                Response::Expunge(_) => Told::Expunged,
+                other => {
+                    on(other);
+                    Told::Other
+                }
+            });
+            match told.await? {
+                Told::Done(at, is_ok, answer) => {
+                    let Some((_, at)) = under_way.remove(at) else { continue };
+                    outcomes[at] = Some(match is_ok {
+                        true => Ok(Outcome { answer, expunged: expunged[at] }),
+                        false => match self.refused(verb(&commands[at]), answer) {
+                            refusal if refusal.leaves_session() => Err(refusal),
+                            fault => return Err(fault),
+                        },
+                    });
+                }
+                // Servers do one after the other where it matters.
+                Told::Expunged => expunged[first] += 1,
+                Told::Stray => return Err(out_of_step("a response to a command that was never sent")),
+                Told::Continue => return Err(out_of_step("a request for more where none was due")),
+                Told::Other => {}
+            }
+        }
+    }
+}
+
+/// The first refusal, where there is one.
+pub fn all(outcomes: Vec<Result<Outcome, Fault>>) -> Result<(), Fault> {
+    outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
+}
