@@ -10,7 +10,7 @@ use async_imap::{
     Client,
     imap_proto::{Capability, Outcome as Told, Response, ResponseCode, Status},
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
     auth::{self, Account, Ending, Shown},
@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     config::source::{Imap, Security},
-    net::{connect::connect, tls},
+    net::{
+        connect::connect,
+        tls::{self, Encryption},
+    },
 };
 
 pub struct Session {
@@ -33,6 +36,9 @@ pub struct Session {
     /// What a BYE said: why the connection will end.
     farewell: Option<Answer>,
     account: Arc<Account>,
+    encryption: Option<Encryption>,
+    /// The server takes us for logged in without a login (PREAUTH).
+    known: bool,
     logged_in: bool,
     /// What was sent to log in: blotted out of what the server says, should it repeat it.
     hidden: Vec<String>,
@@ -49,29 +55,49 @@ pub struct Outcome {
 impl Session {
     /// Connects, encrypts, and logs in.
     pub async fn open(config: &Imap, account: Arc<Account>) -> Result<Self, Fault> {
-        account.begin_login();
         let tcp = connect(&config.host, config.port, config.connect_timeout).await?;
-        let wire: Box<dyn Wire> = match config.security {
-            Security::Tls => encrypt(config, Box::new(tcp)).await?,
-            Security::Starttls | Security::None => Box::new(tcp),
-        };
-        let mut session = Self::over(config, account, wire);
-        let known = session.greet().await?;
-        if config.security == Security::Starttls {
-            session = session.start_tls(config, known).await?;
-        }
-        if session.capabilities.is_empty() {
-            session.ask_capabilities().await?;
-        }
-        if known {
-            return Ok(session);
-        }
-        let account = session.account.clone();
-        auth::login(&mut session, config, &account).await?;
-        session.logged_in = true;
-        // What is offered before and after the login differs; MOVE often comes with it.
-        session.ask_capabilities().await?;
+        let mut session = Self::over_tcp(config, account, tcp).await?.greeted(config).await?;
+        session.log_in(config).await?;
         Ok(session)
+    }
+
+    /// Encrypts, where the connection is to be from its first byte on.
+    pub(super) async fn over_tcp(config: &Imap, account: Arc<Account>, tcp: TcpStream) -> Result<Self, Fault> {
+        account.begin_login();
+        if config.security != Security::Tls {
+            return Ok(Self::over(config, account, Box::new(tcp)));
+        }
+        let (wire, encryption) = encrypt(config, Box::new(tcp)).await?;
+        Ok(Self { encryption: Some(encryption), ..Self::over(config, account, wire) })
+    }
+
+    /// Hears the greeting, and what the server can do; encrypts, where that comes after it.
+    pub(super) async fn greeted(mut self, config: &Imap) -> Result<Self, Fault> {
+        self.known = self.greet().await?;
+        if config.security == Security::Starttls {
+            self = self.start_tls(config).await?;
+        }
+        if self.capabilities.is_empty() {
+            self.ask_capabilities().await?;
+        }
+        Ok(self)
+    }
+
+    /// Returns the name of the method; `None` where the server knew us already.
+    pub(super) async fn log_in(&mut self, config: &Imap) -> Result<Option<&'static str>, Fault> {
+        if self.known {
+            return Ok(None);
+        }
+        let account = self.account.clone();
+        let method = auth::login(self, config, &account).await?;
+        self.logged_in = true;
+        // What is offered before and after the login differs; MOVE often comes with it.
+        self.ask_capabilities().await?;
+        Ok(Some(method))
+    }
+
+    pub(super) fn encryption(&self) -> Option<Encryption> {
+        self.encryption
     }
 
     pub fn offers(&self, capability: &str) -> bool {
@@ -226,8 +252,8 @@ impl Session {
     }
 
     /// RFC 3501 section 6.2.1. What the server said before is forgotten: anyone could have said it.
-    async fn start_tls(mut self, config: &Imap, known: bool) -> Result<Self, Fault> {
-        if known {
+    async fn start_tls(mut self, config: &Imap) -> Result<Self, Fault> {
+        if self.known {
             return Err(Fault::Lost(format!(
                 "{} takes the session for logged in before STARTTLS; set security: tls and its port",
                 self.host
@@ -249,7 +275,8 @@ impl Session {
                 self.host
             )));
         };
-        let mut session = Self::over(config, self.account, encrypt(config, wire).await?);
+        let (wire, encryption) = encrypt(config, wire).await?;
+        let mut session = Self { encryption: Some(encryption), ..Self::over(config, self.account, wire) };
         session.ask_capabilities().await?;
         Ok(session)
     }
@@ -281,6 +308,8 @@ impl Session {
             capabilities: HashSet::new(),
             farewell: None,
             account,
+            encryption: None,
+            known: false,
             logged_in: false,
             hidden: Vec::new(),
         }
@@ -351,9 +380,13 @@ pub(super) enum Step {
     Other,
 }
 
-async fn encrypt(config: &Imap, wire: Box<dyn Wire>) -> Result<Box<dyn Wire>, Fault> {
+async fn encrypt(config: &Imap, wire: Box<dyn Wire>) -> Result<(Box<dyn Wire>, Encryption), Fault> {
     match timeout(config.connect_timeout, tls::handshake(&config.tls, &config.host, wire)).await {
-        Ok(stream) => Ok(Box::new(stream?)),
+        Ok(stream) => {
+            let stream = stream?;
+            let encryption = Encryption::of(&stream);
+            Ok((Box::new(stream), encryption))
+        }
         Err(_) => Err(Fault::Lost(format!(
             "the TLS handshake with {} took longer than {:?} (connect_timeout)",
             config.host, config.connect_timeout

@@ -33,9 +33,7 @@ struct Target {
 impl Targets {
     /// Finds the folders of the configuration, and makes those that are missing and need no date, unless `dry_run`.
     pub async fn find(session: &mut Session, config: &Imap, naming: Naming, dry_run: bool) -> Result<Self, Fault> {
-        // Gmail takes \Deleted for "take this label off", and keeps the mail among all others.
-        let keeps_deleted = session.offers("X-GM-EXT-1") && session.offers("MOVE");
-        let trash = match deletes(config) && keeps_deleted {
+        let trash = match deletes(config) && keeps_deleted(session) {
             true => Some(trash(session, &naming).await?),
             false => None,
         };
@@ -108,6 +106,11 @@ impl Targets {
     pub fn delimiter(&self) -> Option<char> {
         self.naming.delimiter
     }
+}
+
+/// Gmail takes \Deleted for "take this label off", and keeps the mail among all others.
+pub fn keeps_deleted(session: &Session) -> bool {
+    session.offers("X-GM-EXT-1") && session.offers("MOVE")
 }
 
 impl Target {
