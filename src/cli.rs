@@ -62,13 +62,16 @@ Every option of the configuration file may follow the ?, such as tls.server_name
 docs/configuration.md lists them.";
 
 const CHECK_NOTES: &str = "\
-Each step is a line: ok, note (nothing is wrong, but worth knowing), FAILED, or skipped, because what it needs failed. What does
-not depend on each other is tried all the same. The exit code is the worst of the failures': 78, 77, 73, 74, 69, 66, in this order.
+Each step is a line: ok; note, where nothing is wrong but something is worth knowing; FAILED,
+with what to do about it; or skipped, where what it needs has failed. All else is tried.
+The exit code is that of the worst failure, in this order: 78, 77, 73, 74, 69, 66; 75 when it
+was stopped before the end.
 
-No mail is touched, and a running instance is left alone. A sink is sent one event, of the type probe, whatever its `events`
-name; where a folder is to be made, one beside it is made and deleted again. --no-probe does neither.
+No mail is touched, and a running instance is left alone. Each sink is sent one event, of the
+type probe, whatever its `events` name. Where a mailbox is to get a folder, one beside it is
+made and deleted again. --no-probe does neither.
 
-The report goes to stdout; to stderr, where a probe goes to stdout.";
+The report goes to stdout, or to stderr where a probe goes to stdout.";
 
 /// Ships DMARC and SMTP TLS reports from mailboxes to syslog, stdout and files, as flat, structured events.
 #[derive(Debug, Parser)]
@@ -88,7 +91,7 @@ pub enum Command {
     Run(Run),
     /// Read reports or mails from disk, and print one JSON line for each event
     Parse(Parse),
-    /// Check the configuration, and all that it names: log in, look at the folders, send a probe to each sink
+    /// Check the configuration and all that it names: log in, look at folders, send a probe to each sink
     #[command(after_help = CHECK_NOTES)]
     Check(Check),
     /// Look at what was shipped, or forget it

@@ -1,8 +1,7 @@
 //! What lies on this machine: the data folder, files that are read, files that are written.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -30,20 +29,15 @@ pub async fn data_dir(data_dir: Option<&Path>, steps: &mut Steps) -> Option<()> 
         return Some(());
     };
     steps.plan([FOLDER, FILES, INSTANCE]);
-    writable_folder(data_dir, steps).await?;
-    if !data_dir.is_dir() {
+    if writable_folder(data_dir, steps).await? != data_dir {
         steps.well(FILES, "none yet");
         steps.well(INSTANCE, "none is running");
         return Some(());
     }
-    if steps.attempt(FILES, async { own_files(data_dir) }).await.is_some() {
+    if steps.attempt(FILES, looked(data_dir, own_files)).await.is_some() {
         steps.well(FILES, "what is there can be written to");
     }
-    let holder = lock::holder_of(data_dir).map_err(|error| {
-        Failure::new(Exit::CannotCreate, format!("can't see whether an instance is running: {error}"))
-            .advising(LET_READ)
-    });
-    match steps.attempt(INSTANCE, async { holder }).await? {
+    match steps.attempt(INSTANCE, looked(data_dir, holder)).await? {
         Some(holder) => steps.note(INSTANCE, format!("{holder} is running, and is left alone")),
         None => steps.well(INSTANCE, "none is running"),
     }
@@ -56,7 +50,7 @@ pub async fn read(path: &Path, steps: &mut Steps) -> Option<()> {
         steps.well(FILE, "stdin, which is not read");
         return Some(());
     }
-    let found = steps.attempt(FILE, async { readable(path) }).await?;
+    let found = steps.attempt(FILE, looked(path, readable)).await?;
     steps.well(FILE, found);
     Some(())
 }
@@ -64,34 +58,14 @@ pub async fn read(path: &Path, steps: &mut Steps) -> Option<()> {
 /// The file that events of today go to. Returns the folder that is there and may be written to, of it or above it.
 pub async fn written(path: &Path, steps: &mut Steps) -> Option<PathBuf> {
     let folder = writable_folder(path.parent().unwrap_or(Path::new("")), steps).await?;
-    let usable = async {
-        match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("would be made"),
-            Err(error) => Err(cannot(Exit::CannotCreate, "look at", path, &error).advising(LET_WRITE)),
-            Ok(about) if !about.is_file() => {
-                let why = format!("{} is no regular file", path.display());
-                Err(Failure::new(Exit::Io, why).advising("move it away, or name another path"))
-            }
-            Ok(_) => may(path, Access::READ_OK | Access::WRITE_OK)
-                .map(|()| "is there, and can be written to")
-                .map_err(|error| cannot(Exit::CannotCreate, "write to", path, &error).advising(LET_WRITE)),
-        }
-    };
-    let state = steps.attempt(FILE, usable).await?;
+    let state = steps.attempt(FILE, looked(path, usable)).await?;
     steps.well(FILE, format!("{} {state}", path.display()));
     Some(folder)
 }
 
 /// A folder that can be written to, or made. Returns itself, or what is there of the way to it.
 async fn writable_folder(folder: &Path, steps: &mut Steps) -> Option<PathBuf> {
-    let there = there(folder);
-    let may_write = match there.is_dir() {
-        true => may(&there, Access::WRITE_OK | Access::EXEC_OK),
-        false => Err(io::ErrorKind::NotADirectory.into()),
-    };
-    let may_write =
-        may_write.map_err(|error| cannot(Exit::CannotCreate, "write to", &there, &error).advising(LET_WRITE));
-    steps.attempt(FOLDER, async { may_write }).await?;
+    let there = steps.attempt(FOLDER, looked(folder, there)).await?;
     if there == folder || folder.as_os_str().is_empty() {
         steps.well(FOLDER, format!("{} can be written to", there.display()));
     } else {
@@ -100,10 +74,47 @@ async fn writable_folder(folder: &Path, steps: &mut Steps) -> Option<PathBuf> {
     Some(there)
 }
 
-/// The folder, or the nearest one above it that exists.
-fn there(folder: &Path) -> PathBuf {
+/// Looks at `path` off the runtime's own threads: a dead network file system answers nobody.
+async fn looked<T: Send + 'static>(path: &Path, look: fn(&Path) -> Result<T, Failure>) -> Result<T, Failure> {
+    let path = path.to_owned();
+    let looked = tokio::task::spawn_blocking(move || look(&path)).await;
+    looked.unwrap_or_else(|panic| Err(Failure::new(Exit::Internal, panic.to_string())))
+}
+
+/// The folder, or the nearest one above it that exists, if it can be written to.
+fn there(folder: &Path) -> Result<PathBuf, Failure> {
     let mut ancestors = folder.ancestors().filter(|above| !above.as_os_str().is_empty());
-    ancestors.find(|above| above.exists()).unwrap_or(Path::new(".")).to_owned()
+    let there = ancestors.find(|above| above.exists()).unwrap_or(Path::new("."));
+    let may_write = match there.is_dir() {
+        true => may(there, Access::WRITE_OK | Access::EXEC_OK),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    };
+    match may_write {
+        Ok(()) => Ok(there.to_owned()),
+        Err(error) => Err(cannot(Exit::CannotCreate, "write to", there, &error).advising(LET_WRITE)),
+    }
+}
+
+fn usable(path: &Path) -> Result<&'static str, Failure> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("would be made"),
+        Err(error) => Err(cannot(Exit::CannotCreate, "look at", path, &error).advising(LET_WRITE)),
+        Ok(about) if !about.is_file() => {
+            let why = format!("{} is no regular file", path.display());
+            Err(Failure::new(Exit::Io, why).advising("move it away, or name another path"))
+        }
+        Ok(_) => match may(path, Access::READ_OK | Access::WRITE_OK) {
+            Ok(()) => Ok("is there, and can be written to"),
+            Err(error) => Err(cannot(Exit::CannotCreate, "write to", path, &error).advising(LET_WRITE)),
+        },
+    }
+}
+
+fn holder(data_dir: &Path) -> Result<Option<String>, Failure> {
+    lock::holder_of(data_dir).map_err(|error| {
+        Failure::new(Exit::CannotCreate, format!("can't see whether an instance is running: {error}"))
+            .advising(LET_READ)
+    })
 }
 
 /// What the last instance left, perhaps as another user.
@@ -129,11 +140,12 @@ fn readable(path: &Path) -> Result<String, Failure> {
             .advising("look at the path, and whether a volume is mounted there"),
         _ => failed(error),
     })?;
+    // Not opened: a pipe would wait for its writer.
     if about.is_dir() {
-        fs::read_dir(path).map_err(failed)?;
+        may(path, Access::READ_OK | Access::EXEC_OK).map_err(failed)?;
         Ok(format!("{} is a folder, and can be listed", path.display()))
     } else {
-        File::open(path).map_err(failed)?;
+        may(path, Access::READ_OK).map_err(failed)?;
         Ok(format!("{} can be read", path.display()))
     }
 }

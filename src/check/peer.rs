@@ -89,3 +89,25 @@ fn too_slow(host: &str, limit: Duration) -> Failure {
         format!("the TLS handshake with {host} took longer than {limit:?} (connect_timeout)"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_soon_needs_attention() {
+        for (hours, soon, word) in
+            [(-1, true, "has expired"), (13 * 24, true, "soon"), (15 * 24, false, "valid until 20")]
+        {
+            let until = Timestamp::now() + hours.hours();
+            let (shown, needs_attention) = described(Encryption { version: "TLS 1.3", until: Some(until) });
+            assert!(
+                needs_attention == soon && shown.starts_with("TLS 1.3") && shown.contains(word),
+                "{hours}: {shown}"
+            );
+        }
+        assert_eq!(described(Encryption { version: "TLS 1.2", until: None }), ("TLS 1.2".to_owned(), false));
+    }
+}

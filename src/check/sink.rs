@@ -11,7 +11,7 @@ use super::{
     steps::{Failure, Steps},
 };
 use crate::{
-    config::sink::{File, SinkConfig, SinkKind, Syslog, SyslogMode},
+    config::sink::{Acknowledgements, File, SinkConfig, SinkKind, Syslog, SyslogMode},
     encode::Encoder,
     event::{Event, probe::ProbeEvent},
     exit::Exit,
@@ -44,6 +44,14 @@ pub async fn check(target: &Target<'_>, steps: &mut Steps) -> Option<()> {
 
 async fn to_receiver(target: &Target<'_>, syslog: &Syslog, steps: &mut Steps) -> Option<()> {
     let Syslog { host, port, connect_timeout, .. } = syslog;
+    let acknowledged = match syslog.acknowledgements {
+        Acknowledgements::Kernel => {
+            "has arrived: the receiver's machine has acknowledged it; whether it is filed there, only the receiver shows"
+        }
+        Acknowledgements::Strict => {
+            "has arrived: the receiver has read it; whether it is filed there, only the receiver shows"
+        }
+    };
     let arrived = match syslog.mode {
         SyslogMode::Udp => {
             steps.plan([peer::NAME, PROBE]);
@@ -53,13 +61,13 @@ async fn to_receiver(target: &Target<'_>, syslog: &Syslog, steps: &mut Steps) ->
         SyslogMode::Tcp => {
             steps.plan([peer::NAME, peer::CONNECTION, PROBE]);
             peer::reach(host, *port, *connect_timeout, steps).await?;
-            "has arrived: the receiver's machine has acknowledged it; whether it is filed there, only the receiver shows"
+            acknowledged
         }
         SyslogMode::Tls => {
             steps.plan([peer::NAME, peer::CONNECTION, peer::ENCRYPTION, PROBE]);
             let tcp = peer::reach(host, *port, *connect_timeout, steps).await?;
             peer::encrypt(syslog, tcp, steps).await?;
-            "has arrived: the receiver's machine has acknowledged it; whether it is filed there, only the receiver shows"
+            acknowledged
         }
     };
     probe(target, target.sink, arrived, steps).await

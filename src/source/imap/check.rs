@@ -40,7 +40,7 @@ pub struct Visit {
     config: Imap,
     session: Session,
     naming: Naming,
-    /// The session broke; nothing more can be asked.
+    /// The session broke, or a command was dropped half-way: nothing more can be asked.
     over: bool,
 }
 
@@ -109,13 +109,14 @@ impl Visit {
         self.session.offers(capability)
     }
 
-    /// Whether the session broke, so that nothing more can be asked.
+    /// Whether nothing more can be asked.
     pub fn is_over(&self) -> bool {
         self.over
     }
 
     /// The folders that are read. Errors as `run` has them: a single one that is not there, one that mails are moved to.
     pub async fn folders(&mut self) -> Result<Vec<Found>, SourceError> {
+        self.over = true;
         let found = async {
             let targets = match Targets::find(&mut self.session, &self.config, self.naming.clone(), true).await {
                 // What is wrong with these is told by itself.
@@ -144,18 +145,21 @@ impl Visit {
 
     /// The folder that deleted mails go to.
     pub async fn trash(&mut self) -> Result<String, SourceError> {
+        self.over = true;
         let trash = mailbox::trash(&mut self.session, &self.naming).await;
         self.noted(trash).map(|trash| trash.shown())
     }
 
     /// The folder that `pattern` means now; `None` where it is not there.
     pub async fn find(&mut self, pattern: &str) -> Result<Option<Folder>, SourceError> {
+        self.over = true;
         let found = mailbox::find(&mut self.session, &today(pattern), &self.naming).await;
         self.noted(found)
     }
 
     /// Looks at a folder, and at whether what is needed may be done there.
     pub async fn look(&mut self, folder: &Folder, needed: &[Right]) -> Result<Look, SourceError> {
+        self.over = true;
         let look = look(&mut self.session, folder, needed).await;
         self.noted(look)
     }
@@ -163,20 +167,22 @@ impl Visit {
     /// Makes and deletes a folder beside the one that is missing, to see whether `run` can make that. Returns its name if
     /// it could not be deleted. Not to be dropped half-way.
     pub async fn make_and_delete(&mut self, setting: &str, pattern: &str) -> Result<Option<String>, SourceError> {
+        self.over = true;
         let tried = make_and_delete(&mut self.session, setting, &today(pattern), &self.naming).await;
         self.noted(tried)
     }
 
     pub async fn log_out(mut self) {
+        if self.over {
+            return;
+        }
         // Everything is known; whether the server still hears it changes nothing.
         let _ = timeout(FAREWELL, self.session.command("LOGOUT", |_| ())).await;
     }
 
     fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T, SourceError> {
-        result.map_err(|fault| {
-            self.over = !fault.leaves_session() && !matches!(fault, Fault::Configuration(_));
-            fault.into()
-        })
+        self.over = result.as_ref().is_err_and(|fault| !leaves_session(fault));
+        Ok(result?)
     }
 }
 
@@ -203,6 +209,11 @@ impl Right {
             Right::Expunge => any(&[AclRight::Expunge, AclRight::OldDelete]),
         }
     }
+}
+
+/// A folder that is not there ends nothing.
+fn leaves_session(fault: &Fault) -> bool {
+    fault.leaves_session() || matches!(fault, Fault::Configuration(_))
 }
 
 fn today(pattern: &str) -> String {

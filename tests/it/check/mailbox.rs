@@ -231,6 +231,27 @@ async fn where_nothing_is_remembered_the_server_has_to_take_our_keyword() {
     found.has("rua", "folder INBOX", "note", &["1 mails", "takes no keywords", "set data_dir"]);
 }
 
+/// Gmail's \Deleted takes a label off, so mails are deleted by moving them to its trash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there() {
+    let workplace = Workplace::new();
+    for (marked, result, code) in [("\\Trash", "ok", 0), ("\\Junk", "failed", 78)] {
+        let server = Scripted::start(1, move |_, command| match command {
+            "LIST \"\" \"*\"" => Act::Say(format!("* LIST ({marked}) \"/\" \"Bin\"\r\nTAG OK done\r\n")),
+            _ if command.starts_with("EXAMINE") => {
+                Act::Say("* 1 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK done\r\n".into())
+            }
+            _ => Act::Honest,
+        });
+        let server = server.await;
+        server.set(|state| state.capabilities = "IMAP4rev1 X-GM-EXT-1 MOVE UIDPLUS IDLE");
+        let source = with(plain(server.port, "u"), json!({"after": "delete"}));
+        let found = check(&workplace, &workplace.config(source, stdout()), &["--no-probe"], code);
+        found.has("rua", "trash", result, if code == 0 { &["Bin"] } else { &["\\Trash", "let IMAP show the label"] });
+        found.has("rua", "folder INBOX", "note", &["1 mails"]);
+    }
+}
+
 /// Their folders lie below INBOX, and Courier has no MOVE.
 #[test]
 fn other_servers_take_the_folder_that_is_made_for_a_trial_and_deleted() {
