@@ -164,8 +164,7 @@ async fn read_folders(account: &Account<'_>, visit: &mut Visit, steps: &mut Step
 }
 
 fn tell_read(step: &str, look: &Look, needed: &[Right], steps: &mut Steps) {
-    let Look { mails, uid_validity, .. } = look;
-    let seen = format!("{mails} mails, UIDVALIDITY {uid_validity}");
+    let seen = format!("{}, UIDVALIDITY {}", mails(look), look.uid_validity);
     match (&look.lacking, look.opened) {
         (Some(lacking), _) if !lacking.is_empty() => steps.fail(step, not_allowed(&seen, lacking)),
         (_, Opened::ReadOnly) => {
@@ -216,7 +215,7 @@ async fn target(
         return Some(());
     };
     let look = steps.attempt(setting, visit.look(&folder, &[Right::Insert])).await?;
-    let seen = format!("{}, {} mails", folder.shown(), look.mails);
+    let seen = format!("{}, {}", folder.shown(), mails(&look));
     match (&look.lacking, look.opened) {
         (Some(lacking), _) if !lacking.is_empty() => steps.fail(setting, not_allowed(&seen, lacking)),
         (_, Opened::ReadOnly) => {
@@ -230,6 +229,10 @@ async fn target(
         _ => steps.well(setting, format!("{seen}; mails may be put there")),
     }
     Some(())
+}
+
+fn mails(look: &Look) -> String {
+    if look.mails == 1 { "1 mail".to_owned() } else { format!("{} mails", look.mails) }
 }
 
 fn not_allowed(seen: &str, lacking: &[Right]) -> Failure {

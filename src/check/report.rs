@@ -68,7 +68,8 @@ impl<W: Write> Report<W> {
         }
         if self.format == CheckFormat::Text {
             match (self.failed, self.skipped) {
-                (0, _) => writeln!(self.out, "nothing is wrong")?,
+                (0, 0) => writeln!(self.out, "nothing is wrong")?,
+                (0, skipped) => writeln!(self.out, "nothing failed, {skipped} skipped")?,
                 (failed, skipped) => {
                     writeln!(self.out, "{failed} failed, {skipped} skipped; exit code {}", self.exit as u8)?;
                 }

@@ -228,7 +228,7 @@ async fn where_nothing_is_remembered_the_server_has_to_take_our_keyword() {
     let found = check(&account.workplace, &forgets(plain(server.port, "u")), &["--no-probe"], 0);
     found.has("rua", "login", "ok", &["by LOGIN"]);
     found.has("rua", "abilities", "note", &["none of those", "without IDLE"]);
-    found.has("rua", "folder INBOX", "note", &["1 mails", "takes no keywords", "set data_dir"]);
+    found.has("rua", "folder INBOX", "note", &["1 mail, ", "takes no keywords", "set data_dir"]);
 }
 
 /// Gmail's \Deleted takes a label off, so mails are deleted by moving them to its trash.
@@ -248,7 +248,7 @@ async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there(
         let source = with(plain(server.port, "u"), json!({"after": "delete"}));
         let found = check(&workplace, &workplace.config(source, stdout()), &["--no-probe"], code);
         found.has("rua", "trash", result, if code == 0 { &["Bin"] } else { &["\\Trash", "let IMAP show the label"] });
-        found.has("rua", "folder INBOX", "note", &["1 mails"]);
+        found.has("rua", "folder INBOX", "note", &["1 mail, "]);
     }
 }
 

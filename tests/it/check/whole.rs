@@ -173,6 +173,7 @@ async fn a_signal_ends_it_and_what_was_not_tried_is_skipped() {
         let finished = running.finish().exited(75);
         assert!(finished.stdout.contains("skipped login              interrupted"), "{}", finished.stdout);
         assert!(finished.stdout.contains("skipped probe              interrupted"), "{}", finished.stdout);
+        assert!(finished.stdout.ends_with("nothing failed, 4 skipped\n"), "{}", finished.stdout);
     }
 }
 
