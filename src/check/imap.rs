@@ -29,6 +29,8 @@ const QUARANTINE: &str = "quarantine_folder";
 
 const GRANT: &str = "give the account these rights, or have the mails kept (after: keep)";
 
+const MAKE: &str = "make it by hand, or let the account make folders";
+
 /// A mailbox, and how it is to be used.
 pub struct Account<'a> {
     pub imap: &'a Imap,
@@ -204,7 +206,11 @@ async fn target(
             steps.note(setting, format!("{pattern} is not there and would be made{when}; not tried (--no-probe)"));
             return Some(());
         }
-        let left = steps.attempt_whole(setting, visit.make_and_delete(setting, pattern)).await?;
+        let tried = async {
+            let tried = visit.make_and_delete(setting, pattern).await;
+            tried.map_err(|error| Failure::from(error).advising(MAKE))
+        };
+        let left = steps.attempt_whole(setting, tried).await?;
         let made = format!("{pattern} is not there and can be made{when}: another was made beside it");
         match left {
             None => steps.well(setting, format!("{made}, and deleted again")),

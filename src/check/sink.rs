@@ -124,11 +124,11 @@ async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), F
         biased;
         ended = running => ended?,
         complaint = first_complaint(health) => {
-            return Err(Failure::new(unreachable(config), complaint));
+            return Err(complains(config, complaint));
         }
     }
     match *confirmed.borrow() {
-        0 => Err(Failure::new(unreachable(config), "the sink has ended without a confirmation")),
+        0 => Err(complains(config, "the sink has ended without a confirmation".to_owned())),
         _ => Ok(()),
     }
 }
@@ -146,9 +146,13 @@ async fn first_complaint(mut health: watch::Receiver<Health>) -> String {
 }
 
 /// What it means when the sink would try again.
-fn unreachable(sink: &SinkConfig) -> Exit {
+fn complains(sink: &SinkConfig, complaint: String) -> Failure {
     match sink.kind {
-        SinkKind::Syslog(_) => Exit::Unavailable,
-        SinkKind::File(_) | SinkKind::Stdout(_) => Exit::Io,
+        SinkKind::Syslog(_) => {
+            Failure::new(Exit::Unavailable, complaint).advising("the receiver's own log may say more")
+        }
+        SinkKind::File(_) | SinkKind::Stdout(_) => {
+            Failure::new(Exit::Io, complaint).advising("look whether the disk is full, or failing")
+        }
     }
 }

@@ -82,6 +82,19 @@ fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
     found.has("", "folder", "failed", &["ot a directory"]);
 }
 
+/// There is room for a name, and for no event.
+#[test]
+fn a_full_disk_is_found_by_the_probe() {
+    let Some(disk) = Disk::mount(16) else { return };
+    let workplace = Workplace::new();
+    fs::write(disk.path("ballast"), vec![0; 1 << 20]).unwrap_err();
+    let config = workplace.config(source(&workplace), json!({"type": "file", "path": disk.path("all.json")}));
+    check(&workplace, &config, &["--no-probe"], 0).has("out", "folder", "ok", &["can be written to"]);
+    let found = check(&workplace, &config, &[], 74);
+    found.has("out", "probe", "failed", &["No space left", "disk is full"]);
+    assert_eq!(names(disk.path("").as_path()), ["ballast"]);
+}
+
 #[test]
 fn a_source_that_is_not_there_is_named() {
     let workplace = Workplace::new();

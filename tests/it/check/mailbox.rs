@@ -160,7 +160,7 @@ fn a_mailbox_that_lets_no_folder_be_made_is_found_before_a_mail_waits_for_it() {
     let account = Account::new();
     account.dovecot.mailbox().write_protect("INBOX", true);
     let found = account.check(account.source(json!({"quarantine_folder": null})), &[], 78);
-    found.has("rua", "archive_folder", "failed", &["can't make the folder \"Processed\"", "archive_folder"]);
+    found.has("rua", "archive_folder", "failed", &["can't make the folder \"Processed\"", "archive_folder", "by hand"]);
     account.dovecot.mailbox().write_protect("INBOX", false);
     let found = account.check(account.source(json!({"archive_folder": "Processed/%Y/%m"})), &["--no-probe"], 0);
     found.has("rua", "archive_folder", "note", &["not tried (--no-probe)", "first mail of that time"]);
