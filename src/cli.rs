@@ -8,13 +8,12 @@ use std::{
 use jiff::civil::Date;
 
 use clap::{
-    ArgAction, Args, CommandFactory, Parser, Subcommand,
+    ArgAction, Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
-    error::ErrorKind,
 };
 
 use crate::{
-    config::{Arguments, Format, Loaded, Loader, LogFormat, LogLevel, Problems},
+    config::{Arguments, CheckFormat, Format, Loaded, Loader, LogFormat, LogLevel, Problems},
     event::schema,
 };
 
@@ -28,7 +27,7 @@ Examples:
   Read report files, and print their rows:
     dmarc-shipper parse report.xml.gz mails/
   Run as a service, with a configuration file:
-    dmarc-shipper check --offline --config /etc/dmarc-shipper/config.yaml
+    dmarc-shipper check --config /etc/dmarc-shipper/config.yaml
     dmarc-shipper run --config /etc/dmarc-shipper/config.yaml
 
 Exit codes:
@@ -62,6 +61,18 @@ Sinks:
 Every option of the configuration file may follow the ?, such as tls.server_name=…;
 docs/configuration.md lists them.";
 
+const CHECK_NOTES: &str = "\
+Each step is a line: ok; note, where nothing is wrong but something is worth knowing; FAILED,
+with what to do about it; or skipped, where what it needs has failed. All else is tried.
+The exit code is that of the worst failure, in this order: 78, 77, 73, 74, 69, 66; 75 when it
+was stopped before the end.
+
+No mail is touched, and a running instance is left alone. Each sink is sent one event, of the
+type probe, whatever its `events` name. Where a mailbox is to get a folder, one beside it is
+made and deleted again. --no-probe does neither.
+
+The report goes to stdout, or to stderr where a probe goes to stdout.";
+
 /// Ships DMARC and SMTP TLS reports from mailboxes to syslog, stdout and files, as flat, structured events.
 #[derive(Debug, Parser)]
 #[command(name = "dmarc-shipper", version, after_help = EXAMPLES, max_term_width = 110, arg_required_else_help = true)]
@@ -80,7 +91,8 @@ pub enum Command {
     Run(Run),
     /// Read reports or mails from disk, and print one JSON line for each event
     Parse(Parse),
-    /// Check the configuration, and tell all that is wrong with it
+    /// Check the configuration and all that it names: log in, look at folders, send a probe to each sink
+    #[command(after_help = CHECK_NOTES)]
     Check(Check),
     /// Look at what was shipped, or forget it
     #[command(subcommand)]
@@ -150,9 +162,18 @@ pub struct Parse {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Do not connect to anything (required: this version checks nothing else)
+    /// Check the configuration alone: connect to nothing, look at no file
     #[arg(long)]
     pub offline: bool,
+
+    /// Send nothing to the sinks, and make no folder to see whether one can be made
+    #[arg(long)]
+    pub no_probe: bool,
+
+    /// How to tell what was found; json is an object a line, one for each step
+    #[arg(long, value_name = "FORMAT", default_value = "text", ignore_case = true,
+          value_parser = PossibleValuesParser::new(CheckFormat::NAMES).try_map(check_format))]
+    pub format: CheckFormat,
 
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -250,14 +271,7 @@ pub fn parse_args() -> Result<Cli, clap::Error> {
 pub fn parse_from<T: Into<std::ffi::OsString> + Clone>(
     arguments: impl IntoIterator<Item = T>,
 ) -> Result<Cli, clap::Error> {
-    let cli = Cli::try_parse_from(arguments)?;
-    match &cli.command {
-        Command::Check(Check { offline: false, .. }) => Err(Cli::command().error(
-            ErrorKind::MissingRequiredArgument,
-            "check that logs in and probes is not built yet; `check --offline` checks the configuration without connecting",
-        )),
-        _ => Ok(cli),
-    }
+    Cli::try_parse_from(arguments)
 }
 
 impl ConfigArgs {
@@ -307,12 +321,18 @@ fn level(name: String) -> Result<LogLevel, &'static str> {
     LogLevel::from_name(&name.to_ascii_lowercase()).ok_or("no such level")
 }
 
+fn check_format(name: String) -> Result<CheckFormat, &'static str> {
+    CheckFormat::from_name(&name.to_ascii_lowercase()).ok_or("no such format")
+}
+
 fn format(name: String) -> Result<LogFormat, &'static str> {
     LogFormat::from_name(&name.to_ascii_lowercase()).ok_or("no such format")
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<Cli, clap::Error> {
@@ -345,7 +365,6 @@ mod tests {
     #[test]
     fn wrong_usage_is_an_error_that_says_what_is_right() {
         for (line, part) in [
-            ("check", "`check --offline`"),
             ("parse", "FILE|DIR|-"),
             ("run --form x", "--from"),
             ("schema events", "event"),

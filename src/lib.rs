@@ -20,6 +20,7 @@ pub mod encode;
 pub mod deliver;
 pub mod sink;
 
+pub mod check;
 pub mod history;
 pub mod ledger;
 pub mod parse;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dmarc_shipper::{
+    check,
     cli::{self, Check, Cli, Command, Schema, SchemaOf},
     config::{self, Config, LogFormat, LogLevel, api::Api},
     event,
@@ -42,11 +43,12 @@ fn run(cli: &Cli) -> Exit {
             }
             Err(exit) => exit,
         },
-        Command::Check(Check { config, .. }) => match load(cli, config, false) {
-            Ok(config) => {
+        Command::Check(Check { config, offline, no_probe, format }) => match load(cli, config, false) {
+            Ok(config) if *offline => {
                 info!(sources = config.sources.len(), sinks = config.sinks.len(), "the configuration is right");
                 Exit::Done
             }
+            Ok(config) => check::run(config, check::Options { probe: !no_probe, format: *format }),
             Err(exit) => exit,
         },
         Command::Parse(parse) => {

@@ -154,6 +154,16 @@ choices! {
 }
 
 choices! {
+    /// How `check` tells what it found.
+    pub enum CheckFormat = Text {
+        /// Lines for people.
+        Text = "text",
+        /// A JSON object a step.
+        Json = "json",
+    }
+}
+
+choices! {
     /// How log messages are written.
     pub enum LogFormat = Auto {
         /// Text on a terminal, JSON otherwise.

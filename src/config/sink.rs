@@ -21,7 +21,7 @@ options! {
         pub inputs: Vec<String> = Vec::new(),
         /// A mail is settled only when every required sink has confirmed it. At least one sink is required.
         pub required: bool = true,
-        /// Event types it takes. Empty: all.
+        /// Event types it takes. Empty: all. The `probe` of `check` is sent to every sink, whatever this says.
         pub events: Vec<EventType> = Vec::new(),
         /// How events become bytes.
         pub encoding: Encoding = nested,

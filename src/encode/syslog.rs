@@ -14,7 +14,11 @@ const MAX_FACILITY: u8 = 23;
 
 pub(super) fn priority(facility: u8, event_type: EventType) -> u8 {
     let severity = match event_type {
-        EventType::DmarcAggregate | EventType::TlsRpt | EventType::DmarcFailure | EventType::Report => INFO,
+        EventType::DmarcAggregate
+        | EventType::TlsRpt
+        | EventType::DmarcFailure
+        | EventType::Report
+        | EventType::Probe => INFO,
         EventType::IngestError => WARNING,
     };
     facility.min(MAX_FACILITY) * 8 + severity

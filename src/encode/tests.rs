@@ -143,6 +143,15 @@ fn errors_are_warnings_and_tell_what_they_have() {
 }
 
 #[test]
+fn a_probe_is_an_event_of_its_own_and_says_that_no_report_is_behind_it() {
+    let frame = encode(SinkKind::Syslog(syslog()), seed(), &sample::probe());
+    let start = "<134>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 probe \
+                 [dmarc@32473 event_id=\"43100d7c41eff6fda20af9544a876ae1\"] ";
+    let message = r#"{"event_type":"probe","schema_version":1,"event_id":"43100d7c41eff6fda20af9544a876ae1","tenant":"acme","note":"sent by dmarc-shipper check to see whether events arrive; no report is behind it","ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+    assert_eq!(frame, format!("{start}{message}\n"));
+}
+
+#[test]
 fn reports_and_errors_are_text_lines_too() {
     let line = encode(file(), text(), &sample::report_event());
     assert_eq!(
@@ -188,7 +197,7 @@ fn presets_and_lists_choose_the_keys() {
     let nulls = Encoding { omit_null: true, ..seed() };
     assert_eq!(keys(nulls, &sample::silent()), ["ingest_timestamp"]);
     assert_eq!(keys(seed(), &sample::silent()).len(), 17);
-    assert_eq!(EventType::ALL.iter().map(|event_type| *event_type as usize).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!(EventType::ALL.iter().map(|event_type| *event_type as usize).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]

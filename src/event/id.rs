@@ -16,9 +16,11 @@
 //! * `report`: `report`, tenant, the document's SHA-256 (32 bytes), outcome.
 //! * `ingest_error`: `ingest_error`, tenant, the SHA-256 of the bytes that could not be read, reason. Where there are no
 //!   bytes (a mail that was not fetched or opened): `ingest_error`, tenant, source, mailbox, mail_uid, mail_message_id, reason.
+//! * `probe`: `probe`, tenant, name of the sink, time in nanoseconds since 1970.
 //!
 //! Within a kind the lists' lengths tell values apart; between kinds the number of values and the first one do.
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{EventType, Provenance, field::hex};
@@ -152,6 +154,15 @@ pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Prov
     recipe.finish()
 }
 
+pub fn probe(tenant: Option<&str>, sink: &str, at: Timestamp) -> String {
+    let mut recipe = Recipe::new();
+    recipe.text(Some(EventType::Probe.as_str()));
+    recipe.text(tenant);
+    recipe.text(Some(sink));
+    recipe.text(Some(&at.as_nanosecond().to_string()));
+    recipe.finish()
+}
+
 #[derive(Debug, Clone)]
 struct Recipe(Sha256);
 
@@ -214,6 +225,8 @@ mod tests {
                 tls(Some("acme")).failure(&sample::tls_rpt().policies[0], &sample::tls_failure()),
                 failure(None, &sample::SHA256),
                 failure(Some("acme"), &sample::SHA256),
+                probe(None, "siem", provenance.ingest),
+                probe(Some("acme"), "siem", provenance.ingest),
             ],
             [
                 "067a6773f7a2e2bf56018a829ce31cc9",
@@ -227,6 +240,8 @@ mod tests {
                 "8afebc9233a3eeff90fbf7e44888d091",
                 "c2734a24dac52c3e77d05ccc7d8d6050",
                 "39f2939ea10bcf769c76e1aac71a8e51",
+                "dc17c0d673776bc24ceaf2b1c2ff8550",
+                "43100d7c41eff6fda20af9544a876ae1",
             ]
         );
     }

@@ -12,6 +12,7 @@ pub mod id;
 pub mod ingest_error;
 mod mask;
 mod normal;
+pub mod probe;
 pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -30,6 +31,7 @@ pub enum Event {
     Failure(Box<failure::FailureEvent>),
     Report(Box<report::ReportEvent>),
     IngestError(Box<ingest_error::IngestErrorEvent>),
+    Probe(Box<probe::ProbeEvent>),
 }
 
 /// `event_type`, also the syslog MSGID.
@@ -40,6 +42,7 @@ pub enum EventType {
     DmarcFailure,
     Report,
     IngestError,
+    Probe,
 }
 
 /// One field's value. Each key has one of these types for ever, or null.
@@ -84,6 +87,7 @@ impl EventType {
         EventType::DmarcFailure,
         EventType::Report,
         EventType::IngestError,
+        EventType::Probe,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -93,6 +97,7 @@ impl EventType {
             EventType::DmarcFailure => "dmarc_failure",
             EventType::Report => "report",
             EventType::IngestError => "ingest_error",
+            EventType::Probe => "probe",
         }
     }
 }
@@ -105,6 +110,7 @@ impl Event {
             Event::Failure(_) => EventType::DmarcFailure,
             Event::Report(_) => EventType::Report,
             Event::IngestError(_) => EventType::IngestError,
+            Event::Probe(_) => EventType::Probe,
         }
     }
 
@@ -116,6 +122,7 @@ impl Event {
             Event::Failure(event) => event.fields(out),
             Event::Report(event) => event.fields(out),
             Event::IngestError(event) => event.fields(out),
+            Event::Probe(event) => event.fields(out),
         }
     }
 
@@ -127,6 +134,7 @@ impl Event {
             Event::Failure(event) => event.event_id(),
             Event::Report(event) => event.event_id(),
             Event::IngestError(event) => event.event_id(),
+            Event::Probe(event) => event.event_id(),
         }
     }
 
@@ -137,7 +145,7 @@ impl Event {
             Event::TlsRpt(event) => event.period(),
             Event::Failure(event) => event.period(),
             Event::Report(event) => event.period(),
-            Event::IngestError(_) => (None, None),
+            Event::IngestError(_) | Event::Probe(_) => (None, None),
         }
     }
 
@@ -148,6 +156,7 @@ impl Event {
             Event::Failure(event) => event.provenance(),
             Event::Report(event) => event.provenance(),
             Event::IngestError(event) => event.provenance(),
+            Event::Probe(event) => event.provenance(),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     aggregate::{AggregateEvent, Shared},
     failure::{Addresses, FailureEvent},
     ingest_error::IngestErrorEvent,
+    probe::ProbeEvent,
     report::{Outcome, ReportEvent, Tally},
     tls_rpt::{self, TlsRptEvent},
 };
@@ -198,6 +199,10 @@ pub(crate) fn ingest_error() -> Event {
 
 pub(crate) fn ingest_error_of(trouble: Trouble, sha256: Option<[u8; 32]>) -> Event {
     Event::IngestError(Box::new(IngestErrorEvent::new(trouble, sha256, 2, Arc::new(provenance()))))
+}
+
+pub(crate) fn probe() -> Event {
+    Event::Probe(Box::new(ProbeEvent::new(Some("acme"), "siem", provenance().ingest)))
 }
 
 fn dkim(domain: &str, selector: &str) -> DkimAuth {

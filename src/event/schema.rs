@@ -56,6 +56,7 @@ pub fn keys(event_type: EventType) -> &'static [Key] {
         EventType::DmarcFailure => others::FAILURE,
         EventType::Report => keys::REPORT,
         EventType::IngestError => keys::INGEST_ERROR,
+        EventType::Probe => others::PROBE,
     }
 }
 

@@ -20,6 +20,12 @@ pub enum ConnectError {
 
 /// Connects to the first address of `host` that answers within its share of `limit`.
 pub async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, ConnectError> {
+    let addresses = resolve(host, port, limit).await?;
+    connect_to(host, &addresses, limit).await
+}
+
+/// All addresses of `host`, at least one, each with `port`.
+pub async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, ConnectError> {
     // "[::1]" is how people write it; the resolver wants it bare.
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<SocketAddr> = match timeout(limit, lookup_host((bare, port))).await {
@@ -29,6 +35,11 @@ pub async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream
     if addresses.is_empty() {
         return Err(ConnectError::NoAddress { host: host.into() });
     }
+    Ok(addresses)
+}
+
+/// Connects to the first of these `addresses` of `host` that answers within its share of `limit`.
+pub async fn connect_to(host: &str, addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, ConnectError> {
     let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     let mut tried = Vec::new();
     for address in addresses {
@@ -41,5 +52,6 @@ pub async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream
             Err(_) => tried.push(format!("{}: no answer within {share:.0?}", address.ip())),
         }
     }
+    let port = addresses.first().map_or(0, SocketAddr::port);
     Err(ConnectError::Refused { host: host.into(), port, tried: tried.join("; ") })
 }

@@ -7,14 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        self, ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore, SignatureScheme,
         client::{
             ResolvesClientCert, WebPkiServerVerifier,
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -89,13 +91,39 @@ where
     Ok((stream, noting.asked.load(Ordering::Relaxed)))
 }
 
+/// What a handshake came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encryption {
+    /// Such as `TLS 1.3`.
+    pub version: &'static str,
+    /// When the server's certificate expires; `None` where it can't be read, and was not checked.
+    pub until: Option<Timestamp>,
+}
+
+impl Encryption {
+    pub fn of<S>(stream: &TlsStream<S>) -> Self {
+        let version = match stream.get_ref().1.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            _ => "TLS",
+        };
+        let until = expiry(stream).and_then(|until| Timestamp::from_second(i64::try_from(until.as_secs()).ok()?).ok());
+        Self { version, until }
+    }
+}
+
 /// Tells the metrics until when the server's certificate is valid; one that nobody can read was not checked either.
 fn note_expiry<S>(stream: &TlsStream<S>, name: &str) {
-    let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    if let Some(leaf) = leaf.and_then(|leaf| Certificate::from_der(leaf).ok()) {
-        let until = leaf.tbs_certificate().validity().not_after.to_unix_duration();
+    if let Some(until) = expiry(stream) {
         CERTIFICATE_EXPIRY.with_label_values(&[name]).set(until.as_secs_f64());
     }
+}
+
+/// When the server's certificate expires, since 1970.
+fn expiry<S>(stream: &TlsStream<S>) -> Option<Duration> {
+    let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first())?;
+    let leaf = Certificate::from_der(leaf).ok()?;
+    Some(leaf.tbs_certificate().validity().not_after.to_unix_duration())
 }
 
 /// The client's certificates, and whether the server asked for one.

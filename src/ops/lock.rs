@@ -58,6 +58,20 @@ impl InstanceLock {
     }
 }
 
+/// Who holds the lock of `data_dir`, if anybody does. The lock is not taken, but shared for a moment: whoever begins at that
+/// very moment may be refused.
+pub fn holder_of(data_dir: &Path) -> io::Result<Option<String>> {
+    let mut file = match File::open(data_dir.join("lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(Some(holder(&mut file))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A process id alone says little where the folder is shared between containers, in each of which it is 1.
 fn introduction() -> String {
     let pid = std::process::id();
@@ -93,11 +107,14 @@ mod tests {
     fn a_second_instance_is_told_who_holds_the_folder() {
         let root = tempfile::tempdir().unwrap();
         let data_dir = root.path().join("var/lib");
+        assert_eq!(holder_of(&data_dir).unwrap(), None);
         let held = InstanceLock::acquire(&data_dir).unwrap();
         let refused = InstanceLock::acquire(&data_dir).unwrap_err().to_string();
         assert!(refused.contains(&format!("process {} on ", std::process::id())), "{refused}");
         assert!(refused.contains("data_dir"), "{refused}");
+        assert_eq!(holder_of(&data_dir).unwrap(), Some(introduction().trim().to_owned()));
         drop(held);
+        assert_eq!(holder_of(&data_dir).unwrap(), None);
         InstanceLock::acquire(&data_dir).unwrap();
         assert_eq!(fs::metadata(&data_dir).unwrap().permissions().mode() & 0o777, 0o750);
         assert_eq!(fs::metadata(data_dir.join("lock")).unwrap().permissions().mode() & 0o777, 0o640);

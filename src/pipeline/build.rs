@@ -30,7 +30,8 @@ pub fn destinations(config: &Config) -> Vec<Destination> {
         .collect()
 }
 
-fn destination(name: Arc<str>, sink: &SinkConfig) -> Box<dyn Sink> {
+/// The sink as it is run.
+pub fn destination(name: Arc<str>, sink: &SinkConfig) -> Box<dyn Sink> {
     let rate = RateLimit::new(&sink.rate);
     match &sink.kind {
         SinkKind::Stdout(_) => Box::new(StdoutSink::new(rate)),

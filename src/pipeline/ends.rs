@@ -22,6 +22,28 @@ pub struct SinkEnd {
     pub result: Result<(), SinkError>,
 }
 
+impl From<&SourceError> for Exit {
+    fn from(error: &SourceError) -> Self {
+        match error {
+            SourceError::Unreachable(_) => Exit::Unavailable,
+            SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
+            SourceError::Configuration(_) => Exit::Configuration,
+            SourceError::NoInput(_) => Exit::NoInput,
+            SourceError::Stopped => Exit::Done,
+        }
+    }
+}
+
+impl From<&SinkError> for Exit {
+    fn from(error: &SinkError) -> Self {
+        match error {
+            SinkError::CannotCreate(_) => Exit::CannotCreate,
+            SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
+            SinkError::Configuration(_) => Exit::Configuration,
+        }
+    }
+}
+
 /// A pass that left something undone is to be retried where no other follows.
 pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Exit {
     let (source, result) = match ended {
@@ -42,13 +64,7 @@ pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Ex
         Ok(_) | Err(SourceError::Stopped) => Exit::Done,
         Err(error) => {
             error!(%source, "{error}");
-            match error {
-                SourceError::Unreachable(_) => Exit::Unavailable,
-                SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
-                SourceError::Configuration(_) => Exit::Configuration,
-                SourceError::NoInput(_) => Exit::NoInput,
-                SourceError::Stopped => Exit::Done,
-            }
+            Exit::from(&error)
         }
     }
 }
@@ -75,14 +91,7 @@ pub fn sink_ended(ended: Result<SinkEnd, JoinError>, in_use: bool) -> Option<Exi
     let (error, exit) = match result {
         Ok(()) if in_use => ("it ended before the events did; this is a bug, please report it".into(), Exit::Internal),
         Ok(()) => return None,
-        Err(error) => {
-            let exit = match error {
-                SinkError::CannotCreate(_) => Exit::CannotCreate,
-                SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
-                SinkError::Configuration(_) => Exit::Configuration,
-            };
-            (error.to_string(), exit)
-        }
+        Err(error) => (error.to_string(), Exit::from(&error)),
     };
     if !required {
         error!(%sink, "{error}; going on without this sink, which is not required");

@@ -60,7 +60,8 @@ impl SourceMeter {
                 metrics::INGEST_ERRORS.with_label_values(&[id, error.reason().code()]).inc();
                 self.labels.error(error.reason().code(), "processing");
             }
-            _ => self.rows.inc(),
+            Event::Aggregate(_) | Event::TlsRpt(_) | Event::Failure(_) => self.rows.inc(),
+            Event::Probe(_) => {}
         }
     }
 

@@ -9,7 +9,7 @@
 //! Mails wait in the intake budget, frames in each sink's: when a sink slows down its queue fills, the readers block, the
 //! intake fills, and the source stops fetching.
 
-mod build;
+pub mod build;
 mod ends;
 mod flow;
 pub mod gate;

@@ -31,6 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ops", &["config", "folder"]),
     ("cli", &["config", "event"]),
     ("service", &["config", "exit", "ledger", "ops", "pipeline"]),
+    ("check", &["config", "encode", "event", "exit", "net", "ops", "pipeline", "sink", "source"]),
     ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "pipeline", "source"]),
     (
         "pipeline",

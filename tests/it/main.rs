@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bombs;
+mod check;
 mod deploy;
 mod end_to_end;
 mod event_schema;

@@ -43,7 +43,7 @@ sinks:
         "dmarc.yaml:18:24: sinks.siem.tls.verify_hostname: expected true or false, not \"maybe\"",
         "dmarc.yaml:19:13: sinks.siem.buffer: expected a table with max_size, not a single value",
         "dmarc.yaml:20:5: sinks.siem.ca_file: unknown option here; did you mean tls.ca_file?",
-        "dmarc.yaml:21:14: sinks.siem.events[0]: expected one of dmarc_aggregate, tls_rpt, dmarc_failure, report, ingest_error, not \"reports\"; did you mean report?",
+        "dmarc.yaml:21:14: sinks.siem.events[0]: expected one of dmarc_aggregate, tls_rpt, dmarc_failure, report, ingest_error, probe, not \"reports\"; did you mean report?",
         "dmarc.yaml:22:14: sinks.siem.inputs: \"rau\" is no source; did you mean rua?",
         "dmarc.yaml:24:11: sinks.other.type: expected one of syslog, file, stdout, not \"kafka\"",
     ];

@@ -47,14 +47,18 @@ pub(super) const END: Key = key(
     "End of the reported period: `date_range/end`, `end-datetime`; of a failure report `Arrival-Date`. Null as \
      `begin`.",
 );
-pub(super) const INGEST_TIMESTAMP: Key =
-    always("ingest_timestamp", Kind::Time, Part::Seed, "When the mail or file was read by this program.");
+pub(super) const INGEST_TIMESTAMP: Key = always(
+    "ingest_timestamp",
+    Kind::Time,
+    Part::Seed,
+    "When the mail or file was read by this program; of a probe, when it was made.",
+);
 
 pub(super) const EVENT_TYPE: Key = always(
     "event_type",
     Kind::Text,
     Part::Identity,
-    "`dmarc_aggregate`, `tls_rpt`, `dmarc_failure`, `report` or `ingest_error`.",
+    "`dmarc_aggregate`, `tls_rpt`, `dmarc_failure`, `report`, `ingest_error` or `probe`.",
 );
 pub(super) const SCHEMA_VERSION: Key =
     always("schema_version", Kind::Int, Part::Identity, "1. Within a version keys are only ever added.");

@@ -1,4 +1,4 @@
-//! The tables of the reports that are not aggregate ones.
+//! The tables of the reports that are not aggregate ones, and of what is no report.
 
 use super::keys::*;
 use super::{Key, Kind, Part};
@@ -127,5 +127,16 @@ pub(super) const FAILURE: &[Key] = &[
     MAIL_FROM,
     MAIL_DATE,
     PARSE_WARNINGS,
+    TRUNCATED,
+];
+
+pub(super) const PROBE: &[Key] = &[
+    EVENT_TYPE,
+    SCHEMA_VERSION,
+    EVENT_ID,
+    TENANT,
+    always("sink", Kind::Text, Part::Provenance, "Name of the sink in the configuration that it was sent to."),
+    always("note", Kind::Text, Part::Told, "What it is, for whoever finds it among the reports."),
+    INGEST_TIMESTAMP,
     TRUNCATED,
 ];

@@ -20,7 +20,7 @@ fn fits(kind: Kind, value: &Value<'_>) -> bool {
     }
 }
 
-fn samples() -> [Event; 11] {
+fn samples() -> [Event; 12] {
     let unfetched = crate::trouble::Trouble::new(crate::trouble::Reason::MailTooLarge, "too large");
     [
         sample::aggregate(),
@@ -34,6 +34,7 @@ fn samples() -> [Event; 11] {
         sample::unreadable(),
         sample::ingest_error(),
         sample::ingest_error_of(unfetched, None),
+        sample::probe(),
     ]
 }
 
@@ -54,7 +55,7 @@ fn events_have_exactly_the_keys_of_the_table_in_its_order_and_types() {
 #[test]
 fn a_sample_tells_every_key_of_its_type() {
     let failure = sample::failure_event(&sample::failure(), Addresses::Masked);
-    for event in [sample::aggregate(), failure, sample::report_event(), sample::ingest_error()] {
+    for event in [sample::aggregate(), failure, sample::report_event(), sample::ingest_error(), sample::probe()] {
         let mut fields = Vec::new();
         event.fields(&mut fields);
         for (name, value) in fields {

@@ -31,7 +31,7 @@ use super::{
 use crate::config::{folder::FolderName, source::Imap};
 
 /// A server that takes no LOGOUT is left without a word.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A session that is logged in.
 pub struct Open {

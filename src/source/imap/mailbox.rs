@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use async_imap::imap_proto::{MailboxDatum, MailboxListData, NameAttribute, Response, ResponseCode};
 
 use super::{
-    fault::Fault,
+    fault::{Answer, Fault},
     name::{Naming, from_utf7, levels_above, quoted, to_utf7, unquoted},
     outset::Foreseen,
     session::{Outcome, Session},
@@ -192,9 +192,13 @@ pub async fn make(session: &mut Session, setting: &str, written: &str, naming: &
             Err(fault) => return Err(fault),
         }
     }
-    let answer = refused.unwrap_or_default();
+    Err(not_made(setting, written, &refused.unwrap_or_default()))
+}
+
+/// What it means that the server makes no such folder.
+pub(super) fn not_made(setting: &str, written: &str, answer: &Answer) -> Fault {
     let text = format!("can't make the folder {written:?} for {setting}: {}", answer.shown());
-    Err(if answer.is_temporary() { Fault::Lost(text) } else { Fault::Configuration(text) })
+    if answer.is_temporary() { Fault::Lost(text) } else { Fault::Configuration(text) }
 }
 
 pub async fn missing(session: &mut Session, written: &str) -> Fault {
@@ -212,7 +216,7 @@ pub async fn missing(session: &mut Session, written: &str) -> Fault {
 }
 
 /// What was written, or the name of the folder that the server marks with the use that was.
-async fn named<'w>(session: &mut Session, written: &'w str, naming: &Naming) -> Result<Cow<'w, str>, Fault> {
+pub(super) async fn named<'w>(session: &mut Session, written: &'w str, naming: &Naming) -> Result<Cow<'w, str>, Fault> {
     Ok(match special_use(written) {
         Some((special_use, below)) => marked(session, special_use, below, naming).await?.into(),
         None => written.into(),

@@ -2,10 +2,11 @@
 //!
 //! `guard` (caps what is read) → `session` (commands, checked) → `auth`, `mailbox`, `find`, `fetch`, `bodies`, `settle`,
 //! `idle` (what is said) → `link` (the task that says it) → `tour` (which folder), `round` (what is to be done in it) and
-//! `suspects` (whose fault it is) → `run` (when), `heed`, `turn` and `setback` (what is made of it).
+//! `suspects` (whose fault it is) → `run` (when), `heed`, `turn` and `setback` (what is made of it). `check` only looks.
 
 mod auth;
 mod bodies;
+pub mod check;
 mod fault;
 mod fetch;
 mod find;
@@ -16,6 +17,7 @@ mod idle;
 mod link;
 mod mailbox;
 mod name;
+mod opening;
 mod outset;
 mod round;
 mod run;

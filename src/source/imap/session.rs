@@ -18,26 +18,26 @@ use super::{
     guard::{Guard, Overrun, Wire},
     throttle::throttled,
 };
-use crate::{
-    config::source::{Imap, Security},
-    net::{connect::connect, tls},
-};
+use crate::{config::source::Imap, net::tls::Encryption};
 
 pub struct Session {
-    client: Client<Guard>,
-    host: String,
+    pub(super) client: Client<Guard>,
+    pub(super) host: String,
     silence: Duration,
     tags: u32,
     /// Whether commands may be sent before the one before is answered.
     pipelines: bool,
     /// In upper case, as last told.
-    capabilities: HashSet<String>,
+    pub(super) capabilities: HashSet<String>,
     /// They were told since the login began.
-    told: bool,
+    pub(super) told: bool,
     /// What a BYE said: why the connection will end.
     farewell: Option<Answer>,
-    account: Arc<Account>,
-    logged_in: bool,
+    pub(super) account: Arc<Account>,
+    pub(super) encryption: Option<Encryption>,
+    /// The server takes us for logged in without a login (PREAUTH).
+    pub(super) known: bool,
+    pub(super) logged_in: bool,
     /// What was sent to log in: blotted out of what the server says, should it repeat it.
     hidden: Vec<String>,
 }
@@ -51,34 +51,8 @@ pub struct Outcome {
 }
 
 impl Session {
-    /// Connects, encrypts, and logs in.
-    pub async fn open(config: &Imap, account: Arc<Account>) -> Result<Self, Fault> {
-        account.begin_login();
-        let tcp = connect(&config.host, config.port, config.connect_timeout).await?;
-        let wire: Box<dyn Wire> = match config.security {
-            Security::Tls => encrypt(config, Box::new(tcp)).await?,
-            Security::Starttls | Security::None => Box::new(tcp),
-        };
-        let mut session = Self::over(config, account, wire);
-        let known = session.greet().await?;
-        if config.security == Security::Starttls {
-            session = session.start_tls(config, known).await?;
-        }
-        if session.capabilities.is_empty() {
-            session.ask_capabilities().await?;
-        }
-        if known {
-            return Ok(session);
-        }
-        let account = session.account.clone();
-        session.told = false;
-        auth::login(&mut session, config, &account).await?;
-        session.logged_in = true;
-        // What is offered before and after the login differs; MOVE often comes with it.
-        if !session.told {
-            session.ask_capabilities().await?;
-        }
-        Ok(session)
+    pub(super) fn encryption(&self) -> Option<Encryption> {
+        self.encryption
     }
 
     pub fn offers(&self, capability: &str) -> bool {
@@ -232,55 +206,6 @@ impl Session {
         Ok(look(response.parsed()))
     }
 
-    /// True when the server knows us already (PREAUTH).
-    async fn greet(&mut self) -> Result<bool, Fault> {
-        let greeting = self.read(|response| match response {
-            Response::Data { status: Status::Ok, .. } => Some(Ok(false)),
-            Response::Data { status: Status::PreAuth, .. } => Some(Ok(true)),
-            Response::Data { outcome, .. } => Some(Err(told(outcome))),
-            _ => None,
-        });
-        match greeting.await? {
-            Some(Ok(known)) => Ok(known),
-            Some(Err(said)) => Err(throttled(&self.host, &said)
-                .unwrap_or_else(|| Fault::Lost(format!("{} turned the connection away: {}", self.host, said.shown())))),
-            None => Err(out_of_step("something else than a greeting")),
-        }
-    }
-
-    /// RFC 3501 section 6.2.1. What the server said before is forgotten: anyone could have said it.
-    async fn start_tls(mut self, config: &Imap, known: bool) -> Result<Self, Fault> {
-        if known {
-            return Err(Fault::Lost(format!(
-                "{} takes the session for logged in before STARTTLS; set security: tls and its port",
-                self.host
-            )));
-        }
-        if self.capabilities.is_empty() {
-            self.ask_capabilities().await?;
-        }
-        if !self.offers("STARTTLS") {
-            return Err(Fault::Lost(format!(
-                "{} offers no STARTTLS on port {}; set security: tls (port 993), or none where plain text is meant",
-                self.host, config.port
-            )));
-        }
-        self.command("STARTTLS", |_| ()).await?;
-        let Some(wire) = self.client.into_inner().into_wire() else {
-            return Err(Fault::Lost(format!(
-                "{} sent data between STARTTLS and the handshake, as an attacker in between would",
-                self.host
-            )));
-        };
-        let mut session = Self::over(config, self.account, encrypt(config, wire).await?);
-        session.ask_capabilities().await?;
-        Ok(session)
-    }
-
-    async fn ask_capabilities(&mut self) -> Result<(), Fault> {
-        self.command("CAPABILITY", |_| ()).await.map(drop)
-    }
-
     fn note_capabilities(&mut self, outcome: &Told<'_>) {
         if let Some(ResponseCode::Capabilities(capabilities)) = &outcome.code {
             self.note(capabilities);
@@ -303,6 +228,8 @@ impl Session {
             told: false,
             farewell: None,
             account,
+            encryption: None,
+            known: false,
             logged_in: false,
             hidden: Vec::new(),
         }
@@ -371,16 +298,6 @@ pub(super) enum Step {
     Expunged,
     Stray,
     Other,
-}
-
-async fn encrypt(config: &Imap, wire: Box<dyn Wire>) -> Result<Box<dyn Wire>, Fault> {
-    match timeout(config.connect_timeout, tls::handshake(&config.tls, &config.host, wire)).await {
-        Ok(stream) => Ok(Box::new(stream?)),
-        Err(_) => Err(Fault::Lost(format!(
-            "the TLS handshake with {} took longer than {:?} (connect_timeout)",
-            config.host, config.connect_timeout
-        ))),
-    }
 }
 
 pub(super) fn out_of_step(what: &str) -> Fault {

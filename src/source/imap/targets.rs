@@ -40,9 +40,7 @@ impl Targets {
         foreseen: &mut Foreseen,
         dry_run: bool,
     ) -> Result<Self, Fault> {
-        // Gmail takes \Deleted for "take this label off", and keeps the mail among all others.
-        let keeps_deleted = session.offers("X-GM-EXT-1") && session.offers("MOVE");
-        let trash = match deletes(config) && keeps_deleted {
+        let trash = match deletes(config) && keeps_deleted(session) {
             true => Some(trash(session, &naming).await?),
             false => None,
         };
@@ -115,6 +113,11 @@ impl Targets {
     pub fn delimiter(&self) -> Option<char> {
         self.naming.delimiter
     }
+}
+
+/// Gmail takes \Deleted for "take this label off", and keeps the mail among all others.
+pub fn keeps_deleted(session: &Session) -> bool {
+    session.offers("X-GM-EXT-1") && session.offers("MOVE")
 }
 
 impl Target {

@@ -8,7 +8,7 @@ mod driver;
 mod folders;
 mod idle;
 mod parts;
-mod scripted;
+pub mod scripted;
 mod search;
 mod servers;
 mod settling;

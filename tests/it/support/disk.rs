@@ -27,6 +27,11 @@ impl Disk {
         assert!(self.mount_with(&format!("remount,size={kilobytes}k")));
     }
 
+    /// Nothing can be written there any more.
+    pub fn make_read_only(&self) {
+        assert!(self.mount_with("remount,ro"));
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
     }

@@ -53,6 +53,11 @@ impl Peer {
         self.came.lock().unwrap().len()
     }
 
+    /// How many bytes came, over all connections.
+    pub fn bytes(&self) -> usize {
+        self.came.lock().unwrap().iter().map(Vec::len).sum()
+    }
+
     /// The events that came whole, over all connections.
     pub fn events(&self) -> Vec<Value> {
         let came = self.came.lock().unwrap();

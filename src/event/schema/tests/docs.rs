@@ -51,6 +51,7 @@ in decimal digits; a list is its length and then the values of its elements.
 * `report`: the word `report`, tenant, the document's SHA-256 (32 bytes), outcome.
 * `ingest_error`: the word `ingest_error`, tenant, SHA-256 of the bytes that could not be read, reason. For a mail that was not
   fetched, or not opened, source, mailbox, mail_uid and mail_message_id stand in place of the hash.
+* `probe`: the word `probe`, tenant, name of the sink, time in nanoseconds since 1970.
 
 So nothing about the mail or the run is in the id of a row, and the same row of the same report has the same id whichever mail brought it.
 ";
@@ -97,6 +98,11 @@ fn page() -> String {
             "One per document, attachment or mail that could not be read in full, or was turned away. Rate-limited by \
              `limits.errors_per_hour`, and once for sender and day where a sender is over its share; the events told and the \
              sum of `suppressed` are all the errors that there were.",
+        ),
+        (
+            sample::probe(),
+            "What `dmarc-shipper check` sends to each sink, whatever its `events` name, to see whether events arrive: one a sink and \
+             check. Nothing is to be added up or answered; who does not want to see it leaves out `event_type: probe`.",
         ),
     ] {
         write!(page, "\n## `{}`\n\n{about}\n\n", event.event_type().as_str()).unwrap();

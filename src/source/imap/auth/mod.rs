@@ -27,7 +27,8 @@ pub use self::{
 /// Characters of a token endpoint's error that are shown: Microsoft's begin with a sentence or two that matter.
 const TOKEN_ERROR_SHOWN: usize = 400;
 
-pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> Result<(), Fault> {
+/// Returns the name of the method.
+pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> Result<&'static str, Fault> {
     let shown = Shown::from(&config.credentials);
     let method = method(config.auth, shown, |capability| session.offers(capability))
         .ok_or_else(|| Fault::Credentials(no_method(session, config, shown)))?;
@@ -39,7 +40,7 @@ pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> R
             Credentials::Password(password) => password.reveal().map_err(Fault::Configuration)?,
             Credentials::Token(_) | Credentials::Certificate => String::new(),
         };
-        return attempt(session, config, method, &secret).await;
+        return attempt(session, config, method, &secret).await.map(|()| method.name());
     };
     let mut again = false;
     loop {
@@ -53,7 +54,7 @@ pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> R
                 }
                 again = true;
             }
-            other => return other,
+            other => return other.map(|()| method.name()),
         }
     }
 }
@@ -65,6 +66,18 @@ enum Method {
     XOauth2,
     OauthBearer,
     External,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Method::Plain => "PLAIN",
+            Method::Login => "LOGIN",
+            Method::XOauth2 => "XOAUTH2",
+            Method::OauthBearer => "OAUTHBEARER",
+            Method::External => "EXTERNAL",
+        }
+    }
 }
 
 /// How to log in; `None` where the server lets nobody in with what we have.
@@ -89,18 +102,18 @@ async fn attempt(session: &mut Session, config: &Imap, method: Method, secret: &
     }
     let user = &config.user;
     session.hide([secret.to_owned(), escaped(secret)]);
-    let (mechanism, response) = match method {
+    let response = match method {
         Method::Login => {
             let result = session.exchange("LOGIN".into(), &login_parts(user, secret), |_| ()).await;
             return result.map(drop).map_err(|fault| explain(session, config, fault, None));
         }
-        Method::Plain => ("PLAIN", sasl::plain(user, secret)),
-        Method::XOauth2 => ("XOAUTH2", sasl::xoauth2(user, secret)),
-        Method::OauthBearer => ("OAUTHBEARER", sasl::oauthbearer(user, &config.host, config.port, secret)),
+        Method::Plain => sasl::plain(user, secret),
+        Method::XOauth2 => sasl::xoauth2(user, secret),
+        Method::OauthBearer => sasl::oauthbearer(user, &config.host, config.port, secret),
         // RFC 4422 appendix A: whom to act as.
-        Method::External => ("EXTERNAL", user.clone()),
+        Method::External => user.clone(),
     };
-    let response = BASE64.encode(response);
+    let (mechanism, response) = (method.name(), BASE64.encode(response));
     session.hide([response.clone()]);
     // What tells a server that we have seen its reason; where none is due, that we give up (RFC 3501 section 6.2.2).
     let acknowledgement = match method {

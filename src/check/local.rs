@@ -1,0 +1,159 @@
+//! What lies on this machine: the data folder, files that are read, files that are written.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use super::steps::{Failure, Steps};
+use crate::{exit::Exit, ops::lock};
+
+pub const FOLDER: &str = "folder";
+const FILES: &str = "files";
+const INSTANCE: &str = "instance";
+pub const FILE: &str = "file";
+
+const LET_WRITE: &str = "let this user write there, or name another path";
+const LET_READ: &str = "let this user read it";
+
+/// The folder that a running instance may be using at this moment: nothing in it is opened but the lock, to be read.
+pub async fn data_dir(data_dir: Option<&Path>, steps: &mut Steps) -> Option<()> {
+    let Some(data_dir) = data_dir else {
+        steps.note(
+            FOLDER,
+            "no data_dir is set: nothing is remembered between runs, and mails left in place are shipped again unless the \
+             mailbox takes a mark on them",
+        );
+        return Some(());
+    };
+    steps.plan([FOLDER, FILES, INSTANCE]);
+    if writable_folder(data_dir, steps).await? != data_dir {
+        steps.well(FILES, "none yet");
+        steps.well(INSTANCE, "none is running");
+        return Some(());
+    }
+    if steps.attempt(FILES, looked(data_dir, own_files)).await.is_some() {
+        steps.well(FILES, "what is there can be written to");
+    }
+    match steps.attempt(INSTANCE, looked(data_dir, holder)).await? {
+        Some(holder) => steps.note(INSTANCE, format!("{holder} is running, and is left alone")),
+        None => steps.well(INSTANCE, "none is running"),
+    }
+    Some(())
+}
+
+/// A file or folder that is read; what lies in a folder is not opened.
+pub async fn read(path: &Path, steps: &mut Steps) -> Option<()> {
+    if path == Path::new("-") {
+        steps.well(FILE, "stdin, which is not read");
+        return Some(());
+    }
+    let found = steps.attempt(FILE, looked(path, readable)).await?;
+    steps.well(FILE, found);
+    Some(())
+}
+
+/// The file that events of today go to. Returns the folder that is there and may be written to, of it or above it.
+pub async fn written(path: &Path, steps: &mut Steps) -> Option<PathBuf> {
+    let folder = writable_folder(path.parent().unwrap_or(Path::new("")), steps).await?;
+    let state = steps.attempt(FILE, looked(path, usable)).await?;
+    steps.well(FILE, format!("{} {state}", path.display()));
+    Some(folder)
+}
+
+/// A folder that can be written to, or made. Returns itself, or what is there of the way to it.
+async fn writable_folder(folder: &Path, steps: &mut Steps) -> Option<PathBuf> {
+    let there = steps.attempt(FOLDER, looked(folder, there)).await?;
+    if there == folder || folder.as_os_str().is_empty() {
+        steps.well(FOLDER, format!("{} can be written to", there.display()));
+    } else {
+        steps.well(FOLDER, format!("{} would be made: {} can be written to", folder.display(), there.display()));
+    }
+    Some(there)
+}
+
+/// Looks at `path` off the runtime's own threads: a dead network file system answers nobody.
+async fn looked<T: Send + 'static>(path: &Path, look: fn(&Path) -> Result<T, Failure>) -> Result<T, Failure> {
+    let path = path.to_owned();
+    let looked = tokio::task::spawn_blocking(move || look(&path)).await;
+    looked.unwrap_or_else(|panic| Err(Failure::new(Exit::Internal, panic.to_string())))
+}
+
+/// The folder, or the nearest one above it that exists, if it can be written to.
+fn there(folder: &Path) -> Result<PathBuf, Failure> {
+    let mut ancestors = folder.ancestors().filter(|above| !above.as_os_str().is_empty());
+    let there = ancestors.find(|above| above.exists()).unwrap_or(Path::new("."));
+    let may_write = match there.is_dir() {
+        true => may(there, Access::WRITE_OK | Access::EXEC_OK),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    };
+    match may_write {
+        Ok(()) => Ok(there.to_owned()),
+        Err(error) => Err(cannot(Exit::CannotCreate, "write to", there, &error).advising(LET_WRITE)),
+    }
+}
+
+fn usable(path: &Path) -> Result<&'static str, Failure> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("would be made"),
+        Err(error) => Err(cannot(Exit::CannotCreate, "look at", path, &error).advising(LET_WRITE)),
+        Ok(about) if !about.is_file() => {
+            let why = format!("{} is no regular file", path.display());
+            Err(Failure::new(Exit::Io, why).advising("move it away, or name another path"))
+        }
+        Ok(_) => match may(path, Access::READ_OK | Access::WRITE_OK) {
+            Ok(()) => Ok("is there, and can be written to"),
+            Err(error) => Err(cannot(Exit::CannotCreate, "write to", path, &error).advising(LET_WRITE)),
+        },
+    }
+}
+
+fn holder(data_dir: &Path) -> Result<Option<String>, Failure> {
+    lock::holder_of(data_dir).map_err(|error| {
+        Failure::new(Exit::CannotCreate, format!("can't see whether an instance is running: {error}"))
+            .advising(LET_READ)
+    })
+}
+
+/// What the last instance left, perhaps as another user.
+fn own_files(data_dir: &Path) -> Result<(), Failure> {
+    let unreadable = |error| cannot(Exit::CannotCreate, "list", data_dir, &error).advising(LET_READ);
+    for entry in fs::read_dir(data_dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let is_ours = path.file_name().is_some_and(|name| name == "lock" || name == "reading" || name == "ledger.redb");
+        if is_ours {
+            may(&path, Access::READ_OK | Access::WRITE_OK).map_err(|error| {
+                cannot(Exit::CannotCreate, "write to", &path, &error)
+                    .advising("an instance of another user may have made it: give it to the user that runs this one")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn readable(path: &Path) -> Result<String, Failure> {
+    let failed = |error: io::Error| cannot(Exit::NoInput, "read", path, &error).advising(LET_READ);
+    let about = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => cannot(Exit::NoInput, "read", path, &error)
+            .advising("look at the path, and whether a volume is mounted there"),
+        _ => failed(error),
+    })?;
+    // Not opened: a pipe would wait for its writer.
+    if about.is_dir() {
+        may(path, Access::READ_OK | Access::EXEC_OK).map_err(failed)?;
+        Ok(format!("{} is a folder, and can be listed", path.display()))
+    } else {
+        may(path, Access::READ_OK).map_err(failed)?;
+        Ok(format!("{} can be read", path.display()))
+    }
+}
+
+fn may(path: &Path, access: Access) -> io::Result<()> {
+    Ok(accessat(CWD, path, access, AtFlags::EACCESS)?)
+}
+
+fn cannot(exit: Exit, doing: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(exit, format!("can't {doing} {}: {error}", path.display()))
+}

@@ -1,0 +1,181 @@
+//! The command `check`: tries all that the configuration names, step by step, and says what to do about what fails.
+//!
+//! Sources and sinks are tried side by side, and told one after the other: one that does not answer hides nothing of the
+//! others, and costs no more than its own timeouts. It may run beside an instance: the ledger is not opened, no mail is
+//! touched, and no file that an instance writes to.
+
+mod imap;
+mod local;
+mod peer;
+mod report;
+mod sink;
+mod steps;
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use self::{
+    imap::Account,
+    report::{Part, Report},
+    sink::Target,
+    steps::{Failure, Step, Steps},
+};
+use crate::{
+    config::{
+        CheckFormat, Config,
+        sink::{SinkConfig, SinkKind, SyslogMode},
+        source::SourceConfig,
+    },
+    exit::Exit,
+    ops::signals::Signals,
+};
+
+/// How `check` was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Send an event to each sink, and make and delete folders where some are to be made.
+    pub probe: bool,
+    pub format: CheckFormat,
+}
+
+/// Tries everything, and prints the report: to stdout, or to stderr where a probe goes to stdout.
+pub fn run(config: Config, options: Options) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "can't start");
+            return Exit::Internal;
+        }
+    };
+    let exit = runtime.block_on(check(config, options));
+    // A name server that does not answer, or a pipe that nobody reads, is not waited for.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn check(config: Config, options: Options) -> Exit {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            error!(%error, "can't listen for signals");
+            return Exit::Internal;
+        }
+    };
+    let to_stdout = options.probe && config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
+    let out: Box<dyn Write + Send> = if to_stdout { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    let mut work = Work { stop: CancellationToken::new(), tasks: JoinSet::new(), parts: Vec::new() };
+    work.begin(Arc::new(config), options);
+    let Work { stop, tasks: _tasks, parts } = work;
+    // A task of its own: while it waits for whoever reads the report, signals are heard.
+    let mut telling = tokio::spawn(Report::new(out, options.format).tell(parts));
+    loop {
+        tokio::select! {
+            told = &mut telling => {
+                let exit = told.unwrap_or(Exit::Internal);
+                return if stop.is_cancelled() { exit.or_worse(Exit::Undelivered) } else { exit };
+            }
+            signal = signals.next() => {
+                info!(signal = signal.name(), "asked to stop");
+                if stop.is_cancelled() {
+                    return Exit::Undelivered;
+                }
+                stop.cancel();
+            }
+        }
+    }
+}
+
+/// All that is tried, side by side.
+struct Work {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    parts: Vec<Part>,
+}
+
+impl Work {
+    fn begin(&mut self, config: Arc<Config>, options: Options) {
+        let (told, mut steps) = self.part("data_dir", String::new(), shown_data_dir(&config));
+        let own = config.clone();
+        self.spawn(told, async move {
+            local::data_dir(own.data_dir.as_deref(), &mut steps).await;
+            steps.end();
+        });
+        for (name, source) in &config.sources {
+            let (told, mut steps) = self.part("source", name.clone(), shown_source(source));
+            let (source, remembers) = (source.clone(), config.data_dir.is_some());
+            self.spawn(told, async move {
+                match &source {
+                    SourceConfig::Imap(imap) => {
+                        let account = Account { imap, remembers, probes: options.probe };
+                        imap::check(&account, &mut steps).await
+                    }
+                    SourceConfig::File(file) => local::read(&file.path, &mut steps).await,
+                };
+                steps.end();
+            });
+        }
+        for (name, sink) in &config.sinks {
+            let (told, mut steps) = self.part("sink", name.clone(), shown_sink(sink));
+            let (name, sink, own) = (name.clone(), sink.clone(), config.clone());
+            self.spawn(told, async move {
+                let target = Target { name: &name, sink: &sink, tenant: own.tenant.as_deref(), probes: options.probe };
+                sink::check(&target, &mut steps).await;
+                steps.end();
+            });
+        }
+    }
+
+    fn part(&mut self, kind: &'static str, name: String, about: String) -> (UnboundedSender<Step>, Steps) {
+        let (told, steps) = unbounded_channel();
+        self.parts.push(Part { kind, name, about, steps });
+        (told.clone(), Steps::new(told, self.stop.clone()))
+    }
+
+    /// A panic, such as of the IMAP parser over what a server sends, is told as a failure of the part, and ends no other.
+    fn spawn(&mut self, told: UnboundedSender<Step>, work: impl Future<Output = ()> + Send + 'static) {
+        let work = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(work));
+        self.tasks.spawn(async move {
+            if work.await.is_err() {
+                let why = "this check itself failed: the peer sent what can't be read, or it is a bug";
+                let outcome = steps::Outcome::Failed(Failure::new(Exit::Internal, why));
+                told.send(Step { what: "check".to_owned(), outcome }).ok(); // nobody listens any more
+            }
+        });
+    }
+}
+
+fn shown_data_dir(config: &Config) -> String {
+    config.data_dir.as_ref().map(|data_dir| data_dir.display().to_string()).unwrap_or_default()
+}
+
+fn shown_source(source: &SourceConfig) -> String {
+    match source {
+        SourceConfig::Imap(imap) => format!("(imap, {}:{})", imap.host, imap.port),
+        SourceConfig::File(file) => format!("(file, {})", file.path.display()),
+    }
+}
+
+fn shown_sink(sink: &SinkConfig) -> String {
+    let optional = if sink.required { "" } else { ", not required" };
+    match &sink.kind {
+        SinkKind::Stdout(_) => format!("(stdout{optional})"),
+        SinkKind::File(file) => format!("(file, {}{optional})", file.path.display()),
+        SinkKind::Syslog(syslog) => {
+            let mode = match syslog.mode {
+                SyslogMode::Tls => "tls",
+                SyslogMode::Tcp => "tcp",
+                SyslogMode::Udp => "udp",
+            };
+            format!("(syslog, {mode}, {}:{}{optional})", syslog.host, syslog.port)
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What is tried of one part of the configuration, step by step, and what came of each.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{select, sync::mpsc::UnboundedSender, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    exit::Exit,
+    net::{connect::ConnectError, tls::TlsError},
+    sink::SinkError,
+    source::SourceError,
+};
+
+/// The longest that a step may take, whatever the timeouts of the configuration allow.
+const STEP: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+pub struct Step {
+    pub what: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub enum Outcome {
+    Well(String),
+    /// Nothing is wrong, but something is worth knowing.
+    Note(String),
+    Failed(Failure),
+    /// What it needs is not there.
+    Skipped(String),
+}
+
+/// What broke, what to do about it where that does not say it, and the exit code that it means.
+#[derive(Debug)]
+pub struct Failure {
+    pub why: String,
+    pub advice: Option<&'static str>,
+    pub exit: Exit,
+}
+
+/// The steps of one part: those that were told, and those that are still to come.
+pub struct Steps {
+    told: UnboundedSender<Step>,
+    planned: Vec<String>,
+    /// Why nothing more can be tried.
+    in_the_way: String,
+    stop: CancellationToken,
+}
+
+impl Steps {
+    pub fn new(told: UnboundedSender<Step>, stop: CancellationToken) -> Self {
+        Self { told, planned: Vec::new(), in_the_way: String::new(), stop }
+    }
+
+    /// Steps that follow; each is told, by what comes of it or as skipped.
+    pub fn plan<S: Into<String>>(&mut self, steps: impl IntoIterator<Item = S>) {
+        self.planned.extend(steps.into_iter().map(Into::into));
+    }
+
+    /// Does the work of a step. `None`: it failed, which was told, or the check was asked to stop.
+    pub async fn attempt<T, E: Into<Failure>>(
+        &mut self,
+        what: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        let stop = self.stop.clone();
+        select! {
+            biased;
+            () = stop.cancelled() => {
+                "interrupted".clone_into(&mut self.in_the_way);
+                None
+            }
+            done = self.attempt_whole(what, work) => done,
+        }
+    }
+
+    /// The same for work that leaves something behind when it is dropped half-way: it is not interrupted.
+    pub async fn attempt_whole<T, E: Into<Failure>>(
+        &mut self,
+        what: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        let failure = match timeout(STEP, work).await {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => error.into(),
+            Err(_) => {
+                Failure::new(Exit::Unavailable, format!("no end after {STEP:?}, the longest that a step may take"))
+            }
+        };
+        self.fail(what, failure);
+        None
+    }
+
+    pub fn well(&mut self, what: &str, detail: impl Into<String>) {
+        self.tell(what, Outcome::Well(detail.into()));
+    }
+
+    pub fn note(&mut self, what: &str, detail: impl Into<String>) {
+        self.tell(what, Outcome::Note(detail.into()));
+    }
+
+    pub fn skip(&mut self, what: &str, why: impl Into<String>) {
+        self.tell(what, Outcome::Skipped(why.into()));
+    }
+
+    pub fn fail(&mut self, what: &str, failure: Failure) {
+        self.in_the_way = format!("needs: {what}");
+        self.tell(what, Outcome::Failed(failure));
+    }
+
+    /// No more is tried.
+    pub fn end(mut self) {
+        let why = std::mem::take(&mut self.in_the_way);
+        for what in std::mem::take(&mut self.planned) {
+            self.skip(&what, why.clone());
+        }
+    }
+
+    fn tell(&mut self, what: &str, outcome: Outcome) {
+        self.planned.retain(|planned| planned != what);
+        self.told.send(Step { what: what.to_owned(), outcome }).ok(); // nobody listens any more: the check was ended
+    }
+}
+
+impl Failure {
+    pub fn new(exit: Exit, why: impl Into<String>) -> Self {
+        Self { why: why.into(), advice: None, exit }
+    }
+
+    pub fn advising(self, advice: &'static str) -> Self {
+        Self { advice: Some(advice), ..self }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::new(Exit::from(&error), error.to_string())
+    }
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        Self::new(Exit::from(&error), error.to_string())
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let failure = Self::new(Exit::Unavailable, error.to_string());
+        failure.advising(match error {
+            ConnectError::Resolve { .. } | ConnectError::NoAddress { .. } => {
+                "look at the spelling of the name, and whether this machine's name server knows it"
+            }
+            ConnectError::Refused { .. } => {
+                "look at host and port, whether the server runs, and whether a firewall stands in between"
+            }
+        })
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        let exit = match error {
+            TlsError::Configuration(_) => Exit::Configuration,
+            TlsError::Handshake(_) => Exit::Unavailable,
+        };
+        Self::new(exit, error.to_string())
+    }
+}

@@ -1,0 +1,64 @@
+//! `probe`: what `check` sends to a sink, to see whether events arrive.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    EventType, Field, Provenance, Value,
+    field::{self, known},
+    id,
+};
+
+/// For whoever finds it among the reports.
+const NOTE: &str = "sent by dmarc-shipper check to see whether events arrive; no report is behind it";
+
+/// An event without a report; each one is told from every other by its id.
+#[derive(Debug, Clone)]
+pub struct ProbeEvent {
+    id: String,
+    sink: String,
+    ingest: String,
+    provenance: Arc<Provenance>,
+}
+
+impl ProbeEvent {
+    /// `sink`: the name that it has in the configuration; `at`: now.
+    pub fn new(tenant: Option<&str>, sink: &str, at: Timestamp) -> Self {
+        let provenance = Provenance {
+            tenant: tenant.map(str::to_owned),
+            source: "check".to_owned(),
+            mailbox: None,
+            mail_uid: None,
+            mail_message_id: None,
+            mail_from: None,
+            mail_date: None,
+            attachment: None,
+            ingest: at,
+        };
+        Self {
+            id: id::probe(tenant, sink, at),
+            sink: sink.to_owned(),
+            ingest: field::time(at),
+            provenance: Arc::new(provenance),
+        }
+    }
+
+    pub fn event_id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn provenance(&self) -> &Arc<Provenance> {
+        &self.provenance
+    }
+
+    pub fn fields<'a>(&'a self, out: &mut Vec<Field<'a>>) {
+        field::identity(EventType::Probe, &self.id, &self.provenance, out);
+        out.extend([
+            ("sink", known(&self.sink)),
+            ("note", known(NOTE)),
+            ("ingest_timestamp", known(&self.ingest)),
+            ("truncated", Value::Bool(false)),
+        ]);
+    }
+}

@@ -1,0 +1,136 @@
+//! How a session begins: the connection, its encryption, the greeting, the login.
+
+use std::sync::Arc;
+
+use async_imap::imap_proto::{Response, Status};
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{
+    auth::{self, Account},
+    fault::Fault,
+    guard::Wire,
+    session::{Session, out_of_step, told},
+    throttle::throttled,
+};
+use crate::{
+    config::source::{Imap, Security},
+    net::{
+        connect::connect,
+        tls::{self, Encryption},
+    },
+};
+
+impl Session {
+    /// Connects, encrypts, and logs in.
+    pub async fn open(config: &Imap, account: Arc<Account>) -> Result<Self, Fault> {
+        let tcp = connect(&config.host, config.port, config.connect_timeout).await?;
+        let mut session = Self::over_tcp(config, account, tcp).await?.greeted(config).await?;
+        session.log_in(config).await?;
+        Ok(session)
+    }
+
+    /// Encrypts, where the connection is to be from its first byte on.
+    pub(super) async fn over_tcp(config: &Imap, account: Arc<Account>, tcp: TcpStream) -> Result<Self, Fault> {
+        account.begin_login();
+        if config.security != Security::Tls {
+            return Ok(Self::over(config, account, Box::new(tcp)));
+        }
+        let (wire, encryption) = encrypt(config, Box::new(tcp)).await?;
+        let mut session = Self::over(config, account, wire);
+        session.encryption = Some(encryption);
+        Ok(session)
+    }
+
+    /// Hears the greeting, and what the server can do; encrypts, where that comes after it.
+    pub(super) async fn greeted(mut self, config: &Imap) -> Result<Self, Fault> {
+        self.known = self.greet().await?;
+        if config.security == Security::Starttls {
+            self = self.start_tls(config).await?;
+        }
+        if self.capabilities.is_empty() {
+            self.ask_capabilities().await?;
+        }
+        Ok(self)
+    }
+
+    /// Returns the name of the method; `None` where the server knew us already.
+    pub(super) async fn log_in(&mut self, config: &Imap) -> Result<Option<&'static str>, Fault> {
+        if self.known {
+            return Ok(None);
+        }
+        let account = self.account.clone();
+        self.told = false;
+        let method = auth::login(self, config, &account).await?;
+        self.logged_in = true;
+        // What is offered before and after the login differs; MOVE often comes with it.
+        if !self.told {
+            self.ask_capabilities().await?;
+        }
+        Ok(Some(method))
+    }
+
+    /// True when the server knows us already (PREAUTH).
+    async fn greet(&mut self) -> Result<bool, Fault> {
+        let greeting = self.read(|response| match response {
+            Response::Data { status: Status::Ok, .. } => Some(Ok(false)),
+            Response::Data { status: Status::PreAuth, .. } => Some(Ok(true)),
+            Response::Data { outcome, .. } => Some(Err(told(outcome))),
+            _ => None,
+        });
+        match greeting.await? {
+            Some(Ok(known)) => Ok(known),
+            Some(Err(said)) => Err(throttled(&self.host, &said)
+                .unwrap_or_else(|| Fault::Lost(format!("{} turned the connection away: {}", self.host, said.shown())))),
+            None => Err(out_of_step("something else than a greeting")),
+        }
+    }
+
+    /// RFC 3501 section 6.2.1. What the server said before is forgotten: anyone could have said it.
+    async fn start_tls(mut self, config: &Imap) -> Result<Self, Fault> {
+        if self.known {
+            return Err(Fault::Lost(format!(
+                "{} takes the session for logged in before STARTTLS; set security: tls and its port",
+                self.host
+            )));
+        }
+        if self.capabilities.is_empty() {
+            self.ask_capabilities().await?;
+        }
+        if !self.offers("STARTTLS") {
+            return Err(Fault::Lost(format!(
+                "{} offers no STARTTLS on port {}; set security: tls (port 993), or none where plain text is meant",
+                self.host, config.port
+            )));
+        }
+        self.command("STARTTLS", |_| ()).await?;
+        let Some(wire) = self.client.into_inner().into_wire() else {
+            return Err(Fault::Lost(format!(
+                "{} sent data between STARTTLS and the handshake, as an attacker in between would",
+                self.host
+            )));
+        };
+        let (wire, encryption) = encrypt(config, wire).await?;
+        let mut session = Self::over(config, self.account, wire);
+        session.encryption = Some(encryption);
+        session.ask_capabilities().await?;
+        Ok(session)
+    }
+
+    async fn ask_capabilities(&mut self) -> Result<(), Fault> {
+        self.command("CAPABILITY", |_| ()).await.map(drop)
+    }
+}
+
+async fn encrypt(config: &Imap, wire: Box<dyn Wire>) -> Result<(Box<dyn Wire>, Encryption), Fault> {
+    match timeout(config.connect_timeout, tls::handshake(&config.tls, &config.host, wire)).await {
+        Ok(stream) => {
+            let stream = stream?;
+            let encryption = Encryption::of(&stream);
+            Ok((Box::new(stream), encryption))
+        }
+        Err(_) => Err(Fault::Lost(format!(
+            "the TLS handshake with {} took longer than {:?} (connect_timeout)",
+            config.host, config.connect_timeout
+        ))),
+    }
+}

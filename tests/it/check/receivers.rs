@@ -1,0 +1,128 @@
+//! Syslog receivers: each step of the way, and the probe as they take it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::check;
+use crate::support::{
+    ca::Ca,
+    peer::{Manner, Peer},
+    rsyslog::{Options, Peers, Rsyslog},
+    server::free_port,
+    syslog_ng::SyslogNg,
+    workplace::{Workplace, syslog_tcp, syslog_tls, with},
+};
+
+fn config(workplace: &Workplace, sinks: Value) -> Value {
+    let source = json!({"type": "file", "path": workplace.write("report.xml", "<feedback/>")});
+    with(workplace.config(source, json!({})), json!({"sinks": sinks, "tenant": "acme"}))
+}
+
+#[test]
+fn a_probe_arrives_at_rsyslog_by_every_way_whatever_events_the_sink_takes() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let rsyslog = Rsyslog::start(&ca);
+    let udp = json!({"type": "syslog", "mode": "udp", "address": format!("127.0.0.1:{}", rsyslog.udp_port)});
+    let sinks = json!({
+        "tls": with(syslog_tls(rsyslog.tls_port, &ca), json!({"events": ["dmarc_aggregate"]})),
+        "tcp": syslog_tcp(rsyslog.tcp_port),
+        "strict": with(syslog_tcp(rsyslog.tcp_port), json!({"acknowledgements": "strict"})),
+        "udp": udp,
+    });
+    let found = check(&workplace, &config(&workplace, sinks), &[], 0);
+    let received = rsyslog.wait_for(4);
+    assert!(
+        received.iter().all(|message| message.msgid == "probe" && message.app_name == "DMARC_DATA"),
+        "{received:?}"
+    );
+    let events: Vec<Value> = received.iter().map(|message| message.event()).collect();
+    let sinks: BTreeSet<&str> = events.iter().map(|event| event["sink"].as_str().unwrap()).collect();
+    assert_eq!(sinks, BTreeSet::from(["strict", "tcp", "tls", "udp"]));
+    for event in &events {
+        assert_eq!((&event["event_type"], &event["tenant"]), (&json!("probe"), &json!("acme")));
+        let words = [event["event_id"].as_str().unwrap()];
+        found.has(event["sink"].as_str().unwrap(), "probe", "ok", &words);
+    }
+    found.has("tls", "encryption", "ok", &["TLS 1.", "valid until"]);
+    found.has("tcp", "probe", "ok", &["acknowledged", "only the receiver shows"]);
+    found.has("udp", "probe", "ok", &["over UDP nothing tells whether it arrived"]);
+}
+
+#[test]
+fn syslog_ng_takes_a_probe_too() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let syslog_ng = SyslogNg::start(&ca);
+    let sinks = json!({"siem": syslog_tls(syslog_ng.tls_port, &ca)});
+    check(&workplace, &config(&workplace, sinks), &[], 0).has("siem", "probe", "ok", &["has arrived"]);
+    assert_eq!(syslog_ng.wait_for(1)[0].msgid, "probe");
+}
+
+#[test]
+fn without_a_probe_nothing_is_sent() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let (rsyslog, peer) = (Rsyslog::start(&ca), Peer::start(Manner::Resetting { after_bytes: 1, times: 0 }));
+    let sinks = json!({"siem": syslog_tls(rsyslog.tls_port, &ca), "peer": syslog_tcp(peer.port)});
+    let found = check(&workplace, &config(&workplace, sinks.clone()), &["--no-probe"], 0);
+    found.has("siem", "encryption", "ok", &["TLS 1."]);
+    found.has("siem", "probe", "skipped", &["--no-probe"]);
+    assert_eq!((peer.connections(), peer.bytes()), (1, 0));
+    // What comes first at rsyslog is the probe of another check.
+    check(&workplace, &config(&workplace, sinks), &[], 0);
+    assert_eq!(rsyslog.wait_for(1).len(), 1);
+}
+
+#[test]
+fn a_receiver_that_is_not_trusted_and_one_that_is_away_are_told_apart_and_hide_no_other() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let rsyslog = Rsyslog::start(&ca);
+    let (other, deaf) = (Ca::new(), Peer::start(Manner::Deaf));
+    let sinks = json!({
+        "untrusted": syslog_tls(rsyslog.tls_port, &other),
+        "away": with(syslog_tcp(free_port()), json!({"required": false})),
+        "silent": with(syslog_tls(deaf.port, &ca), json!({"connect_timeout": "500ms"})),
+        "no_file": with(syslog_tls(rsyslog.tls_port, &ca), json!({"tls": {"ca_file": workplace.path("gone.pem")}})),
+        "well": syslog_tls(rsyslog.tls_port, &ca),
+    });
+    let found = check(&workplace, &config(&workplace, sinks), &[], 78);
+    found.has("untrusted", "encryption", "failed", &["not signed by a trusted authority", "tls.ca_file"]);
+    found.has("untrusted", "probe", "skipped", &["needs: encryption"]);
+    found.has("away", "connection", "failed", &["refused", "whether the server runs"]);
+    found.has("silent", "encryption", "failed", &["500ms", "connect_timeout"]);
+    found.has("no_file", "encryption", "failed", &["gone.pem"]);
+    assert_eq!(found.step("no_file", "encryption")["exit_code"], 78);
+    found.has("well", "probe", "ok", &["has arrived"]);
+    assert_eq!(rsyslog.wait_for(1).len(), 1);
+}
+
+/// rsyslog looks at the name in a certificate only after the handshake.
+#[test]
+fn a_certificate_that_is_refused_after_the_handshake_is_found_by_the_probe() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let rsyslog = Rsyslog::with(&ca, &Options { peers: Peers::Named("shipper.test"), ..Options::default() });
+    let shows = |name: &str| {
+        let identity = ca.client(name);
+        let tls = json!({"ca_file": ca.file(), "crt_file": identity.certificate, "key_file": identity.key});
+        with(syslog_tls(rsyslog.tls_port, &ca), json!({"tls": tls}))
+    };
+    let sinks = json!({"known": shows("shipper.test"), "stranger": shows("stranger.test"), "none": syslog_tls(rsyslog.tls_port, &ca)});
+    let found = check(&workplace, &config(&workplace, sinks), &[], 69);
+    found.has("known", "encryption", "ok", &["asks for a client certificate"]);
+    found.has("known", "probe", "ok", &["has arrived"]);
+    found.has("stranger", "encryption", "ok", &["that of tls.crt_file", "once an event is sent"]);
+    found.has("stranger", "probe", "failed", &["tls.crt_file"]);
+    found.has("none", "encryption", "ok", &["none is set in tls.crt_file"]);
+    found.has("none", "probe", "failed", &["client certificate"]);
+    assert_eq!(rsyslog.wait_for(1)[0].event()["sink"], "known");
+}
+
+/// A connection alone proves nothing: this one is taken, and reset once something is said.
+#[test]
+fn a_receiver_that_hangs_up_on_what_is_sent_is_found_by_the_probe() {
+    let workplace = Workplace::new();
+    let peer = Peer::start(Manner::Resetting { after_bytes: 1, times: usize::MAX });
+    let sinks = json!({"siem": syslog_tcp(peer.port)});
+    let found = check(&workplace, &config(&workplace, sinks), &[], 69);
+    found.has("siem", "connection", "ok", &["127.0.0.1:"]);
+    found.has("siem", "probe", "failed", &["connection", "log may say more"]);
+}
