@@ -2,20 +2,21 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
     exit::Exit,
     ledger::{Ledger, LedgerError, View},
+    net::connect::connect,
     ops::{
         condition::Condition,
         http,
@@ -55,8 +56,8 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
     exit
 }
 
-/// `health`: asks the instance that listens on `address`.
-pub fn health(address: SocketAddr) -> Exit {
+/// `health`: asks the instance that listens on `host`, a name or an address, whether it is well.
+pub fn health(host: &str, port: u16) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -64,12 +65,28 @@ pub fn health(address: SocketAddr) -> Exit {
             return Exit::Internal;
         }
     };
-    match runtime.block_on(http::ask(address)) {
-        Ok(()) => Exit::Done,
-        Err(why) => {
-            error!("{why}");
-            Exit::Unavailable
-        }
+    match runtime.block_on(async { timeout(HEALTH_PATIENCE, ask(host, port)).await }) {
+        Ok(Ok(())) => return Exit::Done,
+        Ok(Err(why)) => error!("can't ask {host}, port {port}: {why}"),
+        Err(_) => error!("{host}, port {port}, did not answer within {HEALTH_PATIENCE:?}"),
+    }
+    Exit::Unavailable
+}
+
+async fn ask(host: &str, port: u16) -> Result<(), String> {
+    let stream = connect(here(host), port, HEALTH_PATIENCE).await.map_err(|error| error.to_string())?;
+    http::ask(stream, host).await
+}
+
+/// A health check that takes longer is as good as none.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An instance that listens everywhere is asked on the loopback interface.
+fn here(host: &str) -> &str {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1",
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => "::1",
+        _ => host,
     }
 }
 

@@ -223,6 +223,29 @@ fn a_single_run_leaves_its_metrics_in_a_file_and_its_sum_in_the_log() {
 }
 
 #[test]
+fn an_instance_is_asked_by_name_at_every_address_of_that_name() {
+    for (listens, asked) in [
+        ("127.0.0.1", ["both.example", "localhost", "127.0.0.1", "0.0.0.0"]),
+        ("[::1]", ["both.example", "six.example", "[::1]", "[::]"]),
+    ] {
+        let (workplace, port) = (Workplace::new(), free_port());
+        let hosts = workplace.write("hosts", "127.0.0.1 localhost both.example\n::1 six.example both.example\n");
+        let health = |name| Shipper::with_hosts(&hosts, ["health", "--address", &format!("{name}:{port}")]);
+        let inbox = json!({"type": "file", "path": workplace.path("")});
+        let config = observed(&workplace, inbox, stdout(), port);
+        let config = with(config, json!({"api": {"address": format!("{listens}:{port}")}}));
+        let running = workplace.shipper(&["run", "--config"], &config).start();
+        eventually(LONG, "it listens", || running.stderr().contains("answering /livez").then_some(()));
+        asked.into_iter().for_each(|name| drop(health(name).exits(0)));
+        workplace.shipper(&["health", "--config"], &config).exits(0);
+        running.signal(Signal::TERM);
+        running.finish();
+        asked.into_iter().for_each(|name| drop(health(name).exits(69).says(&["can't ask"])));
+        health("nowhere.invalid").exits(69).says(&["can't resolve", "nowhere.invalid"]);
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_and_one_that_is_none_are_said() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
