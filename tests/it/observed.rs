@@ -190,10 +190,11 @@ fn a_source_that_works_through_a_long_pass_is_ready_all_the_time() {
 fn a_process_that_drains_is_neither_ready_nor_healthy() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(83, 20, 5..=5, 0), free_port());
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
-    let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 10});
+    let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 1});
     let config = observed(&workplace, imaps(&dovecot, &ca), slow, port);
     let running = workplace.shipper(&["run", "--config"], &config).start();
-    eventually(LONG, "it is at work", || workplace.path("kept.ndjson").exists().then_some(()));
+    let written = || std::fs::metadata(workplace.path("kept.ndjson")).is_ok_and(|file| file.len() > 0);
+    eventually(LONG, "it is in the middle of a mail", || written().then_some(()));
     running.signal(Signal::TERM);
     eventually(LONG, "it says that it drains", || {
         let (status, body) = get(port, "/readyz")?;
