@@ -22,6 +22,7 @@ use crate::{
         http,
         lock::{InstanceLock, LockError},
         metrics::{self, Exposition},
+        notify::Notify,
         signals::{Signal, Signals, Stop},
     },
     pipeline::{self, Options},
@@ -180,7 +181,10 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
         Ok(observed) => observed,
         Err(exit) => return exit,
     };
+    let notify = Arc::new(Notify::from_environment());
+    tokio::spawn(notify.clone().attend(observed.condition.clone()));
     loop {
+        notify.ready();
         let stop = Stop::default();
         let running = pipeline::run(config.clone(), ledger.clone(), options, stop.clone(), observed.condition.clone());
         tokio::pin!(running);
@@ -193,16 +197,19 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
             match signal {
                 // A terminal that was closed; a single pass will not be asked for anything else.
                 Signal::Hangup if !options.once => {
+                    notify.reloading();
                     if let Some(new) = reload().filter(|new| may_replace(new, &config)) {
                         info!("reloading: finishing what is in flight, then going on with the new configuration");
                         next = Some(new);
                         stop.gently.cancel();
                     } else {
                         warn!("the new configuration was not taken; going on with the old one");
+                        notify.ready();
                     }
                 }
                 signal => {
                     info!(signal = signal.name(), "asked to stop");
+                    notify.stopping();
                     // What a reload has begun to finish is finished, and that is the end.
                     if next.take().is_none() {
                         stop.further();

@@ -24,9 +24,15 @@ use super::{condition::Condition, metrics::Exposition};
 /// The address can't be listened on.
 pub async fn serve(address: SocketAddr, condition: Arc<Condition>, exposition: Exposition) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    let (ready, health) = (condition.clone(), condition);
+    let (alive, ready, health) = (condition.clone(), condition.clone(), condition);
     let router = Router::new()
-        .route("/livez", get(|| async { answer(true, &json!({"ok": true})) }))
+        .route(
+            "/livez",
+            get(move || async move {
+                let ok = alive.moves(Instant::now());
+                answer(ok, &json!({"ok": ok}))
+            }),
+        )
         .route(
             "/readyz",
             get(move || async move {

@@ -24,3 +24,4 @@ mod service;
 mod sink_syslog;
 mod source_imap;
 mod support;
+mod systemd;
