@@ -1,9 +1,6 @@
 //! The command line: what can be typed, and its help.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 
@@ -205,9 +202,9 @@ pub struct Health {
     #[arg(long, value_name = "FILE", env = "DMARC_SHIPPER_CONFIG", conflicts_with = "address")]
     pub config: Option<PathBuf>,
 
-    /// The address itself, instead of a configuration
-    #[arg(long, value_name = "HOST:PORT")]
-    pub address: Option<SocketAddr>,
+    /// The address itself, instead of a configuration: a host's name or address, and the port
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub address: Option<(String, u16)>,
 }
 
 #[derive(Debug, Args)]
@@ -317,6 +314,17 @@ fn yaml_file(path: &str) -> Result<PathBuf, &'static str> {
     if yaml { Ok(path) } else { Err("YAML is written; expected a name that ends in .yaml or .yml") }
 }
 
+/// An IPv6 address may be written with brackets or without.
+fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
+    let expected = "expected a host and a port, such as localhost:9598 or [::1]:9598";
+    let (host, port) = text.rsplit_once(':').ok_or(expected)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() || host.contains(['/', '@']) {
+        return Err(expected);
+    }
+    Ok((host.to_owned(), port.parse().ok().filter(|&port| port > 0).ok_or(expected)?))
+}
+
 fn level(name: String) -> Result<LogLevel, &'static str> {
     LogLevel::from_name(&name.to_ascii_lowercase()).ok_or("no such level")
 }
@@ -370,6 +378,9 @@ mod tests {
             ("schema events", "event"),
             ("run --log-level loud", "debug"),
             ("migrate config.ini --output config.toml", ".yaml"),
+            ("health --address localhost", "localhost:9598"),
+            ("health --address http://localhost:9598", "localhost:9598"),
+            ("health --address :9598", "localhost:9598"),
             ("", "Usage"),
         ] {
             let error = parsed(line).unwrap_err();

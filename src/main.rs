@@ -60,13 +60,15 @@ fn run(cli: &Cli) -> Exit {
             data_dir(cli, of).map_or_else(|exit| exit, |dir| history::reset(&dir))
         }
         Command::Health(cli::Health { config, address }) => match address {
-            Some(address) => {
+            Some((host, port)) => {
                 start_log(cli, None);
-                service::health(*address)
+                service::health(host, *port)
             }
             None => {
                 match load_quietly(cli, &cli::ConfigArgs { config: config.clone(), ..cli::ConfigArgs::default() }) {
-                    Some(Config { api: Api { address: Some(address), .. }, .. }) => service::health(address),
+                    Some(Config { api: Api { address: Some(address), .. }, .. }) => {
+                        service::health(&address.ip().to_string(), address.port())
+                    }
                     Some(_) => {
                         error!("the configuration has no api.address to ask; set one, such as 127.0.0.1:9598");
                         Exit::Configuration

@@ -2,25 +2,27 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::{
     config::Config,
     exit::Exit,
     ledger::{Ledger, LedgerError, View},
+    net::connect::connect,
     ops::{
         condition::Condition,
         http,
         lock::{InstanceLock, LockError},
         metrics::{self, Exposition},
+        notify::Notify,
         signals::{Signal, Signals, Stop},
     },
     pipeline::{self, Options},
@@ -55,8 +57,8 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
     exit
 }
 
-/// `health`: asks the instance that listens on `address`.
-pub fn health(address: SocketAddr) -> Exit {
+/// `health`: asks the instance that listens on `host`, a name or an address, whether it is well.
+pub fn health(host: &str, port: u16) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -64,12 +66,28 @@ pub fn health(address: SocketAddr) -> Exit {
             return Exit::Internal;
         }
     };
-    match runtime.block_on(http::ask(address)) {
-        Ok(()) => Exit::Done,
-        Err(why) => {
-            error!("{why}");
-            Exit::Unavailable
-        }
+    match runtime.block_on(async { timeout(HEALTH_PATIENCE, ask(host, port)).await }) {
+        Ok(Ok(())) => return Exit::Done,
+        Ok(Err(why)) => error!("can't ask {host}, port {port}: {why}"),
+        Err(_) => error!("{host}, port {port}, did not answer within {HEALTH_PATIENCE:?}"),
+    }
+    Exit::Unavailable
+}
+
+async fn ask(host: &str, port: u16) -> Result<(), String> {
+    let stream = connect(here(host), port, HEALTH_PATIENCE).await.map_err(|error| error.to_string())?;
+    http::ask(stream, host).await
+}
+
+/// A health check that takes longer is as good as none.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An instance that listens everywhere is asked on the loopback interface.
+fn here(host: &str) -> &str {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1",
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => "::1",
+        _ => host,
     }
 }
 
@@ -163,7 +181,10 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
         Ok(observed) => observed,
         Err(exit) => return exit,
     };
+    let notify = Arc::new(Notify::from_environment());
+    tokio::spawn(notify.clone().attend(observed.condition.clone()));
     loop {
+        notify.ready();
         let stop = Stop::default();
         let running = pipeline::run(config.clone(), ledger.clone(), options, stop.clone(), observed.condition.clone());
         tokio::pin!(running);
@@ -176,16 +197,19 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
             match signal {
                 // A terminal that was closed; a single pass will not be asked for anything else.
                 Signal::Hangup if !options.once => {
+                    notify.reloading();
                     if let Some(new) = reload().filter(|new| may_replace(new, &config)) {
                         info!("reloading: finishing what is in flight, then going on with the new configuration");
                         next = Some(new);
                         stop.gently.cancel();
                     } else {
                         warn!("the new configuration was not taken; going on with the old one");
+                        notify.ready();
                     }
                 }
                 signal => {
                     info!(signal = signal.name(), "asked to stop");
+                    notify.stopping();
                     // What a reload has begun to finish is finished, and that is the end.
                     if next.take().is_none() {
                         stop.further();

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the tests need: Dovecot, rsyslog, iproute2, nftables, libfaketime and podman from the distribution; syslog-ng,
-# Cyrus and Courier unpacked into target/servers (as packages they would drive out rsyslog and Dovecot), and of Prometheus
-# promtool alone; Helm and a validator of manifests in target/tools. Starts nothing, may be run again at any time.
+# Installs what the tests need: Dovecot, rsyslog, iproute2, nftables, libfaketime, podman, and the tools of systemd and logrotate from
+# the distribution; syslog-ng, Cyrus and Courier unpacked into target/servers (as packages they would drive out rsyslog and
+# Dovecot), and of Prometheus promtool alone; Helm and a validator of manifests in target/tools. Starts nothing, may be run again at any
+# time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
@@ -10,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 packages=(
     dovecot-imapd rsyslog rsyslog-elasticsearch rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables
-    libfaketime podman runc catatonit busybox-static
+    libfaketime podman runc catatonit busybox-static systemd logrotate
 )
 servers="${CARGO_TARGET_DIR:-target}/servers"
 tools="${CARGO_TARGET_DIR:-target}/tools"

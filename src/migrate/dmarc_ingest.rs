@@ -77,7 +77,7 @@ fn imap(asked: &mut Asked<'_>, draft: &mut Draft) {
 
 fn syslog(asked: &mut Asked<'_>, draft: &mut Draft) {
     let enabled = asked.flag(&["syslog.enable", "syslog.enabled", "options.log_records"], true);
-    let host = asked.text(&["syslog.host", "syslog.server"]).unwrap_or_else(|| "localhost".to_owned());
+    let host = asked.text(&["syslog.host"]).unwrap_or_else(|| "localhost".to_owned());
     let port = asked.number(&["syslog.port"]);
     let mode = asked.text(&["syslog.protocol", "syslog.transport"]).unwrap_or_else(|| "tcp".to_owned()).to_lowercase();
     let facility = asked.text(&["syslog.facility"]);

@@ -22,7 +22,12 @@ struct State {
     /// Since when mails have been waiting without anything arriving.
     stuck_since: Option<Instant>,
     stuck_after: Duration,
+    /// When the flow was last looked at.
+    looked: Option<Instant>,
 }
+
+/// The flow is looked at four times a second; a disk that hangs may hold that up for some seconds.
+const MOTIONLESS_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -50,7 +55,7 @@ impl Condition {
         let moved = Instant::now();
         let component = |patience, may_rest| Component { moved, patience, trouble: None, may_rest };
         let mut state = self.lock();
-        *state = State { stage: Stage::Running, stuck_after, ..State::default() };
+        *state = State { stage: Stage::Running, stuck_after, looked: Some(moved), ..State::default() };
         for (name, interval) in sources {
             state.components.insert(source(name), component(stuck_after.saturating_add(*interval), false));
         }
@@ -83,8 +88,17 @@ impl Condition {
         self.note(&sink(name), trouble);
     }
 
+    /// The flow was looked at: since when mails have been waiting without anything arriving.
     pub fn stuck_since(&self, since: Option<Instant>) {
-        self.lock().stuck_since = since;
+        let mut state = self.lock();
+        (state.stuck_since, state.looked) = (since, Some(Instant::now()));
+    }
+
+    /// Whether the process itself moves, whatever becomes of servers. Its beginning and its end have limits of their own.
+    pub fn moves(&self, now: Instant) -> bool {
+        let state = self.lock();
+        state.stage != Stage::Running
+            || state.looked.is_some_and(|looked| now.saturating_duration_since(looked) < MOTIONLESS_AFTER)
     }
 
     /// Why the process is not ready; nothing, if it is.
@@ -194,6 +208,21 @@ mod tests {
         condition.source_moved("rua");
         tokio::time::advance(LIMIT).await;
         assert_eq!(condition.reasons(Instant::now()).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_moves_while_the_flow_is_looked_at_however_servers_do() {
+        assert!(Condition::default().moves(Instant::now()), "it may be starting");
+        let condition = running();
+        for _ in 0..100 {
+            tokio::time::advance(MOTIONLESS_AFTER / 2).await;
+            condition.stuck_since(Some(Instant::now()));
+            assert!(condition.moves(Instant::now()));
+        }
+        tokio::time::advance(MOTIONLESS_AFTER).await;
+        assert!(!condition.moves(Instant::now()));
+        condition.drain();
+        assert!(condition.moves(Instant::now()), "an end takes the time that it is given");
     }
 
     #[test]

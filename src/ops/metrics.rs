@@ -166,7 +166,7 @@ With `api.address` set, the process answers over HTTP:
 
 | path | 200 | 503 |
 |---|---|---|
-| `/livez` | while the process turns | never: restarting it mends no server |
+| `/livez` | while the process moves | when its own flow has not moved for 30 s, which is a fault of the program; never for a server's sake, which no restart mends |
 | `/readyz` | while it works: `{\"ready\":true,\"reasons\":[]}` | while it starts, drains, or a source or required sink has stood still for longer than `api.stuck_after`, with the reasons |
 | `/health` | `{\"ok\":true}` | `{\"ok\":false}` while it drains, as Vector has it |
 | `/metrics` | Prometheus' text format | |

@@ -30,7 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("migrate", &["config", "event", "exit", "folder", "ledger", "ops"]),
     ("ops", &["config", "folder"]),
     ("cli", &["config", "event"]),
-    ("service", &["config", "exit", "ledger", "ops", "pipeline"]),
+    ("service", &["config", "exit", "ledger", "net", "ops", "pipeline"]),
     ("check", &["config", "encode", "event", "exit", "net", "ops", "pipeline", "sink", "source"]),
     ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "pipeline", "source"]),
     (

@@ -25,3 +25,4 @@ mod service;
 mod sink_syslog;
 mod source_imap;
 mod support;
+mod systemd;

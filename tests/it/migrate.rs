@@ -8,15 +8,18 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    ca::Ca,
-    delivery::{assert_all_archived, mailbox, rows},
-    dovecot::{PASSWORD, USER},
-    process::{Shipper, ndjson},
-    received::Received,
-    reports::{Batch, essences},
-    rsyslog::Rsyslog,
-    workplace::{Workplace, imaps, stdout},
+use crate::{
+    receivers::names,
+    support::{
+        ca::Ca,
+        delivery::{assert_all_archived, mailbox, rows},
+        dovecot::{Dovecot, PASSWORD, USER},
+        process::{Shipper, ndjson},
+        received::Received,
+        reports::{Batch, essences},
+        rsyslog::Rsyslog,
+        workplace::{Workplace, imaps, stdout},
+    },
 };
 
 /// What the fixtures call their password, as it is after `configparser`.
@@ -149,4 +152,91 @@ fn reports_that_the_other_program_remembers_are_not_shipped_again() {
     let both: Vec<Value> = rows(&shipped).chain(rows(&rest)).cloned().collect();
     assert_eq!(essences(&both), batch.essences());
     assert_all_archived(&dovecot, &batch);
+}
+
+fn guide() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/migration.md")).unwrap()
+}
+
+/// The configuration of the guide for a time side by side.
+fn side_by_side() -> String {
+    let guide = guide();
+    let (_, rest) = guide.split_once("```yaml\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn every_command_of_the_guide_does_what_it_is_there_for() {
+    let workplace = Workplace::new();
+    let ini = fixtures().into_iter().find(|file| file.ends_with("dmarc-ingest.ini")).unwrap();
+    fs::copy(ini, workplace.path("config.ini")).unwrap();
+    workplace.write("processed.json", json!(["a".repeat(64), "a report_id"]).to_string());
+    fs::create_dir(workplace.path("etc")).unwrap();
+    let guide = guide();
+    let commands: Vec<&str> =
+        guide.lines().filter_map(|line| line.trim_start().strip_prefix("dmarc-shipper ")).collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    for command in commands {
+        let here = command
+            .replace("/etc/dmarc-shipper", workplace.path("etc").to_str().unwrap())
+            .replace("/var/lib/dmarc-shipper", workplace.path("data").to_str().unwrap())
+            .replace("config.ini", workplace.path("config.ini").to_str().unwrap())
+            .replace("processed.json", workplace.path("processed.json").to_str().unwrap())
+            // There is no such mailbox; what can be known without it is.
+            .replace("run --once --dry-run", "check --offline");
+        let force = here.starts_with("migrate").then_some("--force");
+        Shipper::new(here.split_whitespace().chain(force)).exits(0);
+    }
+    let listed = Shipper::new(["ledger", "list", "--data-dir", workplace.path("data").to_str().unwrap()]).exits(0);
+    assert_eq!(ndjson(&listed.stdout).len(), 1, "the entry with a hash was taken over");
+    check(&workplace.write("side-by-side.yaml", side_by_side())).exits(0);
+}
+
+#[test]
+fn the_guide_names_fields_that_there_are() {
+    let guide = guide();
+    let (_, rest) = guide.split_once("|---|---|---|\n").unwrap();
+    let rows: Vec<&str> = rest.lines().take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 25, "{rows:?}");
+    let ours = rows.iter().flat_map(|row| row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    // A value of a field, and an option.
+    for name in ours.filter(|name| !["pass", "failure_reports: full"].contains(name)) {
+        assert!(names::fields().contains_key(name), "there is no field {name}");
+    }
+}
+
+/// The guide's way: side by side in two folders, then the switch with the same ledger.
+#[test]
+fn after_a_time_side_by_side_nothing_is_told_twice_and_what_is_new_is_told() {
+    let (ca, old, new) = (Ca::new(), Batch::generate(93, 3, 1..=5, 0), Batch::generate(94, 2, 1..=5, 0));
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let mailbox = dovecot.mailbox();
+    mailbox.create_folder("Processed");
+    // What the other program has dealt with, and what it will.
+    mailbox.deliver("Processed", &old.mails[0]);
+    old.mails[1..].iter().for_each(|mail| mailbox.deliver("INBOX", mail));
+    let place =
+        format!("host: localhost\n    port: {}\n    tls: {{ca_file: {}}}", dovecot.imaps_port, ca.file().display());
+    let text = side_by_side()
+        .replace("/var/lib/dmarc-shipper", workplace.path("data").to_str().unwrap())
+        .replace("/etc/dmarc-shipper/imap-password", workplace.write("password", PASSWORD).to_str().unwrap())
+        .replace("host: imap.example.com", &place)
+        .replace("user: dmarc@example.com", &format!("user: {USER}"));
+    let config = workplace.write("side-by-side.yaml", text);
+    let compare = || {
+        Shipper::new(["run".as_ref(), "--once".as_ref(), "--config".as_ref(), config.as_os_str()]).exits(0);
+        let files = fs::read_dir(workplace.path("data/compare")).unwrap().map(|entry| entry.unwrap().path());
+        let text: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
+        essences(&ndjson(&text))
+    };
+    assert_eq!(compare(), old.essences());
+    assert_eq!((mailbox.count("INBOX"), mailbox.count("Processed")), (2, 1));
+    // It moves a mail, which is another mail in another folder then.
+    mailbox.deliver("Processed", &old.mails[1]);
+    assert_eq!(compare(), old.essences());
+
+    new.mails.iter().for_each(|mail| mailbox.deliver("INBOX", mail));
+    let told = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0).events();
+    assert_eq!(essences(rows(&told)), new.essences());
+    assert_eq!((mailbox.count("INBOX"), mailbox.count("Processed")), (2, 4), "what was met before stays");
 }

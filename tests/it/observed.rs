@@ -190,10 +190,11 @@ fn a_source_that_works_through_a_long_pass_is_ready_all_the_time() {
 fn a_process_that_drains_is_neither_ready_nor_healthy() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(83, 20, 5..=5, 0), free_port());
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
-    let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 10});
+    let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 1});
     let config = observed(&workplace, imaps(&dovecot, &ca), slow, port);
     let running = workplace.shipper(&["run", "--config"], &config).start();
-    eventually(LONG, "it is at work", || workplace.path("kept.ndjson").exists().then_some(()));
+    let written = || std::fs::metadata(workplace.path("kept.ndjson")).is_ok_and(|file| file.len() > 0);
+    eventually(LONG, "it is in the middle of a mail", || written().then_some(()));
     running.signal(Signal::TERM);
     eventually(LONG, "it says that it drains", || {
         let (status, body) = get(port, "/readyz")?;
@@ -220,6 +221,29 @@ fn a_single_run_leaves_its_metrics_in_a_file_and_its_sum_in_the_log() {
     let last: Value = serde_json::from_str(finished.stderr.lines().last().unwrap()).unwrap();
     let told = ["message", "mails", "rows", "exit_code", "left"].map(|key| last[key].clone());
     assert_eq!(told, [json!("run ended"), json!(5), json!(batch.row_count()), json!(0), json!(0)]);
+}
+
+#[test]
+fn an_instance_is_asked_by_name_at_every_address_of_that_name() {
+    for (listens, asked) in [
+        ("127.0.0.1", ["both.example", "localhost", "127.0.0.1", "0.0.0.0"]),
+        ("[::1]", ["both.example", "six.example", "[::1]", "[::]"]),
+    ] {
+        let (workplace, port) = (Workplace::new(), free_port());
+        let hosts = workplace.write("hosts", "127.0.0.1 localhost both.example\n::1 six.example both.example\n");
+        let health = |name| Shipper::with_hosts(&hosts, ["health", "--address", &format!("{name}:{port}")]);
+        let inbox = json!({"type": "file", "path": workplace.path("")});
+        let config = observed(&workplace, inbox, stdout(), port);
+        let config = with(config, json!({"api": {"address": format!("{listens}:{port}")}}));
+        let running = workplace.shipper(&["run", "--config"], &config).start();
+        eventually(LONG, "it listens", || running.stderr().contains("answering /livez").then_some(()));
+        asked.into_iter().for_each(|name| drop(health(name).exits(0)));
+        workplace.shipper(&["health", "--config"], &config).exits(0);
+        running.signal(Signal::TERM);
+        running.finish();
+        asked.into_iter().for_each(|name| drop(health(name).exits(69).says(&["can't ask"])));
+        health("nowhere.invalid").exits(69).says(&["can't resolve", "nowhere.invalid"]);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{TokenError, sound};
+use crate::ops::notify::VARIABLES;
 
 /// Such programs may ask a server of their own.
 const TIME: Duration = Duration::from_secs(30);
@@ -22,7 +23,11 @@ pub async fn run(command: &[String]) -> Result<String, TokenError> {
         return Err(TokenError::Configuration("token_command names no program".into()));
     };
     let failed = |what: String| TokenError::Refused(format!("the token_command {program} {what}"));
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

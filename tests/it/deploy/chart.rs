@@ -213,6 +213,19 @@ fn everything_that_can_be_switched_on_is_rendered() {
     assert_ne!(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"], Value::Null);
 }
 
+/// An address from a variable, as it was, is none before a colon where the Service has IPv6.
+#[test]
+fn the_test_hook_asks_the_service_by_its_name() {
+    let (_, file) = value_files().into_iter().find(|(name, _)| name == "deployment-syslog-tls").unwrap();
+    let documents = documents(&rendered("dmarc-shipper", &[&file], &[]));
+    let of_kind = |kind: &str| documents.iter().find(|document| document["kind"] == kind).unwrap();
+    let (service, hook) = (of_kind("Service"), &of_kind("Pod")["spec"]["containers"][0]);
+    let name = service["metadata"]["name"].as_str().unwrap();
+    let address = format!("{name}:{}", service["spec"]["ports"][0]["port"]);
+    assert_eq!(hook["args"], serde_json::json!(["health", "--address", address]));
+    Shipper::new(hook["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap())).exits(69);
+}
+
 /// `make k8s` writes them.
 #[test]
 fn the_manifests_in_k8s_are_those_of_the_chart() {

@@ -5,7 +5,7 @@ mod configured;
 mod elasticsearch;
 mod example;
 mod grafana;
-mod names;
+pub mod names;
 mod prometheus;
 mod rsyslog;
 mod searches;

@@ -10,7 +10,7 @@ use crate::support::{
     ca::Ca,
     dovecot::{Dovecot, Options, USER},
     idp::{CLIENT_ID, CLIENT_SECRET, Idp, REFRESH_TOKEN},
-    process::Finished,
+    process::{Finished, Shipper},
     workplace::{Workplace, imaps, stdout, with},
 };
 
@@ -46,10 +46,14 @@ impl Site {
         })
     }
 
-    fn run(&self, oauth: &Value, auth: &str) -> Finished {
+    fn shipper(&self, oauth: &Value, auth: &str) -> Shipper {
         let source = json!({"password": null, "oauth": oauth, "auth": auth});
         let config = self.workplace.config(with(imaps(&self.dovecot, &self.ca), source), stdout());
-        self.workplace.shipper(&["run", "--once", "--log-level", "trace", "--config"], &config).run()
+        self.workplace.shipper(&["run", "--once", "--log-level", "trace", "--config"], &config)
+    }
+
+    fn run(&self, oauth: &Value, auth: &str) -> Finished {
+        self.shipper(oauth, auth).run()
     }
 
     /// Every form in which tokens and secrets are sent or stored.
@@ -119,4 +123,17 @@ fn the_exit_code_says_whether_a_token_was_refused_or_could_not_be_had() {
     site.run(&json!({"token_command": ["/nowhere/token"]}), "auto").exited(78).says(&["/nowhere/token"]);
     let empty = json!({"token_file": site.workplace.write("empty", "\n")});
     site.run(&empty, "auto").exited(78).says(&["expected one access token"]);
+}
+
+#[test]
+fn a_token_command_can_t_speak_to_systemd_in_the_program_s_name() {
+    let site = Site::start();
+    let seen = site.workplace.path("seen");
+    let script = format!("env > {}; echo {}", seen.display(), site.idp.token());
+    let shipper = site.shipper(&json!({"token_command": ["sh", "-c", script]}), "auto");
+    let told = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "OTHER"];
+    told.into_iter().fold(shipper, |shipper, name| shipper.env(name, "1")).run().exited(0);
+    let seen = fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("OTHER=1\n"), "{seen}");
+    assert!(!seen.contains("NOTIFY_SOCKET") && !seen.contains("WATCHDOG"), "{seen}");
 }

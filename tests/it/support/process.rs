@@ -53,6 +53,14 @@ impl Shipper {
         Self::of(shell, arguments)
     }
 
+    /// Where these lines are the hosts that the machine knows.
+    pub fn with_hosts<S: AsRef<OsStr>>(hosts: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut shell = Command::new("unshare");
+        let mounted = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        shell.args(["--mount", "sh", "-c", mounted]).arg(hosts).arg(env!("CARGO_BIN_EXE_dmarc-shipper"));
+        Self::of(shell, arguments)
+    }
+
     fn of<S: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = S>) -> Self {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The settings of whoever runs the tests are not the tests'.

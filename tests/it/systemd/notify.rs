@@ -1,0 +1,154 @@
+//! The protocol of `Type=notify`, with a socket in the place of systemd's.
+
+use std::{
+    cell::RefCell,
+    fs,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{
+    process::{Running, Shipper},
+    wait::{LONG, eventually},
+    workplace::{Workplace, stdout},
+};
+
+/// A socket that the program is told of, and all that came.
+struct Listener {
+    socket: UnixDatagram,
+    name: String,
+    heard: RefCell<Vec<String>>,
+}
+
+impl Listener {
+    fn at_path(workplace: &Workplace) -> Self {
+        let path = workplace.path("notify");
+        Self::at(UnixDatagram::bind(&path).unwrap(), path.display().to_string())
+    }
+
+    fn abstract_one(workplace: &Workplace) -> Self {
+        let name = workplace.path("notify").display().to_string();
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        Self::at(UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}"))
+    }
+
+    fn at(socket: UnixDatagram, name: String) -> Self {
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, name, heard: RefCell::default() }
+    }
+
+    /// Every message so far.
+    fn heard(&self) -> Vec<String> {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            self.heard.borrow_mut().push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+        }
+        self.heard.borrow().clone()
+    }
+
+    /// The messages that are no signs of life, by their first lines.
+    fn told(&self) -> Vec<String> {
+        let first = |message: &String| message.lines().next().unwrap().to_owned();
+        self.heard().iter().map(first).filter(|line| line != "WATCHDOG=1").collect()
+    }
+
+    fn signs_of_life(&self) -> usize {
+        self.heard().iter().filter(|message| *message == "WATCHDOG=1").count()
+    }
+
+    #[track_caller]
+    fn until(&self, told: &[&str]) {
+        eventually(LONG, &format!("it tells {told:?}"), || (self.told() == told).then_some(()));
+    }
+}
+
+/// Looks into an empty folder.
+fn idle(workplace: &Workplace) -> Value {
+    let inbox = workplace.path("inbox");
+    fs::create_dir_all(&inbox).unwrap();
+    workplace.config(json!({"type": "file", "path": inbox}), stdout())
+}
+
+fn running(workplace: &Workplace, environment: &[(&str, &str)]) -> Running {
+    let shipper = workplace.shipper(&["run", "--config"], &idle(workplace));
+    environment.iter().fold(shipper, |shipper, (name, value)| shipper.env(name, value)).start()
+}
+
+#[test]
+fn the_beginning_reloads_and_the_end_are_told() {
+    for listener in [Listener::at_path, Listener::abstract_one] {
+        let workplace = Workplace::new();
+        let listener = listener(&workplace);
+        let running = running(&workplace, &[("NOTIFY_SOCKET", &listener.name)]);
+        listener.until(&["READY=1"]);
+        running.signal(Signal::HUP);
+        listener.until(&["READY=1", "RELOADING=1", "READY=1"]);
+        eventually(LONG, "it has reloaded", || running.stderr().contains("\"reloaded\"").then_some(()));
+        let reloading = listener.heard()[1].clone();
+        let at: u64 = reloading.lines().nth(1).unwrap().strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
+        let uptime: f64 = fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap();
+        // The machine may have slept, which only the second counts; no other clock of it stands so low.
+        assert!(at > 0 && at as f64 <= uptime * 1e6 + 1e6, "{at} is none of {uptime}");
+
+        // What is refused is over as well, or `systemctl reload` would wait for it.
+        workplace.write("config.json", "{");
+        running.signal(Signal::HUP);
+        listener.until(&["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"]);
+        running.signal(Signal::TERM);
+        running.finish().exited(0).says(&["going on with the old one"]);
+        assert_eq!(listener.told().last().unwrap(), "STOPPING=1");
+        assert_eq!(listener.signs_of_life(), 0, "nobody has asked for them");
+    }
+}
+
+#[test]
+fn a_watchdog_hears_of_it_again_and_again() {
+    let workplace = Workplace::new();
+    let listener = Listener::at_path(&workplace);
+    let running = running(&workplace, &[("NOTIFY_SOCKET", &listener.name), ("WATCHDOG_USEC", "200000")]);
+    eventually(LONG, "it shows signs of life", || (listener.signs_of_life() > 3).then_some(()));
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+    assert_eq!(listener.told(), ["READY=1", "STOPPING=1"]);
+}
+
+#[test]
+fn the_watchdog_of_another_process_hears_nothing() {
+    let workplace = Workplace::new();
+    let listener = Listener::at_path(&workplace);
+    let others = [("NOTIFY_SOCKET", &*listener.name), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
+    let running = running(&workplace, &others);
+    listener.until(&["READY=1"]);
+    running.signal(Signal::HUP);
+    listener.until(&["READY=1", "RELOADING=1", "READY=1"]);
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+    assert_eq!(listener.signs_of_life(), 0);
+}
+
+#[test]
+fn nobody_is_told_who_is_not_there_or_has_no_right_name() {
+    let workplace = Workplace::new();
+    fs::create_dir(workplace.path("inbox")).unwrap();
+    let once = |name: &str| workplace.once(&idle(&workplace)).env("NOTIFY_SOCKET", name);
+    assert!(!once("").exits(0).stderr.contains("NOTIFY_SOCKET"));
+    once(&workplace.path("nowhere").display().to_string()).exits(0);
+    once(&"x".repeat(200)).exits(0).says(&["can't tell NOTIFY_SOCKET", "expected a path or an @name"]);
+}
+
+#[test]
+fn only_run_speaks_for_the_service() {
+    let workplace = Workplace::new();
+    let listener = Listener::at_path(&workplace);
+    workplace
+        .shipper(&["check", "--offline", "--config"], &idle(&workplace))
+        .env("NOTIFY_SOCKET", &listener.name)
+        .exits(0);
+    Shipper::new(["parse", "examples/mailbox/01-gzip.eml"]).env("NOTIFY_SOCKET", &listener.name).exits(0);
+    assert_eq!(listener.heard(), <[&str; 0]>::default());
+}
