@@ -56,7 +56,7 @@ fn broken_at_two(answer: &'static str) -> impl FnMut(&mut State, &str) -> Act + 
 #[tokio::test]
 async fn a_greeting_that_turns_us_away_is_told_in_the_servers_words() {
     let server = Scripted::start(0, |_, _| Act::Honest).await;
-    server.set(|state| state.greeting = "* BYE too many connections");
+    server.set(|state| state.greeting = "* BYE too many connections\r\n");
     let error = archive_all(&server).await.0.unwrap_err();
     assert!(
         matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("too many connections"),
