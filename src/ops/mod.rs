@@ -5,4 +5,5 @@ pub mod http;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+pub mod progress;
 pub mod signals;

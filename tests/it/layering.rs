@@ -31,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ops", &["config", "folder"]),
     ("cli", &["config", "event"]),
     ("service", &["config", "exit", "ledger", "ops", "pipeline"]),
-    ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "pipeline", "source"]),
+    ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "ops", "pipeline", "source"]),
     (
         "pipeline",
         &[

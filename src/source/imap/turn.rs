@@ -66,6 +66,7 @@ impl Run {
             uids.truncate(most as usize);
         }
         debug!(source = &*self.source.name, listed = before, wanted = uids.len(), "listed {name}");
+        self.intake.expects(uids.len() as u64);
         self.round.list(uids);
     }
 
