@@ -3,6 +3,10 @@
 use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -15,6 +19,7 @@ use crate::{
     exit::Exit,
     ledger::{DocumentKey, ReportName},
     limits::Limits,
+    ops::progress::{self, Seen},
     pipeline::{
         Claimed, Stopped,
         gate::Gate,
@@ -30,7 +35,10 @@ use crate::{
 /// Reads every path and prints its events. Exit 65: some input could not be read in full; 66: a path is not there.
 pub fn run(paths: &[PathBuf]) -> Exit {
     let limits = Limits::default();
-    let mut lines = Lines::new(io::stdout().lock());
+    let done = Arc::new(Done::default());
+    let shown = done.clone();
+    let _progress = progress::show("files", true, move || shown.seen());
+    let mut lines = Lines::new(io::stdout().lock(), done);
     let (mut exit, mut without_report) = (Exit::Done, 0);
     for path in paths {
         for step in files::walk("parse".into(), path, &limits) {
@@ -40,6 +48,7 @@ pub fn run(paths: &[PathBuf]) -> Exit {
                 }
                 Step::Unreadable(unreadable) => not_there(unreadable),
             });
+            lines.done.files.fetch_add(1, Ordering::Relaxed);
             if lines.failed.is_some() {
                 return exit.or_worse(lines.finish());
             }
@@ -88,12 +97,26 @@ struct Lines<W: Write> {
     encoder: Encoder,
     line: Vec<u8>,
     failed: Option<io::Error>,
+    done: Arc<Done>,
+}
+
+/// How far the reading has come.
+#[derive(Default)]
+struct Done {
+    files: AtomicU64,
+    rows: AtomicU64,
+}
+
+impl Done {
+    fn seen(&self) -> Seen {
+        Seen { done: self.files.load(Ordering::Relaxed), of: 0, rows: self.rows.load(Ordering::Relaxed) }
+    }
 }
 
 impl<W: Write> Lines<W> {
-    fn new(out: W) -> Self {
+    fn new(out: W, done: Arc<Done>) -> Self {
         let encoder = Encoder::json_lines();
-        Self { out: BufWriter::with_capacity(64 << 10, out), encoder, line: Vec::new(), failed: None }
+        Self { out: BufWriter::with_capacity(64 << 10, out), encoder, line: Vec::new(), failed: None, done }
     }
 
     fn finish(mut self) -> Exit {
@@ -111,6 +134,9 @@ impl<W: Write> Lines<W> {
 
 impl<W: Write> Output for Lines<W> {
     fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+        if !matches!(event, Event::Report(_) | Event::IngestError(_)) {
+            self.done.rows.fetch_add(1, Ordering::Relaxed);
+        }
         self.line.clear();
         self.encoder.encode(&event, &mut self.line);
         self.out.write_all(&self.line).map_err(|error| {

@@ -332,11 +332,13 @@ impl Memory for Ledger {
 type Table<'a> = redb::Table<'a, &'static [u8], (i64, &'static [u8])>;
 
 fn row(db: &Database, table: store::Definition, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, redb::Error> {
-    let found = db.begin_read()?.open_table(table)?.get(key)?;
-    Ok(found.map(|row| {
+    let table = db.begin_read()?.open_table(table)?;
+    // Read before the table ends: what `get` returns does not hold the transaction, and commits free what no one holds.
+    let row = table.get(key)?.map(|row| {
         let (seen, json) = row.value();
         (seen, json.to_vec())
-    }))
+    });
+    Ok(row)
 }
 
 fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> Result<(), redb::Error> {

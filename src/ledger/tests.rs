@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, thread};
 
 use super::*;
 
@@ -372,4 +372,18 @@ fn the_first_commit_says_from_when_on_time_passes_unless_the_clock_was_not_set_y
     };
     assert_eq!(expired(today), (0, 0));
     assert_eq!(expired(at(1000)), (0, 0), "1970 is no beginning: the next commit is");
+}
+
+/// What was read held a page that its transaction did not hold any more, and a commit freed it.
+#[test]
+fn what_is_read_while_others_write_breaks_neither() {
+    let ledger = Ledger::in_memory();
+    let batch = |second| Commit { documents: vec![(document(1), shipped(at(second)))], ..commit(at(second)) };
+    ledger.commit(&batch(0)).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..20_000).for_each(|_| assert!(ledger.document(&document(1)).unwrap().is_some())));
+        }
+        (1..2000).for_each(|second| ledger.commit(&batch(second)).unwrap());
+    });
 }

@@ -23,6 +23,7 @@ use tracing_subscriber::{
 };
 
 use self::{file::LogFile, line::Fields};
+use super::progress;
 use crate::config::{self, LogFormat, LogLevel};
 
 /// What the JSON lines carry as `logger`: users split a shared stream by it.
@@ -65,7 +66,7 @@ type Line<'a> = &'a dyn Fn(Style) -> String;
 /// On stderr, and in the file. What is wrong with the file is said on stderr alone: it is no record, for where would it go?
 fn everywhere(style: Style, line: Line<'_>) {
     // A closed or full stderr is nobody's to hear of; `eprintln!` would panic.
-    let on_stderr = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
+    let on_stderr = |line: &str| progress::above(|| drop(io::stderr().write_all(line.as_bytes())));
     on_stderr(&line(style));
     if let Some((file, style_of_file)) = &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
         let mut lines = line(*style_of_file);

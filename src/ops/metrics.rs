@@ -61,6 +61,13 @@ metrics_table! {
     GaugeVec RUN_LAST_SUCCESS = "run_last_success_timestamp_seconds", [], "Likewise: Unix time of its end, if the exit code was 0.";
 }
 
+/// The sum of a counter over all its labels.
+pub fn total(counter: &IntCounterVec) -> u64 {
+    let families = counter.collect();
+    let counted = families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
+    counted.sum::<f64>() as u64
+}
+
 fn named(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("dmarc_shipper")
 }

@@ -6,4 +6,5 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod progress;
 pub mod signals;

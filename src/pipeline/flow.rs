@@ -29,11 +29,11 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    config::Config,
+    config::{Config, sink::SinkKind},
     encode::Host,
     exit::Exit,
     ledger::Ledger,
-    ops::{condition::Condition, signals::Stop},
+    ops::{condition::Condition, progress, signals::Stop},
     sink::{self, Status},
     source::{Intake, Source},
 };
@@ -53,7 +53,13 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(24 * 3600);
 pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop, condition: Arc<Condition>) -> Exit {
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
-    Flow::start(destinations, sources, Arc::new(config), ledger, options, stop, condition).run().await
+    let prints = config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
+    let flow = Flow::start(destinations, sources, Arc::new(config), ledger, options, stop, condition);
+    let tally = flow.tally.clone();
+    let progress = options.once.then(|| progress::show("mails", prints, move || tally.seen()));
+    let exit = flow.run().await;
+    drop(progress);
+    exit
 }
 
 /// All that runs.
@@ -125,6 +131,7 @@ impl Flow {
             config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
+        let tally: Arc<Tally> = Arc::default();
         let mut flow = Self {
             memory: Arc::new(Remembered {
                 ledger,
@@ -132,8 +139,9 @@ impl Flow {
                 to_look_through: Mutex::new(names),
                 condition: condition.clone(),
                 config: config.clone(),
+                tally: tally.clone(),
             }),
-            tally: Arc::default(),
+            tally,
             sources: JoinSet::new(),
             readers: JoinSet::new(),
             deadline: None,

@@ -7,7 +7,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::meters::{self, SourceMeter};
+use super::{
+    meters::{self, SourceMeter},
+    tally::Tally,
+};
 use crate::{
     config::Config,
     ledger::Ledger,
@@ -23,6 +26,7 @@ pub struct Remembered {
     pub to_look_through: Mutex<BTreeSet<String>>,
     pub condition: Arc<Condition>,
     pub config: Arc<Config>,
+    pub tally: Arc<Tally>,
 }
 
 impl Remembered {
@@ -49,6 +53,10 @@ impl Memory for Remembered {
         self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
         self.condition.source_moved(source);
         meters::looked_through(source, Timestamp::now());
+    }
+
+    fn expects(&self, mails: u64) {
+        self.tally.expect(mails);
     }
 
     fn troubled(&self, source: &str, why: &str) {

@@ -10,12 +10,15 @@ use tracing::{debug, info, warn};
 use super::{Options, reading::Reading};
 use crate::{
     exit::Exit,
+    ops::{metrics, progress::Seen},
     source::{Place, Verdict},
 };
 
 /// Counts of one run.
 #[derive(Debug, Default)]
 pub struct Tally {
+    /// Mails that sources have found so far.
+    expected: AtomicU64,
     mails: AtomicU64,
     reports: AtomicU64,
     rows: AtomicU64,
@@ -28,6 +31,16 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub fn expect(&self, mails: u64) {
+        self.expected.fetch_add(mails, Ordering::Relaxed);
+    }
+
+    /// How far the only pipeline of this process has come.
+    pub fn seen(&self) -> Seen {
+        let (of, rows) = (self.expected.load(Ordering::Relaxed), self.rows.load(Ordering::Relaxed));
+        Seen { done: metrics::total(&metrics::MAILS), of, rows }
+    }
+
     /// Counts one mail, and says what could not be read in it.
     pub fn add(&self, place: &Place, reading: &Reading, verdict: &Verdict) {
         let add = |counter: &AtomicU64, by: u64| counter.fetch_add(by, Ordering::Relaxed);

@@ -44,6 +44,9 @@ pub trait Memory: Send + Sync {
     /// A source has asked about everything that lies where it looks.
     fn looked_through(&self, _source: &str) {}
 
+    /// So many mails more are to be read.
+    fn expects(&self, _mails: u64) {}
+
     /// A source can't do its work for now, and tries again.
     fn troubled(&self, _source: &str, _why: &str) {}
 
@@ -169,6 +172,11 @@ impl Intake {
     /// Tells that it has been asked about everything that lies where `source` looks: what it was not asked about is gone.
     pub fn looked_through(&self, source: &str) {
         self.memory.looked_through(source);
+    }
+
+    /// Tells that so many mails were found that will be handed over.
+    pub fn expects(&self, mails: u64) {
+        self.memory.expects(mails);
     }
 
     /// Tells that `source` can't do its work for now.

@@ -18,6 +18,7 @@ mod log_file;
 mod migrate;
 mod observed;
 mod operation;
+mod progress;
 mod receivers;
 mod resume;
 mod servers;

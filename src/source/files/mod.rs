@@ -156,6 +156,7 @@ impl Running {
         };
         let mail = MailRef(self.handed_over);
         self.handed_over += 1;
+        self.intake.expects(1);
         let handing = self.intake.hand_over(Mail { mail, place: place.clone(), content, permit });
         match stop.run_until_cancelled(handing).await {
             None => return Ok(false),

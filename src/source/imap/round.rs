@@ -195,9 +195,9 @@ impl Round {
     }
 
     /// Nothing is left to fetch or under way but mails that were tried often enough: those at fault are handed over unread,
-    /// those that the server is at fault for are left. Returns how many of either.
-    pub fn judge(&mut self) -> (usize, usize) {
-        let (mut convicted, mut left) = (0, 0);
+    /// those that the server is at fault for are left. Returns how many of either, and why the last was left.
+    pub fn judge(&mut self) -> (usize, usize, String) {
+        let (mut convicted, mut left, mut reason) = (0, 0, String::new());
         for judged in self.suspects.judge() {
             match judged {
                 Judged::Mail { mail, attempts, why } if self.at_fault < MOST_AT_FAULT => {
@@ -206,11 +206,14 @@ impl Round {
                     let what = format!("the mail did not come in {attempts} attempts (max_attempts): {why}");
                     self.unfetchable.push_back((mail, Trouble::new(Reason::AttemptsExhausted, what)));
                 }
-                Judged::Mail { .. } | Judged::Server { .. } => left += 1,
+                Judged::Mail { why, .. } | Judged::Server { why } => {
+                    left += 1;
+                    reason = why;
+                }
             }
         }
         self.pass.unsettled += left as u64;
-        (convicted, left)
+        (convicted, left, reason)
     }
 
     /// Whether nothing is left to fetch but what is to be judged.
@@ -379,7 +382,7 @@ mod tests {
             round.suspects.accuse(again.mails[0], "lost".into());
         }
         assert!(round.next_batch(4, 1000).is_none() && round.is_for_judging());
-        assert_eq!(round.judge(), (1, 0));
+        assert_eq!(round.judge(), (1, 0, String::new()));
         let refused = round.next_batch(4, 1000).unwrap();
         assert_eq!(refused.refused.unwrap().reason, Reason::AttemptsExhausted);
         assert!(!round.has_more());
@@ -395,7 +398,7 @@ mod tests {
             }
             round.suspects.came(99);
         }
-        assert_eq!(round.judge(), (10, 20));
+        assert_eq!(round.judge(), (10, 20, "lost".into()));
         assert_eq!(round.pass.unsettled, 20);
     }
 

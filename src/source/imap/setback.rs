@@ -127,12 +127,16 @@ impl Run {
     /// Nothing is left to fetch but mails that did not come, as often as they were tried.
     pub(super) fn judge_suspects(&mut self) {
         let source = &*self.source.name;
-        let (convicted, left) = self.round.judge();
+        let (convicted, left, why) = self.round.judge();
         if convicted > 0 {
             warn!(source, mails = convicted, "mails can't be fetched, though others can; they are quarantined unread");
         }
         if left > 0 {
-            error!(source, mails = left, "mails can't be fetched, and others neither; they stay for the next pass");
+            error!(
+                source,
+                mails = left,
+                "mails can't be fetched, and others neither: {why}; they stay for the next pass"
+            );
         }
     }
 }

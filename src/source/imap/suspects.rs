@@ -34,8 +34,8 @@ struct Record {
 pub enum Judged {
     /// It is at fault, after so many attempts, the last of which failed for this reason.
     Mail { mail: Candidate, attempts: u32, why: String },
-    /// The server is: nothing is known of the mail.
-    Server { mail: Candidate },
+    /// The server is: nothing is known of the mail, but why it did not come last.
+    Server { why: String },
 }
 
 impl Suspects {
@@ -94,7 +94,7 @@ impl Suspects {
                 Some(Record { attempts, came_before, why }) if is_only_one || came > came_before => {
                     Judged::Mail { mail, attempts, why }
                 }
-                _ => Judged::Server { mail },
+                record => Judged::Server { why: record.map(|record| record.why).unwrap_or_default() },
             })
             .collect()
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{fetch::Listing, find::Found, round::Round, run::Run};
+use super::{fetch::Listing, find::Found, round::Round, run::Run, settle::Action};
 use crate::{
     source::{Mail, MailRef, Pass, Place, SourceError},
     trouble::Trouble,
@@ -48,8 +48,9 @@ impl Run {
         stop.newest = uids.last().copied().unwrap_or_default().max(stop.newest);
         stop.done.retain(|uid| uids.binary_search(uid).is_ok());
         for (uid, action) in std::mem::take(&mut stop.owed) {
-            // A search need not find again what it found before; moving a mail that is gone does nothing.
-            if is_searched || uids.binary_search(&uid).is_ok() {
+            // A search need not find again what it found before, nor any what is marked as deleted already; moving a mail
+            // that is gone does nothing.
+            if is_searched || action == Action::Delete || uids.binary_search(&uid).is_ok() {
                 self.round.owe(uid, action);
             }
         }
@@ -66,6 +67,7 @@ impl Run {
             uids.truncate(most as usize);
         }
         debug!(source = &*self.source.name, listed = before, wanted = uids.len(), "listed {name}");
+        self.intake.expects(uids.len() as u64);
         self.round.list(uids, &sizes);
     }
 

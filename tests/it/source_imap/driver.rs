@@ -101,6 +101,8 @@ pub struct Driver {
     pub give_up_after: Duration,
     pub max_attempts: u32,
     pub stop: CancellationToken,
+    /// How long the run may take.
+    pub within: Duration,
 }
 
 impl Driver {
@@ -117,6 +119,7 @@ impl Driver {
             give_up_after: Duration::from_secs(30),
             max_attempts: 3,
             stop: CancellationToken::new(),
+            within: Duration::from_secs(60),
         }
     }
 
@@ -149,9 +152,8 @@ impl Driver {
             }
         });
         let source = ImapSource::new("rua".into(), self.config, self.limits, self.give_up_after, self.max_attempts);
-        let result = tokio::time::timeout(Duration::from_secs(60), Box::new(source).run(intake))
-            .await
-            .expect("the source ends within a minute");
+        let result =
+            tokio::time::timeout(self.within, Box::new(source).run(intake)).await.expect("the source ends in time");
         pipeline.await.unwrap();
         let seen = seen.lock().unwrap().clone();
         (result, seen)

@@ -6,10 +6,11 @@ use dmarc_shipper::{
     config::source::{Imap, Watch},
     source::Verdict,
 };
+use futures::future::join_all;
 
 use super::{
     driver::{Driver, Seen, Server, archiving, config, folders, mail},
-    scripted::{Act, Scripted, State},
+    scripted::{Act, Fault, Scripted, State},
 };
 use crate::support::wait::{LONG, eventually};
 
@@ -25,7 +26,11 @@ fn watching(server: &Scripted) -> Imap {
 
 /// Goes on until so many mails were taken.
 async fn take(config: Imap, mails: usize) -> Vec<Seen> {
-    let mut driver = Driver::new(config);
+    take_within(Duration::from_secs(60), config, mails).await
+}
+
+async fn take_within(within: Duration, config: Imap, mails: usize) -> Vec<Seen> {
+    let mut driver = Driver { within, ..Driver::new(config) };
     driver.once = false;
     let stop = driver.stop.clone();
     let mut taken = 0;
@@ -158,4 +163,68 @@ async fn a_single_run_never_waits() {
     let server = idling(1, |_, _| Act::Honest).await;
     let pass = Driver::new(watching(&server)).run(|_| Verdict::Archive).await.0.unwrap();
     assert_eq!((pass.settled, server.count("IDLE")), (1, 0));
+}
+
+/// The server answers to IDLE or DONE in another way than it should.
+#[tokio::test]
+async fn whatever_becomes_of_a_wait_mail_is_read_and_once() {
+    let faults: [(&str, Fault); 9] = [
+        ("IDLE", || Act::Say("TAG NO not now\r\n".into())),
+        ("IDLE", || Act::SayAndHangUp(String::new())),
+        ("IDLE", || Act::SayAndHangUp("* OK still here\r\n".into())),
+        ("IDLE", || Act::SayAndHangUp("+ idling\r\n* 1 FETCH (UID 1 BODY[] {500}\r\nSubj".into())),
+        ("IDLE", || Act::Say("+ idling\r\nTAG OK the end\r\n".into())),
+        ("DONE", || Act::Say("TAG NO not now\r\n".into())),
+        ("DONE", || Act::Say("TAG BAD not now\r\n".into())),
+        ("DONE", || Act::SayAndHangUp(String::new())),
+        ("DONE", || Act::SayAndHangUp("* 1 FETCH (UID 1 BODY[] {500}\r\nSubj".into())),
+    ];
+    let runs = faults.into_iter().enumerate().map(async |(number, (command, fault))| {
+        let mut met = false;
+        let server = idling(1, move |state, sent| match sent {
+            _ if sent == command && !met => {
+                met = true;
+                deliver(state, 2);
+                fault()
+            }
+            // So that it is DONE that follows.
+            "IDLE" if !met => Act::Say("+ idling\r\n* 1 EXISTS\r\n".into()),
+            _ => Act::Honest,
+        })
+        .await;
+        // Where the server does not let us wait, it is asked.
+        let config = Imap { poll_interval: Duration::from_secs(2), ..watching(&server) };
+        let seen = take(config, 2).await;
+        assert_eq!(seen.iter().map(|seen| seen.uid).collect::<Vec<_>>(), [1, 2], "fault {number} at {command}");
+        assert_eq!(server.state.lock().unwrap().moved, [1, 2], "fault {number} at {command}");
+    });
+    join_all(runs).await;
+}
+
+/// Between passes some minutes apart the session is kept; whatever becomes of the NOOP that keeps it, the next pass works.
+#[tokio::test(start_paused = true)]
+async fn a_noop_that_fails_costs_nothing() {
+    let faults: [Fault; 6] = [
+        || Act::Say("TAG NO not now\r\n".into()),
+        || Act::Say("TAG BAD what?\r\n".into()),
+        || Act::SayAndHangUp(String::new()),
+        || Act::SayAndHangUp("* OK still here\r\n".into()),
+        || Act::SayAndHangUp("* 1 FETCH (UID 1 BODY[] {500}\r\nSubj".into()),
+        || Act::HangUpUnfinished,
+    ];
+    for (number, fault) in faults.into_iter().enumerate() {
+        let server = Scripted::start(1, move |state, command| match command {
+            "NOOP" => {
+                deliver(state, 2);
+                fault()
+            }
+            _ => Act::Honest,
+        })
+        .await;
+        let config = Imap { watch: Watch::Poll, poll_interval: Duration::from_secs(300), ..watching(&server) };
+        let seen = take_within(Duration::from_secs(3600), config, 2).await;
+        assert_eq!(seen.iter().map(|seen| seen.uid).collect::<Vec<_>>(), [1, 2], "fault {number}");
+        assert_eq!(server.state.lock().unwrap().moved, [1, 2], "fault {number}");
+        assert!(server.count("NOOP") > 0);
+    }
 }

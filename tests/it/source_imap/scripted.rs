@@ -1,16 +1,26 @@
 //! A small IMAP server that is honest but for what a test makes it do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    io,
     sync::{Arc, Mutex},
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinHandle,
 };
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
+
+use crate::support::ca::Identity;
 
 /// What the server does instead of the honest thing.
 pub enum Act {
@@ -21,11 +31,16 @@ pub enum Act {
     Ask(String),
     /// Does the honest thing, but hangs up before it says so.
     HangUp,
+    /// Does the honest thing and tells of it, but hangs up before the tagged line.
+    HangUpUnfinished,
     /// Sends this and hangs up.
     SayAndHangUp(String),
     /// Never answers.
     Silent,
 }
+
+/// What comes of a command that fails; the same each time.
+pub type Fault = fn() -> Act;
 
 type Hook = Box<dyn FnMut(&mut State, &str) -> Act + Send>;
 
@@ -34,13 +49,23 @@ pub struct State {
     pub mails: BTreeMap<u32, Vec<u8>>,
     /// What was moved away.
     pub moved: Vec<u32>,
+    pub copied: Vec<u32>,
+    /// Marked as deleted, and still there.
+    pub deleted: BTreeSet<u32>,
+    /// The folder that is not there, below whatever other one, until it is made.
+    pub missing: Option<&'static str>,
     pub uid_validity: u32,
     /// Every command of every session, without its tag.
     pub commands: Vec<String>,
     /// Sessions so far, this one included.
     pub sessions: u32,
     pub capabilities: &'static str,
+    /// Where it has no line end, the connection ends in the middle of it.
     pub greeting: &'static str,
+    /// What the server shows who it is with, from the next session or STARTTLS on.
+    pub identity: Option<Identity>,
+    /// Sessions begin with TLS.
+    pub imaps: bool,
 }
 
 pub struct Scripted {
@@ -65,7 +90,7 @@ impl Scripted {
             mails: (1..=mails).map(|uid| (uid, format!("Subject: {uid}\r\n\r\nbody\r\n").into_bytes())).collect(),
             uid_validity: 7,
             capabilities: "IMAP4rev1 MOVE UIDPLUS",
-            greeting: "* OK ready",
+            greeting: "* OK ready\r\n",
             ..State::default()
         }));
         let (told, mut to_tell) = mpsc::unbounded_channel();
@@ -75,6 +100,8 @@ impl Scripted {
             async move {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
+                    // Answers to commands that came together are not to wait for each other.
+                    stream.set_nodelay(true).unwrap();
                     state.lock().unwrap().sessions += 1;
                     // One session after the other, as the source has them; a broken one ends with its connection.
                     session(stream, &state, &mut hook, &mut to_tell).await.ok();
@@ -98,33 +125,62 @@ impl Scripted {
     }
 }
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// One client, line by line.
+struct Connection(Lines<BufReader<Box<dyn Stream>>>);
+
+impl Connection {
+    fn over(stream: Box<dyn Stream>) -> Self {
+        Self(BufReader::new(stream).lines())
+    }
+
+    async fn say(&mut self, text: &str) -> io::Result<()> {
+        let stream = self.0.get_mut().get_mut();
+        stream.write_all(text.as_bytes()).await?;
+        stream.flush().await
+    }
+
+    async fn encrypt(self, identity: Identity) -> io::Result<Self> {
+        let certificate = CertificateDer::from_pem_file(identity.certificate).unwrap();
+        let key = PrivateKeyDer::from_pem_file(identity.key).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let stream = TlsAcceptor::from(Arc::new(config)).accept(self.0.into_inner().into_inner()).await?;
+        Ok(Self::over(Box::new(stream)))
+    }
+}
+
 async fn session(
-    mut stream: TcpStream,
+    stream: TcpStream,
     state: &Mutex<State>,
     hook: &mut Hook,
     to_tell: &mut mpsc::UnboundedReceiver<String>,
-) -> std::io::Result<()> {
-    let (read, mut write) = stream.split();
-    let mut lines = BufReader::new(read).lines();
+) -> io::Result<()> {
+    let identity = || state.lock().unwrap().identity.clone().expect("a server with TLS has a certificate");
+    let mut client = Connection::over(Box::new(stream));
+    if state.lock().unwrap().imaps {
+        client = client.encrypt(identity()).await?;
+    }
     let greeting = state.lock().unwrap().greeting;
-    write.write_all(format!("{greeting}\r\n").as_bytes()).await?;
+    client.say(greeting).await?;
+    if !greeting.ends_with("\r\n") {
+        return Ok(());
+    }
     let mut asked: Option<String> = None;
     let mut idle_tag = String::new();
     loop {
         let line = tokio::select! {
-            line = lines.next_line() => line?,
+            line = client.0.next_line() => line?,
             Some(text) = to_tell.recv() => {
-                write.write_all(text.as_bytes()).await?;
+                client.say(&text).await?;
                 continue;
             }
         };
         let Some(line) = line else { return Ok(()) };
-        if line == "DONE" {
-            write.write_all(format!("{idle_tag} OK idle no more\r\n").as_bytes()).await?;
-            continue;
-        }
         let (tag, command) = match asked.take() {
             Some(tag) => (tag, format!("+ {line}")),
+            None if line == "DONE" => (idle_tag.clone(), line),
             None => {
                 let (tag, command) = line.split_once(' ').expect("a command has a tag");
                 (tag.to_owned(), command.to_owned())
@@ -136,24 +192,29 @@ async fn session(
             hook(&mut state, &command)
         };
         idle_tag.clone_from(&tag);
+        let do_it = || honest(&mut state.lock().unwrap(), &command);
         match act {
-            Act::Honest if command == "IDLE" => write.write_all(b"+ idling\r\n").await?,
+            Act::Honest if command == "IDLE" => client.say("+ idling\r\n").await?,
             Act::Honest => {
-                let answer = honest(&mut state.lock().unwrap(), &tag, &command);
-                write.write_all(answer.as_bytes()).await?;
+                let data = do_it();
+                client.say(&format!("{data}{tag} OK done\r\n")).await?;
+                if command == "STARTTLS" {
+                    client = client.encrypt(identity()).await?;
+                }
             }
-            Act::Say(text) => write.write_all(text.replace("TAG", &tag).as_bytes()).await?,
+            Act::Say(text) => client.say(&text.replace("TAG", &tag)).await?,
             Act::Ask(text) => {
-                write.write_all(format!("+ {text}\r\n").as_bytes()).await?;
+                client.say(&format!("+ {text}\r\n")).await?;
                 asked = Some(tag);
             }
-            Act::SayAndHangUp(text) => {
-                write.write_all(text.replace("TAG", &tag).as_bytes()).await?;
+            Act::SayAndHangUp(text) => return client.say(&text.replace("TAG", &tag)).await,
+            Act::HangUp => {
+                do_it();
                 return Ok(());
             }
-            Act::HangUp => {
-                honest(&mut state.lock().unwrap(), &tag, &command);
-                return Ok(());
+            Act::HangUpUnfinished => {
+                let data = do_it();
+                return client.say(&data).await;
             }
             Act::Silent => {}
         }
@@ -162,8 +223,12 @@ async fn session(
 
 /// The FETCH response that carries a mail.
 pub fn body(state: &State, uid: u32) -> String {
-    let content = String::from_utf8_lossy(&state.mails[&uid]).into_owned();
-    format!("* {uid} FETCH (UID {uid} BODY[] {{{}}}\r\n{content})\r\n", content.len())
+    literal(uid, "", &state.mails[&uid])
+}
+
+fn literal(uid: u32, origin: &str, bytes: &[u8]) -> String {
+    let content = String::from_utf8_lossy(bytes);
+    format!("* {uid} FETCH (UID {uid} BODY[]{origin} {{{}}}\r\n{content})\r\n", content.len())
 }
 
 pub fn asked(state: &State, set: &str) -> Vec<u32> {
@@ -175,37 +240,77 @@ pub fn asked(state: &State, set: &str) -> Vec<u32> {
     state.mails.keys().copied().filter(|uid| ranges.iter().any(|(first, last)| (first..=last).contains(&uid))).collect()
 }
 
-fn honest(state: &mut State, tag: &str, command: &str) -> String {
+/// Does what the command says; returns the untagged responses to it.
+fn honest(state: &mut State, command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
-    let data = match words[..] {
+    match words[..] {
         ["CAPABILITY"] => format!("* CAPABILITY {}\r\n", state.capabilities),
+        ["NAMESPACE"] => "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n".into(),
         ["LIST", ..] if command.ends_with("\"\"") => "* LIST (\\Noselect) \"/\" \"\"\r\n".into(),
+        ["LIST", _, name] if state.missing.is_some_and(|missing| name.trim_matches('"').ends_with(missing)) => {
+            String::new()
+        }
         ["LIST", "\"\"", ..] => format!("* LIST () \"/\" {}\r\n", &command["LIST \"\" ".len()..]),
-        ["SELECT", ..] => {
+        ["CREATE", ..] => {
+            state.missing = None;
+            String::new()
+        }
+        ["SELECT" | "EXAMINE", ..] => {
             format!("* {} EXISTS\r\n* OK [UIDVALIDITY {}] it is\r\n", state.mails.len(), state.uid_validity)
         }
-        ["UID", "SEARCH", "UNDELETED"] => search(state.mails.keys().copied().collect()),
+        ["UID", "SEARCH", "UNDELETED", ..] => search(undeleted(state).collect()),
         ["UID", "SEARCH", "UID", set] => search(asked(state, set)),
-        ["UID", "FETCH", set, _, "RFC822.SIZE)"] => asked(state, set)
-            .into_iter()
-            .map(|uid| format!("* {uid} FETCH (UID {uid} RFC822.SIZE {})\r\n", state.mails[&uid].len()))
-            .collect(),
         ["UID", "SEARCH", "UID", set, "UNDELETED"] => {
             // What stands before :* may be above the last UID; the range has the last mail in it all the same.
             let first: u32 = set.trim_end_matches(":*").parse().unwrap();
             let last = state.mails.keys().max().copied();
-            search(state.mails.keys().copied().filter(|uid| *uid >= first || Some(*uid) == last).collect())
+            search(undeleted(state).filter(|uid| *uid >= first || Some(*uid) == last).collect())
         }
+        ["UID", "FETCH", set, _, "RFC822.SIZE)"] => asked(state, set)
+            .into_iter()
+            .map(|uid| format!("* {uid} FETCH (UID {uid} RFC822.SIZE {})\r\n", state.mails[&uid].len()))
+            .collect(),
         ["UID", "FETCH", set, _, "BODY.PEEK[])"] => asked(state, set).into_iter().map(|uid| body(state, uid)).collect(),
+        ["UID", "FETCH", set, _, part] => {
+            let part = part.strip_prefix("BODY.PEEK[]<").and_then(|part| part.strip_suffix(">)")).unwrap();
+            let (offset, length) = part.split_once('.').unwrap();
+            let (offset, length): (usize, usize) = (offset.parse().unwrap(), length.parse().unwrap());
+            let uid: u32 = set.parse().unwrap();
+            let rest = state.mails.get(&uid).and_then(|mail| mail.get(offset..)).unwrap_or_default();
+            literal(uid, &format!("<{offset}>"), &rest[..rest.len().min(length)])
+        }
         ["UID", "MOVE", set, ..] => {
             let uids = asked(state, set);
             state.moved.extend(&uids);
-            uids.iter().for_each(|uid| drop(state.mails.remove(uid)));
-            "* 1 EXPUNGE\r\n".repeat(uids.len())
+            remove(state, &uids)
+        }
+        ["UID", "COPY", set, ..] => {
+            state.copied.extend(asked(state, set));
+            String::new()
+        }
+        ["UID", "STORE", set, _, "(\\Deleted)"] => {
+            state.deleted.extend(asked(state, set));
+            String::new()
+        }
+        ["UID", "EXPUNGE", set] => {
+            let mut uids = asked(state, set);
+            uids.retain(|uid| state.deleted.contains(uid));
+            remove(state, &uids)
         }
         _ => String::new(),
-    };
-    format!("{data}{tag} OK done\r\n")
+    }
+}
+
+fn undeleted(state: &State) -> impl Iterator<Item = u32> {
+    state.mails.keys().copied().filter(|uid| !state.deleted.contains(uid))
+}
+
+fn remove(state: &mut State, uids: &[u32]) -> String {
+    for uid in uids {
+        state.mails.remove(uid);
+        state.deleted.remove(uid);
+    }
+    "* 1 EXPUNGE\r\n".repeat(uids.len())
 }
 
 fn search(uids: Vec<u32>) -> String {

@@ -3,6 +3,7 @@
 use dmarc_shipper::{
     config::{
         Format, parse,
+        search::Search,
         source::{Imap, SourceConfig},
     },
     source::Verdict,
@@ -11,14 +12,18 @@ use dmarc_shipper::{
 use super::driver::{Driver, Server, archiving};
 
 /// `search` as a configuration has it.
-fn searching(server: &Server, written: &str) -> Imap {
+pub fn search(written: &str) -> Search {
     let text = format!(
         "sources: {{rua: {{type: imap, host: localhost, user: u, password: p, search: '{written}'}}}}\n\
          sinks: {{out: {{type: stdout}}}}"
     );
     let loaded = parse(&text, Format::Yaml, "test.yaml").unwrap();
     let Some(SourceConfig::Imap(read)) = loaded.config.sources.get("rua") else { panic!("it is a mailbox") };
-    Imap { search: read.search.clone(), ..archiving(server) }
+    read.search.clone()
+}
+
+fn searching(server: &Server, written: &str) -> Imap {
+    Imap { search: search(written), ..archiving(server) }
 }
 
 #[tokio::test]

@@ -314,7 +314,7 @@ async fn bears_with_another_client(kind: Kind) {
 }
 
 /// Runs a source that goes on until another client finds what it waits for.
-async fn goes_on_until(
+pub async fn goes_on_until(
     config: Config,
     done: impl Fn() -> bool + Send + 'static,
     each: impl FnMut(&Seen) -> Verdict + Send + 'static,

@@ -9,6 +9,7 @@ use dmarc_shipper::{
 use super::{
     driver::{Driver, Seen, config, password},
     scripted::{Act, Scripted, State, asked, body},
+    servers::goes_on_until,
 };
 
 pub fn scripted(server: &Scripted) -> Imap {
@@ -56,7 +57,7 @@ fn broken_at_two(answer: &'static str) -> impl FnMut(&mut State, &str) -> Act + 
 #[tokio::test]
 async fn a_greeting_that_turns_us_away_is_told_in_the_servers_words() {
     let server = Scripted::start(0, |_, _| Act::Honest).await;
-    server.set(|state| state.greeting = "* BYE too many connections");
+    server.set(|state| state.greeting = "* BYE too many connections\r\n");
     let error = archive_all(&server).await.0.unwrap_err();
     assert!(
         matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("too many connections"),
@@ -252,6 +253,23 @@ async fn a_copy_whose_original_could_not_be_removed_is_not_copied_again() {
     server.set(|state| state.capabilities = "IMAP4rev1 UIDPLUS");
     let pass = archive_all(&server).await.0.unwrap();
     assert_eq!((pass.settled, server.count("UID COPY"), server.count("UID STORE")), (1, 1, 2));
+}
+
+/// What is marked as deleted is not listed, and what is owed to a mail that is not listed was forgotten.
+#[tokio::test]
+async fn a_mail_that_could_not_be_expunged_is_expunged_by_the_next_pass() {
+    let server = Scripted::start(1, |state, command| match command.starts_with("UID EXPUNGE") {
+        true if state.commands.iter().filter(|sent| sent.starts_with("UID EXPUNGE")).count() == 1 => {
+            Act::Say("TAG NO [INUSE] another client has it\r\n".into())
+        }
+        _ => Act::Honest,
+    })
+    .await;
+    server.set(|state| state.capabilities = "IMAP4rev1 UIDPLUS");
+    let state = server.state.clone();
+    let seen = goes_on_until(scripted(&server), move || state.lock().unwrap().mails.is_empty(), |_| Verdict::Archive);
+    assert_eq!(seen.await.len(), 1);
+    assert_eq!(server.count("UID COPY"), 1);
 }
 
 #[tokio::test]

@@ -39,6 +39,11 @@ impl Ca {
         self.sign(&["localhost", "127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// For the same server, another certificate and key.
+    pub fn renewed(&self) -> Identity {
+        self.sign(&["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// For a server of another name.
     pub fn server_named(&self, name: &str) -> Identity {
         self.sign(&[name], ExtendedKeyUsagePurpose::ServerAuth)

@@ -19,6 +19,7 @@ pub mod reports;
 pub mod rsyslog;
 pub mod server;
 pub mod syslog_ng;
+pub mod terminal;
 pub mod tun;
 pub mod unpacked;
 pub mod wait;

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{self, Read, Write},
+    io::{self, PipeReader, Read, Write},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -13,6 +13,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use super::terminal::Terminal;
 
 /// No run of a test takes this long, on a busy machine neither.
 const TOO_LONG: Duration = Duration::from_secs(180);
@@ -86,6 +88,18 @@ impl Shipper {
         self
     }
 
+    /// Reads what comes here, until it ends.
+    pub fn stdin_from(mut self, reader: PipeReader) -> Self {
+        self.command.stdin(reader);
+        self
+    }
+
+    /// Its stderr is a terminal.
+    pub fn on_terminal(mut self, terminal: &Terminal) -> Self {
+        self.command.stderr(terminal.end.try_clone().unwrap());
+        self
+    }
+
     /// Nobody reads its stdout, and what is written there fails.
     pub fn with_stdout_closed(mut self) -> Self {
         let (reader, writer) = io::pipe().unwrap();
@@ -116,15 +130,12 @@ impl Shipper {
     /// Starts, and leaves stdout unread until the end: a pipe that fills up.
     pub fn start_unread(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        // A program that does not read its stdin closes it; that is its right.
-        thread::spawn(move || stdin.write_all(&self.stdin).ok());
-        Running {
-            stdout: Stream::read(io::empty()),
-            stderr: Stream::read(child.stderr.take().unwrap()),
-            unread: child.stdout.take(),
-            child,
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that does not read its stdin closes it; that is its right.
+            thread::spawn(move || stdin.write_all(&self.stdin).ok());
         }
+        let stderr = child.stderr.take().map_or_else(|| Stream::read(io::empty()), Stream::read);
+        Running { stdout: Stream::read(io::empty()), stderr, unread: child.stdout.take(), child }
     }
 }
 

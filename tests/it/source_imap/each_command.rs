@@ -1,0 +1,267 @@
+//! NO, BAD and the end of the connection, at every command that a single run sends, and at every place in its answer. Whatever
+//! happens: the program says what and exits as it means, and after the next run every mail is archived and every row told once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use super::scripted::{Act, Scripted};
+use crate::support::{
+    ca::Ca,
+    delivery::{assert_rows, times_told},
+    dovecot::{PASSWORD, USER},
+    process::{Finished, ndjson},
+    reports::Batch,
+    workplace::{Workplace, with},
+};
+
+use Fault::{Bad, EofAfterUntagged, EofAtOnce, EofBeforeTagged, EofInLiteral, No};
+use When::{Leaving, Listing, Opening, Working};
+
+/// A command, what makes a run send it, and what NO and BAD to it mean.
+#[derive(Clone, Copy)]
+struct Case {
+    command: &'static str,
+    capabilities: &'static str,
+    when: When,
+    /// The exit codes where it is refused once, and each time.
+    refused: [i32; 2],
+    /// The archive folder is not there.
+    makes_folder: bool,
+    starttls: bool,
+    dry_run: bool,
+    /// Mails are longer than the parts in which long ones are fetched.
+    large: bool,
+}
+
+/// When in a run a command is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Where there was no session yet, a single run does not wait for a second one.
+    Opening,
+    Listing,
+    Working,
+    /// All is done.
+    Leaving,
+}
+
+/// What comes instead of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    No,
+    Bad,
+    /// The connection ends before anything of the answer.
+    EofAtOnce,
+    EofAfterUntagged,
+    EofInLiteral,
+    /// The server has done it, and said all but that.
+    EofBeforeTagged,
+}
+
+impl Fault {
+    fn act(self) -> Act {
+        match self {
+            No => Act::Say("TAG NO not today\r\n".into()),
+            Bad => Act::Say("TAG BAD not today\r\n".into()),
+            EofAtOnce => Act::SayAndHangUp(String::new()),
+            EofAfterUntagged => Act::SayAndHangUp("* OK still here\r\n".into()),
+            EofInLiteral => Act::SayAndHangUp("* 1 FETCH (UID 1 BODY[] {500}\r\nSubj".into()),
+            EofBeforeTagged => Act::HangUpUnfinished,
+        }
+    }
+
+    fn is_refusal(self) -> bool {
+        matches!(self, No | Bad)
+    }
+}
+
+impl Case {
+    /// `command`: what it begins with, after `UID FETCH` what it asks for.
+    fn of(command: &'static str, when: When, refused: [i32; 2]) -> Self {
+        Self {
+            command,
+            capabilities: "IMAP4rev1 MOVE UIDPLUS AUTH=PLAIN SASL-IR",
+            when,
+            refused,
+            makes_folder: false,
+            starttls: false,
+            dry_run: false,
+            large: false,
+        }
+    }
+
+    fn offering(self, capabilities: &'static str) -> Self {
+        Self { capabilities, ..self }
+    }
+
+    fn is(&self, sent: &str) -> bool {
+        match self.command.strip_prefix("UID FETCH ") {
+            Some(asked) => sent.starts_with("UID FETCH ") && sent.contains(asked),
+            None => sent.starts_with(self.command),
+        }
+    }
+
+    fn codes(&self, fault: Fault, always: bool) -> &[i32] {
+        match (self.when, fault) {
+            (_, No | Bad) => &self.refused[usize::from(always)..][..1],
+            (Leaving, _) => &[0],
+            // What came with it may have been all that was wanted.
+            (Working, EofBeforeTagged) if always => &[0, 69],
+            (Listing, _) if !always => &[0, 69],
+            (Working, _) if !always => &[0],
+            _ => &[69],
+        }
+    }
+
+    /// Every fault, met once and each time.
+    fn holds(&self) {
+        thread::scope(|scope| {
+            for fault in [No, Bad, EofAtOnce, EofAfterUntagged, EofInLiteral, EofBeforeTagged] {
+                for always in [false, true] {
+                    scope.spawn(move || self.meets(fault, always));
+                }
+            }
+        });
+    }
+
+    fn meets(&self, fault: Fault, always: bool) {
+        let command = self.command;
+        let most = if always { usize::MAX } else { 1 };
+        let times = Arc::new(AtomicUsize::new(most));
+        let site = Site::start(self, fault, times.clone());
+        let run = site.run(self.dry_run);
+        let code = run.status.code().unwrap();
+        let what = format!("{fault:?} to {command}, always {always}: exit code {code}, {}", run.stderr);
+        assert!(self.codes(fault, always).contains(&code), "{what}");
+        assert!(times.swap(0, Ordering::Relaxed) < most, "the command was never sent; {what}");
+        assert!(!run.stderr.contains("bug"), "{what}");
+        let reason = if fault.is_refusal() { "not today" } else { "localhost closed the connection" };
+        assert!(code == 0 || run.stderr.contains(reason), "{what}");
+        assert!(code != 0 || self.dry_run || site.left() == 0, "{what}");
+
+        let next = site.run(false);
+        assert_eq!(next.status.code(), Some(0), "after {what}; then {}", next.stderr);
+        site.all_is_settled(&what);
+    }
+}
+
+struct Site {
+    server: Scripted,
+    batch: Batch,
+    workplace: Workplace,
+    config: Value,
+    /// The server's.
+    _runtime: Runtime,
+    _ca: Ca,
+}
+
+impl Site {
+    /// A server with two reports, that has this fault so many times.
+    fn start(case: &Case, fault: Fault, times: Arc<AtomicUsize>) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let case = *case;
+        let server = runtime.block_on(Scripted::start(0, move |_, sent| {
+            let left = |times: usize| times.checked_sub(1);
+            match case.is(sent) && times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+                true => fault.act(),
+                false => Act::Honest,
+            }
+        }));
+        let mut batch = Batch::generate(3, 2, 2..=3, 0);
+        if case.large {
+            batch.mails.iter_mut().for_each(enlarge);
+        }
+        let (ca, workplace) = (Ca::new(), Workplace::new());
+        server.set(|state| {
+            state.mails = (1..).zip(batch.mails.iter().cloned()).collect();
+            state.capabilities = case.capabilities;
+            state.missing = case.makes_folder.then_some("Done");
+            state.identity = Some(ca.server());
+        });
+        let source = json!({
+            "type": "imap",
+            "host": "localhost",
+            "port": server.port,
+            "user": USER,
+            "password": PASSWORD,
+            "security": if case.starttls { "starttls" } else { "none" },
+            "tls": {"ca_file": ca.file()},
+            "archive_folder": "Done",
+        });
+        let sink = json!({"type": "file", "path": workplace.path("out.ndjson")});
+        let config = with(workplace.config(source, sink), json!({"give_up_after": "1s"}));
+        Self { server, batch, workplace, config, _runtime: runtime, _ca: ca }
+    }
+
+    fn run(&self, dry: bool) -> Finished {
+        let options: &[&str] = if dry { &["--dry-run", "--config"] } else { &["--config"] };
+        self.workplace.shipper(&[&["run", "--once"], options].concat(), &self.config).run()
+    }
+
+    /// Mails that are still to be dealt with.
+    fn left(&self) -> usize {
+        let state = self.server.state.lock().unwrap();
+        state.mails.keys().filter(|uid| !state.deleted.contains(uid)).count()
+    }
+
+    fn all_is_settled(&self, what: &str) {
+        assert_eq!(self.left(), 0, "{what}");
+        let state = self.server.state.lock().unwrap();
+        let (moved, mut copied) = (state.moved.clone(), state.copied.clone());
+        copied.sort_unstable();
+        copied.dedup(); // a mail whose copy nobody heard of is copied again
+        assert_eq!([moved, copied].concat(), [1, 2], "{what}");
+        let events = ndjson(&self.workplace.read("out.ndjson"));
+        assert_rows(&self.batch, &events);
+        assert!(times_told(&events).values().all(|times| *times == 1), "{what}");
+    }
+}
+
+/// Makes a mail more than two parts long.
+fn enlarge(mail: &mut Vec<u8>) {
+    let text = std::str::from_utf8(mail).unwrap();
+    let line = "An aggregate report is attached.\r\n";
+    *mail = text.replacen(line, &line.repeat(70_000), 1).into_bytes();
+}
+
+macro_rules! faults_at {
+    ($($name:ident: $case:expr;)*) => { $(#[test] fn $name() { $case.holds(); })* };
+}
+
+const NO_MOVE: &str = "IMAP4rev1 UIDPLUS";
+
+faults_at! {
+    capability: Case::of("CAPABILITY", Opening, [69, 69]);
+    starttls: Case {
+        starttls: true,
+        ..Case::of("STARTTLS", Opening, [69, 69]).offering("IMAP4rev1 MOVE UIDPLUS STARTTLS")
+    };
+    login: Case::of("LOGIN", Opening, [77, 77]).offering("IMAP4rev1 MOVE UIDPLUS");
+    authenticate: Case::of("AUTHENTICATE", Opening, [77, 77]);
+    // Names are taken as they are written where nobody can look them up.
+    namespace: Case::of("NAMESPACE", Opening, [0, 0]).offering("IMAP4rev1 MOVE UIDPLUS NAMESPACE");
+    list: Case::of("LIST", Opening, [0, 0]);
+    // It is tried again under another name.
+    create: Case { makes_folder: true, ..Case::of("CREATE", Opening, [0, 78]) };
+    // A matter of looks.
+    subscribe: Case { makes_folder: true, ..Case::of("SUBSCRIBE", Opening, [0, 0]) };
+    // The first one goes out with what a session begins with, and is sent again when it is needed.
+    select: Case::of("SELECT", Listing, [0, 69]);
+    examine: Case { dry_run: true, ..Case::of("EXAMINE", Listing, [0, 69]) };
+    search: Case::of("UID SEARCH", Listing, [69, 69]);
+    sizes: Case::of("UID FETCH RFC822.SIZE", Working, [0, 69]);
+    bodies: Case::of("UID FETCH BODY.PEEK[])", Working, [0, 75]);
+    parts: Case { large: true, ..Case::of("UID FETCH BODY.PEEK[]<", Working, [0, 75]) };
+    moving: Case::of("UID MOVE", Working, [75, 75]);
+    copying: Case::of("UID COPY", Working, [75, 75]).offering(NO_MOVE);
+    marking: Case::of("UID STORE", Working, [75, 75]).offering(NO_MOVE);
+    expunging: Case::of("UID EXPUNGE", Working, [75, 75]).offering(NO_MOVE);
+    logout: Case::of("LOGOUT", Leaving, [0, 0]);
+}
