@@ -61,7 +61,9 @@ fn median(mut ratios: Vec<f64>) -> f64 {
 fn mailbox(batch: &Batch) -> (Ca, Dovecot, u16) {
     let ca = Ca::new();
     let dovecot = delivery::mailbox(&ca, batch);
-    dovecot.mailbox().create_folder("Processed");
+    for folder in ["Processed", "Unreadable"] {
+        dovecot.mailbox().create_folder(folder);
+    }
     let port = delay::delaying(dovecot.imaps_port, EACH_WAY);
     (ca, dovecot, port)
 }

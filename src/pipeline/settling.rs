@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::Instant,
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -274,13 +274,13 @@ impl Desk {
         let mut written = Instant::now();
         let mut arrived = Vec::new();
         loop {
-            let next = if arrived.is_empty() { PROGRESS_EVERY } else { COMMIT_EVERY };
             let is_due = !arrived.is_empty() || !self.lock().progress.is_empty();
+            let next = if arrived.is_empty() { PROGRESS_EVERY } else { COMMIT_EVERY };
             tokio::select! {
                 biased;
-                () = self.news.notified() => {}
-                () = tokio::time::sleep_until(written + next), if is_due => {}
                 () = done.cancelled() => break,
+                () = self.news.notified() => {}
+                () = sleep_until(written + next), if is_due => {}
             }
             arrived.extend(self.take_arrived(&confirmed));
             let waits_for_more = written.elapsed() < COMMIT_EVERY && self.in_flight() > arrived.len();
@@ -347,7 +347,7 @@ impl Desk {
                 error!(error, "can't write the ledger; mails stay where they are until it can be written");
             }
             tokio::select! {
-                () = tokio::time::sleep(LEDGER_RETRY) => {}
+                () = sleep(LEDGER_RETRY) => {}
                 () = done.cancelled() => {
                     let mut state = self.lock();
                     for (mail, read) in &batch {

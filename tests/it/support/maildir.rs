@@ -31,13 +31,16 @@ impl Maildir {
         }
     }
 
-    /// Delivers as a mail server does: whole, under a name of its own, into a folder that is made where it is missing.
+    /// Delivers as a mail server does: whole, under a name of its own that tells its size on disk and in IMAP, into a folder
+    /// that is made where it is missing.
     pub fn deliver(&self, folder: &str, mail: &[u8]) {
         if !self.has_folder(folder) {
             self.create_folder(folder);
         }
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let name = format!("{:010}.delivered.test", NEXT.fetch_add(1, Ordering::Relaxed));
+        let lines = mail.windows(2).filter(|pair| pair[1] == b'\n' && pair[0] != b'\r');
+        let sizes = format!("S={},W={}", mail.len(), mail.len() + lines.count());
+        let name = format!("{:010}.delivered.test,{sizes}", NEXT.fetch_add(1, Ordering::Relaxed));
         let path = self.path(folder);
         let (unfinished, finished) = (path.join("tmp").join(&name), path.join("new").join(&name));
         fs::write(&unfinished, mail).unwrap();
