@@ -67,8 +67,9 @@ pub struct Reship {
     pub only_known: bool,
 }
 
-/// Mails that may wait between a source and its reader; their bytes are bounded by the intake budget.
-const MAILS_WAITING: usize = 256;
+/// Mails that may wait between a source and its reader; their bytes are bounded by the intake budget. More than a source
+/// takes at once: while it waits to hand one over, it settles none.
+const MAILS_WAITING: usize = 4_096;
 
 /// Reads the mails of one source, one at a time.
 struct SourceReader {

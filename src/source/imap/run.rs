@@ -10,7 +10,7 @@ use super::{
     fetch::Candidate,
     link::{Link, Open},
     mailbox::Folder,
-    round::{Ahead, Batch, Round},
+    round::{Batch, Round},
     tour::Tour,
 };
 use crate::{
@@ -239,7 +239,7 @@ impl Run {
         if !self.round.listed && !self.stopping {
             return Some(Work::List);
         }
-        let is_due = self.round.due_at(self.ahead()).is_some_and(|at| at <= now);
+        let is_due = self.round.due_at(self.is_last()).is_some_and(|at| at <= now);
         let is_fetched = !self.stopping && (self.granted.is_some() || self.round.wants_sizes());
         if (is_due || is_fetched) && !self.has_selected() {
             return Some(Work::Select);
@@ -334,22 +334,19 @@ impl Run {
             None => self.waits_for_news(),
         };
         let reopen = (down && has_work).then_some(self.retry_at);
-        let next = [tour, silence, reopen, self.round.due_at(self.ahead())].into_iter().flatten().min();
+        let next = [tour, silence, reopen, self.round.due_at(self.is_last())].into_iter().flatten().min();
         if down { next.map(|at| at.max(self.retry_at)) } else { next }
     }
 
-    /// What is still to come before the pass ends.
-    fn ahead(&self) -> Ahead {
-        let to_fetch = self.round.has_more() || self.reservation.is_some() || self.granted.is_some();
-        match (to_fetch && !self.stopping) || self.fetching.is_some() {
-            true => Ahead::Mails,
-            false if self.pending.is_empty() => Ahead::Nothing,
-            false => Ahead::Verdicts,
-        }
+    /// Whether no more verdicts are to come before the pass ends.
+    fn is_last(&self) -> bool {
+        self.pending.is_empty()
+            && (self.stopping || (!self.round.has_more() && self.reservation.is_none() && self.granted.is_none()))
+            && self.fetching.is_none()
     }
 
     fn is_complete(&self) -> bool {
-        self.ahead() == Ahead::Nothing && self.round.due.is_empty() && !matches!(self.link, Link::Busy(_))
+        self.is_last() && self.round.due.is_empty() && !matches!(self.link, Link::Busy(_))
     }
 
     async fn log_out(&mut self) {
