@@ -257,6 +257,39 @@ fn the_charts_readme_tells_every_value() {
     );
 }
 
+/// From nothing to events: the values that the chart's README begins with, and the commands of both READMEs.
+#[test]
+fn what_the_readmes_lead_to_is_right() {
+    let [ours, charts] =
+        ["README.md", "helm/dmarc-shipper/README.md"].map(|name| fs::read_to_string(path(name)).unwrap());
+    let (_, rest) = charts.split_once("```yaml\n").unwrap();
+    let workplace = Workplace::new();
+    let values = workplace.write("values.yaml", rest.split_once("```").unwrap().0);
+    let yaml = rendered("dmarc-shipper", &[&values], &[]);
+    validated(&yaml).unwrap();
+    let documents = documents(&yaml);
+    let of_kind = |kind: &str| documents.iter().find(|document| document["kind"] == kind).unwrap();
+    let config = of_kind("ConfigMap")["data"]["config.yaml"].as_str().unwrap();
+    let config = workplace.write("config.yaml", config);
+    Shipper::new(["check".as_ref(), "--offline".as_ref(), "--config".as_ref(), config.as_os_str()]).exits(0);
+
+    assert_eq!(of_kind("Deployment")["metadata"]["name"], "dmarc-shipper");
+    let pod = pod(of_kind("Deployment")).unwrap();
+    let [container] = pod["containers"].as_array().unwrap().as_slice() else { panic!("{}", pod["containers"]) };
+    assert_eq!(container["name"], "dmarc-shipper");
+    assert_eq!(container["image"], "registry.example.com/dmarc-shipper:0.1.0");
+    let secret = pod["volumes"].as_array().unwrap().iter().find_map(|volume| volume["secret"]["secretName"].as_str());
+    assert_eq!(secret, Some("dmarc-shipper-secrets"));
+    for command in [
+        "podman push registry.example.com/dmarc-shipper:0.1.0",
+        "create secret generic dmarc-shipper-secrets --from-file=imap-password",
+        "helm -n dmarc install dmarc-shipper helm/dmarc-shipper -f values.yaml",
+    ] {
+        assert!(ours.contains(command) && charts.contains(command), "{command}");
+    }
+    assert!(ours.contains("exec deployment/dmarc-shipper -c dmarc-shipper -- /usr/bin/dmarc-shipper check\n"));
+}
+
 /// A row for every key with a `# --` comment above it.
 fn rows(values: &str) -> Vec<String> {
     let (mut rows, mut parents, mut about) = (Vec::new(), Vec::<(usize, String)>::new(), String::new());
