@@ -2,9 +2,11 @@
 //!
 //! 2,000 mails lie in a Dovecot behind a relay that delays each direction by 25 ms. Compared are
 //! * a whole session that logs in, selects, and fetches and moves all mails with one `UID FETCH` and one `UID MOVE` that are
-//!   sent together, with a whole `run --once`, from the start of the process to its end; and
+//!   sent together, with a whole `run --once`, from the start of the process to its end;
 //! * these two commands alone, with the part of the run that fetches, ships and archives: from the first command after the
-//!   mails were listed to the end of the last.
+//!   mails were listed to the end of the last; and
+//! * what the way costs of either session: the same without a delay is subtracted. The rest is work, which the program has
+//!   more of: it reads the mails, and notes what it has shipped.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "it measures, and says what")]
 
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
@@ -34,50 +36,63 @@ const ROUNDS: usize = 5;
 
 fn main() {
     let batch = Batch::generate(1, MAILS, 1..=1, 0);
-    let (mut whole, mut part) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
-        let (least, program) = (least(&batch), program(&batch));
-        whole.push(ratio("whole session", round, least.session, program.session));
-        part.push(ratio("fetched and moved", round, least.two_commands, program.two_commands));
-    }
+    let [near, far] = [Duration::ZERO, EACH_WAY].map(|each_way| Both::measured(&batch, each_way));
+    let whole = ratio("whole sessions", far.session);
+    let part = ratio("fetched and moved", far.two_commands);
+    let way = [0, 1].map(|side| far.session[side].saturating_sub(near.session[side]));
     println!(
-        "{MAILS} mails, {EACH_WAY:?} each way: median ratio {:.2} of whole sessions, {:.2} of what follows the list",
-        median(whole),
-        median(part)
+        "{MAILS} mails, {EACH_WAY:?} each way: ratio {whole:.2} of whole sessions, {part:.2} of what follows the list, {:.2} of what \
+         the way costs",
+        ratio("the way's part", way)
     );
 }
 
-fn ratio(what: &str, round: usize, least: Duration, program: Duration) -> f64 {
-    let ratio = program.as_secs_f64() / least.as_secs_f64();
-    println!("round {round}, {what}: the least {least:.2?}, the program {program:.2?}, ratio {ratio:.2}");
-    ratio
+/// What the least took, and the program: medians.
+struct Both {
+    session: [Duration; 2],
+    two_commands: [Duration; 2],
 }
 
-fn median(mut ratios: Vec<f64>) -> f64 {
-    ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
+impl Both {
+    fn measured(batch: &Batch, each_way: Duration) -> Self {
+        let rounds: Vec<[Took; 2]> = (0..ROUNDS).map(|_| [least(batch, each_way), program(batch, each_way)]).collect();
+        let medians = |of: fn(&Took) -> Duration| {
+            [0, 1].map(|side| {
+                let mut all: Vec<Duration> = rounds.iter().map(|round| of(&round[side])).collect();
+                all.sort_unstable();
+                println!("{} with {each_way:?} each way: {all:.0?}", ["the least", "the program"][side]);
+                all[ROUNDS / 2]
+            })
+        };
+        Self { session: medians(|took| took.session), two_commands: medians(|took| took.two_commands) }
+    }
 }
 
-fn mailbox(batch: &Batch) -> (Ca, Dovecot, u16) {
+fn ratio(what: &str, [least, program]: [Duration; 2]) -> f64 {
+    println!("{what}: the least {least:.0?}, the program {program:.0?}");
+    program.as_secs_f64() / least.as_secs_f64()
+}
+
+fn mailbox(batch: &Batch, each_way: Duration) -> (Ca, Dovecot, u16) {
     let ca = Ca::new();
     let dovecot = delivery::mailbox(&ca, batch);
     for folder in ["Processed", "Unreadable"] {
         dovecot.mailbox().create_folder(folder);
     }
-    let port = delay::delaying(dovecot.imaps_port, EACH_WAY);
+    let port = delay::delaying(dovecot.imaps_port, each_way);
     (ca, dovecot, port)
 }
 
-fn least(batch: &Batch) -> Took {
-    let (ca, dovecot, port) = mailbox(batch);
+fn least(batch: &Batch, each_way: Duration) -> Took {
+    let (ca, dovecot, port) = mailbox(batch, each_way);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let took = runtime.block_on(fetch_and_move(port, &ca));
     delivery::assert_all_archived(&dovecot, batch);
     took
 }
 
-fn program(batch: &Batch) -> Took {
-    let (ca, dovecot, port) = mailbox(batch);
+fn program(batch: &Batch, each_way: Duration) -> Took {
+    let (ca, dovecot, port) = mailbox(batch, each_way);
     let place = Workplace::new();
     let sink = json!({"type": "file", "path": place.path("out.ndjson")});
     let source = with(imaps(&dovecot, &ca), json!({"port": port}));
