@@ -140,6 +140,11 @@ impl Open {
         self.selected.as_ref().filter(|(selected, _)| selected == folder).map(|(_, said)| *said)
     }
 
+    /// Time goes by: what the selected folder holds has to be asked anew.
+    pub fn grow_stale(&mut self) {
+        self.is_fresh = false;
+    }
+
     pub fn offers(&self, capability: &str) -> bool {
         self.session.offers(capability)
     }

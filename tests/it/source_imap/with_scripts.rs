@@ -302,6 +302,43 @@ async fn a_renumbered_folder_is_looked_through_anew_and_nothing_is_moved_by_old_
     assert_eq!(server.state.lock().unwrap().moved, [11, 12]);
 }
 
+/// What a SELECT at the outset of a session said is true for what follows at once, and not for a pass later.
+#[tokio::test]
+async fn a_folder_that_is_renumbered_after_a_new_session_is_looked_through_anew_in_the_next_pass() {
+    let server = Scripted::start(1, |state, command| {
+        if fetched(command).is_some() && state.sessions == 1 {
+            return Act::SayAndHangUp(String::new());
+        }
+        if command.starts_with("UID MOVE") && state.uid_validity == 7 {
+            state.moved.extend(state.mails.keys());
+            state.uid_validity = 8;
+            state.mails = [(1, b"another".to_vec())].into();
+            return Act::Say("* 1 EXPUNGE\r\nTAG OK done\r\n".into());
+        }
+        Act::Honest
+    })
+    .await;
+    let mut driver = Driver::new(Imap { poll_interval: Duration::from_millis(100), ..scripted(&server) });
+    driver.once = false;
+    let stop = driver.stop.clone();
+    let mut taken = 0;
+    let (pass, seen) = driver
+        .run(move |_| {
+            taken += 1;
+            if taken == 2 {
+                stop.cancel();
+            }
+            Verdict::Archive
+        })
+        .await;
+    pass.unwrap();
+    assert_eq!((uids(&seen), server.state.lock().unwrap().moved.as_slice()), (vec![1, 1], &[1, 1][..]));
+    let state = server.state.lock().unwrap();
+    let second = state.commands.iter().rposition(|command| command.starts_with("LOGIN")).unwrap();
+    let selected = state.commands[second..].iter().filter(|command| command.starts_with("SELECT")).count();
+    assert!(state.sessions == 2 && selected >= 2, "{:?}", state.commands);
+}
+
 #[tokio::test]
 async fn a_silent_server_is_given_up_after_the_read_timeout() {
     let server = Scripted::start(1, |_, command| match command.starts_with("SELECT") {
