@@ -270,7 +270,11 @@ impl Run {
         may && !self.intake.once && !self.stopping && self.tour.first().is_some()
     }
 
-    fn put_to(&mut self, work: &Work, open: Box<Open>) -> Link {
+    fn put_to(&mut self, work: &Work, mut open: Box<Open>) -> Link {
+        // A session may begin in the middle of a round, and the next look at folders be long after it.
+        if !matches!(work, Work::Find | Work::List) {
+            open.moves_on();
+        }
         match (work, self.tour.current().or_else(|| self.tour.first())) {
             (Work::Find, _) => open.find(self.tour.wanted().to_vec()),
             (Work::Select, Some(stop)) => open.select(stop.folder.clone()),
