@@ -50,6 +50,20 @@ async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
     assert_eq!(seen.iter().map(|seen| seen.uid).collect::<BTreeSet<_>>().len(), GAPPED as usize);
 }
 
+/// What had been moved before the session broke was forgotten, and moved once more.
+#[tokio::test]
+async fn what_was_moved_before_the_session_broke_is_not_moved_again() {
+    let server = gapped(|command, times| match command.starts_with("UID MOVE") && times == 2 {
+        true => Act::SayAndHangUp(String::new()),
+        false => Act::Honest,
+    })
+    .await;
+    let pass = archive_all(&server).await.0.unwrap();
+    assert_eq!((pass.settled, pass.unsettled), (u64::from(GAPPED), 0));
+    let moves: Vec<String> = sent(&server).into_iter().filter(|command| command.starts_with("UID MOVE")).collect();
+    assert_eq!(moves.iter().filter(|command| **command == moves[0]).count(), 1, "{moves:?}");
+}
+
 /// In every pass, all that came before a search was a SELECT: nothing that lasted.
 fn assert_searched_after_select(sent: &[String]) {
     let lasting = |command: &&String| !["LIST", "CREATE", "SUBSCRIBE"].iter().any(|brief| command.starts_with(brief));
