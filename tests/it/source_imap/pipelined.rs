@@ -103,3 +103,19 @@ async fn what_a_session_that_took_over_from_a_lost_one_was_told_is_asked_again_i
     .await;
     assert_searched_after_select(&several_passes(&server, "INBOX").await);
 }
+
+/// Any refusal with such brackets was taken for it.
+#[tokio::test]
+async fn what_a_server_says_for_people_is_not_its_namespace() {
+    let server = Scripted::start(1, |_, command| match command {
+        "LIST \"\" \"\"" => {
+            let note = "* NO almost full ((\"Old/\" \"/\")) of all\r\n";
+            Act::Say(format!("{note}* LIST (\\Noselect) \"/\" \"\"\r\nTAG OK done\r\n"))
+        }
+        _ => Act::Honest,
+    })
+    .await;
+    server.set(|state| (state.missing, state.capabilities) = (Some("Done"), "IMAP4rev1 MOVE UIDPLUS NAMESPACE"));
+    assert_eq!(archive_all(&server).await.0.unwrap().settled, 1);
+    assert_eq!(server.count("CREATE \"Done\""), 1);
+}
