@@ -11,12 +11,13 @@ use super::{
     link::{Link, Open},
     mailbox::Folder,
     round::{Ahead, Batch, Round},
+    settle::takes_away,
     tour::Tour,
 };
 use crate::{
-    config::source::{After, Watch},
+    config::source::Watch,
     net::backoff::Backoff,
-    source::{Intake, MailRef, Pass, SourceError},
+    source::{Intake, MailRef, Pass, SourceError, Verdict},
 };
 use futures::future::BoxFuture;
 use tokio::{
@@ -309,7 +310,7 @@ impl Run {
     /// Whether most mails in the folder are new ones: others are taken out of it.
     fn takes_all(&self) -> bool {
         let config = &self.source.config;
-        matches!(config.after, After::Archive | After::Delete) && config.search.is_everything()
+        takes_away(&Verdict::Archive, config) && config.search.is_everything()
     }
 
     /// What is searched for today.

@@ -50,6 +50,16 @@ async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
     assert_eq!(seen.iter().map(|seen| seen.uid).collect::<BTreeSet<_>>().len(), GAPPED as usize);
 }
 
+/// They were asked for in every pass, of all that had been dealt with.
+#[tokio::test]
+async fn sizes_come_with_the_list_only_where_mails_do_not_stay() {
+    for (archive_folder, times) in [(Some("Done".to_owned()), 1), (None, 0)] {
+        let server = Scripted::start(2, |_, _| Act::Honest).await;
+        let pass = Driver::new(Imap { archive_folder, ..scripted(&server) }).run(|_| Verdict::Archive).await.0;
+        assert_eq!((pass.unwrap().settled, server.count("UID FETCH 1:* (UID RFC822.SIZE)")), (2, times));
+    }
+}
+
 /// What had been moved before the session broke was forgotten, and moved once more.
 #[tokio::test]
 async fn what_was_moved_before_the_session_broke_is_not_moved_again() {
