@@ -205,6 +205,7 @@ impl Flow {
         let ended_by_itself = self.watch().await;
         // What still runs was given up on: let no sink hold a reader, tell every mail, and say good-bye.
         self.stop.gently.cancel();
+        self.condition.drain();
         if !ended_by_itself {
             self.abort.cancel();
             self.settled.cancel();

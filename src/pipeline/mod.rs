@@ -1,9 +1,9 @@
 //! The whole flow: the only place that knows every stage.
 //!
 //! ```text
-//! source task ─mails▶ reader (a blocking thread a mail) ─frames▶ sink task
-//!      ▲                        │ mail_read                    │ confirm
-//!      └────── verdict ◀── settling task (ledger) ◀────────────┘
+//! source task ─mails▶ reader (on a blocking thread while mails wait) ─frames▶ sink task
+//!      ▲                        │ mail_read                            │ confirm
+//!      └────── verdict ◀── settling task (ledger) ◀────────────────────┘
 //! ```
 //!
 //! Mails wait in the intake budget, frames in each sink's: when a sink slows down its queue fills, the readers block, the

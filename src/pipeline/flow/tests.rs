@@ -134,15 +134,26 @@ async fn run_until(
     options: Options,
     stop: Stop,
 ) -> Exit {
+    let flow = start(config, sinks, source, ledger, options, stop, Arc::default());
+    timeout(LONG, flow.run()).await.expect("the run hangs")
+}
+
+fn start(
+    config: Config,
+    sinks: &[Doing],
+    source: Reports,
+    ledger: Arc<Ledger>,
+    options: Options,
+    stop: Stop,
+    condition: Arc<Condition>,
+) -> Flow {
     let destinations = config.sinks.iter().zip(sinks).map(|((name, config), doing)| Destination {
         name: name.as_str().into(),
         config: config.clone(),
         sink: Box::new(*doing),
     });
     let destinations = destinations.collect();
-    let flow =
-        Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, Arc::default());
-    timeout(LONG, flow.run()).await.expect("the run hangs")
+    Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, condition)
 }
 
 fn ledger() -> Arc<Ledger> {
@@ -153,6 +164,16 @@ fn ledger() -> Arc<Ledger> {
 async fn a_run_without_trouble_exits_with_0() {
     let exit = run(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE).await;
     assert_eq!(exit, Exit::Done);
+}
+
+/// While sinks sent what was left, with nobody looking at the flow any more, it was taken for one that has come to a halt.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_single_pass_is_no_halt_however_long_it_takes() {
+    let (config, condition) = (config(REQUIRED), Arc::new(Condition::default()));
+    let (source, stop) = (Reports::default(), Stop::default());
+    let flow = start(config, &[Doing::Confirms], source, ledger(), ONCE, stop, condition.clone());
+    timeout(LONG, flow.run()).await.expect("the run hangs");
+    assert!(condition.moves(Instant::now() + LONG));
 }
 
 /// Who looks at a sink for the metrics held its queue open, so that each single pass took all of `shutdown_timeout`.

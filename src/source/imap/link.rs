@@ -140,18 +140,18 @@ impl Open {
         self.selected.as_ref().filter(|(selected, _)| selected == folder).map(|(_, said)| *said)
     }
 
-    /// Time goes by: what the selected folder holds has to be asked anew.
-    pub fn grow_stale(&mut self) {
-        self.is_fresh = false;
-    }
-
     pub fn offers(&self, capability: &str) -> bool {
         self.session.offers(capability)
     }
 
+    /// What was told at the outset does not hold for long.
+    pub fn moves_on(&mut self) {
+        self.is_fresh = false;
+        self.foreseen = Foreseen::default();
+    }
+
     pub fn find(mut self: Box<Self>, wanted: Vec<FolderName>) -> Link {
         start(async move {
-            // Later, other folders may be there.
             let foreseen = std::mem::take(&mut self.foreseen);
             let result = find::find_wanted(&mut self.session, &wanted, &self.targets, &foreseen).await;
             finish(self, result, Yield::Found)
@@ -169,9 +169,11 @@ impl Open {
     /// with the keyword of mails that were dealt with. `sized`: with their sizes, where they are not too many.
     pub fn list(mut self: Box<Self>, folder: Folder, mut criteria: String, marked_too: bool, sized: bool) -> Link {
         start(async move {
+            let is_fresh = self.is_fresh;
+            self.moves_on();
             let result = async {
                 let selected = match self.selected(&folder) {
-                    Some(selected) if std::mem::take(&mut self.is_fresh) => selected,
+                    Some(selected) if is_fresh => selected,
                     _ => self.select_now(&folder).await?,
                 };
                 if selected.knows_keyword && !marked_too {

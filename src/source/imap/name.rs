@@ -92,8 +92,8 @@ impl Naming {
         Self { delimiter, personal: None, foreign: Vec::new() }
     }
 
-    /// From the response of RFC 2342, such as `(("INBOX." ".")) NIL (("shared." "."))`, whatever stands before it; `None`
-    /// where it is none, or has no namespace for the user's own folders.
+    /// From the response of RFC 2342, such as `(("INBOX." ".")) NIL (("shared." "."))`; `None` where it is none, or has no
+    /// namespace for the user's own folders.
     pub fn told(response: &str) -> Option<Self> {
         let mut namespaces = namespaces(response);
         let (personal, delimiter) = namespaces.iter().position(|(kind, _, _)| *kind == 0).map(|at| {
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn namespaces_say_where_the_users_own_folders_are() {
-        let courier = Naming::told(r##"x (("INBOX." ".")) NIL (("#shared." ".")("shared." "."))"##).unwrap();
+        let courier = Naming::told(r##"(("INBOX." ".")) NIL (("#shared." ".")("shared." "."))"##).unwrap();
         assert_eq!(courier.delimiter, Some('.'));
         assert_eq!(courier.to_make("Done/2026"), ["INBOX.Done.2026", "Done.2026"]);
         assert_eq!(courier.to_make("Inbox/Done"), ["Inbox.Done"]);

@@ -63,9 +63,8 @@ pub async fn outset(
     let mut delimiter = None;
     let mut foreseen: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();
     let outcomes = session.flight(&commands, |response| match response {
-        // What becomes of a NAMESPACE response on its way through the guard.
         Response::Data { status: Status::No, outcome } if namespaces.is_none() => {
-            namespaces = outcome.information.as_deref().and_then(Naming::told);
+            namespaces = outcome.information.as_deref().and_then(of_namespace).and_then(Naming::told);
         }
         Response::MailboxData(MailboxDatum::List(data)) => {
             let listed = Listed::from(data);
@@ -92,6 +91,12 @@ pub async fn outset(
         foreseen: Foreseen(foreseen),
         selected,
     })
+}
+
+/// What follows the word NAMESPACE, as the guard lets it through; `None` where the text is a refusal's.
+fn of_namespace(text: &str) -> Option<&str> {
+    let (word, rest) = text.split_once(' ')?;
+    word.eq_ignore_ascii_case("ESPACE").then_some(rest)
 }
 
 /// All names on the wire under which the folders of the configuration may be there, on any server.

@@ -11,12 +11,13 @@ use super::{
     link::{Link, Open},
     mailbox::Folder,
     round::{Batch, Round},
+    settle::takes_away,
     tour::Tour,
 };
 use crate::{
-    config::source::{After, Watch},
+    config::source::Watch,
     net::backoff::Backoff,
-    source::{Intake, MailRef, Pass, SourceError},
+    source::{Intake, MailRef, Pass, SourceError, Verdict},
 };
 use futures::future::BoxFuture;
 use tokio::{
@@ -271,8 +272,9 @@ impl Run {
     }
 
     fn put_to(&mut self, work: &Work, mut open: Box<Open>) -> Link {
+        // A session may begin in the middle of a round, and the next look at folders be long after it.
         if !matches!(work, Work::Find | Work::List) {
-            open.grow_stale();
+            open.moves_on();
         }
         match (work, self.tour.current().or_else(|| self.tour.first())) {
             (Work::Find, _) => open.find(self.tour.wanted().to_vec()),
@@ -308,7 +310,7 @@ impl Run {
     /// Whether most mails in the folder are new ones: others are taken out of it.
     fn takes_all(&self) -> bool {
         let config = &self.source.config;
-        matches!(config.after, After::Archive | After::Delete) && config.search.is_everything()
+        takes_away(&Verdict::Archive, config) && config.search.is_everything()
     }
 
     /// What is searched for today.

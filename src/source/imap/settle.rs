@@ -136,9 +136,11 @@ async fn relocate(
     targets: &Targets,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    let moved = to_target(session, sets, "UID MOVE", target, targets).await;
-    for ((_, uids), gone) in moved.judged(session, report).await? {
-        if gone >= uids.len() || present(session, uids).await?.is_empty() {
+    let mut moved = to_target(session, sets, "UID MOVE", target, targets).await;
+    let is_whole = |((_, uids), gone): &mut (Set<'_>, usize)| *gone >= uids.len();
+    report.settled.extend(moved.done.extract_if(.., is_whole).flat_map(|((_, uids), _)| uids));
+    for ((_, uids), _) in moved.judged(session, report).await? {
+        if present(session, uids).await?.is_empty() {
             report.settled.extend(uids);
             continue;
         }
@@ -165,7 +167,7 @@ async fn copy(
 async fn remove(session: &mut Session, sets: &[Set<'_>], report: &mut Report) -> Result<(), Fault> {
     let marking = each(session, sets, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)")).await;
     if !session.offers("UIDPLUS") {
-        report.only_marked = true;
+        report.only_marked |= !marking.done.is_empty();
         report.settled.extend(marking.uids());
         return marking.judged(session, report).await.map(drop);
     }

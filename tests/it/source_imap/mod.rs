@@ -10,6 +10,7 @@ mod each_command;
 mod folders;
 mod idle;
 mod parts;
+mod pipelined;
 mod providers;
 pub mod scripted;
 mod search;
