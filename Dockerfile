@@ -23,6 +23,8 @@ RUN case "${TARGETARCH:-$(dpkg --print-architecture)}" in \
     fi
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+# Cargo looks for every target that Cargo.toml names, also for those that it does not build.
+COPY benches benches
 # Paths of the builder would be in panic messages, and make two builds differ.
 RUN read -r triple gcc < /target \
  && compiler="$(echo "$gcc" | sed 's/^x86-64/x86_64/')-gcc" \

@@ -8,10 +8,10 @@ FUZZ_VERSION := 0.13.2
 FUZZ_TARGETS := mail archive xml tls_rpt failure
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none
 
-.PHONY: help check lint test vrl soak bench doc deny fuzz demo servers image sbom k8s helm
+.PHONY: help check lint test vrl arm64 soak bench doc deny fuzz demo servers image sbom k8s helm
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: lint test vrl doc deny ## everything that has to pass before a merge
 
@@ -28,6 +28,9 @@ vrl: ## the remaps of examples/vector in Vector's own engine, on what the progra
 	$(CARGO) build --locked
 	DMARC_SHIPPER="$(CURDIR)/target/debug/dmarc-shipper" CARGO_TARGET_DIR=target/vrl \
 	  $(CARGO) test --locked --manifest-path tests/vrl/Cargo.toml
+
+arm64: servers ## the program for linux/arm64 from Debian's cross compilers, its output held against this machine's under qemu; ten minutes
+	tests/arm64.sh
 
 SOAK_KILLS ?= 1000
 

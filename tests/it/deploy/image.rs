@@ -1,10 +1,13 @@
 //! The image, run with no more rights than it is meant to have, between a real mailbox and a real receiver.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::podman::{Container, USER, image, podman, podman_does};
+use super::{
+    podman::{Container, USER, host, image, podman, podman_does},
+    render::path,
+};
 use crate::support::{
     ca::Ca,
     delivery::{assert_all_archived, assert_complete, events, mailbox, told_once},
@@ -94,4 +97,27 @@ fn the_image_is_what_its_label_says_and_its_health_check_asks_the_program() {
     podman_does(["exec", &container.name, "/usr/bin/dmarc-shipper", "health"]);
     let shell = podman(["exec", &container.name, "/bin/sh", "-c", "true"]);
     assert!(!shell.status.success(), "there is a shell in it");
+}
+
+/// Once, Cargo.toml named benchmarks that the build stage was not given, and cargo refused to build anything.
+#[test]
+fn the_build_stage_is_given_all_that_cargo_asks_for() {
+    let (file, ignore) =
+        (fs::read_to_string(path("Dockerfile")).unwrap(), fs::read_to_string(path(".dockerignore")).unwrap());
+    let stage = tempfile::tempdir().unwrap();
+    for line in file.lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from")) {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let (_, copied) = words.split_last().unwrap();
+        for name in copied {
+            assert!(ignore.lines().any(|line| line.strip_prefix('!') == Some(name)), ".dockerignore keeps {name} back");
+            let made = Command::new("cp").arg("-r").arg(path(name)).arg(stage.path()).status().unwrap();
+            assert!(made.success(), "{name} is copied and is not there");
+        }
+    }
+    let fetched = Command::new(env!("CARGO"))
+        .args(["fetch", "--locked", "--offline", "--target", &host(), "--manifest-path"])
+        .arg(stage.path().join("Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
 }

@@ -116,7 +116,7 @@ fn tag(what: &str) -> String {
 }
 
 /// The triple that this machine's rustc builds for.
-fn host() -> String {
+pub fn host() -> String {
     let rustc = Command::new("rustc").arg("-vV").output().unwrap();
     let told = String::from_utf8(rustc.stdout).unwrap();
     told.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host").to_owned()

@@ -1,7 +1,7 @@
 //! The program itself, run as users run it.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     io::{self, PipeReader, Read, Write},
     path::Path,
@@ -44,14 +44,14 @@ pub struct Finished {
 
 impl Shipper {
     pub fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
-        Self::of(Command::new(env!("CARGO_BIN_EXE_dmarc-shipper")), arguments)
+        Self::of(Command::new(program()), arguments)
     }
 
     /// With no more than so many KiB of memory for data (what is mapped to be written to, of which it need not use all).
     pub fn limited<S: AsRef<OsStr>>(kib: usize, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("sh");
         let limit = format!("ulimit -d {kib} && exec \"$0\" \"$@\"");
-        shell.args(["-c", &limit, env!("CARGO_BIN_EXE_dmarc-shipper")]);
+        shell.args(["-c", &limit]).arg(program());
         Self::of(shell, arguments)
     }
 
@@ -59,7 +59,7 @@ impl Shipper {
     pub fn with_hosts<S: AsRef<OsStr>>(hosts: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("unshare");
         let mounted = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-        shell.args(["--mount", "sh", "-c", mounted]).arg(hosts).arg(env!("CARGO_BIN_EXE_dmarc-shipper"));
+        shell.args(["--mount", "sh", "-c", mounted]).arg(hosts).arg(program());
         Self::of(shell, arguments)
     }
 
@@ -137,6 +137,12 @@ impl Shipper {
         let stderr = child.stderr.take().map_or_else(|| Stream::read(io::empty()), Stream::read);
         Running { stdout: Stream::read(io::empty()), stderr, unread: child.stdout.take(), child }
     }
+}
+
+/// The one built with the tests, or what `DMARC_SHIPPER` names: one for another processor, with its emulator around it
+/// (`make arm64`).
+fn program() -> OsString {
+    std::env::var_os("DMARC_SHIPPER").unwrap_or_else(|| env!("CARGO_BIN_EXE_dmarc-shipper").into())
 }
 
 impl Running {
