@@ -24,6 +24,8 @@ pub const BATCH_BYTES: u64 = 8 << 20;
 const PART_BYTES: u64 = 1 << 20;
 /// A server's RFC822.SIZE may be off by line ends and headers it adds; more than this is another mail, or a lie.
 const SLACK_BYTES: u64 = 64 << 10;
+/// The same for a batch: some servers tell no true size of any mail.
+const BATCH_SLACK_BYTES: u64 = 4 << 20;
 
 /// Fetches the mails of one batch, and sends each to `mails` as it comes. Leaves them as they are: PEEK sets no \Seen.
 /// What is gone meanwhile does not come; returns those that did not come though they are there.
@@ -38,7 +40,7 @@ pub async fn bodies(
     let (small, large): (Vec<Candidate>, Vec<Candidate>) = batch.iter().partition(|mail| mail.size <= PART_BYTES);
     let largest = small.iter().map(|mail| mail.size).max().unwrap_or_default();
     session.allow(expected(largest).min(mail_bytes));
-    let mut missing = at_once(session, small.iter().map(|mail| mail.uid).collect(), mails).await?;
+    let mut missing = at_once(session, &small, mails).await?;
     for mail in large {
         session.allow(expected(mail.size).min(mail_bytes));
         match in_parts(session, mail, mail_bytes).await? {
@@ -52,20 +54,26 @@ pub async fn bodies(
     present(session, &missing).await
 }
 
-/// Returns those that did not come, sorted.
+/// Returns those that did not come, sorted; also those that did when more had come than was told, and was reserved: they
+/// come again in smaller batches.
 async fn at_once(
     session: &mut Session,
-    uids: Vec<u32>,
+    batch: &[Candidate],
     mails: &UnboundedSender<(u32, Bytes)>,
 ) -> Result<Vec<u32>, Fault> {
+    let uids: Vec<u32> = batch.iter().map(|mail| mail.uid).collect();
+    let told: u64 = batch.iter().map(|mail| mail.size).sum();
+    let mut room = told + told / 5 + BATCH_SLACK_BYTES;
     let commands: Vec<String> =
         sets(&uids).iter().map(|(set, _)| format!("UID FETCH {set} (UID BODY.PEEK[])")).collect();
     let mut wanted: BTreeSet<u32> = uids.into_iter().collect();
     let outcomes = session
         .flight(&commands, |response| {
             if let Some((uid, _, content)) = body(response)
+                && let Some(left) = room.checked_sub(content.len() as u64)
                 && wanted.remove(&uid)
             {
+                room = left;
                 let _ = mails.send((uid, Bytes::copy_from_slice(content)));
             }
         })

@@ -109,3 +109,26 @@ async fn parts_that_do_not_fit_together_make_no_mail_and_no_endless_run() {
         assert!([Reason::AttemptsExhausted, Reason::MailTooLarge].contains(&given_up.reason), "{name}: {given_up}");
     }
 }
+
+/// What comes is bounded by what was told and some slack, and the rest comes in smaller batches.
+#[tokio::test]
+async fn a_server_that_tells_no_size_gets_no_more_memory_and_every_mail_comes_once() {
+    let server = Scripted::start(0, |state, command| {
+        let sizes = state.mails.keys().map(|uid| format!("* {uid} FETCH (UID {uid} RFC822.SIZE 0)\r\n"));
+        match command.ends_with("(UID RFC822.SIZE)") {
+            true => Act::Say(sizes.collect::<String>() + "TAG OK done\r\n"),
+            false => Act::Honest,
+        }
+    })
+    .await;
+    server.set(|state| state.mails = (1..=150).map(|uid| (uid, large(60_000))).collect());
+    let config = Imap { host: "127.0.0.1".into(), archive_folder: Some("Done".into()), ..config(server.port) };
+    let (pass, seen) = Driver::new(config).run(|_| Verdict::Archive).await;
+    let mut uids: Vec<u32> = seen.iter().map(|seen| seen.uid).collect();
+    uids.sort_unstable();
+    assert_eq!((pass.unwrap().settled, uids), (150, (1..=150).collect()));
+    assert!(seen.iter().all(|seen| seen.content == Ok(large(60_000))));
+    let fetches = server.count("UID FETCH") - 1;
+    // 69 of 60,000 bytes fit into 4 MiB; the next comes by itself, and the others in eight parts.
+    assert_eq!(fetches, 1 + 1 + 8, "{fetches}");
+}
