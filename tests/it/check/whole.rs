@@ -23,7 +23,7 @@ use crate::{
 /// Ports, dates, ids and the workplace's own path differ from run to run.
 fn blurred(report: &str, workplace: &Workplace) -> String {
     let own = workplace.path("").display().to_string();
-    let report = report.replace(own.trim_end_matches('/'), "/work").replace("TLS 1.2", "TLS 1.3");
+    let report = report.replace(own.trim_end_matches('/'), "/place").replace("TLS 1.2", "TLS 1.3");
     let is_id = |word: &str| word.len() == 32 && word.chars().all(|c| c.is_ascii_hexdigit());
     let words = report.split(' ').map(|word| if is_id(word) { "ID" } else { word });
     let (mut blurred, mut digits) = (String::new(), String::new());
@@ -59,12 +59,12 @@ fn everything_at_once_is_one_report_and_the_worst_is_the_exit_code() {
     let finished = workplace.shipper(&["check", "--config"], &config).exits(77);
     let report = blurred(&finished.stdout, &workplace);
     let wanted = format!(
-        "data_dir /work/data
-  ok      folder             /work/data would be made: /work can be written to
+        "data_dir /place/data
+  ok      folder             /place/data would be made: /place can be written to
   ok      files              none yet
   ok      instance           none is running
-source files (file, /work/gone)
-  FAILED  file               can't read /work/gone: No such file or directory (os error 2); look at the path, and whether a volume is mounted there
+source files (file, /place/gone)
+  FAILED  file               can't read /place/gone: No such file or directory (os error 2); look at the path, and whether a volume is mounted there
 source rua (imap, 127.0.0.1:#)
   ok      name               127.0.0.1 is 127.0.0.1
   ok      connection         127.0.0.1:#
@@ -85,9 +85,9 @@ sink away (syslog, tcp, 127.0.0.1:#, not required)
   ok      name               127.0.0.1 is 127.0.0.1
   FAILED  connection         can't connect to 127.0.0.1:#: 127.0.0.1: Connection refused (os error 111); look at host and port, whether the server runs, and whether a firewall stands in between
   skipped probe              needs: connection
-sink kept (file, /work/kept.json)
-  ok      folder             /work can be written to
-  ok      file               /work/kept.json would be made
+sink kept (file, /place/kept.json)
+  ok      folder             /place can be written to
+  ok      file               /place/kept.json would be made
   ok      probe              event ID was written to a file beside today's, is on the disk, and was deleted again
 sink siem (syslog, tls, 127.0.0.1:#)
   ok      name               127.0.0.1 is 127.0.0.1
