@@ -14,7 +14,7 @@ use crate::{
         Verdict,
         imap::{
             check::{Guest, Look, Opened, Right, Visit},
-            takes_away,
+            deletes, takes_away,
         },
     },
     trouble::{Reason, Trouble},
@@ -260,10 +260,6 @@ fn moves(imap: &Imap) -> bool {
     imap.after == After::Archive
         || imap.quarantine_folder.is_some()
         || matches!(imap.without_report, WithoutReport::Archive | WithoutReport::Quarantine)
-}
-
-fn deletes(imap: &Imap) -> bool {
-    imap.after == After::Delete || imap.without_report == WithoutReport::Delete
 }
 
 /// What has to be allowed in a folder that is read.

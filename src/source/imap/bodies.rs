@@ -39,10 +39,10 @@ pub async fn bodies(
 ) -> Result<Vec<u32>, Fault> {
     let (small, large): (Vec<Candidate>, Vec<Candidate>) = batch.iter().partition(|mail| mail.size <= PART_BYTES);
     let largest = small.iter().map(|mail| mail.size).max().unwrap_or_default();
-    session.allow(expected(largest).min(mail_bytes));
+    session.allow(expected(largest, SLACK_BYTES).min(mail_bytes));
     let mut missing = at_once(session, &small, mails).await?;
     for mail in large {
-        session.allow(expected(mail.size).min(mail_bytes));
+        session.allow(expected(mail.size, SLACK_BYTES).min(mail_bytes));
         match in_parts(session, mail, mail_bytes).await? {
             // Nobody listens any more when the process is stopping; the batch is read to its end all the same.
             Some(content) => drop(mails.send((mail.uid, content))),
@@ -62,8 +62,7 @@ async fn at_once(
     mails: &UnboundedSender<(u32, Bytes)>,
 ) -> Result<Vec<u32>, Fault> {
     let uids: Vec<u32> = batch.iter().map(|mail| mail.uid).collect();
-    let told: u64 = batch.iter().map(|mail| mail.size).sum();
-    let mut room = told + told / 5 + BATCH_SLACK_BYTES;
+    let mut room = expected(batch.iter().map(|mail| mail.size).sum(), BATCH_SLACK_BYTES);
     let commands: Vec<String> =
         sets(&uids).iter().map(|(set, _)| format!("UID FETCH {set} (UID BODY.PEEK[])")).collect();
     let mut wanted: BTreeSet<u32> = uids.into_iter().collect();
@@ -84,7 +83,7 @@ async fn at_once(
 
 /// A part that is shorter than asked for is the last; what size the server told is only a hint. `None`: it did not come.
 async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Result<Option<Bytes>, Fault> {
-    let most = expected(mail.size).min(mail_bytes);
+    let most = expected(mail.size, SLACK_BYTES).min(mail_bytes);
     let mut content = Vec::with_capacity(usize::try_from(mail.size.min(most)).unwrap_or_default());
     loop {
         let offset = content.len() as u64;
@@ -157,9 +156,9 @@ fn body<'r>(response: &'r Response<'_>) -> Option<(u32, Option<u32>, &'r [u8])> 
     })
 }
 
-/// The most that a mail of this told size may have.
-fn expected(size: u64) -> u64 {
-    size.saturating_add(size / 5).saturating_add(SLACK_BYTES)
+/// The most that may come where this size was told.
+fn expected(told: u64, slack: u64) -> u64 {
+    told.saturating_add(told / 5).saturating_add(slack)
 }
 
 #[cfg(test)]

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use async_imap::imap_proto::{MailboxDatum, Response, StatusAttribute, rfc4314::AclRight};
 use jiff::Timestamp;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 
 use super::{
     auth::Account,
     fault::Fault,
     find::{Found, find_wanted},
-    link::FAREWELL,
     mailbox::{self, Folder, Selected},
     name::{Naming, levels_above, to_utf7},
     outset::{Foreseen, Outset, outset},
@@ -176,10 +175,9 @@ impl Visit {
     }
 
     pub async fn log_out(self) {
-        if self.over {
-            return;
+        if !self.over {
+            self.session.log_out().await;
         }
-        timeout(FAREWELL, self.session.log_out()).await.ok();
     }
 
     fn noted<T>(&mut self, result: Result<T, Fault>) -> Result<T, SourceError> {

@@ -45,6 +45,7 @@ pub async fn list(session: &mut Session, exists: u32, criteria: &str, sized: boo
         top = bottom - 1;
     }
     commands.push(if top == exists { format!("UID SEARCH {wanted}") } else { format!("UID SEARCH 1:{top} {wanted}") });
+    let searches = commands.len();
     if sized && (1..=SIZED_AT_ONCE).contains(&(exists as usize)) {
         commands.push(format!("UID FETCH 1:* {SIZES}"));
     }
@@ -56,7 +57,7 @@ pub async fn list(session: &mut Session, exists: u32, criteria: &str, sized: boo
         })
         .await?;
     // Without sizes, they are asked for later.
-    outcomes.truncate(commands.iter().filter(|command| command.starts_with("UID SEARCH")).count());
+    outcomes.truncate(searches);
     all(outcomes)?;
     uids.sort_unstable();
     uids.dedup();

@@ -3,7 +3,7 @@
 //! Each piece of work runs in a task of its own that takes the session along and brings it back: a command is never
 //! dropped half-way when something else happens meanwhile, and a panic of the parser costs the session, not the process.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
         mpsc::{self, UnboundedReceiver},
         oneshot,
     },
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,9 +29,6 @@ use super::{
     targets::Targets,
 };
 use crate::config::{folder::FolderName, source::Imap};
-
-/// A server that takes no LOGOUT is left without a word.
-pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A session that is logged in.
 pub struct Open {
@@ -247,7 +244,7 @@ impl Open {
     }
 
     pub async fn log_out(self: Box<Self>) {
-        timeout(FAREWELL, self.session.log_out()).await.ok();
+        self.session.log_out().await;
     }
 }
 

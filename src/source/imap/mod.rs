@@ -37,7 +37,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 
 use self::auth::Account;
-pub use self::settle::takes_away;
+pub use self::settle::{deletes, takes_away};
 use super::{Intake, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{config::source::Imap, net::tls::Encryption};
 
+/// A server that takes no LOGOUT is left without a word.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 pub struct Session {
     pub(super) client: Client<Guard>,
     pub(super) host: String,
@@ -154,9 +157,12 @@ impl Session {
 
     /// Says goodbye and hangs up: no answer to it would change anything.
     pub async fn log_out(mut self) {
-        if self.send(b"LOGOUT\r\n").await.is_ok() {
-            self.client.get_mut().shutdown().await.ok();
-        }
+        let goodbye = async {
+            if self.send(b"LOGOUT\r\n").await.is_ok() {
+                self.client.get_mut().shutdown().await.ok();
+            }
+        };
+        timeout(FAREWELL, goodbye).await.ok();
     }
 
     pub(super) fn next_tag(&mut self) -> String {

@@ -25,7 +25,7 @@ fn watching(server: &Scripted) -> Imap {
 }
 
 /// Goes on until so many mails were taken.
-async fn take(config: Imap, mails: usize) -> Vec<Seen> {
+pub async fn take(config: Imap, mails: usize) -> Vec<Seen> {
     take_within(Duration::from_secs(60), config, mails).await
 }
 

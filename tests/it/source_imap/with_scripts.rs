@@ -8,6 +8,7 @@ use dmarc_shipper::{
 
 use super::{
     driver::{Driver, Seen, config, password},
+    idle::take,
     scripted::{Act, Scripted, State, asked, body},
     servers::goes_on_until,
 };
@@ -318,20 +319,7 @@ async fn a_folder_that_is_renumbered_after_a_new_session_is_looked_through_anew_
         Act::Honest
     })
     .await;
-    let mut driver = Driver::new(Imap { poll_interval: Duration::from_millis(100), ..scripted(&server) });
-    driver.once = false;
-    let stop = driver.stop.clone();
-    let mut taken = 0;
-    let (pass, seen) = driver
-        .run(move |_| {
-            taken += 1;
-            if taken == 2 {
-                stop.cancel();
-            }
-            Verdict::Archive
-        })
-        .await;
-    pass.unwrap();
+    let seen = take(Imap { poll_interval: Duration::from_millis(100), ..scripted(&server) }, 2).await;
     assert_eq!((uids(&seen), server.state.lock().unwrap().moved.as_slice()), (vec![1, 1], &[1, 1][..]));
     let state = server.state.lock().unwrap();
     let second = state.commands.iter().rposition(|command| command.starts_with("LOGIN")).unwrap();
