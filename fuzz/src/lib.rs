@@ -105,6 +105,7 @@ impl Document {
         let document = match report::survey(Format::Xml, open(), limits) {
             Ok(survey) => {
                 assert_eq!((survey.rows, &survey.damage), (rows.len() as u64, &end.err()));
+                assert!(survey.held.is_none_or(|held| held == rows));
                 let Report::Aggregate(report) = survey.report else { panic!("XML is an aggregate report") };
                 Self { report: Some((*report, survey.sha256)), rows, damage: survey.damage }
             }

@@ -1,8 +1,8 @@
 //! Bytes of a mail or a file → the documents in them. Pure.
 //!
 //! Containers (mails, zip, gzip, zlib, tar) are recognised by their bytes, never by names or content types, and opened
-//! inside each other. Nothing that is inflated is held, but for archives and mails inside an archive, which are bounded:
-//! a [`Document`] is a recipe that inflates again each time it is opened.
+//! inside each other. What is inflated is held only where it is small, and of archives and mails inside an archive, which are
+//! bounded: else a [`Document`] is a recipe that inflates again each time it is opened.
 //!
 //! A mailbox may be one that people use. So what is foreign there (an invoice, a word processor's file, a zip with a
 //! password) is passed over without a word, unless the mail says that it is a report; see `marks.rs`.

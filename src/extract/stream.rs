@@ -1,6 +1,7 @@
 //! A recipe that leads from bytes in memory to the bytes of a document, and the readers that follow it.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     io::{self, BufRead, Read},
 };
@@ -16,6 +17,9 @@ use super::{
 
 /// The first bytes of a stream that are looked at to tell what it is.
 pub(super) const PEEK_BYTES: usize = 8 << 10;
+
+/// A stream of fewer bytes is small: it is inflated once and held, which saves more time than the head of a longer one costs.
+pub(super) const SMALL_BYTES: usize = 32 << 10;
 
 /// Bytes in memory and the compressions to take off them, outermost first. Can be opened again and again.
 #[derive(Debug)]
@@ -87,9 +91,15 @@ impl<'a> Stream<'a> {
         Box::new(Capped { input: self.open(budget), rest: limit, limit })
     }
 
-    /// The stream's first bytes, at most `PEEK_BYTES`, and what ended it when that came early.
-    pub fn peek(&self, budget: &Budget<'_>) -> (Vec<u8>, Option<Trouble>) {
-        read_up_to(self.open(budget), PEEK_BYTES)
+    /// The stream's first bytes, at most `SMALL_BYTES`, and what ended it when that came early.
+    pub fn peek(&self, budget: &Budget<'_>) -> (Cow<'a, [u8]>, Option<Trouble>) {
+        match self.end {
+            End::Whole if self.is_plain() => (self.bytes[..self.bytes.len().min(SMALL_BYTES)].into(), None),
+            _ => {
+                let (head, trouble) = read_up_to(self.open(budget), SMALL_BYTES);
+                (head.into(), trouble)
+            }
+        }
     }
 
     /// All of the stream, for what can only be read from memory, and what ended it early. Fails when it is too large

@@ -14,7 +14,7 @@ use super::{
     marks,
     mime::{Part, Structure},
     sniff::{self, Kind},
-    stream::{LayerKind, Stream},
+    stream::{LayerKind, PEEK_BYTES, SMALL_BYTES, Stream},
     tar, zip,
 };
 
@@ -149,18 +149,21 @@ impl<'w> Walk<'w> {
 
     /// Tells what a stream is, and goes on accordingly.
     fn stream(&mut self, stream: Stream<'_>, around: &Around<'_>) {
-        let (head, trouble) = stream.peek(self.budget);
-        match (sniff::kind(&head), trouble) {
-            (Kind::Report, _) => self.document(&stream, Format::Xml, around),
-            (Kind::TlsReport, _) => self.document(&stream, Format::Json, around),
-            (Kind::Feedback, _) => self.document(&stream, Format::Feedback, around),
+        let (first, trouble) = stream.peek(self.budget);
+        let small = (trouble.is_none() && first.len() < SMALL_BYTES).then(|| Stream::of(&first));
+        let again = small.as_ref().unwrap_or(&stream);
+        let head = head(&first);
+        match (sniff::kind(head), trouble) {
+            (Kind::Report, _) => self.document(again, Format::Xml, around),
+            (Kind::TlsReport, _) => self.document(again, Format::Json, around),
+            (Kind::Feedback, _) => self.document(again, Format::Feedback, around),
             (Kind::Gzip, _) => {
                 self.container(around, |walk, inside| walk.stream(stream.inflated(LayerKind::Gzip), inside))
             }
             (Kind::Zlib, _) => {
                 self.container(around, |walk, inside| walk.stream(stream.inflated(LayerKind::Zlib), inside))
             }
-            (Kind::Tar, _) => self.container(around, |walk, inside| walk.tar(&stream, inside)),
+            (Kind::Tar, _) => self.container(around, |walk, inside| walk.tar(again, inside)),
             (Kind::Zip, _) => self.container(around, |walk, inside| walk.held(&stream, inside, Self::zip)),
             (Kind::Mail, _) => self.container(around, |walk, inside| walk.held(&stream, inside, Self::mail)),
             // Two bytes of text can look like zlib; then nothing comes out.
@@ -171,7 +174,7 @@ impl<'w> Walk<'w> {
                 self.unreadable(around, trouble);
             }
             (_, Some(trouble)) => self.foreign(around, trouble),
-            (kind, None) => self.foreign(around, why_foreign(kind, &head)),
+            (kind, None) => self.foreign(around, why_foreign(kind, head)),
         }
     }
 
@@ -288,7 +291,7 @@ fn join(outer: Option<&str>, inner: Option<&str>) -> Option<String> {
 }
 
 fn head(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.len().min(super::stream::PEEK_BYTES)]
+    &bytes[..bytes.len().min(PEEK_BYTES)]
 }
 
 fn begins_a_mail(line: &[u8]) -> bool {

@@ -205,7 +205,7 @@ impl Reader<'_> {
         let head = rows.head().clone();
         match claimed {
             Claimed::Mine { arrived, .. } => {
-                let (tally, damage) = self.rows(document, rows, &key, arrived);
+                let (tally, damage) = self.rows(document, rows, survey.held, &key, arrived);
                 self.output.document_read(&key);
                 let damage = damage.or(survey.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
@@ -246,21 +246,32 @@ impl Reader<'_> {
         self.gate.rows(self.sender.as_ref(), survey.rows)
     }
 
-    /// Emits every row but the first `arrived`, which are added up all the same.
+    /// Emits every row but the first `arrived`, which are added up all the same. Reads the document again for them, unless
+    /// its survey has `held` them.
     fn rows(
         &mut self,
         document: &Document<'_>,
         rows: Rows,
+        held: Option<Vec<report::Row>>,
         key: &DocumentKey,
         arrived: u64,
     ) -> (Tally, Option<Trouble>) {
-        let mut tally = Tally::default();
+        let (mut tally, limits) = (Tally::default(), self.limits);
         let read = match rows {
-            Rows::Aggregate(shared) => report::rows(document.open(), self.limits, &mut |row| {
-                let event = AggregateEvent::new(shared.clone(), row);
-                tally.add(event.count());
-                self.row(key, tally.rows, arrived, || Event::Aggregate(Box::new(event)))
-            }),
+            Rows::Aggregate(shared) => {
+                let mut each = |row| {
+                    let event = AggregateEvent::new(shared.clone(), row);
+                    tally.add(event.count());
+                    self.row(key, tally.rows, arrived, || Event::Aggregate(Box::new(event)))
+                };
+                match held {
+                    Some(held) => {
+                        held.into_iter().map(each).find(ControlFlow::is_break);
+                        Ok(())
+                    }
+                    None => report::rows(document.open(), limits, &mut each),
+                }
+            }
             Rows::TlsRpt(shared) => report::tls_rows(document.open(), self.limits, &mut |row| {
                 let event = TlsRptEvent::new(shared.clone(), row);
                 tally.add(event.sessions());

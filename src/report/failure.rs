@@ -63,7 +63,7 @@ pub(super) fn survey(open: impl BufRead) -> Result<Survey, Trouble> {
     let (sha256, failure) = source.finish();
     report.warnings = warnings.texts();
     report.warnings.extend(damaged_after_end(failure));
-    Ok(Survey { sha256, report: Report::Failure(Box::new(report)), rows: 1, damage: None })
+    Ok(Survey { sha256, report: Report::Failure(Box::new(report)), rows: 1, held: None, damage: None })
 }
 
 fn read(source: impl BufRead, warnings: &mut Warnings) -> Result<String, Trouble> {

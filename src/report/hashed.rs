@@ -1,19 +1,29 @@
 //! The SHA-256 of what passes by.
 
-use std::io::{self, BufRead, Read};
+use std::{
+    cell::Cell,
+    io::{self, BufRead, Read},
+    rc::Rc,
+};
 
 use sha2::{Digest, Sha256};
 
-/// Hashes the bytes that are taken from `source`.
+/// Hashes the bytes that are taken from `source`, and counts them.
 pub struct Hashed<R> {
     source: R,
     hash: Sha256,
     failed: bool,
+    count: Rc<Cell<u64>>,
 }
 
 impl<R: BufRead> Hashed<R> {
     pub fn new(source: R) -> Self {
-        Self { source, hash: Sha256::new(), failed: false }
+        Self { source, hash: Sha256::new(), failed: false, count: Rc::default() }
+    }
+
+    /// The number of bytes taken so far, to be looked at while they are.
+    pub fn count(&self) -> Rc<Cell<u64>> {
+        self.count.clone()
     }
 
     /// Takes what is left, and gives the hash of all that came, and the error that ended it if none was seen before.
@@ -46,6 +56,7 @@ impl<R: BufRead> BufRead for Hashed<R> {
         if let Ok(available) = self.source.fill_buf() {
             self.hash.update(&available[..amount.min(available.len())]);
         }
+        self.count.set(self.count.get() + amount as u64);
         self.source.consume(amount);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A document is read twice. `survey` reads it to its end once: identity (SHA-256), the parts that stand outside the
 //! rows in whatever order they come, and every repair and loss. `rows` reads it again and hands out one row at a time,
-//! so that nothing is ever held but one row.
+//! so that nothing is ever held but one row. Most reports are small: of these the survey keeps the rows, and spares the
+//! second reading.
 
 mod aggregate;
 mod character;
@@ -36,6 +37,9 @@ use crate::extract::Format;
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
+/// What a survey keeps the rows of, in bytes of the document.
+const SMALL_BYTES: u64 = 32 << 10;
+
 /// Reads the whole document once: identity, everything but the rows, repairs and damage.
 ///
 /// # Errors
@@ -52,11 +56,19 @@ pub fn survey(format: Format, open: impl BufRead, limits: &Limits) -> Result<Sur
 
 fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
     let mut source = Hashed::new(open);
+    let read = source.count();
     let mut document = Document::new(&mut source, limits);
-    let mut rows = 0;
+    let (mut rows, mut held) = (0, Vec::new());
     let damage = loop {
         match document.next_row() {
-            Ok(Some(_)) => rows += 1,
+            Ok(Some(row)) => {
+                rows += 1;
+                if read.get() <= SMALL_BYTES {
+                    held.push(row);
+                } else {
+                    held = Vec::new();
+                }
+            }
             Ok(None) => {
                 document.read_rest();
                 break None;
@@ -70,7 +82,8 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
     if damage.is_none() {
         report.warnings.extend(damaged_after_end(failure));
     }
-    Ok(Survey { sha256, report: Report::Aggregate(Box::new(report)), rows, damage })
+    let held = (damage.is_none() && held.len() as u64 == rows).then_some(held);
+    Ok(Survey { sha256, report: Report::Aggregate(Box::new(report)), rows, held, damage })
 }
 
 /// What to say of an error behind the end of a report.
@@ -120,6 +133,8 @@ pub struct Survey {
     pub report: Report,
     /// Rows that can be shipped.
     pub rows: u64,
+    /// These rows, of a small aggregate report without damage: a second reading would give the same.
+    pub held: Option<Vec<Row>>,
     /// The document can't be read to its end: what it still gives is shipped, and this is said.
     pub damage: Option<Trouble>,
 }

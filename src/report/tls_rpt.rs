@@ -94,7 +94,7 @@ pub(super) fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trou
     if damage.is_none() {
         report.warnings.extend(damaged_after_end(failure));
     }
-    Ok(Survey { sha256, report: Report::TlsRpt(Box::new(report)), rows, damage })
+    Ok(Survey { sha256, report: Report::TlsRpt(Box::new(report)), rows, held: None, damage })
 }
 
 /// Reads a report to its end, and hands out its rows. What was read before an error is given, too.

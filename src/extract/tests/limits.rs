@@ -52,6 +52,27 @@ fn a_mail_inflates_no_further_than_its_limit_and_reading_again_is_free() {
 }
 
 #[test]
+fn what_is_small_and_whole_is_inflated_once() {
+    let limits = Limits::default();
+    let is_held = |input: &[u8]| {
+        let mut held = Vec::new();
+        open(input, Origin::File { name: "x" }, &limits).walk(&mut |found| {
+            let Found::Document(document) = found else { panic!("no document") };
+            held.push(document.stream.is_plain());
+        });
+        held
+    };
+    let (small, large) = (padded(30_000), padded(40_000));
+    let zipped = |document: &[u8]| zip(&[("a.xml", document)]);
+    for container in [gzip(&small), zipped(&small), gzip(&tar(&[("a.xml", &small)]))] {
+        assert_eq!(is_held(&container), [true]);
+    }
+    assert_eq!([gzip(&large), zipped(&large)].map(|container| is_held(&container)), [[false], [false]]);
+    let cut = gzip(&small);
+    assert_eq!(is_held(&cut[..cut.len() - 4]), [false], "its end is to be told");
+}
+
+#[test]
 fn a_bomb_is_stopped_by_its_ratio_and_a_regular_document_is_not() {
     let limits = Limits::default();
     let seen = lengths(&file(&gzip(&padded(4 << 20)), &limits));

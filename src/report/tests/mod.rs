@@ -53,6 +53,7 @@ fn read_with<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Result<Read, 
         Ok(survey) => {
             assert_eq!(survey.rows, given.len() as u64);
             assert_eq!(survey.damage, end.err());
+            assert!(survey.held.as_ref().is_none_or(|held| *held == given));
             Ok(Read { survey, rows: given })
         }
         Err(trouble) => {

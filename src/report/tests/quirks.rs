@@ -312,3 +312,12 @@ fn what_is_no_report_is_named() {
         assert_eq!(read(other).expect_err("nothing").reason, Reason::NotAReport, "{other:?}");
     }
 }
+
+#[test]
+fn the_rows_of_a_small_report_without_damage_are_held_and_no_others() {
+    let of = |records: usize| format!("<feedback>{}</feedback>", "<record><row></row></record>\n".repeat(records));
+    let is_held = |document: &str| read(document).unwrap().survey.held.is_some();
+    assert!(is_held(&of(0)) && is_held(&of(500)));
+    assert!(!is_held(&of(5_000)));
+    assert!(!is_held(of(500).trim_end_matches("</feedback>")), "its end is missing");
+}
