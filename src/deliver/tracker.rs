@@ -123,16 +123,19 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     }
 
     /// `mail` has been read to its end. A document of its own that was left half-way (its reader failed) is free again,
-    /// and who waits for it is doomed: nobody has shipped the whole of it.
-    pub fn mail_read(&mut self, mail: M, mark: Mark) {
-        let Some(state) = self.mails.get_mut(&mail) else { return };
+    /// and who waits for it is doomed: nobody has shipped the whole of it. Whether some mail may need to wait no longer.
+    pub fn mail_read(&mut self, mail: M, mark: Mark) -> bool {
+        let Some(state) = self.mails.get_mut(&mail) else { return false };
+        let waits = !has_arrived(&mark, &self.confirmed);
         state.mark = Some(mark);
         let documents = &self.documents;
         let is_whole = |document: &D| documents.get(document).is_none_or(Option::is_some);
         let (whole, half): (Vec<D>, Vec<D>) = std::mem::take(&mut state.owns).into_iter().partition(is_whole);
         state.owns = whole;
         state.waits_for.retain(|document| !half.contains(document));
+        let frees = !half.is_empty();
         self.free(half);
+        frees || !waits
     }
 
     /// Reading `mail` was given up: its documents may be claimed anew, and who waits for one of them is doomed.

@@ -131,8 +131,8 @@ impl Emitter {
         self.bookmark.begin(mail);
     }
 
-    /// The mail has been read.
-    pub fn end(&mut self) {
+    /// No mail is being read any more.
+    pub fn rest(&mut self) {
         self.bookmark.end();
     }
 

@@ -96,6 +96,7 @@ impl SourceReader {
                     self.read(mail);
                     next = self.mails.try_recv().ok();
                 }
+                self.emitter.rest();
                 self
             });
             // Readers contain their panics; one that gets here is a fault of this file, and the mail keeps its place.
@@ -133,7 +134,6 @@ impl SourceReader {
         };
         let mut output = ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk };
         let reading = read(incoming, limits, &mut self.gate, &mut output);
-        self.emitter.end();
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
         let verdict = reading.verdict();

@@ -217,10 +217,12 @@ impl Desk {
             state.abandon(mail);
             return state.leave(&read.reply);
         }
-        state.tracker.mail_read(mail, mark);
+        let is_news = state.tracker.mail_read(mail, mark);
         state.read.insert(mail, read);
         drop(state);
-        self.news.notify_one();
+        if is_news {
+            self.news.notify_one();
+        }
     }
 
     /// Reading was given up; the mail is left as it was.

@@ -127,7 +127,10 @@ fn the_rows_of_a_long_document_count_once_every_required_sink_has_them() {
 
 #[test]
 fn a_document_that_is_free_again_makes_no_progress() {
-    for end in [Tracker::abandon as fn(&mut Mails, u32), |tracker, mail| tracker.mail_read(mail, vec![9])] {
+    let read = |tracker: &mut Mails, mail| {
+        tracker.mail_read(mail, vec![9]);
+    };
+    for end in [Tracker::abandon as fn(&mut Mails, u32), read] {
         let mut tracker = Mails::new(1);
         tracker.open(1);
         tracker.claim(1, &"d");
