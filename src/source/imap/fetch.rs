@@ -1,14 +1,18 @@
 //! Finding mails: UIDs and sizes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{fault::Fault, flight::all, session::Session, uids::sets};
+use super::{fault::Fault, flight::all, session::Session, settle::KEYWORD, uids::sets};
 use async_imap::imap_proto::{AttributeValue, MailboxDatum, Response};
 
 /// Mails per SEARCH: keeps its response, one line, far below what the guard takes for one.
 const SEARCHED_AT_ONCE: u32 = 5_000;
 /// Mails whose sizes are asked for at once.
 pub const SIZED_AT_ONCE: usize = 2_000;
+/// Asks for all that decides which mails of the selected folder are listed, and for their sizes.
+pub const CENSUS: &str = "UID FETCH 1:* (UID FLAGS RFC822.SIZE)";
+/// Mails of which a census keeps the sizes; those of others are asked for when it is their turn.
+const CENSUS_SIZES: usize = 1 << 14;
 const SIZES: &str = "(UID RFC822.SIZE)";
 /// Taken for the size of a mail whose size isn't told.
 const UNTOLD_BYTES: u64 = 64 << 10;
@@ -30,12 +34,48 @@ pub struct Listing {
     pub sizes: HashMap<u32, u64>,
 }
 
-/// All mails in the folder that meet `criteria` and are not marked as deleted. `sized`: with their sizes, where that costs
-/// no more than a moment.
+/// What the server said to [`CENSUS`].
+#[derive(Debug, Default)]
+pub struct Census {
+    /// By UID: whether [`KEYWORD`] is on it. Those that are marked as deleted are only counted.
+    mails: BTreeMap<u32, bool>,
+    sizes: HashMap<u32, u64>,
+    deleted: u32,
+}
+
+impl Census {
+    pub fn hear(&mut self, response: &Response<'_>) {
+        let Response::Fetch(_, attributes) = response else { return };
+        let flags = attributes.iter().find_map(|attribute| match attribute {
+            AttributeValue::Flags(flags) => Some(flags),
+            _ => None,
+        });
+        let (Some(uid), Some(flags)) = (uid(attributes), flags) else { return };
+        let has = |wanted: &str| flags.iter().any(|flag| flag.eq_ignore_ascii_case(wanted));
+        if has("\\Deleted") {
+            self.deleted += 1;
+            return;
+        }
+        self.mails.insert(uid, has(KEYWORD));
+        if self.sizes.len() < CENSUS_SIZES {
+            self.sizes.extend(size(response));
+        }
+    }
+
+    /// The mails to be looked at, `marked_too`, also those that were dealt with; `None` unless it told of each mail that
+    /// `exists`.
+    pub fn listing(self, exists: u32, marked_too: bool) -> Option<Listing> {
+        let told = self.mails.len() as u64 + u64::from(self.deleted);
+        let uids = self.mails.into_iter().filter(|(_, is_marked)| marked_too || !is_marked).map(|(uid, _)| uid);
+        (told == u64::from(exists)).then(|| Listing { uids: uids.collect(), sizes: self.sizes })
+    }
+}
+
+/// All mails in the folder that meet `criteria` and are not marked as deleted.
 ///
 /// By ranges of sequence numbers, from the top: what is expunged meanwhile moves mails down, into a range still to come,
 /// so that none is missed. New ones wait for the next pass.
-pub async fn list(session: &mut Session, exists: u32, criteria: &str, sized: bool) -> Result<Listing, Fault> {
+pub async fn list(session: &mut Session, exists: u32, criteria: &str) -> Result<Listing, Fault> {
     let wanted = undeleted(criteria);
     let mut commands = Vec::new();
     let mut top = exists;
@@ -45,23 +85,10 @@ pub async fn list(session: &mut Session, exists: u32, criteria: &str, sized: boo
         top = bottom - 1;
     }
     commands.push(if top == exists { format!("UID SEARCH {wanted}") } else { format!("UID SEARCH 1:{top} {wanted}") });
-    let searches = commands.len();
-    if sized && (1..=SIZED_AT_ONCE).contains(&(exists as usize)) {
-        commands.push(format!("UID FETCH 1:* {SIZES}"));
-    }
-    let Listing { mut uids, mut sizes } = Listing::default();
-    let mut outcomes = session
-        .flight(&commands, |response| match response {
-            Response::MailboxData(MailboxDatum::Search(found)) => uids.extend(found),
-            other => sizes.extend(size(other)),
-        })
-        .await?;
-    // Without sizes, they are asked for later.
-    outcomes.truncate(searches);
-    all(outcomes)?;
+    let mut uids = searched(session, &commands).await?;
     uids.sort_unstable();
     uids.dedup();
-    Ok(Listing { uids, sizes })
+    Ok(Listing { uids, sizes: HashMap::new() })
 }
 
 /// Whether there are mails that meet `criteria` above this UID.

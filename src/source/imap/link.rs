@@ -14,16 +14,17 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
 
 use super::{
     auth::Account,
     bodies,
     fault::Fault,
-    fetch::{self, Candidate, Listing},
+    fetch::{self, Candidate, Census, Listing},
     find::{self, Found},
     idle,
     mailbox::{self, Folder, Selected},
-    outset::{Foreseen, Outset, outset},
+    outset::{First, Foreseen, Outset, outset},
     session::Session,
     settle::{self, Action, Report},
     targets::Targets,
@@ -37,6 +38,8 @@ pub struct Open {
     selected: Option<(Folder, Selected)>,
     /// What the selected folder holds was told just now.
     is_fresh: bool,
+    /// What it holds was asked when the session began.
+    census: Option<Census>,
     /// What was asked when the session began.
     foreseen: Foreseen,
     dry_run: bool,
@@ -108,7 +111,7 @@ impl Link {
     }
 
     /// `first`: the folder that is read first, where it is known already.
-    pub fn open(config: Arc<Imap>, account: Arc<Account>, first: Option<Folder>, dry_run: bool) -> Self {
+    pub fn open(config: Arc<Imap>, account: Arc<Account>, first: Option<First>, dry_run: bool) -> Self {
         start(async move {
             match open(&config, account, first, dry_run).await {
                 Ok(open) => Finished { open: Some(Box::new(open)), fault: None, yielded: Yield::Opened },
@@ -144,6 +147,7 @@ impl Open {
     /// What was told at the outset does not hold for long.
     pub fn moves_on(&mut self) {
         self.is_fresh = false;
+        self.census = None;
         self.foreseen = Foreseen::default();
     }
 
@@ -163,20 +167,25 @@ impl Open {
     }
 
     /// Selects the folder anew, to learn what is in it now, and lists its mails; `marked_too`, those
-    /// with the keyword of mails that were dealt with. `sized`: with their sizes, where they are not too many.
-    pub fn list(mut self: Box<Self>, folder: Folder, mut criteria: String, marked_too: bool, sized: bool) -> Link {
+    /// with the keyword of mails that were dealt with.
+    pub fn list(mut self: Box<Self>, folder: Folder, mut criteria: String, marked_too: bool) -> Link {
         start(async move {
-            let is_fresh = self.is_fresh;
+            let fresh = self.selected(&folder).filter(|_| self.is_fresh);
+            let census = self.census.take();
             self.moves_on();
             let result = async {
-                let selected = match self.selected(&folder) {
-                    Some(selected) if is_fresh => selected,
-                    _ => self.select_now(&folder).await?,
+                let told = fresh.zip(census).and_then(|(said, census)| census.listing(said.exists, marked_too));
+                if let Some(listing) = told {
+                    return Ok(listing);
+                }
+                let selected = match fresh {
+                    Some(selected) => selected,
+                    None => self.select_now(&folder).await?,
                 };
                 if selected.knows_keyword && !marked_too {
                     criteria = format!("{criteria} UNKEYWORD {}", settle::KEYWORD);
                 }
-                fetch::list(&mut self.session, selected.exists, criteria.trim_start(), sized).await
+                fetch::list(&mut self.session, selected.exists, criteria.trim_start()).await
             };
             let result = result.await;
             finish(self, result, Yield::Listed)
@@ -248,11 +257,24 @@ impl Open {
     }
 }
 
-async fn open(config: &Imap, account: Arc<Account>, first: Option<Folder>, dry_run: bool) -> Result<Open, Fault> {
-    let mut session = Session::open(config, account).await?;
-    let Outset { naming, mut foreseen, selected } = outset(&mut session, config, first.as_ref(), dry_run).await?;
+async fn open(config: &Imap, account: Arc<Account>, first: Option<First>, dry_run: bool) -> Result<Open, Fault> {
+    let mut session = Session::open(config, account.clone()).await?;
+    let outset = match (outset(&mut session, config, first.as_ref(), dry_run).await, &first) {
+        // Nothing depends on the census, which the server may have broken over.
+        (Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_))), Some(First { folder, counts: true })) => {
+            debug!(host = session.host(), "{fault}; trying without a look at all mails at once");
+            drop(session);
+            session = Session::open(config, account).await?;
+            let first = First { folder: folder.clone(), counts: false };
+            outset(&mut session, config, Some(&first), dry_run).await?
+        }
+        (outset, _) => outset?,
+    };
+    let Outset { naming, mut foreseen, selected } = outset;
     let targets = Targets::find(&mut session, config, naming, &mut foreseen, dry_run).await?;
-    Ok(Open { session, targets, selected: first.zip(selected), is_fresh: true, foreseen, dry_run })
+    let (selected, census) = selected.unzip();
+    let selected = first.map(|first| first.folder).zip(selected);
+    Ok(Open { session, targets, selected, is_fresh: true, census, foreseen, dry_run })
 }
 
 fn start(work: impl Future<Output = Finished> + Send + 'static) -> Link {

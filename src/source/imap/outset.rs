@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     fault::Fault,
+    fetch::{CENSUS, Census},
     mailbox::{Folder, Listed, Selected, Selecting},
     name::{Naming, to_utf7},
     session::Session,
@@ -40,14 +41,21 @@ pub struct Outset {
     pub naming: Naming,
     pub foreseen: Foreseen,
     /// What is in the folder that was to be read first, if it could be selected.
-    pub selected: Option<Selected>,
+    pub selected: Option<(Selected, Census)>,
 }
 
-/// `first`: the folder that is read first.
+/// The folder that is read first.
+#[derive(Debug, Clone)]
+pub struct First {
+    pub folder: Folder,
+    /// Its mails are counted at once, however many there are.
+    pub counts: bool,
+}
+
 pub async fn outset(
     session: &mut Session,
     config: &Imap,
-    first: Option<&Folder>,
+    first: Option<&First>,
     dry_run: bool,
 ) -> Result<Outset, Fault> {
     let names: Vec<String> = names(config).into_iter().collect();
@@ -57,8 +65,13 @@ pub async fn outset(
         commands.push("NAMESPACE".to_owned());
     }
     commands.extend(names.iter().map(|name| format!("LIST \"\" {}", Folder::of(name).quoted())));
-    let mut selecting = first.map(|folder| Selecting::new(folder.clone(), dry_run));
+    let mut selecting = first.map(|first| Selecting::new(first.folder.clone(), dry_run));
+    let mut census = Census::default();
+    let select_at = commands.len();
     commands.extend(selecting.as_ref().map(Selecting::command));
+    if first.is_some_and(|first| first.counts) {
+        commands.push(CENSUS.to_owned());
+    }
     let mut namespaces = None;
     let mut delimiter = None;
     let mut foreseen: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();
@@ -74,22 +87,23 @@ pub async fn outset(
             }
         }
         other => {
+            census.hear(other);
             if let Some(selecting) = &mut selecting {
                 selecting.hear(other);
             }
         }
     });
     // One that says no has a delimiter all the same, and names that can't exist are not there.
-    let last = outcomes.await?.pop();
-    let selected = match (selecting, last) {
+    let outcomes = outcomes.await?;
+    let selected = match (selecting, outcomes.get(select_at)) {
         // What is wrong with the folder is told when it is its turn.
-        (Some(selecting), Some(Ok(outcome))) => selecting.end(&outcome, session.host()).ok(),
+        (Some(selecting), Some(Ok(outcome))) => selecting.end(outcome, session.host()).ok(),
         _ => None,
     };
     Ok(Outset {
         naming: namespaces.unwrap_or_else(|| Naming::guessed(delimiter)),
         foreseen: Foreseen(foreseen),
-        selected,
+        selected: selected.map(|selected| (selected, census)),
     })
 }
 

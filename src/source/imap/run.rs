@@ -10,6 +10,7 @@ use super::{
     fetch::Candidate,
     link::{Link, Open},
     mailbox::Folder,
+    outset::First,
     round::{Batch, Round},
     settle::takes_away,
     tour::Tour,
@@ -63,6 +64,9 @@ pub struct Run {
     /// The next try waits for a person, who may change a file with a secret meanwhile.
     pub(super) refused: bool,
     pub(super) trouble_since: Option<Instant>,
+    /// The next session begins with a [census](super::fetch::CENSUS). Only the first does: in a folder of many mails it takes
+    /// its time, and a server may break over it.
+    counts: bool,
     /// There was a session.
     pub(super) opened: bool,
     /// A folder was looked through.
@@ -106,6 +110,7 @@ impl Run {
             retry_at: now,
             refused: false,
             trouble_since: None,
+            counts: true,
             opened: false,
             looked: false,
             idles: None,
@@ -220,7 +225,9 @@ impl Run {
                 self.work = Some(Work::Open);
                 self.refused = false;
                 let (config, account) = (self.source.config.clone(), self.source.account.clone());
-                Link::open(config, account, self.first_folder(), self.intake.dry_run)
+                let first = self.first_folder().map(|folder| First { folder, counts: self.counts && self.takes_all() });
+                self.counts = false;
+                Link::open(config, account, first, self.intake.dry_run)
             }
         };
     }
@@ -279,10 +286,7 @@ impl Run {
         match (work, self.tour.current().or_else(|| self.tour.first())) {
             (Work::Find, _) => open.find(self.tour.wanted().to_vec()),
             (Work::Select, Some(stop)) => open.select(stop.folder.clone()),
-            (Work::List, Some(stop)) => {
-                let (marked_too, sized) = (self.intake.ships_again(), self.takes_all());
-                open.list(stop.folder.clone(), self.criteria(), marked_too, sized)
-            }
+            (Work::List, Some(stop)) => open.list(stop.folder.clone(), self.criteria(), self.intake.ships_again()),
             (Work::Watch, Some(stop)) => match stop.uid_validity {
                 Some(uid_validity) => open.watch(stop.folder.clone(), uid_validity, stop.newest, self.criteria()),
                 None => open.keep(),

@@ -23,7 +23,7 @@ use crate::support::{
 };
 
 use Fault::{Bad, EofAfterUntagged, EofAtOnce, EofBeforeTagged, EofInLiteral, No};
-use When::{Leaving, Listing, Opening, Working};
+use When::{Counting, Leaving, Listing, Opening, Outset, Working};
 
 /// A command, what makes a run send it, and what NO and BAD to it mean.
 #[derive(Clone, Copy)]
@@ -47,6 +47,10 @@ enum When {
     /// Where there was no session yet, a single run does not wait for a second one.
     Opening,
     Listing,
+    /// Together with others with which a session begins: it is tried anew with fewer.
+    Outset,
+    /// So are those fewer.
+    Counting,
     Working,
     /// All is done.
     Leaving,
@@ -111,10 +115,11 @@ impl Case {
     fn codes(&self, fault: Fault, always: bool) -> &[i32] {
         match (self.when, fault) {
             (_, No | Bad) => &self.refused[usize::from(always)..][..1],
-            (Leaving, _) => &[0],
+            (Leaving | Counting, _) => &[0],
             // What came with it may have been all that was wanted.
             (Working, EofBeforeTagged) if always => &[0, 69],
             (Listing, _) if !always => &[0, 69],
+            (Outset, _) if !always => &[0],
             (Working, _) if !always => &[0],
             _ => &[69],
         }
@@ -246,17 +251,18 @@ faults_at! {
     login: Case::of("LOGIN", Opening, [77, 77]).offering("IMAP4rev1 MOVE UIDPLUS");
     authenticate: Case::of("AUTHENTICATE", Opening, [77, 77]);
     // Names are taken as they are written where nobody can look them up.
-    namespace: Case::of("NAMESPACE", Opening, [0, 0]).offering("IMAP4rev1 MOVE UIDPLUS NAMESPACE");
-    list: Case::of("LIST", Opening, [0, 0]);
+    namespace: Case::of("NAMESPACE", Outset, [0, 0]).offering("IMAP4rev1 MOVE UIDPLUS NAMESPACE");
+    list: Case::of("LIST", Outset, [0, 0]);
     // It is tried again under another name.
     create: Case { makes_folder: true, ..Case::of("CREATE", Opening, [0, 78]) };
     // A matter of looks.
     subscribe: Case { makes_folder: true, ..Case::of("SUBSCRIBE", Opening, [0, 0]) };
     // The first one goes out with what a session begins with, and is sent again when it is needed.
-    select: Case::of("SELECT", Listing, [0, 69]);
-    examine: Case { dry_run: true, ..Case::of("EXAMINE", Listing, [0, 69]) };
+    select: Case::of("SELECT", Outset, [0, 69]);
+    examine: Case { dry_run: true, ..Case::of("EXAMINE", Outset, [0, 69]) };
     search: Case::of("UID SEARCH", Listing, [69, 69]);
-    sizes: Case::of("UID FETCH RFC822.SIZE", Working, [0, 69]);
+    census: Case::of("UID FETCH (UID FLAGS RFC822.SIZE)", Counting, [0, 0]);
+    sizes: Case::of("UID FETCH (UID RFC822.SIZE)", Working, [0, 69]);
     bodies: Case::of("UID FETCH BODY.PEEK[])", Working, [0, 75]);
     parts: Case { large: true, ..Case::of("UID FETCH BODY.PEEK[]<", Working, [0, 75]) };
     moving: Case::of("UID MOVE", Working, [75, 75]);

@@ -9,7 +9,7 @@ use dmarc_shipper::{
 
 use super::{
     driver::{Driver, Seen, folders},
-    scripted::{Act, Scripted},
+    scripted::{Act, CENSUS, Scripted},
     servers::goes_on_until,
     with_scripts::scripted,
 };
@@ -40,8 +40,8 @@ fn sent(server: &Scripted) -> Vec<String> {
 #[tokio::test]
 async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
     let server = gapped(|command, times| match command.starts_with("UID FETCH") && command.contains("BODY") {
-        // The first asks for sizes.
-        true if times == 3 => Act::Say("TAG NO not now\r\n".into()),
+        // The first two ask for sizes.
+        true if times == 4 => Act::Say("TAG NO not now\r\n".into()),
         _ => Act::Honest,
     })
     .await;
@@ -50,14 +50,64 @@ async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
     assert_eq!(seen.iter().map(|seen| seen.uid).collect::<BTreeSet<_>>().len(), GAPPED as usize);
 }
 
-/// They were asked for in every pass, of all that had been dealt with.
+/// Of mails that stay, it would be asked about all that had been dealt with.
 #[tokio::test]
-async fn sizes_come_with_the_list_only_where_mails_do_not_stay() {
-    for (archive_folder, times) in [(Some("Done".to_owned()), 1), (None, 0)] {
+async fn mails_are_counted_at_the_outset_only_where_they_do_not_stay() {
+    for (archive_folder, censuses) in [(Some("Done".to_owned()), 1), (None, 0)] {
         let server = Scripted::start(2, |_, _| Act::Honest).await;
         let pass = Driver::new(Imap { archive_folder, ..scripted(&server) }).run(|_| Verdict::Archive).await.0;
-        assert_eq!((pass.unwrap().settled, server.count("UID FETCH 1:* (UID RFC822.SIZE)")), (2, times));
+        assert_eq!(
+            (pass.unwrap().settled, server.count(CENSUS), server.count("UID SEARCH UNDELETED")),
+            (2, censuses, 1)
+        );
     }
+}
+
+/// What a server says to a census of four mails, of which one is marked as deleted and one as dealt with; in whatever order.
+const COUNTED: &str = "* 4 FETCH (FLAGS ($dmarcshipped) UID 4 RFC822.SIZE 20)\r\n\
+                       * 1 FETCH (UID 1 FLAGS (\\Seen) RFC822.SIZE 20)\r\n\
+                       * 2 FETCH (UID 2 FLAGS (\\DELETED) RFC822.SIZE 20)\r\n\
+                       * 3 FETCH (UID 3 FLAGS ())\r\n";
+
+#[tokio::test]
+async fn a_census_spares_the_search_and_leaves_out_what_a_search_would() {
+    let server = Scripted::start(4, |_, command| match command {
+        CENSUS => Act::Say(format!("{COUNTED}TAG OK done\r\n")),
+        _ => Act::Honest,
+    })
+    .await;
+    let (pass, seen) = archive_all(&server).await;
+    let uids: BTreeSet<u32> = seen.iter().map(|seen| seen.uid).collect();
+    assert_eq!((pass.unwrap().settled, uids), (2, [1, 3].into()));
+    // Of the third no size was told.
+    let sized = |set: &str| server.count(&format!("UID FETCH {set} (UID RFC822.SIZE)"));
+    assert_eq!((server.count("UID SEARCH UNDELETED"), sized("3"), sized("1")), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_census_that_misses_a_mail_is_not_believed() {
+    for missing in ["", "* 5 FETCH (UID 5 RFC822.SIZE 20)\r\n", "* 5 FETCH (FLAGS () RFC822.SIZE 20)\r\n"] {
+        let server = Scripted::start(5, move |_, command| match command {
+            CENSUS => Act::Say(format!("{COUNTED}{missing}TAG OK done\r\n")),
+            _ => Act::Honest,
+        })
+        .await;
+        assert_eq!(archive_all(&server).await.0.unwrap().settled, 5, "{missing}");
+        assert_eq!(server.count("UID SEARCH UNDELETED"), 1, "{missing}");
+    }
+}
+
+/// A server that takes long over many mails would take it again and again.
+#[tokio::test]
+async fn only_the_first_session_begins_with_a_census() {
+    let server = Scripted::start(2, |state, command| match command.contains("BODY") && state.sessions < 3 {
+        true => Act::SayAndHangUp(String::new()),
+        false => Act::Honest,
+    })
+    .await;
+    let pass = archive_all(&server).await.0.unwrap();
+    let sessions = server.state.lock().unwrap().sessions;
+    assert_eq!((pass.settled, sessions, server.count(CENSUS)), (2, 3, 1));
 }
 
 /// What had been moved before the session broke was forgotten, and moved once more.
@@ -76,7 +126,8 @@ async fn what_was_moved_before_the_session_broke_is_not_moved_again() {
 
 /// In every pass, all that came before a search was a SELECT: nothing that lasted.
 fn assert_searched_after_select(sent: &[String]) {
-    let lasting = |command: &&String| !["LIST", "CREATE", "SUBSCRIBE"].iter().any(|brief| command.starts_with(brief));
+    let brief = ["LIST", "CREATE", "SUBSCRIBE", CENSUS];
+    let lasting = |command: &&String| !brief.iter().any(|brief| command.starts_with(brief));
     let lasting: Vec<&String> = sent.iter().filter(lasting).collect();
     let before_searches = lasting.windows(2).filter(|pair| pair[1].starts_with("UID SEARCH UNDELETED"));
     let befores: Vec<&String> = before_searches.map(|pair| pair[0]).collect();

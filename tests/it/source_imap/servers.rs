@@ -411,16 +411,15 @@ async fn settles_many_scattered_mails(kind: Kind) {
 /// over twice, and all is settled after all.
 async fn survives_a_cut_at_each_step(kind: Kind) {
     let server = Mailserver::start(kind);
-    for (round, (step, way)) in ["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE", "UID SEARCH", "UID FETCH"]
-        .into_iter()
-        .flat_map(|step| [(step, Way::CutBefore), (step, Way::CutAfter)])
-        .enumerate()
-    {
+    let steps = [("UID MOVE", ""), ("UID COPY", ""), ("UID STORE", ""), ("UID EXPUNGE", "")];
+    let steps = steps.into_iter().chain([("SELECT", ""), ("UID FETCH", "FLAGS"), ("UID FETCH", "BODY")]);
+    let ways = steps.flat_map(|step| [(step, Way::CutBefore), (step, Way::CutAfter)]);
+    for (round, ((step, of), way)) in ways.enumerate() {
         let numbers = (10 * round + 1)..=(10 * round + 2);
         server.deliver(numbers.clone());
         let mut cut = false;
         let relay = Relay::start(server.port, move |command| {
-            let now = command.starts_with(step) && !cut;
+            let now = command.starts_with(step) && command.contains(of) && !cut;
             cut |= now;
             if now { way } else { Way::Pass }
         });
