@@ -45,8 +45,9 @@ impl<'a> Part<'a> {
 }
 
 impl<'a> Structure<'a> {
-    pub fn read(mail: &'a [u8], budget: &Budget<'_>) -> Self {
-        let mut structure = Structure { header: header::read(mail), ..Structure::default() };
+    /// Of a mail that begins with this header.
+    pub fn of(header: Header, mail: &'a [u8], budget: &Budget<'_>) -> Self {
+        let mut structure = Structure { header, ..Structure::default() };
         let top = structure.header.clone();
         structure.section(mail, top, "text/plain", MULTIPART_DEPTH, budget);
         structure

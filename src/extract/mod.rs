@@ -28,6 +28,7 @@ use std::{borrow::Cow, io::BufRead};
 use crate::{limits::Limits, trouble::Trouble};
 
 use budget::Budget;
+use header::Header;
 use stream::Stream;
 use walk::Walk;
 
@@ -35,8 +36,8 @@ use walk::Walk;
 pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Opened<'a> {
     let input = header::with_line_feeds(input);
     let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(&input);
-    let envelope = if is_mail { header::read(&input).envelope } else { Envelope::default() };
-    Opened { input, origin, limits, envelope }
+    let header = if is_mail { header::read(&input) } else { Header::default() };
+    Opened { input, origin, limits, header }
 }
 
 /// Where the bytes come from, which decides what is said of things in them that are no report.
@@ -54,13 +55,13 @@ pub struct Opened<'a> {
     input: Cow<'a, [u8]>,
     origin: Origin<'a>,
     limits: &'a Limits,
-    envelope: Envelope,
+    header: Header,
 }
 
 impl Opened<'_> {
     /// What the mail says of itself; empty for a bare file.
     pub fn envelope(&self) -> &Envelope {
-        &self.envelope
+        &self.header.envelope
     }
 
     /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none
@@ -69,7 +70,7 @@ impl Opened<'_> {
     /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call.
     pub fn walk(&self, found: &mut dyn FnMut(Found<'_>)) {
         let budget = Budget::new(self.limits);
-        Walk::new(&budget, found).start(&self.input, self.origin);
+        Walk::new(&budget, found).start(&self.input, self.origin, &self.header);
     }
 }
 

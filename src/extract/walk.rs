@@ -10,7 +10,7 @@ use super::{
     Document, Format, Found, Origin, Unreadable,
     budget::Budget,
     failure,
-    header::{clip, field_name, lines},
+    header::{self, Header, clip, field_name, lines},
     marks,
     mime::{Part, Structure},
     sniff::{self, Kind},
@@ -66,7 +66,8 @@ impl<'w> Walk<'w> {
         Self { budget, found, handed_out: 0 }
     }
 
-    pub fn start(&mut self, input: &[u8], origin: Origin<'_>) {
+    /// `header`: that of the mail, where the input is one.
+    pub fn start(&mut self, input: &[u8], origin: Origin<'_>, header: &Header) {
         let attachment = Attachment { bytes: input, sha256: OnceCell::new() };
         let mut around = Around {
             name: None,
@@ -78,7 +79,7 @@ impl<'w> Walk<'w> {
         };
         match origin {
             Origin::Mail if lines(input).find(|line| !line.trim_ascii().is_empty()).is_some_and(begins_a_mail) => {
-                self.mail(input, &around);
+                self.mail_of(Structure::of(header.clone(), input, self.budget), &around);
             }
             Origin::Mail => {
                 self.stream(Stream::of(input), &around);
@@ -91,7 +92,9 @@ impl<'w> Walk<'w> {
                 }
             }
             // A folder of saved mails is read by the rules of a mailbox.
-            Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => self.mail(input, &around),
+            Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => {
+                self.mail_of(Structure::of(header.clone(), input, self.budget), &around);
+            }
             Origin::File { name } => {
                 (around.is_meant, around.name) = (true, Some(clip(name)));
                 self.stream(Stream::of(input), &around);
@@ -103,7 +106,10 @@ impl<'w> Walk<'w> {
     }
 
     fn mail(&mut self, mail: &[u8], around: &Around<'_>) {
-        let structure = Structure::read(mail, self.budget);
+        self.mail_of(Structure::of(header::read(mail), mail, self.budget), around);
+    }
+
+    fn mail_of(&mut self, structure: Structure<'_>, around: &Around<'_>) {
         let is_meant = around.is_meant || marks::mail(&structure.header, &structure.parts);
         let may_be_prose = is_meant && !structure.parts.iter().any(Part::is_feedback);
         for part in &structure.parts {

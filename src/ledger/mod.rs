@@ -21,7 +21,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use tracing::{info, warn};
 
 pub use self::{
@@ -44,6 +44,7 @@ const MAX_SIGHTED: usize = 1 << 16;
 /// The most that the clock by which entries expire goes on at one expiry. A machine whose clock jumps a year ahead for a
 /// while must not forget the year; one that was off for long remembers for some days more than it would have to.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_hours(48);
+const EXPIRE_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// In the table `meta`: that clock, microseconds since 1970.
 const CLOCK: &str = "clock";
 /// 2026-01-01. A clock that says less was not set yet, and is none to begin with.
@@ -57,6 +58,17 @@ pub struct Ledger {
     journal: Arc<Journal>,
     /// Processes that died over a mail, by its place: those of the table. Few, or the mails are not what they died of.
     attempts: Mutex<HashMap<PlaceName, u32>>,
+}
+
+/// What [`Ledger::look_up`] found.
+#[derive(Debug)]
+pub struct Known {
+    /// When and where the document was shipped.
+    pub shipped: Option<Shipped>,
+    /// How far it had come when the last process ended; `None` for one that is done, or was never begun.
+    pub progress: Option<Progress>,
+    /// The hash of the first document that was shipped under its name.
+    pub named: Option<[u8; 32]>,
 }
 
 /// What [`Ledger::open_for_reading`] found.
@@ -123,23 +135,27 @@ impl Ledger {
         Ok((Self::of(store), view))
     }
 
-    /// What is known of a document.
+    /// When and where a document was shipped.
     pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
-        let row = self.store.with(|db| row(db, DOCUMENTS, &key::document(key)))?;
-        row.map(|(seen, json)| shipped_of(seen, &json).map_err(|why| self.store.corrupt(why))).transpose()
+        Ok(self.look_up(key, None)?.shipped)
     }
 
-    /// How far a document had come when the last process ended; `None` for one that is done, or was never begun.
-    pub fn progress(&self, key: &DocumentKey) -> Result<Option<Progress>, LedgerError> {
-        let row = self.store.with(|db| row(db, PROGRESS, &key::document(key)))?;
-        row.map(|(_, json)| progress_of(&json).map_err(|why| self.store.corrupt(why))).transpose()
-    }
-
-    /// The hash of the first document that was shipped under this name.
-    pub fn named(&self, name: &ReportName) -> Result<Option<[u8; 32]>, LedgerError> {
-        let row = self.store.with(|db| row(db, NAMES, &name.0))?;
-        row.map(|(_, hash)| hash.try_into().map_err(|_| self.store.corrupt("a hash is of another length".into())))
-            .transpose()
+    /// All that is known of a document that comes in, and of what its reporter calls it.
+    pub fn look_up(&self, key: &DocumentKey, name: Option<&ReportName>) -> Result<Known, LedgerError> {
+        let document = key::document(key);
+        let [shipped, progress, named] = self.store.with(|db| {
+            let read = db.begin_read()?;
+            let of_name = name.map(|name| row(&read, NAMES, &name.0)).transpose()?.flatten();
+            Ok([row(&read, DOCUMENTS, &document)?, row(&read, PROGRESS, &document)?, of_name])
+        })?;
+        let corrupt = |why| self.store.corrupt(why);
+        Ok(Known {
+            shipped: shipped.map(|(seen, json)| shipped_of(seen, &json)).transpose().map_err(corrupt)?,
+            progress: progress.map(|(_, json)| progress_of(&json)).transpose().map_err(corrupt)?,
+            named: named
+                .map(|(_, hash)| hash.try_into().map_err(|_| corrupt("a hash is of another length".into())))
+                .transpose()?,
+        })
     }
 
     /// How many processes died while they were reading this mail, and had not come further with it than the one before.
@@ -204,7 +220,7 @@ impl Ledger {
     /// knows nothing: the mail is then read again, and its documents are looked up in their turn.
     pub fn knows_place(&self, place: &Place) -> bool {
         let Some(key) = key::place(place) else { return false };
-        let Ok(Some((seen, _))) = self.store.with(|db| row(db, PLACES, &key)) else { return false };
+        let Ok(Some((seen, _))) = self.store.with(|db| row(&db.begin_read()?, PLACES, &key)) else { return false };
         if micros(Timestamp::now()) - seen > SIGHT_SECONDS * 1_000_000 {
             let mut sighted = self.sighted.lock().unwrap_or_else(PoisonError::into_inner);
             if sighted.len() < MAX_SIGHTED {
@@ -245,9 +261,13 @@ impl Ledger {
     ///
     /// To be called after a pass over all sources, not before the first one: after a long pause, only the pass knows
     /// which of the remembered mails are still there. Time that a clock jumped over is not believed: it goes on by two days
-    /// at an expiry at most.
+    /// at an expiry at most. One that comes less than a day after the last has nothing to do: single runs may be minutes apart.
     pub fn expire(&self, now: Timestamp, retention_days: u32) -> Result<u64, LedgerError> {
         let sighted = self.take_sighted();
+        let last = self.store.with(|db| clock(&db.begin_read()?.open_table(META)?))?;
+        if sighted.is_empty() && last.is_some_and(|last| now >= last && now.duration_since(last) < EXPIRE_EVERY) {
+            return Ok(0);
+        }
         let mut forgotten = 0;
         let written = self.store.write(|transaction| {
             write_sights(&mut transaction.open_table(PLACES)?, &sighted)?;
@@ -331,8 +351,8 @@ impl Memory for Ledger {
 
 type Table<'a> = redb::Table<'a, &'static [u8], (i64, &'static [u8])>;
 
-fn row(db: &Database, table: store::Definition, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, redb::Error> {
-    let table = db.begin_read()?.open_table(table)?;
+fn row(read: &ReadTransaction, table: store::Definition, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, redb::Error> {
+    let table = read.open_table(table)?;
     // Read before the table ends: what `get` returns does not hold the transaction, and commits free what no one holds.
     let row = table.get(key)?.map(|row| {
         let (seen, json) = row.value();
@@ -378,10 +398,14 @@ fn start_clock(transaction: &WriteTransaction, now: i64) -> Result<(), redb::Err
     Ok(())
 }
 
+fn clock(meta: &impl ReadableTable<&'static str, u64>) -> Result<Option<Timestamp>, redb::Error> {
+    Ok(meta.get(CLOCK)?.and_then(|clock| Timestamp::from_microsecond(clock.value().try_into().ok()?).ok()))
+}
+
 /// The time by which entries expire: `now`, but never more than a step after what it was the last time.
 fn believed(transaction: &WriteTransaction, now: Timestamp) -> Result<Timestamp, redb::Error> {
     let mut meta = transaction.open_table(META)?;
-    let last = meta.get(CLOCK)?.and_then(|last| Timestamp::from_microsecond(last.value().try_into().ok()?).ok());
+    let last = clock(&meta)?;
     let most = last.and_then(|last| last.checked_add(CLOCK_STEP).ok()).unwrap_or(now);
     let now = now.min(most);
     meta.insert(CLOCK, u64::try_from(micros(now)).unwrap_or_default())?;

@@ -1,5 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, thread};
 
+use redb::Database;
+
 use super::*;
 
 fn document(n: u8) -> DocumentKey {
@@ -268,10 +270,10 @@ fn progress_is_there_after_a_restart_until_the_document_is_shipped() {
     ledger.commit(&Commit { progress: vec![(document(1), progress(2000))], ..commit(at(2)) }).unwrap();
     drop(ledger);
     let ledger = Ledger::open(root.path()).unwrap();
-    assert_eq!(ledger.progress(&document(1)).unwrap(), Some(progress(2000)));
-    assert_eq!(ledger.progress(&document(2)).unwrap(), None);
+    assert_eq!(ledger.look_up(&document(1), None).unwrap().progress, Some(progress(2000)));
+    assert_eq!(ledger.look_up(&document(2), None).unwrap().progress, None);
     ledger.commit(&Commit { documents: vec![(document(1), shipped(at(3)))], ..commit(at(3)) }).unwrap();
-    assert_eq!(ledger.progress(&document(1)).unwrap(), None);
+    assert_eq!(ledger.look_up(&document(1), None).unwrap().progress, None);
 }
 
 #[test]
@@ -290,9 +292,10 @@ fn a_name_stays_with_the_first_document_under_it() {
     let names = |n: u8| Commit { names: vec![(name(None, "7"), [n; 32])], ..commit(at(1)) };
     ledger.commit(&names(1)).unwrap();
     ledger.commit(&names(2)).unwrap();
-    assert_eq!(ledger.named(&name(None, "7")).unwrap(), Some([1; 32]));
-    assert_eq!(ledger.named(&name(None, "8")).unwrap(), None);
-    assert_eq!(ledger.named(&name(Some("a"), "7")).unwrap(), None, "tenants share no names");
+    let named = |name: ReportName| ledger.look_up(&document(1), Some(&name)).unwrap().named;
+    assert_eq!(named(name(None, "7")), Some([1; 32]));
+    assert_eq!(named(name(None, "8")), None);
+    assert_eq!(named(name(Some("a"), "7")), None, "tenants share no names");
 }
 
 #[test]
@@ -344,6 +347,17 @@ fn attempts_are_forgotten_once_the_mail_was_read() {
     assert_eq!(ledger.attempts(&killer), 0);
     drop(ledger);
     assert_eq!(Ledger::open(root.path()).unwrap().attempts(&killer), 0);
+}
+
+/// Each single run looked through all that is known.
+#[test]
+fn nothing_expires_within_a_day_of_the_last_time() {
+    let ledger = Ledger::in_memory();
+    let begin = at(1_793_534_400);
+    ledger.commit(&commit(begin)).unwrap();
+    ledger.commit(&Commit { documents: vec![(document(1), shipped(begin - days(500)))], ..commit(begin) }).unwrap();
+    let hours = |hours| ledger.expire(begin + SignedDuration::from_hours(hours), 400).unwrap();
+    assert_eq!((hours(23), hours(24), hours(25)), (0, 1, 0));
 }
 
 /// A clock that jumps ahead for an hour would otherwise have made everything new again.

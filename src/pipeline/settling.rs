@@ -187,17 +187,17 @@ impl Desk {
 
     /// What the ledger says of a document that is not in flight.
     fn look_up(&self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, LedgerError> {
-        match (self.ledger.document(document)?, self.reship) {
+        let known = self.ledger.look_up(document, name)?;
+        match (known.shipped, self.reship) {
             (Some(shipped), Some(reship)) if shipped.first_shipped >= reship.since => {}
             (Some(shipped), _) => return Ok(Claimed::Known(shipped)),
             (None, Some(Reship { only_known: true, .. })) => return Ok(Claimed::NeverShipped),
             (None, _) => {}
         }
-        let progress = if self.reship.is_none() { self.ledger.progress(document)? } else { None };
-        let named = name.map(|name| self.ledger.named(name)).transpose()?.flatten();
+        let progress = known.progress.filter(|_| self.reship.is_none());
         Ok(Claimed::Mine {
             arrived: progress.map_or(0, |progress| progress.rows_for(&self.by)),
-            reuses_name: named.is_some_and(|hash| hash != document.sha256),
+            reuses_name: known.named.is_some_and(|hash| hash != document.sha256),
         })
     }
 
