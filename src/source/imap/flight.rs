@@ -18,8 +18,17 @@ enum Told {
     Done(usize, bool, Answer),
     Expunged,
     Stray,
-    Continue,
+    /// The server asks for more: what is to be sent, where it is due.
+    Continue(Option<Vec<u8>>),
     Other,
+}
+
+/// A command to be sent.
+pub(super) struct Line {
+    /// Stands for it in errors: its arguments may be secret.
+    pub verb: String,
+    /// All of it, or what comes before the server asks for more with `+`.
+    pub bytes: Vec<u8>,
 }
 
 impl Session {
@@ -42,23 +51,35 @@ impl Session {
     pub async fn fly(
         &mut self,
         commands: &[String],
+        on: impl FnMut(&Response<'_>) + Send,
+        outcomes: &mut Vec<Option<Result<Outcome, Fault>>>,
+    ) -> Result<(), Fault> {
+        let lines: Vec<Line> = commands.iter().map(|command| Line::of(command)).collect();
+        self.follow(&lines, |_| None, on, outcomes).await
+    }
+
+    /// Sends `lines` and follows each to its end; what `answer` makes of the text of a `+` is sent, `None` where none is due.
+    pub(super) async fn follow(
+        &mut self,
+        lines: &[Line],
+        mut answer: impl FnMut(&str) -> Option<Vec<u8>> + Send,
         mut on: impl FnMut(&Response<'_>) + Send,
         outcomes: &mut Vec<Option<Result<Outcome, Fault>>>,
     ) -> Result<(), Fault> {
-        outcomes.resize_with(commands.len(), || None);
+        outcomes.resize_with(lines.len(), || None);
         let most = if self.pipelines() { AT_ONCE } else { 1 };
-        let mut expunged = vec![0; commands.len()];
+        let mut expunged = vec![0; lines.len()];
         let mut under_way: VecDeque<(String, usize)> = VecDeque::new();
-        let mut to_send = commands.iter().enumerate();
+        let mut to_send = lines.iter().enumerate();
         loop {
-            let mut lines = Vec::new();
-            for (at, command) in to_send.by_ref().take(most - under_way.len()) {
+            let mut bytes = Vec::new();
+            for (at, line) in to_send.by_ref().take(most - under_way.len()) {
                 let tag = self.next_tag();
-                lines.extend_from_slice(format!("{tag} {command}\r\n").as_bytes());
+                bytes.extend_from_slice(&[tag.as_bytes(), b" ", &line.bytes].concat());
                 under_way.push_back((tag, at));
             }
-            if !lines.is_empty() {
-                self.write(&lines).await?;
+            if !bytes.is_empty() {
+                self.write(&bytes).await?;
             }
             let Some(&(_, first)) = under_way.front() else { return Ok(()) };
             let told = self.read(|response| match response {
@@ -68,7 +89,7 @@ impl Session {
                         None => Told::Stray,
                     }
                 }
-                Response::Continue(_) => Told::Continue,
+                Response::Continue(asked) => Told::Continue(answer(asked.information.as_deref().unwrap_or_default())),
                 Response::Expunge(_) => Told::Expunged,
                 other => {
                     on(other);
@@ -80,7 +101,7 @@ impl Session {
                     let Some((_, at)) = under_way.remove(at) else { continue };
                     outcomes[at] = Some(match is_ok {
                         true => Ok(Outcome { answer, expunged: expunged[at] }),
-                        false => match self.refused(verb(&commands[at]), answer) {
+                        false => match self.refused(lines[at].verb.clone(), answer) {
                             refusal if refusal.leaves_session() => Err(refusal),
                             fault => return Err(fault),
                         },
@@ -89,10 +110,17 @@ impl Session {
                 // Servers do one after the other where it matters.
                 Told::Expunged => expunged[first] += 1,
                 Told::Stray => return Err(out_of_step("a response to a command that was never sent")),
-                Told::Continue => return Err(out_of_step("a request for more where none was due")),
+                Told::Continue(Some(part)) => self.write(&part).await?,
+                Told::Continue(None) => return Err(out_of_step("a request for more where none was due")),
                 Told::Other => {}
             }
         }
+    }
+}
+
+impl Line {
+    fn of(command: &str) -> Self {
+        Self { verb: verb(command), bytes: format!("{command}\r\n").into_bytes() }
     }
 }
 

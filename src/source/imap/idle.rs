@@ -10,9 +10,9 @@ use tokio::{
 };
 
 use super::{
-    fault::Fault,
+    fault::{Answer, Fault},
     fetch::has_newer,
-    session::{Session, Step, out_of_step},
+    session::{Session, out_of_step, told},
 };
 
 /// The first wait. A mail that came between the last SEARCH and IDLE, and that the server then didn't tell of, is found
@@ -60,7 +60,7 @@ async fn idle(session: &mut Session, most: Duration, end: &mut oneshot::Receiver
             Heard::Begun => break,
             Heard::News => woken = Some(Woken::News),
             Heard::Other => {}
-            Heard::Step(step) => return Err(ended(session, step)),
+            Heard::Done(done) => return Err(ended(session, done)),
         }
     }
     session.bear(most + session.silence());
@@ -77,7 +77,7 @@ async fn idle(session: &mut Session, most: Duration, end: &mut oneshot::Receiver
             heard = session.read(|response| heard(response, &tag)) => match heard? {
                 Heard::News => Some(Woken::News),
                 Heard::Begun | Heard::Other => None,
-                Heard::Step(step) => return Err(ended(session, step)),
+                Heard::Done(done) => return Err(ended(session, done)),
             },
         };
     };
@@ -85,8 +85,8 @@ async fn idle(session: &mut Session, most: Duration, end: &mut oneshot::Receiver
     session.write(b"DONE\r\n").await?;
     loop {
         match session.read(|response| heard(response, &tag)).await? {
-            Heard::Step(Step::Done(true, _)) => return Ok(woken),
-            Heard::Step(step) => return Err(ended(session, step)),
+            Heard::Done(Some((true, _))) => return Ok(woken),
+            Heard::Done(done) => return Err(ended(session, done)),
             // News that comes now is found by the next SEARCH.
             Heard::Begun | Heard::News | Heard::Other => {}
         }
@@ -98,26 +98,25 @@ enum Heard {
     Begun,
     News,
     Other,
-    /// A tagged line.
-    Step(Step),
+    /// Its tagged line: whether it was OK. `None`: that of a command that was never sent.
+    Done(Option<(bool, Answer)>),
 }
 
 fn heard(response: &Response<'_>, tag: &str) -> Heard {
     match response {
         Response::Continue(_) => Heard::Begun,
         Response::MailboxData(MailboxDatum::Exists(_)) => Heard::News,
-        Response::Done { tag: done, status, outcome } => Heard::Step(match done.0 == tag {
-            true => Step::Done(*status == Status::Ok, super::session::told(outcome)),
-            false => Step::Stray,
-        }),
+        Response::Done { tag: done, status, outcome } => {
+            Heard::Done((done.0 == tag).then(|| (*status == Status::Ok, told(outcome))))
+        }
         _ => Heard::Other,
     }
 }
 
 /// A tagged line before DONE: refused, or out of step.
-fn ended(session: &Session, step: Step) -> Fault {
-    match step {
-        Step::Done(false, answer) => session.refused("IDLE".into(), answer),
+fn ended(session: &Session, done: Option<(bool, Answer)>) -> Fault {
+    match done {
+        Some((false, answer)) => session.refused("IDLE".into(), answer),
         _ => out_of_step("the end of IDLE before it was asked for"),
     }
 }

@@ -15,6 +15,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use super::{
     auth::{self, Account, Ending, Shown},
     fault::{Answer, Fault},
+    flight::Line,
     guard::{Guard, Overrun, Wire},
     throttle::throttled,
 };
@@ -101,34 +102,12 @@ impl Session {
         &mut self,
         verb: String,
         command: &[u8],
-        mut answer: impl FnMut(&str) -> Option<Vec<u8>> + Send,
-        mut on: impl FnMut(&Response<'_>) + Send,
+        answer: impl FnMut(&str) -> Option<Vec<u8>> + Send,
+        on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Outcome, Fault> {
-        let tag = self.send(command).await?;
-        let mut expunged = 0;
-        loop {
-            let step = self.read(|response| match response {
-                Response::Done { tag: done, status, outcome } if done.0 == tag => {
-                    Step::Done(*status == Status::Ok, told(outcome))
-                }
-                Response::Done { .. } => Step::Stray,
-                Response::Continue(asked) => Step::Continue(answer(asked.information.as_deref().unwrap_or_default())),
-                Response::Expunge(_) => Step::Expunged,
-                other => {
-                    on(other);
-                    Step::Other
-                }
-            });
-            match step.await? {
-                Step::Done(true, answer) => return Ok(Outcome { answer, expunged }),
-                Step::Done(false, answer) => return Err(self.refused(verb, answer)),
-                Step::Stray => return Err(out_of_step("a response to a command that was never sent")),
-                Step::Continue(Some(part)) => self.write(&part).await?,
-                Step::Continue(None) => return Err(out_of_step("a request for more where none was due")),
-                Step::Expunged => expunged += 1,
-                Step::Other => {}
-            }
-        }
+        let mut outcomes = Vec::new();
+        self.follow(&[Line { verb, bytes: command.to_vec() }], answer, on, &mut outcomes).await?;
+        outcomes.pop().flatten().unwrap_or_else(|| Err(out_of_step("no end of a command")))
     }
 
     /// Does not let what was sent to log in get into errors and logs.
@@ -293,17 +272,6 @@ impl Session {
             (None, _) => format!("the connection to {host} broke: {error}"),
         })
     }
-}
-
-/// What one response means to a command under way.
-pub(super) enum Step {
-    /// Its tagged line: whether it was OK.
-    Done(bool, Answer),
-    /// More is asked for: what is sent then, if anything.
-    Continue(Option<Vec<u8>>),
-    Expunged,
-    Stray,
-    Other,
 }
 
 pub(super) fn out_of_step(what: &str) -> Fault {
