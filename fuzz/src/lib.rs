@@ -214,15 +214,5 @@ fn length(mut document: impl Read) -> u64 {
 
 /// Where a document without a mail came from.
 pub fn somewhere() -> Provenance {
-    Provenance {
-        tenant: None,
-        source: "fuzz".into(),
-        mailbox: None,
-        mail_uid: None,
-        mail_message_id: None,
-        mail_from: None,
-        mail_date: None,
-        attachment: None,
-        ingest: jiff::Timestamp::UNIX_EPOCH,
-    }
+    Provenance::of("fuzz", jiff::Timestamp::UNIX_EPOCH)
 }

@@ -80,6 +80,23 @@ pub struct Provenance {
     pub ingest: Timestamp,
 }
 
+impl Provenance {
+    /// From this source, at this time, in nothing that has a name.
+    pub fn of(source: impl Into<String>, ingest: Timestamp) -> Self {
+        Self {
+            tenant: None,
+            source: source.into(),
+            mailbox: None,
+            mail_uid: None,
+            mail_message_id: None,
+            mail_from: None,
+            mail_date: None,
+            attachment: None,
+            ingest,
+        }
+    }
+}
+
 impl EventType {
     pub const ALL: &'static [EventType] = &[
         EventType::DmarcAggregate,

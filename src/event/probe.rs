@@ -25,17 +25,7 @@ pub struct ProbeEvent {
 impl ProbeEvent {
     /// `sink`: the name that it has in the configuration; `at`: now.
     pub fn new(tenant: Option<&str>, sink: &str, at: Timestamp) -> Self {
-        let provenance = Provenance {
-            tenant: tenant.map(str::to_owned),
-            source: "check".to_owned(),
-            mailbox: None,
-            mail_uid: None,
-            mail_message_id: None,
-            mail_from: None,
-            mail_date: None,
-            attachment: None,
-            ingest: at,
-        };
+        let provenance = Provenance { tenant: tenant.map(str::to_owned), ..Provenance::of("check", at) };
         Self {
             id: id::probe(tenant, sink, at),
             sink: sink.to_owned(),

@@ -96,16 +96,8 @@ pub(crate) fn aggregate_of(report: &Aggregate, row: Row, provenance: Provenance)
 
 /// A row of a report that says nothing at all.
 pub(crate) fn silent() -> Event {
-    let provenance = Provenance {
-        tenant: None,
-        mailbox: None,
-        mail_uid: None,
-        mail_message_id: None,
-        mail_from: None,
-        mail_date: None,
-        attachment: None,
-        ..provenance()
-    };
+    let Provenance { source, ingest, .. } = provenance();
+    let provenance = Provenance::of(source, ingest);
     aggregate_of(&Aggregate::default(), Row::default(), provenance)
 }
 
