@@ -263,8 +263,8 @@ impl Ledger {
     /// which of the remembered mails are still there. Time that a clock jumped over is not believed: it goes on by two days
     /// at an expiry at most. One that comes less than a day after the last has nothing to do: single runs may be minutes apart.
     pub fn expire(&self, now: Timestamp, retention_days: u32) -> Result<u64, LedgerError> {
-        let sighted = self.take_sighted();
         let last = self.store.with(|db| clock(&db.begin_read()?.open_table(META)?))?;
+        let sighted = self.take_sighted();
         if sighted.is_empty() && last.is_some_and(|last| now >= last && now.duration_since(last) < EXPIRE_EVERY) {
             return Ok(0);
         }

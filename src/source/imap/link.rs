@@ -270,9 +270,8 @@ async fn open(config: &Imap, account: Arc<Account>, first: Option<First>, dry_ru
         }
         (outset, _) => outset?,
     };
-    let Outset { naming, mut foreseen, selected } = outset;
+    let Outset { naming, mut foreseen, selected, census } = outset;
     let targets = Targets::find(&mut session, config, naming, &mut foreseen, dry_run).await?;
-    let (selected, census) = selected.unzip();
     let selected = first.map(|first| first.folder).zip(selected);
     Ok(Open { session, targets, selected, is_fresh: true, census, foreseen, dry_run })
 }

@@ -41,7 +41,9 @@ pub struct Outset {
     pub naming: Naming,
     pub foreseen: Foreseen,
     /// What is in the folder that was to be read first, if it could be selected.
-    pub selected: Option<(Selected, Census)>,
+    pub selected: Option<Selected>,
+    /// What was told of its mails, where that was asked.
+    pub census: Option<Census>,
 }
 
 /// The folder that is read first.
@@ -66,12 +68,10 @@ pub async fn outset(
     }
     commands.extend(names.iter().map(|name| format!("LIST \"\" {}", Folder::of(name).quoted())));
     let mut selecting = first.map(|first| Selecting::new(first.folder.clone(), dry_run));
-    let mut census = Census::default();
+    let mut census = first.filter(|first| first.counts).map(|_| Census::default());
     let select_at = commands.len();
     commands.extend(selecting.as_ref().map(Selecting::command));
-    if first.is_some_and(|first| first.counts) {
-        commands.push(CENSUS.to_owned());
-    }
+    commands.extend(census.as_ref().map(|_| CENSUS.to_owned()));
     let mut namespaces = None;
     let mut delimiter = None;
     let mut foreseen: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();
@@ -87,7 +87,9 @@ pub async fn outset(
             }
         }
         other => {
-            census.hear(other);
+            if let Some(census) = &mut census {
+                census.hear(other);
+            }
             if let Some(selecting) = &mut selecting {
                 selecting.hear(other);
             }
@@ -103,7 +105,8 @@ pub async fn outset(
     Ok(Outset {
         naming: namespaces.unwrap_or_else(|| Naming::guessed(delimiter)),
         foreseen: Foreseen(foreseen),
-        selected: selected.map(|selected| (selected, census)),
+        selected,
+        census,
     })
 }
 
