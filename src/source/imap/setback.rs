@@ -119,7 +119,13 @@ impl Run {
             _ if self.stopping => {}
             (_, Fault::LoggedOut(_)) if self.round.excuse() => self.round.retry_apart(missing),
             ([mail], Fault::Oversize { announced, .. }) => self.round.resize(*mail, *announced),
-            ([mail], _) => self.round.suspects.accuse(*mail, fault.to_string()),
+            ([mail], _) => {
+                self.round.suspects.accuse(*mail, fault.to_string());
+                if self.round.suspects.are_likely() {
+                    // They are to be judged before `give_up_after`.
+                    self.backoff.reset();
+                }
+            }
             _ => self.round.retry_apart(missing),
         }
     }

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::fetch::Candidate;
 
+/// Mails that may be at fault in one round; further ones are left for the next.
+pub const MOST_AT_FAULT: u32 = 10;
+
 #[derive(Debug)]
 pub struct Suspects {
     max_attempts: u32,
@@ -73,6 +76,11 @@ impl Suspects {
 
     pub fn is_suspect(&self, uid: u32) -> bool {
         self.records.contains_key(&uid)
+    }
+
+    /// Whether they are more likely at fault than the server: few of them, of many mails.
+    pub fn are_likely(&self) -> bool {
+        self.came > 0 && self.records.len() <= MOST_AT_FAULT as usize
     }
 
     pub fn is_empty(&self) -> bool {

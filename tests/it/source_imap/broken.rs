@@ -10,7 +10,7 @@ use dmarc_shipper::{
 
 use super::{
     driver::{Driver, Seen, config},
-    scripted::{Act, Fault, Scripted, asked},
+    scripted::{Act, Fault, Scripted, asked, body},
 };
 
 fn archiving(server: &Scripted) -> Imap {
@@ -99,6 +99,25 @@ async fn a_mail_that_breaks_each_session_is_quarantined_without_being_fetched() 
     assert_eq!(pass.unwrap().settled, 1);
     assert_eq!(seen[0].content.as_ref().unwrap_err().reason, Reason::AttemptsExhausted);
     assert_eq!((server.count("UID FETCH 1 (UID BODY"), server.count("UID MOVE 1 \"Bad\"")), (3, 1));
+}
+
+/// Each was waited for longer than the one before, until there was no time left to judge any.
+#[tokio::test]
+async fn several_mails_that_break_each_session_are_quarantined_where_others_come() {
+    let server = Scripted::start(8, |state, command| {
+        let wanted = command.strip_prefix("UID FETCH ").filter(|rest| rest.contains("BODY.PEEK"));
+        let uids = wanted.map(|rest| asked(state, rest.split(' ').next().unwrap())).unwrap_or_default();
+        match uids.iter().position(|uid| (3..=7).contains(uid)) {
+            Some(bad) => Act::SayAndHangUp(uids[..bad].iter().map(|uid| body(state, *uid)).collect()),
+            None => Act::Honest,
+        }
+    })
+    .await;
+    let mut driver = Driver::new(archiving(&server));
+    driver.give_up_after = Duration::from_secs(12);
+    let (pass, seen) = driver.run(decide).await;
+    let unread = seen.iter().filter(|seen| seen.content.is_err()).count();
+    assert_eq!((pass.unwrap().settled, seen.len(), unread), (8, 8, 5));
 }
 
 #[tokio::test]
