@@ -135,11 +135,6 @@ impl Ledger {
         Ok((Self::of(store), view))
     }
 
-    /// When and where a document was shipped.
-    pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
-        Ok(self.look_up(key, None)?.shipped)
-    }
-
     /// All that is known of a document that comes in, and of what its reporter calls it.
     pub fn look_up(&self, key: &DocumentKey, name: Option<&ReportName>) -> Result<Known, LedgerError> {
         let document = key::document(key);

@@ -4,6 +4,13 @@ use redb::Database;
 
 use super::*;
 
+impl Ledger {
+    /// When and where a document was shipped.
+    pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
+        Ok(self.look_up(key, None)?.shipped)
+    }
+}
+
 fn document(n: u8) -> DocumentKey {
     DocumentKey { tenant: None, sha256: [n; 32] }
 }

@@ -45,8 +45,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// `shutdown_timeout` (25 s) it stays below the 30 s after which Kubernetes kills.
 const FAREWELL: Duration = Duration::from_secs(4);
 
-/// How often a run that goes on lets the ledger forget what is past its time.
-const EXPIRE_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// How often a run that goes on asks the ledger to forget what is past its time, which it does once a day.
+const ASK_TO_FORGET: Duration = Duration::from_secs(3600);
 
 /// Runs until the sources have ended (`once`), `stop` asks for it, or nothing more can be delivered.
 /// `condition` is told how all of it is doing.
@@ -242,7 +242,7 @@ impl Flow {
     async fn watch(&mut self) -> bool {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut expiry = interval(EXPIRE_EVERY);
+        let mut expiry = interval(ASK_TO_FORGET);
         expiry.reset();
         while !(self.sources.is_empty() && self.readers.is_empty()) {
             let (exit, go_on) = tokio::select! {

@@ -123,37 +123,21 @@ const OPTIONAL: &str = r#""more": {"type": "file", "path": "more.ndjson", "requi
 
 /// Runs a source into a sink for each that is configured, in the order of their names.
 async fn run(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<Ledger>, options: Options) -> Exit {
-    run_until(config, sinks, source, ledger, options, Stop::default()).await
+    ends(start(config, sinks, source, ledger, options, Stop::default())).await
 }
 
-async fn run_until(
-    config: Config,
-    sinks: &[Doing],
-    source: Reports,
-    ledger: Arc<Ledger>,
-    options: Options,
-    stop: Stop,
-) -> Exit {
-    let flow = start(config, sinks, source, ledger, options, stop, Arc::default());
+async fn ends(flow: Flow) -> Exit {
     timeout(LONG, flow.run()).await.expect("the run hangs")
 }
 
-fn start(
-    config: Config,
-    sinks: &[Doing],
-    source: Reports,
-    ledger: Arc<Ledger>,
-    options: Options,
-    stop: Stop,
-    condition: Arc<Condition>,
-) -> Flow {
+fn start(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<Ledger>, options: Options, stop: Stop) -> Flow {
     let destinations = config.sinks.iter().zip(sinks).map(|((name, config), doing)| Destination {
         name: name.as_str().into(),
         config: config.clone(),
         sink: Box::new(*doing),
     });
     let destinations = destinations.collect();
-    Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, condition)
+    Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, Arc::default())
 }
 
 fn ledger() -> Arc<Ledger> {
@@ -169,10 +153,9 @@ async fn a_run_without_trouble_exits_with_0() {
 /// While sinks sent what was left, with nobody looking at the flow any more, it was taken for one that has come to a halt.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_single_pass_is_no_halt_however_long_it_takes() {
-    let (config, condition) = (config(REQUIRED), Arc::new(Condition::default()));
-    let (source, stop) = (Reports::default(), Stop::default());
-    let flow = start(config, &[Doing::Confirms], source, ledger(), ONCE, stop, condition.clone());
-    timeout(LONG, flow.run()).await.expect("the run hangs");
+    let flow = start(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, Stop::default());
+    let condition = flow.condition.clone();
+    ends(flow).await;
     assert!(condition.moves(Instant::now() + LONG));
 }
 
@@ -212,8 +195,8 @@ async fn a_single_pass_that_could_not_move_its_mails_is_to_be_retried() {
 async fn a_single_pass_that_was_stopped_is_to_be_retried() {
     let stop = Stop::default();
     stop.gently.cancel();
-    let exit = run_until(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, stop).await;
-    assert_eq!(exit, Exit::Undelivered);
+    let flow = start(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, stop);
+    assert_eq!(ends(flow).await, Exit::Undelivered);
 }
 
 #[tokio::test(flavor = "multi_thread")]
