@@ -32,6 +32,8 @@ use header::Header;
 use stream::Stream;
 use walk::Walk;
 
+pub use stream::SMALL_BYTES;
+
 /// Looks at a mail or a bare report file without unpacking it: what it says of itself is known before its documents are.
 pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Opened<'a> {
     let input = header::with_line_feeds(input);

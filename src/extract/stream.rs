@@ -19,7 +19,7 @@ use super::{
 pub(super) const PEEK_BYTES: usize = 8 << 10;
 
 /// A stream of fewer bytes is small: it is inflated once and held, which saves more time than the head of a longer one costs.
-pub(super) const SMALL_BYTES: usize = 32 << 10;
+pub const SMALL_BYTES: usize = 32 << 10;
 
 /// Bytes in memory and the compressions to take off them, outermost first. Can be opened again and again.
 #[derive(Debug)]

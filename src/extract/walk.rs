@@ -79,7 +79,7 @@ impl<'w> Walk<'w> {
         };
         match origin {
             Origin::Mail if lines(input).find(|line| !line.trim_ascii().is_empty()).is_some_and(begins_a_mail) => {
-                self.mail_of(Structure::of(header.clone(), input, self.budget), &around);
+                self.mail_of(header.clone(), input, &around);
             }
             Origin::Mail => {
                 self.stream(Stream::of(input), &around);
@@ -93,7 +93,7 @@ impl<'w> Walk<'w> {
             }
             // A folder of saved mails is read by the rules of a mailbox.
             Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => {
-                self.mail_of(Structure::of(header.clone(), input, self.budget), &around);
+                self.mail_of(header.clone(), input, &around);
             }
             Origin::File { name } => {
                 (around.is_meant, around.name) = (true, Some(clip(name)));
@@ -106,10 +106,11 @@ impl<'w> Walk<'w> {
     }
 
     fn mail(&mut self, mail: &[u8], around: &Around<'_>) {
-        self.mail_of(Structure::of(header::read(mail), mail, self.budget), around);
+        self.mail_of(header::read(mail), mail, around);
     }
 
-    fn mail_of(&mut self, structure: Structure<'_>, around: &Around<'_>) {
+    fn mail_of(&mut self, header: Header, mail: &[u8], around: &Around<'_>) {
+        let structure = Structure::of(header, mail, self.budget);
         let is_meant = around.is_meant || marks::mail(&structure.header, &structure.parts);
         let may_be_prose = is_meant && !structure.parts.iter().any(Part::is_feedback);
         for part in &structure.parts {

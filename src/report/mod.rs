@@ -33,12 +33,9 @@ use repair::{Repair, Warnings};
 pub use failure::Failure;
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
 
-use crate::extract::Format;
+use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
-
-/// What a survey keeps the rows of, in bytes of the document.
-const SMALL_BYTES: u64 = 32 << 10;
 
 /// Reads the whole document once: identity, everything but the rows, repairs and damage.
 ///
@@ -58,15 +55,14 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
     let mut source = Hashed::new(open);
     let read = source.count();
     let mut document = Document::new(&mut source, limits);
-    let (mut rows, mut held) = (0, Vec::new());
+    let (mut rows, mut held) = (0, Some(Vec::new()));
     let damage = loop {
         match document.next_row() {
             Ok(Some(row)) => {
                 rows += 1;
-                if read.get() <= SMALL_BYTES {
+                held = held.filter(|_| read.get() <= SMALL_BYTES as u64);
+                if let Some(held) = &mut held {
                     held.push(row);
-                } else {
-                    held = Vec::new();
                 }
             }
             Ok(None) => {
@@ -82,7 +78,7 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
     if damage.is_none() {
         report.warnings.extend(damaged_after_end(failure));
     }
-    let held = (damage.is_none() && held.len() as u64 == rows).then_some(held);
+    let held = held.filter(|_| damage.is_none());
     Ok(Survey { sha256, report: Report::Aggregate(Box::new(report)), rows, held, damage })
 }
 

@@ -75,7 +75,7 @@ impl Session {
             let mut bytes = Vec::new();
             for (at, line) in to_send.by_ref().take(most - under_way.len()) {
                 let tag = self.next_tag();
-                bytes.extend_from_slice(&[tag.as_bytes(), b" ", &line.bytes].concat());
+                [tag.as_bytes(), b" ", &line.bytes].iter().for_each(|part| bytes.extend_from_slice(part));
                 under_way.push_back((tag, at));
             }
             if !bytes.is_empty() {

@@ -64,9 +64,6 @@ pub struct Run {
     /// The next try waits for a person, who may change a file with a secret meanwhile.
     pub(super) refused: bool,
     pub(super) trouble_since: Option<Instant>,
-    /// The next session begins with a [census](super::fetch::CENSUS). Only the first does: in a folder of many mails it takes
-    /// its time, and a server may break over it.
-    counts: bool,
     /// There was a session.
     pub(super) opened: bool,
     /// A folder was looked through.
@@ -110,7 +107,6 @@ impl Run {
             retry_at: now,
             refused: false,
             trouble_since: None,
-            counts: true,
             opened: false,
             looked: false,
             idles: None,
@@ -225,8 +221,9 @@ impl Run {
                 self.work = Some(Work::Open);
                 self.refused = false;
                 let (config, account) = (self.source.config.clone(), self.source.account.clone());
-                let first = self.first_folder().map(|folder| First { folder, counts: self.counts && self.takes_all() });
-                self.counts = false;
+                // In a folder of many mails a census takes its time: only the first session begins with one.
+                let counts = !self.opened && self.takes_all();
+                let first = self.first_folder().map(|folder| First { folder, counts });
                 Link::open(config, account, first, self.intake.dry_run)
             }
         };
