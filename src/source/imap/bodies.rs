@@ -64,7 +64,7 @@ async fn at_once(
     let uids: Vec<u32> = batch.iter().map(|mail| mail.uid).collect();
     let mut room = expected(batch.iter().map(|mail| mail.size).sum(), BATCH_SLACK_BYTES);
     let commands: Vec<String> =
-        sets(&uids).iter().map(|(set, _)| format!("UID FETCH {set} (UID BODY.PEEK[])")).collect();
+        sets(&uids).iter().map(|set| format!("UID FETCH {} (UID BODY.PEEK[])", set.text)).collect();
     let mut wanted: BTreeSet<u32> = uids.into_iter().collect();
     let outcomes = session
         .flight(&commands, |response| {

@@ -105,7 +105,7 @@ fn undeleted(criteria: &str) -> String {
 
 /// Those of `uids` that are in the folder, deleted or not; both sorted.
 pub async fn present(session: &mut Session, uids: &[u32]) -> Result<Vec<u32>, Fault> {
-    let commands: Vec<String> = sets(uids).iter().map(|(set, _)| format!("UID SEARCH UID {set}")).collect();
+    let commands: Vec<String> = sets(uids).iter().map(|set| format!("UID SEARCH UID {}", set.text)).collect();
     let mut found = searched(session, &commands).await?;
     found.retain(|uid| uids.binary_search(uid).is_ok());
     found.sort_unstable();
@@ -129,7 +129,7 @@ async fn searched(session: &mut Session, commands: &[String]) -> Result<Vec<u32>
 
 /// Those of `uids` that are still there with their sizes, sorted by UID. A size that isn't told is guessed.
 pub async fn sizes(session: &mut Session, uids: &[u32]) -> Result<Vec<Candidate>, Fault> {
-    let commands: Vec<String> = sets(uids).iter().map(|(set, _)| format!("UID FETCH {set} {SIZES}")).collect();
+    let commands: Vec<String> = sets(uids).iter().map(|set| format!("UID FETCH {} {SIZES}", set.text)).collect();
     let mut told: HashMap<u32, u64> = HashMap::new();
     all(session.flight(&commands, |response| told.extend(size(response))).await?)?;
     let untold: Vec<u32> = uids.iter().copied().filter(|uid| !told.contains_key(uid)).collect();

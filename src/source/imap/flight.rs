@@ -1,8 +1,9 @@
 //! Several commands under way at once (RFC 3501 section 5.5), so that the way to the server and back is paid for once.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, pin::pin};
 
 use async_imap::imap_proto::{Response, Status};
+use futures::{FutureExt, Stream, StreamExt, stream};
 
 use super::{
     fault::{Answer, Fault},
@@ -11,6 +12,16 @@ use super::{
 
 /// Commands under way at once: with lines of a thousand octets, no more than what any socket holds while a server is busy.
 const AT_ONCE: usize = 16;
+
+/// A command that was sent.
+struct UnderWay {
+    tag: String,
+    verb: String,
+    /// Its place among all.
+    at: usize,
+    /// Mails that were reported gone while it was the first.
+    expunged: usize,
+}
 
 /// What one response means to the commands under way.
 enum Told {
@@ -43,52 +54,53 @@ impl Session {
         on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Vec<Result<Outcome, Fault>>, Fault> {
         let mut outcomes = Vec::new();
-        self.fly(commands, on, &mut outcomes).await?;
+        self.fly(stream::iter(commands.iter().cloned()), on, &mut outcomes).await?;
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    /// Like [`flight`](Self::flight); `outcomes` also tells what ended before the session broke.
+    /// Like [`flight`](Self::flight), with commands that may come while others are under way: it has ended when none is,
+    /// and none is there to be sent. `outcomes` also tells what ended before the session broke.
     pub async fn fly(
         &mut self,
-        commands: &[String],
+        commands: impl Stream<Item = String> + Send,
         on: impl FnMut(&Response<'_>) + Send,
         outcomes: &mut Vec<Option<Result<Outcome, Fault>>>,
     ) -> Result<(), Fault> {
-        let lines: Vec<Line> = commands.iter().map(|command| Line::of(command)).collect();
-        self.follow(&lines, |_| None, on, outcomes).await
+        self.follow(commands.map(|command| Line::of(&command)), |_| None, on, outcomes).await
     }
 
     /// Sends `lines` and follows each to its end; what `answer` makes of the text of a `+` is sent, `None` where none is due.
     pub(super) async fn follow(
         &mut self,
-        lines: &[Line],
+        lines: impl Stream<Item = Line> + Send,
         mut answer: impl FnMut(&str) -> Option<Vec<u8>> + Send,
         mut on: impl FnMut(&Response<'_>) + Send,
         outcomes: &mut Vec<Option<Result<Outcome, Fault>>>,
     ) -> Result<(), Fault> {
-        outcomes.resize_with(lines.len(), || None);
         let most = if self.pipelines() { AT_ONCE } else { 1 };
-        let mut expunged = vec![0; lines.len()];
-        let mut under_way: VecDeque<(String, usize)> = VecDeque::new();
-        let mut to_send = lines.iter().enumerate();
+        let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        let mut lines = pin!(lines.peekable());
         loop {
             let mut bytes = Vec::new();
-            for (at, line) in to_send.by_ref().take(most - under_way.len()) {
+            while under_way.len() < most
+                && let Some(Some(Line { verb, bytes: line })) = lines.next().now_or_never()
+            {
                 let tag = self.next_tag();
-                [tag.as_bytes(), b" ", &line.bytes].iter().for_each(|part| bytes.extend_from_slice(part));
-                under_way.push_back((tag, at));
+                [tag.as_bytes(), b" ", &line].iter().for_each(|part| bytes.extend_from_slice(part));
+                under_way.push_back(UnderWay { tag, verb, at: outcomes.len(), expunged: 0 });
+                outcomes.push(None);
             }
             if !bytes.is_empty() {
                 self.write(&bytes).await?;
             }
-            let Some(&(_, first)) = under_way.front() else { return Ok(()) };
+            if under_way.is_empty() {
+                return Ok(());
+            }
             let told = self.read(|response| match response {
-                Response::Done { tag, status, outcome } => {
-                    match under_way.iter().position(|(sent, _)| *sent == tag.0) {
-                        Some(at) => Told::Done(at, *status == Status::Ok, told(outcome)),
-                        None => Told::Stray,
-                    }
-                }
+                Response::Done { tag, status, outcome } => match under_way.iter().position(|sent| sent.tag == tag.0) {
+                    Some(at) => Told::Done(at, *status == Status::Ok, told(outcome)),
+                    None => Told::Stray,
+                },
                 Response::Continue(asked) => Told::Continue(answer(asked.information.as_deref().unwrap_or_default())),
                 Response::Expunge(_) => Told::Expunged,
                 other => {
@@ -96,19 +108,24 @@ impl Session {
                     Told::Other
                 }
             });
-            match told.await? {
+            let told = tokio::select! {
+                biased;
+                told = told => told?,
+                Some(_) = lines.as_mut().peek(), if under_way.len() < most => continue,
+            };
+            match told {
                 Told::Done(at, is_ok, answer) => {
-                    let Some((_, at)) = under_way.remove(at) else { continue };
+                    let Some(UnderWay { verb, at, expunged, .. }) = under_way.remove(at) else { continue };
                     outcomes[at] = Some(match is_ok {
-                        true => Ok(Outcome { answer, expunged: expunged[at] }),
-                        false => match self.refused(lines[at].verb.clone(), answer) {
+                        true => Ok(Outcome { answer, expunged }),
+                        false => match self.refused(verb, answer) {
                             refusal if refusal.leaves_session() => Err(refusal),
                             fault => return Err(fault),
                         },
                     });
                 }
                 // Servers do one after the other where it matters.
-                Told::Expunged => expunged[first] += 1,
+                Told::Expunged => under_way[0].expunged += 1,
                 Told::Stray => return Err(out_of_step("a response to a command that was never sent")),
                 Told::Continue(Some(part)) => self.write(&part).await?,
                 Told::Continue(None) => return Err(out_of_step("a request for more where none was due")),

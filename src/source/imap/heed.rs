@@ -112,6 +112,7 @@ impl Run {
             (Some(Work::Fetch), Yield::Fetched(withheld)) => self.fetched(&withheld),
             (Some(Work::Fetch), _) => return self.not_fetched(fault),
             (Some(Work::Settle), Yield::Settled(report)) => self.settled(report),
+            (Some(Work::Settle), _) => self.round.restart_wait(),
             (Some(Work::Watch), Yield::Watched(true)) => self.tour.first_has_news(Instant::now()),
             (Some(Work::Watch), _) => return fault.map_or(Ok(()), |fault| self.wait_failed(fault)),
             (Some(Work::Keep), _) => {

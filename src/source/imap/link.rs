@@ -3,12 +3,12 @@
 //! Each piece of work runs in a task of its own that takes the session along and brings it back: a command is never
 //! dropped half-way when something else happens meanwhile, and a panic of the parser costs the session, not the process.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
     sync::{
-        mpsc::{self, UnboundedReceiver},
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
         oneshot,
     },
     time::Instant,
@@ -19,6 +19,7 @@ use tracing::debug;
 use super::{
     auth::Account,
     bodies,
+    due::Due,
     fault::Fault,
     fetch::{self, Candidate, Census, Listing},
     find::{self, Found},
@@ -55,6 +56,8 @@ pub enum Link {
 pub struct Job {
     task: AbortOnDropHandle<Finished>,
     mails: Option<UnboundedReceiver<(u32, Bytes)>>,
+    /// Takes what else is to be done to mails.
+    more: Option<UnboundedSender<Vec<(u32, Action)>>>,
     /// Ends a wait for new mail.
     end: Option<oneshot::Sender<()>>,
 }
@@ -123,6 +126,13 @@ impl Link {
     /// Whether it waits for new mail, and was not asked to end that yet.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Link::Busy(Job { end: Some(_), .. }))
+    }
+
+    /// Mails are being settled: these, too. What comes too late for that is not in the report.
+    pub fn settle_too(&self, due: Vec<(u32, Action)>) {
+        if let Link::Busy(Job { more: Some(more), .. }) = self {
+            more.send(due).ok();
+        }
     }
 
     /// Ends a wait for new mail, which takes a moment.
@@ -236,12 +246,14 @@ impl Open {
         Link::Busy(Job { mails: Some(mails), ..job })
     }
 
-    pub fn settle(mut self: Box<Self>, due: BTreeMap<u32, Action>, read: Vec<Folder>) -> Link {
-        start(async move {
-            let mut report = Report::default();
-            let result = settle::settle(&mut self.session, &mut self.targets, &read, &due, &mut report).await;
+    pub fn settle(mut self: Box<Self>, due: Vec<(u32, Action)>, read: Vec<Folder>) -> Link {
+        let (more, receiver) = mpsc::unbounded_channel();
+        let job = job(async move {
+            let (mut report, due) = (Report::default(), Due::of(due, receiver));
+            let result = settle::settle(&mut self.session, &mut self.targets, &read, due, &mut report).await;
             Finished { yielded: Yield::Settled(report), ..finish(self, result, |()| Yield::Nothing) }
-        })
+        });
+        Link::Busy(Job { more: Some(more), ..job })
     }
 
     /// Keeps the server from closing an idle session.
@@ -281,7 +293,7 @@ fn start(work: impl Future<Output = Finished> + Send + 'static) -> Link {
 }
 
 fn job(work: impl Future<Output = Finished> + Send + 'static) -> Job {
-    Job { task: AbortOnDropHandle::new(tokio::spawn(work)), mails: None, end: None }
+    Job { task: AbortOnDropHandle::new(tokio::spawn(work)), mails: None, more: None, end: None }
 }
 
 fn finish<T>(open: Box<Open>, result: Result<T, Fault>, yielded: impl FnOnce(T) -> Yield) -> Finished {

@@ -1,13 +1,14 @@
 //! Mails from an IMAP folder: fetched in batches, handed over, and moved once their verdict is there.
 //!
 //! `guard` (caps what is read) → `session` and `flight` (commands, one or several at once, checked) → `opening`, `auth`,
-//! `outset`, `mailbox`, `find`, `fetch`, `bodies`, `settle`, `idle` (what is said) → `link` (the task that says it) →
+//! `outset`, `mailbox`, `find`, `fetch`, `bodies`, `settle` and `due`, `idle` (what is said) → `link` (the task that says it) →
 //! `tour` (which folder), `round` (what is to be done in it) and `suspects` (whose fault it is) → `run` (when), `heed`,
 //! `turn` and `setback` (what is made of it). `check` only looks.
 
 mod auth;
 mod bodies;
 pub mod check;
+mod due;
 mod fault;
 mod fetch;
 mod find;

@@ -11,7 +11,7 @@ use super::{
     link::{Link, Open},
     mailbox::Folder,
     outset::First,
-    round::{Batch, Round},
+    round::{Awaited, Batch, Round},
     settle::takes_away,
     tour::Tour,
 };
@@ -163,8 +163,10 @@ impl Run {
                 self.end_pass(now).await;
             }
         }
-        if !matches!(self.link, Link::Busy(_)) {
-            self.begin();
+        match (&self.link, &self.work) {
+            (Link::Busy(_), Some(Work::Settle)) => self.settle_too(now),
+            (Link::Busy(_), _) => {}
+            _ => self.begin(),
         }
         Ok(None)
     }
@@ -244,7 +246,7 @@ impl Run {
         if !self.round.listed && !self.stopping {
             return Some(Work::List);
         }
-        let is_due = self.round.due_at(self.is_last()).is_some_and(|at| at <= now);
+        let is_due = self.round.due_at(self.awaited()).is_some_and(|at| at <= now);
         let is_fetched = !self.stopping && (self.granted.is_some() || self.round.wants_sizes());
         if (is_due || is_fetched) && !self.has_selected() {
             return Some(Work::Select);
@@ -289,7 +291,7 @@ impl Run {
                 None => open.keep(),
             },
             (Work::Size(uids), _) => open.size(uids.clone()),
-            (Work::Settle, _) => open.settle(self.round.due.clone(), self.tour.folders()),
+            (Work::Settle, _) => open.settle(self.round.carry_out(), self.tour.folders()),
             (Work::Fetch, _) => match self.granted.take() {
                 Some((batch, permit)) => {
                     self.fetching = Some((batch.mails.clone(), permit));
@@ -340,19 +342,20 @@ impl Run {
             None => self.waits_for_news(),
         };
         let reopen = (down && has_work).then_some(self.retry_at);
-        let next = [tour, silence, reopen, self.round.due_at(self.is_last())].into_iter().flatten().min();
+        let next = [tour, silence, reopen, self.round.due_at(self.awaited())].into_iter().flatten().min();
         if down { next.map(|at| at.max(self.retry_at)) } else { next }
     }
 
-    /// Whether no more verdicts are to come before the pass ends.
-    fn is_last(&self) -> bool {
-        self.pending.is_empty()
-            && (self.stopping || (!self.round.has_more() && self.reservation.is_none() && self.granted.is_none()))
-            && self.fetching.is_none()
+    pub(super) fn awaited(&self) -> Awaited {
+        let has_more = self.round.has_more() || self.reservation.is_some() || self.granted.is_some();
+        if self.fetching.is_some() || (has_more && !self.stopping) {
+            return Awaited::Mails;
+        }
+        if self.pending.is_empty() { Awaited::Nothing } else { Awaited::Verdicts }
     }
 
     fn is_complete(&self) -> bool {
-        self.is_last() && self.round.due.is_empty() && !matches!(self.link, Link::Busy(_))
+        self.awaited() == Awaited::Nothing && self.round.due.is_empty() && !matches!(self.link, Link::Busy(_))
     }
 
     async fn log_out(&mut self) {

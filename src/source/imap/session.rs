@@ -10,6 +10,7 @@ use async_imap::{
     Client,
     imap_proto::{Capability, Outcome as Told, Response, ResponseCode, Status},
 };
+use futures::stream;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
@@ -106,7 +107,8 @@ impl Session {
         on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Outcome, Fault> {
         let mut outcomes = Vec::new();
-        self.follow(&[Line { verb, bytes: command.to_vec() }], answer, on, &mut outcomes).await?;
+        let line = Line { verb, bytes: command.to_vec() };
+        self.follow(stream::iter([line]), answer, on, &mut outcomes).await?;
         outcomes.pop().flatten().unwrap_or_else(|| Err(out_of_step("no end of a command")))
     }
 

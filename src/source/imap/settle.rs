@@ -1,14 +1,15 @@
 //! Verdicts → what is done to the mails, in as few commands as the server's abilities allow.
 
-use std::collections::BTreeMap;
+use futures::{Stream, StreamExt, stream};
 
 use super::{
+    due::Due,
     fault::{Answer, Fault},
     fetch::present,
     mailbox::{Folder, create},
     session::Session,
     targets::Targets,
-    uids::sets,
+    uids::Set,
 };
 use crate::{
     config::source::{After, Imap, WithoutReport},
@@ -90,26 +91,25 @@ pub async fn settle(
     session: &mut Session,
     targets: &mut Targets,
     read: &[Folder],
-    due: &BTreeMap<u32, Action>,
+    mut due: Due,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    let mut tasks: BTreeMap<Action, Vec<u32>> = BTreeMap::new();
-    due.iter().for_each(|(uid, action)| tasks.entry(*action).or_default().push(*uid));
-    for (action, uids) in tasks {
+    while let Some((action, sets)) = due.next() {
         let target = match targets.of(session, action, read).await {
             // A later try at making the folder may work; what goes elsewhere does not wait for it.
             Err(fault @ (Fault::Refused { .. } | Fault::Configuration(_))) => {
-                report.refuse(uids, fault.to_string());
+                report.refuse(sets.into_iter().flat_map(|set| set.uids).collect(), fault.to_string());
                 continue;
             }
             target => target?,
         };
-        let sets = sets(&uids);
         match (action, &target) {
-            (Action::Stay(marks), _) => mark(session, &sets, marks, report).await?,
-            (_, Some(target)) if session.offers("MOVE") => relocate(session, &sets, target, targets, report).await?,
-            (_, Some(target)) => copy(session, &sets, target, targets, report).await?,
-            (_, None) => remove(session, &sets, report).await?,
+            (Action::Stay(marks), _) => mark(session, sets, marks, report).await?,
+            (_, Some(target)) if session.offers("MOVE") => {
+                relocate(session, due.sets(action, sets), target, targets, report).await?;
+            }
+            (_, Some(target)) => copy(session, sets, target, targets, report).await?,
+            (_, None) => remove(session, sets, report).await?,
         }
     }
     Ok(())
@@ -128,105 +128,110 @@ impl Report {
     }
 }
 
-/// RFC 6851. Some servers say OK and move only some, so the count is checked.
+/// RFC 6851. Some servers say OK and move only some, so the count is checked: of one command, or of all of them, since Dovecot
+/// tells what is gone when it has nothing else to do.
 async fn relocate(
     session: &mut Session,
-    sets: &[Set<'_>],
+    sets: impl Stream<Item = Set> + Send,
     target: &Folder,
     targets: &Targets,
     report: &mut Report,
 ) -> Result<(), Fault> {
     let mut moved = to_target(session, sets, "UID MOVE", target, targets).await;
-    let is_whole = |((_, uids), gone): &mut (Set<'_>, usize)| *gone >= uids.len();
-    report.settled.extend(moved.done.extract_if(.., is_whole).flat_map(|((_, uids), _)| uids));
-    for ((_, uids), _) in moved.judged(session, report).await? {
-        if present(session, uids).await?.is_empty() {
-            report.settled.extend(uids);
-            continue;
-        }
-        let text = "the server said OK, but did not move all of them".into();
-        judge(session, uids, "UID MOVE", &Answer { code: None, text }, report).await?;
+    let gone: usize = moved.done.iter().map(|(_, gone)| gone).sum();
+    let are_whole = moved.refused.is_empty() && gone >= moved.uids().count();
+    let is_whole = |(set, gone): &mut (Set, usize)| are_whole || *gone >= set.uids.len();
+    report.settled.extend(moved.done.extract_if(.., is_whole).flat_map(|(set, _)| set.uids));
+    let doubted: Vec<u32> = moved.judged(session, report).await?.into_iter().flat_map(|(set, _)| set.uids).collect();
+    if doubted.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let text = "the server said OK, but did not move all of them".into();
+    judge(session, &doubted, "UID MOVE", &Answer { code: None, text }, report).await
 }
 
 /// RFC 4315 with COPY, where there is no MOVE (iCloud, Courier).
 async fn copy(
     session: &mut Session,
-    sets: &[Set<'_>],
+    sets: Vec<Set>,
     target: &Folder,
     targets: &Targets,
     report: &mut Report,
 ) -> Result<(), Fault> {
-    let tried = to_target(session, sets, "UID COPY", target, targets).await;
+    let tried = to_target(session, stream::iter(sets), "UID COPY", target, targets).await;
     report.copied.extend(tried.uids());
-    let copied: Vec<Set<'_>> = tried.judged(session, report).await?.into_iter().map(|(set, _)| set).collect();
-    remove(session, &copied, report).await
+    let copied: Vec<Set> = tried.judged(session, report).await?.into_iter().map(|(set, _)| set).collect();
+    remove(session, copied, report).await
 }
 
-async fn remove(session: &mut Session, sets: &[Set<'_>], report: &mut Report) -> Result<(), Fault> {
-    let marking = each(session, sets, |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)")).await;
+async fn remove(session: &mut Session, sets: Vec<Set>, report: &mut Report) -> Result<(), Fault> {
+    let marking = each(session, stream::iter(sets), |set| format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)")).await;
     if !session.offers("UIDPLUS") {
         report.only_marked |= !marking.done.is_empty();
         report.settled.extend(marking.uids());
         return marking.judged(session, report).await.map(drop);
     }
-    let marked: Vec<Set<'_>> = marking.judged(session, report).await?.into_iter().map(|(set, _)| set).collect();
-    let expunging = each(session, &marked, |set| format!("UID EXPUNGE {set}")).await;
+    let marked: Vec<Set> = marking.judged(session, report).await?.into_iter().map(|(set, _)| set).collect();
+    let expunging = each(session, stream::iter(marked), |set| format!("UID EXPUNGE {set}")).await;
     report.settled.extend(expunging.uids());
     expunging.judged(session, report).await.map(drop)
 }
 
-async fn mark(session: &mut Session, sets: &[Set<'_>], marks: Marks, report: &mut Report) -> Result<(), Fault> {
+async fn mark(session: &mut Session, sets: Vec<Set>, marks: Marks, report: &mut Report) -> Result<(), Fault> {
     let flags: Vec<&str> = [(marks.seen, "\\Seen"), (marks.keyword, KEYWORD)]
         .iter()
         .filter(|(set, _)| *set)
         .map(|(_, flag)| *flag)
         .collect();
     let flags = flags.join(" ");
-    let marking = each(session, sets, |set| format!("UID STORE {set} +FLAGS.SILENT ({flags})")).await;
+    let marking = each(session, stream::iter(sets), |set| format!("UID STORE {set} +FLAGS.SILENT ({flags})")).await;
     report.settled.extend(marking.uids());
     marking.judged(session, report).await.map(drop)
 }
 
-/// A set as a command carries it, and the UIDs in it.
-type Set<'s> = (String, &'s [u32]);
-
 /// What came of a command for several sets.
 #[derive(Default)]
-struct Tried<'s> {
+struct Tried {
     /// Those that it was done for, and how many mails were reported gone meanwhile.
-    done: Vec<(Set<'s>, usize)>,
+    done: Vec<(Set, usize)>,
     /// Those that it was refused for: which command, and why.
-    refused: Vec<(Set<'s>, String, Answer)>,
+    refused: Vec<(Set, String, Answer)>,
     /// Why it was not tried for the others.
     broke: Option<Fault>,
 }
 
-impl<'s> Tried<'s> {
+impl Tried {
     /// Of the mails that it was done for.
     fn uids(&self) -> impl Iterator<Item = &u32> {
-        self.done.iter().flat_map(|((_, uids), _)| *uids)
+        self.done.iter().flat_map(|(set, _)| &set.uids)
     }
 
     /// The sets that it was done for, once what was refused has been judged.
-    async fn judged(self, session: &mut Session, report: &mut Report) -> Result<Vec<(Set<'s>, usize)>, Fault> {
+    async fn judged(self, session: &mut Session, report: &mut Report) -> Result<Vec<(Set, usize)>, Fault> {
         if let Some(fault) = self.broke {
             return Err(fault);
         }
-        for ((_, uids), command, answer) in self.refused {
-            judge(session, uids, &command, &answer, report).await?;
+        for (set, command, answer) in self.refused {
+            judge(session, &set.uids, &command, &answer, report).await?;
         }
         Ok(self.done)
     }
 }
 
 /// Runs a command for each set.
-async fn each<'s>(session: &mut Session, sets: &[Set<'s>], command: impl Fn(&str) -> String) -> Tried<'s> {
-    let commands: Vec<String> = sets.iter().map(|(set, _)| command(set)).collect();
-    let mut outcomes = Vec::new();
-    let mut tried = Tried { broke: session.fly(&commands, |_| (), &mut outcomes).await.err(), ..Tried::default() };
-    for (set, outcome) in sets.iter().cloned().zip(outcomes) {
+async fn each(
+    session: &mut Session,
+    sets: impl Stream<Item = Set> + Send,
+    command: impl Fn(&str) -> String + Send + Sync,
+) -> Tried {
+    let (mut sent, mut outcomes) = (Vec::new(), Vec::new());
+    let commands = sets.map(|set| {
+        let command = command(&set.text);
+        sent.push(set);
+        command
+    });
+    let mut tried = Tried { broke: session.fly(commands, |_| (), &mut outcomes).await.err(), ..Tried::default() };
+    for (set, outcome) in sent.into_iter().zip(outcomes) {
         match outcome {
             Some(Ok(outcome)) => tried.done.push((set, outcome.expunged)),
             Some(Err(Fault::Refused { command, answer })) => tried.refused.push((set, command, answer)),
@@ -238,25 +243,25 @@ async fn each<'s>(session: &mut Session, sets: &[Set<'s>], command: impl Fn(&str
 }
 
 /// Copies or moves each set to `target`, which is made where the server says that this would help.
-async fn to_target<'s>(
+async fn to_target(
     session: &mut Session,
-    sets: &[Set<'s>],
+    sets: impl Stream<Item = Set> + Send,
     verb: &str,
     target: &Folder,
     targets: &Targets,
-) -> Tried<'s> {
+) -> Tried {
     let command = |set: &str| format!("{verb} {set} {}", target.quoted());
     let mut tried = each(session, sets, command).await;
-    let lacks_target = |(_, _, answer): &(Set<'_>, String, Answer)| answer.code.as_deref() == Some("TRYCREATE");
+    let lacks_target = |(_, _, answer): &(Set, String, Answer)| answer.code.as_deref() == Some("TRYCREATE");
     if tried.broke.is_some() || !tried.refused.iter().any(lacks_target) {
         return tried;
     }
     let (to_repeat, refused) = tried.refused.into_iter().partition(lacks_target);
     tried.refused = refused;
-    let sets: Vec<Set<'_>> = to_repeat.into_iter().map(|(set, _, _)| set).collect();
+    let sets: Vec<Set> = to_repeat.into_iter().map(|(set, _, _)| set).collect();
     match create(session, target, targets.delimiter()).await {
         Ok(()) => {
-            let again = each(session, &sets, command).await;
+            let again = each(session, stream::iter(sets), command).await;
             tried.done.extend(again.done);
             tried.refused.extend(again.refused);
             tried.broke = again.broke;

@@ -4,7 +4,13 @@ use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{fetch::Listing, find::Found, round::Round, run::Run, settle::Action};
+use super::{
+    fetch::Listing,
+    find::Found,
+    round::{Awaited, Round},
+    run::Run,
+    settle::Action,
+};
 use crate::{
     source::{Mail, MailRef, Pass, Place, SourceError},
     trouble::Trouble,
@@ -86,6 +92,14 @@ impl Run {
         self.pending.insert(mail, (self.uid_validity().unwrap_or_default(), uid));
         self.round.pass.taken += 1;
         self.intake.hand_over(Mail { mail, place, content, permit }).await
+    }
+
+    /// While mails are moved, others become due; when nothing else is to be done, they are moved without a pause between.
+    pub(super) fn settle_too(&mut self, now: Instant) {
+        let awaited = self.awaited();
+        if awaited != Awaited::Mails && self.round.due_at(awaited).is_some_and(|at| at <= now) {
+            self.link.settle_too(self.round.carry_out());
+        }
     }
 
     pub(super) fn uid_validity(&self) -> Option<u32> {

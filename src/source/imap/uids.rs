@@ -3,15 +3,23 @@
 /// Servers refuse or cut lines over 1,000 octets (Yahoo); this leaves room for the rest of the command.
 const SET_OCTETS: usize = 800;
 
-/// The sets for `uids`, which are sorted, and the UIDs in each.
-pub fn sets(uids: &[u32]) -> Vec<(String, &[u32])> {
+/// Mails that one command is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// As the command carries it.
+    pub text: String,
+    pub uids: Vec<u32>,
+}
+
+/// The sets for `uids`, which are sorted.
+pub fn sets(uids: &[u32]) -> Vec<Set> {
     let mut sets = Vec::new();
     let mut set = String::new();
     let mut begin = 0;
     for (range, end) in ranges(uids) {
         if !set.is_empty() && set.len() + range.len() >= SET_OCTETS {
             let before = end.start;
-            sets.push((std::mem::take(&mut set), &uids[begin..before]));
+            sets.push(Set { text: std::mem::take(&mut set), uids: uids[begin..before].to_vec() });
             begin = before;
         }
         if !set.is_empty() {
@@ -20,7 +28,7 @@ pub fn sets(uids: &[u32]) -> Vec<(String, &[u32])> {
         set += &range;
     }
     if !set.is_empty() {
-        sets.push((set, &uids[begin..]));
+        sets.push(Set { text: set, uids: uids[begin..].to_vec() });
     }
     sets
 }
@@ -47,8 +55,9 @@ mod tests {
 
     #[test]
     fn runs_are_written_as_ranges() {
-        assert_eq!(sets(&[1, 2, 3, 4, 5, 9]), [("1:5,9".to_owned(), &[1, 2, 3, 4, 5, 9][..])]);
-        assert_eq!(sets(&[u32::MAX]), [("4294967295".to_owned(), &[u32::MAX][..])]);
+        let uids = vec![1, 2, 3, 4, 5, 9];
+        assert_eq!(sets(&uids), [Set { text: "1:5,9".into(), uids: uids.clone() }]);
+        assert_eq!(sets(&[u32::MAX])[0].text, "4294967295");
         assert!(sets(&[]).is_empty());
     }
 
@@ -57,10 +66,10 @@ mod tests {
         let uids: Vec<u32> = (0..5000).map(|n| 4_000_000_000 + 2 * n).collect();
         let sets = sets(&uids);
         assert!(sets.len() > 1);
-        assert!(sets.iter().all(|(set, _)| set.len() <= SET_OCTETS));
-        assert_eq!(sets.iter().flat_map(|(_, part)| part.iter().copied()).collect::<Vec<_>>(), uids);
-        for (set, part) in sets {
-            assert_eq!(set.split(',').count(), part.len());
+        assert!(sets.iter().all(|set| set.text.len() <= SET_OCTETS));
+        assert_eq!(sets.iter().flat_map(|set| set.uids.clone()).collect::<Vec<_>>(), uids);
+        for Set { text, uids } in sets {
+            assert_eq!(text.split(',').count(), uids.len());
         }
     }
 }
