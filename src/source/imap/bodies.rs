@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use async_imap::imap_proto::{AttributeValue, Response};
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
+    along::Along,
     fault::Fault,
     fetch::{Candidate, present, uid},
     flight::all,
@@ -28,7 +30,7 @@ const SLACK_BYTES: u64 = 64 << 10;
 const BATCH_SLACK_BYTES: u64 = 4 << 20;
 
 /// Fetches the mails of one batch, and sends each to `mails` as it comes. Leaves them as they are: PEEK sets no \Seen.
-/// What is gone meanwhile does not come; returns those that did not come though they are there.
+/// What is gone meanwhile does not come; returns those that did not come though they are there. Moves go `along`.
 ///
 /// `mails` needs no bound of its own: the bytes of the batch are reserved.
 pub async fn bodies(
@@ -36,11 +38,12 @@ pub async fn bodies(
     batch: &[Candidate],
     mail_bytes: u64,
     mails: &UnboundedSender<(u32, Bytes)>,
+    along: &mut Along,
 ) -> Result<Vec<u32>, Fault> {
     let (small, large): (Vec<Candidate>, Vec<Candidate>) = batch.iter().partition(|mail| mail.size <= PART_BYTES);
     let largest = small.iter().map(|mail| mail.size).max().unwrap_or_default();
     session.allow(expected(largest, SLACK_BYTES).min(mail_bytes));
-    let mut missing = at_once(session, &small, mails).await?;
+    let mut missing = at_once(session, &small, mails, along).await?;
     for mail in large {
         session.allow(expected(mail.size, SLACK_BYTES).min(mail_bytes));
         match in_parts(session, mail, mail_bytes).await? {
@@ -60,24 +63,34 @@ async fn at_once(
     session: &mut Session,
     batch: &[Candidate],
     mails: &UnboundedSender<(u32, Bytes)>,
+    along: &mut Along,
 ) -> Result<Vec<u32>, Fault> {
     let uids: Vec<u32> = batch.iter().map(|mail| mail.uid).collect();
     let mut room = expected(batch.iter().map(|mail| mail.size).sum(), BATCH_SLACK_BYTES);
     let commands: Vec<String> =
         sets(&uids).iter().map(|set| format!("UID FETCH {} (UID BODY.PEEK[])", set.text)).collect();
     let mut wanted: BTreeSet<u32> = uids.into_iter().collect();
-    let outcomes = session
-        .flight(&commands, |response| {
-            if let Some((uid, _, content)) = body(response)
-                && let Some(left) = room.checked_sub(content.len() as u64)
-                && wanted.remove(&uid)
-            {
-                room = left;
-                let _ = mails.send((uid, Bytes::copy_from_slice(content)));
-            }
-        })
-        .await?;
-    all(outcomes)?;
+    let fetches = commands.len();
+    let commands = stream::iter(commands).chain(along.commands());
+    let mut outcomes = Vec::new();
+    let flown = session
+        .fly(
+            commands,
+            |response| {
+                if let Some((uid, _, content)) = body(response)
+                    && let Some(left) = room.checked_sub(content.len() as u64)
+                    && wanted.remove(&uid)
+                {
+                    room = left;
+                    let _ = mails.send((uid, Bytes::copy_from_slice(content)));
+                }
+            },
+            &mut outcomes,
+        )
+        .await;
+    along.ended(outcomes.split_off(fetches.min(outcomes.len())));
+    flown?;
+    all(outcomes.into_iter().flatten().collect())?;
     Ok(wanted.into_iter().collect())
 }
 

@@ -26,7 +26,7 @@ impl Due {
         due
     }
 
-    fn add(&mut self, more: Vec<(u32, Action)>) {
+    pub fn add(&mut self, more: impl IntoIterator<Item = (u32, Action)>) {
         more.into_iter().for_each(|(uid, action)| self.mails.entry(action).or_default().push(uid));
     }
 

@@ -26,7 +26,7 @@ impl Run {
             }
             Some(action) if self.intake.dry_run => self.rehearse(uid, action),
             Some(Action::Stay(marks)) => self.keep(uid, marks, verdict),
-            Some(action) => self.round.owe(uid, action),
+            Some(action) => self.round.owed.owe(uid, action),
         }
     }
 
@@ -65,7 +65,7 @@ impl Run {
             }
         }
         if marks.any() {
-            self.round.owe(uid, Action::Stay(marks));
+            self.round.owed.owe(uid, Action::Stay(marks));
         } else {
             self.round.pass.settled += 1;
             self.round.tally.kept += 1;
@@ -80,7 +80,7 @@ impl Run {
     pub(super) async fn progressed(&mut self, progress: Progress) -> Result<(), SourceError> {
         match progress {
             Progress::Mail(uid, content) => self.came(uid, content).await,
-            Progress::Finished(finished) => self.finished(finished),
+            Progress::Finished(finished) => self.finished(*finished),
         }
     }
 
@@ -94,7 +94,11 @@ impl Run {
     }
 
     fn finished(&mut self, finished: Finished) -> Result<(), SourceError> {
-        let Finished { fault, yielded, .. } = finished;
+        let Finished { fault, yielded, report, .. } = finished;
+        if let Some(report) = report {
+            self.settled(report);
+        }
+        self.round.owed.rest();
         self.see_what_is_selected();
         // A session that opens and selects has not proved that mails can be fetched.
         if fault.is_none() && !matches!(yielded, Yield::Opened | Yield::Selected | Yield::Nothing) {
@@ -111,8 +115,6 @@ impl Run {
             (Some(Work::Size(uids)), _) => self.round.unsize(uids),
             (Some(Work::Fetch), Yield::Fetched(withheld)) => self.fetched(&withheld),
             (Some(Work::Fetch), _) => return self.not_fetched(fault),
-            (Some(Work::Settle), Yield::Settled(report)) => self.settled(report),
-            (Some(Work::Settle), _) => self.round.restart_wait(),
             (Some(Work::Watch), Yield::Watched(true)) => self.tour.first_has_news(Instant::now()),
             (Some(Work::Watch), _) => return fault.map_or(Ok(()), |fault| self.wait_failed(fault)),
             (Some(Work::Keep), _) => {
@@ -166,12 +168,11 @@ impl Run {
             }
         }
         for uid in report.copied {
-            self.round.due.entry(uid).and_modify(|action| *action = Action::Delete);
+            self.round.owed.turn_into(uid, Action::Delete);
             if let Some(stop) = self.tour.current_mut() {
                 stop.owed.entry(uid).and_modify(|action| *action = Action::Delete);
             }
         }
-        self.round.restart_wait();
         if let Some(reason) = report.reason {
             warn!(
                 source = &*self.source.name,

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::{
+    along::Along,
     auth::Account,
     bodies,
     due::Due,
@@ -56,7 +57,7 @@ pub enum Link {
 pub struct Job {
     task: AbortOnDropHandle<Finished>,
     mails: Option<UnboundedReceiver<(u32, Bytes)>>,
-    /// Takes what else is to be done to mails.
+    /// Takes what is to be done to mails meanwhile.
     more: Option<UnboundedSender<Vec<(u32, Action)>>>,
     /// Ends a wait for new mail.
     end: Option<oneshot::Sender<()>>,
@@ -67,6 +68,8 @@ pub struct Finished {
     open: Option<Box<Open>>,
     pub fault: Option<Fault>,
     pub yielded: Yield,
+    /// How mails were settled, by work that does that.
+    pub report: Option<Report>,
 }
 
 #[derive(Default)]
@@ -80,14 +83,13 @@ pub enum Yield {
     Sized(Vec<Candidate>),
     /// Mails that did not come though they are there.
     Fetched(Vec<u32>),
-    Settled(Report),
     /// A wait has ended: whether there is new mail.
     Watched(bool),
 }
 
 pub enum Progress {
     Mail(u32, Bytes),
-    Finished(Finished),
+    Finished(Box<Finished>),
 }
 
 impl Link {
@@ -105,20 +107,21 @@ impl Link {
             open: None,
             fault: Some(Fault::Unintelligible("the server sent a response that the parser failed at".into())),
             yielded: Yield::Nothing,
+            report: None,
         });
         *self = match finished.open.take() {
             Some(open) => Link::Idle { open, since: Instant::now() },
             None => Link::Down,
         };
-        Progress::Finished(finished)
+        Progress::Finished(Box::new(finished))
     }
 
     /// `first`: the folder that is read first, where it is known already.
     pub fn open(config: Arc<Imap>, account: Arc<Account>, first: Option<First>, dry_run: bool) -> Self {
         start(async move {
             match open(&config, account, first, dry_run).await {
-                Ok(open) => Finished { open: Some(Box::new(open)), fault: None, yielded: Yield::Opened },
-                Err(fault) => Finished { open: None, fault: Some(fault), yielded: Yield::Nothing },
+                Ok(open) => finish(Box::new(open), Ok(()), |()| Yield::Opened),
+                Err(fault) => Finished { open: None, fault: Some(fault), yielded: Yield::Nothing, report: None },
             }
         })
     }
@@ -128,7 +131,7 @@ impl Link {
         matches!(self, Link::Busy(Job { end: Some(_), .. }))
     }
 
-    /// Mails are being settled: these, too. What comes too late for that is not in the report.
+    /// Mails are being fetched or settled: these are to be settled, too. What comes too late for that is not in the report.
     pub fn settle_too(&self, due: Vec<(u32, Action)>) {
         if let Link::Busy(Job { more: Some(more), .. }) = self {
             more.send(due).ok();
@@ -237,23 +240,43 @@ impl Open {
         })
     }
 
-    pub fn fetch(mut self: Box<Self>, batch: Vec<Candidate>, mail_bytes: u64) -> Link {
+    /// Fetches the mails of `batch`, and settles what becomes due meanwhile.
+    pub fn fetch(mut self: Box<Self>, batch: Vec<Candidate>, mail_bytes: u64, read: Vec<Folder>) -> Link {
         let (sender, mails) = mpsc::unbounded_channel();
+        let (more, receiver) = mpsc::unbounded_channel();
         let job = job(async move {
-            let result = bodies::bodies(&mut self.session, &batch, mail_bytes, &sender).await;
-            finish(self, result, Yield::Fetched)
+            let target = self.targets.archive(&read).filter(|_| self.session.offers("MOVE"));
+            let mut along = Along::with(Due::of(Vec::new(), receiver), target);
+            let fetched = bodies::bodies(&mut self.session, &batch, mail_bytes, &sender, &mut along).await;
+            drop(sender);
+            let mut report = Report::default();
+            let due = along.end(&mut report);
+            if fetched.as_ref().is_err_and(|fault| !fault.leaves_session()) {
+                return Finished { report: Some(report), ..finish(self, fetched, Yield::Fetched) };
+            }
+            let settled = self.settle_now(&read, due, &mut report).await;
+            let (yielded, refusal) = match fetched {
+                Ok(withheld) => (Yield::Fetched(withheld), None),
+                Err(fault) => (Yield::Nothing, Some(fault)),
+            };
+            let finished = finish(self, settled, |()| Yield::Nothing);
+            Finished { yielded, fault: finished.fault.or(refusal), report: Some(report), ..finished }
         });
-        Link::Busy(Job { mails: Some(mails), ..job })
+        Link::Busy(Job { mails: Some(mails), more: Some(more), ..job })
     }
 
     pub fn settle(mut self: Box<Self>, due: Vec<(u32, Action)>, read: Vec<Folder>) -> Link {
         let (more, receiver) = mpsc::unbounded_channel();
         let job = job(async move {
-            let (mut report, due) = (Report::default(), Due::of(due, receiver));
-            let result = settle::settle(&mut self.session, &mut self.targets, &read, due, &mut report).await;
-            Finished { yielded: Yield::Settled(report), ..finish(self, result, |()| Yield::Nothing) }
+            let mut report = Report::default();
+            let result = self.settle_now(&read, Due::of(due, receiver), &mut report).await;
+            Finished { report: Some(report), ..finish(self, result, |()| Yield::Nothing) }
         });
         Link::Busy(Job { more: Some(more), ..job })
+    }
+
+    async fn settle_now(&mut self, read: &[Folder], due: Due, report: &mut Report) -> Result<(), Fault> {
+        settle::settle(&mut self.session, &mut self.targets, read, due, report).await
     }
 
     /// Keeps the server from closing an idle session.
@@ -298,10 +321,10 @@ fn job(work: impl Future<Output = Finished> + Send + 'static) -> Job {
 
 fn finish<T>(open: Box<Open>, result: Result<T, Fault>, yielded: impl FnOnce(T) -> Yield) -> Finished {
     match result {
-        Ok(value) => Finished { open: Some(open), fault: None, yielded: yielded(value) },
+        Ok(value) => Finished { open: Some(open), fault: None, yielded: yielded(value), report: None },
         Err(fault) => {
             let open = fault.leaves_session().then_some(open);
-            Finished { open, fault: Some(fault), yielded: Yield::Nothing }
+            Finished { open, fault: Some(fault), yielded: Yield::Nothing, report: None }
         }
     }
 }

@@ -1,16 +1,12 @@
 //! One round through a folder: what is still to be fetched, in which batches, and what has its verdict. No I/O.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    time::Duration,
-};
-
-use tokio::time::Instant;
+use std::collections::{HashMap, VecDeque};
 
 use super::{
     bodies::{BATCH_BYTES, BATCH_MAILS},
     fault::Fault,
     fetch::{Candidate, SIZED_AT_ONCE},
+    owed::Owed,
     settle::Action,
     suspects::{Judged, MOST_AT_FAULT, Suspects},
 };
@@ -19,13 +15,6 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// Verdicts that are carried out at once, without waiting for more: nothing is fetched meanwhile. A move of 2,000 mails costs
-/// Dovecot a fifth less than four of 500.
-const DUE_AT_ONCE: usize = 2_000;
-/// The same where there is nothing left to fetch: the server moves the first mails while the last are read.
-const DUE_ALONGSIDE: usize = 512;
-/// The longest that a verdict waits for others to be carried out with.
-const DUE_WAIT: Duration = Duration::from_secs(1);
 /// A group of mails of which one is at fault is parted into so many.
 const PARTS: usize = 8;
 
@@ -46,11 +35,7 @@ pub struct Round {
     /// Mails that are handed over unread, and why.
     unfetchable: VecDeque<(Candidate, Trouble)>,
     at_fault: u32,
-    pub due: BTreeMap<u32, Action>,
-    /// Of these, what is being done.
-    under_way: BTreeSet<u32>,
-    /// Since when others wait.
-    due_since: Option<Instant>,
+    pub owed: Owed,
     logins: u32,
     pub pass: Pass,
     pub tally: Tally,
@@ -66,15 +51,6 @@ pub struct Tally {
     pub kept: u64,
     /// Not dealt with this time.
     pub left: u64,
-}
-
-/// What is still to come in a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Awaited {
-    Mails,
-    /// Of mails that were all handed over.
-    Verdicts,
-    Nothing,
 }
 
 /// Mails that are fetched with one command, or one that is not to be fetched.
@@ -104,9 +80,7 @@ impl Round {
             unfetchable: VecDeque::new(),
             at_fault: 0,
             logins: 0,
-            due: BTreeMap::new(),
-            under_way: BTreeSet::new(),
-            due_since: None,
+            owed: Owed::default(),
             pass: Pass::default(),
             tally: Tally::default(),
         }
@@ -244,9 +218,7 @@ impl Round {
 
     /// What is still to be done to mails can't be done any more: they are shipped, and a later round settles them.
     pub fn forget_due(&mut self) {
-        self.pass.unsettled += self.due.len() as u64;
-        self.due.clear();
-        self.under_way.clear();
+        self.pass.unsettled += self.owed.forget() as u64;
     }
 
     /// Takes no more.
@@ -264,35 +236,9 @@ impl Round {
         !(self.listed && queues_are_empty && self.unfetchable.is_empty() && self.suspects.is_empty())
     }
 
-    pub fn owe(&mut self, uid: u32, action: Action) {
-        self.due.insert(uid, action);
-        self.due_since.get_or_insert_with(Instant::now);
-    }
-
-    /// When verdicts are to be carried out; `None` when there are none.
-    pub fn due_at(&self, awaited: Awaited) -> Option<Instant> {
-        let waiting = self.due.len() - self.under_way.len();
-        let since = self.due_since.filter(|_| waiting > 0)?;
-        let enough = match awaited {
-            Awaited::Mails => DUE_AT_ONCE,
-            Awaited::Verdicts => DUE_ALONGSIDE,
-            Awaited::Nothing => 1,
-        };
-        Some(if waiting >= enough { since } else { since + DUE_WAIT })
-    }
-
-    /// What is to be done and not yet under way, which it is from now on.
-    pub fn carry_out(&mut self) -> Vec<(u32, Action)> {
-        let waiting = self.due.iter().filter(|(uid, _)| !self.under_way.contains(uid));
-        let waiting: Vec<(u32, Action)> = waiting.map(|(uid, action)| (*uid, *action)).collect();
-        self.under_way.extend(waiting.iter().map(|(uid, _)| uid));
-        self.due_since = None;
-        waiting
-    }
-
     /// `uid` is where it belongs.
     pub fn settle(&mut self, uid: u32) {
-        let Some(action) = self.due.remove(&uid) else { return };
+        let Some(action) = self.owed.done(uid) else { return };
         self.pass.settled += 1;
         match action {
             Action::Archive => self.tally.archived += 1,
@@ -304,15 +250,9 @@ impl Round {
 
     /// `uid` could not be moved; returns what is still to be done to it.
     pub fn fail_to_settle(&mut self, uid: u32) -> Option<Action> {
-        let action = self.due.remove(&uid)?;
+        let action = self.owed.done(uid)?;
         self.pass.unsettled += 1;
         Some(action)
-    }
-
-    /// A round of settling has ended: those that came meanwhile wait anew, as do those that it did not get to.
-    pub fn restart_wait(&mut self) {
-        self.under_way.clear();
-        self.due_since = (!self.due.is_empty()).then(Instant::now);
     }
 }
 
@@ -430,19 +370,5 @@ mod tests {
         }
         assert_eq!(round.judge(), (10, 20, "lost".into()));
         assert_eq!(round.pass.unsettled, 20);
-    }
-
-    #[test]
-    fn verdicts_wait_for_others_but_not_for_long() {
-        let mut round = round(&[]);
-        assert_eq!(round.due_at(Awaited::Nothing), None);
-        round.owe(1, Action::Archive);
-        let alone = round.due_at(Awaited::Mails).unwrap();
-        assert_eq!(round.due_at(Awaited::Verdicts), Some(alone));
-        assert!(round.due_at(Awaited::Nothing).unwrap() < alone);
-        (1..DUE_ALONGSIDE).for_each(|more| round.owe(u32::try_from(more).unwrap() + 1, Action::Archive));
-        assert!(round.due_at(Awaited::Mails) == Some(alone) && round.due_at(Awaited::Verdicts).unwrap() < alone);
-        (DUE_ALONGSIDE..DUE_AT_ONCE).for_each(|more| round.owe(u32::try_from(more).unwrap() + 1, Action::Archive));
-        assert!(round.due_at(Awaited::Mails).unwrap() < alone);
     }
 }

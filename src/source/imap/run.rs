@@ -11,7 +11,8 @@ use super::{
     link::{Link, Open},
     mailbox::Folder,
     outset::First,
-    round::{Awaited, Batch, Round},
+    owed::Awaited,
+    round::{Batch, Round},
     settle::takes_away,
     tour::Tour,
 };
@@ -164,7 +165,7 @@ impl Run {
             }
         }
         match (&self.link, &self.work) {
-            (Link::Busy(_), Some(Work::Settle)) => self.settle_too(now),
+            (Link::Busy(_), Some(Work::Fetch | Work::Settle)) => self.settle_too(),
             (Link::Busy(_), _) => {}
             _ => self.begin(),
         }
@@ -246,7 +247,7 @@ impl Run {
         if !self.round.listed && !self.stopping {
             return Some(Work::List);
         }
-        let is_due = self.round.due_at(self.awaited()).is_some_and(|at| at <= now);
+        let is_due = self.round.owed.due_at(self.awaited()).is_some_and(|at| at <= now);
         let is_fetched = !self.stopping && (self.granted.is_some() || self.round.wants_sizes());
         if (is_due || is_fetched) && !self.has_selected() {
             return Some(Work::Select);
@@ -291,11 +292,11 @@ impl Run {
                 None => open.keep(),
             },
             (Work::Size(uids), _) => open.size(uids.clone()),
-            (Work::Settle, _) => open.settle(self.round.carry_out(), self.tour.folders()),
+            (Work::Settle, _) => open.settle(self.round.owed.carry_out(), self.tour.folders()),
             (Work::Fetch, _) => match self.granted.take() {
                 Some((batch, permit)) => {
                     self.fetching = Some((batch.mails.clone(), permit));
-                    open.fetch(batch.mails, self.source.limits.mail_bytes)
+                    open.fetch(batch.mails, self.source.limits.mail_bytes, self.tour.folders())
                 }
                 None => open.keep(),
             },
@@ -342,20 +343,21 @@ impl Run {
             None => self.waits_for_news(),
         };
         let reopen = (down && has_work).then_some(self.retry_at);
-        let next = [tour, silence, reopen, self.round.due_at(self.awaited())].into_iter().flatten().min();
+        let next = [tour, silence, reopen, self.round.owed.due_at(self.awaited())].into_iter().flatten().min();
         if down { next.map(|at| at.max(self.retry_at)) } else { next }
     }
 
     pub(super) fn awaited(&self) -> Awaited {
         let has_more = self.round.has_more() || self.reservation.is_some() || self.granted.is_some();
-        if self.fetching.is_some() || (has_more && !self.stopping) {
+        let is_fetching = self.fetching.as_ref().is_some_and(|(missing, _)| !missing.is_empty());
+        if is_fetching || (has_more && !self.stopping) {
             return Awaited::Mails;
         }
         if self.pending.is_empty() { Awaited::Nothing } else { Awaited::Verdicts }
     }
 
     fn is_complete(&self) -> bool {
-        self.awaited() == Awaited::Nothing && self.round.due.is_empty() && !matches!(self.link, Link::Busy(_))
+        self.awaited() == Awaited::Nothing && self.round.owed.is_empty() && !matches!(self.link, Link::Busy(_))
     }
 
     async fn log_out(&mut self) {

@@ -7,7 +7,7 @@ use super::{
     fault::{Answer, Fault},
     fetch::present,
     mailbox::{Folder, create},
-    session::Session,
+    session::{Outcome, Session},
     targets::Targets,
     uids::Set,
 };
@@ -128,8 +128,7 @@ impl Report {
     }
 }
 
-/// RFC 6851. Some servers say OK and move only some, so the count is checked: of one command, or of all of them, since Dovecot
-/// tells what is gone when it has nothing else to do.
+/// RFC 6851. Some servers say OK and move only some, so that is checked.
 async fn relocate(
     session: &mut Session,
     sets: impl Stream<Item = Set> + Send,
@@ -138,10 +137,7 @@ async fn relocate(
     report: &mut Report,
 ) -> Result<(), Fault> {
     let mut moved = to_target(session, sets, "UID MOVE", target, targets).await;
-    let gone: usize = moved.done.iter().map(|(_, gone)| gone).sum();
-    let are_whole = moved.refused.is_empty() && gone >= moved.uids().count();
-    let is_whole = |(set, gone): &mut (Set, usize)| are_whole || *gone >= set.uids.len();
-    report.settled.extend(moved.done.extract_if(.., is_whole).flat_map(|(set, _)| set.uids));
+    report.settled.extend(moved.moved());
     let doubted: Vec<u32> = moved.judged(session, report).await?.into_iter().flat_map(|(set, _)| set.uids).collect();
     if doubted.is_empty() {
         return Ok(());
@@ -191,16 +187,39 @@ async fn mark(session: &mut Session, sets: Vec<Set>, marks: Marks, report: &mut 
 
 /// What came of a command for several sets.
 #[derive(Default)]
-struct Tried {
+pub(super) struct Tried {
     /// Those that it was done for, and how many mails were reported gone meanwhile.
-    done: Vec<(Set, usize)>,
+    pub done: Vec<(Set, usize)>,
     /// Those that it was refused for: which command, and why.
-    refused: Vec<(Set, String, Answer)>,
+    pub refused: Vec<(Set, String, Answer)>,
     /// Why it was not tried for the others.
     broke: Option<Fault>,
 }
 
 impl Tried {
+    /// Of a command for each of the sets that were `sent`.
+    pub fn of(sent: Vec<Set>, outcomes: Vec<Option<Result<Outcome, Fault>>>) -> Self {
+        let mut tried = Self::default();
+        for (set, outcome) in sent.into_iter().zip(outcomes) {
+            match outcome {
+                Some(Ok(outcome)) => tried.done.push((set, outcome.expunged)),
+                Some(Err(Fault::Refused { command, answer })) => tried.refused.push((set, command, answer)),
+                Some(Err(fault)) => tried.broke = Some(fault),
+                None => {}
+            }
+        }
+        tried
+    }
+
+    /// Takes out the mails that a move has moved for certain: as many were reported gone as it was for. Or as all were for,
+    /// since Dovecot reports when it has nothing else to do.
+    pub fn moved(&mut self) -> Vec<u32> {
+        let gone: usize = self.done.iter().map(|(_, gone)| gone).sum();
+        let are_whole = self.refused.is_empty() && gone >= self.uids().count();
+        let is_whole = |(set, gone): &mut (Set, usize)| are_whole || *gone >= set.uids.len();
+        self.done.extract_if(.., is_whole).flat_map(|(set, _)| set.uids).collect()
+    }
+
     /// Of the mails that it was done for.
     fn uids(&self) -> impl Iterator<Item = &u32> {
         self.done.iter().flat_map(|(set, _)| &set.uids)
@@ -230,16 +249,8 @@ async fn each(
         sent.push(set);
         command
     });
-    let mut tried = Tried { broke: session.fly(commands, |_| (), &mut outcomes).await.err(), ..Tried::default() };
-    for (set, outcome) in sent.into_iter().zip(outcomes) {
-        match outcome {
-            Some(Ok(outcome)) => tried.done.push((set, outcome.expunged)),
-            Some(Err(Fault::Refused { command, answer })) => tried.refused.push((set, command, answer)),
-            Some(Err(fault)) => tried.broke = Some(fault),
-            None => {}
-        }
-    }
-    tried
+    let broke = session.fly(commands, |_| (), &mut outcomes).await.err();
+    Tried { broke, ..Tried::of(sent, outcomes) }
 }
 
 /// Copies or moves each set to `target`, which is made where the server says that this would help.
@@ -250,7 +261,7 @@ async fn to_target(
     target: &Folder,
     targets: &Targets,
 ) -> Tried {
-    let command = |set: &str| format!("{verb} {set} {}", target.quoted());
+    let command = |set: &str| to(target, verb, set);
     let mut tried = each(session, sets, command).await;
     let lacks_target = |(_, _, answer): &(Set, String, Answer)| answer.code.as_deref() == Some("TRYCREATE");
     if tried.broke.is_some() || !tried.refused.iter().any(lacks_target) {
@@ -272,6 +283,11 @@ async fn to_target(
         Err(fault) => tried.broke = Some(fault),
     }
     tried
+}
+
+/// The command that copies or moves mails to `target`.
+pub(super) fn to(target: &Folder, verb: &str, set: &str) -> String {
+    format!("{verb} {set} {}", target.quoted())
 }
 
 /// After NO: what was moved all the same is settled (RFC 6851 section 3.3 lets a part be), the rest is left.

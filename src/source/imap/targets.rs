@@ -87,6 +87,16 @@ impl Targets {
         }
     }
 
+    /// The folder that mails are archived in, where nothing is to be asked or made for that.
+    pub fn archive(&self, read: &[Folder]) -> Option<Folder> {
+        let Target { pattern, found, .. } = self.archive.as_ref()?;
+        let name = folder::at(pattern, Timestamp::now().as_second());
+        found
+            .as_ref()
+            .filter(|(found, folder)| *found == name && !read.contains(folder))
+            .map(|(_, folder)| folder.clone())
+    }
+
     pub fn naming(&self) -> &Naming {
         &self.naming
     }

@@ -4,13 +4,7 @@ use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{
-    fetch::Listing,
-    find::Found,
-    round::{Awaited, Round},
-    run::Run,
-    settle::Action,
-};
+use super::{fetch::Listing, find::Found, round::Round, run::Run, settle::Action};
 use crate::{
     source::{Mail, MailRef, Pass, Place, SourceError},
     trouble::Trouble,
@@ -57,7 +51,7 @@ impl Run {
             // A search need not find again what it found before, nor any what is marked as deleted already; moving a mail
             // that is gone does nothing.
             if is_searched || action == Action::Delete || uids.binary_search(&uid).is_ok() {
-                self.round.owe(uid, action);
+                self.round.owed.owe(uid, action);
             }
         }
         let name = stop.name.clone();
@@ -68,7 +62,7 @@ impl Run {
             self.intake.looked_through(&self.source.name);
         }
         self.round.pass.remembered = (before - uids.len()) as u64;
-        uids.retain(|uid| !self.round.due.contains_key(uid));
+        uids.retain(|uid| !self.round.owed.contains(*uid));
         if let Some(most) = self.source.config.max_messages_per_run {
             uids.truncate(most as usize);
         }
@@ -94,11 +88,10 @@ impl Run {
         self.intake.hand_over(Mail { mail, place, content, permit }).await
     }
 
-    /// While mails are moved, others become due; when nothing else is to be done, they are moved without a pause between.
-    pub(super) fn settle_too(&mut self, now: Instant) {
-        let awaited = self.awaited();
-        if awaited != Awaited::Mails && self.round.due_at(awaited).is_some_and(|at| at <= now) {
-            self.link.settle_too(self.round.carry_out());
+    /// While mails are fetched or settled, others become due: they are settled without a pause between.
+    pub(super) fn settle_too(&mut self) {
+        if self.round.owed.are_worth_it(self.awaited()) {
+            self.link.settle_too(self.round.owed.carry_out());
         }
     }
 

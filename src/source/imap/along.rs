@@ -1,0 +1,54 @@
+//! Moves that go along with a FETCH: what was shipped is moved while more is on its way, and the server waits for nobody.
+
+use futures::{Stream, StreamExt, stream};
+
+use super::{
+    due::Due,
+    fault::Fault,
+    mailbox::Folder,
+    session::Outcome,
+    settle::{Action, Report, Tried, to},
+    uids::Set,
+};
+
+/// Moves to the archive, of mails that become due for it.
+pub struct Along {
+    /// `None`: nothing goes along, as the server can't move, or something is to be asked first.
+    target: Option<Folder>,
+    due: Due,
+    sent: Vec<Set>,
+    outcomes: Vec<Option<Result<Outcome, Fault>>>,
+}
+
+impl Along {
+    pub fn with(due: Due, target: Option<Folder>) -> Self {
+        Self { target, due, sent: Vec::new(), outcomes: Vec::new() }
+    }
+
+    /// To be sent after other commands of a flight.
+    pub fn commands(&mut self) -> impl Stream<Item = String> + Send {
+        let Self { target, due, sent, .. } = self;
+        let Some(target) = target else { return stream::empty().left_stream() };
+        let moves = due.sets(Action::Archive, Vec::new()).map(|set| {
+            let command = to(target, "UID MOVE", &set.text);
+            sent.push(set);
+            command
+        });
+        moves.right_stream()
+    }
+
+    /// What came of them.
+    pub fn ended(&mut self, outcomes: Vec<Option<Result<Outcome, Fault>>>) {
+        self.outcomes = outcomes;
+    }
+
+    /// Notes what was moved, and gives back what is due; so is again what was refused, or not moved for certain.
+    pub fn end(self, report: &mut Report) -> Due {
+        let Self { mut due, sent, outcomes, .. } = self;
+        let mut tried = Tried::of(sent, outcomes);
+        report.settled.extend(tried.moved());
+        let again = tried.done.into_iter().map(|(set, _)| set).chain(tried.refused.into_iter().map(|(set, ..)| set));
+        due.add(again.flat_map(|set| set.uids).map(|uid| (uid, Action::Archive)));
+        due
+    }
+}

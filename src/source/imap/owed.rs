@@ -1,0 +1,144 @@
+//! Verdicts that are to be carried out: when, and which of them are under way. No I/O.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::settle::Action;
+
+/// Verdicts that are carried out at once, without waiting for more: nothing is fetched meanwhile. A move of 2,000 mails costs
+/// Dovecot a fifth less than four of 500.
+const AT_ONCE: usize = 2_000;
+/// Verdicts that are carried out behind other commands, so that the server moves the first mails while the last are read.
+const ALONGSIDE: usize = 512;
+/// The longest that a verdict waits for others to be carried out with.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What is to be done to which mail.
+#[derive(Debug, Default)]
+pub struct Owed {
+    mails: BTreeMap<u32, Action>,
+    /// Of these, what is being done.
+    under_way: BTreeSet<u32>,
+    /// Since when others wait.
+    since: Option<Instant>,
+}
+
+/// What is still to come in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    Mails,
+    /// Of mails that have all come.
+    Verdicts,
+    Nothing,
+}
+
+impl Owed {
+    pub fn owe(&mut self, uid: u32, action: Action) {
+        self.mails.insert(uid, action);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Turns what is owed to `uid`, if anything is, into `action`.
+    pub fn turn_into(&mut self, uid: u32, action: Action) {
+        self.mails.entry(uid).and_modify(|owed| *owed = action);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.mails.is_empty()
+    }
+
+    pub fn contains(&self, uid: u32) -> bool {
+        self.mails.contains_key(&uid)
+    }
+
+    /// When verdicts are to be carried out; `None` when there are none.
+    pub fn due_at(&self, awaited: Awaited) -> Option<Instant> {
+        let since = self.since.filter(|_| self.waiting() > 0)?;
+        let is_enough = match awaited {
+            Awaited::Mails => self.waiting() >= AT_ONCE,
+            Awaited::Verdicts | Awaited::Nothing => self.are_worth_it(awaited),
+        };
+        Some(if is_enough { since } else { since + WAIT })
+    }
+
+    /// Whether a command for the verdicts that wait is worth sending behind others.
+    pub fn are_worth_it(&self, awaited: Awaited) -> bool {
+        self.waiting() >= if awaited == Awaited::Nothing { 1 } else { ALONGSIDE }
+    }
+
+    fn waiting(&self) -> usize {
+        self.mails.len() - self.under_way.len()
+    }
+
+    /// What waits, and is under way from now on.
+    pub fn carry_out(&mut self) -> Vec<(u32, Action)> {
+        let waiting = self.mails.iter().filter(|(uid, _)| !self.under_way.contains(uid));
+        let waiting: Vec<(u32, Action)> = waiting.map(|(uid, action)| (*uid, *action)).collect();
+        self.under_way.extend(waiting.iter().map(|(uid, _)| uid));
+        self.since = None;
+        waiting
+    }
+
+    /// Nothing is to be done to `uid` any more; returns what was.
+    pub fn done(&mut self, uid: u32) -> Option<Action> {
+        self.under_way.remove(&uid);
+        self.mails.remove(&uid)
+    }
+
+    /// Nothing is under way any more: what was not done waits anew.
+    pub fn rest(&mut self) {
+        if !std::mem::take(&mut self.under_way).is_empty() && !self.is_empty() {
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Returns how many mails something was owed to.
+    pub fn forget(&mut self) -> usize {
+        std::mem::take(self).mails.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owe(owed: &mut Owed, uids: std::ops::Range<usize>) {
+        uids.for_each(|uid| owed.owe(u32::try_from(uid).unwrap(), Action::Archive));
+    }
+
+    #[test]
+    fn verdicts_wait_for_others_but_not_for_long() {
+        let mut owed = Owed::default();
+        assert_eq!(owed.due_at(Awaited::Nothing), None);
+        owe(&mut owed, 0..1);
+        let alone = owed.due_at(Awaited::Mails).unwrap();
+        assert_eq!(owed.due_at(Awaited::Verdicts), Some(alone));
+        assert!(owed.due_at(Awaited::Nothing).unwrap() < alone);
+        owe(&mut owed, 1..ALONGSIDE);
+        assert_eq!(owed.due_at(Awaited::Mails), Some(alone));
+        assert!(owed.due_at(Awaited::Verdicts).unwrap() < alone);
+        owe(&mut owed, ALONGSIDE..AT_ONCE);
+        assert!(owed.due_at(Awaited::Mails).unwrap() < alone);
+    }
+
+    #[test]
+    fn what_is_under_way_does_not_wait_and_what_was_not_done_waits_again() {
+        let mut owed = Owed::default();
+        owe(&mut owed, 1..4);
+        assert_eq!(owed.carry_out().len(), 3);
+        assert!(owed.carry_out().is_empty() && owed.due_at(Awaited::Nothing).is_none());
+        owe(&mut owed, 4..5);
+        assert_eq!(owed.carry_out(), [(4, Action::Archive)]);
+        assert_eq!([2, 2].map(|uid| owed.done(uid)), [Some(Action::Archive), None]);
+        owed.rest();
+        assert!(owed.due_at(Awaited::Nothing).is_some());
+        assert_eq!(owed.carry_out().len(), 3);
+        assert!([1, 3, 4].iter().all(|uid| owed.done(*uid).is_some()));
+        owed.rest();
+        assert!(owed.is_empty() && owed.due_at(Awaited::Nothing).is_none());
+    }
+}
