@@ -190,9 +190,12 @@ fn tells_of_forwarding(reason: &Override) -> bool {
 
 /// Letters, digits, hyphens and underscores between dots; letters of any script.
 fn is_name(text: &str) -> bool {
-    text.split('.').all(|label| {
-        !label.is_empty() && label.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'))
-    })
+    let mut last = '.';
+    let is_made_of_labels = text.chars().all(|letter| match (std::mem::replace(&mut last, letter), letter) {
+        (before, '.') => before != '.',
+        _ => letter.is_alphanumeric() || matches!(letter, '-' | '_'),
+    });
+    is_made_of_labels && last != '.'
 }
 
 #[cfg(test)]

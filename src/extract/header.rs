@@ -1,6 +1,6 @@
 //! The header of a mail or of one part: the few fields that matter, decoded.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
@@ -16,7 +16,7 @@ const FIELDS: &[&str] =
 /// What a mail's or a part's header says, in lower case where letters don't matter.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Header {
-    pub envelope: Envelope,
+    pub envelope: Arc<Envelope>,
     /// `type/subtype`, or empty.
     pub kind: String,
     pub boundary: Option<String>,
@@ -40,7 +40,8 @@ pub(super) fn read(bytes: &[u8]) -> Header {
 
 /// A name as it may stand in an event: at most 255 characters.
 pub(super) fn clip(name: &str) -> String {
-    name.chars().take(255).collect()
+    let end = name.char_indices().nth(255).map_or(name.len(), |(end, _)| end);
+    name[..end].to_owned()
 }
 
 /// The line's field name, when the line is one that can stand in a header. RFC 5322 allows more characters in names
@@ -139,7 +140,7 @@ fn fill(header: &mut Header, message: &Message<'_>) {
     }
     header.name = message.attachment_name().filter(|name| !name.trim().is_empty()).map(clip);
     header.encoding = message.content_transfer_encoding().map(Encoding::named).unwrap_or_default();
-    header.envelope = Envelope {
+    header.envelope = Arc::new(Envelope {
         message_id: message.message_id().map(str::to_owned),
         from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(str::to_owned),
         date: message
@@ -148,5 +149,5 @@ fn fill(header: &mut Header, message: &Message<'_>) {
             .filter(|date| date.is_valid())
             .and_then(|date| jiff::Timestamp::from_second(date.to_timestamp()).ok()),
         subject: message.subject().map(str::to_owned),
-    };
+    });
 }

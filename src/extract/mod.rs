@@ -23,7 +23,7 @@ mod zip;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, io::BufRead};
+use std::{borrow::Cow, io::BufRead, sync::Arc};
 
 use crate::{limits::Limits, trouble::Trouble};
 
@@ -62,7 +62,7 @@ pub struct Opened<'a> {
 
 impl Opened<'_> {
     /// What the mail says of itself; empty for a bare file.
-    pub fn envelope(&self) -> &Envelope {
+    pub fn envelope(&self) -> &Arc<Envelope> {
         &self.header.envelope
     }
 

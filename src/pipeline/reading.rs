@@ -122,7 +122,7 @@ pub fn read(mail: Incoming<'_>, limits: &Limits, gate: &mut Gate, output: &mut d
         limits,
         gate,
         output,
-        envelope: Envelope::default(),
+        envelope: Arc::default(),
         sender: None,
         reading: Reading::default(),
         stopped: false,
@@ -148,7 +148,7 @@ struct Reader<'a> {
     limits: &'a Limits,
     gate: &'a mut Gate,
     output: &'a mut dyn Output,
-    envelope: Envelope,
+    envelope: Arc<Envelope>,
     /// Whose share of the day this takes from; `None`: nobody's.
     sender: Option<Sender>,
     reading: Reading,
@@ -165,7 +165,7 @@ impl Reader<'_> {
         };
         let opened = extract::open(bytes, origin, self.limits);
         self.envelope = opened.envelope().clone();
-        let from = self.envelope.from.as_deref();
+        let from = opened.envelope().from.as_deref();
         self.sender = (from.is_some() || origin == Origin::Mail).then(|| Sender::of(from));
         if let Err(trouble) = self.gate.mail(self.sender.as_ref(), bytes.len() as u64, self.mail.now) {
             return self.trouble(None, None, trouble);

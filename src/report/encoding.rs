@@ -50,7 +50,7 @@ impl<R: BufRead> Utf8<R> {
             return failure.map_or(Ok(true), Err);
         }
         let available = fill(&mut self.source)?;
-        let chunk: Vec<u8> = available.iter().take(CHUNK).copied().collect();
+        let chunk = available[..available.len().min(CHUNK)].to_vec();
         self.source.consume(chunk.len());
         self.ended = chunk.is_empty();
         self.decode(&chunk, self.ended, out, warnings);
@@ -65,7 +65,7 @@ impl<R: BufRead> Utf8<R> {
                 Ok([]) => break,
                 Ok(available) => {
                     let used = available.len().min(HEAD - head.len());
-                    head.extend(available.iter().take(used));
+                    head.extend_from_slice(&available[..used]);
                     self.source.consume(used);
                 }
                 Err(error) => return (head, Some(error)),

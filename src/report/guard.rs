@@ -88,9 +88,10 @@ impl<R: BufRead> Guard<R> {
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.clear();
         let read = self.source.read(&mut chunk, &mut self.warnings);
-        // The first bytes of all that is forbidden, with little else among them.
-        let suspicious = |byte| byte == 0xef || byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
-        let looked = if chunk.bytes().any(suspicious) {
+        // The first bytes of all that is forbidden, with little else among them. No early end, so that many bytes are looked
+        // at in one step.
+        let suspicious = |byte| (byte == 0xef) | ((byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r'));
+        let looked = if chunk.bytes().fold(false, |any, byte| any | suspicious(byte)) {
             self.look_around_forbidden(&chunk)
         } else {
             self.look_at(chunk.as_bytes())

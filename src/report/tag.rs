@@ -224,15 +224,26 @@ pub fn simple(after: &[u8]) -> Option<usize> {
         [b'/', name @ ..] => name,
         name => name,
     };
-    let length = name.iter().position(|&byte| !continues_name(byte))?;
+    let length = name.iter().position(|&byte| !NAME[usize::from(byte)])?;
     let whole = name.get(length) == Some(&b'>') && name.first().copied().is_some_and(starts_name);
     whole.then_some(after.len() - name.len() + length + 1)
 }
 
-fn starts_name(byte: u8) -> bool {
+/// Which bytes [`continues_name`].
+const NAME: [bool; 256] = {
+    let mut name = [false; 256];
+    let mut byte = 0;
+    while byte < name.len() {
+        name[byte] = continues_name(byte as u8);
+        byte += 1;
+    }
+    name
+};
+
+const fn starts_name(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte == b':' || byte >= 0x80
 }
 
-fn continues_name(byte: u8) -> bool {
+const fn continues_name(byte: u8) -> bool {
     starts_name(byte) || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
 }

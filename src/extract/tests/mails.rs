@@ -13,7 +13,7 @@ fn the_envelope_is_known_before_anything_is_unpacked() {
         let limits = Limits::default();
         let opened = open(letter, origin, &limits);
         assert_eq!(
-            opened.envelope(),
+            opened.envelope().as_ref(),
             &Envelope {
                 message_id: Some("1@example.com".into()),
                 from: Some("ann@example.com".into()),
@@ -23,7 +23,7 @@ fn the_envelope_is_known_before_anything_is_unpacked() {
         );
     }
     let limits = Limits::default();
-    assert_eq!(open(b"\r\nno header", Origin::Mail, &limits).envelope(), &Envelope::default());
+    assert_eq!(open(b"\r\nno header", Origin::Mail, &limits).envelope().as_ref(), &Envelope::default());
     assert_eq!(open(b"Date: tomorrow\r\n\r\n", Origin::Mail, &limits).envelope().date, None);
 }
 
