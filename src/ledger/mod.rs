@@ -288,22 +288,25 @@ impl Ledger {
     /// Loads what was counted before, and counts one more for each of `left`.
     fn count_attempts(&self, left: &[PlaceName]) -> Result<(), LedgerError> {
         let mut counted = HashMap::new();
-        self.store.write(|transaction| {
-            let mut table = transaction.open_table(ATTEMPTS)?;
-            for row in table.iter()? {
+        self.store.with(|db| {
+            for row in db.begin_read()?.open_table(ATTEMPTS)?.iter()? {
                 let (name, row) = row?;
                 if let (Ok(name), Ok(times)) = (name.value().try_into(), row.value().1.try_into()) {
                     counted.insert(name, u32::from_be_bytes(times));
                 }
             }
-            for name in left {
-                let times = counted.entry(*name).or_default();
-                *times = times.saturating_add(1);
-                table.insert(&name[..], (micros(Timestamp::now()), &times.to_be_bytes()[..]))?;
-            }
             Ok(())
         })?;
         if !left.is_empty() {
+            self.store.write(|transaction| {
+                let mut table = transaction.open_table(ATTEMPTS)?;
+                for name in left {
+                    let times = counted.entry(*name).or_default();
+                    *times = times.saturating_add(1);
+                    table.insert(&name[..], (micros(Timestamp::now()), &times.to_be_bytes()[..]))?;
+                }
+                Ok(())
+            })?;
             info!(
                 mails = left.len(),
                 "the last process died while it was reading; a mail that this happens to again and again is quarantined"

@@ -1,6 +1,9 @@
 //! Frames by the batch: as many as are there and the rate limit lets through at once.
 
+use std::time::Duration;
+
 use futures::FutureExt;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Frame, Inlet, rate::RateLimit};
 
@@ -16,6 +19,19 @@ pub(super) struct Batches {
 impl Batches {
     pub(super) fn new(inlet: Inlet, rate: RateLimit, max_bytes: usize) -> Self {
         Self { inlet, rate, max_bytes, held: None }
+    }
+
+    /// Lets frames gather until no more have come for `lull`, or until `most`. Cancel-safe.
+    pub(super) async fn gather(&self, lull: Duration, most: Instant) {
+        let mut before = 0;
+        while Instant::now() < most {
+            sleep_until(most.min(Instant::now() + lull)).await;
+            let waiting = self.inlet.waiting();
+            if waiting > 0 && waiting == before {
+                return;
+            }
+            before = waiting;
+        }
     }
 
     /// The next batch, never an empty one; `None` when the queue has ended. Cancel-safe: no frame is lost.

@@ -51,6 +51,11 @@ impl Inlet {
         self.frames.recv().await
     }
 
+    /// Frames that are already there.
+    pub fn waiting(&self) -> usize {
+        self.frames.len()
+    }
+
     /// A frame that is already there.
     pub fn try_next(&mut self) -> Option<Frame> {
         self.frames.try_recv().ok()

@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -37,6 +37,8 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// How often is synced while more is on its way.
 const SYNC_EVERY: Duration = Duration::from_millis(10);
+/// Nothing more is on its way when nothing has come for so long.
+const LULL: Duration = Duration::from_millis(2);
 
 /// How soon after midnight (UTC) old files go at the latest.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -74,7 +76,7 @@ impl FileSink {
         loop {
             let next = async {
                 if let Some(synced) = synced {
-                    sleep_until(synced + SYNC_EVERY).await;
+                    batches.gather(LULL, synced + SYNC_EVERY).await;
                 }
                 batches.next().await
             };
