@@ -21,7 +21,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use tracing::{info, warn};
 
 pub use self::{
@@ -138,10 +138,9 @@ impl Ledger {
     /// All that is known of a document that comes in, and of what its reporter calls it.
     pub fn look_up(&self, key: &DocumentKey, name: Option<&ReportName>) -> Result<Known, LedgerError> {
         let document = key::document(key);
-        let [shipped, progress, named] = self.store.with(|db| {
-            let read = db.begin_read()?;
-            let of_name = name.map(|name| row(&read, NAMES, &name.0)).transpose()?.flatten();
-            Ok([row(&read, DOCUMENTS, &document)?, row(&read, PROGRESS, &document)?, of_name])
+        let [shipped, progress, named] = self.store.look(|tables| {
+            let of_name = name.map(|name| row(&tables.names, &name.0)).transpose()?.flatten();
+            Ok([row(&tables.documents, &document)?, row(&tables.progress, &document)?, of_name])
         })?;
         let corrupt = |why| self.store.corrupt(why);
         Ok(Known {
@@ -215,7 +214,8 @@ impl Ledger {
     /// knows nothing: the mail is then read again, and its documents are looked up in their turn.
     pub fn knows_place(&self, place: &Place) -> bool {
         let Some(key) = key::place(place) else { return false };
-        let Ok(Some((seen, _))) = self.store.with(|db| row(&db.begin_read()?, PLACES, &key)) else { return false };
+        let known = self.store.with(|db| row(&db.begin_read()?.open_table(PLACES)?, &key));
+        let Ok(Some((seen, _))) = known else { return false };
         if micros(Timestamp::now()) - seen > SIGHT_SECONDS * 1_000_000 {
             let mut sighted = self.sighted.lock().unwrap_or_else(PoisonError::into_inner);
             if sighted.len() < MAX_SIGHTED {
@@ -349,8 +349,7 @@ impl Memory for Ledger {
 
 type Table<'a> = redb::Table<'a, &'static [u8], (i64, &'static [u8])>;
 
-fn row(read: &ReadTransaction, table: store::Definition, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, redb::Error> {
-    let table = read.open_table(table)?;
+fn row(table: &store::ReadOnlyTable, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, redb::Error> {
     // Read before the table ends: what `get` returns does not hold the transaction, and commits free what no one holds.
     let row = table.get(key)?.map(|row| {
         let (seen, json) = row.value();
@@ -363,13 +362,18 @@ fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> 
     let mut documents = transaction.open_table(DOCUMENTS)?;
     let mut progress = transaction.open_table(PROGRESS)?;
     let mut names = transaction.open_table(NAMES)?;
+    let has_progress = !progress.is_empty()?;
     for (key, shipped) in &batch.documents {
         let key = key::document(key);
+        let before = documents.insert(&*key, row_of_document(shipped).borrowed())?;
+        let before = before.and_then(|row| shipped_of(row.value().0, row.value().1).ok());
         // Shipped again, it was first shipped when it was.
-        let before = documents.get(&*key)?.and_then(|row| shipped_of(row.value().0, row.value().1).ok());
-        let first_shipped = before.map_or(shipped.first_shipped, |before| before.first_shipped);
-        documents.insert(&*key, row_of_document(&Shipped { first_shipped, ..shipped.clone() }).borrowed())?;
-        progress.remove(&*key)?;
+        if let Some(Shipped { first_shipped, .. }) = before {
+            documents.insert(&*key, row_of_document(&Shipped { first_shipped, ..shipped.clone() }).borrowed())?;
+        }
+        if has_progress {
+            progress.remove(&*key)?;
+        }
     }
     for (key, rows) in &batch.progress {
         progress.insert(&*key::document(key), row_of_progress(rows, now).borrowed())?;
@@ -378,8 +382,7 @@ fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> 
         see(&mut documents, &key::document(key), now)?;
     }
     for (name, hash) in &batch.names {
-        see(&mut names, &name.0, now)?;
-        if names.get(&name.0[..])?.is_none() {
+        if !see(&mut names, &name.0, now)? {
             names.insert(&name.0[..], (now, &hash[..]))?;
         }
     }
@@ -415,18 +418,17 @@ fn is_told_of(table: store::Definition) -> bool {
     [DOCUMENTS, PLACES].iter().any(|told| redb::TableHandle::name(told) == redb::TableHandle::name(&table))
 }
 
-/// Sets the last sight of what is known under `key`.
-fn see(table: &mut Table<'_>, key: &[u8], now: i64) -> Result<(), redb::Error> {
+/// Sets the last sight of what is known under `key`; false where nothing is.
+fn see(table: &mut Table<'_>, key: &[u8], now: i64) -> Result<bool, redb::Error> {
     let known = table.get(key)?.map(|row| row.value().1.to_vec());
-    if let Some(json) = known {
-        table.insert(key, Row { seen: now, json }.borrowed())?;
-    }
-    Ok(())
+    let Some(json) = known else { return Ok(false) };
+    table.insert(key, Row { seen: now, json }.borrowed())?;
+    Ok(true)
 }
 
 fn write_sights(places: &mut Table<'_>, sighted: &HashSet<Vec<u8>>) -> Result<(), redb::Error> {
     let now = micros(Timestamp::now());
-    sighted.iter().try_for_each(|key| see(places, key, now))
+    sighted.iter().try_for_each(|key| see(places, key, now).map(drop))
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! The redb database under the ledger: opened, checked, set aside when corrupt, opened anew after a failed write.
 
 use std::{
+    fmt,
     fs::{self, OpenOptions},
     io::{self, ErrorKind},
     ops::Bound,
     os::unix::fs::OpenOptionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use jiff::{Timestamp, tz::TimeZone};
 use redb::{
-    Builder, Database, DatabaseError, Error, ReadableTable, StorageBackend, StorageError, TableDefinition,
-    WriteTransaction,
+    Builder, Database, DatabaseError, Error, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
+    TableDefinition, WriteTransaction,
     backends::{FileBackend, InMemoryBackend},
 };
 use tracing::warn;
@@ -50,13 +51,28 @@ pub(super) struct Store {
     /// `None` in memory.
     data_dir: Option<PathBuf>,
     /// `None` after an I/O error, when redb refuses everything until it is opened anew.
-    open: RwLock<Option<Database>>,
+    open: RwLock<Option<Opened>>,
 }
+
+struct Opened {
+    /// Kept until something is written: documents are looked up one by one, and written many at once.
+    tables: Mutex<Option<Tables>>,
+    database: Database,
+}
+
+/// Tables to look documents up in, as the last commit left them.
+pub(super) struct Tables {
+    pub documents: ReadOnlyTable,
+    pub progress: ReadOnlyTable,
+    pub names: ReadOnlyTable,
+}
+
+pub(super) type ReadOnlyTable = redb::ReadOnlyTable<&'static [u8], (i64, &'static [u8])>;
 
 impl Store {
     pub(super) fn open(data_dir: &Path) -> Result<Self, LedgerError> {
         let database = open_or_start(data_dir)?;
-        Ok(Self { data_dir: Some(data_dir.into()), open: RwLock::new(Some(database)) })
+        Ok(Self { data_dir: Some(data_dir.into()), open: RwLock::new(Some(Opened::of(database))) })
     }
 
     pub(super) fn in_memory() -> Self {
@@ -65,7 +81,7 @@ impl Store {
             _ => Err(Error::Corrupted("a new database has an old schema".into())),
         });
         let database = database.expect("a new database in memory needs nothing but memory");
-        Self { data_dir: None, open: RwLock::new(Some(database)) }
+        Self { data_dir: None, open: RwLock::new(Some(Opened::of(database))) }
     }
 
     pub(super) fn copy(data_dir: &Path) -> Result<(Self, View), LedgerError> {
@@ -80,19 +96,34 @@ impl Store {
             return Ok((Self::in_memory(), View::Locked));
         };
         let database = open_checked(memory, &path)?;
-        Ok((Self { data_dir: None, open: RwLock::new(Some(database)) }, View::Copy))
+        Ok((Self { data_dir: None, open: RwLock::new(Some(Opened::of(database))) }, View::Copy))
     }
 
     /// Does `work` with the database, opened anew if an I/O error has closed it.
     pub(super) fn with<R>(&self, work: impl FnOnce(&Database) -> Result<R, Error>) -> Result<R, LedgerError> {
+        self.with_opened(|opened| work(&opened.database))
+    }
+
+    /// Looks at what the last commit left.
+    pub(super) fn look<R>(&self, work: impl FnOnce(&Tables) -> Result<R, Error>) -> Result<R, LedgerError> {
+        self.with_opened(|opened| {
+            let mut tables = opened.lock_tables();
+            match &*tables {
+                Some(tables) => work(tables),
+                None => work(tables.insert(Tables::of(&opened.database)?)),
+            }
+        })
+    }
+
+    fn with_opened<R>(&self, work: impl FnOnce(&Opened) -> Result<R, Error>) -> Result<R, LedgerError> {
         let mut open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         if open.is_none() {
             drop(open);
             self.reopen()?;
             open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         }
-        let Some(database) = &*open else { return Err(self.failed(Error::DatabaseClosed)) };
-        let done = work(database);
+        let Some(opened) = &*open else { return Err(self.failed(Error::DatabaseClosed)) };
+        let done = work(opened);
         drop(open);
         done.map_err(|error| {
             if self.data_dir.is_some() && closes(&error) {
@@ -110,10 +141,14 @@ impl Store {
             warn!(ledger = %self.path().display(), "the ledger is gone; a new one is begun, and what was shipped before is not known any more");
             *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        self.with(|database| {
-            let transaction = database.begin_write()?;
+        self.with_opened(|opened| {
+            // Before, so that nothing is kept for them; and what was looked at meanwhile is of before.
+            *opened.lock_tables() = None;
+            let transaction = opened.database.begin_write()?;
             work(&transaction)?;
-            Ok(transaction.commit()?)
+            transaction.commit()?;
+            *opened.lock_tables() = None;
+            Ok(())
         })
     }
 
@@ -124,7 +159,7 @@ impl Store {
     fn reopen(&self) -> Result<(), LedgerError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let (None, Some(data_dir)) = (&*open, &self.data_dir) {
-            *open = Some(open_or_start(data_dir)?);
+            *open = Some(Opened::of(open_or_start(data_dir)?));
         }
         Ok(())
     }
@@ -143,6 +178,33 @@ impl Store {
 
     fn path(&self) -> PathBuf {
         self.data_dir.as_ref().map_or_else(|| "(in memory)".into(), |data_dir| data_dir.join(FILE))
+    }
+}
+
+impl Opened {
+    fn of(database: Database) -> Self {
+        Self { tables: Mutex::default(), database }
+    }
+
+    fn lock_tables(&self) -> MutexGuard<'_, Option<Tables>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn of(database: &Database) -> Result<Self, Error> {
+        let read = database.begin_read()?;
+        Ok(Self {
+            documents: read.open_table(DOCUMENTS)?,
+            progress: read.open_table(PROGRESS)?,
+            names: read.open_table(NAMES)?,
+        })
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.database.fmt(f)
     }
 }
 
