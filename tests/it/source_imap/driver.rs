@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    future::{Future, ready},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -128,6 +129,14 @@ impl Driver {
         self,
         mut verdict: impl FnMut(&Seen) -> Verdict + Send + 'static,
     ) -> (Result<Pass, SourceError>, Vec<Seen>) {
+        self.run_slowly(move |seen| ready(verdict(seen))).await
+    }
+
+    /// The same where a verdict takes its time, and those on later mails wait for it.
+    pub async fn run_slowly<V: Future<Output = Verdict> + Send>(
+        self,
+        mut verdict: impl FnMut(&Seen) -> V + Send + 'static,
+    ) -> (Result<Pass, SourceError>, Vec<Seen>) {
         let (mail_tx, mut mails) = mpsc::channel(16);
         let (verdicts, verdict_rx) = mpsc::unbounded_channel();
         let budget = Arc::new(Semaphore::new(self.budget as usize));
@@ -142,7 +151,7 @@ impl Driver {
                     let Place::Imap { folder, uid, .. } = mail.place else { panic!("not a mail of a folder") };
                     let one =
                         Seen { folder: folder.to_string(), uid, content: mail.content.map(|bytes| bytes.to_vec()) };
-                    let decided = verdict(&one);
+                    let decided = verdict(&one).await;
                     seen.lock().unwrap().push(one);
                     drop(mail.permit);
                     verdicts.send((mail.mail, decided)).ok();

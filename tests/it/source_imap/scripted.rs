@@ -25,7 +25,7 @@ use crate::support::ca::Identity;
 /// What the server does instead of the honest thing.
 pub enum Act {
     Honest,
-    /// Sends this, with `TAG` for the command's tag, and goes on.
+    /// Sends this, with `TAG` for the command's tag and `HELD` for that of the last that was not answered, and goes on.
     Say(String),
     /// Sends `+` and this; what comes in answer is a command to the hook, after `+ `, with the same tag.
     Ask(String),
@@ -35,7 +35,7 @@ pub enum Act {
     HangUpUnfinished,
     /// Sends this and hangs up.
     SayAndHangUp(String),
-    /// Never answers.
+    /// Does not answer, unless something that is sent later does.
     Silent,
 }
 
@@ -115,7 +115,7 @@ impl Scripted {
         change(&mut self.state.lock().unwrap());
     }
 
-    /// Sends this in the session that there is, unasked.
+    /// Sends this in the session that there is, unasked, with `HELD` for the tag of the last command that was not answered.
     pub fn tell(&self, text: &str) {
         self.told.send(text.into()).unwrap();
     }
@@ -168,12 +168,12 @@ async fn session(
         return Ok(());
     }
     let mut asked: Option<String> = None;
-    let mut idle_tag = String::new();
+    let (mut idle_tag, mut held) = (String::new(), String::new());
     loop {
         let line = tokio::select! {
             line = client.0.next_line() => line?,
             Some(text) = to_tell.recv() => {
-                client.say(&text).await?;
+                client.say(&text.replace("HELD", &held)).await?;
                 continue;
             }
         };
@@ -192,6 +192,7 @@ async fn session(
             hook(&mut state, &command)
         };
         idle_tag.clone_from(&tag);
+        let tagged = |text: &str| text.replace("TAG", &tag).replace("HELD", &held);
         let do_it = || honest(&mut state.lock().unwrap(), &command);
         match act {
             Act::Honest if command == "IDLE" => client.say("+ idling\r\n").await?,
@@ -202,12 +203,12 @@ async fn session(
                     client = client.encrypt(identity()).await?;
                 }
             }
-            Act::Say(text) => client.say(&text.replace("TAG", &tag)).await?,
+            Act::Say(text) => client.say(&tagged(&text)).await?,
             Act::Ask(text) => {
                 client.say(&format!("+ {text}\r\n")).await?;
                 asked = Some(tag);
             }
-            Act::SayAndHangUp(text) => return client.say(&text.replace("TAG", &tag)).await,
+            Act::SayAndHangUp(text) => return client.say(&tagged(&text)).await,
             Act::HangUp => {
                 do_it();
                 return Ok(());
@@ -216,7 +217,7 @@ async fn session(
                 let data = do_it();
                 return client.say(&data).await;
             }
-            Act::Silent => {}
+            Act::Silent => held = tag,
         }
     }
 }
@@ -244,7 +245,7 @@ pub fn asked(state: &State, set: &str) -> Vec<u32> {
 }
 
 /// Does what the command says; returns the untagged responses to it.
-fn honest(state: &mut State, command: &str) -> String {
+pub fn honest(state: &mut State, command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
     match words[..] {
         ["CAPABILITY"] => format!("* CAPABILITY {}\r\n", state.capabilities),

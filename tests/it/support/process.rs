@@ -127,7 +127,7 @@ impl Shipper {
         running
     }
 
-    /// Starts, and leaves stdout unread until the end: a pipe that fills up.
+    /// Starts, and leaves stdout unread until the end, or [`Running::read_on`]: a pipe that fills up.
     pub fn start_unread(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
         if let Some(mut stdin) = child.stdin.take() {
@@ -162,7 +162,8 @@ impl Running {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    fn read_on(&mut self) {
+    /// Reads stdout from now on.
+    pub fn read_on(&mut self) {
         if let Some(stdout) = self.unread.take() {
             self.stdout = Stream::read(stdout);
         }
