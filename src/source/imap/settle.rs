@@ -138,7 +138,10 @@ async fn relocate(
 ) -> Result<(), Fault> {
     let mut moved = to_target(session, sets, "UID MOVE", target, targets).await;
     report.settled.extend(moved.moved());
-    let doubted: Vec<u32> = moved.judged(session, report).await?.into_iter().flat_map(|(set, _)| set.uids).collect();
+    let doubted = moved.judged(session, report).await?;
+    let mut doubted: Vec<u32> = doubted.into_iter().flat_map(|(set, _)| set.uids).collect();
+    // Those that became due later may have lower numbers.
+    doubted.sort_unstable();
     if doubted.is_empty() {
         return Ok(());
     }
@@ -211,13 +214,14 @@ impl Tried {
         tried
     }
 
-    /// Takes out the mails that a move has moved for certain: as many were reported gone as it was for. Or as all were for,
-    /// since Dovecot reports when it has nothing else to do.
+    /// Takes out the mails that were moved for certain: as many were reported gone, of all commands together. Dovecot tells of
+    /// them when it has nothing else to do.
     pub fn moved(&mut self) -> Vec<u32> {
         let gone: usize = self.done.iter().map(|(_, gone)| gone).sum();
-        let are_whole = self.refused.is_empty() && gone >= self.uids().count();
-        let is_whole = |(set, gone): &mut (Set, usize)| are_whole || *gone >= set.uids.len();
-        self.done.extract_if(.., is_whole).flat_map(|(set, _)| set.uids).collect()
+        if !self.refused.is_empty() || gone < self.uids().count() {
+            return Vec::new();
+        }
+        self.done.drain(..).flat_map(|(set, _)| set.uids).collect()
     }
 
     /// Of the mails that it was done for.

@@ -192,6 +192,19 @@ async fn what_is_told_to_be_gone_only_at_the_end_of_the_last_move_is_not_asked_a
     assert_eq!(server.count("UID SEARCH UID"), 0);
 }
 
+/// As many were told to be gone during the second move as were to be moved by it, and were others.
+#[tokio::test]
+async fn moves_that_together_tell_of_too_few_mails_gone_are_not_believed() {
+    for moved in ["UID MOVE 1:2", "UID MOVE 3"] {
+        let server =
+            holding(3, |state, _| Act::Say(format!("HELD OK done\r\n{}TAG OK done\r\n", honest(state, moved)))).await;
+        let (pass, _) = last_alongside(&server).await;
+        let settled = server.state.lock().unwrap().moved.len() as u64;
+        assert_settled(pass, settled, 3 - settled);
+        assert!(server.count("UID SEARCH UID") > 0);
+    }
+}
+
 #[tokio::test]
 async fn dovecot_is_asked_nothing_about_mails_that_were_moved_while_others_were() {
     let server = Arc::new(Server::filled(700));
