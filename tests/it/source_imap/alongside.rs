@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     driver::{Driver, Seen, Server, archiving},
-    scripted::{Act, Scripted, State, honest},
+    scripted::{Act, Scripted, State, asked, body, honest},
     with_scripts::scripted,
 };
 use crate::support::{
@@ -203,6 +203,35 @@ async fn moves_that_together_tell_of_too_few_mails_gone_are_not_believed() {
         assert_settled(pass, settled, 3 - settled);
         assert!(server.count("UID SEARCH UID") > 0);
     }
+}
+
+#[tokio::test]
+async fn a_mail_gone_by_a_move_that_is_refused_all_the_same_is_not_counted_for_another() {
+    let server = holding(2, |state, [_, second]| {
+        Act::Say(format!("{}TAG NO [OVERQUOTA] full now\r\nHELD OK done\r\n", honest(state, second)))
+    })
+    .await;
+    let (pass, _) = last_alongside(&server).await;
+    assert_settled(pass, 1, 1);
+    assert_eq!(server.state.lock().unwrap().moved, [2]);
+}
+
+/// The answer to a search for mails that were moved in another order than that of their numbers was read wrongly.
+#[tokio::test]
+async fn a_mail_that_stays_is_noticed_though_it_was_moved_after_ones_with_higher_numbers() {
+    let server = Scripted::start(3, |state, command| match command.split(' ').collect::<Vec<_>>()[..] {
+        ["UID", "FETCH", set, "(UID", "BODY.PEEK[])"] => {
+            let bodies: String = asked(state, set).into_iter().rev().map(|uid| body(state, uid)).collect();
+            Act::Say(format!("{bodies}TAG OK done\r\n"))
+        }
+        ["UID", "MOVE", ..] if moves(state).len() == 1 => Act::Silent,
+        ["UID", "MOVE", ..] => Act::Say("HELD OK done\r\nTAG OK done\r\n".into()),
+        _ => Act::Honest,
+    })
+    .await;
+    let (pass, _) = last_alongside(&server).await;
+    assert_settled(pass, 0, 3);
+    assert_eq!(moves_of(&server), [move_of("2:3"), move_of("1")]);
 }
 
 #[tokio::test]
