@@ -18,11 +18,13 @@ pub struct Along {
     due: Due,
     sent: Vec<Set>,
     outcomes: Vec<Option<Result<Outcome, Fault>>>,
+    /// Mails that were reported gone while the others were under way.
+    gone: usize,
 }
 
 impl Along {
     pub fn with(due: Due, target: Option<Folder>) -> Self {
-        Self { target, due, sent: Vec::new(), outcomes: Vec::new() }
+        Self { target, due, sent: Vec::new(), outcomes: Vec::new(), gone: 0 }
     }
 
     /// To be sent after other commands of a flight.
@@ -37,16 +39,18 @@ impl Along {
         moves.right_stream()
     }
 
-    /// What came of them.
-    pub fn ended(&mut self, outcomes: Vec<Option<Result<Outcome, Fault>>>) {
-        self.outcomes = outcomes;
+    /// Takes what came of them off the end of what came of the flight, where `others` were sent before them. Dovecot goes on
+    /// with them while a FETCH waits for its output to be read, so that what is gone is reported before the end of that.
+    pub fn ended(&mut self, outcomes: &mut Vec<Option<Result<Outcome, Fault>>>, others: usize) {
+        self.outcomes = outcomes.split_off(others.min(outcomes.len()));
+        self.gone = outcomes.iter().flatten().flatten().map(|outcome| outcome.expunged).sum();
     }
 
     /// Notes what was moved, and gives back what is due; so is again what was refused, or not moved for certain.
     pub fn end(self, report: &mut Report) -> Due {
-        let Self { mut due, sent, outcomes, .. } = self;
+        let Self { mut due, sent, outcomes, gone, .. } = self;
         let mut tried = Tried::of(sent, outcomes);
-        report.settled.extend(tried.moved());
+        report.settled.extend(tried.moved(gone));
         let again = tried.done.into_iter().map(|(set, _)| set).chain(tried.refused.into_iter().map(|(set, ..)| set));
         due.add(again.flat_map(|set| set.uids).map(|uid| (uid, Action::Archive)));
         due

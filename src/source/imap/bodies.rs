@@ -88,7 +88,7 @@ async fn at_once(
             &mut outcomes,
         )
         .await;
-    along.ended(outcomes.split_off(fetches.min(outcomes.len())));
+    along.ended(&mut outcomes, fetches);
     flown?;
     all(outcomes.into_iter().flatten().collect())?;
     Ok(wanted.into_iter().collect())

@@ -137,7 +137,7 @@ async fn relocate(
     report: &mut Report,
 ) -> Result<(), Fault> {
     let mut moved = to_target(session, sets, "UID MOVE", target, targets).await;
-    report.settled.extend(moved.moved());
+    report.settled.extend(moved.moved(0));
     let doubted = moved.judged(session, report).await?;
     let mut doubted: Vec<u32> = doubted.into_iter().flat_map(|(set, _)| set.uids).collect();
     // Those that became due later may have lower numbers.
@@ -214,11 +214,11 @@ impl Tried {
         tried
     }
 
-    /// Takes out the mails that were moved for certain: as many were reported gone, of all commands together. Dovecot tells of
-    /// them when it has nothing else to do.
-    pub fn moved(&mut self) -> Vec<u32> {
+    /// Takes out the mails that were moved for certain: as many were reported gone, of all commands together, and `also` of
+    /// others. Dovecot tells of them when it has nothing else to do.
+    pub fn moved(&mut self, also: usize) -> Vec<u32> {
         let gone: usize = self.done.iter().map(|(_, gone)| gone).sum();
-        if !self.refused.is_empty() || gone < self.uids().count() {
+        if !self.refused.is_empty() || gone + also < self.uids().count() {
             return Vec::new();
         }
         self.done.drain(..).flat_map(|(set, _)| set.uids).collect()
