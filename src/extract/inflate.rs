@@ -4,7 +4,10 @@
 //! Real reports need it: Mimecast appends bytes to the gzip trailer, some reporters join several gzip members, others
 //! send checksums of something else.
 
-use std::io::{self, BufRead, Read};
+use std::{
+    cell::RefCell,
+    io::{self, BufRead, Read},
+};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -28,19 +31,58 @@ mod flag {
     pub const COMMENT: u8 = 16;
 }
 
-/// Takes one compression off a stream. Holds `OUT_BYTES` and deflate's window of 32 KiB.
+/// Of what is [`Spare`], as much is kept on a thread: a report's archive has one compression, or one within another.
+const SPARES: usize = 2;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<Workspace>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What inflates, and room for what comes out: deflate's window of 32 KiB and `OUT_BYTES`.
+struct Workspace {
+    decoder: Decompress,
+    out: [u8; OUT_BYTES],
+}
+
+/// A workspace for one stream, and then for the next on the same thread: to make one costs as much as to inflate a small
+/// report.
+struct Borrowed(Option<Box<Workspace>>);
+
+impl Borrowed {
+    fn of_thread() -> Self {
+        Self(SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten())
+    }
+
+    fn get(&mut self) -> &mut Workspace {
+        self.0.get_or_insert_with(|| Box::new(Workspace { decoder: Decompress::new(false), out: [0; OUT_BYTES] }))
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let Some(workspace) = self.0.take() else { return };
+        // A thread that ends keeps none.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARES {
+                spare.push(workspace);
+            }
+        });
+    }
+}
+
+/// Takes one compression off a stream.
 pub(super) struct Inflate<'s> {
     input: Box<dyn BufRead + 's>,
     layer: &'s Layer,
     budget: &'s Budget<'s>,
-    decoder: Decompress,
+    workspace: Borrowed,
     next: Next,
     /// Checksum and length of the gzip member at hand, or of the zip member.
     crc: Crc,
     /// Of the whole stream.
     taken: u64,
     put: u64,
-    out: Box<[u8]>,
     at: usize,
     filled: usize,
 }
@@ -60,19 +102,9 @@ enum Next {
 impl<'s> Inflate<'s> {
     pub fn new(input: Box<dyn BufRead + 's>, layer: &'s Layer, budget: &'s Budget<'s>) -> Self {
         let next = if layer.kind == LayerKind::Gzip { Next::Header { is_first: true } } else { Next::Body };
-        Self {
-            input,
-            layer,
-            budget,
-            decoder: Decompress::new(layer.kind == LayerKind::Zlib),
-            next,
-            crc: Crc::new(),
-            taken: 0,
-            put: 0,
-            out: vec![0; OUT_BYTES].into(),
-            at: 0,
-            filled: 0,
-        }
+        let mut workspace = Borrowed::of_thread();
+        workspace.get().decoder.reset(layer.kind == LayerKind::Zlib);
+        Self { input, layer, budget, workspace, next, crc: Crc::new(), taken: 0, put: 0, at: 0, filled: 0 }
     }
 
     fn step(&mut self) -> Result<Next, Trouble> {
@@ -105,24 +137,25 @@ impl<'s> Inflate<'s> {
         if flags & flag::HEADER_CRC != 0 {
             self.skip(2)?;
         }
-        self.decoder.reset(false);
+        self.workspace.get().decoder.reset(false);
         self.crc.reset();
         Ok(Next::Body)
     }
 
     fn body(&mut self) -> Result<Next, Trouble> {
-        let (in_before, out_before) = (self.decoder.total_in(), self.decoder.total_out());
         let input = match self.input.fill_buf() {
             Ok(input) => input,
             Err(error) => return Err(self.below(&error)),
         };
         let is_end = input.is_empty();
-        let status = self.decoder.decompress(input, &mut self.out, FlushDecompress::None);
-        let taken = (self.decoder.total_in() - in_before) as usize;
-        let put = (self.decoder.total_out() - out_before) as usize;
+        let Workspace { decoder, out } = self.workspace.get();
+        let (in_before, out_before) = (decoder.total_in(), decoder.total_out());
+        let status = decoder.decompress(input, out, FlushDecompress::None);
+        let taken = (decoder.total_in() - in_before) as usize;
+        let put = (decoder.total_out() - out_before) as usize;
         self.input.consume(taken);
-        (self.at, self.filled) = (0, put.min(self.out.len()));
-        self.crc.update(&self.out[..self.filled]);
+        (self.at, self.filled) = (0, put.min(out.len()));
+        self.crc.update(&out[..self.filled]);
         self.pay(taken as u64, put as u64)?;
         match status {
             Ok(Status::StreamEnd) => Ok(Next::Trailer),
@@ -208,7 +241,7 @@ impl BufRead for Inflate<'_> {
                 _ => self.next = self.step().unwrap_or_else(Next::Failed),
             }
         }
-        Ok(&self.out[self.at..self.filled])
+        Ok(&self.workspace.get().out[self.at..self.filled])
     }
 
     fn consume(&mut self, amount: usize) {

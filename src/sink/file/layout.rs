@@ -62,9 +62,9 @@ pub(super) fn find_end(file: &File, len: u64, codec: Codec) -> Result<End, Unusa
     Ok(end)
 }
 
-/// The bytes that put `frames` behind the last event, which ends at `end`; and where then the last one ends.
-pub(super) fn block(frames: &[Bytes], end: u64, codec: Codec) -> (Vec<u8>, u64) {
-    let mut block = Vec::with_capacity(frames.iter().map(|frame| frame.len() + 2).sum::<usize>() + 8);
+/// Makes `block` the bytes that put `frames` behind the last event, which ends at `end`; returns where then the last one ends.
+pub(super) fn block(frames: &[Bytes], end: u64, codec: Codec, block: &mut Vec<u8>) -> u64 {
+    block.clear();
     let mut first = end == 0;
     for frame in frames {
         let event = frame.strip_suffix(b"\n").unwrap_or(frame);
@@ -84,7 +84,7 @@ pub(super) fn block(frames: &[Bytes], end: u64, codec: Codec) -> (Vec<u8>, u64) 
     if codec == Codec::Array {
         block.extend_from_slice(CLOSING);
     }
-    (block, end)
+    end
 }
 
 fn end_of_lines(file: &File, len: u64, codec: Codec) -> Result<End, Unusable> {

@@ -22,6 +22,8 @@ pub(super) struct Target {
     end: u64,
     /// Something may have been written behind `end` that was not confirmed.
     torn: bool,
+    /// The bytes of the last batch; its room is used again.
+    block: Vec<u8>,
 }
 
 /// What opening a file had to mend.
@@ -66,7 +68,8 @@ impl Target {
             Unusable::NotOurs(why) => FileError::NotOurs { path: path.into(), why },
             Unusable::Io(error) => failed("read")(error),
         })?;
-        let mut target = Self { path: path.into(), file, codec, end: end.at, torn: end.tail != Tail::Whole };
+        let mut target =
+            Self { path: path.into(), file, codec, end: end.at, torn: end.tail != Tail::Whole, block: Vec::new() };
         if end.tail == Tail::NoLineEnd {
             target.file.write_all_at(b"\n", end.at).map_err(failed("write"))?;
             target.end += 1;
@@ -91,9 +94,9 @@ impl Target {
     /// Appends `frames` and waits until they are on the disk. On an error, none of them count.
     pub(super) fn append(&mut self, frames: &[Bytes]) -> Result<(), FileError> {
         self.restore()?;
-        let (block, end) = layout::block(frames, self.end, self.codec);
+        let end = layout::block(frames, self.end, self.codec, &mut self.block);
         self.torn = true;
-        self.file.write_all_at(&block, self.end).map_err(|error| self.failed("write", error))?;
+        self.file.write_all_at(&self.block, self.end).map_err(|error| self.failed("write", error))?;
         self.file.sync_data().map_err(|error| self.failed("sync", error))?;
         self.torn = false;
         self.end = end;
