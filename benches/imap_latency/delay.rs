@@ -4,30 +4,45 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::mpsc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-/// Listens on a port of its own for as long as the process lives; returns the port.
-pub fn delaying(to: u16, each_way: Duration) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else { continue };
-            for (from, to) in [(&client, &server), (&server, &client)] {
-                pass_on(from.try_clone().unwrap(), to.try_clone().unwrap(), each_way);
-            }
-        }
-    });
-    port
+/// Passes on one session.
+pub struct Relay {
+    pub port: u16,
+    session: JoinHandle<Duration>,
 }
 
-/// Each piece has a time at which it is due; the queue between the two threads holds what is on its way.
-fn pass_on(mut from: TcpStream, mut to: TcpStream, each_way: Duration) {
+impl Relay {
+    /// Listens on a port of its own for one client.
+    pub fn delaying(to: u16, each_way: Duration) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let session = thread::spawn(move || {
+            let (client, _) = listener.accept().unwrap();
+            let begin = Instant::now();
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).unwrap();
+            let said = pass_on(client.try_clone().unwrap(), server.try_clone().unwrap(), each_way);
+            pass_on(server, client, each_way);
+            said.join().unwrap();
+            begin.elapsed()
+        });
+        Self { port, session }
+    }
+
+    /// How long the client took, from its connection to its last word.
+    pub fn session(self) -> Duration {
+        self.session.join().unwrap()
+    }
+}
+
+/// Each piece has a time at which it is due; the queue between the two threads holds what is on its way. Returns the one that
+/// ends when `from` has said its last.
+fn pass_on(mut from: TcpStream, mut to: TcpStream, each_way: Duration) -> JoinHandle<()> {
     to.set_nodelay(true).unwrap();
     let (sender, on_its_way) = mpsc::channel::<(Instant, Vec<u8>)>();
-    thread::spawn(move || {
+    let hearing = thread::spawn(move || {
         let mut piece = vec![0; 64 << 10];
         while let Ok(length @ 1..) = from.read(&mut piece) {
             if sender.send((Instant::now() + each_way, piece[..length].to_vec())).is_err() {
@@ -44,4 +59,5 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, each_way: Duration) {
         }
         to.shutdown(Shutdown::Write).ok(); // its other end may be gone
     });
+    hearing
 }

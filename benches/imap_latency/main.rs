@@ -2,7 +2,8 @@
 //!
 //! 2,000 mails lie in a Dovecot behind a relay that delays each direction by 25 ms. Compared are
 //! * a whole session that logs in, selects, and fetches and moves all mails with one `UID FETCH` and one `UID MOVE` that are
-//!   sent together, with a whole `run --once`, from the start of the process to its end;
+//!   sent together, with that of a `run --once`, both as the relay sees them, from the connection to the client's last word;
+//!   what the process took from its start to its end is told, too;
 //! * these two commands alone, with the part of the run that fetches, ships and archives: from the first command after the
 //!   mails were listed to the end of the last; and
 //! * what the way costs of either session: the same without a delay is subtracted. The rest is work, which the program has
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use client::{Took, fetch_and_move};
+use client::fetch_and_move;
+use delay::Relay;
 use support::{
     ca::Ca,
     delivery,
@@ -32,13 +34,14 @@ use support::{
 
 const MAILS: usize = 2_000;
 const EACH_WAY: Duration = Duration::from_millis(25);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 fn main() {
     let batch = Batch::generate(1, MAILS, 1..=1, 0);
     let [near, far] = [Duration::ZERO, EACH_WAY].map(|each_way| Both::measured(&batch, each_way));
     let whole = ratio("whole sessions", far.session);
     let part = ratio("fetched and moved", far.two_commands);
+    ratio("with the start and the end of the process", far.process);
     let way = [0, 1].map(|side| far.session[side].saturating_sub(near.session[side]));
     println!(
         "{MAILS} mails, {EACH_WAY:?} each way: ratio {whole:.2} of whole sessions, {part:.2} of what follows the list, {:.2} of what \
@@ -47,10 +50,20 @@ fn main() {
     );
 }
 
+/// What one session took.
+struct Took {
+    session: Duration,
+    /// From the first command for mails to the end of the last.
+    two_commands: Duration,
+    /// From the start of a process to its end; of the least, which has none, its session.
+    process: Duration,
+}
+
 /// What the least took, and the program: medians.
 struct Both {
     session: [Duration; 2],
     two_commands: [Duration; 2],
+    process: [Duration; 2],
 }
 
 impl Both {
@@ -64,7 +77,11 @@ impl Both {
                 all[ROUNDS / 2]
             })
         };
-        Self { session: medians(|took| took.session), two_commands: medians(|took| took.two_commands) }
+        Self {
+            session: medians(|took| took.session),
+            two_commands: medians(|took| took.two_commands),
+            process: medians(|took| took.process),
+        }
     }
 }
 
@@ -73,37 +90,39 @@ fn ratio(what: &str, [least, program]: [Duration; 2]) -> f64 {
     program.as_secs_f64() / least.as_secs_f64()
 }
 
-fn mailbox(batch: &Batch, each_way: Duration) -> (Ca, Dovecot, u16) {
+fn mailbox(batch: &Batch, each_way: Duration) -> (Ca, Dovecot, Relay) {
     let ca = Ca::new();
     let dovecot = delivery::mailbox(&ca, batch);
     for folder in ["Processed", "Unreadable"] {
         dovecot.mailbox().create_folder(folder);
     }
-    let port = delay::delaying(dovecot.imaps_port, each_way);
-    (ca, dovecot, port)
+    let relay = Relay::delaying(dovecot.imaps_port, each_way);
+    (ca, dovecot, relay)
 }
 
 fn least(batch: &Batch, each_way: Duration) -> Took {
-    let (ca, dovecot, port) = mailbox(batch, each_way);
+    let (ca, dovecot, relay) = mailbox(batch, each_way);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let took = runtime.block_on(fetch_and_move(port, &ca));
+    let two_commands = runtime.block_on(fetch_and_move(relay.port, &ca));
+    let session = relay.session();
     delivery::assert_all_archived(&dovecot, batch);
-    took
+    Took { session, two_commands, process: session }
 }
 
 fn program(batch: &Batch, each_way: Duration) -> Took {
-    let (ca, dovecot, port) = mailbox(batch, each_way);
+    let (ca, dovecot, relay) = mailbox(batch, each_way);
     let place = Workplace::new();
     let sink = json!({"type": "file", "path": place.path("out.ndjson")});
-    let source = with(imaps(&dovecot, &ca), json!({"port": port}));
+    let source = with(imaps(&dovecot, &ca), json!({"port": relay.port}));
     let run = place.shipper(&["run", "--once", "--log-level", "debug", "--config"], &place.config(source, sink));
     let begin = Instant::now();
     let finished = run.exits(0);
-    let session = begin.elapsed();
+    let process = begin.elapsed();
+    let session = relay.session();
     delivery::assert_all_archived(&dovecot, batch);
     assert_eq!(place.read("out.ndjson").lines().count(), batch.event_count());
     let (listed, done) = (said(&finished.stderr, "listed INBOX"), said(&finished.stderr, "looked through INBOX"));
-    Took { session, two_commands: done.duration_since(listed).unsigned_abs() }
+    Took { session, two_commands: done.duration_since(listed).unsigned_abs(), process }
 }
 
 /// When the log says so.

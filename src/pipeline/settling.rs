@@ -29,7 +29,7 @@ const LEDGER_RETRY: Duration = Duration::from_secs(5);
 
 /// How often the ledger is written while more is on its way: a transaction costs some milliseconds of a disk's time,
 /// for one mail as for a hundred.
-const COMMIT_EVERY: Duration = Duration::from_millis(10);
+const COMMIT_EVERY: Duration = Duration::from_millis(20);
 
 /// How often the progress of documents under way is written down. A kill costs the events of so long, told again.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
