@@ -1,5 +1,6 @@
 //! The IMAP source against a real Dovecot, and against servers that misbehave in ways that Dovecot doesn't.
 
+mod along_fetch;
 mod alongside;
 mod auth_log;
 mod auth_scripts;

@@ -11,9 +11,9 @@ use super::{
     scripted::{Act, Scripted, State},
 };
 
-const PART: usize = 1 << 20;
+pub const PART: usize = 1 << 20;
 
-fn large(bytes: usize) -> Vec<u8> {
+pub fn large(bytes: usize) -> Vec<u8> {
     let mut mail = b"Subject: large\r\n\r\n".to_vec();
     // No two parts of it are alike.
     while mail.len() < bytes {

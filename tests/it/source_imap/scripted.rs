@@ -35,6 +35,8 @@ pub enum Act {
     HangUpUnfinished,
     /// Sends this and hangs up.
     SayAndHangUp(String),
+    /// Sends this, and no tagged line, unless something that is sent later does.
+    SayUnfinished(String),
     /// Does not answer, unless something that is sent later does.
     Silent,
 }
@@ -216,6 +218,10 @@ async fn session(
             Act::HangUpUnfinished => {
                 let data = do_it();
                 return client.say(&data).await;
+            }
+            Act::SayUnfinished(text) => {
+                client.say(&text).await?;
+                held = tag;
             }
             Act::Silent => held = tag,
         }
