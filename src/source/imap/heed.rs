@@ -98,7 +98,7 @@ impl Run {
         if let Some(report) = report {
             self.settled(report);
         }
-        self.round.owed.rest();
+        let is_some_undone = self.round.owed.rest();
         self.see_what_is_selected();
         // A session that opens and selects has not proved that mails can be fetched.
         if fault.is_none() && !matches!(yielded, Yield::Opened | Yield::Selected | Yield::Nothing) {
@@ -114,7 +114,7 @@ impl Run {
             (Some(Work::Size(_)), Yield::Sized(mails)) => self.round.size(mails),
             (Some(Work::Size(uids)), _) => self.round.unsize(uids),
             (Some(Work::Fetch), Yield::Fetched(withheld)) => self.fetched(&withheld),
-            (Some(Work::Fetch), _) => return self.not_fetched(fault),
+            (Some(Work::Fetch), _) => return self.not_fetched(fault, is_some_undone),
             (Some(Work::Watch), Yield::Watched(true)) => self.tour.first_has_news(Instant::now()),
             (Some(Work::Watch), _) => return fault.map_or(Ok(()), |fault| self.wait_failed(fault)),
             (Some(Work::Keep), _) => {

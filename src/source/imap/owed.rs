@@ -89,11 +89,13 @@ impl Owed {
         self.mails.remove(&uid)
     }
 
-    /// Nothing is under way any more: what was not done waits anew.
-    pub fn rest(&mut self) {
-        if !std::mem::take(&mut self.under_way).is_empty() && !self.is_empty() {
+    /// Nothing is under way any more: what was not done waits anew. Returns whether there is such.
+    pub fn rest(&mut self) -> bool {
+        let is_some_undone = !std::mem::take(&mut self.under_way).is_empty();
+        if is_some_undone {
             self.since.get_or_insert_with(Instant::now);
         }
+        is_some_undone
     }
 
     /// Returns how many mails something was owed to.
@@ -134,11 +136,9 @@ mod tests {
         owe(&mut owed, 4..5);
         assert_eq!(owed.carry_out(), [(4, Action::Archive)]);
         assert_eq!([2, 2].map(|uid| owed.done(uid)), [Some(Action::Archive), None]);
-        owed.rest();
-        assert!(owed.due_at(Awaited::Nothing).is_some());
+        assert!(owed.rest() && owed.due_at(Awaited::Nothing).is_some());
         assert_eq!(owed.carry_out().len(), 3);
         assert!([1, 3, 4].iter().all(|uid| owed.done(*uid).is_some()));
-        owed.rest();
-        assert!(owed.is_empty() && owed.due_at(Awaited::Nothing).is_none());
+        assert!(!owed.rest() && owed.is_empty() && owed.due_at(Awaited::Nothing).is_none());
     }
 }

@@ -58,6 +58,8 @@ pub struct Run {
     /// Handed over from the current folder, without a verdict yet.
     pub(super) pending: HashMap<MailRef, (u32, u32)>,
     pub(super) handed_over: u64,
+    /// Mails are moved along with a fetch of others; not after a session that broke meanwhile.
+    pub(super) moves_along: bool,
     /// Whether the folder takes the keyword that marks mails that were dealt with.
     pub(super) takes_keyword: bool,
     pub(super) backoff: Backoff,
@@ -103,6 +105,7 @@ impl Run {
             fetching: None,
             pending: HashMap::new(),
             handed_over: 0,
+            moves_along: true,
             takes_keyword: false,
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             retry_at: now,
@@ -165,7 +168,8 @@ impl Run {
             }
         }
         match (&self.link, &self.work) {
-            (Link::Busy(_), Some(Work::Fetch | Work::Settle)) => self.settle_too(),
+            (Link::Busy(_), Some(Work::Fetch)) if self.moves_along => self.settle_too(),
+            (Link::Busy(_), Some(Work::Settle)) => self.settle_too(),
             (Link::Busy(_), _) => {}
             _ => self.begin(),
         }

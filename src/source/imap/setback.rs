@@ -102,14 +102,19 @@ impl Run {
         }
     }
 
-    /// A batch was in the way of an error: its mails are fetched in parts, to find the one at fault.
-    pub(super) fn not_fetched(&mut self, fault: Option<Fault>) -> Result<(), SourceError> {
+    /// A batch was in the way of an error: its mails are fetched in parts, to find the one at fault. `moves_broke_off`: some went
+    /// along, and the server may have broken over those.
+    pub(super) fn not_fetched(&mut self, fault: Option<Fault>, moves_broke_off: bool) -> Result<(), SourceError> {
         let Some(fault) = fault else { return Ok(()) };
-        let missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
-        match fault {
-            // No mail is to blame.
-            Fault::Throttled { .. } if !self.stopping => self.round.put_back(Batch { mails: missing, refused: None }),
-            _ => self.try_again(missing, &fault),
+        let mut missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
+        missing.sort_unstable_by_key(|mail| mail.uid);
+        let is_over_moves = moves_broke_off && matches!(fault, Fault::Lost(_) | Fault::Unintelligible(_));
+        self.moves_along &= !is_over_moves;
+        // No mail is to blame; or if one is, it will break a fetch that no moves go along with.
+        let is_excused = is_over_moves || matches!(fault, Fault::Throttled { .. });
+        match is_excused && !self.stopping {
+            true => self.round.put_back(Batch { mails: missing, refused: None }),
+            false => self.try_again(missing, &fault),
         }
         if fault.leaves_session() { Ok(()) } else { self.broke(fault) }
     }

@@ -236,6 +236,39 @@ async fn a_session_lost_after_a_move_beside_a_fetch_costs_only_what_had_not_come
     assert_eq!((holding.sessions(), fetches.join(", ")), (2, "FETCH 1:601, FETCH 601".into()));
 }
 
+/// How a server ends its session over a move: when it is done, or not.
+const HANG_UPS: [fn() -> Act; 2] = [|| Act::HangUp, || Act::SayAndHangUp(String::new())];
+
+/// The one mail that had not come was taken for what the session broke over, and quarantined unread.
+#[tokio::test]
+async fn a_mail_is_not_to_blame_where_a_move_was_under_way_when_the_session_broke() {
+    for hang_up in HANG_UPS {
+        let holding = Holding::start(move |state, command, rest| match rest {
+            Some(_) => hang_up(),
+            None => in_turn(state, command, None),
+        })
+        .await;
+        let driver = Driver { max_attempts: 1, ..holding.driver() };
+        holding.assert_archived(holding.run(driver).await);
+    }
+}
+
+/// Each batch cost it a session.
+#[tokio::test]
+async fn a_server_that_hangs_up_at_a_move_beside_a_fetch_is_sent_no_other_one() {
+    for hang_up in HANG_UPS {
+        let holding = Holding::of(3 * MAILS, move |state, command, rest| match rest {
+            Some(_) => hang_up(),
+            None => in_turn(state, command, None),
+        })
+        .await;
+        // A quarter of it is a batch, of some six hundred mails.
+        let driver = Driver { budget: 56_000, ..holding.driver() };
+        holding.assert_archived(holding.run(driver).await);
+        assert_eq!(holding.sessions(), 2, "{:?}", holding.transcript());
+    }
+}
+
 #[tokio::test]
 async fn a_fetch_refused_while_mails_are_moved_costs_no_mail() {
     let mut is_refused = false;
