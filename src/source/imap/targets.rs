@@ -162,3 +162,24 @@ impl Target {
         Ok(Some(folder))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_asking_mails_go_to_a_folder_that_was_found_today_and_is_not_read() {
+        let (pattern, folder) = ("Done %Y", Folder::of("Done"));
+        let today = folder::at(pattern, Timestamp::now().as_second());
+        let archive = |found: Option<&str>, read: &[Folder]| {
+            let found = found.map(|name| (name.to_owned(), folder.clone()));
+            let target = Target { setting: "archive_folder", pattern: pattern.into(), found };
+            let naming = Naming::guessed(None);
+            Targets { naming, archive: Some(target), quarantine: None, trash: None }.archive(read)
+        };
+        assert_eq!(archive(Some(&today), &[Folder::of("INBOX")]), Some(folder.clone()));
+        assert_eq!(archive(Some(&today), std::slice::from_ref(&folder)), None);
+        assert_eq!(archive(Some("Done 1999"), &[]), None);
+        assert_eq!(archive(None, &[]), None);
+    }
+}

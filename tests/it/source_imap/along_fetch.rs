@@ -23,6 +23,8 @@ use super::{
 const MAILS: u32 = 601;
 /// Enough for a move to come that does not wait for the end of a FETCH.
 const TIME_FOR_A_MOVE: Duration = Duration::from_millis(500);
+/// A quarter of it is a batch, of some six hundred mails.
+const A_FEW_BATCHES: u32 = 56_000;
 /// Stands among the commands for a mail that was held back, and came without a move.
 const RELEASED: &str = "the rest";
 
@@ -223,6 +225,23 @@ async fn a_move_that_a_server_says_it_made_beside_a_fetch_and_did_not_is_not_bel
     assert!(holding.transcript()[1..].iter().filter(|sent| sent.starts_with("MOVE 1:")).count() == 2);
 }
 
+/// Else it would go along with each, and be refused as often.
+#[tokio::test]
+async fn a_move_that_failed_beside_a_fetch_is_judged_before_the_next_fetch() {
+    for answer in ["TAG NO [OVERQUOTA] full\r\n", "TAG OK done\r\n"] {
+        let holding = Holding::of(2 * MAILS, move |state, command, rest| match command.contains(" 1:512 ") {
+            true => Act::Say(rest.unwrap_or_default() + answer),
+            false => in_turn(state, command, rest),
+        })
+        .await;
+        let driver = Driver { budget: A_FEW_BATCHES, ..holding.driver() };
+        let (pass, seen) = holding.run(driver).await;
+        holding.assert_seen_once(&seen);
+        assert_eq!(pass.unwrap().unsettled, 512, "{answer}");
+        assert_eq!(holding.transcript()[1..3], ["MOVE 1:512", "MOVE 1:512"], "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_session_lost_after_a_move_beside_a_fetch_costs_only_what_had_not_come() {
     let mut moves = 0;
@@ -262,8 +281,7 @@ async fn a_server_that_hangs_up_at_a_move_beside_a_fetch_is_sent_no_other_one() 
             None => in_turn(state, command, None),
         })
         .await;
-        // A quarter of it is a batch, of some six hundred mails.
-        let driver = Driver { budget: 56_000, ..holding.driver() };
+        let driver = Driver { budget: A_FEW_BATCHES, ..holding.driver() };
         holding.assert_archived(holding.run(driver).await);
         assert_eq!(holding.sessions(), 2, "{:?}", holding.transcript());
     }
