@@ -251,16 +251,12 @@ impl Open {
             drop(sender);
             let mut report = Report::default();
             let due = along.end(&mut report);
-            if fetched.as_ref().is_err_and(|fault| !fault.leaves_session()) {
+            let Ok(withheld) = fetched else {
                 return Finished { report: Some(report), ..finish(self, fetched, Yield::Fetched) };
-            }
-            let settled = self.settle_now(&read, due, &mut report).await;
-            let (yielded, refusal) = match fetched {
-                Ok(withheld) => (Yield::Fetched(withheld), None),
-                Err(fault) => (Yield::Nothing, Some(fault)),
             };
-            let finished = finish(self, settled, |()| Yield::Nothing);
-            Finished { yielded, fault: finished.fault.or(refusal), report: Some(report), ..finished }
+            let settled = self.settle_now(&read, due, &mut report).await;
+            let yielded = Yield::Fetched(withheld);
+            Finished { yielded, report: Some(report), ..finish(self, settled, |()| Yield::Nothing) }
         });
         Link::Busy(Job { mails: Some(mails), more: Some(more), ..job })
     }
