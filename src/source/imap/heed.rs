@@ -95,13 +95,14 @@ impl Run {
 
     fn finished(&mut self, finished: Finished) -> Result<(), SourceError> {
         let Finished { fault, yielded, report, .. } = finished;
+        // A session that opens and selects has not proved that mails can be fetched.
+        let has_proved = report.is_some() || !matches!(yielded, Yield::Opened | Yield::Selected | Yield::Nothing);
         if let Some(report) = report {
             self.settled(report);
         }
         let is_some_undone = self.round.owed.rest();
         self.see_what_is_selected();
-        // A session that opens and selects has not proved that mails can be fetched.
-        if fault.is_none() && !matches!(yielded, Yield::Opened | Yield::Selected | Yield::Nothing) {
+        if fault.is_none() && has_proved {
             self.works();
         }
         match (self.work.take(), yielded) {

@@ -6,7 +6,6 @@ use dmarc_shipper::{
     config::source::Imap,
     source::{Pass, SourceError, Verdict},
 };
-use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
@@ -16,7 +15,6 @@ use super::{
 };
 use crate::support::{
     delivery::{assert_rows, times_told},
-    dovecot::{PASSWORD, USER},
     reports::Batch,
     wait::{LONG, eventually},
     workplace::{Workplace, stdout},
@@ -254,16 +252,7 @@ async fn a_run_that_loses_its_session_between_two_moves_ships_each_row_once_and_
         holding(0, |state, [first, _]| Act::SayAndHangUp(format!("{}HELD OK done\r\n", honest(state, first)))).await;
     let (batch, workplace) = (Batch::generate(11, 40, 5..=10, 0), Workplace::new());
     server.set(|state| state.mails = (1..).zip(batch.mails.iter().cloned()).collect());
-    let source = json!({
-        "type": "imap",
-        "host": "localhost",
-        "port": server.port,
-        "user": USER,
-        "password": PASSWORD,
-        "security": "none",
-        "archive_folder": "Done",
-    });
-    let mut running = workplace.once(&workplace.config(source, stdout())).start_unread();
+    let mut running = workplace.once(&workplace.config(server.source(), stdout())).start_unread();
     eventually(LONG, "the first mails are being moved", || (!moves_of(&server).is_empty()).then_some(()));
     running.read_on();
     let events = running.finish().exited(0).events();

@@ -16,7 +16,6 @@ use super::scripted::{Act, Scripted};
 use crate::support::{
     ca::Ca,
     delivery::{assert_rows, times_told},
-    dovecot::{PASSWORD, USER},
     process::{Finished, ndjson},
     reports::Batch,
     workplace::{Workplace, with},
@@ -190,16 +189,8 @@ impl Site {
             state.missing = case.makes_folder.then_some("Done");
             state.identity = Some(ca.server());
         });
-        let source = json!({
-            "type": "imap",
-            "host": "localhost",
-            "port": server.port,
-            "user": USER,
-            "password": PASSWORD,
-            "security": if case.starttls { "starttls" } else { "none" },
-            "tls": {"ca_file": ca.file()},
-            "archive_folder": "Done",
-        });
+        let security = if case.starttls { "starttls" } else { "none" };
+        let source = with(server.source(), json!({"security": security, "tls": {"ca_file": ca.file()}}));
         let sink = json!({"type": "file", "path": workplace.path("out.ndjson")});
         let config = with(workplace.config(source, sink), json!({"give_up_after": "1s"}));
         Self { server, batch, workplace, config, _runtime: runtime, _ca: ca }

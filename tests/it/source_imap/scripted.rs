@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines},
     net::{TcpListener, TcpStream},
@@ -20,7 +21,10 @@ use tokio_rustls::{
     },
 };
 
-use crate::support::ca::Identity;
+use crate::support::{
+    ca::Identity,
+    dovecot::{PASSWORD, USER},
+};
 
 /// What the server does instead of the honest thing.
 pub enum Act {
@@ -84,6 +88,19 @@ impl Drop for Scripted {
 }
 
 impl Scripted {
+    /// A source that reads from it, unencrypted, and archives to `Done`.
+    pub fn source(&self) -> Value {
+        json!({
+            "type": "imap",
+            "host": "localhost",
+            "port": self.port,
+            "user": USER,
+            "password": PASSWORD,
+            "security": "none",
+            "archive_folder": "Done",
+        })
+    }
+
     /// Holds the mails 1 to `mails`; asks `hook` about each command first.
     pub async fn start(mails: u32, hook: impl FnMut(&mut State, &str) -> Act + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
