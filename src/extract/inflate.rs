@@ -31,7 +31,7 @@ mod flag {
     pub const COMMENT: u8 = 16;
 }
 
-/// Of what is [`Spare`], as much is kept on a thread: a report's archive has one compression, or one within another.
+/// So many workspaces are kept on a thread: a report's archive has one compression, or one within another.
 const SPARES: usize = 2;
 
 thread_local! {
