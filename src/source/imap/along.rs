@@ -7,7 +7,7 @@ use super::{
     fault::Fault,
     mailbox::Folder,
     session::Outcome,
-    settle::{Action, Report, Tried, to},
+    settle::{Action, Report, Tried, commands, to},
     uids::Set,
 };
 
@@ -31,12 +31,8 @@ impl Along {
     pub fn commands(&mut self) -> impl Stream<Item = String> + Send {
         let Self { target, due, sent, .. } = self;
         let Some(target) = target else { return stream::empty().left_stream() };
-        let moves = due.sets(Action::Archive, Vec::new()).map(|set| {
-            let command = to(target, "UID MOVE", &set.text);
-            sent.push(set);
-            command
-        });
-        moves.right_stream()
+        let sets = due.sets(Action::Archive, Vec::new());
+        commands(sets, |set| to(target, "UID MOVE", set), sent).right_stream()
     }
 
     /// Takes what came of them off the end of what came of the flight, where `others` were sent before them. Dovecot goes on

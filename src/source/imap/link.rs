@@ -64,6 +64,7 @@ pub struct Job {
 }
 
 /// Work that has ended: the session unless it broke, what went wrong, and what came out of it.
+#[derive(Default)]
 pub struct Finished {
     open: Option<Box<Open>>,
     pub fault: Option<Fault>,
@@ -104,10 +105,8 @@ impl Link {
             job.mails = None;
         }
         let mut finished = (&mut job.task).await.unwrap_or_else(|_| Finished {
-            open: None,
             fault: Some(Fault::Unintelligible("the server sent a response that the parser failed at".into())),
-            yielded: Yield::Nothing,
-            report: None,
+            ..Finished::default()
         });
         *self = match finished.open.take() {
             Some(open) => Link::Idle { open, since: Instant::now() },
@@ -121,7 +120,7 @@ impl Link {
         start(async move {
             match open(&config, account, first, dry_run).await {
                 Ok(open) => finish(Box::new(open), Ok(()), |()| Yield::Opened),
-                Err(fault) => Finished { open: None, fault: Some(fault), yielded: Yield::Nothing, report: None },
+                Err(fault) => Finished { fault: Some(fault), ..Finished::default() },
             }
         })
     }
@@ -317,10 +316,10 @@ fn job(work: impl Future<Output = Finished> + Send + 'static) -> Job {
 
 fn finish<T>(open: Box<Open>, result: Result<T, Fault>, yielded: impl FnOnce(T) -> Yield) -> Finished {
     match result {
-        Ok(value) => Finished { open: Some(open), fault: None, yielded: yielded(value), report: None },
+        Ok(value) => Finished { open: Some(open), yielded: yielded(value), ..Finished::default() },
         Err(fault) => {
             let open = fault.leaves_session().then_some(open);
-            Finished { open, fault: Some(fault), yielded: Yield::Nothing, report: None }
+            Finished { open, fault: Some(fault), ..Finished::default() }
         }
     }
 }

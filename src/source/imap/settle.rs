@@ -248,13 +248,22 @@ async fn each(
     command: impl Fn(&str) -> String + Send + Sync,
 ) -> Tried {
     let (mut sent, mut outcomes) = (Vec::new(), Vec::new());
-    let commands = sets.map(|set| {
+    let commands = commands(sets, command, &mut sent);
+    let broke = session.fly(commands, |_| (), &mut outcomes).await.err();
+    Tried { broke, ..Tried::of(sent, outcomes) }
+}
+
+/// A command for each set, which is in `sent` once its command is taken.
+pub(super) fn commands(
+    sets: impl Stream<Item = Set> + Send,
+    command: impl Fn(&str) -> String + Send,
+    sent: &mut Vec<Set>,
+) -> impl Stream<Item = String> + Send {
+    sets.map(move |set| {
         let command = command(&set.text);
         sent.push(set);
         command
-    });
-    let broke = session.fly(commands, |_| (), &mut outcomes).await.err();
-    Tried { broke, ..Tried::of(sent, outcomes) }
+    })
 }
 
 /// Copies or moves each set to `target`, which is made where the server says that this would help.

@@ -89,12 +89,8 @@ impl Targets {
 
     /// The folder that mails are archived in, where nothing is to be asked or made for that.
     pub fn archive(&self, read: &[Folder]) -> Option<Folder> {
-        let Target { pattern, found, .. } = self.archive.as_ref()?;
-        let name = folder::at(pattern, Timestamp::now().as_second());
-        found
-            .as_ref()
-            .filter(|(found, folder)| *found == name && !read.contains(folder))
-            .map(|(_, folder)| folder.clone())
+        let target = self.archive.as_ref()?;
+        target.known(&target.name()).filter(|folder| !read.contains(folder)).cloned()
     }
 
     pub fn naming(&self) -> &Naming {
@@ -135,6 +131,16 @@ impl Target {
         self.found.as_ref().is_some_and(|(_, found)| found == folder)
     }
 
+    /// What it is called now.
+    fn name(&self) -> String {
+        folder::at(&self.pattern, Timestamp::now().as_second())
+    }
+
+    /// The folder of this name, where it was found or made already.
+    fn known(&self, name: &str) -> Option<&Folder> {
+        self.found.as_ref().filter(|(found, _)| found == name).map(|(_, folder)| folder)
+    }
+
     /// `None` where it is not there and not to be made.
     async fn look(
         &mut self,
@@ -143,10 +149,8 @@ impl Target {
         foreseen: &mut Foreseen,
         may_make: bool,
     ) -> Result<Option<Folder>, Fault> {
-        let name = folder::at(&self.pattern, Timestamp::now().as_second());
-        if let Some((found, folder)) = &self.found
-            && *found == name
-        {
+        let name = self.name();
+        if let Some(folder) = self.known(&name) {
             return Ok(Some(folder.clone()));
         }
         let folder = match find(session, &name, naming, foreseen).await? {
