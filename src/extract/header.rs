@@ -8,15 +8,20 @@ use super::{Envelope, decode::Encoding, sniff, stream::PEEK_BYTES};
 
 /// A field is read up to here, in bytes: RFC 5322 folds at 998, and real names and subjects stay below.
 const FIELD_BYTES: usize = 8 << 10;
+/// What the fields that are read of a usual mail take.
+const USUAL_BYTES: usize = 512;
 
-/// The fields that are read; the first of each name counts.
+/// The fields that are read of a part; the first of each name counts.
+const PART_FIELDS: &[&str] = &["content-type", "content-disposition", "content-transfer-encoding"];
+/// The same of a mail.
 const FIELDS: &[&str] =
     &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
 
 /// What a mail's or a part's header says, in lower case where letters don't matter.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Header {
-    pub envelope: Arc<Envelope>,
+    /// `None` of a part.
+    pub envelope: Option<Arc<Envelope>>,
     /// `type/subtype`, or empty.
     pub kind: String,
     pub boundary: Option<String>,
@@ -28,9 +33,21 @@ pub(super) struct Header {
     pub body: usize,
 }
 
-/// Reads the header that `bytes` begin with. Without one, everything is body.
+/// Reads the header that a mail's `bytes` begin with. Without one, everything is body.
 pub(super) fn read(bytes: &[u8]) -> Header {
-    let (block, body) = collect(bytes);
+    parsed(bytes, FIELDS, |header, message| {
+        fill(header, message);
+        header.envelope = Some(Arc::new(envelope(message)));
+    })
+}
+
+/// The same of a part.
+pub(super) fn read_part(bytes: &[u8]) -> Header {
+    parsed(bytes, PART_FIELDS, fill)
+}
+
+fn parsed(bytes: &[u8], fields: &[&str], fill: impl FnOnce(&mut Header, &Message<'_>)) -> Header {
+    let (block, body) = collect(bytes, fields);
     let mut header = Header { body, ..Header::default() };
     if let Some(message) = MessageParser::default().parse_headers(&block) {
         fill(&mut header, &message);
@@ -53,14 +70,18 @@ pub(super) fn field_name(line: &[u8]) -> Option<&[u8]> {
     is_name.then_some(name)
 }
 
-/// The one of `fields`, which are in lower case, that has this name.
-pub(super) fn field_of(name: &[u8], fields: &[&'static str]) -> Option<&'static str> {
-    fields.iter().find(|field| field.as_bytes().eq_ignore_ascii_case(name)).copied()
+/// Which of `fields`, which are in lower case, has this name.
+pub(super) fn field_of(name: &[u8], fields: &[&str]) -> Option<usize> {
+    fields.iter().position(|field| field.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Lines with their ends.
-pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split_inclusive(|&byte| byte == b'\n')
+pub(super) fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+        let line = bytes.split_off(..end)?;
+        (!line.is_empty()).then_some(line)
+    })
 }
 
 /// A mail whose lines all end in a carriage return alone, with line feeds instead; anything else as it is.
@@ -75,9 +96,9 @@ pub(super) fn with_line_feeds(input: &[u8]) -> Cow<'_, [u8]> {
 
 /// The lines of the wanted fields, each cut off at `FIELD_BYTES`, and the offset of the body. Only these are parsed:
 /// the cost of a header doesn't depend on who wrote it.
-fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
-    let mut block = Vec::new();
-    let mut seen: Vec<&str> = Vec::new();
+fn collect(bytes: &[u8], fields: &[&str]) -> (Vec<u8>, usize) {
+    let mut block = Vec::with_capacity(USUAL_BYTES);
+    let mut seen = [false; FIELDS.len()];
     let mut room = 0;
     let mut at = 0;
     let mut begun = false;
@@ -96,9 +117,8 @@ fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
             match field_name(line) {
                 Some(name) => {
                     begun = true;
-                    let wanted = field_of(name, FIELDS).filter(|field| !seen.contains(field));
-                    room = if wanted.is_some() { FIELD_BYTES } else { 0 };
-                    seen.extend(wanted);
+                    let wanted = field_of(name, fields).is_some_and(|field| !std::mem::replace(&mut seen[field], true));
+                    room = if wanted { FIELD_BYTES } else { 0 };
                 }
                 // Some reporters fold without the blank that folding takes. Otherwise it is the blank line before the
                 // body that is missing.
@@ -132,15 +152,19 @@ pub(super) fn is_mailbox_line(line: &[u8]) -> bool {
 fn fill(header: &mut Header, message: &Message<'_>) {
     if let Some(kind) = message.content_type() {
         header.kind = match kind.subtype() {
-            Some(subtype) => format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase(),
-            None => kind.ctype().to_ascii_lowercase(),
+            Some(subtype) => [kind.ctype(), "/", subtype].concat(),
+            None => kind.ctype().to_owned(),
         };
+        header.kind.make_ascii_lowercase();
         header.boundary = kind.attribute("boundary").map(str::to_owned);
         header.report_type = kind.attribute("report-type").map(str::to_ascii_lowercase);
     }
     header.name = message.attachment_name().filter(|name| !name.trim().is_empty()).map(clip);
     header.encoding = message.content_transfer_encoding().map(Encoding::named).unwrap_or_default();
-    header.envelope = Arc::new(Envelope {
+}
+
+fn envelope(message: &Message<'_>) -> Envelope {
+    Envelope {
         message_id: message.message_id().map(str::to_owned),
         from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(str::to_owned),
         date: message
@@ -149,5 +173,5 @@ fn fill(header: &mut Header, message: &Message<'_>) {
             .filter(|date| date.is_valid())
             .and_then(|date| jiff::Timestamp::from_second(date.to_timestamp()).ok()),
         subject: message.subject().map(str::to_owned),
-    });
+    }
 }

@@ -8,15 +8,18 @@ const SUBJECTS: &[&str] = &["report domain:", "report-id", "dmarc", "tls-rpt", "
 /// Local parts that reporters send from.
 const SENDERS: &[&str] = &["dmarc", "tlsrpt", "tls-rpt"];
 
-/// Whether this mail says that it is a report.
-pub(super) fn mail(header: &Header, parts: &[Part<'_>]) -> bool {
-    let subject = header.envelope.subject.as_deref().unwrap_or_default();
-    let sender = header.envelope.from.as_deref().unwrap_or_default();
+/// Whether a mail's header says that it is a report.
+pub(super) fn header(header: &Header) -> bool {
+    let envelope = header.envelope.as_deref();
+    let subject = envelope.and_then(|envelope| envelope.subject.as_deref()).unwrap_or_default();
+    let sender = envelope.and_then(|envelope| envelope.from.as_deref()).unwrap_or_default();
     let local_part = sender.rsplit_once('@').map_or(sender, |(local_part, _)| local_part);
-    contains(subject, SUBJECTS)
-        || contains(local_part, SENDERS)
-        || is_report_type(header)
-        || parts.iter().any(|part| is_report_type(&part.header) || part.header.name.as_deref().is_some_and(name))
+    contains(subject, SUBJECTS) || contains(local_part, SENDERS) || is_report_type(header)
+}
+
+/// Whether a mail's part says so.
+pub(super) fn part(part: &Part<'_>) -> bool {
+    is_report_type(&part.header) || part.header.name.as_deref().is_some_and(name)
 }
 
 /// Whether an attachment or archive member is named like a report: `receiver!domain!begin!end…` (RFC 9990 section 4)

@@ -27,7 +27,6 @@ pub(super) struct Part<'a> {
 /// The leaves of one mail, without those of mails inside it.
 #[derive(Debug, Default)]
 pub(super) struct Structure<'a> {
-    pub header: Header,
     pub parts: Vec<Part<'a>>,
     /// The limit that parts were left out for.
     pub trouble: Option<Trouble>,
@@ -47,9 +46,8 @@ impl<'a> Part<'a> {
 impl<'a> Structure<'a> {
     /// Of a mail that begins with this header.
     pub fn of(header: Header, mail: &'a [u8], budget: &Budget<'_>) -> Self {
-        let mut structure = Structure { header, ..Structure::default() };
-        let top = structure.header.clone();
-        structure.section(mail, top, "text/plain", MULTIPART_DEPTH, budget);
+        let mut structure = Structure::default();
+        structure.section(mail, header, "text/plain", MULTIPART_DEPTH, budget);
         structure
     }
 
@@ -81,7 +79,7 @@ impl<'a> Structure<'a> {
         let inner_kind = if header.kind == "multipart/digest" { "message/rfc822" } else { "text/plain" };
         let first = self.parts.len();
         for section in Sections::new(body, &boundary) {
-            self.section(section, header::read(section), inner_kind, depth - 1, budget);
+            self.section(section, header::read_part(section), inner_kind, depth - 1, budget);
         }
         put_original_aside(&mut self.parts, first);
     }

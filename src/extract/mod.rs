@@ -39,7 +39,8 @@ pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Open
     let input = header::with_line_feeds(input);
     let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(&input);
     let header = if is_mail { header::read(&input) } else { Header::default() };
-    Opened { input, origin, limits, header }
+    let envelope = header.envelope.clone().unwrap_or_default();
+    Opened { input, origin, limits, header, envelope }
 }
 
 /// Where the bytes come from, which decides what is said of things in them that are no report.
@@ -58,21 +59,22 @@ pub struct Opened<'a> {
     origin: Origin<'a>,
     limits: &'a Limits,
     header: Header,
+    envelope: Arc<Envelope>,
 }
 
 impl Opened<'_> {
     /// What the mail says of itself; empty for a bare file.
     pub fn envelope(&self) -> &Arc<Envelope> {
-        &self.header.envelope
+        &self.envelope
     }
 
     /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none
     /// was to be expected.
     ///
     /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call.
-    pub fn walk(&self, found: &mut dyn FnMut(Found<'_>)) {
+    pub fn walk(self, found: &mut dyn FnMut(Found<'_>)) {
         let budget = Budget::new(self.limits);
-        Walk::new(&budget, found).start(&self.input, self.origin, &self.header);
+        Walk::new(&budget, found).start(&self.input, self.origin, self.header);
     }
 }
 

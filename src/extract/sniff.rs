@@ -136,9 +136,12 @@ fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..512) else { return false };
     let told = block[148..156].trim_ascii_start();
     let digits = told.iter().take_while(|byte| (b'0'..=b'7').contains(byte)).count();
+    if digits == 0 || block[0] == 0 {
+        return false;
+    }
     let told = told[..digits].iter().fold(0u32, |sum, digit| sum * 8 + u32::from(digit - b'0'));
     let sum: u32 = block[..148].iter().chain(&[b' '; 8]).chain(&block[156..]).map(|&byte| u32::from(byte)).sum();
-    digits > 0 && told == sum && block[0] != 0
+    told == sum
 }
 
 /// The text without its byte order mark; of UTF-16, the characters that are ASCII.

@@ -20,6 +20,8 @@ pub(super) const PEEK_BYTES: usize = 8 << 10;
 
 /// A stream of fewer bytes is small: it is inflated once and held, which saves more time than the head of a longer one costs.
 pub const SMALL_BYTES: usize = 32 << 10;
+/// What a usual stream comes to.
+const USUAL_BYTES: usize = 4 << 10;
 
 /// Bytes in memory and the compressions to take off them, outermost first. Can be opened again and again.
 #[derive(Debug)]
@@ -123,7 +125,7 @@ pub(super) fn too_large_to_hold() -> Trouble {
 
 /// Reads at most `bytes`, and gives what came and why no more did, if not for the end.
 pub(super) fn read_up_to(input: impl Read, bytes: usize) -> (Vec<u8>, Option<Trouble>) {
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(bytes.min(USUAL_BYTES));
     // On an error, what was read before stays in the buffer.
     let end = input.take(bytes as u64).read_to_end(&mut head);
     (head, end.err().map(|error| Trouble::from_io(&error, Reason::NotAReport)))

@@ -67,7 +67,7 @@ impl<'w> Walk<'w> {
     }
 
     /// `header`: that of the mail, where the input is one.
-    pub fn start(&mut self, input: &[u8], origin: Origin<'_>, header: &Header) {
+    pub fn start(&mut self, input: &[u8], origin: Origin<'_>, header: Header) {
         let attachment = Attachment { bytes: input, sha256: OnceCell::new() };
         let mut around = Around {
             name: None,
@@ -79,7 +79,7 @@ impl<'w> Walk<'w> {
         };
         match origin {
             Origin::Mail if lines(input).find(|line| !line.trim_ascii().is_empty()).is_some_and(begins_a_mail) => {
-                self.mail_of(header.clone(), input, &around);
+                self.mail_of(header, input, &around);
             }
             Origin::Mail => {
                 self.stream(Stream::of(input), &around);
@@ -93,7 +93,7 @@ impl<'w> Walk<'w> {
             }
             // A folder of saved mails is read by the rules of a mailbox.
             Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => {
-                self.mail_of(header.clone(), input, &around);
+                self.mail_of(header, input, &around);
             }
             Origin::File { name } => {
                 (around.is_meant, around.name) = (true, Some(clip(name)));
@@ -110,8 +110,9 @@ impl<'w> Walk<'w> {
     }
 
     fn mail_of(&mut self, header: Header, mail: &[u8], around: &Around<'_>) {
+        let is_marked = around.is_meant || marks::header(&header);
         let structure = Structure::of(header, mail, self.budget);
-        let is_meant = around.is_meant || marks::mail(&structure.header, &structure.parts);
+        let is_meant = is_marked || structure.parts.iter().any(marks::part);
         let may_be_prose = is_meant && !structure.parts.iter().any(Part::is_feedback);
         for part in &structure.parts {
             let bytes = part.decode();

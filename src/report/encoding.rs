@@ -46,14 +46,14 @@ impl<R: BufRead> Utf8<R> {
             } else {
                 Decoding::Other(Box::new(encoding.new_decoder_without_bom_handling()))
             };
-            self.decode(head.get(bom..).unwrap_or_default(), false, out, warnings);
+            self.decoding.decode(head.get(bom..).unwrap_or_default(), false, out, warnings);
             return failure.map_or(Ok(true), Err);
         }
         let available = fill(&mut self.source)?;
-        let chunk = available[..available.len().min(CHUNK)].to_vec();
-        self.source.consume(chunk.len());
-        self.ended = chunk.is_empty();
-        self.decode(&chunk, self.ended, out, warnings);
+        let length = available.len().min(CHUNK);
+        self.ended = length == 0;
+        self.decoding.decode(&available[..length], self.ended, out, warnings);
+        self.source.consume(length);
         Ok(!self.ended)
     }
 
@@ -73,9 +73,12 @@ impl<R: BufRead> Utf8<R> {
         }
         (head, None)
     }
+}
 
+impl Decoding {
+    /// Appends what `input` says to `out`; `last`: nothing follows.
     fn decode(&mut self, input: &[u8], last: bool, out: &mut String, warnings: &mut Warnings) {
-        match &mut self.decoding {
+        match self {
             Decoding::Undecided => {}
             Decoding::Utf8 { cut } => decode_utf8(cut, input, last, out, warnings),
             Decoding::Other(decoder) => {
@@ -101,6 +104,12 @@ fn fill(source: &mut impl BufRead) -> io::Result<&[u8]> {
 
 /// Bytes that are not UTF-8 are what the reporter's own code page left: windows-1252 is the likeliest.
 fn decode_utf8(cut: &mut Vec<u8>, input: &[u8], last: bool, out: &mut String, warnings: &mut Warnings) {
+    // As nearly all of it comes.
+    if cut.is_empty()
+        && let Ok(text) = std::str::from_utf8(input)
+    {
+        return out.push_str(text);
+    }
     cut.extend_from_slice(input);
     let mut rest = cut.as_slice();
     loop {

@@ -88,6 +88,7 @@ impl<R: BufRead> Guard<R> {
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.clear();
         let read = self.source.read(&mut chunk, &mut self.warnings);
+        self.out.reserve(chunk.len());
         // The first bytes of all that is forbidden, with little else among them. No early end, so that many bytes are looked
         // at in one step.
         let suspicious = |byte| (byte == 0xef) | ((byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r'));

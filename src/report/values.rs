@@ -191,7 +191,13 @@ pub fn domain(text: &str) -> String {
 
 /// Without white space of any kind, or what is as invisible, around it.
 pub fn blank_trimmed(text: &str) -> &str {
-    text.trim_matches(is_blank)
+    match text.as_bytes() {
+        [] => text,
+        // As nearly all of it comes.
+        [byte] if byte.is_ascii_graphic() => text,
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim_matches(is_blank),
+    }
 }
 
 /// White space of any kind, NBSP among it, and what is as invisible.
