@@ -42,7 +42,7 @@ pub enum Overrun {
     Depth,
 }
 
-/// A connection that reads no further than the end of a line at a time, and fails when a response is too large or the
+/// A connection that reads no further than the end of a response at a time, and fails when a response is too large or the
 /// server is silent for too long.
 pub struct Guard {
     wire: Box<dyn Wire>,
@@ -149,6 +149,7 @@ struct Scanner {
     allowed: u64,
     /// The first bytes of the response: they tell status text from data.
     head: [u8; 9],
+    is_status: bool,
     text_bytes: u64,
     literal_bytes: u64,
     /// Of the literal that is passing.
@@ -173,6 +174,7 @@ impl Scanner {
         Self {
             allowed: NAME_BYTES,
             head: [0; 9],
+            is_status: false,
             text_bytes: 0,
             literal_bytes: 0,
             remaining: 0,
@@ -183,20 +185,24 @@ impl Scanner {
         }
     }
 
-    /// How many bytes of `input` may go up: those up to a line's end, or of a literal.
+    /// How many bytes of `input` may go up: those up to the end of the response. What is above tries to read one, at some cost,
+    /// whenever something comes.
     fn pass(&mut self, input: &mut [u8]) -> Result<usize, Overrun> {
-        if self.remaining > 0 {
-            let passed = input.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-            self.remaining -= passed as u64;
-            return Ok(passed);
-        }
-        for (index, byte) in input.iter_mut().enumerate() {
+        let mut at = 0;
+        while let Some(byte) = input.get_mut(at) {
+            if self.remaining > 0 {
+                let passed = (input.len() - at).min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+                self.remaining -= passed as u64;
+                at += passed;
+                continue;
+            }
             *byte = self.clean(*byte);
+            at += 1;
             if self.step(*byte)? {
-                return Ok(index + 1);
+                break;
             }
         }
-        Ok(input.len())
+        Ok(at)
     }
 
     /// Status text is for people, but imap-proto panics on a non-ASCII byte right after a response code, and gives up on
@@ -206,17 +212,18 @@ impl Scanner {
         match byte {
             b'A' | b'a' if self.text_bytes == 3 && self.head[..3].eq_ignore_ascii_case(b"* N") => b'O',
             b'M' | b'm' if self.text_bytes == 4 && self.head[..4].eq_ignore_ascii_case(b"* NO") => b' ',
-            b'{' if self.is_status() => b'(',
-            0 if self.is_status() => b'?',
-            0x80.. if self.is_status() && self.last == b']' => b'?',
+            b'{' if self.is_status => b'(',
+            0 if self.is_status => b'?',
+            0x80.. if self.is_status && self.last == b']' => b'?',
             _ => byte,
         }
     }
 
-    /// Takes one byte of text; true at the end of a line.
+    /// Takes one byte of text; true at the end of a response.
     fn step(&mut self, byte: u8) -> Result<bool, Overrun> {
         if let Some(place) = usize::try_from(self.text_bytes).ok().and_then(|at| self.head.get_mut(at)) {
             *place = byte;
+            self.is_status = is_status(&self.head);
         }
         self.text_bytes += 1;
         if self.text_bytes > LINE_BYTES {
@@ -232,7 +239,7 @@ impl Scanner {
                 return Err(Overrun::Literal { announced: bytes, allowed: self.allowed });
             }
             self.remaining = bytes;
-            return Ok(true);
+            return Ok(false);
         }
         if byte == b'\n' {
             *self = Self { allowed: self.allowed, ..Self::new() };
@@ -260,7 +267,7 @@ impl Scanner {
 
     fn follow_brackets(&mut self, byte: u8) -> Result<(), Overrun> {
         match byte {
-            _ if self.is_status() => {}
+            _ if self.is_status => {}
             b'"' if self.last != b'\\' => self.quoted = !self.quoted,
             b'(' if !self.quoted => self.depth += 1,
             b')' if !self.quoted => self.depth = self.depth.saturating_sub(1),
@@ -268,16 +275,16 @@ impl Scanner {
         }
         if self.depth > DEPTH { Err(Overrun::Depth) } else { Ok(()) }
     }
+}
 
-    /// Whether the response is `tag STATUS text`, `+ text` or `* STATUS text`, told as imap-proto tells it. Not known
-    /// before the word is there, and not needed before.
-    fn is_status(&self) -> bool {
-        let begins = |word: &[u8]| self.head.get(2..2 + word.len()).is_some_and(|at| at.eq_ignore_ascii_case(word));
-        match self.head {
-            [0, ..] => false,
-            [b'*', 0 | b' ', ..] => [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].into_iter().any(begins),
-            _ => true,
-        }
+/// Whether the response that begins so is `tag STATUS text`, `+ text` or `* STATUS text`, told as imap-proto tells it. Not
+/// known before the word is there, and not needed before.
+fn is_status(head: &[u8; 9]) -> bool {
+    let begins = |word: &[u8]| head.get(2..2 + word.len()).is_some_and(|at| at.eq_ignore_ascii_case(word));
+    match head {
+        [0, ..] => false,
+        [b'*', 0 | b' ', ..] => [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].into_iter().any(begins),
+        _ => true,
     }
 }
 

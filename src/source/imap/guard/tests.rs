@@ -112,6 +112,20 @@ async fn bytes_after_the_line_that_was_read_are_noticed() {
 }
 
 #[tokio::test]
+async fn a_response_goes_up_whole_with_its_literals_and_nothing_of_the_next_one() {
+    let (mut server, client) = duplex(100);
+    let (first, second) = (b"* 1 FETCH (UID 1 BODY[] {6}\r\n\r\n({9}\r X {0}\r\n)\r\n", b"S1 OK done\r\n");
+    server.write_all(&[&first[..], second].concat()).await.unwrap();
+    let mut guard = Guard::new(Box::new(client), Duration::from_secs(5));
+    guard.allow(100);
+    let mut up = [0; 100];
+    for response in [&first[..], second] {
+        let length = guard.read(&mut up).await.unwrap();
+        assert_eq!(&up[..length], response);
+    }
+}
+
+#[tokio::test]
 async fn silence_fails_the_read() {
     let (_server, client) = duplex(100);
     let mut guard = Guard::new(Box::new(client), Duration::from_millis(10));
