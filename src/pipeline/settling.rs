@@ -28,8 +28,8 @@ pub type MailId = u64;
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
 
 /// How often the ledger is written while more is on its way: a transaction costs some milliseconds of a disk's time,
-/// for one mail as for a hundred.
-const COMMIT_EVERY: Duration = Duration::from_millis(20);
+/// for one mail as for a hundred. Sinks that confirm less often than this find it waiting for them.
+const COMMIT_EVERY: Duration = Duration::from_millis(10);
 
 /// How often the progress of documents under way is written down. A kill costs the events of so long, told again.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -364,17 +364,21 @@ impl Desk {
             info!("the ledger can be written again");
         }
         let mut state = self.lock();
-        for (mail, read) in batch {
-            state.forget(mail);
+        for (mail, read) in &batch {
+            state.forget(*mail);
             meters::mail_settled(read.place.source(), &read.verdict);
             if !read.documents.is_empty() {
                 meters::report_arrived(read.place.source(), Timestamp::now());
             }
-            read.reply.send(read.verdict);
         }
         let State { names, tracker, .. } = &mut *state;
         names.retain(|_, document| tracker.is_claimed(document));
         state.moved = Instant::now();
+        drop(state);
+        // One right after the other, so that a source finds them together.
+        for (_, read) in batch {
+            read.reply.send(read.verdict);
+        }
     }
 
     fn commit_of(&self, batch: &[(MailId, Read)], progress: HashMap<DocumentKey, (Place, u64)>) -> Commit {

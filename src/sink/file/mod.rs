@@ -36,7 +36,7 @@ use crate::{
 const BATCH_BYTES: usize = 1 << 20;
 
 /// How often is synced while more is on its way.
-const SYNC_EVERY: Duration = Duration::from_millis(10);
+const SYNC_EVERY: Duration = Duration::from_millis(20);
 /// Nothing more is on its way when nothing has come for so long.
 const LULL: Duration = Duration::from_millis(2);
 

@@ -13,7 +13,7 @@ use super::settle::Action;
 /// Dovecot a fifth less than four of 500.
 const AT_ONCE: usize = 2_000;
 /// Verdicts that are carried out behind other commands, so that the server moves the first mails while the last are read.
-const ALONGSIDE: usize = 512;
+const ALONGSIDE: usize = 256;
 /// The longest that a verdict waits for others to be carried out with.
 const WAIT: Duration = Duration::from_secs(1);
 

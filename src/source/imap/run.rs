@@ -130,8 +130,12 @@ impl Run {
                 biased;
                 () = self.stop.cancelled(), if !self.stopping => self.stop_taking(),
                 verdict = self.intake.verdict() => {
-                    let (mail, verdict) = verdict.ok_or(SourceError::Stopped)?;
-                    self.judged(mail, &verdict);
+                    let mut next = Some(verdict.ok_or(SourceError::Stopped)?);
+                    // Verdicts come by the batch, and what is due together is settled with one command.
+                    while let Some((mail, verdict)) = next {
+                        self.judged(mail, &verdict);
+                        next = self.intake.try_verdict();
+                    }
                 }
                 progress = self.link.progress() => self.progressed(progress).await?,
                 permit = granted(&mut self.reservation) => {

@@ -19,12 +19,12 @@ use super::{
     with_scripts::scripted,
 };
 
-/// More than what goes along at once, which is 512.
-const MAILS: u32 = 601;
+/// More than what goes along at once, which is 256.
+const MAILS: u32 = 301;
 /// Enough for a move to come that does not wait for the end of a FETCH.
 const TIME_FOR_A_MOVE: Duration = Duration::from_millis(500);
-/// A quarter of it is a batch, of some six hundred mails.
-const A_FEW_BATCHES: u32 = 56_000;
+/// A quarter of it is a batch, of some three hundred mails.
+const A_FEW_BATCHES: u32 = 28_000;
 /// Stands among the commands for a mail that was held back, and came without a move.
 const RELEASED: &str = "the rest";
 
@@ -153,7 +153,7 @@ impl Holding {
     }
 }
 
-/// `FETCH 1:601` of a command for whole mails, or one that does something to mails.
+/// `FETCH 1:301` of a command for whole mails, or one that does something to mails.
 fn brief(command: &str) -> Option<String> {
     match command.split(' ').collect::<Vec<_>>()[..] {
         ["UID", "FETCH", set, _, part] if part.starts_with("BODY") => Some(format!("FETCH {set}")),
@@ -176,7 +176,7 @@ fn refused(rest: Option<String>, why: &str) -> Act {
 async fn mails_are_moved_while_the_last_of_a_fetch_is_on_its_way() {
     let holding = Holding::start(in_turn).await;
     holding.assert_archived(holding.archive_all().await);
-    assert_eq!(holding.transcript(), ["FETCH 1:601", "MOVE 1:512", "MOVE 513:601"]);
+    assert_eq!(holding.transcript(), ["FETCH 1:301", "MOVE 1:256", "MOVE 257:301"]);
     assert_eq!((holding.sessions(), holding.server.count("UID SEARCH UID")), (1, 0));
 }
 
@@ -188,7 +188,7 @@ async fn a_move_that_ends_before_the_fetch_that_it_goes_along_with_is_noticed() 
     })
     .await;
     holding.assert_archived(holding.archive_all().await);
-    assert_eq!((holding.sessions(), holding.transcript()[..2].join(", ")), (1, "FETCH 1:601, MOVE 1:512".into()));
+    assert_eq!((holding.sessions(), holding.transcript()[..2].join(", ")), (1, "FETCH 1:301, MOVE 1:256".into()));
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn a_move_refused_beside_a_fetch_is_tried_again_after_it() {
         .await;
         holding.assert_archived(holding.archive_all().await);
         let transcript = holding.transcript();
-        assert_eq!((holding.sessions(), &transcript[..2]), (1, &["FETCH 1:601".into(), "MOVE 1:512".to_owned()][..]));
+        assert_eq!((holding.sessions(), &transcript[..2]), (1, &["FETCH 1:301".into(), "MOVE 1:256".to_owned()][..]));
         assert_eq!(transcript.contains(&"CREATE \"Done\"".into()), why.contains("TRYCREATE"), "{transcript:?}");
     }
 }
@@ -229,7 +229,7 @@ async fn a_move_that_a_server_says_it_made_beside_a_fetch_and_did_not_is_not_bel
 #[tokio::test]
 async fn a_move_that_failed_beside_a_fetch_is_judged_before_the_next_fetch() {
     for answer in ["TAG NO [OVERQUOTA] full\r\n", "TAG OK done\r\n"] {
-        let holding = Holding::of(2 * MAILS, move |state, command, rest| match command.contains(" 1:512 ") {
+        let holding = Holding::of(2 * MAILS, move |state, command, rest| match command.contains(" 1:256 ") {
             true => Act::Say(rest.unwrap_or_default() + answer),
             false => in_turn(state, command, rest),
         })
@@ -237,8 +237,8 @@ async fn a_move_that_failed_beside_a_fetch_is_judged_before_the_next_fetch() {
         let driver = Driver { budget: A_FEW_BATCHES, ..holding.driver() };
         let (pass, seen) = holding.run(driver).await;
         holding.assert_seen_once(&seen);
-        assert_eq!(pass.unwrap().unsettled, 512, "{answer}");
-        assert_eq!(holding.transcript()[1..3], ["MOVE 1:512", "MOVE 1:512"], "{answer}");
+        assert_eq!(pass.unwrap().unsettled, 256, "{answer}");
+        assert_eq!(holding.transcript()[1..3], ["MOVE 1:256", "MOVE 1:256"], "{answer}");
     }
 }
 
@@ -252,7 +252,7 @@ async fn a_session_lost_after_a_move_beside_a_fetch_costs_only_what_had_not_come
     .await;
     holding.assert_archived(holding.archive_all().await);
     let fetches: Vec<String> = holding.transcript().into_iter().filter(|sent| sent.starts_with("FETCH")).collect();
-    assert_eq!((holding.sessions(), fetches.join(", ")), (2, "FETCH 1:601, FETCH 601".into()));
+    assert_eq!((holding.sessions(), fetches.join(", ")), (2, "FETCH 1:301, FETCH 301".into()));
 }
 
 /// How a server ends its session over a move: when it is done, or not.
@@ -299,7 +299,7 @@ async fn a_fetch_refused_while_mails_are_moved_costs_no_mail() {
     .await;
     holding.assert_archived(holding.archive_all().await);
     let transcript = holding.transcript();
-    assert_eq!((holding.sessions(), &transcript[..2]), (1, &["FETCH 1:601".into(), "MOVE 1:512".to_owned()][..]));
+    assert_eq!((holding.sessions(), &transcript[..2]), (1, &["FETCH 1:301".into(), "MOVE 1:256".to_owned()][..]));
     assert!(!transcript[2..].iter().any(|sent| sent.starts_with("MOVE 1:")), "{transcript:?}");
     assert_eq!(transcript.iter().filter(|sent| sent.starts_with("FETCH")).count(), 2, "{transcript:?}");
 }
@@ -312,7 +312,7 @@ async fn a_large_mail_comes_after_small_ones_that_were_moved_meanwhile() {
     assert!(seen.iter().any(|seen| seen.uid == MAILS && seen.content == Ok(large(PART + 101))));
     holding.assert_archived((pass, seen));
     let transcript = holding.transcript();
-    assert_eq!(transcript[..4], ["FETCH 1:600", "MOVE 1:512", "FETCH 601", "FETCH 601"]);
+    assert_eq!(transcript[..4], ["FETCH 1:300", "MOVE 1:256", "FETCH 301", "FETCH 301"]);
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn without_pipelining_a_move_waits_for_the_end_of_a_fetch() {
     let holding = Holding::start(in_turn).await;
     let driver = Driver::new(Imap { pipelining: false, ..holding.config() });
     holding.assert_archived(holding.run(driver).await);
-    assert_eq!(holding.transcript()[..3], ["FETCH 1:601", RELEASED, "MOVE 1:512"]);
+    assert_eq!(holding.transcript()[..3], ["FETCH 1:301", RELEASED, "MOVE 1:256"]);
 }
 
 #[tokio::test]
@@ -331,7 +331,7 @@ async fn a_server_without_move_is_asked_to_copy_after_the_fetch() {
     holding.assert_seen_once(&seen);
     assert_eq!(pass.unwrap().settled, u64::from(MAILS));
     let transcript = holding.transcript();
-    assert_eq!(transcript[..3], ["FETCH 1:601", RELEASED, "COPY 1:512"], "{transcript:?}");
+    assert_eq!(transcript[..3], ["FETCH 1:301", RELEASED, "COPY 1:256"], "{transcript:?}");
     let state = holding.server.state.lock().unwrap();
     assert_eq!((state.copied.len(), state.mails.len()), (MAILS as usize, 0));
 }
@@ -345,7 +345,7 @@ async fn mails_that_stay_are_marked_after_the_fetch() {
         holding.assert_seen_once(&seen);
         assert_eq!(pass.unwrap().settled, u64::from(MAILS));
         let transcript = holding.transcript();
-        assert_eq!(transcript[..2], ["FETCH 1:601", RELEASED]);
+        assert_eq!(transcript[..2], ["FETCH 1:301", RELEASED]);
         assert!(transcript[2..].iter().all(|sent| sent.starts_with("STORE")), "{transcript:?}");
         assert_eq!(!transcript[2..].is_empty(), marked, "{transcript:?}");
     }
@@ -359,6 +359,6 @@ async fn nothing_goes_along_to_a_folder_of_the_day_that_is_not_there_yet() {
     let driver = Driver::new(Imap { archive_folder: Some("Done/%Y".into()), ..holding.config() });
     holding.assert_archived(holding.run(driver).await);
     let transcript = holding.transcript();
-    assert_eq!(transcript[..2], ["FETCH 1:601", RELEASED]);
+    assert_eq!(transcript[..2], ["FETCH 1:301", RELEASED]);
     assert!(transcript[2].starts_with("CREATE \"Done/2"), "{transcript:?}");
 }

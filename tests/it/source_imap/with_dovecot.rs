@@ -230,11 +230,11 @@ async fn a_mail_over_the_limit_is_handed_over_without_being_fetched() {
 }
 
 #[tokio::test]
-async fn three_hundred_mails_take_a_handful_of_commands() {
-    let server = Server::filled(300);
+async fn two_hundred_mails_take_a_handful_of_commands() {
+    let server = Server::filled(200);
     let (pass, seen) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
-    assert_eq!((pass.unwrap().settled, seen.len()), (300, 300));
-    assert_eq!(server.mailbox().names("Processed").len(), 300);
+    assert_eq!((pass.unwrap().settled, seen.len()), (200, 200));
+    assert_eq!(server.mailbox().names("Processed").len(), 200);
     let commands = server.dovecot.commands();
     let count = |word: &str| commands.iter().filter(|command| command.starts_with(word)).count();
     assert_eq!((count("UID SEARCH"), count("UID FETCH"), count("UID MOVE")), (0, 2, 1), "{commands:?}");
