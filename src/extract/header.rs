@@ -11,9 +11,7 @@ const FIELD_BYTES: usize = 8 << 10;
 /// What the fields that are read of a usual mail take.
 const USUAL_BYTES: usize = 512;
 
-/// The fields that are read of a part; the first of each name counts.
-const PART_FIELDS: &[&str] = &["content-type", "content-disposition", "content-transfer-encoding"];
-/// The same of a mail.
+/// The fields that are read; the first of each name counts.
 const FIELDS: &[&str] =
     &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
 
@@ -35,7 +33,7 @@ pub(super) struct Header {
 
 /// Reads the header that a mail's `bytes` begin with. Without one, everything is body.
 pub(super) fn read(bytes: &[u8]) -> Header {
-    parsed(bytes, FIELDS, |header, message| {
+    parsed(bytes, |header, message| {
         fill(header, message);
         header.envelope = Some(Arc::new(envelope(message)));
     })
@@ -43,11 +41,11 @@ pub(super) fn read(bytes: &[u8]) -> Header {
 
 /// The same of a part.
 pub(super) fn read_part(bytes: &[u8]) -> Header {
-    parsed(bytes, PART_FIELDS, fill)
+    parsed(bytes, fill)
 }
 
-fn parsed(bytes: &[u8], fields: &[&str], fill: impl FnOnce(&mut Header, &Message<'_>)) -> Header {
-    let (block, body) = collect(bytes, fields);
+fn parsed(bytes: &[u8], fill: impl FnOnce(&mut Header, &Message<'_>)) -> Header {
+    let (block, body) = collect(bytes);
     let mut header = Header { body, ..Header::default() };
     if let Some(message) = MessageParser::default().parse_headers(&block) {
         fill(&mut header, &message);
@@ -96,7 +94,7 @@ pub(super) fn with_line_feeds(input: &[u8]) -> Cow<'_, [u8]> {
 
 /// The lines of the wanted fields, each cut off at `FIELD_BYTES`, and the offset of the body. Only these are parsed:
 /// the cost of a header doesn't depend on who wrote it.
-fn collect(bytes: &[u8], fields: &[&str]) -> (Vec<u8>, usize) {
+fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut block = Vec::with_capacity(USUAL_BYTES);
     let mut seen = [false; FIELDS.len()];
     let mut room = 0;
@@ -117,7 +115,7 @@ fn collect(bytes: &[u8], fields: &[&str]) -> (Vec<u8>, usize) {
             match field_name(line) {
                 Some(name) => {
                     begun = true;
-                    let wanted = field_of(name, fields).is_some_and(|field| !std::mem::replace(&mut seen[field], true));
+                    let wanted = field_of(name, FIELDS).is_some_and(|field| !std::mem::replace(&mut seen[field], true));
                     room = if wanted { FIELD_BYTES } else { 0 };
                 }
                 // Some reporters fold without the blank that folding takes. Otherwise it is the blank line before the

@@ -39,8 +39,7 @@ pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Open
     let input = header::with_line_feeds(input);
     let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(&input);
     let header = if is_mail { header::read(&input) } else { Header::default() };
-    let envelope = header.envelope.clone().unwrap_or_default();
-    Opened { input, origin, limits, header, envelope }
+    Opened { input, origin, limits, header }
 }
 
 /// Where the bytes come from, which decides what is said of things in them that are no report.
@@ -59,13 +58,12 @@ pub struct Opened<'a> {
     origin: Origin<'a>,
     limits: &'a Limits,
     header: Header,
-    envelope: Arc<Envelope>,
 }
 
 impl Opened<'_> {
     /// What the mail says of itself; empty for a bare file.
-    pub fn envelope(&self) -> &Arc<Envelope> {
-        &self.envelope
+    pub fn envelope(&self) -> Arc<Envelope> {
+        self.header.envelope.clone().unwrap_or_default()
     }
 
     /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none

@@ -164,8 +164,8 @@ impl Reader<'_> {
             Place::Imap { .. } | Place::Stdin { .. } => Origin::File { name: "-" },
         };
         let opened = extract::open(bytes, origin, self.limits);
-        self.envelope = opened.envelope().clone();
-        let from = opened.envelope().from.as_deref();
+        self.envelope = opened.envelope();
+        let from = self.envelope.from.as_deref();
         self.sender = (from.is_some() || origin == Origin::Mail).then(|| Sender::of(from));
         if let Err(trouble) = self.gate.mail(self.sender.as_ref(), bytes.len() as u64, self.mail.now) {
             return self.trouble(None, None, trouble);

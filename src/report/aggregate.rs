@@ -9,7 +9,7 @@ use super::repair::{Repair, Warnings};
 use super::schema::{Draft, Node};
 use super::tree::{Element, Tree, without_end_tag};
 use super::values::{blank_trimmed, is_blank};
-use super::xml::{Token, Xml, local_name};
+use super::xml::{Token, Xml};
 use super::{Aggregate, Row};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
@@ -140,9 +140,9 @@ impl Reading<'_> {
         }
         match (token, &self.phase) {
             (Token::Start { tag, empty }, Phase::Before(_)) => self.start_before(&tag, empty),
-            (Token::Start { tag, empty }, _) => self.start(local_name(tag.name()), empty),
+            (Token::Start { tag, empty }, _) => self.start(tag.local_name().into_inner(), empty),
             (Token::End(tag), _) => {
-                self.end(local_name(tag.name()));
+                self.end(tag.local_name().into_inner());
                 Ok(())
             }
             (Token::Text(text), Phase::Inside) => {
@@ -167,7 +167,7 @@ impl Reading<'_> {
     }
 
     fn start_before(&mut self, tag: &BytesStart, empty: bool) -> Result<(), Trouble> {
-        let name = local_name(tag.name());
+        let name = tag.local_name().into_inner();
         if is_feedback(tag) {
             if self.tree.depth() > 0 {
                 self.warnings.note(Repair::Wrapped, self.tree.top_name());
@@ -294,7 +294,7 @@ impl Reading<'_> {
 
     fn fill(&mut self, place: fn(&mut Draft) -> &mut Option<String>, name: &str) {
         let (text, repair) = without_end_tag(blank_trimmed(&self.text), name);
-        let text = if repair.is_some() { text.trim_end_matches(is_blank) } else { text };
+        let text = blank_trimmed(text);
         let field = place(&mut self.draft);
         let repeated = field.as_deref().is_some_and(|first| first != text) && !text.is_empty();
         if field.is_none() && !text.is_empty() {
@@ -395,7 +395,7 @@ fn keep<T: Default + PartialEq>(entries: &mut Vec<T>, entry: &mut T) {
 }
 
 fn is_feedback(tag: &BytesStart) -> bool {
-    local_name(tag.name()).eq_ignore_ascii_case("feedback")
+    tag.local_name().into_inner().eq_ignore_ascii_case("feedback")
 }
 
 fn not_a_report(first: Option<&str>) -> Trouble {

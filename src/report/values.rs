@@ -191,13 +191,9 @@ pub fn domain(text: &str) -> String {
 
 /// Without white space of any kind, or what is as invisible, around it.
 pub fn blank_trimmed(text: &str) -> &str {
-    match text.as_bytes() {
-        [] => text,
-        // As nearly all of it comes.
-        [byte] if byte.is_ascii_graphic() => text,
-        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
-        _ => text.trim_matches(is_blank),
-    }
+    let ends = [text.as_bytes().first(), text.as_bytes().last()];
+    // As nearly all of it comes.
+    if ends.into_iter().flatten().all(u8::is_ascii_graphic) { text } else { text.trim_matches(is_blank) }
 }
 
 /// White space of any kind, NBSP among it, and what is as invisible.

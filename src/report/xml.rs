@@ -5,7 +5,6 @@ use std::io::{self, BufRead, Read};
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesEnd, BytesRef, BytesStart, Event};
-use quick_xml::name::QName;
 
 use super::guard::Guard;
 use super::repair::Warnings;
@@ -72,13 +71,6 @@ impl<R: BufRead> Xml<R> {
             }
         })
     }
-}
-
-/// The name without its prefix.
-pub fn local_name(name: QName<'_>) -> &str {
-    let name = name.into_inner();
-    // Names are too short for a search in steps of many bytes.
-    name.bytes().position(|byte| byte == b':').map_or(name, |colon| &name[colon + 1..])
 }
 
 fn reader<R: BufRead>(guard: Lent<R>) -> Reader<Lent<R>> {

@@ -14,8 +14,16 @@ use super::{
 use crate::source::{MailRef, SourceError, Verdict};
 
 impl Run {
-    /// The pipeline has decided on a mail.
-    pub(super) fn judged(&mut self, mail: MailRef, verdict: &Verdict) {
+    /// The pipeline has decided on mails. Verdicts come by the batch: what is due together is settled with one command.
+    pub(super) fn judged_together(&mut self, first: (MailRef, Verdict)) {
+        let mut next = Some(first);
+        while let Some((mail, verdict)) = next {
+            self.judged(mail, &verdict);
+            next = self.intake.try_verdict();
+        }
+    }
+
+    fn judged(&mut self, mail: MailRef, verdict: &Verdict) {
         let Some((uid_validity, uid)) = self.pending.remove(&mail) else { return };
         let action = action(verdict, &self.source.config);
         match action {

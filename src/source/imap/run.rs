@@ -129,14 +129,7 @@ impl Run {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled(), if !self.stopping => self.stop_taking(),
-                verdict = self.intake.verdict() => {
-                    let mut next = Some(verdict.ok_or(SourceError::Stopped)?);
-                    // Verdicts come by the batch, and what is due together is settled with one command.
-                    while let Some((mail, verdict)) = next {
-                        self.judged(mail, &verdict);
-                        next = self.intake.try_verdict();
-                    }
-                }
+                verdict = self.intake.verdict() => self.judged_together(verdict.ok_or(SourceError::Stopped)?),
                 progress = self.link.progress() => self.progressed(progress).await?,
                 permit = granted(&mut self.reservation) => {
                     self.granted = self.reservation.take().map(|(batch, _)| (batch, permit));
