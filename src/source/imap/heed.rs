@@ -8,8 +8,9 @@ use tracing::{debug, info, warn};
 use super::{
     fault::Fault,
     link::{Finished, Link, Progress, Yield},
-    run::{Run, Work},
+    run::Run,
     settle::{Action, Marks, Report, action},
+    work::Work,
 };
 use crate::source::{MailRef, SourceError, Verdict};
 

@@ -2,8 +2,8 @@
 //!
 //! `guard` (caps what is read) → `session` and `flight` (commands, one or several at once, checked) → `opening`, `auth`,
 //! `outset`, `mailbox`, `find`, `fetch`, `bodies`, `settle`, `due` and `along`, `idle` (what is said) → `link` (the task that says it) →
-//! `tour` (which folder), `round` and `owed` (what is to be done in it) and `suspects` (whose fault it is) → `run` (when), `heed`,
-//! `turn` and `setback` (what is made of it). `check` only looks.
+//! `tour` (which folder), `round` and `owed` (what is to be done in it) and `suspects` (whose fault it is) → `run` (when), `work` (what next),
+//! `heed`, `turn` and `setback` (what is made of it). `check` only looks.
 
 mod along;
 mod auth;
@@ -34,6 +34,7 @@ mod throttle;
 mod tour;
 mod turn;
 mod uids;
+mod work;
 
 use std::{sync::Arc, time::Duration};
 
