@@ -1,4 +1,4 @@
-//! Keys: length-prefixed, so that no two documents or places share one however they are named.
+//! Keys: length-prefixed, so that no two documents, places or folders share one however they are named.
 
 use sha2::{Digest, Sha256};
 
@@ -44,6 +44,13 @@ pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
         Place::Stdin { .. } => return None,
     }
     Some(bytes)
+}
+
+pub(super) fn folder(source: &str, folder: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    text(&mut bytes, source);
+    text(&mut bytes, folder);
+    bytes
 }
 
 /// A place's key at a fixed length.

@@ -12,9 +12,10 @@ mod journal;
 mod key;
 mod record;
 mod store;
+mod unwritten;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,15 +32,13 @@ pub use self::{
 use self::{
     journal::{Journal, PlaceName},
     record::{Row, micros, progress_of, row_of_document, row_of_place, row_of_progress, shipped_of},
-    store::{ATTEMPTS, DOCUMENTS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
+    store::{ATTEMPTS, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
+    unwritten::Unwritten,
 };
 use crate::source::{Memory, Place};
 
 /// How long the last sight of a place may be behind before it is written down again, in seconds.
 const SIGHT_SECONDS: i64 = 24 * 3600;
-
-/// Places seen but not written down yet; some 100 bytes each. Those that find no room have their turn in a later pass.
-const MAX_SIGHTED: usize = 1 << 16;
 
 /// The most that the clock by which entries expire goes on at one expiry. A machine whose clock jumps a year ahead for a
 /// while must not forget the year; one that was off for long remembers for some days more than it would have to.
@@ -54,7 +53,7 @@ const EARLIEST_MICROS: i64 = 1_767_225_600_000_000;
 #[derive(Debug)]
 pub struct Ledger {
     store: Store,
-    sighted: Mutex<HashSet<Vec<u8>>>,
+    unwritten: Mutex<Unwritten>,
     journal: Arc<Journal>,
     /// Processes that died over a mail, by its place: those of the table. Few, or the mails are not what they died of.
     attempts: Mutex<HashMap<PlaceName, u32>>,
@@ -217,17 +216,29 @@ impl Ledger {
         let known = self.store.with(|db| row(&db.begin_read()?.open_table(PLACES)?, &key));
         let Ok(Some((seen, _))) = known else { return false };
         if micros(Timestamp::now()) - seen > SIGHT_SECONDS * 1_000_000 {
-            let mut sighted = self.sighted.lock().unwrap_or_else(PoisonError::into_inner);
-            if sighted.len() < MAX_SIGHTED {
-                sighted.insert(key);
-            }
+            self.lock_unwritten().sight(key);
         }
         true
     }
 
+    /// The UID that the next mail in this folder of `source` may have, as of the last look at it; written down with the next
+    /// commit. No more than a hint: numbers of mails may change.
+    pub fn next_uid(&self, source: &str, folder: &str) -> Option<u32> {
+        let key = key::folder(source, folder);
+        let known = self.store.with(|db| row(&db.begin_read()?.open_table(FOLDERS)?, &key)).ok()??;
+        known.1.try_into().ok().map(u32::from_be_bytes)
+    }
+
+    /// See [`next_uid`](Self::next_uid).
+    pub fn expect_uid(&self, source: &str, folder: &str, next: u32) {
+        if self.next_uid(source, folder) != Some(next) {
+            self.lock_unwritten().expect_uid(key::folder(source, folder), next);
+        }
+    }
+
     /// Writes all of `batch`, or nothing of it; on the disk when this returns.
     pub fn commit(&self, batch: &Commit) -> Result<(), LedgerError> {
-        let sighted = self.take_sighted();
+        let unwritten = std::mem::take(&mut *self.lock_unwritten());
         let done_with = self.attempts_at(&batch.read);
         let written = self.store.write(|transaction| {
             let now = micros(batch.now);
@@ -243,13 +254,14 @@ impl Ledger {
             for name in &done_with {
                 attempts.remove(&name[..])?;
             }
-            write_sights(&mut places, &sighted)
+            drop(places);
+            unwritten.write(transaction)
         });
         if written.is_ok() {
             let mut attempts = self.lock_attempts();
             attempts.retain(|name, _| !done_with.contains(name));
         }
-        self.keep_unwritten(sighted, written)
+        self.keep_unwritten(unwritten, written)
     }
 
     /// Forgets what was last seen more than `retention_days` before `now`; says how many documents and places.
@@ -259,13 +271,13 @@ impl Ledger {
     /// at an expiry at most. One that comes less than a day after the last has nothing to do: single runs may be minutes apart.
     pub fn expire(&self, now: Timestamp, retention_days: u32) -> Result<u64, LedgerError> {
         let last = self.store.with(|db| clock(&db.begin_read()?.open_table(META)?))?;
-        let sighted = self.take_sighted();
-        if sighted.is_empty() && last.is_some_and(|last| now >= last && now.duration_since(last) < EXPIRE_EVERY) {
+        let unwritten = std::mem::take(&mut *self.lock_unwritten());
+        if unwritten.is_empty() && last.is_some_and(|last| now >= last && now.duration_since(last) < EXPIRE_EVERY) {
             return Ok(0);
         }
         let mut forgotten = 0;
         let written = self.store.write(|transaction| {
-            write_sights(&mut transaction.open_table(PLACES)?, &sighted)?;
+            unwritten.write(transaction)?;
             let now = believed(transaction, now)?;
             let oldest = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(retention_days)));
             let oldest = oldest.map_or(i64::MIN, micros);
@@ -278,11 +290,11 @@ impl Ledger {
             }
             Ok(())
         });
-        self.keep_unwritten(sighted, written).map(|()| forgotten)
+        self.keep_unwritten(unwritten, written).map(|()| forgotten)
     }
 
     fn of(store: Store) -> Self {
-        Self { store, sighted: Mutex::default(), journal: Arc::default(), attempts: Mutex::default() }
+        Self { store, unwritten: Mutex::default(), journal: Arc::default(), attempts: Mutex::default() }
     }
 
     /// Loads what was counted before, and counts one more for each of `left`.
@@ -329,13 +341,13 @@ impl Ledger {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_sighted(&self) -> HashSet<Vec<u8>> {
-        std::mem::take(&mut *self.sighted.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock_unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep_unwritten(&self, sighted: HashSet<Vec<u8>>, written: Result<(), LedgerError>) -> Result<(), LedgerError> {
+    fn keep_unwritten(&self, unwritten: Unwritten, written: Result<(), LedgerError>) -> Result<(), LedgerError> {
         if written.is_err() {
-            self.sighted.lock().unwrap_or_else(PoisonError::into_inner).extend(sighted);
+            self.lock_unwritten().take_back(unwritten);
         }
         written
     }
@@ -424,11 +436,6 @@ fn see(table: &mut Table<'_>, key: &[u8], now: i64) -> Result<bool, redb::Error>
     let Some(json) = known else { return Ok(false) };
     table.insert(key, Row { seen: now, json }.borrowed())?;
     Ok(true)
-}
-
-fn write_sights(places: &mut Table<'_>, sighted: &HashSet<Vec<u8>>) -> Result<(), redb::Error> {
-    let now = micros(Timestamp::now());
-    sighted.iter().try_for_each(|key| see(places, key, now).map(drop))
 }
 
 #[cfg(test)]

@@ -33,8 +33,10 @@ pub(super) const PROGRESS: Definition = TableDefinition::new("progress");
 pub(super) const NAMES: Definition = TableDefinition::new("names");
 /// Mails that a process died over; the rest is their number, big-endian.
 pub(super) const ATTEMPTS: Definition = TableDefinition::new("attempts");
+/// Folders of mailboxes; the rest is the UID that the next mail may have, big-endian.
+pub(super) const FOLDERS: Definition = TableDefinition::new("folders");
 /// All that expires by last sight.
-pub(super) const TABLES: [Definition; 5] = [DOCUMENTS, PLACES, PROGRESS, NAMES, ATTEMPTS];
+pub(super) const TABLES: [Definition; 6] = [DOCUMENTS, PLACES, PROGRESS, NAMES, ATTEMPTS, FOLDERS];
 pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 
 /// Written to `meta`. A ledger of a later version is refused: what it means by its entries is not known.

@@ -41,6 +41,14 @@ impl Memory for Remembered {
         !self.ships_again && self.ledger.knows_place(place)
     }
 
+    fn next_uid(&self, source: &str, folder: &str) -> Option<u32> {
+        self.ledger.next_uid(source, folder)
+    }
+
+    fn expect_uid(&self, source: &str, folder: &str, next: u32) {
+        self.ledger.expect_uid(source, folder, next);
+    }
+
     fn forgets(&self) -> bool {
         self.config.data_dir.is_none()
     }

@@ -50,6 +50,14 @@ pub trait Memory: Send + Sync {
     /// A source can't do its work for now, and tries again.
     fn troubled(&self, _source: &str, _why: &str) {}
 
+    /// The UID that the next mail in this folder, by its name on the wire, may have: a hint.
+    fn next_uid(&self, _source: &str, _folder: &str) -> Option<u32> {
+        None
+    }
+
+    /// What [`next_uid`](Self::next_uid) is to say from now on.
+    fn expect_uid(&self, _source: &str, _folder: &str, _next: u32) {}
+
     /// Whether all of it is gone with the process: a source then marks the mails that it leaves, where it can.
     fn forgets(&self) -> bool {
         false
@@ -179,6 +187,16 @@ impl Intake {
         self.memory.expects(mails);
     }
 
+    /// The UID that the next mail in this folder, by its name on the wire, may have: a hint. 1 where nothing is known.
+    pub fn next_uid(&self, source: &str, folder: &str) -> u32 {
+        self.memory.next_uid(source, folder).unwrap_or(1)
+    }
+
+    /// Tells what [`next_uid`](Self::next_uid) is to say from now on.
+    pub fn expect_uid(&self, source: &str, folder: &str, next: u32) {
+        self.memory.expect_uid(source, folder, next);
+    }
+
     /// Tells that `source` can't do its work for now.
     pub fn troubled(&self, source: &str, why: &str) {
         self.memory.troubled(source, why);
@@ -200,6 +218,11 @@ impl Intake {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.budget_bytes);
         let permit = self.budget.clone().acquire_many_owned(wanted);
         async { permit.await.expect("the intake budget is never closed") }
+    }
+
+    /// To reserve bytes of the budget elsewhere, if there is room.
+    pub fn budget(&self) -> Arc<Semaphore> {
+        self.budget.clone()
     }
 
     /// Hands a mail over for reading. Does not wait for it to be read: the budget does that.

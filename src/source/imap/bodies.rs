@@ -160,7 +160,7 @@ impl Part {
 }
 
 /// The UID of a FETCH response, the offset of its text where it is a part, and the text.
-fn body<'r>(response: &'r Response<'_>) -> Option<(u32, Option<u32>, &'r [u8])> {
+pub fn body<'r>(response: &'r Response<'_>) -> Option<(u32, Option<u32>, &'r [u8])> {
     let Response::Fetch(_, attributes) = response else { return None };
     let uid = uid(attributes)?;
     attributes.iter().find_map(|attribute| match attribute {

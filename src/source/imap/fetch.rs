@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{fault::Fault, flight::all, session::Session, settle::KEYWORD, uids::sets};
+use super::{ahead::Early, fault::Fault, flight::all, session::Session, settle::KEYWORD, uids::sets};
 use async_imap::imap_proto::{AttributeValue, MailboxDatum, Response};
 
 /// Mails per SEARCH: keeps its response, one line, far below what the guard takes for one.
@@ -32,6 +32,8 @@ pub struct Listing {
     pub uids: Vec<u32>,
     /// Sizes that were told along with them, bytes.
     pub sizes: HashMap<u32, u64>,
+    /// Mails that came along.
+    pub early: Option<Early>,
 }
 
 /// What the server said to [`CENSUS`].
@@ -41,10 +43,19 @@ pub struct Census {
     mails: BTreeMap<u32, bool>,
     sizes: HashMap<u32, u64>,
     deleted: u32,
+    early: Option<Early>,
 }
 
 impl Census {
+    /// `early`: mails that are asked for along with it.
+    pub fn with(early: Option<Early>) -> Self {
+        Self { early, ..Self::default() }
+    }
+
     pub fn hear(&mut self, response: &Response<'_>) {
+        if let Some(early) = &mut self.early {
+            early.hear(response);
+        }
         let Response::Fetch(_, attributes) = response else { return };
         let flags = attributes.iter().find_map(|attribute| match attribute {
             AttributeValue::Flags(flags) => Some(flags),
@@ -67,7 +78,7 @@ impl Census {
     pub fn listing(self, exists: u32, marked_too: bool) -> Option<Listing> {
         let told = self.mails.len() as u64 + u64::from(self.deleted);
         let uids = self.mails.into_iter().filter(|(_, is_marked)| marked_too || !is_marked).map(|(uid, _)| uid);
-        (told == u64::from(exists)).then(|| Listing { uids: uids.collect(), sizes: self.sizes })
+        (told == u64::from(exists)).then(|| Listing { uids: uids.collect(), sizes: self.sizes, early: self.early })
     }
 }
 
@@ -88,7 +99,7 @@ pub async fn list(session: &mut Session, exists: u32, criteria: &str) -> Result<
     let mut uids = searched(session, &commands).await?;
     uids.sort_unstable();
     uids.dedup();
-    Ok(Listing { uids, sizes: HashMap::new() })
+    Ok(Listing { uids, ..Listing::default() })
 }
 
 /// Whether there are mails that meet `criteria` above this UID.

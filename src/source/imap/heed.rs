@@ -89,7 +89,7 @@ impl Run {
     pub(super) async fn progressed(&mut self, progress: Progress) -> Result<(), SourceError> {
         match progress {
             Progress::Mail(uid, content) => self.came(uid, content).await,
-            Progress::Finished(finished) => self.finished(*finished),
+            Progress::Finished(finished) => self.finished(*finished).await,
         }
     }
 
@@ -102,7 +102,7 @@ impl Run {
         self.hand_over(uid, Ok(content), permit).await
     }
 
-    fn finished(&mut self, finished: Finished) -> Result<(), SourceError> {
+    async fn finished(&mut self, finished: Finished) -> Result<(), SourceError> {
         let Finished { fault, yielded, report, .. } = finished;
         // A session that opens and selects has not proved that mails can be fetched.
         let has_proved = report.is_some() || !matches!(yielded, Yield::Opened | Yield::Selected | Yield::Nothing);
@@ -117,7 +117,7 @@ impl Run {
         match (self.work.take(), yielded) {
             (Some(Work::Open), Yield::Opened) => self.opened(),
             (Some(Work::Find), Yield::Found(found)) => self.found(found),
-            (Some(Work::List), Yield::Listed(listing)) => self.list(listing),
+            (Some(Work::List), Yield::Listed(listing)) => self.list(listing).await?,
             (Some(Work::Select | Work::List), Yield::Nothing) => {
                 return fault.map_or(Ok(()), |fault| self.folder_failed(fault));
             }
@@ -204,7 +204,7 @@ impl Run {
 }
 
 /// A mail's part of what was reserved for its batch; the budget may hold less than a mail that is larger than all of it.
-fn share(permit: &mut OwnedSemaphorePermit, bytes: u64) -> OwnedSemaphorePermit {
+pub(super) fn share(permit: &mut OwnedSemaphorePermit, bytes: u64) -> OwnedSemaphorePermit {
     let there = permit.num_permits();
     let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(there);
     permit.split(wanted).expect("no more is split off than there is")

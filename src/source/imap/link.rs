@@ -291,11 +291,14 @@ async fn open(config: &Imap, account: Arc<Account>, first: Option<First>, dry_ru
     let mut session = Session::open(config, account.clone()).await?;
     let outset = match (outset(&mut session, config, first.as_ref(), dry_run).await, &first) {
         // Nothing depends on the census, which the server may have broken over.
-        (Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_))), Some(First { folder, counts: true })) => {
+        (
+            Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_) | Fault::Oversize { .. })),
+            Some(First { folder, census: Some(_) }),
+        ) => {
             debug!(host = session.host(), "{fault}; trying without a look at all mails at once");
             drop(session);
             session = Session::open(config, account).await?;
-            let first = First { folder: folder.clone(), counts: false };
+            let first = First { folder: folder.clone(), census: None };
             outset(&mut session, config, Some(&first), dry_run).await?
         }
         (outset, _) => outset?,

@@ -1,10 +1,11 @@
 //! Mails from an IMAP folder: fetched in batches, handed over, and moved once their verdict is there.
 //!
 //! `guard` (caps what is read) → `session` and `flight` (commands, one or several at once, checked) → `opening`, `auth`,
-//! `outset`, `mailbox`, `find`, `fetch`, `bodies`, `settle`, `due` and `along`, `idle` (what is said) → `link` (the task that says it) →
+//! `outset`, `mailbox`, `find`, `fetch`, `ahead`, `bodies`, `settle`, `due` and `along`, `idle` (what is said) → `link` (the task that says it) →
 //! `tour` (which folder), `round` and `owed` (what is to be done in it) and `suspects` (whose fault it is) → `run` (when), `work` (what next),
 //! `heed`, `turn` and `setback` (what is made of it). `check` only looks.
 
+mod ahead;
 mod along;
 mod auth;
 mod bodies;

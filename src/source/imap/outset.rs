@@ -7,6 +7,7 @@ use async_imap::imap_proto::{MailboxDatum, Response, Status};
 use jiff::Timestamp;
 
 use super::{
+    ahead::{Ahead, Early},
     fault::Fault,
     fetch::{CENSUS, Census},
     mailbox::{Folder, Listed, Selected, Selecting},
@@ -50,8 +51,8 @@ pub struct Outset {
 #[derive(Debug, Clone)]
 pub struct First {
     pub folder: Folder,
-    /// Its mails are counted at once, however many there are.
-    pub counts: bool,
+    /// Its mails are counted at once, however many there are, and some of them are asked for before they are known.
+    pub census: Option<Ahead>,
 }
 
 pub async fn outset(
@@ -68,10 +69,16 @@ pub async fn outset(
     }
     commands.extend(names.iter().map(|name| format!("LIST \"\" {}", Folder::of(name).quoted())));
     let mut selecting = first.map(|first| Selecting::new(first.folder.clone(), dry_run));
-    let mut census = first.filter(|first| first.counts).map(|_| Census::default());
     let select_at = commands.len();
     commands.extend(selecting.as_ref().map(Selecting::command));
-    commands.extend(census.as_ref().map(|_| CENSUS.to_owned()));
+    let mut census = None;
+    if let Some(ahead) = first.and_then(|first| first.census.as_ref()) {
+        // One after the other, nothing would be spared.
+        let early = if session.pipelines() { ahead.begin() } else { None };
+        commands.push(CENSUS.to_owned());
+        commands.extend(early.as_ref().map(Early::command));
+        census = Some(Census::with(early));
+    }
     let mut namespaces = None;
     let mut delimiter = None;
     let mut foreseen: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();

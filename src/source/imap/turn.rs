@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{fetch::Listing, find::Found, round::Round, run::Run, settle::Action};
+use super::{fetch::Listing, find::Found, heed::share, round::Round, run::Run, settle::Action};
 use crate::{
     source::{Mail, MailRef, Pass, Place, SourceError},
     trouble::Trouble,
@@ -40,11 +40,11 @@ impl Run {
         self.granted = None;
     }
 
-    pub(super) fn list(&mut self, listing: Listing) {
-        let Listing { mut uids, sizes } = listing;
+    pub(super) async fn list(&mut self, listing: Listing) -> Result<(), SourceError> {
+        let Listing { mut uids, sizes, early } = listing;
         self.looked = true;
         let is_searched = !self.source.config.search.is_everything();
-        let Some(stop) = self.tour.current_mut() else { return };
+        let Some(stop) = self.tour.current_mut() else { return Ok(()) };
         stop.newest = uids.last().copied().unwrap_or_default().max(stop.newest);
         stop.done.retain(|uid| uids.binary_search(uid).is_ok());
         for (uid, action) in std::mem::take(&mut stop.owed) {
@@ -54,7 +54,8 @@ impl Run {
                 self.round.owed.owe(uid, action);
             }
         }
-        let name = stop.name.clone();
+        let (name, folder) = (stop.name.clone(), stop.folder.clone());
+        let mut next = stop.newest.saturating_add(1);
         let before = uids.len();
         let is_done = |uid: &u32| self.tour.current().is_some_and(|stop| stop.done.contains(uid));
         uids.retain(|uid| !is_done(uid) && !self.intake.remembers(&self.place(*uid)));
@@ -64,11 +65,24 @@ impl Run {
         self.round.pass.remembered = (before - uids.len()) as u64;
         uids.retain(|uid| !self.round.owed.contains(*uid));
         if let Some(most) = self.source.config.max_messages_per_run {
+            next = uids.get(most as usize).copied().unwrap_or(next);
             uids.truncate(most as usize);
+        }
+        if self.takes_all() {
+            self.intake.expect_uid(&self.source.name, folder.wire(), next);
         }
         debug!(source = &*self.source.name, listed = before, wanted = uids.len(), "listed {name}");
         self.intake.expects(uids.len() as u64);
+        let mail_bytes = self.source.limits.mail_bytes;
+        let came = early.map(|early| early.take_whole(&mut uids, &sizes, mail_bytes));
         self.round.list(uids, &sizes);
+        let Some((mails, mut permit)) = came else { return Ok(()) };
+        for (uid, content) in mails {
+            self.round.suspects.came(uid);
+            let permit = share(&mut permit, content.len() as u64);
+            self.hand_over(uid, Ok(content), permit).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn hand_over(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    ahead::Ahead,
     link::{Link, Open},
     mailbox::Folder,
     outset::First,
@@ -49,9 +50,8 @@ impl Run {
                 self.work = Some(Work::Open);
                 self.refused = false;
                 let (config, account) = (self.source.config.clone(), self.source.account.clone());
-                // In a folder of many mails a census takes its time: only the first session begins with one.
-                let counts = !self.opened && self.takes_all();
-                let first = self.first_folder().map(|folder| First { folder, counts });
+                let first = self.first_folder().map(|folder| First { census: self.census_of(&folder), folder });
+                self.counted |= first.as_ref().is_some_and(|first| first.census.is_some());
                 Link::open(config, account, first, self.intake.dry_run)
             }
         };
@@ -136,8 +136,17 @@ impl Run {
         known.or_else(inbox)
     }
 
+    /// In a folder of many mails a census takes its time, and the server or its parser may break over one: it is tried once.
+    fn census_of(&self, folder: &Folder) -> Option<Ahead> {
+        (!self.counted && self.takes_all()).then(|| {
+            let from = self.intake.next_uid(&self.source.name, folder.wire());
+            let most = self.source.config.max_messages_per_run.unwrap_or(u32::MAX);
+            Ahead::of(from, most, &self.intake)
+        })
+    }
+
     /// Whether most mails in the folder are new ones: others are taken out of it.
-    fn takes_all(&self) -> bool {
+    pub(super) fn takes_all(&self) -> bool {
         let config = &self.source.config;
         takes_away(&Verdict::Archive, config) && config.search.is_everything()
     }

@@ -9,6 +9,7 @@ mod broken;
 mod certificates;
 mod driver;
 mod each_command;
+mod early;
 mod folders;
 mod idle;
 mod parts;

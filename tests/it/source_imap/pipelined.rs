@@ -39,13 +39,17 @@ fn sent(server: &Scripted) -> Vec<String> {
 
 #[tokio::test]
 async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
-    let server = gapped(|command, times| match command.starts_with("UID FETCH") && command.contains("BODY") {
-        // The first two ask for sizes.
-        true if times == 4 => Act::Say("TAG NO not now\r\n".into()),
-        _ => Act::Honest,
+    let mut whole = 0;
+    let server = gapped(move |command, _| {
+        whole += usize::from(command.ends_with("BODY.PEEK[])"));
+        match command.ends_with("BODY.PEEK[])") && whole == 2 {
+            true => Act::Say("TAG NO not now\r\n".into()),
+            false => Act::Honest,
+        }
     })
     .await;
     let (pass, seen) = archive_all(&server).await;
+    assert!(sent(&server).iter().filter(|command| command.ends_with("BODY.PEEK[])")).count() > 3);
     assert_eq!((pass.unwrap().settled, seen.len()), (u64::from(GAPPED), GAPPED as usize));
     assert_eq!(seen.iter().map(|seen| seen.uid).collect::<BTreeSet<_>>().len(), GAPPED as usize);
 }
@@ -108,6 +112,19 @@ async fn only_the_first_session_begins_with_a_census() {
     let pass = archive_all(&server).await.0.unwrap();
     let sessions = server.state.lock().unwrap().sessions;
     assert_eq!((pass.settled, sessions, server.count(CENSUS)), (2, 3, 1));
+}
+
+/// What it broke over may come again each time.
+#[tokio::test]
+async fn a_session_that_breaks_before_its_census_is_told_is_followed_by_one_without() {
+    let server = Scripted::start(2, |state, command| match command.starts_with("LOGIN") && state.sessions == 1 {
+        true => Act::SayAndHangUp(String::new()),
+        false => Act::Honest,
+    })
+    .await;
+    let state = server.state.clone();
+    goes_on_until(scripted(&server), move || state.lock().unwrap().moved.len() == 2, |_| Verdict::Archive).await;
+    assert_eq!((server.count(CENSUS), server.count("UID SEARCH UNDELETED")), (0, 1));
 }
 
 /// What had been moved before the session broke was forgotten, and moved once more.

@@ -248,12 +248,23 @@ async fn session(
 /// What a first session asks of all mails at once. As long as a script doesn't answer it, nothing is made of that.
 pub const CENSUS: &str = "UID FETCH 1:* (UID FLAGS RFC822.SIZE)";
 
+/// The honest answer to it.
+pub fn census(state: &State) -> String {
+    let told = |(uid, mail): (&u32, &Vec<u8>)| format!("* 1 FETCH (UID {uid} FLAGS () RFC822.SIZE {})\r\n", mail.len());
+    state.mails.iter().map(told).collect()
+}
+
+/// Whether this asks for mails along with the census, before it is known which there are.
+pub fn is_ahead(command: &str) -> bool {
+    command.starts_with("UID FETCH") && command.ends_with(" (UID BODY.PEEK[]<0.8192>)")
+}
+
 /// The FETCH response that carries a mail.
 pub fn body(state: &State, uid: u32) -> String {
     literal(uid, "", &state.mails[&uid])
 }
 
-fn literal(uid: u32, origin: &str, bytes: &[u8]) -> String {
+pub fn literal(uid: u32, origin: &str, bytes: &[u8]) -> String {
     let content = String::from_utf8_lossy(bytes);
     format!("* {uid} FETCH (UID {uid} BODY[]{origin} {{{}}}\r\n{content})\r\n", content.len())
 }
@@ -302,9 +313,11 @@ pub fn honest(state: &mut State, command: &str) -> String {
             let part = part.strip_prefix("BODY.PEEK[]<").and_then(|part| part.strip_suffix(">)")).unwrap();
             let (offset, length) = part.split_once('.').unwrap();
             let (offset, length): (usize, usize) = (offset.parse().unwrap(), length.parse().unwrap());
-            let uid: u32 = set.parse().unwrap();
-            let rest = state.mails.get(&uid).and_then(|mail| mail.get(offset..)).unwrap_or_default();
-            literal(uid, &format!("<{offset}>"), &rest[..rest.len().min(length)])
+            let part = |uid: u32| {
+                let rest = state.mails[&uid].get(offset..).unwrap_or_default();
+                literal(uid, &format!("<{offset}>"), &rest[..rest.len().min(length)])
+            };
+            asked(state, set).into_iter().map(part).collect()
         }
         ["UID", "MOVE", set, ..] => {
             let uids = asked(state, set);

@@ -1,0 +1,62 @@
+//! What is noted in memory until something else is written, as it is not worth a transaction of its own.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use redb::WriteTransaction;
+
+use super::{
+    record::micros,
+    see,
+    store::{FOLDERS, PLACES},
+};
+
+/// Places seen; some 100 bytes each. Those that find no room have their turn in a later pass.
+const MAX_SIGHTED: usize = 1 << 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// Places seen, by their keys.
+    sighted: HashSet<Vec<u8>>,
+    /// By the key of a folder: the UID that its next mail may have.
+    next_uids: HashMap<Vec<u8>, u32>,
+}
+
+impl Unwritten {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sighted.is_empty() && self.next_uids.is_empty()
+    }
+
+    pub(super) fn sight(&mut self, place: Vec<u8>) {
+        if self.sighted.len() < MAX_SIGHTED {
+            self.sighted.insert(place);
+        }
+    }
+
+    pub(super) fn expect_uid(&mut self, folder: Vec<u8>, next: u32) {
+        self.next_uids.insert(folder, next);
+    }
+
+    pub(super) fn write(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        let now = micros(Timestamp::now());
+        if !self.sighted.is_empty() {
+            let mut places = transaction.open_table(PLACES)?;
+            self.sighted.iter().try_for_each(|key| see(&mut places, key, now).map(drop))?;
+        }
+        if !self.next_uids.is_empty() {
+            let mut folders = transaction.open_table(FOLDERS)?;
+            for (key, next) in &self.next_uids {
+                folders.insert(&**key, (now, &next.to_be_bytes()[..]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// It was not written: kept beside what was noted meanwhile, which is newer.
+    pub(super) fn take_back(&mut self, before: Self) {
+        self.sighted.extend(before.sighted);
+        for (folder, next) in before.next_uids {
+            self.next_uids.entry(folder).or_insert(next);
+        }
+    }
+}

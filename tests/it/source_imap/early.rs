@@ -1,0 +1,209 @@
+//! Mails that come along with the census, before it was known that they are there.
+
+use dmarc_shipper::{
+    config::source::Imap,
+    limits::Limits,
+    source::{Pass, Verdict},
+};
+use serde_json::json;
+
+use super::{
+    driver::{Driver, Seen, Server, archiving, mail},
+    scripted::{Act, CENSUS, Scripted, State, census, honest, is_ahead, literal},
+    with_scripts::scripted,
+};
+use crate::support::{
+    ca::Ca,
+    delivery::{assert_rows, deliver},
+    dovecot::Dovecot,
+    process::ndjson,
+    reports::Batch,
+    workplace::{Workplace, imaps, with},
+};
+
+/// A server that tells what it holds; `ahead` is what comes of the question for mails that goes along.
+async fn telling(mut ahead: impl FnMut(&State, &str) -> Act + Send + 'static) -> Scripted {
+    Scripted::start(3, move |state, command| match command {
+        CENSUS => Act::Say(census(state) + "TAG OK done\r\n"),
+        _ if is_ahead(command) => ahead(state, command),
+        _ => Act::Honest,
+    })
+    .await
+}
+
+/// Each mail came whole and once, and was archived; returns the sets of the commands that fetched whole ones.
+async fn all_come(server: &Scripted, driver: Driver) -> Vec<String> {
+    let mails = server.state.lock().unwrap().mails.clone();
+    let (pass, mut seen) = driver.run(|_| Verdict::Archive).await;
+    let count = mails.len() as u64;
+    let Pass { taken, settled, unsettled, .. } = pass.unwrap();
+    assert_eq!((taken, settled, unsettled), (count, count, 0));
+    seen.sort_unstable_by_key(|seen| seen.uid);
+    let came = seen.into_iter().map(|Seen { uid, content, .. }| (uid, content.unwrap()));
+    assert_eq!(came.collect::<Vec<_>>(), mails.into_iter().collect::<Vec<_>>());
+    fetched(server)
+}
+
+fn fetched(server: &Scripted) -> Vec<String> {
+    let state = server.state.lock().unwrap();
+    let set =
+        |command: &String| Some(command.strip_prefix("UID FETCH ")?.strip_suffix(" (UID BODY.PEEK[])")?.to_owned());
+    state.commands.iter().filter_map(set).collect()
+}
+
+fn asked_ahead(server: &Scripted) -> Vec<String> {
+    let state = server.state.lock().unwrap();
+    let ahead = state.commands.iter().filter(|command| is_ahead(command));
+    ahead.filter_map(|command| command.split(' ').nth(2)).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn small_mails_come_along_and_are_not_fetched_again() {
+    let server = telling(|_, _| Act::Honest).await;
+    assert!(all_come(&server, Driver::new(scripted(&server))).await.is_empty());
+    assert_eq!((asked_ahead(&server), server.state.lock().unwrap().sessions), (vec!["1:512".into()], 1));
+}
+
+#[tokio::test]
+async fn what_did_not_come_whole_or_was_not_asked_for_is_fetched() {
+    let server = telling(|state, command| {
+        let all = honest(&mut State { mails: state.mails.clone(), ..State::default() }, command);
+        let lie = |uid: u32, bytes: &[u8]| literal(uid, "<0>", bytes);
+        let (small, large) = (&state.mails[&3], &state.mails[&600]);
+        // The last one said of a mail counts.
+        let lies = [
+            lie(3, b""),
+            lie(4, &small[1..]),
+            lie(5, &[small, &b"x"[..]].concat()),
+            lie(600, large),
+            lie(2, &state.mails[&2]),
+        ]
+        .concat();
+        Act::Say(format!("{all}{lies}* 1 FETCH (UID 6 BODY[]<0> NIL)\r\nTAG OK done\r\n"))
+    })
+    .await;
+    server.set(|state| {
+        let small = state.mails[&1].clone();
+        state.mails.extend([4, 5, 600].map(|uid| (uid, small.clone())));
+        // One byte more than is asked for, and as many.
+        state.mails.extend([(2, mail_of(8_193)), (6, mail_of(8_192))]);
+    });
+    assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["2:5,600"]);
+}
+
+#[tokio::test]
+async fn a_server_that_sends_whole_mails_for_parts_gets_another_session_without() {
+    let server = telling(|state, _| {
+        let whole = |uid: u32| literal(uid, "", &state.mails[&uid]);
+        Act::Say(format!("{}{}TAG OK done\r\n", whole(1), whole(2)))
+    })
+    .await;
+    server.set(|state| drop(state.mails.insert(2, mail_of(70_000))));
+    assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["1:3"]);
+    assert_eq!((asked_ahead(&server).len(), server.state.lock().unwrap().sessions), (1, 2));
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_census_that_is_not_believed_is_not_either() {
+    let server = Scripted::start(3, |_, _| Act::Honest).await;
+    assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["1:3"]);
+    assert_eq!(asked_ahead(&server).len(), 1);
+}
+
+#[tokio::test]
+async fn as_many_are_asked_for_as_there_is_room_and_wish_for() {
+    for (budget, most, asked) in [
+        (16 << 20, None, Some("1:512")),
+        (32 << 20, None, Some("1:768")),
+        (64 << 20, None, Some("1:768")),
+        (32 << 20, Some(3), Some("1:3")),
+        (32_768, None, Some("1:1")),
+        (32_767, None, None),
+    ] {
+        let server = telling(|_, _| Act::Honest).await;
+        let config = Imap { max_messages_per_run: most, ..scripted(&server) };
+        all_come(&server, Driver { budget, ..Driver::new(config) }).await;
+        assert_eq!(asked_ahead(&server), Vec::from_iter(asked), "{budget}, {most:?}");
+    }
+}
+
+#[tokio::test]
+async fn none_are_asked_for_where_mails_stay_or_commands_go_one_by_one() {
+    let server = telling(|_, _| Act::Honest).await;
+    let one_by_one = Imap { pipelining: false, ..scripted(&server) };
+    assert_eq!(all_come(&server, Driver::new(one_by_one)).await, ["1:3"]);
+    let server = telling(|_, _| Act::Honest).await;
+    let stay = Imap { archive_folder: None, ..scripted(&server) };
+    assert_eq!(all_come(&server, Driver::new(stay)).await, ["1:3"]);
+    assert!(asked_ahead(&server).is_empty());
+}
+
+/// Else it would never come: it waits for all the room that there is.
+#[tokio::test]
+async fn what_is_reserved_for_them_is_given_back() {
+    let budget = 1 << 20;
+    let server = telling(|_, _| Act::Honest).await;
+    server.set(|state| drop(state.mails.insert(1, mail_of(budget as usize + 1))));
+    assert!(all_come(&server, Driver { budget, ..Driver::new(scripted(&server)) }).await.is_empty());
+    assert!(server.count("UID FETCH 1 (UID BODY.PEEK[]<0.1048576>)") > 0);
+}
+
+#[tokio::test]
+async fn one_over_the_limit_of_a_mail_is_refused_all_the_same() {
+    let server = telling(|_, _| Act::Honest).await;
+    server.set(|state| drop(state.mails.insert(2, mail_of(5_000))));
+    let limits = Limits { mail_bytes: 4_096, ..Limits::default() };
+    let driver = Driver { limits, ..Driver::new(scripted(&server)) };
+    let (pass, seen) = driver.run(|_| Verdict::Archive).await;
+    assert_eq!(pass.unwrap().settled, 3);
+    let refused: Vec<u32> = seen.iter().filter(|seen| seen.content.is_err()).map(|seen| seen.uid).collect();
+    assert_eq!(refused, [2]);
+}
+
+#[tokio::test]
+async fn a_session_that_breaks_afterwards_costs_none_of_them_a_second_fetch() {
+    let server = Scripted::start(3, |state, command| match command {
+        CENSUS => Act::Say(census(state) + "TAG OK done\r\n"),
+        _ if command.starts_with("UID MOVE") && state.sessions == 1 => Act::SayAndHangUp(String::new()),
+        _ => Act::Honest,
+    })
+    .await;
+    assert!(all_come(&server, Driver::new(scripted(&server))).await.is_empty());
+    assert_eq!(server.state.lock().unwrap().sessions, 2);
+}
+
+/// With a real server: mails of a usual size cost no command of their own, and longer ones one.
+#[tokio::test]
+async fn dovecot_sends_small_mails_along() {
+    let server = Server::filled(20);
+    server.mailbox().deliver("INBOX", &mail_of(20_000));
+    let (pass, seen) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
+    assert_eq!(pass.unwrap().settled, 21);
+    assert!(seen.iter().any(|seen| seen.content == Ok(mail_of(20_000))));
+    assert_eq!(seen.iter().filter(|seen| seen.content == Ok(mail(seen.uid as usize))).count(), 20);
+    let commands = server.dovecot.commands();
+    let fetches: Vec<&String> = commands.iter().filter(|command| command.starts_with("UID FETCH")).collect();
+    assert_eq!(fetches, [CENSUS, "UID FETCH 1:512 (UID BODY.PEEK[]<0.8192>)", "UID FETCH 21 (UID BODY.PEEK[])"]);
+}
+
+#[test]
+fn the_next_run_asks_from_where_the_last_one_came_to() {
+    let (ca, batch, place) = (Ca::new(), Batch::generate(5, 7, 1..=1, 0), Workplace::new());
+    let dovecot = Dovecot::start(&ca.server());
+    let sink = json!({"type": "file", "path": place.path("out.ndjson")});
+    for (mails, most) in [(&batch.mails[..3], 10), (&batch.mails[3..], 2), (&[], 1_000)] {
+        deliver(&dovecot, mails);
+        let source = with(imaps(&dovecot, &ca), json!({"max_messages_per_run": most}));
+        place.once(&place.config(source, sink.clone())).exits(0);
+    }
+    assert_rows(&batch, &ndjson(&place.read("out.ndjson")));
+    let commands = dovecot.commands();
+    let asked: Vec<&str> =
+        commands.iter().filter(|sent| is_ahead(sent)).filter_map(|sent| sent.split(' ').nth(2)).collect();
+    assert_eq!(asked, ["1:10", "4:5", "6:773"]);
+    assert!(!commands.iter().any(|sent| sent.ends_with("BODY.PEEK[])")), "{commands:?}");
+}
+
+fn mail_of(bytes: usize) -> Vec<u8> {
+    [&b"Subject: long\r\n\r\n"[..], &vec![b'x'; bytes - 17]].concat()
+}
