@@ -15,9 +15,12 @@ help: ## this list
 
 check: lint test vrl doc deny ## everything that has to pass before a merge
 
-lint: ## formatting and clippy, warnings are errors
+# The fuzz targets are looked at as they are: libFuzzer, which wants a C++ compiler, is not built.
+lint: ## formatting and clippy, also of the fuzz targets; warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	CUSTOM_LIBFUZZER_PATH=/not/linked.a CARGO_TARGET_DIR=target $(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 
 test: servers ## all tests, against real servers on loopback
 	$(CARGO) test --locked
