@@ -198,13 +198,21 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
                 // A terminal that was closed; a single pass will not be asked for anything else.
                 Signal::Hangup if !options.once => {
                     notify.reloading();
-                    if let Some(new) = reload().filter(|new| may_replace(new, &config)) {
-                        info!("reloading: finishing what is in flight, then going on with the new configuration");
-                        next = Some(new);
-                        stop.gently.cancel();
-                    } else {
-                        warn!("the new configuration was not taken; going on with the old one");
-                        notify.ready();
+                    match (reload().filter(|new| may_replace(new, &config)), &next) {
+                        (Some(new), _) => {
+                            info!("reloading: finishing what is in flight, then going on with the new configuration");
+                            next = Some(new);
+                            stop.gently.cancel();
+                        }
+                        (None, Some(_)) => {
+                            warn!(
+                                "the new configuration was not taken; reloading with the one that was read before it"
+                            );
+                        }
+                        (None, None) => {
+                            warn!("the new configuration was not taken; going on with the old one");
+                            notify.ready();
+                        }
                     }
                 }
                 signal => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ca::Ca,
-    delivery::{assert_all_archived, assert_complete, events, mailbox, rows, told_once},
+    delivery::{assert_all_archived, assert_complete, assert_rows, deliver, events, mailbox, rows, told_once},
     dovecot::Dovecot,
     process::{Running, ndjson},
     reports::{Batch, essences},
@@ -183,6 +183,32 @@ fn sighup_with_a_configuration_that_can_t_be_used_leaves_the_old_one_at_work() {
     until_archived(&dovecot, 3);
     running.signal(Signal::TERM);
     assert_eq!(essences(rows(&running.finish().exited(0).events())), batch.essences());
+}
+
+/// It was said that the old one goes on, and did not.
+#[test]
+fn sighup_with_a_configuration_that_can_t_be_used_during_a_reload_leaves_that_at_work() {
+    let (ca, batch) = (Ca::new(), Batch::generate(60, 9, 5..=10, 0));
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    deliver(&dovecot, &batch.mails[..8]);
+    let file = |name: &str| json!({"type": "file", "path": workplace.path(name), "rate_limit_num": 20});
+    let config = workplace.config(polled(&dovecot, &ca), file("old.ndjson"));
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it is at work", || workplace.path("old.ndjson").exists().then_some(()));
+    workplace.write("config.json", with(config, json!({"sinks": {"out": file("new.ndjson")}})).to_string());
+    running.signal(Signal::HUP);
+    until_said(&running, "reloading: finishing what is in flight");
+    workplace.write("config.json", "{\"sources\": 7");
+    running.signal(Signal::HUP);
+    until_said(&running, "reloading with the one that was read before it");
+    until_said(&running, "\"reloaded\"");
+    deliver(&dovecot, &batch.mails[8..]);
+    until_archived(&dovecot, 9);
+    running.signal(Signal::TERM);
+    let finished = running.finish().exited(0);
+    assert!(!finished.stderr.contains("going on with the old one"), "{}", finished.stderr);
+    let told = ["old.ndjson", "new.ndjson"].map(|name| ndjson(&workplace.read(name))).concat();
+    assert_rows(&batch, &told);
 }
 
 #[test]
