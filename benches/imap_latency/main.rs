@@ -5,7 +5,7 @@
 //!   sent together, with that of a `run --once`, both as the relay sees them, from the connection to the client's last word;
 //!   what the process took from its start to its end is told, too;
 //! * these two commands alone, with the part of the run that fetches, ships and archives: from the first command after the
-//!   mails were listed to the end of the last; and
+//!   mails were listed to the end of the last, without the fetch of those that came along with the list; and
 //! * what the way costs of either session: the same without a delay is subtracted. The rest is work, which the program has
 //!   more of: it reads the mails, and notes what it has shipped.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "it measures, and says what")]

@@ -222,7 +222,7 @@ impl Ledger {
     }
 
     /// The UID that the next mail in this folder of `source` may have, as of the last look at it; written down with the next
-    /// commit. No more than a hint: numbers of mails may change.
+    /// commit or expiry. No more than a hint: numbers of mails may change.
     pub fn next_uid(&self, source: &str, folder: &str) -> Option<u32> {
         let key = key::folder(source, folder);
         let known = self.store.with(|db| row(&db.begin_read()?.open_table(FOLDERS)?, &key)).ok()??;

@@ -71,10 +71,11 @@ impl Run {
         if self.takes_all() {
             self.intake.expect_uid(&self.source.name, folder.wire(), next);
         }
-        debug!(source = &*self.source.name, listed = before, wanted = uids.len(), "listed {name}");
-        self.intake.expects(uids.len() as u64);
-        let mail_bytes = self.source.limits.mail_bytes;
-        let came = early.map(|early| early.take_whole(&mut uids, &sizes, mail_bytes));
+        let wanted = uids.len();
+        let came = early.map(|early| early.take_whole(&mut uids, &sizes, self.source.limits.mail_bytes));
+        let along = wanted - uids.len();
+        debug!(source = &*self.source.name, listed = before, wanted, along, "listed {name}");
+        self.intake.expects(wanted as u64);
         self.round.list(uids, &sizes);
         let Some((mails, mut permit)) = came else { return Ok(()) };
         for (uid, content) in mails {
