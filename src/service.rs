@@ -188,13 +188,15 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
         let stop = Stop::default();
         let running = pipeline::run(config.clone(), ledger.clone(), options, stop.clone(), observed.condition.clone());
         tokio::pin!(running);
-        let mut next = None;
+        let (mut next, mut stopping) = (None, false);
         let exit = loop {
             let signal = tokio::select! {
                 exit = &mut running => break exit,
                 signal = signals.next() => signal,
             };
             match signal {
+                // The terminal was closed after it.
+                Signal::Hangup if stopping => {}
                 // A terminal that was closed; a single pass will not be asked for anything else.
                 Signal::Hangup if !options.once => {
                     notify.reloading();
@@ -218,6 +220,7 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
                 signal => {
                     info!(signal = signal.name(), "asked to stop");
                     notify.stopping();
+                    stopping = true;
                     // What a reload has begun to finish is finished, and that is the end.
                     if next.take().is_none() {
                         stop.further();

@@ -7,6 +7,7 @@
 //! notes in memory which places it was asked for and has not written down for a day, and writes those with the next
 //! commit or expiry. So a mail that stays in its folder is remembered for as long as it stays there, at the cost of one
 //! write a day; the places of a folder that is gone, or of an old UIDVALIDITY, match nothing any more and expire.
+//! What UID is next in a folder is seen when it changes: in one that gets no mail for so long, it is asked for from 1 again.
 
 mod journal;
 mod key;

@@ -14,11 +14,12 @@ use super::{
 /// Places seen; some 100 bytes each. Those that find no room have their turn in a later pass.
 const MAX_SIGHTED: usize = 1 << 16;
 
+/// Goes with the next commit or expiry.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
     /// Places seen, by their keys.
     sighted: HashSet<Vec<u8>>,
-    /// By the key of a folder: the UID that its next mail may have.
+    /// By the key of a folder, of which there are as many as are read: the UID that its next mail may have.
     next_uids: HashMap<Vec<u8>, u32>,
 }
 

@@ -211,6 +211,25 @@ fn sighup_with_a_configuration_that_can_t_be_used_during_a_reload_leaves_that_at
     assert_rows(&batch, &told);
 }
 
+/// It went on, with the file as it was then.
+#[test]
+fn sighup_after_sigterm_changes_nothing() {
+    let (ca, batch) = (Ca::new(), Batch::generate(61, 8, 5..=10, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let slow = json!({"type": "file", "path": workplace.path("out.ndjson"), "rate_limit_num": 20});
+    let config = workplace.config(polled(&dovecot, &ca), slow);
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it is at work", || workplace.path("out.ndjson").exists().then_some(()));
+    running.signal(Signal::TERM);
+    until_said(&running, "asked to stop");
+    running.signal(Signal::HUP);
+    let finished = running.finish().exited(0);
+    assert!(!finished.stderr.contains("reloading"), "{}", finished.stderr);
+    // What was not read yet.
+    workplace.once(&config).exits(0);
+    assert_rows(&batch, &ndjson(&workplace.read("out.ndjson")));
+}
+
 #[test]
 fn sighup_ends_a_single_pass_in_order() {
     let (ca, batch) = (Ca::new(), Batch::generate(59, 30, 5..=10, 0));

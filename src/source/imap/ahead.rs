@@ -10,9 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::bodies::body;
 use crate::source::Intake;
 
-/// Mails that are asked for.
+/// Mails that are asked for: some as many as are read while the next command is on its way to a server far off.
 const MAILS: u32 = 768;
-/// Mails up to this size come whole, and of others so much comes for nothing, bytes. Most with one report are smaller.
+/// Mails below this size come whole, and of others so much comes for nothing, bytes. Most with one report are smaller.
 const MAIL_BYTES: u32 = 8 << 10;
 
 /// What is asked for, where the intake's budget has room when it is.
@@ -35,13 +35,14 @@ pub struct Early {
 }
 
 impl Ahead {
-    /// No more than `most` mails.
+    /// No more than `most` mails. None where it is forgotten from one process to the next where the last one came to: in an
+    /// INBOX that has other mails, those would come for nothing each time.
     pub fn of(from: u32, most: u32, intake: &Intake) -> Self {
-        let room = intake.budget_bytes() / 4 / MAIL_BYTES;
+        let room = if intake.forgets() { 0 } else { intake.budget_bytes() / 4 / MAIL_BYTES };
         Self { from: from.max(1), mails: MAILS.min(most).min(room), budget: intake.budget() }
     }
 
-    /// `None` where there is no room.
+    /// `None` where there is no room now.
     pub fn begin(&self) -> Option<Early> {
         let last = self.from.checked_add(self.mails.checked_sub(1)?)?;
         let permit = self.budget.clone().try_acquire_many_owned(self.mails * MAIL_BYTES).ok()?;
@@ -55,10 +56,15 @@ impl Early {
         format!("UID FETCH {}:{} (UID BODY.PEEK[]<0.{MAIL_BYTES}>)", self.first, self.last)
     }
 
+    /// Whether it was asked for.
+    pub fn has(&self, uid: u32) -> bool {
+        (self.first..=self.last).contains(&uid)
+    }
+
     pub fn hear(&mut self, response: &Response<'_>) {
         if let Some((uid, _, content)) = body(response)
-            && (self.first..=self.last).contains(&uid)
-            && content.len() <= MAIL_BYTES as usize
+            && self.has(uid)
+            && content.len() < MAIL_BYTES as usize
         {
             self.held.insert(uid, Bytes::copy_from_slice(content));
         }

@@ -68,7 +68,7 @@ impl Census {
             return;
         }
         self.mails.insert(uid, has(KEYWORD));
-        if self.sizes.len() < CENSUS_SIZES {
+        if self.sizes.len() < CENSUS_SIZES || self.early.as_ref().is_some_and(|early| early.has(uid)) {
             self.sizes.extend(size(response));
         }
     }

@@ -3,9 +3,10 @@
 //! Each piece of work runs in a task of its own that takes the session along and brings it back: a command is never
 //! dropped half-way when something else happens meanwhile, and a panic of the parser costs the session, not the process.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use tokio::{
     sync::{
         mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -104,10 +105,8 @@ impl Link {
             }
             job.mails = None;
         }
-        let mut finished = (&mut job.task).await.unwrap_or_else(|_| Finished {
-            fault: Some(Fault::Unintelligible("the server sent a response that the parser failed at".into())),
-            ..Finished::default()
-        });
+        let mut finished =
+            (&mut job.task).await.unwrap_or_else(|_| Finished { fault: Some(parser_failed()), ..Finished::default() });
         *self = match finished.open.take() {
             Some(open) => Link::Idle { open, since: Instant::now() },
             None => Link::Down,
@@ -118,9 +117,14 @@ impl Link {
     /// `first`: the folder that is read first, where it is known already.
     pub fn open(config: Arc<Imap>, account: Arc<Account>, first: Option<First>, dry_run: bool) -> Self {
         start(async move {
-            match open(&config, account, first, dry_run).await {
+            let session = match Session::open(&config, account.clone()).await {
+                Ok(session) => session,
+                Err(fault) => return Finished { fault: Some(fault), ..Finished::default() },
+            };
+            match begin(session, &config, account, first, dry_run).await {
                 Ok(open) => finish(Box::new(open), Ok(()), |()| Yield::Opened),
-                Err(fault) => Finished { fault: Some(fault), ..Finished::default() },
+                // There was one, all the same.
+                Err(fault) => Finished { fault: Some(fault), yielded: Yield::Opened, ..Finished::default() },
             }
         })
     }
@@ -287,9 +291,15 @@ impl Open {
     }
 }
 
-async fn open(config: &Imap, account: Arc<Account>, first: Option<First>, dry_run: bool) -> Result<Open, Fault> {
-    let mut session = Session::open(config, account.clone()).await?;
-    let outset = match (outset(&mut session, config, first.as_ref(), dry_run).await, &first) {
+async fn begin(
+    mut session: Session,
+    config: &Imap,
+    account: Arc<Account>,
+    first: Option<First>,
+    dry_run: bool,
+) -> Result<Open, Fault> {
+    let asked = AssertUnwindSafe(outset(&mut session, config, first.as_ref(), dry_run)).catch_unwind().await;
+    let outset = match (asked.unwrap_or_else(|_| Err(parser_failed())), &first) {
         // Nothing depends on the census, which the server may have broken over.
         (
             Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_) | Fault::Oversize { .. })),
@@ -307,6 +317,10 @@ async fn open(config: &Imap, account: Arc<Account>, first: Option<First>, dry_ru
     let targets = Targets::find(&mut session, config, naming, &mut foreseen, dry_run).await?;
     let selected = first.map(|first| first.folder).zip(selected);
     Ok(Open { session, targets, selected, is_fresh: true, census, foreseen, dry_run })
+}
+
+fn parser_failed() -> Fault {
+    Fault::Unintelligible("the server sent a response that the parser failed at".into())
 }
 
 fn start(work: impl Future<Output = Finished> + Send + 'static) -> Link {

@@ -24,6 +24,8 @@ pub struct Folder(String);
 #[derive(Debug, Clone, Copy)]
 pub struct Selected {
     pub uid_validity: u32,
+    /// The UID that the next mail to come will have, where that was told.
+    pub uid_next: Option<u32>,
     pub exists: u32,
     pub read_only: bool,
     /// Mails can be marked with [`KEYWORD`].
@@ -68,6 +70,7 @@ pub struct Selecting {
     folder: Folder,
     read_only: bool,
     uid_validity: Option<u32>,
+    uid_next: Option<u32>,
     exists: u32,
     takes_keyword: bool,
     knows_keyword: bool,
@@ -75,7 +78,15 @@ pub struct Selecting {
 
 impl Selecting {
     pub fn new(folder: Folder, read_only: bool) -> Self {
-        Self { folder, read_only, uid_validity: None, exists: 0, takes_keyword: false, knows_keyword: false }
+        Self {
+            folder,
+            read_only,
+            uid_validity: None,
+            uid_next: None,
+            exists: 0,
+            takes_keyword: false,
+            knows_keyword: false,
+        }
     }
 
     pub fn command(&self) -> String {
@@ -88,6 +99,7 @@ impl Selecting {
         match response {
             Response::Data { outcome, .. } => match &outcome.code {
                 Some(ResponseCode::UidValidity(value)) => self.uid_validity = Some(*value),
+                Some(ResponseCode::UidNext(value)) => self.uid_next = Some(*value),
                 Some(ResponseCode::PermanentFlags(flags)) => {
                     self.takes_keyword = flags.iter().any(|flag| flag == "\\*" || is_ours(flag));
                 }
@@ -110,6 +122,7 @@ impl Selecting {
         })?;
         Ok(Selected {
             uid_validity,
+            uid_next: self.uid_next,
             exists: self.exists,
             read_only: outcome.answer.code.as_deref() == Some("READ-ONLY"),
             takes_keyword: self.takes_keyword,

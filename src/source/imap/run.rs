@@ -64,8 +64,8 @@ pub struct Run {
     pub(super) trouble_since: Option<Instant>,
     /// There was a session.
     pub(super) opened: bool,
-    /// One was to begin with a census.
-    pub(super) counted: bool,
+    /// One was begun, or tried to be.
+    pub(super) tried: bool,
     /// A folder was looked through.
     pub(super) looked: bool,
     /// Whether the server lets us wait for new mail; not known before the first session.
@@ -96,7 +96,7 @@ impl Run {
             refused: false,
             trouble_since: None,
             opened: false,
-            counted: false,
+            tried: false,
             looked: false,
             idles: None,
             said: HashSet::new(),

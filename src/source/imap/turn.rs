@@ -4,7 +4,9 @@ use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{fetch::Listing, find::Found, heed::share, round::Round, run::Run, settle::Action};
+use super::{
+    fetch::Listing, find::Found, heed::share, link::Link, mailbox::Folder, round::Round, run::Run, settle::Action,
+};
 use crate::{
     source::{Mail, MailRef, Pass, Place, SourceError},
     trouble::Trouble,
@@ -55,7 +57,8 @@ impl Run {
             }
         }
         let (name, folder) = (stop.name.clone(), stop.folder.clone());
-        let mut next = stop.newest.saturating_add(1);
+        let above = (stop.newest > 0).then(|| stop.newest.saturating_add(1));
+        let mut next = self.uid_next(&folder).or(above);
         let before = uids.len();
         let is_done = |uid: &u32| self.tour.current().is_some_and(|stop| stop.done.contains(uid));
         uids.retain(|uid| !is_done(uid) && !self.intake.remembers(&self.place(*uid)));
@@ -65,10 +68,10 @@ impl Run {
         self.round.pass.remembered = (before - uids.len()) as u64;
         uids.retain(|uid| !self.round.owed.contains(*uid));
         if let Some(most) = self.source.config.max_messages_per_run {
-            next = uids.get(most as usize).copied().unwrap_or(next);
+            next = uids.get(most as usize).copied().or(next);
             uids.truncate(most as usize);
         }
-        if self.takes_all() {
+        if let Some(next) = next.filter(|_| self.takes_all()) {
             self.intake.expect_uid(&self.source.name, folder.wire(), next);
         }
         let wanted = uids.len();
@@ -107,6 +110,14 @@ impl Run {
     pub(super) fn settle_too(&mut self) {
         if self.round.owed.are_worth_it(self.awaited()) {
             self.link.settle_too(self.round.owed.carry_out());
+        }
+    }
+
+    /// As told when the folder was selected.
+    fn uid_next(&self, folder: &Folder) -> Option<u32> {
+        match &self.link {
+            Link::Idle { open, .. } => open.selected(folder)?.uid_next,
+            _ => None,
         }
     }
 

@@ -51,7 +51,7 @@ impl Run {
                 self.refused = false;
                 let (config, account) = (self.source.config.clone(), self.source.account.clone());
                 let first = self.first_folder().map(|folder| First { census: self.census_of(&folder), folder });
-                self.counted |= first.as_ref().is_some_and(|first| first.census.is_some());
+                self.tried = true;
                 Link::open(config, account, first, self.intake.dry_run)
             }
         };
@@ -136,9 +136,9 @@ impl Run {
         known.or_else(inbox)
     }
 
-    /// In a folder of many mails a census takes its time, and the server or its parser may break over one: it is tried once.
+    /// In a folder of many mails a census takes its time, and a session may break over one: only the first begins with it.
     fn census_of(&self, folder: &Folder) -> Option<Ahead> {
-        (!self.counted && self.takes_all()).then(|| {
+        (!self.tried && self.takes_all()).then(|| {
             let from = self.intake.next_uid(&self.source.name, folder.wire());
             let most = self.source.config.max_messages_per_run.unwrap_or(u32::MAX);
             Ahead::of(from, most, &self.intake)

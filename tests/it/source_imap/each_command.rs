@@ -22,7 +22,7 @@ use crate::support::{
 };
 
 use Fault::{Bad, EofAfterUntagged, EofAtOnce, EofBeforeTagged, EofInLiteral, No};
-use When::{Counting, Leaving, Listing, Opening, Outset, Working};
+use When::{Leaving, Listing, Once, Opening, Outset, Working};
 
 /// A command, what makes a run send it, and what NO and BAD to it mean.
 #[derive(Clone, Copy)]
@@ -48,8 +48,8 @@ enum When {
     Listing,
     /// Together with others with which a session begins: it is tried anew with fewer.
     Outset,
-    /// So are those fewer.
-    Counting,
+    /// In the first session only.
+    Once,
     Working,
     /// All is done.
     Leaving,
@@ -114,7 +114,7 @@ impl Case {
     fn codes(&self, fault: Fault, always: bool) -> &[i32] {
         match (self.when, fault) {
             (_, No | Bad) => &self.refused[usize::from(always)..][..1],
-            (Leaving | Counting, _) => &[0],
+            (Leaving | Once, _) => &[0],
             // What came with it may have been all that was wanted.
             (Working, EofBeforeTagged) if always => &[0, 69],
             (Listing, _) if !always => &[0, 69],
@@ -245,15 +245,15 @@ faults_at! {
     namespace: Case::of("NAMESPACE", Outset, [0, 0]).offering("IMAP4rev1 MOVE UIDPLUS NAMESPACE");
     list: Case::of("LIST", Outset, [0, 0]);
     // It is tried again under another name.
-    create: Case { makes_folder: true, ..Case::of("CREATE", Opening, [0, 78]) };
-    // A matter of looks.
-    subscribe: Case { makes_folder: true, ..Case::of("SUBSCRIBE", Opening, [0, 0]) };
+    create: Case { makes_folder: true, ..Case::of("CREATE", Working, [0, 78]) };
+    // A matter of looks: the next session finds the folder made.
+    subscribe: Case { makes_folder: true, ..Case::of("SUBSCRIBE", Once, [0, 0]) };
     // The first one goes out with what a session begins with, and is sent again when it is needed.
     select: Case::of("SELECT", Outset, [0, 69]);
     examine: Case { dry_run: true, ..Case::of("EXAMINE", Outset, [0, 69]) };
     search: Case::of("UID SEARCH", Listing, [69, 69]);
-    census: Case::of("UID FETCH (UID FLAGS RFC822.SIZE)", Counting, [0, 0]);
-    ahead: Case::of("UID FETCH BODY.PEEK[]<0.8192>", Counting, [0, 0]);
+    census: Case::of("UID FETCH (UID FLAGS RFC822.SIZE)", Once, [0, 0]);
+    ahead: Case::of("UID FETCH BODY.PEEK[]<0.8192>", Once, [0, 0]);
     sizes: Case::of("UID FETCH (UID RFC822.SIZE)", Working, [0, 69]);
     bodies: Case::of("UID FETCH BODY.PEEK[])", Working, [0, 75]);
     parts: Case { large: true, ..Case::of("UID FETCH .1048576>", Working, [0, 75]) };

@@ -85,10 +85,10 @@ async fn what_did_not_come_whole_or_was_not_asked_for_is_fetched() {
     server.set(|state| {
         let small = state.mails[&1].clone();
         state.mails.extend([4, 5, 600].map(|uid| (uid, small.clone())));
-        // One byte more than is asked for, and as many.
+        // One byte more than is asked for, and as many: it may be cut off there.
         state.mails.extend([(2, mail_of(8_193)), (6, mail_of(8_192))]);
     });
-    assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["2:5,600"]);
+    assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["2:6,600"]);
 }
 
 #[tokio::test]
@@ -101,6 +101,46 @@ async fn a_server_that_sends_whole_mails_for_parts_gets_another_session_without(
     server.set(|state| drop(state.mails.insert(2, mail_of(70_000))));
     assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["1:3"]);
     assert_eq!((asked_ahead(&server).len(), server.state.lock().unwrap().sessions), (1, 2));
+}
+
+/// It would end each run, as it would be met in each first session.
+#[tokio::test]
+async fn a_response_that_the_parser_panics_at_costs_a_session_and_no_mail() {
+    let server = telling(|_, _| Act::Say("* 1 FETCH (UID 1 INTERNALDATE NIL)\r\nTAG OK done\r\n".into())).await;
+    assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["1:3"]);
+    assert_eq!(server.state.lock().unwrap().sessions, 2);
+}
+
+/// The server may be about to begin anew.
+#[tokio::test]
+async fn a_session_that_breaks_over_them_is_tried_again_though_the_next_one_does_not_come_about() {
+    let server = Scripted::start(3, |state, command| match command {
+        CENSUS => Act::Say(census(state) + "TAG OK done\r\n"),
+        _ if is_ahead(command) => Act::SayAndHangUp(String::new()),
+        _ if command.starts_with("LOGIN") && state.sessions == 2 => Act::SayAndHangUp(String::new()),
+        _ => Act::Honest,
+    })
+    .await;
+    assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["1:3"]);
+    assert_eq!(server.state.lock().unwrap().sessions, 3);
+}
+
+/// Sizes are kept of the first that are told.
+#[tokio::test]
+async fn they_are_taken_in_a_folder_of_very_many_mails_too() {
+    let server = Scripted::start(16_900, |state, command| match command {
+        CENSUS => {
+            let told = |(uid, mail): (&u32, &Vec<u8>)| {
+                let flags = if *uid > 3 { "$DmarcShipped" } else { "" };
+                format!("* 1 FETCH (UID {uid} FLAGS ({flags}) RFC822.SIZE {})\r\n", mail.len())
+            };
+            Act::Say(state.mails.iter().rev().map(told).collect::<String>() + "TAG OK done\r\n")
+        }
+        _ => Act::Honest,
+    })
+    .await;
+    let pass = Driver::new(scripted(&server)).run(|_| Verdict::Archive).await.0.unwrap();
+    assert_eq!((pass.settled, fetched(&server).len(), server.count("UID SEARCH UNDELETED")), (3, 0, 0));
 }
 
 #[tokio::test]
@@ -135,6 +175,15 @@ async fn none_are_asked_for_where_mails_stay_or_commands_go_one_by_one() {
     let server = telling(|_, _| Act::Honest).await;
     let stay = Imap { archive_folder: None, ..scripted(&server) };
     assert_eq!(all_come(&server, Driver::new(stay)).await, ["1:3"]);
+    assert!(asked_ahead(&server).is_empty());
+}
+
+/// An INBOX may hold other mails, which would come in each run.
+#[tokio::test]
+async fn none_are_asked_for_where_it_is_forgotten_from_where_on() {
+    let server = telling(|_, _| Act::Honest).await;
+    let driver = Driver { forgets: true, ..Driver::new(scripted(&server)) };
+    assert_eq!(all_come(&server, driver).await, ["1:3"]);
     assert!(asked_ahead(&server).is_empty());
 }
 
@@ -191,7 +240,7 @@ fn the_next_run_asks_from_where_the_last_one_came_to() {
     let (ca, batch, place) = (Ca::new(), Batch::generate(5, 7, 1..=1, 0), Workplace::new());
     let dovecot = Dovecot::start(&ca.server());
     let sink = json!({"type": "file", "path": place.path("out.ndjson")});
-    for (mails, most) in [(&batch.mails[..3], 10), (&batch.mails[3..], 2), (&[], 1_000)] {
+    for (mails, most) in [(&batch.mails[..3], 10), (&batch.mails[3..], 2), (&[], 1_000), (&[], 1_000), (&[], 1_000)] {
         deliver(&dovecot, mails);
         let source = with(imaps(&dovecot, &ca), json!({"max_messages_per_run": most}));
         place.once(&place.config(source, sink.clone())).exits(0);
@@ -200,7 +249,7 @@ fn the_next_run_asks_from_where_the_last_one_came_to() {
     let commands = dovecot.commands();
     let asked: Vec<&str> =
         commands.iter().filter(|sent| is_ahead(sent)).filter_map(|sent| sent.split(' ').nth(2)).collect();
-    assert_eq!(asked, ["1:10", "4:5", "6:773"]);
+    assert_eq!(asked, ["1:10", "4:5", "6:773", "8:775", "8:775"]);
     assert!(!commands.iter().any(|sent| sent.ends_with("BODY.PEEK[])")), "{commands:?}");
 }
 
