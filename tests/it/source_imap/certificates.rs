@@ -13,20 +13,20 @@ use dmarc_shipper::{
 use super::{
     driver::{Driver, config, password},
     scripted::{Act, Scripted, State},
+    with_scripts::fetched,
 };
 use crate::support::ca::Ca;
 
 /// Ends its first session where mails are asked for, after `change`.
 async fn changing(ca: &Ca, change: impl Fn(&mut State) + Send + 'static) -> Scripted {
-    let server =
-        Scripted::start(2, move |state, command| match command.ends_with("BODY.PEEK[])") && state.sessions == 1 {
-            true => {
-                change(state);
-                Act::SayAndHangUp(String::new())
-            }
-            false => Act::Honest,
-        })
-        .await;
+    let server = Scripted::start(2, move |state, command| match fetched(command).is_some() && state.sessions == 1 {
+        true => {
+            change(state);
+            Act::SayAndHangUp(String::new())
+        }
+        false => Act::Honest,
+    })
+    .await;
     server.set(|state| (state.imaps, state.identity) = (true, Some(ca.server())));
     server
 }

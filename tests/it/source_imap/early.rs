@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::{
     driver::{Driver, Seen, Server, archiving, mail},
+    parts::large,
     scripted::{Act, CENSUS, Scripted, State, census, honest, is_ahead, literal},
-    with_scripts::scripted,
+    with_scripts::{fetched, scripted},
 };
 use crate::support::{
     ca::Ca,
@@ -41,19 +42,22 @@ async fn all_come(server: &Scripted, driver: Driver) -> Vec<String> {
     seen.sort_unstable_by_key(|seen| seen.uid);
     let came = seen.into_iter().map(|Seen { uid, content, .. }| (uid, content.unwrap()));
     assert_eq!(came.collect::<Vec<_>>(), mails.into_iter().collect::<Vec<_>>());
-    fetched(server)
+    sets_fetched(server)
 }
 
-fn fetched(server: &Scripted) -> Vec<String> {
+/// The sets of the commands that fetched whole mails.
+fn sets_fetched(server: &Scripted) -> Vec<String> {
     let state = server.state.lock().unwrap();
-    let set =
-        |command: &String| Some(command.strip_prefix("UID FETCH ")?.strip_suffix(" (UID BODY.PEEK[])")?.to_owned());
-    state.commands.iter().filter_map(set).collect()
+    state.commands.iter().filter_map(|command| fetched(command)).map(str::to_owned).collect()
 }
 
 fn asked_ahead(server: &Scripted) -> Vec<String> {
-    let state = server.state.lock().unwrap();
-    let ahead = state.commands.iter().filter(|command| is_ahead(command));
+    sets_ahead(&server.state.lock().unwrap().commands)
+}
+
+/// The sets of the commands that asked for mails along with the census.
+fn sets_ahead(commands: &[String]) -> Vec<String> {
+    let ahead = commands.iter().filter(|command| is_ahead(command));
     ahead.filter_map(|command| command.split(' ').nth(2)).map(str::to_owned).collect()
 }
 
@@ -86,7 +90,7 @@ async fn what_did_not_come_whole_or_was_not_asked_for_is_fetched() {
         let small = state.mails[&1].clone();
         state.mails.extend([4, 5, 600].map(|uid| (uid, small.clone())));
         // One byte more than is asked for, and as many: it may be cut off there.
-        state.mails.extend([(2, mail_of(8_193)), (6, mail_of(8_192))]);
+        state.mails.extend([(2, large(8_193)), (6, large(8_192))]);
     });
     assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["2:6,600"]);
 }
@@ -98,7 +102,7 @@ async fn a_server_that_sends_whole_mails_for_parts_gets_another_session_without(
         Act::Say(format!("{}{}TAG OK done\r\n", whole(1), whole(2)))
     })
     .await;
-    server.set(|state| drop(state.mails.insert(2, mail_of(70_000))));
+    server.set(|state| drop(state.mails.insert(2, large(70_000))));
     assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["1:3"]);
     assert_eq!((asked_ahead(&server).len(), server.state.lock().unwrap().sessions), (1, 2));
 }
@@ -140,7 +144,7 @@ async fn they_are_taken_in_a_folder_of_very_many_mails_too() {
     })
     .await;
     let pass = Driver::new(scripted(&server)).run(|_| Verdict::Archive).await.0.unwrap();
-    assert_eq!((pass.settled, fetched(&server).len(), server.count("UID SEARCH UNDELETED")), (3, 0, 0));
+    assert_eq!((pass.settled, sets_fetched(&server).len(), server.count("UID SEARCH UNDELETED")), (3, 0, 0));
 }
 
 #[tokio::test]
@@ -192,7 +196,7 @@ async fn none_are_asked_for_where_it_is_forgotten_from_where_on() {
 async fn what_is_reserved_for_them_is_given_back() {
     let budget = 1 << 20;
     let server = telling(|_, _| Act::Honest).await;
-    server.set(|state| drop(state.mails.insert(1, mail_of(budget as usize + 1))));
+    server.set(|state| drop(state.mails.insert(1, large(budget as usize + 1))));
     assert!(all_come(&server, Driver { budget, ..Driver::new(scripted(&server)) }).await.is_empty());
     assert!(server.count("UID FETCH 1 (UID BODY.PEEK[]<0.1048576>)") > 0);
 }
@@ -200,7 +204,7 @@ async fn what_is_reserved_for_them_is_given_back() {
 #[tokio::test]
 async fn one_over_the_limit_of_a_mail_is_refused_all_the_same() {
     let server = telling(|_, _| Act::Honest).await;
-    server.set(|state| drop(state.mails.insert(2, mail_of(5_000))));
+    server.set(|state| drop(state.mails.insert(2, large(5_000))));
     let limits = Limits { mail_bytes: 4_096, ..Limits::default() };
     let driver = Driver { limits, ..Driver::new(scripted(&server)) };
     let (pass, seen) = driver.run(|_| Verdict::Archive).await;
@@ -225,10 +229,10 @@ async fn a_session_that_breaks_afterwards_costs_none_of_them_a_second_fetch() {
 #[tokio::test]
 async fn dovecot_sends_small_mails_along() {
     let server = Server::filled(20);
-    server.mailbox().deliver("INBOX", &mail_of(20_000));
+    server.mailbox().deliver("INBOX", &large(20_000));
     let (pass, seen) = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await;
     assert_eq!(pass.unwrap().settled, 21);
-    assert!(seen.iter().any(|seen| seen.content == Ok(mail_of(20_000))));
+    assert!(seen.iter().any(|seen| seen.content == Ok(large(20_000))));
     assert_eq!(seen.iter().filter(|seen| seen.content == Ok(mail(seen.uid as usize))).count(), 20);
     let commands = server.dovecot.commands();
     let fetches: Vec<&String> = commands.iter().filter(|command| command.starts_with("UID FETCH")).collect();
@@ -249,12 +253,6 @@ fn the_next_run_asks_from_where_the_last_one_came_to() {
     }
     assert_rows(&batch, &ndjson(&place.read("out.ndjson")));
     let commands = dovecot.commands();
-    let asked: Vec<&str> =
-        commands.iter().filter(|sent| is_ahead(sent)).filter_map(|sent| sent.split(' ').nth(2)).collect();
-    assert_eq!(asked, ["1:10", "5:6", "7:774", "9:776", "9:776"]);
-    assert!(!commands.iter().any(|sent| sent.ends_with("BODY.PEEK[])")), "{commands:?}");
-}
-
-fn mail_of(bytes: usize) -> Vec<u8> {
-    [&b"Subject: long\r\n\r\n"[..], &vec![b'x'; bytes - 17]].concat()
+    assert_eq!(sets_ahead(&commands), ["1:10", "5:6", "7:774", "9:776", "9:776"]);
+    assert!(!commands.iter().any(|sent| fetched(sent).is_some()), "{commands:?}");
 }

@@ -11,7 +11,7 @@ use super::{
     driver::{Driver, Seen, folders},
     scripted::{Act, CENSUS, Scripted, is_ahead},
     servers::goes_on_until,
-    with_scripts::scripted,
+    with_scripts::{fetched, scripted},
 };
 
 /// Mails with gaps between their numbers, so that commands for all of them are several.
@@ -41,15 +41,15 @@ fn sent(server: &Scripted) -> Vec<String> {
 async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
     let mut whole = 0;
     let server = gapped(move |command, _| {
-        whole += usize::from(command.ends_with("BODY.PEEK[])"));
-        match command.ends_with("BODY.PEEK[])") && whole == 2 {
+        whole += usize::from(fetched(command).is_some());
+        match fetched(command).is_some() && whole == 2 {
             true => Act::Say("TAG NO not now\r\n".into()),
             false => Act::Honest,
         }
     })
     .await;
     let (pass, seen) = archive_all(&server).await;
-    assert!(sent(&server).iter().filter(|command| command.ends_with("BODY.PEEK[])")).count() > 3);
+    assert!(sent(&server).iter().filter(|command| fetched(command).is_some()).count() > 3);
     assert_eq!((pass.unwrap().settled, seen.len()), (u64::from(GAPPED), GAPPED as usize));
     assert_eq!(seen.iter().map(|seen| seen.uid).collect::<BTreeSet<_>>().len(), GAPPED as usize);
 }
@@ -104,7 +104,7 @@ async fn a_census_that_misses_a_mail_is_not_believed() {
 /// A server that takes long over many mails would take it again and again.
 #[tokio::test]
 async fn only_the_first_session_begins_with_a_census() {
-    let server = Scripted::start(2, |state, command| match command.ends_with("BODY.PEEK[])") && state.sessions < 3 {
+    let server = Scripted::start(2, |state, command| match fetched(command).is_some() && state.sessions < 3 {
         true => Act::SayAndHangUp(String::new()),
         false => Act::Honest,
     })
@@ -174,7 +174,7 @@ async fn a_folder_is_selected_anew_in_every_pass() {
 /// As was what a session was told that began in the middle of a pass.
 #[tokio::test]
 async fn what_a_session_that_took_over_from_a_lost_one_was_told_is_asked_again_in_the_next_pass() {
-    let server = Scripted::start(1, |state, command| match command.ends_with("BODY.PEEK[])") && state.sessions == 1 {
+    let server = Scripted::start(1, |state, command| match fetched(command).is_some() && state.sessions == 1 {
         true => Act::SayAndHangUp(String::new()),
         false => Act::Honest,
     })

@@ -40,7 +40,7 @@ fn uids(seen: &[Seen]) -> Vec<u32> {
 }
 
 /// The set of a command that fetches whole mails.
-fn fetched(command: &str) -> Option<&str> {
+pub fn fetched(command: &str) -> Option<&str> {
     command.strip_prefix("UID FETCH ")?.strip_suffix(" (UID BODY.PEEK[])")
 }
 
