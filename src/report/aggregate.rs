@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::BufRead;
+use std::rc::Rc;
 
 use quick_xml::events::BytesStart;
 
@@ -36,8 +37,10 @@ struct Reading<'a> {
     in_record: bool,
     warnings: Warnings,
     record_warnings: Warnings,
-    /// Whole, and not yet handed out.
-    ready: VecDeque<Row>,
+    /// Bytes of texts in the record under way.
+    record_bytes: usize,
+    /// Whole, and not yet handed out; with what it shares with other rows of its record.
+    ready: VecDeque<(Row, Option<Rc<Row>>)>,
     /// Rows that are or were ready.
     rows: u64,
     /// Start and end tags so far.
@@ -63,6 +66,9 @@ const TAGS: u64 = 1 << 20;
 const TAGS_PER_ROW: u64 = 1 << 10;
 /// Rows of one record that are held until it ends and they can be given what they share; it has one by the schema.
 const ROWS_OF_RECORD: usize = 64;
+/// Bytes of texts in one record, after which no more results are kept, and no more rows held: with 64 signatures and as many
+/// SPF results an honest one has 20 KiB.
+const RECORD_BYTES: usize = 64 << 10;
 
 impl<'a, R: BufRead> Document<'a, R> {
     pub fn new(source: R, limits: &'a Limits) -> Self {
@@ -76,6 +82,7 @@ impl<'a, R: BufRead> Document<'a, R> {
             earlier: Vec::new(),
             row_seen: false,
             in_record: false,
+            record_bytes: 0,
             warnings: Warnings::default(),
             record_warnings: Warnings::default(),
             ready: VecDeque::new(),
@@ -89,8 +96,11 @@ impl<'a, R: BufRead> Document<'a, R> {
     /// The next whole row; `None` after `</feedback>`. An error is the end, too.
     pub fn next_row(&mut self) -> Result<Option<Row>, Trouble> {
         loop {
-            if let Some(row) = self.reading.ready.pop_front() {
-                return Ok(Some(row));
+            if let Some((row, shared)) = self.reading.ready.pop_front() {
+                return Ok(Some(match shared {
+                    Some(shared) => with_shared(row, &shared),
+                    None => row,
+                }));
             }
             if let Some(failure) = &self.reading.failure {
                 return Err(failure.clone());
@@ -258,7 +268,8 @@ impl Reading<'_> {
             Node::Spf => self.draft.row.spf_auth.len() >= results,
             _ => false,
         };
-        if full {
+        let is_result = matches!(node, Node::Reason | Node::Dkim | Node::Spf);
+        if full || (is_result && self.record_bytes > RECORD_BYTES) {
             self.note(Repair::TooManyResults, "");
             return Node::Unknown;
         }
@@ -299,6 +310,7 @@ impl Reading<'_> {
         let repeated = field.as_deref().is_some_and(|first| first != text) && !text.is_empty();
         if field.is_none() && !text.is_empty() {
             *field = Some(text.to_owned());
+            self.record_bytes += if self.in_record { text.len() } else { 0 };
         }
         self.text.clear();
         if repeated {
@@ -330,45 +342,40 @@ impl Reading<'_> {
             ..Row::default()
         };
         self.earlier.push(earlier);
-        if self.earlier.len() >= ROWS_OF_RECORD {
+        if self.earlier.len() >= ROWS_OF_RECORD || self.record_bytes > RECORD_BYTES {
             self.give_earlier();
         }
     }
 
     fn give_earlier(&mut self) {
+        if self.earlier.is_empty() {
+            return;
+        }
+        let shared = Rc::new(Row { warnings: self.record_warnings.texts(), ..self.draft.row.clone() });
         for row in std::mem::take(&mut self.earlier) {
-            let shared = self.draft.row.clone();
-            self.give(Row {
-                source_ip: row.source_ip,
-                count: row.count,
-                disposition: row.disposition,
-                dkim: row.dkim,
-                spf: row.spf,
-                reasons: row.reasons,
-                ..shared
-            });
+            self.give(row, Some(shared.clone()));
         }
     }
 
     fn end_record(&mut self) {
         self.give_earlier();
-        let row = std::mem::take(&mut self.draft.row);
-        self.give(row);
+        let row = Row { warnings: self.record_warnings.texts(), ..std::mem::take(&mut self.draft.row) };
+        self.give(row, None);
         self.record_warnings = Warnings::default();
         self.in_record = false;
+        self.record_bytes = 0;
         self.row_seen = false;
     }
 
-    fn give(&mut self, mut row: Row) {
+    fn give(&mut self, mut row: Row, shared: Option<Rc<Row>>) {
         if self.rows >= self.limits.rows {
             let over = || Trouble::over(Reason::TooManyRows, "the number of rows", "limits.rows", self.limits.rows);
             self.failure.get_or_insert_with(over);
             return;
         }
         row.index = self.rows;
-        row.warnings = self.record_warnings.texts();
         self.rows += 1;
-        self.ready.push_back(row);
+        self.ready.push_back((row, shared));
     }
 
     fn too_deep(&self) -> bool {
@@ -383,6 +390,20 @@ impl Reading<'_> {
     fn note_top(&mut self, repair: Repair) {
         let warnings = if self.in_record { &mut self.record_warnings } else { &mut self.warnings };
         warnings.note(repair, self.tree.top_name());
+    }
+}
+
+/// A row of a record with what all of its rows have in common.
+fn with_shared(row: Row, shared: &Row) -> Row {
+    Row {
+        index: row.index,
+        source_ip: row.source_ip,
+        count: row.count,
+        disposition: row.disposition,
+        dkim: row.dkim,
+        spf: row.spf,
+        reasons: row.reasons,
+        ..shared.clone()
     }
 }
 

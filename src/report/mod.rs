@@ -37,6 +37,9 @@ use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
+/// Rows that are kept of a small report: of 32 KiB, an honest one has 60. Empty ones would be thousands, and take a megabyte.
+const HELD_ROWS: usize = 128;
+
 /// Reads the whole document once: identity, everything but the rows, repairs and damage.
 ///
 /// # Errors
@@ -60,7 +63,7 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
         match document.next_row() {
             Ok(Some(row)) => {
                 rows += 1;
-                held = held.filter(|_| read.get() <= SMALL_BYTES as u64);
+                held = held.filter(|held: &Vec<Row>| read.get() <= SMALL_BYTES as u64 && held.len() < HELD_ROWS);
                 if let Some(held) = &mut held {
                     held.push(row);
                 }

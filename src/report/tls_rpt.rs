@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use serde::de::DeserializeSeed;
 
-use self::places::{Objects, Place};
+use self::places::{Objects, Place, shortened};
 use super::hashed::Hashed;
 use super::json::{Guard, trouble_of};
 use super::repair::{Repair, Warnings};
@@ -19,7 +19,9 @@ use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
 /// Policies that are remembered of one report. A report is about one domain, which has a policy or two at a time.
-const POLICIES: usize = 10_000;
+const POLICIES: usize = 256;
+/// Bytes kept of a policy's type and of its domain: what a domain may have (RFC 1035 section 2.3.4).
+const NAME: usize = 255;
 
 /// A report but for its rows. Texts are trimmed, and `None` where the key is missing, null or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -188,8 +190,11 @@ impl Reading<'_> {
                 self.row(TlsRow::Failure(failure));
             }
             Place::Described => {
-                if let Some(name) = self.held.report.policies.last_mut() {
-                    *name = std::mem::take(&mut self.held.name);
+                let PolicyName { policy_type, domain } = std::mem::take(&mut self.held.name);
+                let mut short = |name: Option<String>| name.map(|name| shortened(name, NAME, &mut self.warnings));
+                let name = PolicyName { policy_type: short(policy_type), domain: short(domain) };
+                if let Some(last) = self.held.report.policies.last_mut() {
+                    *last = name;
                 }
             }
             Place::Report | Place::Range | Place::Summary => {}

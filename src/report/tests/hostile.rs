@@ -253,3 +253,24 @@ fn a_record_with_any_number_of_rows_is_read() {
     assert!(read.rows[..1000].iter().all(|row| row.header_from.as_deref() == Some("a") && row.count.is_some()));
     assert_eq!(read.rows[1000].header_from, None);
 }
+
+#[test]
+fn the_texts_of_one_record_are_bounded_whatever_it_repeats() {
+    let long = "x".repeat(4000);
+    let result =
+        format!("<dkim><domain>{long}</domain><selector>{long}</selector><human_result>{long}</human_result></dkim>");
+    let row = format!(
+        "<row><source_ip>192.0.2.1</source_ip><count>1</count><policy_evaluated><reason><comment>{long}</comment></reason></policy_evaluated></row>"
+    );
+    let record = format!("<record>{}<auth_results>{}</auth_results></record>", row.repeat(60), result.repeat(60));
+    let read = read(format!("<feedback>{record}<record>{row}</record></feedback>")).expect("a report");
+    assert_eq!(read.rows.len(), 61);
+    for row in &read.rows {
+        let auth = row.dkim_auth.iter().flat_map(|dkim| [&dkim.domain, &dkim.selector, &dkim.human_result]);
+        let texts = auth.chain(row.reasons.iter().map(|reason| &reason.comment));
+        let bytes: usize = texts.flatten().map(String::len).sum();
+        assert!(bytes < 80 << 10, "{bytes}");
+    }
+    assert!(read.rows[59].warnings.iter().any(|warning| warning.starts_with("too_many_results")));
+    assert_eq!((read.rows[60].reasons.len(), read.rows[60].warnings.len()), (1, 0));
+}

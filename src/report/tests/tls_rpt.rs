@@ -227,9 +227,17 @@ fn no_list_text_or_number_of_policies_is_held_beyond_its_bound() {
     let read = read_tls(format!(r#"{{"policies": [{policy}]}}"#).as_bytes(), 4096, &Limits::default()).unwrap();
     assert_eq!((read.policies[0].mx_hosts.len(), read.policies[0].strings[0].len()), (64, 4 << 10));
     assert_eq!(codes(&read), ["list_shortened", "text_shortened"]);
-    let many = format!(r#"{{"policies": [{}]}}"#, vec!["{}"; 10_001].join(","));
+    let many = format!(r#"{{"policies": [{}]}}"#, vec!["{}"; 257].join(","));
     let read = read_tls(many.as_bytes(), 4096, &Limits::default()).unwrap();
-    assert_eq!((read.policies.len(), read.damage), (10_000, Some(Reason::TooManyRows)));
+    assert_eq!((read.policies.len(), read.damage), (256, Some(Reason::TooManyRows)));
+    // Of a list in place of a text, too.
+    let domains = vec![format!("\"{}\"", "d".repeat(4000)); 60].join(",");
+    let named = format!(
+        r#"{{"policies": [{{"policy": {{"policy-domain": [{domains}]}}, "failure-details": [{{"result-type": [{domains}]}}]}}]}}"#
+    );
+    let read = read_tls(named.as_bytes(), 4096, &Limits::default()).unwrap();
+    assert_eq!(read.report.policies[0].domain.as_ref().map(String::len), Some(255));
+    assert_eq!(read.failures[0].result_type.as_ref().map(String::len), Some(4 << 10));
 }
 
 #[test]

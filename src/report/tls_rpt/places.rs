@@ -114,6 +114,7 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
                 Some(Child::Objects(place)) => map.next_value_seed(Objects::new(reading, place))?,
                 Some(Child::Text(slot)) => {
                     let told = map.next_value_seed(Texts(&mut reading.warnings))?.join(", ");
+                    let told = shortened(told, TEXT, &mut reading.warnings);
                     let slot = slot(&mut reading.held);
                     match slot {
                         None if !told.is_empty() => *slot = Some(told),
@@ -161,6 +162,15 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         if blank_trimmed(text).is_empty() { Ok(()) } else { self.no_object() }
     }
+}
+
+/// At most so many bytes of a text.
+pub(super) fn shortened(mut text: String, bytes: usize, warnings: &mut Warnings) -> String {
+    if text.len() > bytes {
+        warnings.note(Repair::TextShortened, "");
+        text.truncate(text.floor_char_boundary(bytes));
+    }
+    text
 }
 
 /// Any value as texts: a list as those of its entries, null and blanks as none, numbers in digits.
