@@ -14,7 +14,7 @@ use dmarc_shipper::{
     exit::Exit,
     history,
     migrate::{self, Migration},
-    ops::log,
+    ops::{allocator, log},
     parse,
     pipeline::{Options, Reship},
     service,
@@ -23,6 +23,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
+    allocator::give_back_large_blocks();
     let cli = match cli::parse_args() {
         Ok(cli) => cli,
         Err(usage) => {

@@ -1,5 +1,6 @@
 //! What a program that runs for years needs beside its work: logs, metrics, and one instance at a time.
 
+pub mod allocator;
 pub mod condition;
 pub mod http;
 pub mod lock;
