@@ -17,6 +17,7 @@ use crate::{
     encode::Encoder,
     event::{Event, failure::Addresses},
     exit::Exit,
+    extract::{Room, Unshared},
     ledger::{DocumentKey, ReportName},
     limits::Limits,
     ops::progress::{self, Seen},
@@ -79,7 +80,8 @@ fn one(
         attempts: Attempts::FIRST,
         now: Timestamp::now(),
     };
-    let Ok(reading) = read(incoming, limits, &mut Gate::open(), lines) else { return Exit::Io };
+    let room = Room::new(&Unshared);
+    let Ok(reading) = read(incoming, limits, &mut Gate::open(), &room, lines) else { return Exit::Io };
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
             warn!(file = %place, %trouble, "could not be read in full");
@@ -133,7 +135,7 @@ impl<W: Write> Lines<W> {
 }
 
 impl<W: Write> Output for Lines<W> {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, _: &dyn Fn()) -> Result<(), Stopped> {
         if !matches!(event, Event::Report(_) | Event::IngestError(_)) {
             self.done.rows.fetch_add(1, Ordering::Relaxed);
         }

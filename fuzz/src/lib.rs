@@ -17,7 +17,7 @@ use dmarc_shipper::{
         report::{Outcome, ReportEvent, Tally},
         tls_rpt::{self, TlsRptEvent},
     },
-    extract::{self, Format, Found, Origin},
+    extract::{self, Format, Found, Origin, Room, Unshared},
     limits::Limits,
     report::{self, Report},
     trouble::{Reason, Trouble},
@@ -47,7 +47,7 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
     let opened = extract::open(bytes, origin, &limits);
     let envelope = opened.envelope();
     let mut found_before = 0;
-    opened.walk(&mut |found| {
+    opened.walk(&Room::new(&Unshared), &mut |found| {
         found_before += 1;
         // A trouble for every part and member, and for each container around them.
         assert!(found_before <= 2 * (limits.mail_parts + limits.archive_entries) + 2 * limits.nesting + 2);

@@ -85,7 +85,9 @@ options! {
         pub max_attempts: u32 as Whole<u32, 1, 1_000> = 3,
         /// How long a clean stop may take. Kubernetes kills after 30 s.
         pub shutdown_timeout: Duration as Time<0, 3_600_000> = Duration::from_secs(25),
-        /// Bytes of mail held in memory at once, over all sources.
+        /// Memory for mails that were fetched and not read yet, and for archives and mails inside archives that are open, over
+        /// all sources. A larger mail is read with no other in memory, and one reader at a time may open one archive more,
+        /// which takes up to `limits.mail_bytes`. docs/kubernetes.md says what the process needs as a whole.
         pub intake_max_size("intake.max_size"): u32 as Size<u32, 1_048_576, 2_147_483_648> = 32 << 20,
     }
 }

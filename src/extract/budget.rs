@@ -7,9 +7,10 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
+use super::room::Room;
+
 /// The most that is held of an archive or mail inside an archive, and of a member of a compressed tar, in bytes.
-/// Reporters nest a zip of some kilobytes; deeper down nothing can be read without holding it. Less in tests, which
-/// would take half a minute for it.
+/// Reporters nest a zip of some kilobytes. Less in tests, which would take half a minute for it.
 pub(super) const HELD_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 /// Output below this is never a bomb, so that a short, very regular document is not taken for one, in bytes.
@@ -19,6 +20,7 @@ const RATIO_FREE_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Budget<'l> {
     pub limits: &'l Limits,
+    pub room: &'l Room<'l>,
     inflated: Cell<u64>,
     parts: Cell<u64>,
     entries: Cell<u64>,
@@ -26,8 +28,9 @@ pub(super) struct Budget<'l> {
 }
 
 impl<'l> Budget<'l> {
-    pub fn new(limits: &'l Limits) -> Self {
-        Self { limits, inflated: Cell::new(0), parts: Cell::new(0), entries: Cell::new(0), unpacked: Cell::new(0) }
+    pub fn new(limits: &'l Limits, room: &'l Room<'l>) -> Self {
+        let [inflated, parts, entries, unpacked] = [const { Cell::new(0) }; 4];
+        Self { limits, room, inflated, parts, entries, unpacked }
     }
 
     /// `bytes` came out of a compressed stream for the first time.

@@ -1,8 +1,10 @@
 //! Content-Transfer-Encodings, as tolerant as mail gateways require: nothing in the text makes decoding fail.
 
-use std::borrow::Cow;
+use std::io::{self, BufRead, Read};
 
-/// How a part's bytes were made fit for mail (RFC 2045 section 6).
+use super::stream::read_buffered;
+
+/// How bytes were made fit for mail (RFC 2045 section 6), or came to be on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Encoding {
     /// 7bit, 8bit, binary, or one that is not known.
@@ -10,6 +12,8 @@ pub(super) enum Encoding {
     Identity,
     Base64,
     QuotedPrintable,
+    /// A text whose lines all end in a carriage return alone.
+    CarriageReturns,
 }
 
 impl Encoding {
@@ -21,54 +25,153 @@ impl Encoding {
         }
     }
 
-    pub fn decode<'a>(self, raw: &'a [u8]) -> Cow<'a, [u8]> {
+    /// The encoding of `body`, whose header says that it is this one. Some gateways drop the Content-Transfer-Encoding of a
+    /// part: base64 of a gzip or a zip member begins as told here.
+    pub fn of_body(self, body: &[u8]) -> Self {
+        let text = body.trim_ascii_start();
+        let is_unlabelled = self == Encoding::Identity && (text.starts_with(b"H4sI") || text.starts_with(b"UEsDB"));
+        if is_unlabelled { Encoding::Base64 } else { self }
+    }
+
+    fn decoder(self) -> Decoder {
         match self {
-            Encoding::Base64 => base64(raw).into(),
-            Encoding::QuotedPrintable => quoted_printable(raw).into(),
-            Encoding::Identity if is_unlabelled_base64(raw) => base64(raw).into(),
-            Encoding::Identity => raw.into(),
+            Encoding::Base64 => Decoder::Base64(Base64::default()),
+            Encoding::QuotedPrintable => Decoder::QuotedPrintable(QuotedPrintable::default()),
+            Encoding::CarriageReturns => Decoder::CarriageReturns,
+            Encoding::Identity => Decoder::Identity,
         }
     }
 }
 
-/// Some gateways drop the Content-Transfer-Encoding of a part: base64 of a gzip or a zip member begins like this.
-fn is_unlabelled_base64(raw: &[u8]) -> bool {
-    let text = raw.trim_ascii_start();
-    text.starts_with(b"H4sI") || text.starts_with(b"UEsDB")
+/// Input bytes that are decoded at once.
+const CHUNK_BYTES: usize = 8 << 10;
+
+/// Takes an encoding off a stream.
+pub(super) struct Decode<'s> {
+    input: Box<dyn BufRead + 's>,
+    decoder: Decoder,
+    out: Vec<u8>,
+    at: usize,
+    end: Option<io::Result<()>>,
+}
+
+enum Decoder {
+    Identity,
+    Base64(Base64),
+    QuotedPrintable(QuotedPrintable),
+    CarriageReturns,
+}
+
+impl<'s> Decode<'s> {
+    pub fn new(input: Box<dyn BufRead + 's>, encoding: Encoding) -> Self {
+        Self { input, decoder: encoding.decoder(), out: Vec::new(), at: 0, end: None }
+    }
+
+    fn step(&mut self) {
+        self.out.clear();
+        self.at = 0;
+        match self.input.fill_buf() {
+            Ok([]) => self.end = Some(Ok(())),
+            Ok(chunk) => {
+                let chunk = &chunk[..chunk.len().min(CHUNK_BYTES)];
+                self.decoder.decode(chunk, &mut self.out);
+                let taken = chunk.len();
+                self.input.consume(taken);
+            }
+            Err(error) => self.end = Some(Err(error)),
+        }
+        if self.end.is_some() {
+            self.decoder.finish(&mut self.out);
+        }
+    }
+}
+
+impl BufRead for Decode<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.out.len() {
+            match self.end.take() {
+                None => self.step(),
+                Some(Ok(())) => {
+                    self.end = Some(Ok(()));
+                    break;
+                }
+                // The next reading asks the input again, which says the same again.
+                Some(Err(error)) => return Err(error),
+            }
+        }
+        Ok(&self.out[self.at..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at = (self.at + amount).min(self.out.len());
+    }
+}
+
+impl Read for Decode<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        read_buffered(self, into)
+    }
+}
+
+impl Decoder {
+    fn decode(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Decoder::Identity => out.extend_from_slice(text),
+            Decoder::Base64(base64) => base64.decode(text, out),
+            Decoder::QuotedPrintable(quoted) => quoted.decode(text, out),
+            Decoder::CarriageReturns => out.extend(text.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte })),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if let Decoder::QuotedPrintable(quoted) = self {
+            quoted.finish(out);
+        }
+    }
 }
 
 /// Bytes outside the alphabet are skipped, padding may be missing, and what follows padding goes on: gateways break
 /// lines with anything, and some reporters join encoded pieces.
-fn base64(mut text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut have) = (0u32, 0u32);
-    while let [letter, after @ ..] = text {
-        // As nearly all of it comes: four letters that make three bytes.
-        if have == 0
-            && let [a, b, c, d, after @ ..] = text
-            && let [a, b, c, d] = [a, b, c, d].map(|&letter| u32::from(VALUES[usize::from(letter)]))
-            && a | b | c | d < 64
-        {
-            let [_, three @ ..] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
-            bytes.extend_from_slice(&three);
-            text = after;
-            continue;
-        }
-        text = after;
-        match VALUES[usize::from(*letter)] {
-            PADDING => have = 0,
-            value @ ..64 => {
-                bits = bits << 6 | u32::from(value);
-                have += 6;
+#[derive(Default)]
+struct Base64 {
+    bits: u32,
+    have: u32,
+}
+
+impl Base64 {
+    fn decode(&mut self, mut text: &[u8], out: &mut Vec<u8>) {
+        let mut at = out.len();
+        out.resize(at + text.len() / 4 * 3 + 3, 0);
+        while let [letter, after @ ..] = text {
+            // As nearly all of it comes: four letters that make three bytes.
+            if self.have == 0
+                && let [a, b, c, d, after @ ..] = text
+                && let [a, b, c, d] = [a, b, c, d].map(|&letter| u32::from(VALUES[usize::from(letter)]))
+                && a | b | c | d < 64
+            {
+                let [_, three @ ..] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
+                out[at..at + 3].copy_from_slice(&three);
+                at += 3;
+                text = after;
+                continue;
             }
-            _ => {}
+            text = after;
+            match VALUES[usize::from(*letter)] {
+                PADDING => self.have = 0,
+                value @ ..64 => {
+                    self.bits = self.bits << 6 | u32::from(value);
+                    self.have += 6;
+                }
+                _ => {}
+            }
+            if self.have >= 8 {
+                self.have -= 8;
+                out[at] = (self.bits >> self.have) as u8;
+                at += 1;
+            }
         }
-        if have >= 8 {
-            have -= 8;
-            bytes.push((bits >> have) as u8);
-        }
+        out.truncate(at);
     }
-    bytes
 }
 
 /// What `=` is taken for. Values above are those of letters outside the alphabet.
@@ -89,38 +192,84 @@ const VALUES: [u8; 256] = {
     values
 };
 
+/// A line is decoded as a whole up to so many bytes; RFC 2045 section 6.7 allows 76.
+const LINE_BYTES: usize = 8 << 10;
+
 /// An `=` that begins no escape stands for itself (RFC 2045 section 6.7, note 1 of rule 5).
-fn quoted_printable(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    for line in text.split_inclusive(|&byte| byte == b'\n') {
-        let (content, end) = match line {
-            [content @ .., b'\r', b'\n'] => (content, &b"\r\n"[..]),
-            [content @ .., b'\n'] => (content, &b"\n"[..]),
-            content => (content, &b""[..]),
-        };
-        // Blanks at a line's end were added on the way.
-        let mut rest = content.trim_ascii_end();
-        let soft_break = rest.last() == Some(&b'=');
-        if soft_break {
-            rest = &rest[..rest.len() - 1];
-        }
-        while let [first, tail @ ..] = rest {
-            rest = match (first, tail) {
-                (b'=', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                    bytes.push(hex(*high) << 4 | hex(*low));
-                    after
+#[derive(Default)]
+struct QuotedPrintable {
+    /// A line whose end has not come yet.
+    line: Vec<u8>,
+}
+
+impl QuotedPrintable {
+    fn decode(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        for mut piece in text.split_inclusive(|&byte| byte == b'\n') {
+            if self.line.is_empty() && piece.ends_with(b"\n") && piece.len() <= LINE_BYTES {
+                quoted_line(piece, out);
+                continue;
+            }
+            // A long line is cut at the same places whatever the pieces that it comes in.
+            while let Some(more) = piece.split_off(..piece.len().min(LINE_BYTES - self.line.len()))
+                && !more.is_empty()
+            {
+                self.line.extend_from_slice(more);
+                if self.line.ends_with(b"\n") {
+                    quoted_line(&self.line, out);
+                    self.line.clear();
+                } else if self.line.len() == LINE_BYTES {
+                    self.give_most(out);
                 }
-                _ => {
-                    bytes.push(*first);
-                    tail
-                }
-            };
-        }
-        if !soft_break {
-            bytes.extend_from_slice(end);
+            }
         }
     }
-    bytes
+
+    /// Gives what of a long line doesn't depend on its end; all of it where that would be nothing.
+    fn give_most(&mut self, out: &mut Vec<u8>) {
+        let clear = match self.line.trim_ascii_end() {
+            [before @ .., b'='] | [before @ .., b'=', _] => before.len(),
+            all => all.len(),
+        };
+        let clear = if clear == 0 { self.line.len() } else { clear };
+        unescape(&self.line[..clear], out);
+        self.line.drain(..clear);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        quoted_line(&std::mem::take(&mut self.line), out);
+    }
+}
+
+fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
+    let (content, end) = match line {
+        [content @ .., b'\r', b'\n'] => (content, &b"\r\n"[..]),
+        [content @ .., b'\n'] => (content, &b"\n"[..]),
+        content => (content, &b""[..]),
+    };
+    // Blanks at a line's end were added on the way.
+    match content.trim_ascii_end() {
+        // A soft break.
+        [content @ .., b'='] => unescape(content, out),
+        content => {
+            unescape(content, out);
+            out.extend_from_slice(end);
+        }
+    }
+}
+
+fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
+    while let [first, tail @ ..] = text {
+        text = match (first, tail) {
+            (b'=', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                out.push(hex(*high) << 4 | hex(*low));
+                after
+            }
+            _ => {
+                out.push(*first);
+                tail
+            }
+        };
+    }
 }
 
 fn hex(digit: u8) -> u8 {
@@ -132,6 +281,22 @@ mod tests {
     use ::base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
 
     use super::*;
+
+    /// Decodes pieces of this length.
+    fn in_pieces(encoding: Encoding, text: &[u8], length: usize) -> Vec<u8> {
+        let input = io::BufReader::with_capacity(length, text);
+        let mut bytes = Vec::new();
+        Decode::new(Box::new(input), encoding).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn base64(text: &[u8]) -> Vec<u8> {
+        in_pieces(Encoding::Base64, text, 1 << 20)
+    }
+
+    fn quoted_printable(text: &[u8]) -> Vec<u8> {
+        in_pieces(Encoding::QuotedPrintable, text, 1 << 20)
+    }
 
     #[test]
     fn base64_needs_neither_padding_nor_clean_lines() {
@@ -158,7 +323,22 @@ mod tests {
 
     #[test]
     fn base64_of_an_archive_is_decoded_even_when_the_header_got_lost() {
-        assert_eq!(&*Encoding::Identity.decode(b"\r\nH4sIAAAA"), b"\x1f\x8b\x08\x00\x00\x00");
-        assert_eq!(&*Encoding::Identity.decode(b"H4 is a paper size"), b"H4 is a paper size");
+        assert_eq!(Encoding::Identity.of_body(b"\r\nH4sIAAAA"), Encoding::Base64);
+        assert_eq!(Encoding::Identity.of_body(b"H4 is a paper size"), Encoding::Identity);
+    }
+
+    #[test]
+    fn what_is_decoded_does_not_depend_on_the_pieces_that_it_comes_in() {
+        let long = [b"x=3D".repeat(5000).as_slice(), b"=", &b" ".repeat(9000), b"\ny=4", &b" \t".repeat(5000), b"z=\n"]
+            .concat();
+        let texts: [&[u8]; 4] = [b"a=3Db=\r\nc \r\n=zz=4", b"=1F=8B \n  =\n=", b"aGVsbG8= d29y\nbGQ", &long];
+        for encoding in [Encoding::Base64, Encoding::QuotedPrintable, Encoding::CarriageReturns, Encoding::Identity] {
+            for text in texts {
+                let whole = in_pieces(encoding, text, 1 << 20);
+                for length in [1, 2, 3, 5, 7, 4096, 8192] {
+                    assert_eq!(in_pieces(encoding, text, length), whole, "{encoding:?} by {length}");
+                }
+            }
+        }
     }
 }

@@ -21,15 +21,17 @@ const TRANSPORT: &[&str] = &["received", "return-path", "delivered-to", "mime-ve
 const PROSE: &[&str] =
     &["Sender Domain", "Sender IP Address", "Received date", "SPF Alignment", "DKIM Alignment", "DMARC Results"];
 
-/// The document of a report: the fields as they came, then those of the mail that it is about.
-pub(super) fn document(fields: &[u8], original: Option<&[u8]>) -> Vec<u8> {
-    let mut document = fields.to_vec();
-    let about = original.map(about).unwrap_or_default();
-    if !about.is_empty() {
-        document.extend_from_slice(if fields.ends_with(b"\n") { b"\r\n" } else { b"\r\n\r\n" });
-        document.extend_from_slice(&about);
+/// Bytes that are searched for the header of the mail that a report is about. Mail servers take headers up to some 100 KiB.
+pub(super) const SEARCHED_BYTES: usize = 128 << 10;
+
+/// What stands in the document of a report behind its fields: those of the mail that it is about.
+pub(super) fn appendix(ends_in_line_feed: bool, original: &[u8]) -> Vec<u8> {
+    let about = about(original);
+    match (about.is_empty(), ends_in_line_feed) {
+        (true, _) => about,
+        (false, true) => [b"\r\n".as_slice(), &about].concat(),
+        (false, false) => [b"\r\n\r\n".as_slice(), &about].concat(),
     }
-    document
 }
 
 /// Whether the bytes begin with the fields of a feedback report, outside any mail.
@@ -79,7 +81,10 @@ fn prose(head: &[u8], text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     let is_report = matches!(told, [true, true, _, spf, dkim, dmarc] if spf || dkim || dmarc);
-    is_report.then(|| self::document(&document, text.get(end..)))
+    is_report.then(|| {
+        document.extend(appendix(document.ends_with(b"\n"), text.get(end..).unwrap_or_default()));
+        document
+    })
 }
 
 /// The two fields, of the header that stands first in `original`.

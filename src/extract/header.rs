@@ -1,6 +1,6 @@
 //! The header of a mail or of one part: the few fields that matter, decoded.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
@@ -8,6 +8,8 @@ use super::{Envelope, decode::Encoding, sniff, stream::PEEK_BYTES};
 
 /// A field is read up to here, in bytes: RFC 5322 folds at 998, and real names and subjects stay below.
 const FIELD_BYTES: usize = 8 << 10;
+/// Mail servers take headers up to some 100 KiB.
+const HEADER_BYTES: usize = 256 << 10;
 /// What the fields that are read of a usual mail take.
 const USUAL_BYTES: usize = 512;
 
@@ -20,7 +22,7 @@ const FIELDS: &[&str] =
 pub(super) struct Header {
     /// `None` of a part.
     pub envelope: Option<Arc<Envelope>>,
-    /// `type/subtype`, or empty.
+    /// `type/subtype`, or empty; at most 255 characters, and so is `report_type`.
     pub kind: String,
     pub boundary: Option<String>,
     pub report_type: Option<String>,
@@ -82,14 +84,19 @@ pub(super) fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A mail whose lines all end in a carriage return alone, with line feeds instead; anything else as it is.
-pub(super) fn with_line_feeds(input: &[u8]) -> Cow<'_, [u8]> {
-    let fed = |bytes: &[u8]| bytes.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect::<Vec<u8>>();
+/// Whether the bytes are a mail whose lines all end in a carriage return alone.
+pub(super) fn has_carriage_returns(input: &[u8]) -> bool {
     let head = &input[..input.len().min(PEEK_BYTES)];
-    if !head.contains(&b'\r') || head.contains(&b'\n') || !sniff::is_mail(&fed(head)) {
-        return input.into();
-    }
-    fed(input).into()
+    head.contains(&b'\r') && !head.contains(&b'\n') && sniff::is_mail(&with_line_feeds(head))
+}
+
+/// The header of such a mail, which may not be longer than `HEADER_BYTES`.
+pub(super) fn read_with_carriage_returns(mail: &[u8]) -> Header {
+    read(&with_line_feeds(&mail[..mail.len().min(HEADER_BYTES)]))
+}
+
+fn with_line_feeds(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect()
 }
 
 /// The lines of the wanted fields, each cut off at `FIELD_BYTES`, and the offset of the body. Only these are parsed:
@@ -150,12 +157,12 @@ pub(super) fn is_mailbox_line(line: &[u8]) -> bool {
 fn fill(header: &mut Header, message: &Message<'_>) {
     if let Some(kind) = message.content_type() {
         header.kind = match kind.subtype() {
-            Some(subtype) => [kind.ctype(), "/", subtype].concat(),
-            None => kind.ctype().to_owned(),
+            Some(subtype) => clip(&[kind.ctype(), "/", subtype].concat()),
+            None => clip(kind.ctype()),
         };
         header.kind.make_ascii_lowercase();
         header.boundary = kind.attribute("boundary").map(str::to_owned);
-        header.report_type = kind.attribute("report-type").map(str::to_ascii_lowercase);
+        header.report_type = kind.attribute("report-type").map(|told| clip(told).to_ascii_lowercase());
     }
     header.name = message.attachment_name().filter(|name| !name.trim().is_empty()).map(clip);
     header.encoding = message.content_transfer_encoding().map(Encoding::named).unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::trouble::{Reason, Trouble};
 
 use super::{
     budget::Budget,
-    stream::{Layer, LayerKind, read_buffered},
+    stream::{Compressed, Compression, read_buffered},
 };
 
 /// Room for what was inflated and not yet read, in bytes.
@@ -74,7 +74,7 @@ impl Drop for Borrowed {
 /// Takes one compression off a stream.
 pub(super) struct Inflate<'s> {
     input: Box<dyn BufRead + 's>,
-    layer: &'s Layer,
+    layer: &'s Compressed,
     budget: &'s Budget<'s>,
     workspace: Borrowed,
     next: Next,
@@ -100,10 +100,10 @@ enum Next {
 }
 
 impl<'s> Inflate<'s> {
-    pub fn new(input: Box<dyn BufRead + 's>, layer: &'s Layer, budget: &'s Budget<'s>) -> Self {
-        let next = if layer.kind == LayerKind::Gzip { Next::Header { is_first: true } } else { Next::Body };
+    pub fn new(input: Box<dyn BufRead + 's>, layer: &'s Compressed, budget: &'s Budget<'s>) -> Self {
+        let next = if layer.by == Compression::Gzip { Next::Header { is_first: true } } else { Next::Body };
         let mut workspace = Borrowed::of_thread();
-        workspace.get().decoder.reset(layer.kind == LayerKind::Zlib);
+        workspace.get().decoder.reset(layer.by == Compression::Zlib);
         Self { input, layer, budget, workspace, next, crc: Crc::new(), taken: 0, put: 0, at: 0, filled: 0 }
     }
 
@@ -166,12 +166,12 @@ impl<'s> Inflate<'s> {
     }
 
     fn trailer(&mut self) -> Result<Next, Trouble> {
-        match self.layer.kind {
+        match self.layer.by {
             // Its checksum was checked by the decoder.
-            LayerKind::Zlib => Ok(Next::End),
-            LayerKind::Deflate { crc32 } if crc32 == self.crc.sum() => Ok(Next::End),
-            LayerKind::Deflate { .. } => Err(self.damage("has a wrong checksum")),
-            LayerKind::Gzip => {
+            Compression::Zlib => Ok(Next::End),
+            Compression::Deflate { crc32 } if crc32 == self.crc.sum() => Ok(Next::End),
+            Compression::Deflate { .. } => Err(self.damage("has a wrong checksum")),
+            Compression::Gzip => {
                 let mut trailer = [0; 8];
                 for byte in &mut trailer {
                     *byte = self.wanted_byte()?;
@@ -218,10 +218,10 @@ impl<'s> Inflate<'s> {
     }
 
     fn damage(&self, what: &str) -> Trouble {
-        let (reason, stream) = match self.layer.kind {
-            LayerKind::Gzip => (Reason::CorruptGzip, "gzip stream"),
-            LayerKind::Zlib => (Reason::CorruptZlib, "zlib stream"),
-            LayerKind::Deflate { .. } => (Reason::CorruptZip, "zip member"),
+        let (reason, stream) = match self.layer.by {
+            Compression::Gzip => (Reason::CorruptGzip, "gzip stream"),
+            Compression::Zlib => (Reason::CorruptZlib, "zlib stream"),
+            Compression::Deflate { .. } => (Reason::CorruptZip, "zip member"),
         };
         Trouble::new(reason, format!("the {stream} {what}, after {} inflated bytes", self.put))
     }

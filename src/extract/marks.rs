@@ -18,7 +18,7 @@ pub(super) fn header(header: &Header) -> bool {
 }
 
 /// Whether a mail's part says so.
-pub(super) fn part(part: &Part<'_>) -> bool {
+pub(super) fn part(part: &Part) -> bool {
     is_report_type(&part.header) || part.header.name.as_deref().is_some_and(name)
 }
 

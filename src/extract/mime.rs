@@ -1,9 +1,9 @@
-//! The structure of a mail: its leaf parts, in order, as slices of the mail.
+//! The structure of a mail: its leaf parts, in order, and where in the mail they stand.
 //!
 //! Own code rather than mail-parser's, which decodes every part at once into lossy strings, costs quadratic time on
 //! boundaries that never come, and recurses without a bound into mails inside mails.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::trouble::{Reason, Trouble};
 
@@ -17,41 +17,46 @@ const MULTIPART_DEPTH: u32 = 8;
 
 /// A leaf of a mail's structure.
 #[derive(Debug)]
-pub(super) struct Part<'a> {
+pub(super) struct Part {
     pub header: Header,
-    raw: &'a [u8],
+    /// Where its body stands in the mail.
+    pub body: Range<usize>,
     /// Of the machine-readable part of a failure report: the mail that it is about, or its header.
-    pub original: Option<Box<Part<'a>>>,
+    pub original: Option<Box<Part>>,
 }
 
 /// The leaves of one mail, without those of mails inside it.
 #[derive(Debug, Default)]
-pub(super) struct Structure<'a> {
-    pub parts: Vec<Part<'a>>,
+pub(super) struct Structure {
+    pub parts: Vec<Part>,
     /// The limit that parts were left out for.
     pub trouble: Option<Trouble>,
 }
 
-impl<'a> Part<'a> {
-    pub fn decode(&self) -> Cow<'a, [u8]> {
-        self.header.encoding.decode(self.raw)
-    }
-
+impl Part {
     /// The machine-readable part of a failure report, or of another feedback report.
     pub fn is_feedback(&self) -> bool {
         self.header.kind == "message/feedback-report"
     }
 }
 
-impl<'a> Structure<'a> {
+impl Structure {
     /// Of a mail that begins with this header.
-    pub fn of(header: Header, mail: &'a [u8], budget: &Budget<'_>) -> Self {
+    pub fn of(header: Header, mail: &[u8], budget: &Budget<'_>) -> Self {
         let mut structure = Structure::default();
-        structure.section(mail, header, "text/plain", MULTIPART_DEPTH, budget);
+        structure.section(mail, 0..mail.len(), header, "text/plain", MULTIPART_DEPTH, budget);
         structure
     }
 
-    fn section(&mut self, bytes: &'a [u8], mut header: Header, default_kind: &str, depth: u32, budget: &Budget<'_>) {
+    fn section(
+        &mut self,
+        mail: &[u8],
+        place: Range<usize>,
+        mut header: Header,
+        default_kind: &str,
+        depth: u32,
+        budget: &Budget<'_>,
+    ) {
         if self.trouble.is_some() {
             return;
         }
@@ -59,7 +64,8 @@ impl<'a> Structure<'a> {
             self.trouble = Some(trouble);
             return;
         }
-        let body = &bytes[header.body.min(bytes.len())..];
+        let place = place.start + header.body.min(place.len())..place.end;
+        let body = mail.get(place.clone()).unwrap_or_default();
         let unlabelled = header.kind.is_empty();
         if unlabelled {
             header.kind = default_kind.to_owned();
@@ -68,7 +74,9 @@ impl<'a> Structure<'a> {
         let boundary = if may_have_parts { boundary(&header, body) } else { None };
         // What is encrypted for a person is a leaf: there is nothing to find in it.
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
-            self.parts.push(Part { header, raw: body, original: None });
+            header.encoding = header.encoding.of_body(body);
+            header.boundary = None;
+            self.parts.push(Part { header, body: place, original: None });
             return;
         };
         if depth == 0 {
@@ -79,14 +87,16 @@ impl<'a> Structure<'a> {
         let inner_kind = if header.kind == "multipart/digest" { "message/rfc822" } else { "text/plain" };
         let first = self.parts.len();
         for section in Sections::new(body, &boundary) {
-            self.section(section, header::read_part(section), inner_kind, depth - 1, budget);
+            let section = place.start + section.start..place.start + section.end;
+            let header = header::read_part(mail.get(section.clone()).unwrap_or_default());
+            self.section(mail, section, header, inner_kind, depth - 1, budget);
         }
         put_original_aside(&mut self.parts, first);
     }
 }
 
 /// A failure report ends in the mail that it is about (RFC 5965 section 2): someone else's, and not to be searched.
-fn put_original_aside(parts: &mut Vec<Part<'_>>, first: usize) {
+fn put_original_aside(parts: &mut Vec<Part>, first: usize) {
     let Some(report) = parts.iter().skip(first).position(Part::is_feedback) else { return };
     let mut original = None;
     for part in parts.split_off(first + report + 1) {
@@ -126,7 +136,7 @@ fn delimiter(line: &[u8], boundary: &[u8]) -> Option<bool> {
     }
 }
 
-/// The sections of a multipart body, without what stands before the first and after the last delimiter. A closing
+/// Where the sections of a multipart body stand in it, without what stands before the first and after the last delimiter. A closing
 /// delimiter may be missing.
 struct Sections<'a, 'b> {
     body: &'a [u8],
@@ -144,14 +154,15 @@ impl<'a, 'b> Sections<'a, 'b> {
     }
 }
 
-impl<'a> Iterator for Sections<'a, '_> {
-    type Item = &'a [u8];
+impl Iterator for Sections<'_, '_> {
+    type Item = Range<usize>;
 
-    fn next(&mut self) -> Option<&'a [u8]> {
+    fn next(&mut self) -> Option<Range<usize>> {
         if self.ended {
             return None;
         }
-        let rest = &self.body[self.at..];
+        let begin = self.at;
+        let rest = &self.body[begin..];
         let mut end = 0;
         for line in header::lines(rest) {
             if let Some(is_last) = delimiter(line, self.boundary) {
@@ -160,11 +171,12 @@ impl<'a> Iterator for Sections<'a, '_> {
                 let section = &rest[..end];
                 // The line end before a delimiter belongs to the delimiter.
                 let section = section.strip_suffix(b"\n").unwrap_or(section);
-                return Some(section.strip_suffix(b"\r").unwrap_or(section));
+                let section = section.strip_suffix(b"\r").unwrap_or(section);
+                return Some(begin..begin + section.len());
             }
             end += line.len();
         }
         self.ended = true;
-        Some(rest)
+        Some(begin..self.body.len())
     }
 }

@@ -1,8 +1,9 @@
 //! Bytes of a mail or a file → the documents in them. Pure.
 //!
 //! Containers (mails, zip, gzip, zlib, tar) are recognised by their bytes, never by names or content types, and opened
-//! inside each other. What is inflated is held only where it is small, and of archives and mails inside an archive, which are
-//! bounded: else a [`Document`] is a recipe that inflates again each time it is opened.
+//! inside each other. What is inflated is held only where it is small: else a [`Document`] is a recipe that inflates again
+//! each time it is opened. An archive or mail inside an archive has to be seen at once; one such is held at a time, in a
+//! [`Room`] that may be told to drop it.
 //!
 //! A mailbox may be one that people use. So what is foreign there (an invoice, a word processor's file, a zip with a
 //! password) is passed over without a word, unless the mail says that it is a report; see `marks.rs`.
@@ -14,6 +15,7 @@ mod header;
 mod inflate;
 mod marks;
 mod mime;
+mod room;
 mod sniff;
 mod stream;
 mod tar;
@@ -23,7 +25,7 @@ mod zip;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, io::BufRead, sync::Arc};
+use std::{io::BufRead, sync::Arc};
 
 use crate::{limits::Limits, trouble::Trouble};
 
@@ -32,13 +34,16 @@ use header::Header;
 use stream::Stream;
 use walk::Walk;
 
+pub use room::{FREE_BYTES, Reservation, Reserve, Room, Unshared};
 pub use stream::SMALL_BYTES;
 
 /// Looks at a mail or a bare report file without unpacking it: what it says of itself is known before its documents are.
 pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Opened<'a> {
-    let input = header::with_line_feeds(input);
-    let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(&input);
-    let header = if is_mail { header::read(&input) } else { Header::default() };
+    let header = match origin {
+        _ if header::has_carriage_returns(input) => header::read_with_carriage_returns(input),
+        Origin::File { .. } if !sniff::is_mail(input) => Header::default(),
+        Origin::Mail | Origin::File { .. } => header::read(input),
+    };
     Opened { input, origin, limits, header }
 }
 
@@ -54,7 +59,7 @@ pub enum Origin<'a> {
 /// A mail or file whose documents have not been looked for yet.
 #[derive(Debug)]
 pub struct Opened<'a> {
-    input: Cow<'a, [u8]>,
+    input: &'a [u8],
     origin: Origin<'a>,
     limits: &'a Limits,
     header: Header,
@@ -69,10 +74,11 @@ impl Opened<'_> {
     /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none
     /// was to be expected.
     ///
-    /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call.
-    pub fn walk(self, found: &mut dyn FnMut(Found<'_>)) {
-        let budget = Budget::new(self.limits);
-        Walk::new(&budget, found).start(&self.input, self.origin, self.header);
+    /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call. `found` may have
+    /// `room` release what it holds.
+    pub fn walk(self, room: &Room<'_>, found: &mut dyn FnMut(Found<'_>)) {
+        let budget = Budget::new(self.limits, room);
+        Walk::new(&budget, found).start(self.input, self.origin, self.header);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{
     borrow::Cow,
     cell::Cell,
-    io::{self, BufRead, Read},
+    io::{self, BufRead, BufReader, Read},
+    ops::Range,
 };
 
 use flate2::Crc;
@@ -12,7 +13,9 @@ use crate::trouble::{Reason, Trouble};
 
 use super::{
     budget::{Budget, HELD_BYTES},
+    decode::{Decode, Encoding},
     inflate::Inflate,
+    room::Id,
 };
 
 /// The first bytes of a stream that are looked at to tell what it is.
@@ -22,16 +25,34 @@ pub(super) const PEEK_BYTES: usize = 8 << 10;
 pub const SMALL_BYTES: usize = 32 << 10;
 /// What a usual stream comes to.
 const USUAL_BYTES: usize = 4 << 10;
+/// Bytes that are taken out of a container at once.
+const CHUNK_BYTES: usize = 8 << 10;
 
-/// Bytes in memory and the compressions to take off them, outermost first. Can be opened again and again.
+/// A stretch of bytes and what to take off them, outermost first. Can be opened again and again.
 #[derive(Debug)]
 pub(super) struct Stream<'a> {
-    pub bytes: &'a [u8],
+    extent: Extent<'a>,
     end: End,
     layers: Vec<Layer>,
+    /// Stands behind what comes out.
+    appendix: Vec<u8>,
 }
 
-/// What is known of the end of bytes in memory.
+/// A stretch of the mail, or of a container that came out of it.
+#[derive(Debug, Clone)]
+pub(super) enum Extent<'a> {
+    Memory(&'a [u8]),
+    Within(&'a Container<'a>, Range<usize>),
+}
+
+/// What came out of a stream and has something in it: held where it has to be seen at once, else read from the stream.
+#[derive(Debug)]
+pub(super) struct Container<'a> {
+    id: Id,
+    stream: &'a Stream<'a>,
+}
+
+/// What is known of the end of a stretch of bytes.
 #[derive(Debug)]
 pub(super) enum End {
     Whole,
@@ -41,16 +62,23 @@ pub(super) enum End {
     Broken(Trouble),
 }
 
+/// What was done to bytes to make others of them.
+#[derive(Debug)]
+enum Layer {
+    Encoded(Encoding),
+    Compressed(Compressed),
+}
+
 /// One compression.
 #[derive(Debug)]
-pub(super) struct Layer {
-    pub kind: LayerKind,
+pub(super) struct Compressed {
+    pub by: Compression,
     /// The most bytes that any reader of this layer got out of it: those were paid for.
     pub paid: Cell<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LayerKind {
+pub(super) enum Compression {
     Gzip,
     Zlib,
     /// A deflated zip member; its checksum stands in the archive's directory.
@@ -61,30 +89,60 @@ pub(super) enum LayerKind {
 
 impl<'a> Stream<'a> {
     pub fn of(bytes: &'a [u8]) -> Self {
-        Self::ending(bytes, End::Whole)
+        Self::ending(Extent::Memory(bytes), End::Whole)
     }
 
-    pub fn ending(bytes: &'a [u8], end: End) -> Self {
-        Self { bytes, end, layers: Vec::new() }
+    pub fn ending(extent: Extent<'a>, end: End) -> Self {
+        Self { extent, end, layers: Vec::new(), appendix: Vec::new() }
     }
 
-    pub fn inflated(mut self, kind: LayerKind) -> Self {
-        self.layers.push(Layer { kind, paid: Cell::new(0) });
+    pub fn inflated(mut self, by: Compression) -> Self {
+        self.layers.push(Layer::Compressed(Compressed { by, paid: Cell::new(0) }));
         self
     }
 
-    /// Whether the bytes in memory are those of the stream.
-    pub fn is_plain(&self) -> bool {
-        self.layers.is_empty()
+    pub fn decoded(mut self, encoding: Encoding) -> Self {
+        if encoding != Encoding::Identity {
+            self.layers.push(Layer::Encoded(encoding));
+        }
+        self
     }
 
-    pub fn innermost(&self) -> Option<LayerKind> {
-        self.layers.last().map(|layer| layer.kind)
+    pub fn followed_by(mut self, appendix: Vec<u8>) -> Self {
+        self.appendix = appendix;
+        self
+    }
+
+    /// The stretch whose bytes are those of the stream, where there is nothing to take off them.
+    pub fn plain(&self) -> Option<&Extent<'a>> {
+        (self.layers.is_empty() && self.appendix.is_empty()).then_some(&self.extent)
+    }
+
+    /// Whether its bytes were compressed.
+    pub fn is_inflated(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer, Layer::Compressed(_)))
+    }
+
+    pub fn innermost(&self) -> Option<Compression> {
+        match self.layers.last()? {
+            Layer::Compressed(layer) => Some(layer.by),
+            Layer::Encoded(_) => None,
+        }
     }
 
     pub fn open<'s>(&'s self, budget: &'s Budget<'_>) -> Box<dyn BufRead + 's> {
-        let base: Box<dyn BufRead + 's> = Box::new(Base { rest: self.bytes, crc: Crc::new(), end: &self.end });
-        self.layers.iter().fold(base, |input, layer| Box::new(Inflate::new(input, layer, budget)))
+        let base: Box<dyn BufRead + 's> = match &self.extent {
+            Extent::Memory(bytes) => Box::new(Ending::new(*bytes, bytes.len(), &self.end)),
+            Extent::Within(container, range) => {
+                let reader = BufReader::with_capacity(CHUNK_BYTES, Within::new(container, range.start, budget));
+                Box::new(Ending::new(reader, range.len(), &self.end))
+            }
+        };
+        let stream = self.layers.iter().fold(base, |input, layer| match layer {
+            Layer::Encoded(encoding) => Box::new(Decode::new(input, *encoding)) as Box<dyn BufRead + 's>,
+            Layer::Compressed(layer) => Box::new(Inflate::new(input, layer, budget)),
+        });
+        if self.appendix.is_empty() { stream } else { Box::new(stream.chain(self.appendix.as_slice())) }
     }
 
     /// Opens the stream as a document, which may not be longer than `limits.document_bytes`.
@@ -95,24 +153,88 @@ impl<'a> Stream<'a> {
 
     /// The stream's first bytes, at most `SMALL_BYTES`, and what ended it when that came early.
     pub fn peek(&self, budget: &Budget<'_>) -> (Cow<'a, [u8]>, Option<Trouble>) {
-        match self.end {
-            End::Whole if self.is_plain() => (self.bytes[..self.bytes.len().min(SMALL_BYTES)].into(), None),
+        match (self.plain(), &self.end) {
+            (Some(Extent::Memory(bytes)), End::Whole) => (bytes[..bytes.len().min(SMALL_BYTES)].into(), None),
             _ => {
                 let (head, trouble) = read_up_to(self.open(budget), SMALL_BYTES);
                 (head.into(), trouble)
             }
         }
     }
+}
 
-    /// All of the stream, for what can only be read from memory, and what ended it early. Fails when it is too large
-    /// to hold, or beyond a limit.
-    pub fn hold(&self, budget: &Budget<'_>) -> Result<(Vec<u8>, Option<Trouble>), Trouble> {
-        let held = read_up_to(self.open(budget), HELD_BYTES + 1);
-        budget.unpack(held.0.len() as u64)?;
-        match held {
-            (bytes, _) if bytes.len() > HELD_BYTES => Err(too_large_to_hold()),
+impl<'a> Extent<'a> {
+    /// A stretch of this one.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let range = range.start.min(self.len())..range.end.min(self.len());
+        match self {
+            Extent::Memory(bytes) => Extent::Memory(bytes.get(range).unwrap_or_default()),
+            Extent::Within(container, all) => {
+                Extent::Within(container, all.start + range.start..all.start + range.end.max(range.start))
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Extent::Memory(bytes) => bytes.len(),
+            Extent::Within(_, range) => range.len(),
+        }
+    }
+
+    /// Lets `look` see all of it at once.
+    pub fn look<T>(&self, budget: &Budget<'_>, look: impl FnOnce(&[u8]) -> T) -> Result<T, Trouble> {
+        match self {
+            Extent::Memory(bytes) => Ok(look(bytes)),
+            Extent::Within(container, range) => {
+                container.look(budget, |bytes| look(bytes.get(range.clone()).unwrap_or_default()))
+            }
+        }
+    }
+}
+
+impl<'a> Container<'a> {
+    /// Of what comes out of `stream`.
+    pub fn of(stream: &'a Stream<'a>, budget: &Budget<'_>) -> Self {
+        Self { id: budget.room.new_container(), stream }
+    }
+
+    pub fn first(&'a self, bytes: usize) -> Extent<'a> {
+        Extent::Within(self, 0..bytes)
+    }
+
+    /// Holds it for the first time. Gives its size, and what ended it early. Fails when it is too large to hold, or beyond a
+    /// limit.
+    pub fn hold(&self, budget: &Budget<'_>) -> Result<(usize, Option<Trouble>), Trouble> {
+        let (bytes, trouble) = budget.room.hold(self.id, self.stream.open(budget), self.most(budget));
+        if self.stream.is_inflated() {
+            budget.unpack(bytes.unwrap_or(HELD_BYTES) as u64)?;
+        }
+        match (bytes, trouble) {
+            (None, _) => Err(too_large_to_hold()),
             (_, Some(trouble)) if trouble.limit.is_some() => Err(trouble),
-            held => Ok(held),
+            (Some(bytes), trouble) => Ok((bytes, trouble)),
+        }
+    }
+
+    /// Holds what a reader at hand gives of it.
+    pub fn fill(&self, input: impl Read, budget: &Budget<'_>) -> (usize, Option<Trouble>) {
+        let (bytes, trouble) = budget.room.hold(self.id, input, HELD_BYTES);
+        (bytes.unwrap_or_default(), trouble)
+    }
+
+    fn look<T>(&self, budget: &Budget<'_>, look: impl FnOnce(&[u8]) -> T) -> Result<T, Trouble> {
+        if !budget.room.holds(self.id) {
+            budget.room.hold(self.id, self.stream.open(budget), self.most(budget));
+        }
+        budget.room.look(self.id, look).ok_or_else(too_large_to_hold)
+    }
+
+    /// What is only encoded is no larger than the mail that it stands in.
+    fn most(&self, budget: &Budget<'_>) -> usize {
+        match self.stream.is_inflated() {
+            true => HELD_BYTES,
+            false => usize::try_from(budget.limits.mail_bytes).unwrap_or(usize::MAX).max(HELD_BYTES),
         }
     }
 }
@@ -131,37 +253,96 @@ pub(super) fn read_up_to(input: impl Read, bytes: usize) -> (Vec<u8>, Option<Tro
     (head, end.err().map(|error| Trouble::from_io(&error, Reason::NotAReport)))
 }
 
-/// Bytes in memory, and whatever their end brings.
-struct Base<'s> {
-    rest: &'s [u8],
+/// The last byte that comes out of `input`.
+pub(super) fn last_byte(mut input: impl BufRead) -> Option<u8> {
+    let mut last = None;
+    while let Ok(chunk @ [.., byte]) = input.fill_buf() {
+        last = Some(*byte);
+        let length = chunk.len();
+        input.consume(length);
+    }
+    last
+}
+
+/// A container's bytes from a place on: from memory while it is held, and then out of what it came from.
+struct Within<'s> {
+    container: &'s Container<'s>,
+    at: usize,
+    again: Option<Box<dyn BufRead + 's>>,
+    budget: &'s Budget<'s>,
+}
+
+impl<'s> Within<'s> {
+    fn new(container: &'s Container<'s>, at: usize, budget: &'s Budget<'_>) -> Self {
+        Self { container, at, again: None, budget }
+    }
+}
+
+impl Read for Within<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Self { container, at, again, budget } = self;
+        if again.is_none() {
+            let copied = budget.room.look(container.id, |bytes| {
+                let rest = bytes.get(*at..).unwrap_or_default();
+                let amount = rest.len().min(into.len());
+                into[..amount].copy_from_slice(&rest[..amount]);
+                amount
+            });
+            if let Some(amount) = copied {
+                *at += amount;
+                return Ok(amount);
+            }
+            let mut stream = container.stream.open(budget);
+            io::copy(&mut (&mut stream).take(*at as u64), &mut io::sink())?;
+            *again = Some(stream);
+        }
+        again.as_mut().map_or(Ok(0), |stream| stream.read(into))
+    }
+}
+
+/// So many bytes of a reader, and whatever their end brings.
+struct Ending<'s, R> {
+    input: R,
+    rest: usize,
     crc: Crc,
     end: &'s End,
 }
 
-impl BufRead for Base<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.rest.is_empty() {
-            match self.end {
-                End::Broken(trouble) => return Err(trouble.clone().into()),
-                End::Crc32(crc32) if self.crc.sum() != *crc32 => {
-                    return Err(Trouble::new(Reason::CorruptZip, "the member's checksum is wrong").into());
-                }
-                End::Crc32(_) | End::Whole => (),
-            }
-        }
-        Ok(self.rest)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        let (taken, rest) = self.rest.split_at(amount.min(self.rest.len()));
-        if matches!(self.end, End::Crc32(_)) {
-            self.crc.update(taken);
-        }
-        self.rest = rest;
+impl<'s, R> Ending<'s, R> {
+    fn new(input: R, rest: usize, end: &'s End) -> Self {
+        Self { input, rest, crc: Crc::new(), end }
     }
 }
 
-impl Read for Base<'_> {
+impl<R: BufRead> BufRead for Ending<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.rest == 0 {
+            return match self.end {
+                End::Broken(trouble) => Err(trouble.clone().into()),
+                End::Crc32(crc32) if self.crc.sum() != *crc32 => {
+                    Err(Trouble::new(Reason::CorruptZip, "the member's checksum is wrong").into())
+                }
+                End::Crc32(_) | End::Whole => Ok(&[]),
+            };
+        }
+        let buffer = self.input.fill_buf()?;
+        Ok(&buffer[..buffer.len().min(self.rest)])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let amount = amount.min(self.rest);
+        if matches!(self.end, End::Crc32(_)) {
+            // What is consumed was seen, and is there still.
+            if let Ok(buffer) = self.input.fill_buf() {
+                self.crc.update(&buffer[..amount.min(buffer.len())]);
+            }
+        }
+        self.rest -= amount;
+        self.input.consume(amount);
+    }
+}
+
+impl<R: BufRead> Read for Ending<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         read_buffered(self, into)
     }

@@ -1,28 +1,21 @@
 //! The members of a tar archive, plain or inside a compression.
 
-use std::{borrow::Cow, io::Read};
+use std::io::Read;
 
 use crate::trouble::{Reason, Trouble};
 
 use super::{
     budget::{Budget, HELD_BYTES},
-    stream::{End, Stream, read_up_to, too_large_to_hold},
+    stream::{Container, End, Extent, SMALL_BYTES, Stream, read_up_to, too_large_to_hold},
 };
 
-/// A regular file in the archive.
-pub(super) struct Member<'a> {
-    pub name: String,
-    /// Of a compressed archive, a copy.
-    pub bytes: Cow<'a, [u8]>,
-    pub end: End,
-}
+/// Takes a member's name, where there is one, and its bytes.
+pub(super) type Each<'e> = dyn FnMut(Option<&str>, Result<Stream<'_>, Trouble>) + 'e;
 
-/// Hands out the members of the archive, or why one can't be read, until the archive ends or is broken.
-pub(super) fn members<'a>(
-    archive: &Stream<'a>,
-    budget: &Budget<'_>,
-    each: &mut dyn FnMut(Option<String>, Result<Member<'a>, Trouble>),
-) {
+/// Hands out the regular files in the archive, or why one can't be read, until the archive ends or is broken.
+pub(super) fn members(archive: &Stream<'_>, budget: &Budget<'_>, each: &mut Each<'_>) {
+    let unheld = Container::of(archive, budget);
+    let whole = archive.plain().cloned().unwrap_or_else(|| unheld.first(usize::MAX));
     let mut tar = ::tar::Archive::new(archive.open(budget));
     let damage = |error: &std::io::Error| {
         let trouble = Trouble::from_io(error, Reason::CorruptTar);
@@ -46,35 +39,46 @@ pub(super) fn members<'a>(
             continue;
         }
         if let Err(trouble) = budget.entry() {
-            return each(Some(name), Err(trouble));
+            return each(Some(&name), Err(trouble));
         }
-        let size = entry.size();
-        let (bytes, end) = if archive.is_plain() {
-            slice(archive.bytes, entry.raw_file_position(), size)
-        } else if size > HELD_BYTES as u64 {
-            each(Some(name), Err(too_large_to_hold()));
-            continue;
-        } else {
-            let (bytes, trouble) = read_up_to(entry.by_ref(), HELD_BYTES);
-            if let Some(trouble) = trouble.clone().filter(|trouble| trouble.limit.is_some()) {
-                return each(Some(name), Err(trouble));
+        let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
+        let at = usize::try_from(entry.raw_file_position()).unwrap_or(usize::MAX);
+        let place = whole.part(at..at.saturating_add(size));
+        if archive.plain().is_some() {
+            let is_whole = place.len() == size;
+            let end = if is_whole { End::Whole } else { End::Broken(cut_off()) };
+            each(Some(&name), Ok(Stream::ending(place, end)));
+            if !is_whole {
+                return;
             }
-            let trouble = trouble.or_else(|| ((bytes.len() as u64) < size).then(cut_off));
-            (Cow::Owned(bytes), trouble.map_or(End::Whole, End::Broken))
+            continue;
+        }
+        if size > HELD_BYTES {
+            each(Some(&name), Err(too_large_to_hold()));
+            continue;
+        }
+        // A large member is held as the reader comes by, and read again from the archive when it was dropped.
+        let again = Stream::ending(place, End::Whole);
+        let container = Container::of(&again, budget);
+        let mut small = Vec::new();
+        let (bytes, trouble) = if size < SMALL_BYTES {
+            let (bytes, trouble) = read_up_to(entry.by_ref(), size);
+            small = bytes;
+            (small.len(), trouble)
+        } else {
+            container.fill(entry.by_ref(), budget)
         };
-        let is_last = matches!(end, End::Broken(_));
-        each(Some(name.clone()), Ok(Member { name, bytes, end }));
+        if let Some(trouble) = trouble.clone().filter(|trouble| trouble.limit.is_some()) {
+            return each(Some(&name), Err(trouble));
+        }
+        let trouble = trouble.or_else(|| (bytes < size).then(cut_off));
+        let is_last = trouble.is_some();
+        let end = trouble.map_or(End::Whole, End::Broken);
+        let extent = if size < SMALL_BYTES { Extent::Memory(&small) } else { container.first(bytes) };
+        each(Some(&name), Ok(Stream::ending(extent, end)));
         if is_last {
             return;
         }
-    }
-}
-
-fn slice(archive: &[u8], at: u64, size: u64) -> (Cow<'_, [u8]>, End) {
-    let rest = usize::try_from(at).ok().and_then(|at| archive.get(at..)).unwrap_or_default();
-    match usize::try_from(size).ok().and_then(|size| rest.get(..size)) {
-        Some(bytes) => (bytes.into(), End::Whole),
-        None => (rest.into(), End::Broken(cut_off())),
     }
 }
 

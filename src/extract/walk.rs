@@ -1,6 +1,6 @@
 //! The walk through a mail or file: opens what can be opened, and hands out what is a document.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, io::BufRead};
 
 use sha2::{Digest, Sha256};
 
@@ -9,12 +9,13 @@ use crate::trouble::{Reason, Trouble};
 use super::{
     Document, Format, Found, Origin, Unreadable,
     budget::Budget,
+    decode::Encoding,
     failure,
     header::{self, Header, clip, field_name, lines},
     marks,
     mime::{Part, Structure},
     sniff::{self, Kind},
-    stream::{LayerKind, PEEK_BYTES, SMALL_BYTES, Stream},
+    stream::{Compression, Container, End, Extent, PEEK_BYTES, SMALL_BYTES, Stream, last_byte, read_up_to},
     tar, zip,
 };
 
@@ -33,6 +34,9 @@ const COMPANIONS: &[&str] = &[
 
 /// Parts whose content only their recipient can open.
 const ENCRYPTED: &[&str] = &["multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"];
+
+/// A stream, its first bytes, and what ended it when that came early.
+type Peeked<'p> = (Stream<'p>, &'p [u8], Option<Trouble>);
 
 pub(super) struct Walk<'w> {
     budget: &'w Budget<'w>,
@@ -57,7 +61,7 @@ struct Around<'c> {
 
 /// The bytes of an attachment as attached, and their hash once it is wanted.
 struct Attachment<'c> {
-    bytes: &'c [u8],
+    stream: Stream<'c>,
     sha256: OnceCell<[u8; 32]>,
 }
 
@@ -68,7 +72,7 @@ impl<'w> Walk<'w> {
 
     /// `header`: that of the mail, where the input is one.
     pub fn start(&mut self, input: &[u8], origin: Origin<'_>, header: Header) {
-        let attachment = Attachment { bytes: input, sha256: OnceCell::new() };
+        let attachment = Attachment::of(Stream::of(input));
         let mut around = Around {
             name: None,
             member: String::new(),
@@ -77,9 +81,14 @@ impl<'w> Walk<'w> {
             is_meant: false,
             is_companion: false,
         };
+        if header::has_carriage_returns(input) {
+            let stream = Stream::of(input).decoded(Encoding::CarriageReturns);
+            return self.held(&stream, &around, Self::mail);
+        }
+        let mail = Extent::Memory(input);
         match origin {
             Origin::Mail if lines(input).find(|line| !line.trim_ascii().is_empty()).is_some_and(begins_a_mail) => {
-                self.mail_of(header, input, &around);
+                self.mail_of(header, &mail, &around);
             }
             Origin::Mail => {
                 self.stream(Stream::of(input), &around);
@@ -93,7 +102,7 @@ impl<'w> Walk<'w> {
             }
             // A folder of saved mails is read by the rules of a mailbox.
             Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => {
-                self.mail_of(header, input, &around);
+                self.mail_of(header, &mail, &around);
             }
             Origin::File { name } => {
                 (around.is_meant, around.name) = (true, Some(clip(name)));
@@ -105,18 +114,25 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn mail(&mut self, mail: &[u8], around: &Around<'_>) {
-        self.mail_of(header::read(mail), mail, around);
+    fn mail(&mut self, mail: &Extent<'_>, around: &Around<'_>) {
+        match mail.look(self.budget, header::read) {
+            Ok(header) => self.mail_of(header, mail, around),
+            Err(trouble) => self.foreign(around, trouble),
+        }
     }
 
-    fn mail_of(&mut self, header: Header, mail: &[u8], around: &Around<'_>) {
+    fn mail_of(&mut self, header: Header, mail: &Extent<'_>, around: &Around<'_>) {
         let is_marked = around.is_meant || marks::header(&header);
-        let structure = Structure::of(header, mail, self.budget);
+        let structure = match mail.look(self.budget, |bytes| Structure::of(header, bytes, self.budget)) {
+            Ok(structure) => structure,
+            Err(trouble) => return self.foreign(around, trouble),
+        };
         let is_meant = is_marked || structure.parts.iter().any(marks::part);
         let may_be_prose = is_meant && !structure.parts.iter().any(Part::is_feedback);
         for part in &structure.parts {
-            let bytes = part.decode();
-            let attachment = Attachment { bytes: &bytes, sha256: OnceCell::new() };
+            let stream = stream_of(part, mail);
+            let (first, trouble) = stream.peek(self.budget);
+            let attachment = Attachment::of(stream_of(part, mail));
             let name = part.header.name.as_deref();
             let around = Around {
                 name: join(around.name.as_deref(), name),
@@ -124,12 +140,13 @@ impl<'w> Walk<'w> {
                 attachment: &attachment,
                 depth: around.depth,
                 is_meant,
-                is_companion: !name.is_some_and(marks::name) && is_companion(part, &bytes),
+                is_companion: !name.is_some_and(marks::name) && is_companion(part, &first),
             };
-            let prose = (may_be_prose && part.header.kind == "text/plain").then(|| failure::in_text(&bytes)).flatten();
+            let prose =
+                (may_be_prose && part.header.kind == "text/plain").then(|| self.prose(&stream, &first)).flatten();
             match prose {
                 Some(fields) => self.document(&Stream::of(&fields), Format::Feedback, &around),
-                None => self.part(part, &bytes, &around),
+                None => self.part(part, mail, (stream, &first, trouble), &around),
             }
         }
         if let Some(trouble) = structure.trouble {
@@ -137,7 +154,15 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn part(&mut self, part: &Part<'_>, bytes: &[u8], around: &Around<'_>) {
+    /// The document within a text for people.
+    fn prose(&self, text: &Stream<'_>, first: &[u8]) -> Option<Vec<u8>> {
+        if first.len() < SMALL_BYTES {
+            return failure::in_text(first);
+        }
+        failure::in_text(&read_up_to(text.open(self.budget), failure::SEARCHED_BYTES).0)
+    }
+
+    fn part(&mut self, part: &Part, mail: &Extent<'_>, (stream, first, trouble): Peeked<'_>, around: &Around<'_>) {
         let kind = part.header.kind.as_str();
         if ENCRYPTED.contains(&kind) {
             self.foreign(
@@ -145,37 +170,49 @@ impl<'w> Walk<'w> {
                 Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted or sealed ({kind})")),
             );
         } else if part.is_feedback() {
-            let original = part.original.as_ref().map(|original| original.decode());
-            let document = failure::document(bytes, original.as_deref());
-            self.document(&Stream::of(&document), Format::Feedback, around);
-        } else if kind.starts_with("message/") && sniff::kind(head(bytes)) == Kind::Unknown && !around.is_companion {
-            self.container(around, |walk, inside| walk.mail(bytes, inside));
+            let original = part.original.as_ref().map(|original| stream_of(original, mail));
+            let original = original.map(|it| read_up_to(it.open(self.budget), failure::SEARCHED_BYTES).0);
+            let ends_in_line_feed = last_byte(stream.open(self.budget)) == Some(b'\n');
+            let appendix = failure::appendix(ends_in_line_feed, &original.unwrap_or_default());
+            self.document(&stream.followed_by(appendix), Format::Feedback, around);
+        } else if kind.starts_with("message/") && sniff::kind(head(first)) == Kind::Unknown && !around.is_companion {
+            self.container(around, |walk, inside| walk.held(&stream, inside, Self::mail));
         } else {
-            self.stream(Stream::of(bytes), around);
+            self.peeked((stream, first, trouble), around);
         }
     }
 
-    /// Tells what a stream is, and goes on accordingly.
     fn stream(&mut self, stream: Stream<'_>, around: &Around<'_>) {
         let (first, trouble) = stream.peek(self.budget);
-        let small = (trouble.is_none() && first.len() < SMALL_BYTES).then(|| Stream::of(&first));
-        let again = small.as_ref().unwrap_or(&stream);
-        let head = head(&first);
+        self.peeked((stream, &first, trouble), around);
+    }
+
+    /// Tells what a stream is, and goes on accordingly.
+    fn peeked(&mut self, (stream, first, trouble): Peeked<'_>, around: &Around<'_>) {
+        let is_small = trouble.is_none() && first.len() < SMALL_BYTES;
+        let unpacked = if is_small && stream.is_inflated() { first.len() as u64 } else { 0 };
+        let stream = if is_small { Stream::of(first) } else { stream };
+        let head = head(first);
         match (sniff::kind(head), trouble) {
-            (Kind::Report, _) => self.document(again, Format::Xml, around),
-            (Kind::TlsReport, _) => self.document(again, Format::Json, around),
-            (Kind::Feedback, _) => self.document(again, Format::Feedback, around),
+            (Kind::Report, _) => self.document(&stream, Format::Xml, around),
+            (Kind::TlsReport, _) => self.document(&stream, Format::Json, around),
+            (Kind::Feedback, _) => self.document(&stream, Format::Feedback, around),
             (Kind::Gzip, _) => {
-                self.container(around, |walk, inside| walk.stream(stream.inflated(LayerKind::Gzip), inside))
+                self.container(around, |walk, inside| walk.stream(stream.inflated(Compression::Gzip), inside))
             }
             (Kind::Zlib, _) => {
-                self.container(around, |walk, inside| walk.stream(stream.inflated(LayerKind::Zlib), inside))
+                self.container(around, |walk, inside| walk.stream(stream.inflated(Compression::Zlib), inside))
             }
-            (Kind::Tar, _) => self.container(around, |walk, inside| walk.tar(again, inside)),
-            (Kind::Zip, _) => self.container(around, |walk, inside| walk.held(&stream, inside, Self::zip)),
-            (Kind::Mail, _) => self.container(around, |walk, inside| walk.held(&stream, inside, Self::mail)),
+            (Kind::Tar, _) => self.container(around, |walk, inside| walk.tar(&stream, inside)),
+            (kind @ (Kind::Zip | Kind::Mail), _) => self.container(around, |walk, inside| {
+                let open = if kind == Kind::Zip { Self::zip } else { Self::mail };
+                match walk.budget.unpack(unpacked) {
+                    Ok(()) => walk.held(&stream, inside, open),
+                    Err(trouble) => walk.foreign(inside, trouble),
+                }
+            }),
             // Two bytes of text can look like zlib; then nothing comes out.
-            (Kind::Empty, Some(_)) if stream.innermost() == Some(LayerKind::Zlib) && head.is_empty() => {
+            (Kind::Empty, Some(_)) if stream.innermost() == Some(Compression::Zlib) && head.is_empty() => {
                 self.foreign(around, not_a_report("the bytes are of no known kind"));
             }
             (_, Some(trouble)) if matches!(trouble.reason, Reason::CorruptGzip | Reason::CorruptZlib) => {
@@ -194,27 +231,30 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Opens what can only be read from memory, and says what it was cut off by.
-    fn held(&mut self, stream: &Stream<'_>, around: &Around<'_>, open: fn(&mut Self, &[u8], &Around<'_>)) {
-        if stream.is_plain() {
-            return open(self, stream.bytes, around);
+    /// Opens what can only be understood from memory, and says what it was cut off by.
+    fn held(&mut self, stream: &Stream<'_>, around: &Around<'_>, open: fn(&mut Self, &Extent<'_>, &Around<'_>)) {
+        if let Some(extent) = stream.plain() {
+            return open(self, extent, around);
         }
-        match stream.hold(self.budget) {
-            Ok((bytes, None)) => open(self, &bytes, around),
-            Ok((bytes, Some(trouble))) => {
-                open(self, &bytes, around);
-                self.foreign(around, trouble);
+        let container = Container::of(stream, self.budget);
+        match container.hold(self.budget) {
+            Ok((bytes, trouble)) => {
+                open(self, &container.first(bytes), around);
+                if let Some(trouble) = trouble {
+                    self.foreign(around, trouble);
+                }
             }
             Err(trouble) => self.foreign(around, trouble),
         }
     }
 
-    fn zip(&mut self, archive: &[u8], around: &Around<'_>) {
-        let directory = match zip::directory(archive, self.budget.limits.archive_entries.saturating_add(1)) {
+    fn zip(&mut self, archive: &Extent<'_>, around: &Around<'_>) {
+        let most = self.budget.limits.archive_entries.saturating_add(1);
+        let directory = match archive.look(self.budget, |archive| zip::directory(archive, most)).flatten() {
             Ok(directory) => directory,
             Err(trouble) => return self.foreign(around, trouble),
         };
-        let is_meant = around.is_meant || directory.members.iter().any(|member| marks::name(&member.name));
+        let is_meant = around.is_meant || directory.members.iter().any(|member| member.is_marked);
         let around = Around { is_meant, is_companion: false, ..around.clone() };
         if directory.is_office() {
             return self.foreign(&around, not_a_report("the zip is a document of an office suite or a program"));
@@ -222,7 +262,7 @@ impl<'w> Walk<'w> {
         if directory.members.is_empty() && directory.trouble.is_none() {
             return self.foreign(&around, Trouble::new(Reason::Empty, "the zip has no members"));
         }
-        for member in directory.members.iter().filter(|member| !member.is_clutter()) {
+        for member in directory.members.iter().filter(|member| !member.is_clutter) {
             let around = around.member(&member.name);
             if let Err(trouble) = self.budget.entry() {
                 return self.foreign(&around, trouble);
@@ -240,11 +280,11 @@ impl<'w> Walk<'w> {
     fn tar(&mut self, archive: &Stream<'_>, around: &Around<'_>) {
         let around = Around { is_companion: false, ..around.clone() };
         tar::members(archive, self.budget, &mut |name, member| {
-            let mut inside = name.map_or_else(|| around.clone(), |name| around.member(&name));
+            let mut inside = name.map_or_else(|| around.clone(), |name| around.member(name));
             match member {
                 Ok(member) => {
-                    inside.is_meant |= marks::name(&member.name);
-                    self.stream(Stream::ending(&member.bytes, member.end), &inside);
+                    inside.is_meant |= name.is_some_and(marks::name);
+                    self.stream(member, &inside);
                 }
                 Err(trouble) if matches!(trouble.reason, Reason::CorruptGzip | Reason::CorruptZlib) => {
                     self.unreadable(&inside, trouble);
@@ -270,7 +310,8 @@ impl<'w> Walk<'w> {
     fn unreadable(&mut self, around: &Around<'_>, trouble: Trouble) {
         self.handed_out += 1;
         let attachment = around.name.clone();
-        (self.found)(Found::Unreadable(Unreadable { attachment, sha256: around.sha256(), trouble }));
+        let sha256 = around.sha256(self.budget);
+        (self.found)(Found::Unreadable(Unreadable { attachment, sha256, trouble }));
     }
 }
 
@@ -280,13 +321,35 @@ impl Around<'_> {
         Around { name: join(self.name.as_deref(), Some(name)), member, ..self.clone() }
     }
 
-    fn sha256(&self) -> [u8; 32] {
-        let attached = *self.attachment.sha256.get_or_init(|| Sha256::digest(self.attachment.bytes).into());
+    fn sha256(&self, budget: &Budget<'_>) -> [u8; 32] {
+        let attached = *self.attachment.sha256.get_or_init(|| hash(self.attachment.stream.open(budget)));
         if self.member.is_empty() {
             return attached;
         }
         Sha256::new().chain_update(attached).chain_update(self.member.as_bytes()).finalize().into()
     }
+}
+
+impl<'c> Attachment<'c> {
+    fn of(stream: Stream<'c>) -> Self {
+        Self { stream, sha256: OnceCell::new() }
+    }
+}
+
+/// The bytes of a part of `mail`.
+fn stream_of<'a>(part: &Part, mail: &Extent<'a>) -> Stream<'a> {
+    Stream::ending(mail.part(part.body.clone()), End::Whole).decoded(part.header.encoding)
+}
+
+/// Of all that comes out of `input`.
+fn hash(mut input: impl BufRead) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    while let Ok(chunk @ [_, ..]) = input.fill_buf() {
+        hasher.update(chunk);
+        let length = chunk.len();
+        input.consume(length);
+    }
+    hasher.finalize().into()
 }
 
 /// `outer/inner`, at most 255 characters of it.
@@ -306,7 +369,7 @@ fn begins_a_mail(line: &[u8]) -> bool {
     super::header::is_mailbox_line(line) || field_name(line).is_some()
 }
 
-fn is_companion(part: &Part<'_>, bytes: &[u8]) -> bool {
+fn is_companion(part: &Part, bytes: &[u8]) -> bool {
     let kind = part.header.kind.as_str();
     COMPANIONS.contains(&kind) || kind.starts_with("image/") || sniff::kind(head(bytes)) == Kind::Image
 }

@@ -32,9 +32,9 @@ pub(super) struct Journal {
     readers: Mutex<u64>,
 }
 
-/// What one reader is at. While it only waits (for room in a sink's queue) nothing that happens to the process is the
+/// What one reader is at. While it only waits (for memory, or for room in a sink's queue) nothing that happens to the process is the
 /// mail's doing, so that counts as reading nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Bookmark {
     journal: Arc<Journal>,
     slot: u64,

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
@@ -25,6 +25,7 @@ use super::{
     memory::Remembered,
     meters::{self, SinkLabels, SinkMeter, SourceMeter},
     patience::Patience,
+    pool::Pool,
     settling::Desk,
     tally::Tally,
 };
@@ -160,22 +161,22 @@ impl Flow {
             abort,
             settled,
         };
-        let budget = Arc::new(Semaphore::new(flow.config.intake_max_size as usize));
+        let pool = Pool::new(flow.config.intake_max_size);
         let host = build::this_machine();
         for source in sources {
-            flow.connect(source, &budget, required, &host);
+            flow.connect(source, &pool, required, &host);
         }
         flow
     }
 
     /// Starts one source and its reader.
-    fn connect(&mut self, source: Box<dyn Source>, budget: &Arc<Semaphore>, required: usize, host: &Host) {
+    fn connect(&mut self, source: Box<dyn Source>, pool: &Pool, required: usize, host: &Host) {
         let (mail_sender, mails) = mpsc::channel(MAILS_WAITING);
         let (verdicts, verdict_receiver) = mpsc::unbounded_channel();
         let intake = Intake::new(
             mail_sender,
             verdict_receiver,
-            budget.clone(),
+            pool.budget().clone(),
             self.config.intake_max_size,
             self.memory.clone(),
             self.options.once,
@@ -194,6 +195,7 @@ impl Flow {
             config: self.config.clone(),
             tally: self.tally.clone(),
             condition: self.condition.clone(),
+            pool: pool.clone(),
             stop: self.stop.gently.clone(),
             dry_run: self.options.dry_run,
         };

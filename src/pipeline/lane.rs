@@ -1,12 +1,16 @@
 //! From one event to the queues of the sinks that want it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     config::sink::SinkConfig,
@@ -49,6 +53,10 @@ pub struct Emitter {
     scratch: Vec<u8>,
 }
 
+/// A reader that has waited so long for a sink gives back the memory that it can do without: long enough that a sink which
+/// is only slow does not make it inflate the same again and again.
+const MOMENT: Duration = Duration::from_millis(250);
+
 /// A required sink has ended: nothing more can be delivered by this process.
 #[derive(Debug, thiserror::Error)]
 #[error("delivery has stopped")]
@@ -88,13 +96,29 @@ impl Lane {
         self.config.events.is_empty() || self.config.events.contains(&event_type)
     }
 
-    /// Queues one frame, waiting for room where the sink is required.
-    fn queue(&self, frame: Bytes, second: i64, runtime: &Handle, bookmark: &Bookmark) -> Result<Option<u64>, Ended> {
+    /// Queues one frame, waiting for room where the sink is required; `idle` is called when that takes long.
+    fn queue(
+        &self,
+        frame: Bytes,
+        second: i64,
+        runtime: &Handle,
+        bookmark: &Bookmark,
+        idle: &dyn Fn(),
+    ) -> Result<Option<u64>, Ended> {
         let bytes = frame.len() as u64;
         let queued = match self.outlet.try_send(frame.clone(), second) {
             Ok(None) if self.required.is_some() => {
                 bookmark.pause();
-                let queued = runtime.block_on(self.outlet.send(frame, second));
+                let queued = runtime.block_on(async {
+                    let mut sending = pin!(self.outlet.send(frame, second));
+                    match timeout(MOMENT, &mut sending).await {
+                        Ok(queued) => queued,
+                        Err(_) => {
+                            idle();
+                            sending.await
+                        }
+                    }
+                });
                 bookmark.resume();
                 queued.map(Some)
             }
@@ -131,13 +155,19 @@ impl Emitter {
         self.bookmark.begin(mail);
     }
 
+    /// That of the mail that was begun last.
+    pub fn bookmark(&self) -> Bookmark {
+        self.bookmark.clone()
+    }
+
     /// No mail is being read any more.
     pub fn rest(&mut self) {
         self.bookmark.end();
     }
 
-    /// Sends one event to every sink that takes it. Blocks while a required sink's queue is full.
-    pub fn emit(&mut self, event: &Event) -> Result<(), Stopped> {
+    /// Sends one event to every sink that takes it. Blocks while a required sink's queue is full; calls `idle` when that takes
+    /// long, so that the reader gives back what it can do without meanwhile.
+    pub fn emit(&mut self, event: &Event, idle: &dyn Fn()) -> Result<(), Stopped> {
         let second = event.provenance().ingest.as_second();
         for (lane, encoder) in &mut self.lanes {
             if !lane.takes(event.event_type()) {
@@ -146,10 +176,8 @@ impl Emitter {
             }
             self.scratch.clear();
             encoder.encode(event, &mut self.scratch);
-            match (
-                lane.queue(Bytes::copy_from_slice(&self.scratch), second, &self.runtime, &self.bookmark),
-                lane.required,
-            ) {
+            let frame = Bytes::copy_from_slice(&self.scratch);
+            match (lane.queue(frame, second, &self.runtime, &self.bookmark, idle), lane.required) {
                 (Ok(Some(number)), Some(place)) => self.mark[place] = number,
                 (Ok(Some(_)), None) => {}
                 (Err(Ended), Some(_)) => return Err(Stopped),

@@ -6,8 +6,8 @@
 //!      └────── verdict ◀── settling task (ledger) ◀────────────────────┘
 //! ```
 //!
-//! Mails wait in the intake budget, frames in each sink's: when a sink slows down its queue fills, the readers block, the
-//! intake fills, and the source stops fetching.
+//! Mails, and what of them is held inflated, take their memory from the intake budget, frames from each sink's: when a sink
+//! slows down its queue fills, the readers block, the intake fills, and the source stops fetching.
 
 pub mod build;
 mod ends;
@@ -18,6 +18,7 @@ mod lane;
 mod memory;
 mod meters;
 mod patience;
+mod pool;
 pub mod reading;
 mod settling;
 mod tally;
@@ -25,7 +26,7 @@ mod tally;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{flow::run, lane::Stopped, settling::Claimed};
@@ -33,6 +34,7 @@ use self::{
     gate::Gate,
     lane::Emitter,
     meters::SourceMeter,
+    pool::Pool,
     reading::{Attempts, Incoming, Output, Reading, read},
     settling::{Desk, MailId, Read, Reply},
     tally::Tally,
@@ -40,6 +42,7 @@ use self::{
 use crate::{
     config::{Config, FailureReports, source::SourceConfig},
     event::{Event, failure::Addresses},
+    extract::Room,
     ledger::{DocumentKey, PlaceVerdict, ReportName},
     limits::Limits,
     ops::condition::Condition,
@@ -82,6 +85,7 @@ struct SourceReader {
     config: Arc<Config>,
     tally: Arc<Tally>,
     condition: Arc<Condition>,
+    pool: Pool,
     stop: CancellationToken,
     dry_run: bool,
 }
@@ -105,7 +109,7 @@ impl SourceReader {
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(event) = self.gate.close() {
                 // A sink that has ended has said why; the log has what is not told.
-                self.emitter.emit(&Event::IngestError(Box::new(event))).ok();
+                self.emitter.emit(&Event::IngestError(Box::new(event)), &|| {}).ok();
             }
         });
         closing.await.expect("closing words do not panic");
@@ -132,8 +136,10 @@ impl SourceReader {
             attempts: Attempts { made: self.desk.attempts(&place), most: self.config.max_attempts },
             now: Timestamp::now(),
         };
+        let share = self.pool.share(Handle::current(), self.emitter.bookmark());
+        let room = Room::new(&share);
         let mut output = ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk };
-        let reading = read(incoming, limits, &mut self.gate, &mut output);
+        let reading = read(incoming, limits, &mut self.gate, &room, &mut output);
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
         let verdict = reading.verdict();
@@ -170,9 +176,9 @@ struct ToSinks<'a> {
 }
 
 impl Output for ToSinks<'_> {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, idle: &dyn Fn()) -> Result<(), Stopped> {
         self.meter.event(&event);
-        self.emitter.emit(&event)
+        self.emitter.emit(&event, idle)
     }
 
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {

@@ -24,7 +24,7 @@ use crate::{
         report::{Outcome, ReportEvent, Tally},
         tls_rpt::{self, TlsRptEvent},
     },
-    extract::{self, Document, Envelope, Found, Origin, Unreadable},
+    extract::{self, Document, Envelope, Found, Origin, Room, Unreadable},
     flood::Sender,
     ledger::{DocumentKey, ReportName, Shipped},
     limits::Limits,
@@ -35,7 +35,8 @@ use crate::{
 
 /// Where the events of a mail go, and who knows what was shipped before.
 pub trait Output {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped>;
+    /// Calls `idle` when it has to wait for long.
+    fn emit(&mut self, event: Event, idle: &dyn Fn()) -> Result<(), Stopped>;
     /// `name` is what the reporter calls it.
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped>;
     /// The first `rows` rows of a document that was claimed have been emitted, and more follow.
@@ -116,11 +117,18 @@ impl Reading {
 
 /// Reads one mail and emits its events. `Err`: a sink has ended, and the mail is to be left as it was.
 /// A panic in a reader becomes an `ingest_error`, and the mail is quarantined.
-pub fn read(mail: Incoming<'_>, limits: &Limits, gate: &mut Gate, output: &mut dyn Output) -> Result<Reading, Stopped> {
+pub fn read(
+    mail: Incoming<'_>,
+    limits: &Limits,
+    gate: &mut Gate,
+    room: &Room<'_>,
+    output: &mut dyn Output,
+) -> Result<Reading, Stopped> {
     let mut reader = Reader {
         mail,
         limits,
         gate,
+        room,
         output,
         envelope: Arc::default(),
         sender: None,
@@ -147,6 +155,8 @@ struct Reader<'a> {
     mail: Incoming<'a>,
     limits: &'a Limits,
     gate: &'a mut Gate,
+    /// Where containers are held; given back while a sink is waited for.
+    room: &'a Room<'a>,
     output: &'a mut dyn Output,
     envelope: Arc<Envelope>,
     /// Whose share of the day this takes from; `None`: nobody's.
@@ -170,7 +180,7 @@ impl Reader<'_> {
         if let Err(trouble) = self.gate.mail(self.sender.as_ref(), bytes.len() as u64, self.mail.now) {
             return self.trouble(None, None, trouble);
         }
-        opened.walk(&mut |found| match found {
+        opened.walk(self.room, &mut |found| match found {
             _ if self.stopped => {}
             Found::Document(document) => self.document(&document),
             Found::Unreadable(Unreadable { attachment, sha256, trouble }) => {
@@ -319,7 +329,8 @@ impl Reader<'_> {
     }
 
     fn emit(&mut self, event: Event) {
-        if !self.stopped && self.output.emit(event).is_err() {
+        let room = self.room;
+        if !self.stopped && self.output.emit(event, &|| room.release()).is_err() {
             self.stopped = true;
         }
     }

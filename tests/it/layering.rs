@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["config", "event"]),
     ("service", &["config", "exit", "ledger", "net", "ops", "pipeline"]),
     ("check", &["config", "encode", "event", "exit", "net", "ops", "pipeline", "sink", "source"]),
-    ("parse", &["cli", "config", "encode", "event", "exit", "ledger", "ops", "pipeline", "source"]),
+    ("parse", &["cli", "config", "encode", "event", "exit", "extract", "ledger", "ops", "pipeline", "source"]),
     (
         "pipeline",
         &[

@@ -15,6 +15,7 @@ mod golden;
 mod hostile_text;
 mod layering;
 mod log_file;
+mod memory;
 mod migrate;
 mod observed;
 mod operation;

@@ -117,7 +117,7 @@ fn the_hash_of_what_is_unreadable_tells_members_apart_and_is_stable() {
     let archive = zip(&[("a", b"x"), ("b", b"x")]);
     let hashes = |name| {
         let mut hashes = Vec::new();
-        open(&archive, Origin::File { name }, &Limits::default()).walk(&mut |found| {
+        open(&archive, Origin::File { name }, &Limits::default()).walk(&Room::new(&Unshared), &mut |found| {
             if let Found::Unreadable(unreadable) = found {
                 hashes.push(unreadable.sha256);
             }

@@ -32,7 +32,7 @@ fn a_document_ends_at_its_limit_and_says_which() {
         assert_eq!(lengths(&file(&long, &limits)), [(10_000, Some(Reason::DocumentTooLarge))]);
     }
     let long = padded(9_991);
-    open(&long, Origin::File { name: "x" }, &limits).walk(&mut |found| {
+    open(&long, Origin::File { name: "x" }, &limits).walk(&Room::new(&Unshared), &mut |found| {
         let Found::Document(document) = found else { panic!("no document") };
         let error = document.open().read_to_end(&mut Vec::new()).unwrap_err();
         let trouble = Trouble::from_io(&error, Reason::ReaderPanic);
@@ -56,9 +56,9 @@ fn what_is_small_and_whole_is_inflated_once() {
     let limits = Limits::default();
     let is_held = |input: &[u8]| {
         let mut held = Vec::new();
-        open(input, Origin::File { name: "x" }, &limits).walk(&mut |found| {
+        open(input, Origin::File { name: "x" }, &limits).walk(&Room::new(&Unshared), &mut |found| {
             let Found::Document(document) = found else { panic!("no document") };
-            held.push(document.stream.is_plain());
+            held.push(document.stream.plain().is_some());
         });
         held
     };

@@ -7,6 +7,7 @@ mod limits;
 mod mails;
 mod private;
 mod properties;
+mod room;
 
 use std::io::{Read, Write};
 
@@ -62,7 +63,7 @@ fn in_file(name: &str, file: &[u8]) -> Vec<Seen> {
 
 fn within(input: &[u8], origin: Origin<'_>, limits: &Limits) -> Vec<Seen> {
     let mut all = Vec::new();
-    open(input, origin, limits).walk(&mut |found| {
+    open(input, origin, limits).walk(&Room::new(&Unshared), &mut |found| {
         all.push(match found {
             Found::Document(document) => {
                 let (bytes, end) = read(&document);

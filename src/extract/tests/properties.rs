@@ -6,7 +6,7 @@ use super::*;
 
 /// One thing around a report.
 #[derive(Debug, Clone, Copy)]
-enum Around {
+pub(super) enum Around {
     Gzip,
     GzipMembers,
     Zlib,
@@ -19,9 +19,9 @@ enum Around {
     Forwarded,
 }
 
-use Around::*;
+pub(super) use Around::*;
 
-fn pack(bytes: &[u8], around: Around) -> Vec<u8> {
+pub(super) fn pack(bytes: &[u8], around: Around) -> Vec<u8> {
     let middle = bytes.len() / 2;
     match around {
         Gzip => gzip(bytes),

@@ -2,6 +2,7 @@ use std::{collections::HashSet, path::Path};
 
 use super::*;
 use crate::event::{Field, Value};
+use crate::extract::Unshared;
 
 /// Keeps what is told, and what was claimed.
 #[derive(Default)]
@@ -12,7 +13,7 @@ struct Kept {
 }
 
 impl Output for Kept {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, _: &dyn Fn()) -> Result<(), Stopped> {
         self.events.push(event);
         Ok(())
     }
@@ -39,7 +40,9 @@ impl Kept {
         let now = "2026-11-01T12:00:00Z".parse().unwrap();
         let incoming =
             Incoming { content: &content, place: &place, tenant: None, addresses, attempts: Attempts::FIRST, now };
-        read(incoming, &Limits::default(), &mut Gate::open(), self).map_err(|_| "stopped").unwrap()
+        read(incoming, &Limits::default(), &mut Gate::open(), &Room::new(&Unshared), self)
+            .map_err(|_| "stopped")
+            .unwrap()
     }
 
     fn types(&self) -> Vec<&str> {

@@ -18,7 +18,7 @@ use super::{
     reading::{Attempts, Incoming, Output, Reading, read},
     *,
 };
-use crate::{config, encode::Encoder, trouble::Trouble};
+use crate::{config, encode::Encoder, extract::Unshared, trouble::Trouble};
 
 const NOON: i64 = 1_793_534_400; // 2026-11-01T12:00:00Z
 
@@ -39,7 +39,7 @@ struct Collected {
 type Before = Box<dyn FnMut(&Event)>;
 
 impl Output for Collected {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, _: &dyn Fn()) -> Result<(), Stopped> {
         if let Some(before) = &mut self.before {
             before(&event);
         }
@@ -113,7 +113,7 @@ impl Source {
             attempts: self.attempts,
             now,
         };
-        read(incoming, &self.config.limits, &mut self.gate, &mut self.out).unwrap()
+        read(incoming, &self.config.limits, &mut self.gate, &Room::new(&Unshared), &mut self.out).unwrap()
     }
 }
 

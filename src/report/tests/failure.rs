@@ -5,7 +5,7 @@ use proptest::sample::Index;
 
 use super::super::Failure;
 use super::*;
-use crate::extract::{Found, Origin, open};
+use crate::extract::{Found, Origin, Room, Unshared, open};
 use crate::trouble::Reason;
 
 fn eml(name: &str) -> Vec<u8> {
@@ -17,7 +17,7 @@ fn eml(name: &str) -> Vec<u8> {
 fn reports(mail: &[u8]) -> Vec<Result<Failure, Trouble>> {
     let limits = Limits::default();
     let mut found = Vec::new();
-    open(mail, Origin::Mail, &limits).walk(&mut |thing| {
+    open(mail, Origin::Mail, &limits).walk(&Room::new(&Unshared), &mut |thing| {
         if let Found::Document(document) = thing
             && document.format == Format::Feedback
         {
@@ -221,7 +221,7 @@ fn two_reports_that_differ_only_in_the_mail_they_are_about_are_two_documents() {
     let limits = Limits::default();
     let hash = |mail: &str| {
         let mut hash = None;
-        open(mail.as_bytes(), Origin::Mail, &limits).walk(&mut |found| {
+        open(mail.as_bytes(), Origin::Mail, &limits).walk(&Room::new(&Unshared), &mut |found| {
             if let Found::Document(document) = found {
                 hash = survey(document.format, document.open(), &limits).ok().map(|survey| survey.sha256);
             }

@@ -2,6 +2,7 @@
 //! ports and ends with the value that holds it.
 
 pub mod ca;
+pub mod cgroup;
 pub mod courier;
 pub mod cyrus;
 pub mod delivery;

@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::terminal::Terminal;
+use super::{cgroup::Cgroup, terminal::Terminal};
 
 /// No run of a test takes this long, on a busy machine neither.
 const TOO_LONG: Duration = Duration::from_secs(180);
@@ -60,6 +60,13 @@ impl Shipper {
         let mut shell = Command::new("unshare");
         let mounted = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
         shell.args(["--mount", "sh", "-c", mounted]).arg(hosts).arg(program());
+        Self::of(shell, arguments)
+    }
+
+    /// Within this control group.
+    pub fn in_cgroup<S: AsRef<OsStr>>(group: &Cgroup, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.processes()).arg(program());
         Self::of(shell, arguments)
     }
 
@@ -157,9 +164,21 @@ impl Running {
 
     /// The most memory that it has occupied so far, in KiB.
     pub fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it runs");
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+        // One that has ended occupies nothing.
+        line.split_whitespace().nth(1).map_or(0, |kib| kib.parse().unwrap())
+    }
+
+    /// Waits for the end, and gives the most memory that it was seen to occupy, in KiB.
+    #[track_caller]
+    pub fn finish_measured(mut self) -> (Finished, u64) {
+        let mut peak = 0;
+        while self.child.try_wait().unwrap().is_none() {
+            peak = self.peak_memory().max(peak);
+            thread::sleep(Duration::from_millis(20));
+        }
+        (self.finish(), peak)
     }
 
     /// Reads stdout from now on.
