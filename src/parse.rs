@@ -21,7 +21,7 @@ use crate::{
     limits::Limits,
     ops::progress::{self, Seen},
     pipeline::{
-        Claimed, Stopped,
+        Claimed, Missing, Recipients, Stopped,
         gate::Gate,
         reading::{Attempts, Incoming, Output, read},
     },
@@ -133,7 +133,7 @@ impl<W: Write> Lines<W> {
 }
 
 impl<W: Write> Output for Lines<W> {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, _: Recipients<'_>) -> Result<(), Stopped> {
         if !matches!(event, Event::Report(_) | Event::IngestError(_)) {
             self.done.rows.fetch_add(1, Ordering::Relaxed);
         }
@@ -146,7 +146,7 @@ impl<W: Write> Output for Lines<W> {
     }
 
     fn claim(&mut self, _: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        Ok(Claimed::Mine { arrived: 0, reuses_name: false })
+        Ok(Claimed::Mine { missing: Missing::from_row(0), reuses_name: false })
     }
 
     fn document_read(&mut self, _: &DocumentKey) {}

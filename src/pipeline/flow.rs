@@ -101,23 +101,22 @@ impl Flow {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
         let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
         let mut required_sinks = Vec::new();
-        for Destination { name, config, sink } in destinations {
+        let desk = Arc::new(Desk::new(ledger.clone(), &config, options));
+        for (number, Destination { name, config, sink }) in destinations.into_iter().enumerate() {
             let (outlet, inlet) = sink::queue(config.buffer_max_size);
             let (status, confirmed, health) = Status::new();
-            let required = config.required.then_some(confirmations.len());
-            if config.required {
+            let required = config.required;
+            if required {
                 required_sinks.push(name.clone());
-                confirmations.push(confirmed.clone());
+                confirmations.push((number, confirmed.clone()));
             }
-            let lane = Arc::new(Lane::new(name.clone(), config, outlet, required));
+            let lane = Arc::new(Lane::new(name.clone(), config, outlet, number));
             tokio::spawn(health::tell(name.clone(), SinkLabels::of(&lane), lane.counts(), health, condition.clone()));
             lanes.push((lane, confirmed));
             let running = sink.run(inlet, status, abort.clone());
-            let required = required.is_some();
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
-        let desk = Arc::new(Desk::new(ledger.clone(), &required_sinks, options.reship));
-        for mut confirmed in confirmations.iter().cloned() {
+        for (_, mut confirmed) in confirmations.iter().cloned() {
             let desk = desk.clone();
             tokio::spawn(async move {
                 while confirmed.changed().await.is_ok() {
@@ -125,7 +124,6 @@ impl Flow {
                 }
             });
         }
-        let required = confirmations.len();
         let settling = tokio::spawn(desk.clone().settle(confirmations, settled.clone()));
         let intervals: Vec<_> =
             config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
@@ -163,13 +161,13 @@ impl Flow {
         let budget = Arc::new(Semaphore::new(flow.config.intake_max_size as usize));
         let host = build::this_machine();
         for source in sources {
-            flow.connect(source, &budget, required, &host);
+            flow.connect(source, &budget, &host);
         }
         flow
     }
 
     /// Starts one source and its reader.
-    fn connect(&mut self, source: Box<dyn Source>, budget: &Arc<Semaphore>, required: usize, host: &Host) {
+    fn connect(&mut self, source: Box<dyn Source>, budget: &Arc<Semaphore>, host: &Host) {
         let (mail_sender, mails) = mpsc::channel(MAILS_WAITING);
         let (verdicts, verdict_receiver) = mpsc::unbounded_channel();
         let intake = Intake::new(
@@ -183,14 +181,15 @@ impl Flow {
             self.stop.gently.clone(),
         );
         let name: Arc<str> = source.name().into();
-        let lanes = self.lanes.iter().map(|(lane, _)| lane);
+        let (lanes, sinks) = (self.lanes.iter().map(|(lane, _)| lane), self.config.sinks.len());
         let reader = SourceReader {
             mails,
             verdicts,
-            emitter: Emitter::new(&name, lanes, required, host, Handle::current(), self.memory.ledger.bookmark()),
+            emitter: Emitter::new(&name, lanes, sinks, host, Handle::current(), self.memory.ledger.bookmark()),
             meter: SourceMeter::new(&name, &self.config),
             gate: Gate::new(name.clone(), &self.config),
             desk: self.desk.clone(),
+            route: self.desk.route(&name, &self.config),
             config: self.config.clone(),
             tally: self.tally.clone(),
             condition: self.condition.clone(),

@@ -14,6 +14,7 @@ use crate::{
     encode::{Encoder, Host},
     event::{Event, EventType},
     ledger::Bookmark,
+    pipeline::missing::Recipients,
     sink::{Ended, Level, Outlet},
     source::Place,
 };
@@ -24,8 +25,8 @@ pub struct Lane {
     pub name: Arc<str>,
     config: SinkConfig,
     outlet: Outlet,
-    /// Its place among the required sinks; `None`: it never holds anything up.
-    required: Option<usize>,
+    /// Its number among all sinks, as in a [`Mark`].
+    number: usize,
     counts: Arc<Counts>,
 }
 
@@ -55,8 +56,8 @@ pub struct Emitter {
 pub struct Stopped;
 
 impl Lane {
-    pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, required: Option<usize>) -> Self {
-        Self { name, config, outlet, required, counts: Arc::default() }
+    pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, number: usize) -> Self {
+        Self { name, config, outlet, number, counts: Arc::default() }
     }
 
     pub fn counts(&self) -> Arc<Counts> {
@@ -64,7 +65,7 @@ impl Lane {
     }
 
     pub fn is_required(&self) -> bool {
-        self.required.is_some()
+        self.config.required
     }
 
     /// The number of the last event that was queued for it.
@@ -80,10 +81,6 @@ impl Lane {
         self.outlet.level()
     }
 
-    fn takes_from(&self, source: &str) -> bool {
-        self.config.inputs.is_empty() || self.config.inputs.iter().any(|input| input == source)
-    }
-
     fn takes(&self, event_type: EventType) -> bool {
         self.config.events.is_empty() || self.config.events.contains(&event_type)
     }
@@ -92,7 +89,7 @@ impl Lane {
     fn queue(&self, frame: Bytes, second: i64, runtime: &Handle, bookmark: &Bookmark) -> Result<Option<u64>, Ended> {
         let bytes = frame.len() as u64;
         let queued = match self.outlet.try_send(frame.clone(), second) {
-            Ok(None) if self.required.is_some() => {
+            Ok(None) if self.config.required => {
                 bookmark.pause();
                 let queued = runtime.block_on(self.outlet.send(frame, second));
                 bookmark.resume();
@@ -109,20 +106,20 @@ impl Lane {
 }
 
 impl Emitter {
-    /// `required` is how many required sinks there are in all.
+    /// `sinks` is the number of all sinks.
     pub fn new<'a>(
         source: &str,
         lanes: impl Iterator<Item = &'a Arc<Lane>>,
-        required: usize,
+        sinks: usize,
         host: &Host,
         runtime: Handle,
         bookmark: Bookmark,
     ) -> Self {
         let lanes = lanes
-            .filter(|lane| lane.takes_from(source))
+            .filter(|lane| lane.config.takes_from(source))
             .map(|lane| (lane.clone(), Encoder::new(&lane.config, host)))
             .collect();
-        Self { lanes, runtime, mark: vec![0; required], bookmark, scratch: Vec::new() }
+        Self { lanes, runtime, mark: vec![0; sinks], bookmark, scratch: Vec::new() }
     }
 
     /// A mail begins: the mark is to be its own, so that one that sends nothing waits for nothing.
@@ -136,24 +133,23 @@ impl Emitter {
         self.bookmark.end();
     }
 
-    /// Sends one event to every sink that takes it. Blocks while a required sink's queue is full.
-    pub fn emit(&mut self, event: &Event) -> Result<(), Stopped> {
+    /// Sends one event to those of `recipients` that take it. Blocks while a required sink's queue is full.
+    pub fn emit(&mut self, event: &Event, recipients: &Recipients<'_>) -> Result<(), Stopped> {
         let second = event.provenance().ingest.as_second();
         for (lane, encoder) in &mut self.lanes {
+            if !recipients.include(lane.number) {
+                continue;
+            }
             if !lane.takes(event.event_type()) {
                 lane.counts.filtered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             self.scratch.clear();
             encoder.encode(event, &mut self.scratch);
-            match (
-                lane.queue(Bytes::copy_from_slice(&self.scratch), second, &self.runtime, &self.bookmark),
-                lane.required,
-            ) {
-                (Ok(Some(number)), Some(place)) => self.mark[place] = number,
-                (Ok(Some(_)), None) => {}
-                (Err(Ended), Some(_)) => return Err(Stopped),
-                (Ok(None) | Err(Ended), _) => {
+            match lane.queue(Bytes::copy_from_slice(&self.scratch), second, &self.runtime, &self.bookmark) {
+                Ok(Some(number)) => self.mark[lane.number] = number,
+                Err(Ended) if lane.config.required => return Err(Stopped),
+                Ok(None) | Err(Ended) => {
                     lane.counts.missed.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -161,8 +157,8 @@ impl Emitter {
         Ok(())
     }
 
-    /// The last number that each required sink has given to an event since [`Emitter::begin`].
-    pub fn mark(&self) -> Mark {
-        self.mark.clone()
+    /// The last number that each sink has given to an event since [`Emitter::begin`].
+    pub fn mark(&self) -> &Mark {
+        &self.mark
     }
 }

@@ -41,12 +41,12 @@ impl Memory for Remembered {
         !self.ships_again && self.ledger.knows_place(place)
     }
 
-    fn next_uid(&self, source: &str, folder: &str) -> Option<u32> {
-        self.ledger.next_uid(source, folder)
+    fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
+        self.ledger.next_uid(account, folder)
     }
 
-    fn expect_uid(&self, source: &str, folder: &str, next: u32) {
-        self.ledger.expect_uid(source, folder, next);
+    fn expect_uid(&self, account: &str, folder: &str, next: u32) {
+        self.ledger.expect_uid(account, folder, next);
     }
 
     fn forgets(&self) -> bool {

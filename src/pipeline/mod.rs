@@ -17,6 +17,7 @@ mod health;
 mod lane;
 mod memory;
 mod meters;
+mod missing;
 mod patience;
 pub mod reading;
 mod settling;
@@ -28,13 +29,18 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{flow::run, lane::Stopped, settling::Claimed};
+pub use self::{
+    flow::run,
+    lane::Stopped,
+    missing::{Missing, Recipients},
+    settling::Claimed,
+};
 use self::{
     gate::Gate,
     lane::Emitter,
     meters::SourceMeter,
     reading::{Attempts, Incoming, Output, Reading, read},
-    settling::{Desk, MailId, Read, Reply},
+    settling::{Desk, MailId, Read, Reply, Route},
     tally::Tally,
 };
 use crate::{
@@ -79,6 +85,7 @@ struct SourceReader {
     meter: SourceMeter,
     gate: Gate,
     desk: Arc<Desk>,
+    route: Route,
     config: Arc<Config>,
     tally: Arc<Tally>,
     condition: Arc<Condition>,
@@ -105,7 +112,7 @@ impl SourceReader {
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(event) = self.gate.close() {
                 // A sink that has ended has said why; the log has what is not told.
-                self.emitter.emit(&Event::IngestError(Box::new(event))).ok();
+                self.emitter.emit(&Event::IngestError(Box::new(event)), &Recipients::All).ok();
             }
         });
         closing.await.expect("closing words do not panic");
@@ -132,17 +139,19 @@ impl SourceReader {
             attempts: Attempts { made: self.desk.attempts(&place), most: self.config.max_attempts },
             now: Timestamp::now(),
         };
-        let mut output = ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk };
+        let mut output =
+            ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk, route: &self.route };
         let reading = read(incoming, limits, &mut self.gate, &mut output);
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
-        let verdict = reading.verdict();
+        let verdict = if self.desk.settles_mails() { reading.verdict() } else { Verdict::Leave };
         self.tally.add(&place, &reading, &verdict);
         self.condition.source_moved(place.source());
         let stays = stays(&place, &verdict, &self.config).filter(|_| !self.dry_run);
         let Reading { documents, names, seen_again, .. } = reading;
-        let read = Read { reply, place, verdict, documents, names, seen_again, stays };
-        self.desk.mail_read(id, self.emitter.mark(), read);
+        let sinks = self.route.keys();
+        let read = Read { reply, place, verdict, documents, sinks, names, seen_again, stays };
+        self.desk.mail_read(id, self.emitter.mark().clone(), read);
     }
 }
 
@@ -167,16 +176,17 @@ struct ToSinks<'a> {
     emitter: &'a mut Emitter,
     meter: &'a SourceMeter,
     desk: &'a Desk,
+    route: &'a Route,
 }
 
 impl Output for ToSinks<'_> {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>) -> Result<(), Stopped> {
         self.meter.event(&event);
-        self.emitter.emit(&event)
+        self.emitter.emit(&event, &recipients)
     }
 
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        self.desk.claim(self.mail, document, name)
+        self.desk.claim(self.mail, self.route, document, name)
     }
 
     fn rows_read(&mut self, document: &DocumentKey, rows: u64) {
@@ -184,7 +194,7 @@ impl Output for ToSinks<'_> {
     }
 
     fn document_read(&mut self, document: &DocumentKey) {
-        self.desk.document_read(document, self.emitter.mark());
+        self.desk.document_read(self.mail, document, self.emitter.mark());
     }
 }
 

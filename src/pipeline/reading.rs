@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{
     gate::{Failure, Gate},
     lane::Stopped,
+    missing::{Missing, Recipients},
     settling::Claimed,
 };
 use crate::{
@@ -35,7 +36,7 @@ use crate::{
 
 /// Where the events of a mail go, and who knows what was shipped before.
 pub trait Output {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped>;
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>) -> Result<(), Stopped>;
     /// `name` is what the reporter calls it.
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped>;
     /// The first `rows` rows of a document that was claimed have been emitted, and more follow.
@@ -204,13 +205,20 @@ impl Reader<'_> {
         let rows = Rows::of(survey.report, survey.sha256, provenance, self.mail.addresses);
         let head = rows.head().clone();
         match claimed {
-            Claimed::Mine { arrived, .. } => {
-                let (tally, damage) = self.rows(document, rows, survey.held, &key, arrived);
+            Claimed::Mine { missing, .. } => {
+                let (tally, damage) = self.rows(document, rows, survey.held, &key, &missing);
                 self.output.document_read(&key);
                 let damage = damage.or(survey.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
                 let shipped = self.shipped(&head, tally.rows);
-                self.emit(Event::Report(Box::new(ReportEvent::of(head, outcome, tally))));
+                if missing.is_partial() {
+                    let duplicate = ReportEvent::of(head.clone(), Outcome::Duplicate, Tally::default());
+                    self.emit(Event::Report(Box::new(duplicate)), Recipients::Having(&missing));
+                }
+                self.emit(
+                    Event::Report(Box::new(ReportEvent::of(head, outcome, tally))),
+                    Recipients::Needing(&missing),
+                );
                 if let Some(trouble) = damage {
                     self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
                 }
@@ -221,11 +229,11 @@ impl Reader<'_> {
                 self.gate.give_back(self.sender.as_ref(), survey.rows);
                 self.reading.left += 1;
             }
-            Claimed::InFlight | Claimed::Known(_) => {
+            Claimed::InFlight | Claimed::Known => {
                 self.gate.give_back(self.sender.as_ref(), survey.rows);
                 let shipped = self.shipped(&head, survey.rows);
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
-                self.emit(Event::Report(Box::new(duplicate)));
+                self.emit(Event::Report(Box::new(duplicate)), Recipients::All);
                 // Told when it was shipped; this mail goes where the first one went.
                 self.reading.troubles.extend(survey.damage);
                 self.reading.duplicates += 1;
@@ -246,7 +254,7 @@ impl Reader<'_> {
         self.gate.rows(self.sender.as_ref(), survey.rows)
     }
 
-    /// Emits every row but the first `arrived`, which are added up all the same. Reads the document again for them, unless
+    /// Emits every row to the sinks that need it; those that none needs are added up all the same. Reads the document again for them, unless
     /// its survey has `held` them.
     fn rows(
         &mut self,
@@ -254,15 +262,15 @@ impl Reader<'_> {
         rows: Rows,
         held: Option<Vec<report::Row>>,
         key: &DocumentKey,
-        arrived: u64,
+        missing: &Missing,
     ) -> (Tally, Option<Trouble>) {
-        let (mut tally, limits) = (Tally::default(), self.limits);
+        let (mut tally, limits, arrived) = (Tally::default(), self.limits, missing.arrived());
         let read = match rows {
             Rows::Aggregate(shared) => {
                 let mut each = |row| {
                     let event = AggregateEvent::new(shared.clone(), row);
                     tally.add(event.count());
-                    self.row(key, tally.rows, arrived, || Event::Aggregate(Box::new(event)))
+                    self.row(key, tally.rows, missing, || Event::Aggregate(Box::new(event)))
                 };
                 match held {
                     Some(held) => {
@@ -275,11 +283,11 @@ impl Reader<'_> {
             Rows::TlsRpt(shared) => report::tls_rows(document.open(), self.limits, &mut |row| {
                 let event = TlsRptEvent::new(shared.clone(), row);
                 tally.add(event.sessions());
-                self.row(key, tally.rows, arrived, || Event::TlsRpt(Box::new(event)))
+                self.row(key, tally.rows, missing, || Event::TlsRpt(Box::new(event)))
             }),
             Rows::Failure(event) => {
                 tally.add(event.count());
-                self.emit(Event::Failure(event));
+                self.emit(Event::Failure(event), Recipients::Needing(missing));
                 Ok(())
             }
         };
@@ -288,11 +296,17 @@ impl Reader<'_> {
     }
 
     /// `row` is the number of the document's row, from 1.
-    fn row(&mut self, key: &DocumentKey, row: u64, arrived: u64, event: impl FnOnce() -> Event) -> ControlFlow<()> {
-        if row <= arrived {
+    fn row(
+        &mut self,
+        key: &DocumentKey,
+        row: u64,
+        missing: &Missing,
+        event: impl FnOnce() -> Event,
+    ) -> ControlFlow<()> {
+        if row <= missing.arrived() {
             return ControlFlow::Continue(());
         }
-        self.emit(event());
+        self.emit(event(), Recipients::NeedingRow(missing, row));
         if self.stopped {
             return ControlFlow::Break(());
         }
@@ -305,21 +319,21 @@ impl Reader<'_> {
     /// A document that gives nothing: one `report` event, for who adds documents up, and the reason.
     fn unreadable(&mut self, attachment: Option<String>, sha256: [u8; 32], trouble: Trouble) {
         let provenance = self.provenance(attachment.clone());
-        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))));
+        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))), Recipients::All);
         self.trouble(attachment, Some(sha256), trouble);
     }
 
     fn trouble(&mut self, attachment: Option<String>, sha256: Option<[u8; 32]>, trouble: Trouble) {
         let failure = Failure { trouble: trouble.clone(), sha256, provenance: self.provenance(attachment) };
         match self.gate.tell(self.sender.as_ref(), failure) {
-            Some(event) => self.emit(Event::IngestError(Box::new(event))),
+            Some(event) => self.emit(Event::IngestError(Box::new(event)), Recipients::All),
             None => self.reading.held_back += 1,
         }
         self.reading.troubles.push(trouble);
     }
 
-    fn emit(&mut self, event: Event) {
-        if !self.stopped && self.output.emit(event).is_err() {
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>) {
+        if !self.stopped && self.output.emit(event, recipients).is_err() {
             self.stopped = true;
         }
     }

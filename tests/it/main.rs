@@ -21,6 +21,7 @@ mod operation;
 mod progress;
 mod receivers;
 mod resume;
+mod routes;
 mod servers;
 mod service;
 mod sink_syslog;

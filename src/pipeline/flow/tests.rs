@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::{
     config::{self, Format},
-    ledger::{Commit, DocumentKey, Shipped},
+    ledger::{Commit, DocumentKey, Shipped, SinkKey},
     sink::{Health, Inlet, Sink, SinkError},
     source::{Mail, MailRef, Pass, Place, SourceError},
 };
@@ -246,7 +246,7 @@ async fn what_is_long_past_is_forgotten_only_after_everything_was_looked_through
             rows: 1,
             mail: String::new(),
         };
-        let documents = vec![(key.clone(), shipped)];
+        let documents = vec![(key.clone(), shipped, [SinkKey::EVERY].into())];
         ledger.commit(&Commit { documents, ..Commit::at(before) }).unwrap();
         let source = Reports { patient, ..Reports::default() };
         run(config(REQUIRED), &[Doing::Confirms], source, ledger.clone(), ONCE).await;

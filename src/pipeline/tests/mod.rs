@@ -39,7 +39,10 @@ struct Collected {
 type Before = Box<dyn FnMut(&Event)>;
 
 impl Output for Collected {
-    fn emit(&mut self, event: Event) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>) -> Result<(), Stopped> {
+        if !recipients.include(0) {
+            return Ok(());
+        }
         if let Some(before) = &mut self.before {
             before(&event);
         }
@@ -50,7 +53,7 @@ impl Output for Collected {
     }
 
     fn claim(&mut self, document: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        let mine = Claimed::Mine { arrived: self.arrived, reuses_name: self.reuses_name };
+        let mine = Claimed::Mine { missing: Missing::from_row(self.arrived), reuses_name: self.reuses_name };
         Ok(if self.known.insert(document.clone()) { mine } else { Claimed::InFlight })
     }
 
@@ -103,7 +106,13 @@ impl Source {
 
     fn content(&mut self, content: Result<Bytes, Trouble>) -> Reading {
         self.mails += 1;
-        let place = Place::Imap { source: "rua".into(), folder: "INBOX".into(), uid_validity: 1, uid: self.mails };
+        let place = Place::Imap {
+            source: "rua".into(),
+            account: "a@b:1".into(),
+            folder: "INBOX".into(),
+            uid_validity: 1,
+            uid: self.mails,
+        };
         let now = Timestamp::from_second(self.second).unwrap();
         let incoming = Incoming {
             content: &content,

@@ -96,7 +96,7 @@ fn the_next_error_tells_how_many_were_held_back_and_the_last_one_of_all_the_rest
     let suppressed: Vec<i64> = source.out.errors().iter().map(|(_, suppressed)| *suppressed).collect();
     assert_eq!(suppressed, [0, 0, 5, 0]);
     let last = source.gate.close().unwrap();
-    source.out.emit(Event::IngestError(Box::new(last))).unwrap();
+    source.out.emit(Event::IngestError(Box::new(last)), Recipients::All).unwrap();
     let last = source.out.events.last().unwrap();
     assert_eq!((last["suppressed"].as_i64(), last["mail_uid"].as_i64()), (Some(2), Some(12)));
     assert!(source.gate.close().is_none(), "said once");

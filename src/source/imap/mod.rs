@@ -51,6 +51,8 @@ pub struct ImapSource {
     name: Arc<str>,
     config: Arc<config::source::Imap>,
     account: Arc<Account>,
+    /// `user@host:port`, as in [`Place::Imap`](super::Place::Imap).
+    account_id: Arc<str>,
     limits: Limits,
     give_up_after: Duration,
     max_attempts: u32,
@@ -67,7 +69,8 @@ impl ImapSource {
         max_attempts: u32,
     ) -> Self {
         let account = Arc::new(Account::new(&config));
-        Self { name, config: Arc::new(config), account, limits, give_up_after, max_attempts }
+        let account_id = format!("{}@{}:{}", config.user, config.host.to_ascii_lowercase(), config.port).into();
+        Self { name, config: Arc::new(config), account, account_id, limits, give_up_after, max_attempts }
     }
 }
 

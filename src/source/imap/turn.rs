@@ -72,7 +72,7 @@ impl Run {
             uids.truncate(most as usize);
         }
         if let Some(next) = next.filter(|_| self.takes_all()) {
-            self.intake.expect_uid(&self.source.name, folder.wire(), next);
+            self.intake.expect_uid(&self.source.account_id, folder.wire(), next);
         }
         let wanted = uids.len();
         let came = early.map(|early| early.take_whole(&mut uids, &sizes, self.source.limits.mail_bytes));
@@ -128,6 +128,7 @@ impl Run {
     fn place(&self, uid: u32) -> Place {
         Place::Imap {
             source: self.source.name.clone(),
+            account: self.source.account_id.clone(),
             folder: self.tour.current().map(|stop| stop.name.clone()).unwrap_or_default(),
             uid_validity: self.uid_validity().unwrap_or_default(),
             uid,

@@ -139,7 +139,7 @@ impl Run {
     /// In a folder of many mails a census takes its time, and a session may break over one: only the first begins with it.
     fn census_of(&self, folder: &Folder) -> Option<Ahead> {
         (!self.tried && self.takes_all()).then(|| {
-            let from = self.intake.next_uid(&self.source.name, folder.wire());
+            let from = self.intake.next_uid(&self.source.account_id, folder.wire());
             let most = self.source.config.max_messages_per_run.unwrap_or(u32::MAX);
             Ahead::of(from, most, &self.intake)
         })
