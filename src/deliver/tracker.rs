@@ -26,12 +26,13 @@ pub struct Tracker<M, D> {
     /// By sink: everything up to this number has arrived. `u64::MAX` for a sink that nobody waits for.
     confirmed: Vec<u64>,
     mails: BTreeMap<M, Mail<D>>,
-    in_flight: HashMap<Delivery<D>, InFlight<M>>,
+    /// The claimed deliveries of each document, one a sink.
+    in_flight: HashMap<D, Vec<InFlight<M>>>,
 }
 
 /// One document on its way to one sink: what a mail claims, ships, or waits for. Two mails can carry the same document to
 /// different sinks, each with a delivery of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Delivery<D> {
     document: D,
     sink: usize,
@@ -40,6 +41,7 @@ struct Delivery<D> {
 /// The state of a delivery that was claimed.
 #[derive(Debug)]
 struct InFlight<M> {
+    sink: usize,
     owner: M,
     /// The first so many rows had arrived before, and are not sent.
     arrived: u64,
@@ -96,45 +98,47 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     pub fn claim(&mut self, mail: M, document: &D, sink: usize, arrived: u64) -> Claim {
         let state = self.mails.get_mut(&mail).expect("a reader opens its mail before it claims");
         let delivery = Delivery { document: document.clone(), sink };
-        if self.in_flight.contains_key(&delivery) {
+        let in_flight = self.in_flight.entry(document.clone()).or_default();
+        if in_flight.iter().any(|other| other.sink == sink) {
             state.waits_for.push(delivery);
             return Claim::InFlight;
         }
-        state.owns.push(delivery.clone());
-        self.in_flight.insert(delivery, InFlight { owner: mail, arrived, rows: VecDeque::new(), last: None });
+        state.owns.push(delivery);
+        in_flight.push(InFlight { sink, owner: mail, arrived, rows: VecDeque::new(), last: None });
         Claim::Mine
     }
 
     /// True if some mail in flight has claimed the delivery of `document` to `sink`.
     pub fn is_claimed(&self, document: &D, sink: usize) -> bool {
-        self.in_flight.contains_key(&Delivery { document: document.clone(), sink })
+        self.in_flight.get(document).is_some_and(|deliveries| deliveries.iter().any(|delivery| delivery.sink == sink))
     }
 
     /// True if some mail in flight has claimed a delivery of `document`, to any sink.
     pub fn is_in_flight(&self, document: &D) -> bool {
-        (0..self.confirmed.len()).any(|sink| self.is_claimed(document, sink))
+        self.in_flight.contains_key(document)
     }
 
     /// The first `rows` rows of `document` have been given their numbers by the sinks for which `mail` owns it, and more
     /// follow.
     pub fn rows_read(&mut self, mail: M, document: &D, rows: u64, mark: &Mark) {
-        self.owned(mail, document, |sink, delivery| {
-            if rows > delivery.arrived {
-                delivery.rows.push_back((rows, mark[sink]));
-            }
-        });
+        for delivery in self.owned(mail, document).filter(|delivery| rows > delivery.arrived) {
+            delivery.rows.push_back((rows, mark[delivery.sink]));
+        }
     }
 
     /// The deliveries of which more rows have arrived than at the last call; none to sinks that nobody waits for.
     pub fn progress(&mut self) -> Vec<Progress<M, D>> {
         let mut progress = Vec::new();
-        for (Delivery { document, sink }, delivery) in &mut self.in_flight {
-            let confirmed = self.confirmed[*sink];
+        let deliveries =
+            self.in_flight.iter_mut().flat_map(|(document, all)| all.iter_mut().map(move |one| (document, one)));
+        for (document, delivery) in deliveries {
+            let confirmed = self.confirmed[delivery.sink];
             let arrived = delivery.rows.partition_point(|(_, number)| *number <= confirmed);
             if let Some((rows, _)) = delivery.rows.drain(..arrived).next_back()
                 && confirmed < u64::MAX
             {
-                progress.push(Progress { mail: delivery.owner, document: document.clone(), sink: *sink, rows });
+                let InFlight { owner: mail, sink, .. } = *delivery;
+                progress.push(Progress { mail, document: document.clone(), sink, rows });
             }
         }
         progress
@@ -142,15 +146,25 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
 
     /// All rows of `document` have been given their numbers by the sinks for which `mail` owns it.
     pub fn document_read(&mut self, mail: M, document: &D, mark: &Mark) {
-        self.owned(mail, document, |sink, delivery| delivery.last = Some(mark[sink]));
+        for delivery in self.owned(mail, document) {
+            delivery.last = Some(mark[delivery.sink]);
+        }
     }
 
-    fn owned(&mut self, mail: M, document: &D, mut each: impl FnMut(usize, &mut InFlight<M>)) {
-        let Some(state) = self.mails.get(&mail) else { return };
-        for owned in state.owns.iter().filter(|owned| owned.document == *document) {
-            if let Some(delivery) = self.in_flight.get_mut(owned) {
-                each(owned.sink, delivery);
-            }
+    /// The deliveries of `document` that `mail` has claimed.
+    fn owned(&mut self, mail: M, document: &D) -> impl Iterator<Item = &mut InFlight<M>> {
+        self.in_flight.get_mut(document).into_iter().flatten().filter(move |delivery| delivery.owner == mail)
+    }
+
+    fn get(&self, Delivery { document, sink }: &Delivery<D>) -> Option<&InFlight<M>> {
+        self.in_flight.get(document)?.iter().find(|delivery| delivery.sink == *sink)
+    }
+
+    fn remove(&mut self, Delivery { document, sink }: &Delivery<D>) {
+        let Some(deliveries) = self.in_flight.get_mut(document) else { return };
+        deliveries.retain(|delivery| delivery.sink != *sink);
+        if deliveries.is_empty() {
+            self.in_flight.remove(document);
         }
     }
 
@@ -158,11 +172,12 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     /// and who waits for it is doomed: nobody has shipped the whole of it. True if some mail may need to wait no longer.
     pub fn mail_read(&mut self, mail: M, mark: Mark) -> bool {
         let Some(state) = self.mails.get_mut(&mail) else { return false };
+        let owns = std::mem::take(&mut state.owns);
+        let is_whole = |owned: &Delivery<D>| self.get(owned).is_none_or(|delivery| delivery.last.is_some());
+        let (whole, half): (Vec<_>, Vec<_>) = owns.into_iter().partition(is_whole);
         let waits = !has_arrived(&mark, &self.confirmed);
+        let Some(state) = self.mails.get_mut(&mail) else { return false };
         state.mark = Some(mark);
-        let in_flight = &self.in_flight;
-        let is_whole = |owned: &Delivery<D>| in_flight.get(owned).is_none_or(|delivery| delivery.last.is_some());
-        let (whole, half): (Vec<_>, Vec<_>) = std::mem::take(&mut state.owns).into_iter().partition(is_whole);
         state.owns = whole;
         state.waits_for.retain(|delivery| !half.contains(delivery));
         let frees = !half.is_empty();
@@ -178,7 +193,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
 
     fn free(&mut self, deliveries: Vec<Delivery<D>>) {
         for delivery in deliveries {
-            self.in_flight.remove(&delivery);
+            self.remove(&delivery);
             for other in self.mails.values_mut().filter(|other| other.waits_for.contains(&delivery)) {
                 other.doomed = true;
             }
@@ -224,7 +239,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     pub fn forget(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
         for delivery in state.owns {
-            self.in_flight.remove(&delivery);
+            self.remove(&delivery);
         }
     }
 
@@ -241,7 +256,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
     /// A delivery that is claimed no longer is in the ledger, or its waiters are doomed.
     fn delivery_has_arrived(&self, delivery: &Delivery<D>) -> bool {
         let confirmed = self.confirmed[delivery.sink];
-        self.in_flight.get(delivery).is_none_or(|state| state.last.is_some_and(|last| last <= confirmed))
+        self.get(delivery).is_none_or(|state| state.last.is_some_and(|last| last <= confirmed))
     }
 }
 
