@@ -221,7 +221,8 @@ impl AggregateEvent {
         let aligned = [self.dkim_aligned, self.spf_aligned];
         let class = derive::failure_class(dmarc_pass, aligned, &self.reasons, &self.dkim_auth, &self.spf_auth);
         let (policy, subdomain) = (shared.policy.as_deref(), shared.subdomain_policy.as_deref());
-        let effective = derive::policy_effective(from, shared.head.domain.as_deref(), policy, subdomain);
+        let testing = shared.testing.as_deref();
+        let effective = derive::policy_effective(from, shared.head.domain.as_deref(), policy, subdomain, testing);
         out.extend([
             ("dmarc_pass", flag(dmarc_pass)),
             ("dkim_aligned", flag(self.dkim_aligned)),

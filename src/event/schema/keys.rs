@@ -207,7 +207,12 @@ pub(super) const AGGREGATE: &[Key] = &[
     key("adkim", Kind::Text, Part::Told, "`policy_published/adkim`: `r` or `s`."),
     key("aspf", Kind::Text, Part::Told, "`policy_published/aspf`: `r` or `s`."),
     key("fo", Kind::Text, Part::Told, "`policy_published/fo`, as told."),
-    key("testing", Kind::Text, Part::Told, "`policy_published/testing` (RFC 9990): `y` or `n`."),
+    key(
+        "testing",
+        Kind::Text,
+        Part::Told,
+        "`policy_published/testing` (RFC 9990): `y` or `n`, the tag `t` of the DMARC record.",
+    ),
     key(
         "discovery_method",
         Kind::Text,
@@ -248,8 +253,9 @@ pub(super) const AGGREGATE: &[Key] = &[
         "policy_effective",
         Kind::Text,
         Part::Derived,
-        "The policy that applies: `policy` where `header_from` is `domain`, `subdomain_policy` (or `policy`) below it; \
-         else null. `nonexistent_policy` never, since no report says whether a name exists.",
+        "The policy that receivers were asked to apply: `policy` where `header_from` is `domain`, `subdomain_policy` (or \
+         `policy`) below it; else null. Where `testing` is `y` it is one level lower: `quarantine` for `reject`, `none` for \
+         `quarantine` (RFC 9989 section 4.7). `nonexistent_policy` never, since no report says whether a name exists.",
     ),
     key("override_reason", Kind::Text, Part::Derived, "Type of the first of `reasons`."),
     key(
