@@ -1,17 +1,17 @@
 //! `dmarc_aggregate`: one event per row of a DMARC aggregate report.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::{
     EventType, Field, Object, Provenance, Value, derive,
-    field::{self, flag, int, known, text, texts},
+    field::{self, flag, int, known, member, text, texts},
     head::{Head, Moment, joined, org_of},
     id::RowIds,
     normal::{Normal, domain, plain},
 };
-use crate::report::{self, DkimAuth, Override, SpfAuth, values};
+use crate::report::{self, DkimAuth, Extension, Override, SpfAuth, values};
 
 /// What all rows of one report have in common, normalised once.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Shared {
             xml_namespace: plain(&report.xml_namespace),
             errors: report.errors.clone(),
             ids,
-            head: Arc::new(Head { warnings: normal.warnings, ..head }),
+            head: Arc::new(Head { extensions: report.extensions.clone(), warnings: normal.warnings, ..head }),
         })
     }
 
@@ -91,6 +91,7 @@ pub struct AggregateEvent {
     dkim_auth: Vec<DkimAuth>,
     spf_auth: Vec<SpfAuth>,
     reasons: Vec<Override>,
+    extensions: Vec<Extension>,
     /// Positions of the results that explain the verdict.
     explaining: (Option<usize>, Option<usize>),
     dkim_aligned: Option<bool>,
@@ -149,6 +150,7 @@ impl AggregateEvent {
             dkim_auth: row.dkim_auth,
             spf_auth: row.spf_auth,
             reasons: row.reasons,
+            extensions: row.extensions,
             shared,
         }
     }
@@ -206,6 +208,7 @@ impl AggregateEvent {
             ("dkim_auth", Value::Objects(self.dkim_auth.iter().map(dkim_object).collect())),
             ("spf_auth", Value::Objects(self.spf_auth.iter().map(spf_object).collect())),
             ("reasons", Value::Objects(self.reasons.iter().map(reason_object).collect())),
+            field::extensions(&self.extensions),
             ("record_index", Value::Int(field::saturated(self.index))),
             ("document_sha256", known(&head.sha256)),
         ]);
@@ -277,10 +280,6 @@ fn spf_object(told: &SpfAuth) -> Object<'_> {
 
 fn reason_object(told: &Override) -> Object<'_> {
     vec![("type", member(&told.kind)), ("comment", member(&told.comment))]
-}
-
-fn member(value: &Option<String>) -> Option<Cow<'_, str>> {
-    value.as_deref().map(Cow::Borrowed)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use super::{EventType, Field, Provenance, Value};
+use super::{EventType, Field, Object, Provenance, Value};
+use crate::report::Extension;
 
 /// Keys are only ever added within one version.
 const SCHEMA_VERSION: i64 = 1;
@@ -30,6 +31,20 @@ pub(super) fn flag(value: Option<bool>) -> Value<'static> {
 
 pub(super) fn texts(values: &[String]) -> Value<'_> {
     Value::Texts(Cow::Borrowed(values))
+}
+
+/// `extensions`.
+pub(super) fn extensions(told: &[Extension]) -> Field<'_> {
+    ("extensions", Value::Objects(told.iter().map(extension).collect()))
+}
+
+fn extension(Extension { path, namespace, value }: &Extension) -> Object<'_> {
+    vec![("path", member(path)), ("namespace", member(namespace)), ("value", member(value))]
+}
+
+/// A value within an object.
+pub(super) fn member(value: &Option<String>) -> Option<Cow<'_, str>> {
+    value.as_deref().map(Cow::Borrowed)
 }
 
 /// Numbers of ours that can't reach the bound in practice; events promise that integers fit i64.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{EventType, Provenance, field, normal::Normal};
-use crate::report::values;
+use crate::report::{Extension, values};
 
 /// Who reports on which domain and period, where the document came from, and what had to be repaired.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Head {
     pub(super) sha256: String,
     pub(super) ingest: String,
     pub(super) provenance: Arc<Provenance>,
+    /// Of an aggregate report.
+    pub(super) extensions: Vec<Extension>,
     /// Repairs of the document, and what could not be understood outside its rows.
     pub(super) warnings: Vec<String>,
 }
@@ -61,6 +63,7 @@ impl Head {
             sha256: field::hex(&hash),
             ingest: field::time(provenance.ingest),
             provenance,
+            extensions: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -138,6 +138,7 @@ impl ReportEvent {
             ("rows", Value::Int(saturated(self.tally.rows))),
             ("rows_skipped", Value::Int(saturated(self.tally.rows_skipped))),
             ("count_sum", Value::Int(self.tally.count_sum)),
+            field::extensions(report.map_or(&[], |report| &report.extensions)),
             ("document_sha256", known(&self.sha256)),
         ]);
         field::provenance(&self.provenance, out);

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     report::{
-        Aggregate, DkimAuth, Failure, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow, TlsRpt,
+        Aggregate, DkimAuth, Extension, Failure, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy,
+        TlsRow, TlsRpt,
     },
     trouble::{Reason, Trouble},
 };
@@ -58,6 +59,7 @@ pub(crate) fn report() -> Aggregate {
             testing: some("n"),
             discovery_method: some("psl"),
         },
+        extensions: vec![extension("extension/mails", "284")],
         warnings: vec!["document: bytes after the root element".into()],
     }
 }
@@ -81,6 +83,7 @@ pub(crate) fn row() -> Row {
             result: some("pass"),
             human_result: None,
         }],
+        extensions: vec![extension("record/arc/cv", "pass")],
         warnings: vec!["count: repaired".into()],
     }
 }
@@ -195,6 +198,10 @@ pub(crate) fn ingest_error_of(trouble: Trouble, sha256: Option<[u8; 32]>) -> Eve
 
 pub(crate) fn probe() -> Event {
     Event::Probe(Box::new(ProbeEvent::new(Some("acme"), "siem", provenance().ingest)))
+}
+
+fn extension(path: &str, value: &str) -> Extension {
+    Extension { path: some(path), namespace: some("https://receiver.example/ns/1"), value: some(value) }
 }
 
 fn dkim(domain: &str, selector: &str) -> DkimAuth {

@@ -5,9 +5,10 @@ use std::io::BufRead;
 
 use quick_xml::events::BytesStart;
 
+use super::extension::Room;
 use super::repair::{Repair, Warnings};
 use super::schema::{Draft, Node};
-use super::tree::{Element, Tree, without_end_tag};
+use super::tree::{Element, Tree, attributes, without_end_tag};
 use super::values::{blank_trimmed, is_blank};
 use super::xml::{Token, Xml};
 use super::{Aggregate, Row};
@@ -36,6 +37,11 @@ struct Reading<'a> {
     in_record: bool,
     warnings: Warnings,
     record_warnings: Warnings,
+    /// For extensions outside the records, and of the record under way.
+    room: Room,
+    record_room: Room,
+    /// Whether nothing has been kept yet of the extension under way.
+    is_bare: bool,
     /// Whole, and not yet handed out.
     ready: VecDeque<Row>,
     /// Rows that are or were ready.
@@ -78,6 +84,9 @@ impl<'a, R: BufRead> Document<'a, R> {
             in_record: false,
             warnings: Warnings::default(),
             record_warnings: Warnings::default(),
+            room: Room::default(),
+            record_room: Room::default(),
+            is_bare: false,
             ready: VecDeque::new(),
             rows: 0,
             tags: 0,
@@ -140,7 +149,7 @@ impl Reading<'_> {
         }
         match (token, &self.phase) {
             (Token::Start { tag, empty }, Phase::Before(_)) => self.start_before(&tag, empty),
-            (Token::Start { tag, empty }, _) => self.start(tag.local_name().into_inner(), empty),
+            (Token::Start { tag, empty }, _) => self.start(&tag, empty),
             (Token::End(tag), _) => {
                 self.end(tag.local_name().into_inner());
                 Ok(())
@@ -173,7 +182,8 @@ impl Reading<'_> {
                 self.warnings.note(Repair::Wrapped, self.tree.top_name());
             }
             self.draft.report.xml_namespace = self.tree.namespace(tag);
-            self.tree.push(Element { name: "feedback".into(), node: Node::Feedback });
+            self.tree.declare(tag);
+            self.tree.push(Element::known("feedback", Node::Feedback));
             self.phase = if empty { Phase::After } else { Phase::Inside };
             return Ok(());
         }
@@ -184,25 +194,38 @@ impl Reading<'_> {
             return Ok(());
         }
         self.tree.declare(tag);
-        self.tree.push(Element::unknown(name));
+        self.tree.push(Element::around(name));
         match &self.phase {
             Phase::Before(first) if self.too_deep() => Err(not_a_report(first.as_deref())),
             _ => Ok(()),
         }
     }
 
-    fn start(&mut self, name: &str, empty: bool) -> Result<(), Trouble> {
-        let (mut element, unclosed) = self.tree.place(name);
+    fn start(&mut self, tag: &BytesStart, empty: bool) -> Result<(), Trouble> {
+        let name = tag.local_name().into_inner();
+        let own = self.draft.report.xml_namespace.as_deref();
+        let is_foreign = self.tree.is_foreign(tag, own);
+        let (mut element, unclosed) = if is_foreign { (Element::unknown(name), 0) } else { self.tree.place(name) };
         for _ in 0..unclosed {
             self.note_top(Repair::MissingClose);
             self.leave();
         }
         let is_record = ["record", "row"].iter().any(|record| name.eq_ignore_ascii_case(record));
-        if is_record && matches!(element.node, Node::Unknown) {
+        if is_record && !is_foreign && matches!(element.node, Node::Unknown) {
             self.note_top(Repair::SkippedRecord);
+            element.node = Node::Skipped;
         }
         element.node = self.enter(element.node);
+        if matches!(element.node, Node::Unknown) {
+            let own = self.draft.report.xml_namespace.as_deref();
+            element.namespace = self.tree.namespace(tag).filter(|namespace| Some(namespace.as_str()) != own);
+        }
+        self.tree.declare(tag);
         self.tree.push(element);
+        if matches!(self.tree.top(), Node::Unknown) {
+            self.is_bare = true;
+            attributes(tag).for_each(|(name, value)| self.keep_extension(Some(name), &value));
+        }
         if self.too_deep() {
             let what = format!("the nesting of elements after {} whole rows", self.rows);
             return Err(Trouble::over(Reason::XmlTooDeep, what, "limits.xml_depth", self.limits.xml_depth));
@@ -228,11 +251,12 @@ impl Reading<'_> {
     }
 
     fn text(&mut self, text: &str) {
-        let Some(owner) = self.tree.text_owner() else {
-            if !matches!(self.tree.top(), Node::Unknown) && !text.trim().is_empty() {
-                self.note_top(Repair::StrayText);
-            }
-            return;
+        let owner = match (self.tree.text_owner(), self.tree.top()) {
+            (Some(owner), _) => &owner.name,
+            (None, Node::Unknown) => self.tree.top_name(),
+            (None, Node::Skipped) => return,
+            (None, _) if text.trim().is_empty() => return,
+            (None, _) => return self.note_top(Repair::StrayText),
         };
         let text = if self.text.is_empty() { text.trim_start_matches(is_blank) } else { text };
         let mut room = TEXT.saturating_sub(self.text.len()).min(text.len());
@@ -240,7 +264,7 @@ impl Reading<'_> {
             while !text.is_char_boundary(room) {
                 room -= 1;
             }
-            let name = owner.name.clone();
+            let name = owner.to_owned();
             // What is full with white space to come was not shortened.
             if !text[room..].trim_matches(is_blank).is_empty() {
                 self.note(Repair::TextShortened, &name);
@@ -260,25 +284,58 @@ impl Reading<'_> {
         };
         if full {
             self.note(Repair::TooManyResults, "");
-            return Node::Unknown;
+            return Node::Skipped;
         }
         match node {
             Node::Policy if self.policy_seen => {
                 self.note(Repair::SecondPolicy, "");
-                return Node::Unknown;
+                return Node::Skipped;
             }
             Node::Policy => self.policy_seen = true,
             Node::Record => self.in_record = true,
             Node::Row if self.row_seen => self.begin_another_row(),
             Node::Row => self.row_seen = true,
             Node::Text(_) => self.text.clear(),
+            Node::Unknown if self.tree.text_owner().is_some() => return Node::Skipped,
+            Node::Unknown => match self.tree.top() {
+                Node::Skipped => return Node::Skipped,
+                Node::Unknown => self.keep_text(),
+                _ => self.text.clear(),
+            },
             _ => {}
         }
         node
     }
 
+    /// Keeps the text that the extension under way has told so far.
+    fn keep_text(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let told = blank_trimmed(&text);
+        if !told.is_empty() {
+            self.keep_extension(None, told);
+        }
+        self.is_bare = false;
+    }
+
+    /// Keeps a text of the innermost element, which is an extension, or one of its attributes.
+    fn keep_extension(&mut self, attribute: Option<&str>, value: &str) {
+        let (kept, room, warnings) = if self.in_record {
+            (&mut self.draft.row.extensions, &mut self.record_room, &mut self.record_warnings)
+        } else {
+            (&mut self.draft.report.extensions, &mut self.room, &mut self.warnings)
+        };
+        let tree = &self.tree;
+        let path_bytes = tree.path_bytes() + attribute.map_or(0, |name| name.len() + 1);
+        let path = || tree.path() + &attribute.map_or(String::new(), |name| format!("@{name}"));
+        room.keep(kept, (path_bytes, path), tree.top_namespace(), value, warnings);
+        self.is_bare = false;
+    }
+
     /// Ends the innermost element.
     fn leave(&mut self) {
+        if matches!(self.tree.top(), Node::Unknown) {
+            self.end_extension();
+        }
         let Some(element) = self.tree.pop() else { return };
         let draft = &mut self.draft;
         match element.node {
@@ -290,6 +347,15 @@ impl Reading<'_> {
             Node::Feedback => self.phase = Phase::After,
             _ => {}
         }
+    }
+
+    /// An empty one is kept, too: that it is there may be all that it says.
+    fn end_extension(&mut self) {
+        let is_bare = std::mem::take(&mut self.is_bare);
+        if is_bare && blank_trimmed(&self.text).is_empty() {
+            self.keep_extension(None, "");
+        }
+        self.keep_text();
     }
 
     fn fill(&mut self, place: fn(&mut Draft) -> &mut Option<String>, name: &str) {
@@ -355,6 +421,7 @@ impl Reading<'_> {
         let row = std::mem::take(&mut self.draft.row);
         self.give(row);
         self.record_warnings = Warnings::default();
+        self.record_room = Room::default();
         self.in_record = false;
         self.row_seen = false;
     }

@@ -8,6 +8,7 @@
 mod aggregate;
 mod character;
 mod encoding;
+mod extension;
 mod failure;
 mod guard;
 mod hashed;
@@ -30,6 +31,7 @@ use aggregate::Document;
 use hashed::Hashed;
 use repair::{Repair, Warnings};
 
+pub use extension::Extension;
 pub use failure::Failure;
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
 
@@ -193,6 +195,8 @@ pub struct Aggregate {
     /// `report_metadata/error`, all of them.
     pub errors: Vec<String>,
     pub policy: Policy,
+    /// Elements outside the records that the schema does not have.
+    pub extensions: Vec<Extension>,
     /// Repairs of the document as a whole, each `what: detail`.
     pub warnings: Vec<String>,
 }
@@ -228,6 +232,8 @@ pub struct Row {
     pub envelope_to: Option<String>,
     pub dkim_auth: Vec<DkimAuth>,
     pub spf_auth: Vec<SpfAuth>,
+    /// Elements of its record that the schema does not have.
+    pub extensions: Vec<Extension>,
     /// Repairs within this row, each `what: detail`.
     pub warnings: Vec<String>,
 }

@@ -106,6 +106,7 @@ repairs! {
     SecondPolicy = "second_policy", "more than one policy_published, the first was kept";
     SeveralRows = "several_rows", "a record with several rows, each was read as a record of its own";
     TooManyResults = "too_many_results", "more results of one kind in a record than limits.auth_results, the first were kept";
+    ExtensionsShortened = "extensions_shortened", "more of the elements that the schema does not have than are kept, the first were kept";
     TooManyErrors = "too_many_errors", "more error texts in the metadata than are kept";
     SkippedRecord = "skipped_record", "a record or row that stands where none belongs was skipped";
     SecondReport = "second_report", "another feedback element after the first was skipped";

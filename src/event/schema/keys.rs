@@ -156,6 +156,17 @@ pub(super) const DKIM_SELECTOR: Key = key(
     "`auth_results/dkim/selector` of the signature of `dkim_domain`, or `DKIM-Selector`.",
 );
 
+pub(super) const EXTENSIONS: Key = key(
+    "extensions",
+    Kind::Objects(&["path", "namespace", "value"]),
+    Part::Told,
+    "Elements of an aggregate report that its schema does not have, such as those of RFC 9990's `extension`: of a row those in \
+     its record, of a `report` all others, which its rows do not repeat. An entry for each text, in the order of the document: \
+     `path` names the elements around it within `feedback` (`record/arc/cv`), of an attribute with its name behind `@`; \
+     `namespace` is null where it is the report's; `value` is null where there is no text. Some 4 KiB are kept of each; \
+     `parse_warnings` say `extensions_shortened` when there were more.",
+);
+
 pub(super) const AGGREGATE: &[Key] = &[
     ORG,
     REPORT_ID,
@@ -283,6 +294,7 @@ pub(super) const AGGREGATE: &[Key] = &[
         Part::Told,
         "`policy_evaluated/reason`: why the disposition is not what the policy asks for.",
     ),
+    EXTENSIONS,
     always(
         "record_index",
         Kind::Int,
@@ -334,6 +346,7 @@ pub(super) const REPORT: &[Key] = &[
         Part::Told,
         "Sum of the `count` of the rows shipped; of a TLS report, of those of its policies.",
     ),
+    EXTENSIONS,
     DOCUMENT_SHA256,
     ATTACHMENT,
     SOURCE,
