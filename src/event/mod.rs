@@ -71,6 +71,8 @@ pub struct Provenance {
     /// Folder of the mailbox, or path of the file.
     pub mailbox: Option<String>,
     pub mail_uid: Option<u32>,
+    /// UIDVALIDITY of the mailbox; not told, but part of the `event_id` of what was not fetched.
+    pub uid_validity: Option<u32>,
     pub mail_message_id: Option<String>,
     pub mail_from: Option<String>,
     /// RFC 3339, UTC.
@@ -88,6 +90,7 @@ impl Provenance {
             source: source.into(),
             mailbox: None,
             mail_uid: None,
+            uid_validity: None,
             mail_message_id: None,
             mail_from: None,
             mail_date: None,

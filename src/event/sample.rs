@@ -27,6 +27,7 @@ pub(crate) fn provenance() -> Provenance {
         source: "rua".into(),
         mailbox: some("INBOX"),
         mail_uid: Some(4711),
+        uid_validity: Some(1_700_000_000),
         mail_message_id: some("<1@receiver.example>"),
         mail_from: some("noreply@receiver.example"),
         mail_date: some("2026-10-31T04:05:06Z"),

@@ -340,16 +340,19 @@ impl Reader<'_> {
 
     fn provenance(&self, attachment: Option<String>) -> Arc<Provenance> {
         let place = self.mail.place;
-        let (mailbox, mail_uid) = match place {
-            Place::Imap { folder, uid, .. } => (Some(folder.to_string()), Some(*uid)),
-            Place::File { path, .. } => (Some(path.to_string()), None),
-            Place::Stdin { .. } => (None, None),
+        let (mailbox, uid_validity, mail_uid) = match place {
+            Place::Imap { folder, uid_validity, uid, .. } => {
+                (Some(folder.to_string()), Some(*uid_validity), Some(*uid))
+            }
+            Place::File { path, .. } => (Some(path.to_string()), None, None),
+            Place::Stdin { .. } => (None, None, None),
         };
         Arc::new(Provenance {
             tenant: self.mail.tenant.map(str::to_owned),
             source: place.source().to_string(),
             mailbox,
             mail_uid,
+            uid_validity,
             mail_message_id: self.envelope.message_id.clone(),
             mail_from: self.envelope.from.clone(),
             mail_date: self.envelope.date.map(|date| date.to_string()),
