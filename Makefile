@@ -17,7 +17,7 @@ install = command -v cargo-$(1) >/dev/null || \
   { python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install -q astral-dev-toolchain-cargo-$(1)==$(2); } || \
   $(CARGO) install --locked --root $(TOOLS) cargo-$(1)@$(2)
 
-.PHONY: help check lint test tools vrl arm64 soak bench doc deny fuzz demo servers image sbom k8s helm
+.PHONY: help check lint test tools vrl arm64 soak flood bench doc deny fuzz demo servers image sbom k8s helm
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ SOAK_KILLS ?= 1000
 
 soak: servers ## the program killed 1,000 times while it ships (SOAK_KILLS), and what came of it; about 25 minutes
 	SOAK_KILLS=$(SOAK_KILLS) $(CARGO) test --locked --test it -- killed_at_any_moment --nocapture
+
+FLOOD_MAILS ?= 1000
+
+flood: servers ## 1,000 forged and 1,000 honest mails (FLOOD_MAILS), twice: all honest ones are shipped; about an hour
+	FLOOD_MAILS=$(FLOOD_MAILS) $(CARGO) test --locked --test it -- a_flood_of_forged_mails --nocapture
 
 bench: servers ## how long the program takes over a long way, against the least that any client could; its memory with 100,000 mails
 	$(CARGO) bench --locked

@@ -86,7 +86,7 @@ fn one(
             return Exit::Data;
         }
         Verdict::WithoutReport => *without_report += 1,
-        Verdict::Archive | Verdict::Leave => {}
+        Verdict::Archive | Verdict::Defer(_) | Verdict::Leave => {}
     }
     Exit::Done
 }

@@ -19,6 +19,8 @@ const RATIO_FREE_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Budget<'l> {
     pub limits: &'l Limits,
+    /// The most that the mail may inflate to where that is less than the limit, and the trouble of one that goes on.
+    allowance: Option<(u64, Trouble)>,
     inflated: Cell<u64>,
     parts: Cell<u64>,
     entries: Cell<u64>,
@@ -26,14 +28,35 @@ pub(super) struct Budget<'l> {
 }
 
 impl<'l> Budget<'l> {
-    pub fn new(limits: &'l Limits) -> Self {
-        Self { limits, inflated: Cell::new(0), parts: Cell::new(0), entries: Cell::new(0), unpacked: Cell::new(0) }
+    pub fn new(limits: &'l Limits, allowance: Option<(u64, Trouble)>) -> Self {
+        Self {
+            limits,
+            allowance,
+            inflated: Cell::new(0),
+            parts: Cell::new(0),
+            entries: Cell::new(0),
+            unpacked: Cell::new(0),
+        }
+    }
+
+    /// Bytes that have come out of compressed streams so far.
+    pub fn inflated(&self) -> u64 {
+        self.inflated.get()
+    }
+
+    /// Whether the mail would have gone on beyond its allowance.
+    pub fn is_exhausted(&self) -> bool {
+        self.allowance.as_ref().is_some_and(|(most, _)| self.inflated() > *most)
     }
 
     /// `bytes` came out of a compressed stream for the first time.
     pub fn inflate(&self, bytes: u64) -> Result<(), Trouble> {
         let limit = self.limits.mail_inflated_bytes;
-        spend(&self.inflated, bytes, limit).map_err(|()| {
+        let (allowed, trouble) = self.allowance.as_ref().map_or((limit, None), |(most, why)| (*most, Some(why)));
+        spend(&self.inflated, bytes, allowed.min(limit)).map_err(|()| {
+            if let Some(trouble) = trouble.filter(|_| allowed < limit) {
+                return trouble.clone();
+            }
             let what = "what the mail inflates to, in bytes,";
             Trouble::over(Reason::MailInflatesTooFar, what, "limits.mail_inflated_bytes", limit)
         })

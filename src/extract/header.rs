@@ -163,8 +163,8 @@ fn fill(header: &mut Header, message: &Message<'_>) {
 
 fn envelope(message: &Message<'_>) -> Envelope {
     Envelope {
-        message_id: message.message_id().map(str::to_owned),
-        from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(str::to_owned),
+        message_id: message.message_id().map(clip),
+        from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(clip),
         date: message
             .header(HeaderName::Date)
             .and_then(|date| date.as_datetime())

@@ -39,7 +39,7 @@ pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Open
     let input = header::with_line_feeds(input);
     let is_mail = matches!(origin, Origin::Mail) || sniff::is_mail(&input);
     let header = if is_mail { header::read(&input) } else { Header::default() };
-    Opened { input, origin, limits, header }
+    Opened { input, origin, limits, header, allowance: None }
 }
 
 /// Where the bytes come from, which decides what is said of things in them that are no report.
@@ -58,6 +58,7 @@ pub struct Opened<'a> {
     origin: Origin<'a>,
     limits: &'a Limits,
     header: Header,
+    allowance: Option<(u64, Trouble)>,
 }
 
 impl Opened<'_> {
@@ -66,14 +67,29 @@ impl Opened<'_> {
         self.header.envelope.clone().unwrap_or_default()
     }
 
+    /// Lets the mail inflate to `bytes` at the most, where that is less than `limits.mail_inflated_bytes`; `beyond` is the
+    /// trouble of one that goes on.
+    pub fn allow(&mut self, bytes: u64, beyond: Trouble) {
+        self.allowance = Some((bytes, beyond));
+    }
+
     /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none
     /// was to be expected.
     ///
     /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call.
-    pub fn walk(self, found: &mut dyn FnMut(Found<'_>)) {
-        let budget = Budget::new(self.limits);
+    pub fn walk(self, found: &mut dyn FnMut(Found<'_>)) -> Inflated {
+        let budget = Budget::new(self.limits, self.allowance);
         Walk::new(&budget, found).start(&self.input, self.origin, self.header);
+        Inflated { bytes: budget.inflated(), is_cut: budget.is_exhausted() }
     }
+}
+
+/// What came out of the compressed parts of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inflated {
+    pub bytes: u64,
+    /// There is more, beyond the allowance.
+    pub is_cut: bool,
 }
 
 /// What a mail says of itself, as told: anyone can write anything there.
@@ -135,5 +151,10 @@ impl Document<'_> {
     /// `limits.mail_inflated_bytes` is counted once, however often the document is opened.
     pub fn open(&self) -> Box<dyn BufRead + '_> {
         self.stream.open_capped(self.budget)
+    }
+
+    /// Bytes that the mail has inflated to so far.
+    pub fn inflated(&self) -> u64 {
+        self.budget.inflated()
     }
 }

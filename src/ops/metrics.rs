@@ -44,8 +44,8 @@ metrics_table! {
     GaugeVec BUFFER_EVENTS = "buffer_size_events", ["component_id", "component_kind", "component_type"], "Events in it.";
     GaugeVec UTILIZATION = "utilization", ["component_id", "component_kind", "component_type"], "Share of the last minute or so in which a sink had something to send, 0 to 1.";
     IntCounterVec MAILS = "mails_total", ["component_id", "outcome"],
-        "Mails and files dealt with: `archived`, `quarantined`, `without_report`, or `left` as they were, for another try. What \
-         then becomes of each is the source's configuration.";
+        "Mails and files dealt with: `archived`, `quarantined`, `without_report`, or left as they were: `deferred` to another day, \
+         as their senders are over their shares, or `left` for another try. What then becomes of each is the source's configuration.";
     GaugeVec MAILS_IN_FLIGHT = "mails_in_flight", ["component_id"], "Mails begun and not yet settled.";
     GaugeVec OLDEST_MAIL = "oldest_mail_in_flight_age_seconds", ["component_id"], "For how long the oldest of them has been; 0 without any.";
     IntCounterVec DOCUMENTS = "documents_total", ["component_id", "report_type", "outcome", "reporter"],

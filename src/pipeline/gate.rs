@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::{
     config::Config,
     event::{Provenance, ingest_error::IngestErrorEvent},
-    flood::{Flood, Sender, Telling},
+    flood::{Cost, Flood, Sender, Telling},
     report::values,
     trouble::{Reason, Trouble},
 };
@@ -52,15 +52,22 @@ impl Gate {
         }
     }
 
-    /// Counts a mail before it is opened. `sender` is `None` for a file that is no mail, which is not counted.
+    /// Counts a mail before it is opened, and gives the most that it may inflate to, of `most` that any may. `sender` is
+    /// `None` for what is not counted.
     ///
     /// # Errors
     ///
-    /// Its sender is over its share of the day, and it is not to be read.
-    pub fn mail(&mut self, sender: Option<&Sender>, bytes: u64, now: Timestamp) -> Result<(), Trouble> {
-        let Some(flood) = &mut self.flood else { return Ok(()) };
-        say_turned_away(&self.source, flood.turn_to(now));
-        sender.map_or(Ok(()), |sender| flood.mail(sender, bytes))
+    /// Its sender is over its share of the day, and it is to be left for another.
+    pub fn mail(&mut self, sender: Option<&Sender>, bytes: u64, most: u64, now: Timestamp) -> Result<u64, Trouble> {
+        let Some(flood) = &mut self.flood else { return Ok(most) };
+        say_deferred(&self.source, flood.turn_to(now));
+        let Some(sender) = sender else { return Ok(most) };
+        flood.mail(sender, bytes).map(|()| flood.inflatable(sender, bytes, most))
+    }
+
+    /// The trouble of a mail that inflates to more than [`Gate::mail`] allowed.
+    pub fn inflates_too_far(&self, sender: Option<&Sender>) -> Option<Trouble> {
+        self.flood.as_ref().zip(sender).map(|(flood, sender)| flood.inflates_too_far(sender))
     }
 
     /// Whether reports for this policy domain are wanted. Where only some domains' are, one that names none isn't.
@@ -81,20 +88,20 @@ impl Gate {
         Err(Trouble::new(Reason::UnwantedDomain, detail))
     }
 
-    /// Counts the rows of a report before its first one is shipped: all, or none.
+    /// Whether a mail may come to `cost`, asked before the first row of a report is shipped.
     ///
     /// # Errors
     ///
-    /// They do not fit into the sender's share of the day, and the report is not to be shipped.
-    pub fn rows(&mut self, sender: Option<&Sender>, rows: u64) -> Result<(), Trouble> {
+    /// It does not fit into the sender's share of the day, and is to be left for another.
+    pub fn admits(&mut self, sender: Option<&Sender>, cost: &Cost) -> Result<(), Trouble> {
         let (Some(flood), Some(sender)) = (&mut self.flood, sender) else { return Ok(()) };
-        flood.rows(sender, rows)
+        flood.admits(sender, cost)
     }
 
-    /// The rows that were counted last are not shipped after all.
-    pub fn give_back(&mut self, sender: Option<&Sender>, rows: u64) {
+    /// Takes the cost of a mail that has been read, or deferred, from its sender's share.
+    pub fn charge(&mut self, sender: Option<&Sender>, cost: &Cost, is_deferred: bool) {
         if let (Some(flood), Some(sender)) = (&mut self.flood, sender) {
-            flood.give_back(sender, rows);
+            flood.charge(sender, cost, is_deferred);
         }
     }
 
@@ -124,7 +131,7 @@ impl Gate {
     /// Says what has not been said: the last error that was held back, with the number of those before it.
     pub fn close(&mut self) -> Option<IngestErrorEvent> {
         let flood = self.flood.as_mut()?;
-        say_turned_away(&self.source, flood.end_day());
+        say_deferred(&self.source, flood.end_day());
         let held_back = flood.held_back();
         let last = self.held.take()?;
         warn!(
@@ -142,8 +149,8 @@ impl Failure {
     }
 }
 
-fn say_turned_away(source: &str, turned_away: Vec<(String, u64)>) {
-    for (sender, mails) in turned_away {
-        warn!(source, sender, mails, "mails were quarantined: their sender was over its share of the day");
+fn say_deferred(source: &str, deferred: Vec<(String, u64)>) {
+    for (sender, mails) in deferred {
+        warn!(source, sender, mails, "mails were left for another day: their sender was over its share of this one");
     }
 }

@@ -10,6 +10,7 @@
 //! intake fills, and the source stops fetching.
 
 pub mod build;
+mod deferred;
 mod ends;
 mod flow;
 pub mod gate;
@@ -29,19 +30,20 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    flow::run,
-    lane::Stopped,
-    missing::{Missing, Recipients},
-    settling::Claimed,
-};
 use self::{
+    deferred::Deferred,
     gate::Gate,
     lane::Emitter,
     meters::SourceMeter,
     reading::{Attempts, Incoming, Output, Reading, read},
     settling::{Desk, MailId, Read, Reply, Route},
     tally::Tally,
+};
+pub use self::{
+    flow::run,
+    lane::Stopped,
+    missing::{Missing, Recipients},
+    settling::Claimed,
 };
 use crate::{
     config::{Config, FailureReports, source::SourceConfig},
@@ -88,6 +90,7 @@ struct SourceReader {
     route: Route,
     config: Arc<Config>,
     tally: Arc<Tally>,
+    deferred: Arc<Deferred>,
     condition: Arc<Condition>,
     stop: CancellationToken,
     dry_run: bool,
@@ -128,6 +131,7 @@ impl SourceReader {
         let id = self.desk.open(&place);
         self.emitter.begin(&place);
         let limits: &Limits = &self.config.limits;
+        let now = Timestamp::now();
         let incoming = Incoming {
             content: &content,
             place: &place,
@@ -137,7 +141,7 @@ impl SourceReader {
                 FailureReports::Full => Addresses::Full,
             },
             attempts: Attempts { made: self.desk.attempts(&place), most: self.config.max_attempts },
-            now: Timestamp::now(),
+            now,
         };
         let mut output =
             ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk, route: &self.route };
@@ -146,6 +150,9 @@ impl SourceReader {
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
         let verdict = if self.desk.settles_mails() { reading.verdict() } else { Verdict::Leave };
         self.tally.add(&place, &reading, &verdict);
+        if matches!(verdict, Verdict::Defer(_)) {
+            self.deferred.add(&place, now);
+        }
         self.condition.source_moved(place.source());
         let stays = stays(&place, &verdict, &self.config).filter(|_| !self.dry_run);
         let Reading { documents, names, seen_again, .. } = reading;
@@ -161,7 +168,7 @@ fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdi
         Verdict::Archive => PlaceVerdict::Shipped,
         Verdict::Quarantine(_) => PlaceVerdict::Quarantined,
         Verdict::WithoutReport => PlaceVerdict::WithoutReport,
-        Verdict::Leave => return None,
+        Verdict::Leave | Verdict::Defer(_) => return None,
     };
     let taken_away = match config.sources.get(place.source().as_ref()) {
         Some(SourceConfig::Imap(imap)) => imap::takes_away(verdict, imap),

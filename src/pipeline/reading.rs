@@ -26,7 +26,7 @@ use crate::{
         tls_rpt::{self, TlsRptEvent},
     },
     extract::{self, Document, Envelope, Found, Origin, Unreadable},
-    flood::Sender,
+    flood::{Cost, Sender},
     ledger::{DocumentKey, ReportName, Shipped},
     limits::Limits,
     report::{self, Report, Survey},
@@ -95,6 +95,10 @@ pub struct Reading {
     pub duplicates: u64,
     /// Documents that this run is not to ship.
     pub left: u64,
+    /// The sender is over its share of the day: what is not shipped of the mail yet is left for another.
+    pub deferred: Option<Trouble>,
+    /// That was told now, and not before.
+    pub is_news: bool,
     /// Rows emitted.
     pub rows: u64,
     /// What could not be read in full, or was turned away.
@@ -108,6 +112,7 @@ impl Reading {
     pub fn verdict(&self) -> Verdict {
         match (self.troubles.first(), self.documents.len() + self.seen_again.len()) {
             _ if self.left > 0 => Verdict::Leave,
+            _ if let Some(trouble) = &self.deferred => Verdict::Defer(trouble.clone()),
             (Some(trouble), _) => Verdict::Quarantine(trouble.clone()),
             (None, 0) => Verdict::WithoutReport,
             (None, _) => Verdict::Archive,
@@ -125,6 +130,7 @@ pub fn read(mail: Incoming<'_>, limits: &Limits, gate: &mut Gate, output: &mut d
         output,
         envelope: Arc::default(),
         sender: None,
+        cost: Cost::default(),
         reading: Reading::default(),
         stopped: false,
     };
@@ -141,6 +147,7 @@ pub fn read(mail: Incoming<'_>, limits: &Limits, gate: &mut Gate, output: &mut d
             }
         }
     }
+    reader.gate.charge(reader.sender.as_ref(), &reader.cost, reader.reading.deferred.is_some());
     if reader.stopped { Err(Stopped) } else { Ok(reader.reading) }
 }
 
@@ -152,6 +159,8 @@ struct Reader<'a> {
     envelope: Arc<Envelope>,
     /// Whose share of the day this takes from; `None`: nobody's.
     sender: Option<Sender>,
+    /// What the mail takes from it.
+    cost: Cost,
     reading: Reading,
     /// The output has ended: emit nothing more.
     stopped: bool,
@@ -164,24 +173,47 @@ impl Reader<'_> {
             Place::File { path, .. } => Origin::File { name: path },
             Place::Imap { .. } | Place::Stdin { .. } => Origin::File { name: "-" },
         };
-        let opened = extract::open(bytes, origin, self.limits);
+        let mut opened = extract::open(bytes, origin, self.limits);
         self.envelope = opened.envelope();
-        let from = self.envelope.from.as_deref();
-        self.sender = (from.is_some() || origin == Origin::Mail).then(|| Sender::of(from));
-        if let Err(trouble) = self.gate.mail(self.sender.as_ref(), bytes.len() as u64, self.mail.now) {
-            return self.trouble(None, None, trouble);
+        self.sender = self.sender_of(origin);
+        let (size, most) = (bytes.len() as u64, self.limits.mail_inflated_bytes);
+        let allowed = match self.gate.mail(self.sender.as_ref(), size, most, self.mail.now) {
+            Ok(allowed) => allowed,
+            Err(trouble) => return self.defer(trouble),
+        };
+        self.cost.bytes = size;
+        let beyond = self.gate.inflates_too_far(self.sender.as_ref());
+        if let Some(beyond) = beyond.clone().filter(|_| allowed < most) {
+            opened.allow(allowed, beyond);
         }
-        opened.walk(&mut |found| match found {
-            _ if self.stopped => {}
+        let inflated = opened.walk(&mut |found| match found {
+            _ if self.stopped || self.reading.deferred.is_some() => {}
             Found::Document(document) => self.document(&document),
             Found::Unreadable(Unreadable { attachment, sha256, trouble }) => {
                 self.unreadable(attachment, sha256, trouble);
             }
         });
+        self.cost.inflated_bytes = inflated.bytes;
+        // What came out last may have been passed over as no report, for want of the rest of it.
+        if let Some(beyond) = beyond.filter(|_| inflated.is_cut && self.reading.deferred.is_none()) {
+            self.defer(beyond);
+        }
+    }
+
+    /// The share that the mail takes from: none where a person asked for a file, or for what comes from stdin, and it is
+    /// no mail or does not come again.
+    fn sender_of(&self, origin: Origin<'_>) -> Option<Sender> {
+        let from = self.envelope.from.as_deref();
+        let is_counted = !matches!(self.mail.place, Place::Stdin { .. }) && (from.is_some() || origin == Origin::Mail);
+        // No mail is known to be authenticated yet.
+        is_counted.then(|| Sender::of(from, false))
     }
 
     fn document(&mut self, document: &Document<'_>) {
         match report::survey(document.format, document.open(), self.limits) {
+            Ok(Survey { damage: Some(trouble), .. }) | Err(trouble) if trouble.reason == Reason::SenderOverLimit => {
+                self.defer(trouble);
+            }
             Ok(survey) => self.surveyed(document, survey),
             Err(trouble) => self.unreadable(document.attachment.clone(), hash_of(document), trouble),
         }
@@ -189,8 +221,17 @@ impl Reader<'_> {
 
     /// Ships a document that can be read, unless it was shipped before or is under way.
     fn surveyed(&mut self, document: &Document<'_>, mut survey: Survey) {
-        if let Err(trouble) = self.admit(&survey) {
-            return self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
+        let cost = Cost {
+            inflated_bytes: document.inflated(),
+            rows: self.cost.rows + survey.rows,
+            event_bytes: self.cost.event_bytes + survey.event_bytes,
+            ..self.cost
+        };
+        if let Err(trouble) = self.admit(&survey, &cost) {
+            return match trouble.reason {
+                Reason::SenderOverLimit => self.defer(trouble),
+                _ => self.trouble(document.attachment.clone(), Some(survey.sha256), trouble),
+            };
         }
         let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: survey.sha256 };
@@ -206,7 +247,9 @@ impl Reader<'_> {
         let head = rows.head().clone();
         match claimed {
             Claimed::Mine { missing, .. } => {
-                let (tally, damage) = self.rows(document, rows, survey.held, &key, &missing);
+                self.cost = cost;
+                let (mut tally, damage) = self.rows(document, rows, survey.held, &key, &missing);
+                tally.rows_skipped = survey.skipped;
                 self.output.document_read(&key);
                 let damage = damage.or(survey.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
@@ -225,12 +268,8 @@ impl Reader<'_> {
                 self.reading.names.extend(name.map(|name| (name, key.sha256)));
                 self.reading.documents.push((key, shipped));
             }
-            Claimed::NeverShipped => {
-                self.gate.give_back(self.sender.as_ref(), survey.rows);
-                self.reading.left += 1;
-            }
+            Claimed::NeverShipped => self.reading.left += 1,
             Claimed::InFlight | Claimed::Known => {
-                self.gate.give_back(self.sender.as_ref(), survey.rows);
                 let shipped = self.shipped(&head, survey.rows);
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
                 self.emit(Event::Report(Box::new(duplicate)), Recipients::All);
@@ -245,17 +284,22 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a report may be shipped: each domain that it is for is wanted, and its sender may send so many rows more.
-    /// Asked before the document is claimed, which one that is turned away must not be.
-    fn admit(&mut self, survey: &Survey) -> Result<(), Trouble> {
+    /// Whether a report may be shipped: each domain that it is for is wanted, the mail's events are not too many, and
+    /// its sender may send as much. Asked before the document is claimed, which one that is turned away must not be.
+    fn admit(&mut self, survey: &Survey, cost: &Cost) -> Result<(), Trouble> {
         for domain in survey.report.domains() {
             self.gate.domain(domain)?;
         }
-        self.gate.rows(self.sender.as_ref(), survey.rows)
+        let most = self.limits.mail_event_bytes;
+        if cost.event_bytes > most {
+            let what = "the size of the events of the mail's reports, in bytes,";
+            return Err(Trouble::over(Reason::TooManyEventBytes, what, "limits.mail_event_bytes", most));
+        }
+        self.gate.admits(self.sender.as_ref(), cost)
     }
 
-    /// Emits every row to the sinks that need it; those that none needs are added up all the same. Reads the document again for them, unless
-    /// its survey has `held` them.
+    /// Emits every row to the sinks that need it; those that none needs are added up all the same. Reads the document again
+    /// for them, unless its survey has `held` them.
     fn rows(
         &mut self,
         document: &Document<'_>,
@@ -316,8 +360,21 @@ impl Reader<'_> {
         ControlFlow::Continue(())
     }
 
+    /// Leaves the rest of the mail for another day.
+    fn defer(&mut self, trouble: Trouble) {
+        let failure = Failure { trouble: trouble.clone(), sha256: None, provenance: self.provenance(None) };
+        if let Some(event) = self.gate.tell(self.sender.as_ref(), failure) {
+            self.reading.is_news = true;
+            self.emit(Event::IngestError(Box::new(event)), Recipients::All);
+        }
+        self.reading.deferred = Some(trouble);
+    }
+
     /// A document that gives nothing: one `report` event, for who adds documents up, and the reason.
     fn unreadable(&mut self, attachment: Option<String>, sha256: [u8; 32], trouble: Trouble) {
+        if trouble.reason == Reason::SenderOverLimit {
+            return self.defer(trouble);
+        }
         let provenance = self.provenance(attachment.clone());
         self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))), Recipients::All);
         self.trouble(attachment, Some(sha256), trouble);
@@ -408,10 +465,11 @@ impl Rows {
 }
 
 fn outcome_of(tally: &Tally, damaged: bool) -> Outcome {
-    match (damaged, tally.rows) {
-        (true, _) => Outcome::Partial,
-        (false, 0) => Outcome::Empty,
-        (false, _) => Outcome::Shipped,
+    match (damaged, tally.rows, tally.rows_skipped) {
+        (true, ..) => Outcome::Partial,
+        (false, 0, _) => Outcome::Empty,
+        (false, _, 1..) => Outcome::Partial,
+        (false, ..) => Outcome::Shipped,
     }
 }
 

@@ -10,6 +10,7 @@ use super::repair::{Repair, Warnings};
 use super::schema::{Draft, Node};
 use super::tree::{Element, Tree, attributes, without_end_tag};
 use super::values::{blank_trimmed, is_blank};
+use super::weight::Weight;
 use super::xml::{Token, Xml};
 use super::{Aggregate, Row};
 use crate::limits::Limits;
@@ -19,6 +20,15 @@ use crate::trouble::{Reason, Trouble};
 pub struct Document<'a, R> {
     xml: Xml<R>,
     reading: Reading<'a>,
+}
+
+/// What a reading of a whole document gives beside its rows.
+pub struct Finished {
+    pub report: Aggregate,
+    /// Rows that say nothing, and were not given.
+    pub skipped: u64,
+    /// Bytes of the events of the others, from above.
+    pub event_bytes: u64,
 }
 
 /// What has been understood so far.
@@ -34,7 +44,12 @@ struct Reading<'a> {
     earlier: Vec<Row>,
     /// Whether the record under way has a `row` yet.
     row_seen: bool,
+    /// Rows that the record under way has given.
+    rows_of_record: u64,
     in_record: bool,
+    /// Bytes that are still kept of the results of the record under way, and of the texts outside the records.
+    results_room: usize,
+    head_room: usize,
     warnings: Warnings,
     record_warnings: Warnings,
     /// For extensions outside the records, and of the record under way.
@@ -46,6 +61,10 @@ struct Reading<'a> {
     ready: VecDeque<Row>,
     /// Rows that are or were ready.
     rows: u64,
+    /// Rows that say nothing, which are not given.
+    skipped: u64,
+    /// What the events of these rows come to.
+    weight: Weight<'a>,
     /// Start and end tags so far.
     tags: u64,
     failure: Option<Trouble>,
@@ -61,6 +80,12 @@ enum Phase {
 
 /// Bytes kept of a text; the longest that a reader could want is a comment of some sentences.
 const TEXT: usize = 4 << 10;
+/// Bytes kept of a text that is no comment: a name, an address, a number. The longest is a sentence with an address.
+const NAME: usize = 1 << 10;
+/// Bytes kept of all texts outside the records, which the event of every row repeats. Real ones come to some 300.
+const HEAD: usize = 4 << 10;
+/// Bytes kept of the reasons, signatures and SPF results of a record. 64 signatures and 64 SPF results take some 10,000.
+const RESULTS: usize = 32 << 10;
 /// Error texts kept of the metadata.
 const ERRORS: usize = 16;
 /// Tags that a report may have, and so many more for each row, of which a usual one has 40: a gigabyte of empty elements
@@ -81,7 +106,10 @@ impl<'a, R: BufRead> Document<'a, R> {
             policy_seen: false,
             earlier: Vec::new(),
             row_seen: false,
+            rows_of_record: 0,
             in_record: false,
+            results_room: RESULTS,
+            head_room: HEAD,
             warnings: Warnings::default(),
             record_warnings: Warnings::default(),
             room: Room::default(),
@@ -89,6 +117,8 @@ impl<'a, R: BufRead> Document<'a, R> {
             is_bare: false,
             ready: VecDeque::new(),
             rows: 0,
+            skipped: 0,
+            weight: Weight::new(limits),
             tags: 0,
             failure: None,
         };
@@ -131,18 +161,27 @@ impl<'a, R: BufRead> Document<'a, R> {
     }
 
     /// What stands outside the rows, as far as it was read.
-    pub fn finish(self) -> Aggregate {
-        let mut report = self.reading.draft.report;
+    pub fn finish(self) -> Finished {
+        let Reading { draft, warnings: own, mut weight, skipped, .. } = self.reading;
+        let mut report = draft.report;
         let mut warnings = self.xml.warnings();
-        warnings.add(self.reading.warnings);
+        warnings.add(own);
         report.warnings = warnings.texts();
-        report
+        report.warnings.iter().for_each(|warning| weight.head(warning));
+        Finished { report, skipped, event_bytes: weight.total() }
     }
 }
 
 impl Reading<'_> {
     fn take(&mut self, token: Token) -> Result<(), Trouble> {
         self.tags += u64::from(matches!(token, Token::Start { .. } | Token::End(_)));
+        self.weight.read(match &token {
+            Token::Start { tag, .. } => tag.len() + "<>".len(),
+            Token::End(tag) => tag.len() + "</>".len(),
+            Token::Text(text) => text.len(),
+            Token::Character(_) => "&lt;".len(),
+            Token::Eof => 0,
+        });
         if self.tags > TAGS + TAGS_PER_ROW.saturating_mul(self.rows) {
             let what = format!("there are {} tags and only {} whole rows; expected a report", self.tags, self.rows);
             return Err(Trouble::new(Reason::XmlMalformed, what));
@@ -360,13 +399,32 @@ impl Reading<'_> {
 
     fn fill(&mut self, place: fn(&mut Draft) -> &mut Option<String>, name: &str) {
         let (text, repair) = without_end_tag(blank_trimmed(&self.text), name);
-        let text = blank_trimmed(text);
+        let whole = blank_trimmed(text);
+        let is_of_result = matches!(self.tree.top(), Node::Reason | Node::Dkim | Node::Spf);
+        let room = match self.in_record {
+            true if is_of_result => self.results_room,
+            true => NAME,
+            false => self.head_room.min(NAME),
+        };
+        let text = &whole[..whole.floor_char_boundary(room)];
         let field = place(&mut self.draft);
-        let repeated = field.as_deref().is_some_and(|first| first != text) && !text.is_empty();
+        let (repeated, shortened) = match field.as_deref() {
+            Some(first) => (first != whole && first != text && !whole.is_empty(), false),
+            None => (false, text.len() < whole.len()),
+        };
         if field.is_none() && !text.is_empty() {
             *field = Some(text.to_owned());
+            if is_of_result {
+                self.results_room -= text.len().min(self.results_room);
+            } else if !self.in_record {
+                self.head_room -= text.len();
+                self.weight.head(text);
+            }
         }
         self.text.clear();
+        if shortened {
+            self.note(Repair::TextShortened, name);
+        }
         if repeated {
             self.note(Repair::Repeated, name);
         }
@@ -395,6 +453,11 @@ impl Reading<'_> {
             reasons: std::mem::take(&mut row.reasons),
             ..Row::default()
         };
+        let freed = earlier.reasons.iter().flat_map(|reason| [&reason.kind, &reason.comment]).flatten();
+        self.results_room = (self.results_room + freed.map(String::len).sum::<usize>()).min(RESULTS);
+        if is_blank_row(&earlier) {
+            return self.skip();
+        }
         self.earlier.push(earlier);
         if self.earlier.len() >= ROWS_OF_RECORD {
             self.give_earlier();
@@ -419,21 +482,42 @@ impl Reading<'_> {
     fn end_record(&mut self) {
         self.give_earlier();
         let row = std::mem::take(&mut self.draft.row);
-        self.give(row);
+        let says_nothing = if self.rows_of_record > 0 { is_blank_row(&row) } else { says_nothing(&row) };
+        if says_nothing {
+            self.skip();
+        } else {
+            self.give(row);
+        }
         self.record_warnings = Warnings::default();
         self.record_room = Room::default();
         self.in_record = false;
         self.row_seen = false;
+        self.rows_of_record = 0;
+        self.results_room = RESULTS;
+    }
+
+    /// Passes over a row that says nothing.
+    fn skip(&mut self) {
+        self.skipped += 1;
+        self.warnings.note(Repair::EmptyRecord, "");
     }
 
     fn give(&mut self, mut row: Row) {
+        self.rows_of_record += 1;
+        if self.failure.is_some() {
+            return;
+        }
         if self.rows >= self.limits.rows {
-            let over = || Trouble::over(Reason::TooManyRows, "the number of rows", "limits.rows", self.limits.rows);
-            self.failure.get_or_insert_with(over);
+            let limit = self.limits.rows;
+            self.failure = Some(Trouble::over(Reason::TooManyRows, "the number of rows", "limits.rows", limit));
             return;
         }
         row.index = self.rows;
         row.warnings = self.record_warnings.texts();
+        if let Err(trouble) = self.weight.row(&row) {
+            self.failure = Some(trouble);
+            return;
+        }
         self.rows += 1;
         self.ready.push_back(row);
     }
@@ -459,6 +543,18 @@ fn keep<T: Default + PartialEq>(entries: &mut Vec<T>, entry: &mut T) {
     if entry != T::default() {
         entries.push(entry);
     }
+}
+
+/// Whether a row tells neither an address nor a count: in a record of several, the others tell what they share.
+fn is_blank_row(row: &Row) -> bool {
+    row.source_ip.is_none() && row.count.is_none()
+}
+
+/// Whether a record tells nothing of any mail: no address, no count, and no name by which it was known.
+fn says_nothing(row: &Row) -> bool {
+    let names = [&row.header_from, &row.envelope_from, &row.envelope_to];
+    let has_results = !row.dkim_auth.is_empty() || !row.spf_auth.is_empty();
+    is_blank_row(row) && names.into_iter().all(Option::is_none) && !has_results
 }
 
 fn is_feedback(tag: &BytesStart) -> bool {

@@ -19,6 +19,7 @@ mod tag;
 mod tls_rpt;
 mod tree;
 pub mod values;
+mod weight;
 mod xml;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod tests;
 use std::io::BufRead;
 use std::ops::ControlFlow;
 
-use aggregate::Document;
+use aggregate::{Document, Finished};
 use hashed::Hashed;
 use repair::{Repair, Warnings};
 
@@ -75,13 +76,14 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
             Err(trouble) => break Some(trouble),
         }
     };
-    let mut report = document.finish();
+    let Finished { mut report, skipped, event_bytes } = document.finish();
     let (sha256, failure) = source.finish();
     if damage.is_none() {
         report.warnings.extend(damaged_after_end(failure));
     }
     let held = held.filter(|_| damage.is_none());
-    Ok(Survey { sha256, report: Report::Aggregate(Box::new(report)), rows, held, damage })
+    let report = Report::Aggregate(Box::new(report));
+    Ok(Survey { sha256, report, rows, skipped, event_bytes, held, damage })
 }
 
 /// What to say of an error behind the end of a report.
@@ -120,7 +122,7 @@ pub fn tls_rows(
     limits: &Limits,
     each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>,
 ) -> Result<(), Trouble> {
-    tls_rpt::read(open, limits, each).1
+    tls_rpt::read(open, limits, each).end
 }
 
 /// What one reading of a whole document found.
@@ -131,6 +133,10 @@ pub struct Survey {
     pub report: Report,
     /// Rows that can be shipped.
     pub rows: u64,
+    /// Rows that tell nothing, which are not; a warning of the report says so.
+    pub skipped: u64,
+    /// Bytes of the events of the rows, as JSON: an estimate from above, as each text may be told twice.
+    pub event_bytes: u64,
     /// These rows, of a small aggregate report without damage: a second reading would give the same.
     pub held: Option<Vec<Row>>,
     /// The document can't be read to its end: what it still gives is shipped, and this is said.

@@ -108,6 +108,7 @@ repairs! {
     TooManyResults = "too_many_results", "more results of one kind in a record than limits.auth_results, the first were kept";
     ExtensionsShortened = "extensions_shortened", "more of the elements that the schema does not have than are kept, the first were kept";
     TooManyErrors = "too_many_errors", "more error texts in the metadata than are kept";
+    EmptyRecord = "empty_record", "a record that tells no address, no count and no name was skipped";
     SkippedRecord = "skipped_record", "a record or row that stands where none belongs was skipped";
     SecondReport = "second_report", "another feedback element after the first was skipped";
     TrailingJunk = "trailing_junk", "something after the end of the report was skipped";

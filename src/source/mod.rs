@@ -116,6 +116,8 @@ pub enum Verdict {
     Quarantine(Trouble),
     /// It carries no report: left alone and remembered, or what the source's `without_report` says.
     WithoutReport,
+    /// Its sender is over its share of the day: leave it as it was, for another day.
+    Defer(Trouble),
     /// It was not dealt with this time (stopping, a sink that failed): leave it as it was.
     Leave,
 }

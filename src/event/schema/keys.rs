@@ -329,7 +329,7 @@ pub(super) const REPORT: &[Key] = &[
         "outcome",
         Kind::Text,
         Part::Told,
-        "`shipped`; `partial`, when rows were lost to damage or limits; `duplicate`, when it was shipped before; \
+        "`shipped`; `partial`, when rows were lost to damage or limits, or say nothing; `duplicate`, when it was shipped before; \
          `empty`, a report without rows; `unreadable`.",
     ),
     ORG,
@@ -339,7 +339,7 @@ pub(super) const REPORT: &[Key] = &[
     BEGIN,
     END,
     always("rows", Kind::Int, Part::Told, "Rows shipped; 0 for a duplicate."),
-    always("rows_skipped", Kind::Int, Part::Told, "Rows that could not be shipped."),
+    always("rows_skipped", Kind::Int, Part::Told, "Rows that were not shipped, as they say nothing."),
     always(
         "count_sum",
         Kind::Int,

@@ -71,7 +71,7 @@ pub fn action(verdict: &Verdict, config: &Imap) -> Option<Action> {
             WithoutReport::Quarantine => quarantine,
             WithoutReport::Delete => Action::Delete,
         },
-        Verdict::Leave => return None,
+        Verdict::Leave | Verdict::Defer(_) => return None,
     })
 }
 

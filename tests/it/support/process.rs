@@ -157,9 +157,14 @@ impl Running {
 
     /// The most memory that it has occupied so far, in KiB.
     pub fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it runs");
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        self.peak_memory_yet().expect("it runs")
+    }
+
+    /// The same; `None` once it has ended.
+    pub fn peak_memory_yet(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// Reads stdout from now on.

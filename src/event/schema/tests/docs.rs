@@ -95,8 +95,8 @@ fn page() -> String {
         ),
         (
             sample::report_event(),
-            "One per document, after its rows; none for a report that was turned away (`unwanted_domain`, `sender_over_limit`), \
-             of which `ingest_error` tells. An auditor adds these up.",
+            "One per document, after its rows; none for a report that was turned away or deferred (`unwanted_domain`, \
+             `sender_over_limit`), of which `ingest_error` tells. An auditor adds these up.",
         ),
         (
             sample::ingest_error(),
