@@ -143,4 +143,6 @@ reasons! {
     UnwantedDomain = "unwanted_domain",
     /// The sender is over its share of the day (`limits.sender_…_per_day`); the mail is left for another.
     SenderOverLimit = "sender_over_limit",
+    /// No server of `trusted_authserv_ids` has authenticated the mail, and `require_authenticated` is set.
+    SenderNotAuthenticated = "sender_not_authenticated",
 }

@@ -23,6 +23,7 @@ mod problem;
 pub mod schema;
 pub mod search;
 pub mod secret;
+pub mod senders;
 pub mod sink;
 pub mod source;
 mod syntax;

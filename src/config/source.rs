@@ -10,6 +10,7 @@ use super::{
     options::{OptionDoc, choices, options},
     search::Search,
     secret::{self, Secret},
+    senders::Senders,
     tls::Tls,
     units::Time,
 };
@@ -91,6 +92,8 @@ options! {
         pub pipelining: bool = true,
         /// Name put into every event from here, instead of the `tenant` of the whole configuration.
         pub tenant: Option<String> = None,
+        /// Who may send.
+        pub senders: Senders = flattened,
     }
 }
 
@@ -188,6 +191,8 @@ options! {
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
         /// Name put into every event from here, instead of the `tenant` of the whole configuration.
         pub tenant: Option<String> = None,
+        /// Who may send.
+        pub senders: Senders = flattened,
     }
 }
 
@@ -197,6 +202,13 @@ impl SourceConfig {
         match self {
             SourceConfig::Imap(imap) => imap.tenant.as_deref(),
             SourceConfig::File(file) => file.tenant.as_deref(),
+        }
+    }
+
+    pub fn senders(&self) -> &Senders {
+        match self {
+            SourceConfig::Imap(imap) => &imap.senders,
+            SourceConfig::File(file) => &file.senders,
         }
     }
 }
@@ -218,7 +230,9 @@ impl Options for SourceConfig {
                 let imap = Imap::read(view);
                 imap.filter(|imap| sensible(view, imap)).map(|imap| SourceConfig::Imap(Box::new(imap)))
             }
-            Some(SourceType::File) => File::read(view).map(SourceConfig::File),
+            Some(SourceType::File) => {
+                File::read(view).filter(|file| file.senders.is_sensible(view)).map(SourceConfig::File)
+            }
             None => {
                 view.give_up();
                 None
@@ -279,7 +293,7 @@ fn credentials(
 
 /// Folders must differ from each other and be there for what is to be moved to them.
 fn sensible(view: &View<'_>, imap: &Imap) -> bool {
-    let mut sensible = true;
+    let mut sensible = imap.senders.is_sensible(view);
     let mut refuse = |key: &str, message: &str| {
         view.problem(key, message);
         sensible = false;

@@ -94,7 +94,8 @@ fn a_full_event_has_every_key_in_its_order() {
         r#""document_sha256":"abababababababababababababababababababababababababababababababab","#,
         r#""attachment":"receiver.example!example.com!1793318400!1793404799.xml.gz","source":"rua","mailbox":"INBOX","#,
         r#""mail_uid":4711,"mail_message_id":"<1@receiver.example>","mail_from":"noreply@receiver.example","#,
-        r#""mail_date":"2026-10-31T04:05:06Z","#,
+        r#""mail_date":"2026-10-31T04:05:06Z","mail_auth":[{"method":"spf","result":"pass","domain":"bounce.receiver.example"},"#,
+        r#"{"method":"dmarc","result":"pass","domain":"receiver.example"}],"reporter_aligned":true,"#,
         r#""parse_warnings":["document: bytes after the root element","count: repaired"],"truncated":false}"#,
         "\n"
     );

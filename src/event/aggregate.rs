@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     EventType, Field, Object, Provenance, Value, derive,
     field::{self, flag, int, known, member, text, texts},
-    head::{Head, Moment, joined, org_of},
+    head::{Head, Moment, domain_of_address, joined, org_of},
     id::RowIds,
     normal::{Normal, domain, plain},
 };
@@ -43,6 +43,7 @@ impl Shared {
         let ids = RowIds::new(provenance.tenant.as_deref(), report);
         let mut head = Head::new(EventType::DmarcAggregate, sha256, provenance);
         head.org_email = plain(&report.email);
+        head.reporter = head.org_email.as_deref().and_then(domain_of_address);
         head.org = plain(&report.org_name).or_else(|| org_of(head.org_email.as_deref(), &mut normal));
         head.report_id = plain(&report.report_id);
         head.domain = domain(&policy.domain);
@@ -213,6 +214,7 @@ impl AggregateEvent {
             ("document_sha256", known(&head.sha256)),
         ]);
         field::provenance(&head.provenance, out);
+        out.push(("reporter_aligned", field::flag(head.reporter_aligned())));
         let warnings = if self.warnings.is_empty() { &head.warnings } else { &self.warnings };
         out.extend([("parse_warnings", texts(warnings)), ("truncated", Value::Bool(false))]);
     }

@@ -23,6 +23,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 
+use crate::extract::MailAuth;
+
 /// One event, ready to be encoded.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -77,6 +79,8 @@ pub struct Provenance {
     pub mail_from: Option<String>,
     /// RFC 3339, UTC.
     pub mail_date: Option<String>,
+    /// What trusted mail servers found of its sender; `None` when they said nothing.
+    pub mail_auth: Option<Arc<MailAuth>>,
     /// The attachment's or file's name as told; data, never a path to follow.
     pub attachment: Option<String>,
     pub ingest: Timestamp,
@@ -94,6 +98,7 @@ impl Provenance {
             mail_message_id: None,
             mail_from: None,
             mail_date: None,
+            mail_auth: None,
             attachment: None,
             ingest,
         }

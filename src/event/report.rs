@@ -143,6 +143,7 @@ impl ReportEvent {
         ]);
         field::provenance(&self.provenance, out);
         out.extend([
+            ("reporter_aligned", field::flag(report.and_then(Head::reporter_aligned))),
             ("ingest_timestamp", known(&self.ingest)),
             ("parse_warnings", texts(report.map_or(&[], |report| &report.warnings))),
             ("truncated", Value::Bool(false)),

@@ -12,6 +12,7 @@ use super::{
     tls_rpt::{self, TlsRptEvent},
 };
 use crate::{
+    extract::{AuthMethod, AuthResult, MailAuth},
     report::{
         Aggregate, DkimAuth, Extension, Failure, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy,
         TlsRow, TlsRpt,
@@ -31,6 +32,12 @@ pub(crate) fn provenance() -> Provenance {
         mail_message_id: some("<1@receiver.example>"),
         mail_from: some("noreply@receiver.example"),
         mail_date: some("2026-10-31T04:05:06Z"),
+        mail_auth: Some(Arc::new(MailAuth {
+            results: vec![
+                AuthResult { method: AuthMethod::Spf, result: "pass".into(), domain: some("bounce.receiver.example") },
+                AuthResult { method: AuthMethod::Dmarc, result: "pass".into(), domain: some("receiver.example") },
+            ],
+        })),
         attachment: some("receiver.example!example.com!1793318400!1793404799.xml.gz"),
         ingest: "2026-11-01T12:00:00.123456789Z".parse().unwrap(),
     }

@@ -15,11 +15,20 @@ const USUAL_BYTES: usize = 512;
 const FIELDS: &[&str] =
     &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
 
+/// Fields of this name are kept as they are, since a mail may have several.
+const AUTH_RESULTS: &str = "authentication-results";
+/// So many of them, from the top on: more servers than this do not stand between the border and the mailbox, and what is
+/// below was written by others.
+const AUTH_RESULTS_KEPT: usize = 32;
+
 /// What a mail's or a part's header says, in lower case where letters don't matter.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Header {
     /// `None` of a part.
     pub envelope: Option<Arc<Envelope>>,
+    /// Values of `Authentication-Results`, the topmost first, without those that are longer than a field is read; none of a
+    /// part.
+    pub auth_results: Vec<String>,
     /// `type/subtype`, or empty.
     pub kind: String,
     pub boundary: Option<String>,
@@ -33,10 +42,36 @@ pub(super) struct Header {
 
 /// Reads the header that a mail's `bytes` begin with. Without one, everything is body.
 pub(super) fn read(bytes: &[u8]) -> Header {
-    parsed(bytes, |header, message| {
+    let mut header = parsed(bytes, |header, message| {
         fill(header, message);
         header.envelope = Some(Arc::new(envelope(message)));
-    })
+    });
+    header.auth_results = auth_results(&bytes[..header.body.min(bytes.len())]);
+    header
+}
+
+/// The values of these fields in a header. A line that is folded wrongly belongs to none of them: it may be the sender's first.
+fn auth_results(header: &[u8]) -> Vec<String> {
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    let mut wanted = false;
+    for line in lines(header) {
+        if matches!(line, [b' ' | b'\t', ..]) {
+            if let Some(value) = values.last_mut().filter(|value| wanted && value.len() <= FIELD_BYTES) {
+                value.extend_from_slice(line);
+            }
+            continue;
+        }
+        wanted = field_name(line).is_some_and(|name| name.eq_ignore_ascii_case(AUTH_RESULTS.as_bytes()));
+        if wanted && values.len() == AUTH_RESULTS_KEPT {
+            break;
+        }
+        if wanted {
+            let colon = line.iter().position(|&byte| byte == b':').unwrap_or_default();
+            values.push(line[colon + 1..].to_vec());
+        }
+    }
+    let whole = values.into_iter().filter(|value| value.len() <= FIELD_BYTES);
+    whole.map(|value| String::from_utf8_lossy(&value).into_owned()).collect()
 }
 
 /// The same of a part.

@@ -7,6 +7,7 @@
 //! A mailbox may be one that people use. So what is foreign there (an invoice, a word processor's file, a zip with a
 //! password) is passed over without a word, unless the mail says that it is a report; see `marks.rs`.
 
+mod auth_results;
 mod budget;
 mod decode;
 mod failure;
@@ -32,6 +33,7 @@ use header::Header;
 use stream::Stream;
 use walk::Walk;
 
+pub use auth_results::{AuthMethod, AuthResult, MailAuth};
 pub use stream::SMALL_BYTES;
 
 /// Looks at a mail or a bare report file without unpacking it: what it says of itself is known before its documents are.
@@ -65,6 +67,12 @@ impl Opened<'_> {
     /// What the mail says of itself; empty for a bare file.
     pub fn envelope(&self) -> Arc<Envelope> {
         self.header.envelope.clone().unwrap_or_default()
+    }
+
+    /// What the servers with these authserv-ids, in lower case, have found of the mail's sender; an empty one stands for fields
+    /// without an id. `None` when they have said nothing, and of a bare file.
+    pub fn mail_auth(&self, trusted: &[String]) -> Option<MailAuth> {
+        MailAuth::of(&self.header.auth_results, trusted)
     }
 
     /// Lets the mail inflate to `bytes` at the most, where that is less than `limits.mail_inflated_bytes`; `beyond` is the

@@ -112,10 +112,19 @@ pub enum Telling {
 }
 
 impl Sender {
-    /// The sender of a mail with this From address. Subdomains share with the domain they were made below, since anyone
-    /// who has one can make any number of them.
-    pub fn of(from: Option<&str>, is_authenticated: bool) -> Self {
+    /// The sender of a mail with this From address, which anyone may write.
+    pub fn claimed(from: Option<&str>) -> Self {
         let domain = from.and_then(|from| from.rsplit_once('@')).map_or("", |(_, domain)| domain.trim());
+        Self::of(domain, false)
+    }
+
+    /// The sender of a mail that was proved to be from this domain, whatever its From says.
+    pub fn authenticated(domain: &str) -> Self {
+        Self::of(domain, true)
+    }
+
+    /// Subdomains share with the domain they were made below, since anyone who has one can make any number of them.
+    fn of(domain: &str, is_authenticated: bool) -> Self {
         let domain = domain.strip_suffix('.').unwrap_or(domain);
         if domain.len() > DOMAIN_BYTES {
             return Self { domain: Box::default(), is_authenticated: false };

@@ -17,7 +17,7 @@ fn flood(change: impl FnOnce(&mut Limits)) -> Flood {
 }
 
 fn sender(name: &str) -> Sender {
-    Sender::of(Some(&format!("reports@{name}")), false)
+    Sender::claimed(Some(&format!("reports@{name}")))
 }
 
 fn setting(result: Result<(), Trouble>) -> Option<&'static str> {
@@ -52,11 +52,11 @@ fn part(limits: &Limits) -> Cost {
 
 #[test]
 fn subdomains_share_with_their_organisation_and_rubbish_with_rubbish() {
-    let of = |from: &str| Sender::of(Some(from), false);
+    let of = |from: &str| Sender::claimed(Some(from));
     assert_eq!(of("noreply@Mail.Example.co.uk."), of("x@example.co.uk"));
     assert_ne!(of("x@a.co.uk"), of("x@b.co.uk"));
     for from in [None, Some("nobody"), Some("x@"), Some(&*format!("x@{}.example", "a".repeat(300)))] {
-        assert_eq!(Sender::of(from, false), Sender::of(None, false), "{from:?}");
+        assert_eq!(Sender::claimed(from), Sender::claimed(None), "{from:?}");
     }
 }
 
@@ -149,14 +149,14 @@ fn deferred_mails_take_nothing_from_ordinary_ones_however_often_they_come_again(
 #[test]
 fn senders_that_were_authenticated_do_not_share_with_those_that_were_not() {
     let mut flood = flood(|limits| limits.sender_mails_per_day = 1);
-    let (real, forged) = (Sender::of(Some("x@google.com"), true), Sender::of(Some("x@google.com"), false));
+    let (real, forged) = (Sender::authenticated("google.com"), Sender::claimed(Some("x@google.com")));
     assert!(flood.mail(&forged, 1).is_ok() && flood.mail(&forged, 1).is_err());
     assert!(flood.mail(&real, 1).is_ok());
     // Nor do forged names crowd out real ones.
     for number in 0..SENDERS + 10 {
         flood.mail(&sender(&format!("d{number}.example")), 1).ok();
     }
-    let late = |is_authenticated| Sender::of(Some("x@late.example"), is_authenticated);
+    let late = |is_authenticated| Sender::of("late.example", is_authenticated);
     assert!(flood.mail(&late(false), 1).is_err() && flood.mail(&late(true), 1).is_ok());
 }
 

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use crate::{
-    config::Config,
+    config::{Config, senders::Senders, source::SourceConfig},
     event::{Provenance, ingest_error::IngestErrorEvent},
+    extract::MailAuth,
     flood::{Cost, Flood, Sender, Telling},
     report::values,
     trouble::{Reason, Trouble},
@@ -19,6 +20,7 @@ pub struct Gate {
     source: Arc<str>,
     /// Policy domains whose reports are wanted; empty: all.
     domains: Vec<String>,
+    senders: Senders,
     /// `None`: nothing is counted.
     flood: Option<Flood>,
     errors_per_hour: u64,
@@ -38,13 +40,22 @@ pub struct Failure {
 impl Gate {
     /// Lets everything in, and counts nothing: for what a user asks to be read here and now.
     pub fn open() -> Self {
-        Self { source: "".into(), domains: Vec::new(), flood: None, errors_per_hour: u64::MAX, held: None }
+        Self {
+            source: "".into(),
+            domains: Vec::new(),
+            senders: Senders::default(),
+            flood: None,
+            errors_per_hour: u64::MAX,
+            held: None,
+        }
     }
 
     /// The gate of one source: each counts on its own, so that a flood in one mailbox leaves the others alone.
     pub fn new(source: Arc<str>, config: &Config) -> Self {
+        let senders = config.sources.get(&*source).map(SourceConfig::senders).cloned().unwrap_or_default();
         Self {
             source,
+            senders,
             domains: config.domains.clone(),
             flood: Some(Flood::new(&config.limits)),
             errors_per_hour: config.limits.errors_per_hour,
@@ -68,6 +79,30 @@ impl Gate {
     /// The trouble of a mail that inflates to more than [`Gate::mail`] allowed.
     pub fn inflates_too_far(&self, sender: Option<&Sender>) -> Option<Trouble> {
         self.flood.as_ref().zip(sender).map(|(flood, sender)| flood.inflates_too_far(sender))
+    }
+
+    /// The servers whose word on a mail's sender counts, by their authserv-ids in lower case.
+    pub fn trusted_authserv_ids(&self) -> &[String] {
+        &self.senders.trusted_authserv_ids
+    }
+
+    /// Whether reports of this sender may be read. `auth` is what the trusted servers said.
+    ///
+    /// # Errors
+    ///
+    /// Senders have to be authenticated, and this one is not.
+    pub fn sender(&self, auth: Option<&MailAuth>) -> Result<(), Trouble> {
+        if !self.senders.require_authenticated || auth.is_some_and(|auth| auth.authenticated_domain().is_some()) {
+            return Ok(());
+        }
+        let detail = match auth {
+            Some(_) => "none of DMARC, DKIM and SPF passed; expected one of them, as require_authenticated is set",
+            None => {
+                "no Authentication-Results of a server in trusted_authserv_ids; expected them, as require_authenticated is \
+                 set: see docs/imap.md for the name that your server goes by"
+            }
+        };
+        Err(Trouble::new(Reason::SenderNotAuthenticated, detail))
     }
 
     /// Whether reports for this policy domain are wanted. Where only some domains' are, one that names none isn't.

@@ -25,7 +25,7 @@ use crate::{
         report::{Outcome, ReportEvent, Tally},
         tls_rpt::{self, TlsRptEvent},
     },
-    extract::{self, Document, Envelope, Found, Origin, Unreadable},
+    extract::{self, Document, Envelope, Found, MailAuth, Origin, Unreadable},
     flood::{Cost, Sender},
     ledger::{DocumentKey, ReportName, Shipped},
     limits::Limits,
@@ -129,6 +129,7 @@ pub fn read(mail: Incoming<'_>, limits: &Limits, gate: &mut Gate, output: &mut d
         gate,
         output,
         envelope: Arc::default(),
+        mail_auth: None,
         sender: None,
         cost: Cost::default(),
         reading: Reading::default(),
@@ -157,6 +158,8 @@ struct Reader<'a> {
     gate: &'a mut Gate,
     output: &'a mut dyn Output,
     envelope: Arc<Envelope>,
+    /// What trusted servers said of its sender.
+    mail_auth: Option<Arc<MailAuth>>,
     /// Whose share of the day this takes from; `None`: nobody's.
     sender: Option<Sender>,
     /// What the mail takes from it.
@@ -175,6 +178,7 @@ impl Reader<'_> {
         };
         let mut opened = extract::open(bytes, origin, self.limits);
         self.envelope = opened.envelope();
+        self.mail_auth = opened.mail_auth(self.gate.trusted_authserv_ids()).map(Arc::new);
         self.sender = self.sender_of(origin);
         let (size, most) = (bytes.len() as u64, self.limits.mail_inflated_bytes);
         let allowed = match self.gate.mail(self.sender.as_ref(), size, most, self.mail.now) {
@@ -186,8 +190,15 @@ impl Reader<'_> {
         if let Some(beyond) = beyond.clone().filter(|_| allowed < most) {
             opened.allow(allowed, beyond);
         }
+        // Asked only of what holds a report: other mails are not this program's business.
+        let mut admitted = Some(self.gate.sender(self.mail_auth.as_deref()));
         let inflated = opened.walk(&mut |found| match found {
             _ if self.stopped || self.reading.deferred.is_some() => {}
+            _ if matches!(admitted, Some(Err(_)) | None) => {
+                if let Some(Err(trouble)) = admitted.take() {
+                    self.trouble(None, None, trouble);
+                }
+            }
             Found::Document(document) => self.document(&document),
             Found::Unreadable(Unreadable { attachment, sha256, trouble }) => {
                 self.unreadable(attachment, sha256, trouble);
@@ -205,8 +216,8 @@ impl Reader<'_> {
     fn sender_of(&self, origin: Origin<'_>) -> Option<Sender> {
         let from = self.envelope.from.as_deref();
         let is_counted = !matches!(self.mail.place, Place::Stdin { .. }) && (from.is_some() || origin == Origin::Mail);
-        // No mail is known to be authenticated yet.
-        is_counted.then(|| Sender::of(from, false))
+        let authenticated = self.mail_auth.as_deref().and_then(MailAuth::authenticated_domain);
+        is_counted.then(|| authenticated.map_or_else(|| Sender::claimed(from), Sender::authenticated))
     }
 
     fn document(&mut self, document: &Document<'_>) {
@@ -410,6 +421,7 @@ impl Reader<'_> {
             mailbox,
             mail_uid,
             uid_validity,
+            mail_auth: self.mail_auth.clone(),
             mail_message_id: self.envelope.message_id.clone(),
             mail_from: self.envelope.from.clone(),
             mail_date: self.envelope.date.map(|date| date.to_string()),

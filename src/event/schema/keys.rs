@@ -94,6 +94,23 @@ pub(super) const MAIL_UID: Key =
 pub(super) const MAIL_MESSAGE_ID: Key = key("mail_message_id", Kind::Text, Part::Provenance, "Message-ID of the mail.");
 pub(super) const MAIL_FROM: Key = key("mail_from", Kind::Text, Part::Provenance, "From of the mail.");
 pub(super) const MAIL_DATE: Key = key("mail_date", Kind::Time, Part::Provenance, "Date of the mail.");
+pub(super) const MAIL_AUTH: Key = key(
+    "mail_auth",
+    Kind::Objects(&["method", "result", "domain"]),
+    Part::Provenance,
+    "How the mail was authenticated: the results of `spf`, `dkim` and `dmarc` in the `Authentication-Results` (RFC 8601) of \
+     servers in the source's `trusted_authserv_ids`, with the domain that each is for: of SPF that of MAIL FROM, or HELO; of \
+     DKIM the signer's; of DMARC that of From. `[]` when no such server said anything.",
+);
+pub(super) const REPORTER_ALIGNED: Key = key(
+    "reporter_aligned",
+    Kind::Bool,
+    Part::Derived,
+    "Whether one of the results of `mail_auth` that passed is for the organisational domain that the report says it comes \
+     from: that of `org_email`; of a TLS report that of the address in `contact-info`; of a failure report that of \
+     `Reporting-MTA`. Null when no trusted server said anything, or the report names no such domain. True does not make \
+     the report true: it says who sent it.",
+);
 pub(super) const PARSE_WARNINGS: Key = key(
     "parse_warnings",
     Kind::Texts,
@@ -309,6 +326,8 @@ pub(super) const AGGREGATE: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
+    REPORTER_ALIGNED,
     PARSE_WARNINGS,
     TRUNCATED,
 ];
@@ -355,6 +374,8 @@ pub(super) const REPORT: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
+    REPORTER_ALIGNED,
     INGEST_TIMESTAMP,
     PARSE_WARNINGS,
     TRUNCATED,
@@ -378,6 +399,7 @@ pub(super) const INGEST_ERROR: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
     INGEST_TIMESTAMP,
     TRUNCATED,
 ];

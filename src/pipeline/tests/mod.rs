@@ -3,6 +3,7 @@
 mod limits;
 mod panics;
 mod resumed;
+mod senders;
 mod turned_away;
 
 use std::{collections::HashSet, io::Write};
@@ -93,8 +94,18 @@ struct Source {
 impl Source {
     /// With these lines at the top level of the configuration.
     fn with(lines: &str) -> Self {
-        let text =
-            format!("{lines}\nsources: {{rua: {{type: file, path: /nowhere}}}}\nsinks: {{out: {{type: stdout}}}}\n");
+        Self::configured(lines, "")
+    }
+
+    /// With these options, between commas.
+    fn of(options: &str) -> Self {
+        Self::configured("", options)
+    }
+
+    fn configured(lines: &str, options: &str) -> Self {
+        let text = format!(
+            "{lines}\nsources: {{rua: {{type: file, path: /nowhere, {options}}}}}\nsinks: {{out: {{type: stdout}}}}\n"
+        );
         let config = config::parse(&text, config::Format::Yaml, "test.yaml").unwrap().config;
         let gate = Gate::new("rua".into(), &config);
         Self { config, gate, out: Collected::default(), mails: 0, second: NOON, attempts: Attempts::FIRST }

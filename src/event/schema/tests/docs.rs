@@ -58,7 +58,7 @@ So nothing about the mail or the run is in the id of a row: the same row of the 
 equal rows of one report are told apart by their position. All that an event says of the row and of the published policy is in it: whoever
 forges a report with other values, such as `p=none`, makes other ids, and these events stand beside the real ones, not in their place.
 What no id can prevent: a report that is copied exactly has the ids of the original, and says the same; and a forged report is an event
-like any other.
+like any other. `mail_auth` and `reporter_aligned` tell who sent it, where the source names `trusted_authserv_ids`.
 ";
 
 #[test]
@@ -96,7 +96,7 @@ fn page() -> String {
         (
             sample::report_event(),
             "One per document, after its rows; none for a report that was turned away or deferred (`unwanted_domain`, \
-             `sender_over_limit`), of which `ingest_error` tells. An auditor adds these up.",
+             `sender_over_limit`, `sender_not_authenticated`), of which `ingest_error` tells. An auditor adds these up.",
         ),
         (
             sample::ingest_error(),
