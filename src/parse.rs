@@ -29,6 +29,7 @@ use crate::{
         Place, Verdict,
         files::{self, Step, Unreadable},
     },
+    stdio,
     trouble::Trouble,
 };
 
@@ -38,7 +39,13 @@ pub fn run(paths: &[PathBuf]) -> Exit {
     let done = Arc::new(Done::default());
     let shown = done.clone();
     let _progress = progress::show("files", true, move || shown.seen());
-    let mut lines = Lines::new(io::stdout().lock(), done);
+    let mut lines = match stdio::output() {
+        Ok(out) => Lines::new(out, done),
+        Err(error) => {
+            error!("can't write to stdout: {error}");
+            return Exit::Io;
+        }
+    };
     let (mut exit, mut without_report) = (Exit::Done, 0);
     for path in paths {
         for step in files::walk("parse".into(), path, &limits) {
@@ -125,7 +132,7 @@ impl<W: Write> Lines<W> {
             // `parse … | head` has what it wants.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Io,
             Err(error) => {
-                error!(%error, "can't write to stdout");
+                error!("can't write to stdout: {error}");
                 Exit::Io
             }
         }

@@ -49,9 +49,20 @@ impl Shipper {
 
     /// With no more than so many KiB of memory for data (what is mapped to be written to, of which it need not use all).
     pub fn limited<S: AsRef<OsStr>>(kib: usize, arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::ulimited(&format!("-d {kib}"), arguments)
+    }
+
+    /// With this limit of the shell's, such as `-n 256`.
+    pub fn ulimited<S: AsRef<OsStr>>(limit: &str, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("sh");
-        let limit = format!("ulimit -d {kib} && exec \"$0\" \"$@\"");
-        shell.args(["-c", &limit]).arg(program());
+        shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]).arg(program());
+        Self::of(shell, arguments)
+    }
+
+    /// As a shell starts it with this redirection, such as `>&-`.
+    pub fn redirected<S: AsRef<OsStr>>(redirection: &str, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]).arg(program());
         Self::of(shell, arguments)
     }
 
@@ -148,6 +159,10 @@ fn program() -> OsString {
 impl Running {
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What stdout holds so far.
