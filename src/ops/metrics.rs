@@ -178,6 +178,10 @@ With `api.address` set, the process answers over HTTP:
 | `/health` | `{\"ok\":true}` | `{\"ok\":false}` while it drains, as Vector has it |
 | `/metrics` | Prometheus' text format | |
 
+The port asks for no password: let it be reached by those who scrape it. Each connection is for one request, whose header has to come
+within 5 seconds and 16 KiB. Of 64 connections at most (an eighth of the descriptors that the process may open, where that is less) the
+oldest is closed when another one comes.
+
 `dmarc-shipper health` asks `/health` and exits 0 or 69. With `metrics_file` set, the metrics are written there once a minute and at the
 end, for the node exporter's textfile collector: a CronJob's pod is gone before it is scraped. `run --once` ends with a log line `run
 ended` with its counts, `duration_seconds` and `exit_code`.
