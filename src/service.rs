@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     exit::Exit,
     ledger::{Ledger, LedgerError, View},
-    net::connect::connect,
+    net::{connect::connect, token},
     ops::{
         condition::Condition,
         http,
@@ -54,6 +54,7 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
     let exit = runtime.block_on(serve(config, ledger, options, reload));
     // A write to a pipe that nobody reads may never end.
     runtime.shutdown_background();
+    token::end_all();
     exit
 }
 

@@ -36,6 +36,7 @@ use crate::{
         source::SourceConfig,
     },
     exit::Exit,
+    net::token,
     ops::signals::Signals,
     stdio,
 };
@@ -60,6 +61,7 @@ pub fn run(config: Config, options: Options) -> Exit {
     let exit = runtime.block_on(check(config, options));
     // A name server that does not answer, or a pipe that nobody reads, is not waited for.
     runtime.shutdown_background();
+    token::end_all();
     exit
 }
 
