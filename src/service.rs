@@ -205,7 +205,7 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
                         (Some(new), _) => {
                             info!("reloading: finishing what is in flight, then going on with the new configuration");
                             next = Some(new);
-                            stop.gently.cancel();
+                            stop.for_reload();
                         }
                         (None, Some(_)) => {
                             warn!(
@@ -230,8 +230,9 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
             }
         };
         match next {
-            // What could not be delivered in time stays where it is, for the pipeline that follows.
-            Some(new) if matches!(exit, Exit::Done | Exit::Undelivered) => config = new,
+            // What could not be delivered in time stays where it is, for the pipeline that follows; nor is a file that could
+            // not be read in full a reason to end.
+            Some(new) if matches!(exit, Exit::Done | Exit::Data | Exit::Undelivered) => config = new,
             _ => {
                 observed.end(exit).await;
                 return exit;

@@ -34,7 +34,7 @@ use crate::{
     exit::Exit,
     ledger::Ledger,
     ops::{condition::Condition, progress, signals::Stop},
-    sink::{self, Status},
+    sink::{self, Health, Status},
     source::{Intake, Source},
 };
 
@@ -62,6 +62,25 @@ pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: St
     exit
 }
 
+/// A sink that runs.
+struct Running {
+    lane: Arc<Lane>,
+    confirmed: watch::Receiver<u64>,
+    health: watch::Receiver<Health>,
+    abort: CancellationToken,
+}
+
+impl Running {
+    /// Events in its queue or under way.
+    fn unconfirmed(&self) -> u64 {
+        self.lane.last().saturating_sub(*self.confirmed.borrow())
+    }
+
+    fn is_unreachable(&self) -> bool {
+        *self.health.borrow() != Health::Up
+    }
+}
+
 /// All that runs.
 struct Flow {
     config: Arc<Config>,
@@ -74,7 +93,7 @@ struct Flow {
     readers: JoinSet<()>,
     sinks: JoinSet<SinkEnd>,
     settling: JoinHandle<()>,
-    lanes: Vec<(Arc<Lane>, watch::Receiver<u64>)>,
+    lanes: Vec<Running>,
     meters: Vec<SinkMeter>,
     condition: Arc<Condition>,
     began: Instant,
@@ -111,9 +130,11 @@ impl Flow {
                 confirmations.push((number, confirmed.clone()));
             }
             let lane = Arc::new(Lane::new(name.clone(), config, outlet, number));
-            tokio::spawn(health::tell(name.clone(), SinkLabels::of(&lane), lane.counts(), health, condition.clone()));
-            lanes.push((lane, confirmed));
+            let abort = abort.child_token();
             let running = sink.run(inlet, status, abort.clone());
+            let (labels, counts) = (SinkLabels::of(&lane), lane.counts());
+            tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
+            lanes.push(Running { lane, confirmed, health, abort });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
         for (_, mut confirmed) in confirmations.iter().cloned() {
@@ -146,7 +167,7 @@ impl Flow {
             deadline: None,
             patience: Patience::new(Instant::now()),
             exit: Exit::Done,
-            meters: lanes.iter().map(|(lane, confirmed)| SinkMeter::new(lane, confirmed.clone())).collect(),
+            meters: lanes.iter().map(|sink| SinkMeter::new(&sink.lane, sink.confirmed.clone())).collect(),
             condition,
             began: Instant::now(),
             config,
@@ -182,7 +203,7 @@ impl Flow {
             self.stop.gently.clone(),
         );
         let name: Arc<str> = source.name().into();
-        let (lanes, sinks) = (self.lanes.iter().map(|(lane, _)| lane), self.config.sinks.len());
+        let (lanes, sinks) = (self.lanes.iter().map(|sink| &sink.lane), self.config.sinks.len());
         let reader = SourceReader {
             mails,
             verdicts,
@@ -287,6 +308,10 @@ impl Flow {
             warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
             return (Exit::Undelivered, false);
         }
+        if self.stop.reload.is_cancelled() && self.waits_for_the_unreachable() {
+            warn!(in_flight, "what waits for a sink that can't be reached is left to the new configuration");
+            return (Exit::Undelivered, false);
+        }
         let most = self.config.give_up_after;
         if self.options.once && waited.is_some_and(|waited| waited >= most) {
             error!(
@@ -296,6 +321,12 @@ impl Flow {
             return (Exit::Undelivered, false);
         }
         (Exit::Done, true)
+    }
+
+    /// Whether all that is still to arrive is queued for required sinks without a connection.
+    fn waits_for_the_unreachable(&self) -> bool {
+        let mut owing = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0).peekable();
+        owing.peek().is_some() && owing.all(Running::is_unreachable)
     }
 
     /// Brings the metrics and the condition up to date.
@@ -318,8 +349,12 @@ impl Flow {
     /// Lets the sinks send what is left in their queues, and says what of it they could not.
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
-        for (lane, confirmed) in std::mem::take(&mut self.lanes) {
+        for Running { lane, confirmed, health, abort } in std::mem::take(&mut self.lanes) {
             queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.counts(), confirmed));
+            // Of those that are not required; the others have nothing to wait for.
+            if self.stop.reload.is_cancelled() && *health.borrow() != Health::Up {
+                abort.cancel();
+            }
         }
         let end = match self.deadline {
             _ if !ended_by_itself => now + FAREWELL,

@@ -235,6 +235,10 @@ impl Run {
         self.granted = None;
         self.round.cut_short();
         self.retry_at = Instant::now();
+        // Nothing is left to do with a session that is only being opened, perhaps with a server that never answers.
+        if matches!(self.work, Some(Work::Open)) && self.pending.is_empty() && self.round.owed.is_empty() {
+            (self.link, self.work) = (Link::Down, None);
+        }
     }
 }
 
