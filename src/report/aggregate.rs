@@ -7,12 +7,13 @@ use quick_xml::events::BytesStart;
 
 use super::extension::Room;
 use super::repair::{Repair, Warnings};
+use super::room::{Part, Room};
 use super::schema::{Draft, Node};
 use super::tree::{Element, Tree, attributes, without_end_tag};
 use super::values::{blank_trimmed, is_blank};
 use super::weight::Weight;
 use super::xml::{Token, Xml};
-use super::{Aggregate, Row};
+use super::{Finished, Row};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
@@ -20,15 +21,6 @@ use crate::trouble::{Reason, Trouble};
 pub struct Document<'a, R> {
     xml: Xml<R>,
     reading: Reading<'a>,
-}
-
-/// What a reading of a whole document gives beside its rows.
-pub struct Finished {
-    pub report: Aggregate,
-    /// Rows that say nothing, and were not given.
-    pub skipped: u64,
-    /// Bytes of the events of the others, from above.
-    pub event_bytes: u64,
 }
 
 /// What has been understood so far.
@@ -47,9 +39,7 @@ struct Reading<'a> {
     /// Rows that the record under way has given.
     rows_of_record: u64,
     in_record: bool,
-    /// Bytes that are still kept of the results of the record under way, and of the texts outside the records.
-    results_room: usize,
-    head_room: usize,
+    room: Room,
     warnings: Warnings,
     record_warnings: Warnings,
     /// For extensions outside the records, and of the record under way.
@@ -80,12 +70,6 @@ enum Phase {
 
 /// Bytes kept of a text; the longest that a reader could want is a comment of some sentences.
 const TEXT: usize = 4 << 10;
-/// Bytes kept of a text that is no comment: a name, an address, a number. The longest is a sentence with an address.
-const NAME: usize = 1 << 10;
-/// Bytes kept of all texts outside the records, which the event of every row repeats. Real ones come to some 300.
-const HEAD: usize = 4 << 10;
-/// Bytes kept of the reasons, signatures and SPF results of a record. 64 signatures and 64 SPF results take some 10,000.
-const RESULTS: usize = 32 << 10;
 /// Error texts kept of the metadata.
 const ERRORS: usize = 16;
 /// Tags that a report may have, and so many more for each row, of which a usual one has 40: a gigabyte of empty elements
@@ -108,8 +92,7 @@ impl<'a, R: BufRead> Document<'a, R> {
             row_seen: false,
             rows_of_record: 0,
             in_record: false,
-            results_room: RESULTS,
-            head_room: HEAD,
+            room: Room::new(),
             warnings: Warnings::default(),
             record_warnings: Warnings::default(),
             room: Room::default(),
@@ -400,13 +383,12 @@ impl Reading<'_> {
     fn fill(&mut self, place: fn(&mut Draft) -> &mut Option<String>, name: &str) {
         let (text, repair) = without_end_tag(blank_trimmed(&self.text), name);
         let whole = blank_trimmed(text);
-        let is_of_result = matches!(self.tree.top(), Node::Reason | Node::Dkim | Node::Spf);
-        let room = match self.in_record {
-            true if is_of_result => self.results_room,
-            true => NAME,
-            false => self.head_room.min(NAME),
+        let part = match (self.in_record, self.tree.top()) {
+            (false, _) => Part::Head,
+            (true, Node::Reason | Node::Dkim | Node::Spf) => Part::Result,
+            (true, _) => Part::Record,
         };
-        let text = &whole[..whole.floor_char_boundary(room)];
+        let text = self.room.fitting(part, whole);
         let field = place(&mut self.draft);
         let (repeated, shortened) = match field.as_deref() {
             Some(first) => (first != whole && first != text && !whole.is_empty(), false),
@@ -414,10 +396,8 @@ impl Reading<'_> {
         };
         if field.is_none() && !text.is_empty() {
             *field = Some(text.to_owned());
-            if is_of_result {
-                self.results_room -= text.len().min(self.results_room);
-            } else if !self.in_record {
-                self.head_room -= text.len();
+            self.room.take(part, text);
+            if part == Part::Head {
                 self.weight.head(text);
             }
         }
@@ -453,9 +433,8 @@ impl Reading<'_> {
             reasons: std::mem::take(&mut row.reasons),
             ..Row::default()
         };
-        let freed = earlier.reasons.iter().flat_map(|reason| [&reason.kind, &reason.comment]).flatten();
-        self.results_room = (self.results_room + freed.map(String::len).sum::<usize>()).min(RESULTS);
-        if is_blank_row(&earlier) {
+        self.room.give_back(&earlier);
+        if earlier.is_blank() {
             return self.skip();
         }
         self.earlier.push(earlier);
@@ -482,7 +461,7 @@ impl Reading<'_> {
     fn end_record(&mut self) {
         self.give_earlier();
         let row = std::mem::take(&mut self.draft.row);
-        let says_nothing = if self.rows_of_record > 0 { is_blank_row(&row) } else { says_nothing(&row) };
+        let says_nothing = if self.rows_of_record > 0 { row.is_blank() } else { row.says_nothing() };
         if says_nothing {
             self.skip();
         } else {
@@ -493,7 +472,7 @@ impl Reading<'_> {
         self.in_record = false;
         self.row_seen = false;
         self.rows_of_record = 0;
-        self.results_room = RESULTS;
+        self.room.end_record();
     }
 
     /// Passes over a row that says nothing.
@@ -543,18 +522,6 @@ fn keep<T: Default + PartialEq>(entries: &mut Vec<T>, entry: &mut T) {
     if entry != T::default() {
         entries.push(entry);
     }
-}
-
-/// Whether a row tells neither an address nor a count: in a record of several, the others tell what they share.
-fn is_blank_row(row: &Row) -> bool {
-    row.source_ip.is_none() && row.count.is_none()
-}
-
-/// Whether a record tells nothing of any mail: no address, no count, and no name by which it was known.
-fn says_nothing(row: &Row) -> bool {
-    let names = [&row.header_from, &row.envelope_from, &row.envelope_to];
-    let has_results = !row.dkim_auth.is_empty() || !row.spf_auth.is_empty();
-    is_blank_row(row) && names.into_iter().all(Option::is_none) && !has_results
 }
 
 fn is_feedback(tag: &BytesStart) -> bool {

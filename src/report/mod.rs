@@ -14,6 +14,7 @@ mod guard;
 mod hashed;
 mod json;
 mod repair;
+mod room;
 mod schema;
 mod tag;
 mod tls_rpt;
@@ -28,7 +29,7 @@ mod tests;
 use std::io::BufRead;
 use std::ops::ControlFlow;
 
-use aggregate::{Document, Finished};
+use aggregate::Document;
 use hashed::Hashed;
 use repair::{Repair, Warnings};
 
@@ -84,6 +85,15 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
     let held = held.filter(|_| damage.is_none());
     let report = Report::Aggregate(Box::new(report));
     Ok(Survey { sha256, report, rows, skipped, event_bytes, held, damage })
+}
+
+/// What a reading of a whole document gives beside its rows.
+struct Finished {
+    report: Aggregate,
+    /// Rows that say nothing, and were not given.
+    skipped: u64,
+    /// Bytes of the events of the others, from above.
+    event_bytes: u64,
 }
 
 /// What to say of an error behind the end of a report.
@@ -242,6 +252,20 @@ pub struct Row {
     pub extensions: Vec<Extension>,
     /// Repairs within this row, each `what: detail`.
     pub warnings: Vec<String>,
+}
+
+impl Row {
+    /// Whether it tells neither an address nor a count: in a record of several, the others tell what they share.
+    fn is_blank(&self) -> bool {
+        self.source_ip.is_none() && self.count.is_none()
+    }
+
+    /// Whether it tells nothing of any mail: no address, no count, and no name by which it was known.
+    fn says_nothing(&self) -> bool {
+        let names = [&self.header_from, &self.envelope_from, &self.envelope_to];
+        let has_results = !self.dkim_auth.is_empty() || !self.spf_auth.is_empty();
+        self.is_blank() && names.into_iter().all(Option::is_none) && !has_results
+    }
 }
 
 /// `policy_evaluated/reason`.

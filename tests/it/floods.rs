@@ -125,7 +125,7 @@ fn polls_do_not_fetch_a_deferred_mail_again_on_the_same_day() {
 
 /// Mails, forged and honest ones each: some in the suite, 1,000 by `make flood`.
 fn flood_mails() -> usize {
-    std::env::var("FLOOD_MAILS").map_or(48, |mails| mails.parse().unwrap())
+    std::env::var("FLOOD_MAILS").map_or(24, |mails| mails.parse().unwrap())
 }
 
 /// One of several kinds of mails, each made to cost, that say they are from a domain.
@@ -137,7 +137,7 @@ fn forged(domain: &str, number: usize) -> Vec<u8> {
     };
     let gzip = |host: &str, document: String| mail(host, "Report", number, "r", Container::Gzip, document.as_bytes());
     match number % 8 {
-        0 => gzip(domain, of(&head, &"<record/>".repeat(1_200_000))),
+        0 => gzip(domain, of(&head, &"<record/>".repeat(30_000))),
         // As many rows as an ordinary mail may have, below; and many more.
         1 => gzip(domain, of(&head, &row.repeat(ORDINARY_ROWS))),
         2 => gzip(domain, of(&head, &row.repeat(40 * ORDINARY_ROWS))),
@@ -145,12 +145,12 @@ fn forged(domain: &str, number: usize) -> Vec<u8> {
         3 => {
             let long = "A".repeat(4_000);
             let head = format!("{head}<email>{long}</email><extra_contact_info>{long}</extra_contact_info>");
-            gzip(domain, of(&head, &row.repeat(3_000)))
+            gzip(domain, of(&head, &row.repeat(1_000)))
         }
         // White space, of which much packs into little.
-        4 => gzip(domain, of(&head, &format!("{row}{}", " ".repeat(60_000)).repeat(100))),
+        4 => gzip(domain, of(&head, &format!("{row}{}", " ".repeat(60_000)).repeat(10))),
         // Bytes that don't pack.
-        5 => mail(domain, "Report", number, "r", Container::Plain, of(&head, &row.repeat(10_000)).as_bytes()),
+        5 => mail(domain, "Report", number, "r", Container::Plain, of(&head, &row.repeat(4_000)).as_bytes()),
         6 => gzip(&format!("s{number}.{domain}"), of(&head, &row.repeat(ORDINARY_ROWS))),
         _ => {
             let mail = String::from_utf8(gzip(domain, of(&head, &row.repeat(ORDINARY_ROWS)))).unwrap();
@@ -185,7 +185,7 @@ fn a_flood_of_forged_mails_holds_up_no_honest_one_and_takes_no_more_than_the_sha
     let sink = json!({"type": "file", "path": workplace.path("out.ndjson")});
     let config =
         with(workplace.config(imaps(&dovecot, &ca), sink), json!({"limits": share, "intake": {"max_size": "16MiB"}}));
-    let honest = |run: u64| Batch::generate(80 + run, mails, 1..=4, 0);
+    let honest = |run: u64| Batch::generate(81 + 2 * run, mails, 1..=4, 0);
     let (first, second) = (honest(0), honest(1));
     for (run, batch) in [&first, &second].into_iter().enumerate() {
         for (number, report) in batch.reports.iter().enumerate() {
