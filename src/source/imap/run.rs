@@ -30,6 +30,8 @@ const KEPT_BETWEEN_PASSES: Duration = Duration::from_secs(600);
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Also the least after refused credentials: accounts get locked.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(300);
+/// No work of a session takes longer.
+const A_LONG_TIME: Duration = Duration::from_secs(86_400 * 365);
 
 /// A source at work.
 pub struct Run {
@@ -61,7 +63,17 @@ pub struct Run {
     pub(super) retry_at: Instant,
     /// The next try waits for a person, who may change a file with a secret meanwhile.
     pub(super) refused: bool,
-    pub(super) trouble_since: Option<Instant>,
+    /// How long the server has been of no use: the time in which it was tried, or left alone until the next try, and none
+    /// in which nothing was wanted of it. `None`: it works.
+    pub(super) trouble: Option<Duration>,
+    /// Up to here that is counted, and until then, unless something happens, it goes on.
+    counted: (Instant, Instant),
+    /// The last flood.
+    pub(super) flooded: Option<Instant>,
+    /// News that brought no mail.
+    pub(super) news: Backoff,
+    /// When news are next heeded.
+    pub(super) news_at: Instant,
     /// There was a session.
     pub(super) opened: bool,
     /// One was begun, or tried to be.
@@ -94,7 +106,11 @@ impl Run {
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             retry_at: now,
             refused: false,
-            trouble_since: None,
+            trouble: None,
+            counted: (now, now),
+            flooded: None,
+            news: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            news_at: now,
             opened: false,
             tried: false,
             looked: false,
@@ -111,6 +127,12 @@ impl Run {
                 return Ok(pass);
             }
             let wake = self.wake();
+            self.count_trouble();
+            self.counted.1 = match self.link {
+                Link::Busy(_) => Instant::now() + A_LONG_TIME,
+                Link::Down => self.retry_at,
+                Link::Idle { .. } => Instant::now(),
+            };
             tokio::select! {
                 biased;
                 () = self.stop.cancelled(), if !self.stopping => self.stop_taking(),
@@ -205,7 +227,9 @@ impl Run {
             None => self.waits_for_news(),
         };
         let reopen = (down && has_work).then_some(self.retry_at);
-        let next = [tour, silence, reopen, self.round.owed.due_at(self.awaited())].into_iter().flatten().min();
+        let news = (self.tour.current().is_none() && self.waits_for_news()).then_some(self.news_at);
+        let news = news.filter(|at| *at > Instant::now());
+        let next = [tour, silence, reopen, news, self.round.owed.due_at(self.awaited())].into_iter().flatten().min();
         if down { next.map(|at| at.max(self.retry_at)) } else { next }
     }
 
@@ -220,6 +244,15 @@ impl Run {
 
     fn is_complete(&self) -> bool {
         self.awaited() == Awaited::Nothing && self.round.owed.is_empty() && !matches!(self.link, Link::Busy(_))
+    }
+
+    /// Adds the time since the last look.
+    pub(super) fn count_trouble(&mut self) {
+        let (from, until) = self.counted;
+        self.counted.0 = Instant::now();
+        if let Some(trouble) = &mut self.trouble {
+            *trouble += self.counted.0.min(until).saturating_duration_since(from);
+        }
     }
 
     async fn log_out(&mut self) {

@@ -3,9 +3,11 @@
 use futures::{Stream, StreamExt, stream};
 
 use super::{
+    budget::Asked,
     due::Due,
     fault::{Answer, Fault},
     fetch::present,
+    flight::Command,
     mailbox::{Folder, create},
     session::{Outcome, Session},
     targets::Targets,
@@ -258,9 +260,9 @@ pub(super) fn commands(
     sets: impl Stream<Item = Set> + Send,
     command: impl Fn(&str) -> String + Send,
     sent: &mut Vec<Set>,
-) -> impl Stream<Item = String> + Send {
+) -> impl Stream<Item = Command> + Send {
     sets.map(move |set| {
-        let command = command(&set.text);
+        let command = Command::new(command(&set.text), Asked::mails(set.uids.len()));
         sent.push(set);
         command
     })

@@ -43,7 +43,7 @@ impl Run {
     }
 
     pub(super) async fn list(&mut self, listing: Listing) -> Result<(), SourceError> {
-        let Listing { mut uids, sizes, early } = listing;
+        let Listing { mut uids, sizes, early, beyond } = listing;
         self.looked = true;
         let is_searched = !self.source.config.search.is_everything();
         let Some(stop) = self.tour.current_mut() else { return Ok(()) };
@@ -64,6 +64,13 @@ impl Run {
         uids.retain(|uid| !is_done(uid) && !self.intake.remembers(&self.place(*uid)));
         if self.tour.listed() {
             self.intake.looked_through(&self.source.name);
+        }
+        if beyond > 0 {
+            self.round.pass.unsettled += u64::from(beyond);
+            self.say_once(
+                "the server claims more than a million mails in a folder; only the newest million are looked at, so mails \
+                 that were shipped have to be taken away",
+            );
         }
         self.round.pass.remembered = (before - uids.len()) as u64;
         uids.retain(|uid| !self.round.owed.contains(*uid));
@@ -154,6 +161,9 @@ impl Run {
             );
         }
         add(&mut self.pass, &pass);
+        if pass.taken > 0 {
+            self.news.reset();
+        }
         if let Some(fault) = failed {
             let since = self.tour.leave_in_trouble(now);
             if since == now {

@@ -62,7 +62,7 @@ impl Run {
             Some(_) => self.wanted_in_folder(now),
             None if self.stopping => None,
             None if self.tour.finds(now) => Some(Work::Find),
-            None => self.waits_for_news().then_some(Work::Watch),
+            None => (self.waits_for_news() && self.news_at <= now).then_some(Work::Watch),
         };
         let is_silent = matches!(&self.link, Link::Idle { since, .. } if *since + NOOP_EVERY <= now);
         work.or_else(|| is_silent.then_some(Work::Keep))

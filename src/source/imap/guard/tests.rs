@@ -14,8 +14,8 @@ fn scan(input: &[u8], allowed: u64, piece: usize) -> Result<Vec<u8>, Overrun> {
         let mut at = 0;
         while at < chunk.len() {
             let passed = scanner.pass(&mut chunk[at..])?;
-            up.extend(&chunk[at..at + passed]);
-            at += passed;
+            up.extend(&chunk[at..at + passed.scanned]);
+            at += passed.scanned;
         }
     }
     Ok(up)
@@ -117,7 +117,7 @@ async fn a_response_goes_up_whole_with_its_literals_and_nothing_of_the_next_one(
     let (first, second) = (b"* 1 FETCH (UID 1 BODY[] {6}\r\n\r\n({9}\r X {0}\r\n)\r\n", b"S1 OK done\r\n");
     server.write_all(&[&first[..], second].concat()).await.unwrap();
     let mut guard = Guard::new(Box::new(client), Duration::from_secs(5));
-    guard.allow(100);
+    guard.begin(Asked::contents(1, 100, 100));
     let mut up = [0; 100];
     for response in [&first[..], second] {
         let length = guard.read(&mut up).await.unwrap();
