@@ -85,7 +85,8 @@ options! {
         pub max_messages_per_run: Option<u32> as Option<Whole<u32, 1, 4_294_967_295>> = None,
         /// How long a connection may take to come about.
         pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
-        /// How long the server may be silent while a response is awaited.
+        /// How long the server may be silent while a response is awaited. An answer as a whole may take five times as long,
+        /// and a second more for each KiB of it that comes.
         pub read_timeout: Duration as Time<1_000, 3_600_000> = Duration::from_secs(60),
         /// Whether commands are sent before the answer to the one before is there, which saves much time over a long way.
         /// `false` for servers that end the session over it.

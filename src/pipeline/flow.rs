@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     config::{Config, sink::SinkKind},
+    deliver::busy::Busy,
     encode::Host,
     exit::Exit,
     ledger::Ledger,
@@ -67,6 +68,8 @@ struct Running {
     lane: Arc<Lane>,
     confirmed: watch::Receiver<u64>,
     health: watch::Receiver<Health>,
+    /// Set while only its own rate limit holds the sink back.
+    held: Busy,
     abort: CancellationToken,
 }
 
@@ -94,6 +97,7 @@ struct Flow {
     sinks: JoinSet<SinkEnd>,
     settling: JoinHandle<()>,
     lanes: Vec<Running>,
+    at_reading: Busy,
     meters: Vec<SinkMeter>,
     condition: Arc<Condition>,
     began: Instant,
@@ -131,10 +135,11 @@ impl Flow {
             }
             let lane = Arc::new(Lane::new(name.clone(), config, outlet, number));
             let abort = abort.child_token();
+            let held = status.held();
             let running = sink.run(inlet, status, abort.clone());
             let (labels, counts) = (SinkLabels::of(&lane), lane.counts());
             tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
-            lanes.push(Running { lane, confirmed, health, abort });
+            lanes.push(Running { lane, confirmed, health, held, abort });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
         for (_, mut confirmed) in confirmations.iter().cloned() {
@@ -177,6 +182,7 @@ impl Flow {
             sinks,
             settling,
             lanes,
+            at_reading: Busy::default(),
             abort,
             settled,
         };
@@ -207,7 +213,15 @@ impl Flow {
         let reader = SourceReader {
             mails,
             verdicts,
-            emitter: Emitter::new(&name, lanes, sinks, host, Handle::current(), self.memory.ledger.bookmark()),
+            emitter: Emitter::new(
+                &name,
+                lanes,
+                sinks,
+                host,
+                Handle::current(),
+                self.memory.ledger.bookmark(),
+                self.at_reading.clone(),
+            ),
             meter: SourceMeter::new(&name, &self.config),
             gate: Gate::new(name.clone(), &self.config),
             desk: self.desk.clone(),
@@ -298,9 +312,8 @@ impl Flow {
 
     /// Whether there is still hope; the exit code where there is none.
     fn look(&mut self) -> (Exit, bool) {
-        let waited = self.patience.look(self.desk.stuck_since(), Instant::now());
         let in_flight = self.desk.in_flight();
-        self.measure();
+        let waited = self.measure();
         if self.settling.is_finished() {
             return (Exit::Internal, false);
         }
@@ -329,11 +342,22 @@ impl Flow {
         owing.peek().is_some() && owing.all(Running::is_unreachable)
     }
 
-    /// Brings the metrics and the condition up to date.
-    fn measure(&mut self) {
+    /// Whether the flow waits for its own work: a mail is being read, or all that sinks have to send is held back by their rate
+    /// limits.
+    fn waits_for_us(&self) -> bool {
+        let with_frames = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0);
+        let held: Vec<bool> = with_frames.map(|sink| sink.held.is_any()).collect();
+        self.at_reading.is_any() || (!held.is_empty() && held.iter().all(|held| *held))
+    }
+
+    /// Brings the metrics and the condition up to date; returns how long nothing has arrived that others were waited for.
+    fn measure(&mut self) -> Option<Duration> {
         self.meters.iter_mut().for_each(SinkMeter::look);
         meters::in_flight(self.config.sources.keys().map(String::as_str), &self.desk.flying());
-        self.condition.stuck_since(self.desk.stuck_since());
+        let now = Instant::now();
+        let waited = self.patience.look(self.desk.stuck_since(), self.waits_for_us(), now);
+        self.condition.stuck_since(waited.map(|waited| now - waited));
+        waited
     }
 
     /// Waits for sources and readers, which know that it is over.
@@ -349,7 +373,7 @@ impl Flow {
     /// Lets the sinks send what is left in their queues, and says what of it they could not.
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
-        for Running { lane, confirmed, health, abort } in std::mem::take(&mut self.lanes) {
+        for Running { lane, confirmed, health, abort, .. } in std::mem::take(&mut self.lanes) {
             queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.counts(), confirmed));
             // Of those that are not required; the others have nothing to wait for.
             if self.stop.reload.is_cancelled() && *health.borrow() != Health::Up {

@@ -6,11 +6,15 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use crate::{
     config::sink::SinkConfig,
-    deliver::tracker::Mark,
+    deliver::{
+        busy::{AtWork, Busy},
+        tracker::Mark,
+    },
     encode::{Encoder, Host},
     event::{Event, EventType},
     ledger::Bookmark,
@@ -47,8 +51,14 @@ pub struct Emitter {
     runtime: Handle,
     mark: Mark,
     bookmark: Bookmark,
+    readers: Busy,
+    /// While a mail is read, and no sink is waited for.
+    at_work: Option<AtWork>,
     scratch: Vec<u8>,
 }
+
+/// A frame that waits for room in its sink's queue.
+type Sending<'a> = BoxFuture<'a, Result<u64, Ended>>;
 
 /// A required sink has ended: nothing more can be delivered by this process.
 #[derive(Debug, thiserror::Error)]
@@ -86,15 +96,15 @@ impl Lane {
     }
 
     /// Queues one frame, waiting for room where the sink is required.
-    fn queue(&self, frame: Bytes, second: i64, runtime: &Handle, bookmark: &Bookmark) -> Result<Option<u64>, Ended> {
+    fn queue(
+        &self,
+        frame: Bytes,
+        second: i64,
+        wait: impl FnOnce(Sending<'_>) -> Result<u64, Ended>,
+    ) -> Result<Option<u64>, Ended> {
         let bytes = frame.len() as u64;
         let queued = match self.outlet.try_send(frame.clone(), second) {
-            Ok(None) if self.config.required => {
-                bookmark.pause();
-                let queued = runtime.block_on(self.outlet.send(frame, second));
-                bookmark.resume();
-                queued.map(Some)
-            }
+            Ok(None) if self.config.required => wait(Box::pin(self.outlet.send(frame, second))).map(Some),
             queued => queued,
         };
         if matches!(queued, Ok(Some(_))) {
@@ -114,23 +124,26 @@ impl Emitter {
         host: &Host,
         runtime: Handle,
         bookmark: Bookmark,
+        readers: Busy,
     ) -> Self {
         let lanes = lanes
             .filter(|lane| lane.config.takes_from(source))
             .map(|lane| (lane.clone(), Encoder::new(&lane.config, host)))
             .collect();
-        Self { lanes, runtime, mark: vec![0; sinks], bookmark, scratch: Vec::new() }
+        Self { lanes, runtime, mark: vec![0; sinks], bookmark, readers, at_work: None, scratch: Vec::new() }
     }
 
     /// A mail begins: the mark is to be its own, so that one that sends nothing waits for nothing.
     pub fn begin(&mut self, mail: &Place) {
         self.mark.fill(0);
+        self.at_work.get_or_insert_with(|| self.readers.begin());
         self.bookmark.begin(mail);
     }
 
     /// No mail is being read any more.
     pub fn rest(&mut self) {
         self.bookmark.end();
+        self.at_work = None;
     }
 
     /// Sends one event to those of `recipients` that take it. Blocks while a required sink's queue is full.
@@ -146,7 +159,15 @@ impl Emitter {
             }
             self.scratch.clear();
             encoder.encode(event, &mut self.scratch);
-            match lane.queue(Bytes::copy_from_slice(&self.scratch), second, &self.runtime, &self.bookmark) {
+            let wait = |sending: Sending<'_>| {
+                self.bookmark.pause();
+                self.at_work = None;
+                let queued = self.runtime.block_on(sending);
+                self.at_work = Some(self.readers.begin());
+                self.bookmark.resume();
+                queued
+            };
+            match lane.queue(Bytes::copy_from_slice(&self.scratch), second, wait) {
                 Ok(Some(number)) => self.mark[lane.number] = number,
                 Err(Ended) if lane.config.required => return Err(Stopped),
                 Ok(None) | Err(Ended) => {

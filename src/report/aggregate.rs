@@ -5,7 +5,7 @@ use std::io::BufRead;
 
 use quick_xml::events::BytesStart;
 
-use super::extension::Room;
+use super::extension::ExtensionRoom;
 use super::repair::{Repair, Warnings};
 use super::room::{Part, Room};
 use super::schema::{Draft, Node};
@@ -43,8 +43,8 @@ struct Reading<'a> {
     warnings: Warnings,
     record_warnings: Warnings,
     /// For extensions outside the records, and of the record under way.
-    room: Room,
-    record_room: Room,
+    extension_room: ExtensionRoom,
+    record_extension_room: ExtensionRoom,
     /// Whether nothing has been kept yet of the extension under way.
     is_bare: bool,
     /// Whole, and not yet handed out.
@@ -95,8 +95,8 @@ impl<'a, R: BufRead> Document<'a, R> {
             room: Room::new(),
             warnings: Warnings::default(),
             record_warnings: Warnings::default(),
-            room: Room::default(),
-            record_room: Room::default(),
+            extension_room: ExtensionRoom::default(),
+            record_extension_room: ExtensionRoom::default(),
             is_bare: false,
             ready: VecDeque::new(),
             rows: 0,
@@ -342,9 +342,9 @@ impl Reading<'_> {
     /// Keeps a text of the innermost element, which is an extension, or one of its attributes.
     fn keep_extension(&mut self, attribute: Option<&str>, value: &str) {
         let (kept, room, warnings) = if self.in_record {
-            (&mut self.draft.row.extensions, &mut self.record_room, &mut self.record_warnings)
+            (&mut self.draft.row.extensions, &mut self.record_extension_room, &mut self.record_warnings)
         } else {
-            (&mut self.draft.report.extensions, &mut self.room, &mut self.warnings)
+            (&mut self.draft.report.extensions, &mut self.extension_room, &mut self.warnings)
         };
         let tree = &self.tree;
         let path_bytes = tree.path_bytes() + attribute.map_or(0, |name| name.len() + 1);
@@ -468,7 +468,7 @@ impl Reading<'_> {
             self.give(row);
         }
         self.record_warnings = Warnings::default();
-        self.record_room = Room::default();
+        self.record_extension_room = ExtensionRoom::default();
         self.in_record = false;
         self.row_seen = false;
         self.rows_of_record = 0;

@@ -21,19 +21,19 @@ const ENTRY_BYTES: usize = 40;
 
 /// What may still be kept of one record, or outside the records.
 #[derive(Debug)]
-pub struct Room {
+pub struct ExtensionRoom {
     bytes: usize,
     /// An entry did not fit, so none of the later ones is kept.
     full: bool,
 }
 
-impl Default for Room {
+impl Default for ExtensionRoom {
     fn default() -> Self {
         Self { bytes: BYTES, full: false }
     }
 }
 
-impl Room {
+impl ExtensionRoom {
     /// Adds an entry to `kept`. A value that does not fit is shortened; what comes after it is left out.
     ///
     /// `path_bytes` is the length of what `path` gives, which is asked for only if there is room for it.

@@ -42,7 +42,7 @@ impl StdoutSink {
             warn!("stdout is /dev/null: what is shipped there is gone, and counts as shipped");
         }
         let worker = Worker::start("stdout", Output { file: output, rest: Bytes::new() }).map_err(cannot_write)?;
-        let mut batches = Batches::new(inlet, self.rate, WRITE_BYTES);
+        let mut batches = Batches::new(inlet, self.rate, &status, WRITE_BYTES);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         status.report(Health::Up);
         while let Some(batch) = batches.next().await {

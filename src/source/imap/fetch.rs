@@ -111,7 +111,7 @@ pub async fn list(session: &mut Session, exists: u32, criteria: &str) -> Result<
         top = bottom - 1;
     }
     let rest = if top == exists { wanted } else { format!("{}:{top} {wanted}", beyond + 1) };
-    commands.push(search(SEARCHED_AT_ONCE as usize, &rest));
+    commands.push(search((top - beyond) as usize, &rest));
     let mut uids = searched(session, commands).await?;
     uids.sort_unstable();
     uids.dedup();
