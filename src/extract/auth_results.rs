@@ -2,11 +2,16 @@
 //!
 //! Anyone can write such a field into a mail. Only those that begin with an authserv-id that the user trusts are looked at, and
 //! of each of these ids only the topmost field: a server adds its field above all that came with the mail, so whatever stands
-//! below may be the sender's, and not every server removes what arrives under its own name. A field that is not exactly what section 2.2 allows up to its first result, or in which a
-//! comment or a quoted string does not end, says nothing. ARC-Authentication-Results are other servers' words, and not read.
+//! below may be the sender's, and not every server removes what arrives under its own name. A field in which a comment or a
+//! quoted string does not end, or that is too long, says nothing, but is its server's topmost one all the same: parts of it are
+//! the sender's words, who must not get it out of the way. ARC-Authentication-Results are other servers' words, and not read.
 
-/// Results kept of one field. A mail with that many signatures is no report's.
-const RESULTS: usize = 32;
+/// A longer field is not read to its end. Those of servers have some hundred bytes.
+pub(super) const FIELD_BYTES: usize = 8 << 10;
+/// Results kept of one field; all events of the mail repeat them. Reporters sign once or twice.
+const RESULTS: usize = 16;
+/// The longest result of RFC 8601 has 9 letters.
+const RESULT_BYTES: usize = 32;
 /// A domain name has at most 253 bytes (RFC 1035 section 2.3.4).
 const DOMAIN_BYTES: usize = 253;
 
@@ -93,9 +98,12 @@ struct Field {
 }
 
 impl Field {
+    /// `None`: it names no server, and is no result either.
     fn parse(field: &str) -> Option<Self> {
-        let tokens = Tokens::of(field)?;
-        let first = tokens.0.split(is_end).next()?;
+        let start = &field[..field.floor_char_boundary(FIELD_BYTES)];
+        let (tokens, ends_well) = tokens(start);
+        let is_whole = ends_well && start.len() == field.len();
+        let first = tokens.split(is_end).next()?;
         let (server, before) = match first {
             // No id: the field begins with a result.
             [Token::Word(_), Token::Equals, ..] => (String::new(), 0),
@@ -105,7 +113,10 @@ impl Field {
             }
             _ => return None,
         };
-        let segments = tokens.0.split(is_end).skip(before);
+        if !is_whole {
+            return Some(Self { server, results: Vec::new() });
+        }
+        let segments = tokens.split(is_end).skip(before);
         let mut results: Vec<AuthResult> = segments.filter_map(result).take(RESULTS).collect();
         // One From, one DMARC result: a second one came in with something that the server quoted.
         if results.iter().filter(|told| told.method == AuthMethod::Dmarc).count() > 1 {
@@ -126,6 +137,9 @@ fn is_number(word: &str) -> bool {
 /// `method[/version]=result` and after it `ptype.property=value` pairs; other words are passed over.
 fn result(segment: &[Token]) -> Option<AuthResult> {
     let [Token::Word(method), Token::Equals, Token::Word(result), properties @ ..] = segment else { return None };
+    if result.len() > RESULT_BYTES {
+        return None;
+    }
     let method = method.split('/').next()?;
     let method = AuthMethod::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(method))?;
     let value_of = |property: &&str| {
@@ -160,34 +174,36 @@ enum Token {
     Word(String),
 }
 
-/// A field without comments and white space. `None`: a comment or a quoted string does not end, or ends twice.
-struct Tokens(Vec<Token>);
+/// A field without comments and white space, up to its end, or up to a comment or a quoted string that does not end or was
+/// not begun: then false.
+fn tokens(field: &str) -> (Vec<Token>, bool) {
+    let mut tokens = Vec::new();
+    let is_whole = read_tokens(field, &mut tokens).is_some();
+    (tokens, is_whole)
+}
 
-impl Tokens {
-    fn of(field: &str) -> Option<Self> {
-        let mut tokens = Vec::new();
-        let mut letters = field.chars().peekable();
-        let mut word: Option<String> = None;
-        while let Some(letter) = letters.next() {
-            match letter {
-                '"' => quoted(&mut letters, word.get_or_insert_default())?,
-                ')' => return None,
-                '(' | ';' | '=' => {
-                    tokens.extend(word.take().map(Token::Word));
-                    match letter {
-                        '(' => comment(&mut letters)?,
-                        ';' => tokens.push(Token::Semicolon),
-                        _ => tokens.push(Token::Equals),
-                    }
+fn read_tokens(field: &str, tokens: &mut Vec<Token>) -> Option<()> {
+    let mut letters = field.chars();
+    let mut word: Option<String> = None;
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => quoted(&mut letters, word.get_or_insert_default())?,
+            '(' | ')' | ';' | '=' => {
+                tokens.extend(word.take().map(Token::Word));
+                match letter {
+                    '(' => comment(&mut letters)?,
+                    ')' => return None,
+                    ';' => tokens.push(Token::Semicolon),
+                    _ => tokens.push(Token::Equals),
                 }
-                _ if letter.is_ascii_whitespace() => tokens.extend(word.take().map(Token::Word)),
-                _ if letter.is_control() => return None,
-                _ => word.get_or_insert_default().push(letter),
             }
+            _ if letter.is_ascii_whitespace() => tokens.extend(word.take().map(Token::Word)),
+            _ if letter.is_control() => return None,
+            _ => word.get_or_insert_default().push(letter),
         }
-        tokens.extend(word.map(Token::Word));
-        Some(Self(tokens))
     }
+    tokens.extend(word.map(Token::Word));
+    Some(())
 }
 
 /// The rest of a quoted string, behind its first quote (RFC 5322 section 3.2.4).

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
-use super::{Envelope, decode::Encoding, sniff, stream::PEEK_BYTES};
+use super::{Envelope, auth_results, decode::Encoding, sniff, stream::PEEK_BYTES};
 
 /// A field is read up to here, in bytes: RFC 5322 folds at 998, and real names and subjects stay below.
 const FIELD_BYTES: usize = 8 << 10;
@@ -26,8 +26,7 @@ const AUTH_RESULTS_KEPT: usize = 32;
 pub(super) struct Header {
     /// `None` of a part.
     pub envelope: Option<Arc<Envelope>>,
-    /// Values of `Authentication-Results`, the topmost first, without those that are longer than a field is read; none of a
-    /// part.
+    /// Values of `Authentication-Results`, the topmost first; none of a part.
     pub auth_results: Vec<String>,
     /// `type/subtype`, or empty.
     pub kind: String,
@@ -46,18 +45,19 @@ pub(super) fn read(bytes: &[u8]) -> Header {
         fill(header, message);
         header.envelope = Some(Arc::new(envelope(message)));
     });
-    header.auth_results = auth_results(&bytes[..header.body.min(bytes.len())]);
+    header.auth_results = all_auth_results(&bytes[..header.body.min(bytes.len())]);
     header
 }
 
-/// The values of these fields in a header. A line that is folded wrongly belongs to none of them: it may be the sender's first.
-fn auth_results(header: &[u8]) -> Vec<String> {
+/// The values of these fields in a header, cut off one byte above the most that is read. A line that is folded wrongly belongs to none of them: it may be the sender's first.
+fn all_auth_results(header: &[u8]) -> Vec<String> {
     let mut values: Vec<Vec<u8>> = Vec::new();
     let mut wanted = false;
     for line in lines(header) {
         if matches!(line, [b' ' | b'\t', ..]) {
-            if let Some(value) = values.last_mut().filter(|value| wanted && value.len() <= FIELD_BYTES) {
-                value.extend_from_slice(line);
+            if let Some(value) = values.last_mut().filter(|_| wanted) {
+                let room = (auth_results::FIELD_BYTES + 1).saturating_sub(value.len());
+                value.extend_from_slice(&line[..line.len().min(room)]);
             }
             continue;
         }
@@ -67,11 +67,11 @@ fn auth_results(header: &[u8]) -> Vec<String> {
         }
         if wanted {
             let colon = line.iter().position(|&byte| byte == b':').unwrap_or_default();
-            values.push(line[colon + 1..].to_vec());
+            let value = &line[colon + 1..];
+            values.push(value[..value.len().min(auth_results::FIELD_BYTES + 1)].to_vec());
         }
     }
-    let whole = values.into_iter().filter(|value| value.len() <= FIELD_BYTES);
-    whole.map(|value| String::from_utf8_lossy(&value).into_owned()).collect()
+    values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
 /// The same of a part.

@@ -120,18 +120,32 @@ fn comments_and_quoted_strings_hide_nothing_and_pretend_nothing() {
         told(&["mx.example.com; dkim=pass (a (nested) \\) one) header.d=a.example"]).unwrap(),
         ["dkim=pass a.example"]
     );
-    for broken in [
-        "mx.example.com; spf=pass (never closed smtp.mailfrom=a.example",
-        "mx.example.com; spf=pass (closed) twice) smtp.mailfrom=a.example",
-        "mx.example.com; spf=pass smtp.mailfrom=\"a@a.example",
+    for nameless in [
         "mx.example.com evil; spf=pass smtp.mailfrom=a.example",
         "mx.example.com 1 2; spf=pass smtp.mailfrom=a.example",
         "; spf=pass smtp.mailfrom=a.example",
         "",
-        "mx.example.com\0; spf=pass smtp.mailfrom=a.example",
     ] {
-        assert_eq!(told(&[broken]), None, "{broken:?}");
+        assert_eq!(told(&[nameless]), None, "{nameless:?}");
     }
+}
+
+/// What a server quotes of a sender may break its field, which must not make room for the sender's own one.
+#[test]
+fn a_broken_field_says_nothing_and_still_is_the_topmost() {
+    let forged = "mx.example.com; dmarc=pass header.from=receiver.example";
+    for broken in [
+        "mx.example.com; spf=pass (never closed smtp.mailfrom=a.example",
+        "mx.example.com; spf=fail (domain of a) b@evil.example designates) smtp.mailfrom=a.example",
+        "mx.example.com; spf=pass smtp.mailfrom=\"a@a.example",
+        "mx.example.com; spf=pass smtp.mailfrom=a.example\0",
+        "mx.example.com (never closed; spf=pass smtp.mailfrom=a.example",
+        &format!("mx.example.com; spf=pass smtp.mailfrom=a.example; {}", "dkim=fail header.d=x.example; ".repeat(300)),
+    ] {
+        assert_eq!(told(&[broken, forged]), Some(vec![]), "{broken:?}");
+    }
+    let nameless = "spf=fail (domain of a) b@evil.example designates) smtp.mailfrom=a.example";
+    assert_eq!(told_by(&[""], &[nameless, "dmarc=pass header.from=receiver.example"]), Some(vec![]));
 }
 
 #[test]
