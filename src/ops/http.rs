@@ -90,9 +90,14 @@ async fn accept(listener: TcpListener, router: Router) {
     let most = usize::try_from(descriptors).unwrap_or(usize::MAX).clamp(1, MAX_CONNECTIONS);
     let mut connections: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(most);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // The client was gone before it was its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(_) => {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
         connections.retain(|connection| !connection.is_finished());
         if connections.len() >= most
