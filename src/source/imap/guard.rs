@@ -51,12 +51,12 @@ pub enum Overrun {
 /// server is silent for too long, or when its answers cost more than the commands under way allow.
 pub struct Guard {
     wire: Box<dyn Wire>,
-    /// At most a line, and what one read brings.
+    /// At most a line, and what one read brings: what came lies between `start` and `end`.
     held: Vec<u8>,
-    /// Of what is held, from here...
     start: usize,
-    /// ...to here goes up next, and up to here all has passed the scanner.
+    /// Up to here it may go up.
     free: usize,
+    /// Up to here the scanner has seen it.
     scanned: usize,
     end: usize,
     scanner: Scanner,

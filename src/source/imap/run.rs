@@ -127,12 +127,7 @@ impl Run {
                 return Ok(pass);
             }
             let wake = self.wake();
-            self.count_trouble();
-            self.counted.1 = match self.link {
-                Link::Busy(_) => Instant::now() + A_LONG_TIME,
-                Link::Down => self.retry_at,
-                Link::Idle { .. } => Instant::now(),
-            };
+            self.count_trouble_from_here();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled(), if !self.stopping => self.stop_taking(),
@@ -246,7 +241,16 @@ impl Run {
         self.awaited() == Awaited::Nothing && self.round.owed.is_empty() && !matches!(self.link, Link::Busy(_))
     }
 
-    /// Adds the time since the last look.
+    fn count_trouble_from_here(&mut self) {
+        self.count_trouble();
+        self.counted.1 = match self.link {
+            Link::Busy(_) => self.counted.0 + A_LONG_TIME,
+            Link::Down => self.retry_at,
+            Link::Idle { .. } => self.counted.0,
+        };
+    }
+
+    /// Adds the time since the last look, as far as it is the server's.
     pub(super) fn count_trouble(&mut self) {
         let (from, until) = self.counted;
         self.counted.0 = Instant::now();
@@ -312,6 +316,10 @@ mod tests {
 
     /// A source that goes on, of a mailbox that nobody connects to.
     fn run() -> Run {
+        run_that_gives_up_after(Duration::ZERO)
+    }
+
+    fn run_that_gives_up_after(give_up_after: Duration) -> Run {
         let text = "sources: {rua: {type: imap, host: h, user: u, password: p}}\nsinks: {out: {type: stdout}}\n";
         let sources = config::parse(text, Format::Yaml, "test.yaml").unwrap().config.sources;
         let Some(SourceConfig::Imap(imap)) = sources.into_values().next() else { panic!("it is a mailbox") };
@@ -319,7 +327,25 @@ mod tests {
         let (_, verdicts) = mpsc::unbounded_channel();
         let (budget, stop) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
         let intake = Intake::new(mails, verdicts, budget, 1, Arc::new(Nothing), false, false, stop);
-        Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), Duration::ZERO, 3), intake)
+        Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), give_up_after, 3), intake)
+    }
+
+    /// The time in which mails that had come were read counted as the server's: its second fault in ten minutes ended the run.
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_is_wanted_of_a_server_is_not_time_in_which_it_is_away() {
+        let mut run = run_that_gives_up_after(Duration::from_secs(300));
+        (run.intake.once, run.opened, run.looked) = (true, true, true);
+        let lost = || Fault::Lost("gone".into());
+        run.broke(lost()).unwrap();
+        run.count_trouble_from_here();
+        // It would be tried again after a second, and is not: there is no room for its mails.
+        tokio::time::advance(Duration::from_secs(600)).await;
+        run.count_trouble_from_here();
+        run.broke(lost()).expect("it was away for a second");
+        run.retry_at = Instant::now() + Duration::from_secs(600);
+        run.count_trouble_from_here();
+        tokio::time::advance(Duration::from_secs(600)).await;
+        run.broke(lost()).expect_err("it was left alone for ten minutes");
     }
 
     #[tokio::test(start_paused = true)]

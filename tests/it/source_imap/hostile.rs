@@ -271,27 +271,3 @@ async fn news_that_are_none_are_followed_up_less_and_less_often() {
         assert!(searches <= 12 && waits <= 6, "{lie}: {searches} searches, {waits} waits");
     }
 }
-
-/// The time in which others' mails were read counted as the server's silence: the second of two faults ended the run.
-#[tokio::test]
-async fn time_in_which_nothing_is_wanted_of_the_server_is_not_time_in_which_it_is_away() {
-    let mut fetches = 0;
-    let server = Scripted::start(8, move |_, command| {
-        fetches += usize::from(command.contains("BODY.PEEK"));
-        match command.contains("BODY.PEEK") && [2, 3].contains(&fetches) {
-            true => Act::SayAndHangUp(String::new()),
-            false => Act::Honest,
-        }
-    })
-    .await;
-    let mut driver = Driver::new(scripted(&server));
-    driver.give_up_after = Duration::from_secs(3);
-    // Two of the mails are half of it, and the others wait until those are read.
-    driver.budget = 8 * u32::try_from("Subject: 1\r\n\r\nbody\r\n".len()).unwrap();
-    let read_slowly = |_: &Seen| async {
-        sleep(Duration::from_secs(2)).await;
-        Verdict::Archive
-    };
-    let (pass, _) = driver.run_slowly(read_slowly).await;
-    assert_eq!(pass.unwrap().settled, 8);
-}
