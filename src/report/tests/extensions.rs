@@ -134,7 +134,10 @@ fn extensions_are_cut_at_a_bound_with_a_warning_and_the_next_record_has_room_aga
     let named = format!("<{0}><e:a/></{0}>", "n".repeat(5_000));
     for flood in [&long, &many, &wide, &named] {
         for (outside, inside) in [(flood.as_str(), ""), ("", flood.as_str())] {
-            let read = report(outside, &format!("{inside}</record><record><e:z>1</e:z>"));
+            let read = report(
+                outside,
+                &format!("{inside}</record><record><row><source_ip>192.0.2.1</source_ip></row><e:z>1</e:z>"),
+            );
             let all: Vec<_> =
                 told(&read.report().extensions).into_iter().chain(told(&read.rows[0].extensions)).collect();
             assert!(bytes(&all) <= 4 << 10, "{}", bytes(&all));
