@@ -14,6 +14,7 @@ use std::{
         },
     },
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -197,7 +198,9 @@ impl Drop for Link {
 /// The number of a link, which its addresses and the name of its interface are made of. Tests are processes of their own, so
 /// it is taken for the whole machine, by a name that goes with the socket.
 fn reserve() -> (u32, UnixDatagram) {
-    let begin = std::process::id();
+    // A number is not taken again right away: the devices of a link that was dropped may still be on their way out.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
     let numbers = (0..LINKS).map(|number| begin.wrapping_add(number) % LINKS);
     let taken =
         |number| UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("dmarc-shipper-link-{number}"))?);
