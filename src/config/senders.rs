@@ -1,4 +1,4 @@
-//! What is asked of who sent a mail, the same for every type of source.
+//! `trusted_authserv_ids` and `require_authenticated`: the options about senders, the same for every type of source.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ options! {
         /// docs/events.md. All other such fields are ignored, since anyone can write them. `(none)` for fields that begin with
         /// no name, as those of Microsoft 365.
         pub trusted_authserv_ids: Vec<String> as Vec<AuthservId> = Vec::new() => "none",
-        /// Whether mails must be authenticated, as these servers tell. Reports in others, and files that are no mails, are
+        /// Mails must be authenticated, as these servers tell. Reports in others, and files that are no mails, are
         /// quarantined unread, with an `ingest_error` (`sender_not_authenticated`).
         pub require_authenticated: bool = false,
     }

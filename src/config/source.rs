@@ -93,7 +93,7 @@ options! {
         pub pipelining: bool = true,
         /// Name put into every event from here, instead of the `tenant` of the whole configuration.
         pub tenant: Option<String> = None,
-        /// Who may send.
+        /// The senders whose reports are taken.
         pub senders: Senders = flattened,
     }
 }
@@ -192,7 +192,7 @@ options! {
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
         /// Name put into every event from here, instead of the `tenant` of the whole configuration.
         pub tenant: Option<String> = None,
-        /// Who may send.
+        /// The senders whose reports are taken.
         pub senders: Senders = flattened,
     }
 }

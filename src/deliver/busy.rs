@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// How many are at work at something; shared by them and by who wants to know.
+/// A shared count of those who are at work at something.
 #[derive(Debug, Clone, Default)]
 pub struct Busy(Arc<AtomicUsize>);
 

@@ -51,7 +51,7 @@ struct InFlight<M> {
     last: Option<u64>,
 }
 
-/// How many rows of a document have arrived at a sink while the rest is under way.
+/// The rows of a document that have arrived at a sink while the rest is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<M, D> {
     /// The mail that it is read from.

@@ -79,7 +79,7 @@ impl Head {
         self.report_id.as_deref()
     }
 
-    /// Whether the mail was authenticated for the organisational domain that the report says it comes from. `None` when no
+    /// True if the mail was authenticated for the organisational domain that the report says it comes from. `None` when no
     /// trusted server said anything, or the report names no domain.
     pub(super) fn reporter_aligned(&self) -> Option<bool> {
         let auth = self.provenance.mail_auth.as_ref()?;

@@ -79,7 +79,7 @@ pub struct Provenance {
     pub mail_from: Option<String>,
     /// RFC 3339, UTC.
     pub mail_date: Option<String>,
-    /// What trusted mail servers found of its sender; `None` when they said nothing.
+    /// The results of trusted mail servers on its sender; `None` when they said nothing.
     pub mail_auth: Option<Arc<MailAuth>>,
     /// The attachment's or file's name as told; data, never a path to follow.
     pub attachment: Option<String>,

@@ -44,7 +44,7 @@ impl<'l> Budget<'l> {
         self.inflated.get()
     }
 
-    /// Whether the mail would have gone on beyond its allowance.
+    /// True if the mail would have gone on beyond its allowance.
     pub fn is_exhausted(&self) -> bool {
         self.allowance.as_ref().is_some_and(|(most, _)| self.inflated() > *most)
     }

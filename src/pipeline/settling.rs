@@ -17,7 +17,7 @@ use tracing::{error, info};
 use super::{Missing, Options, Reship, Stopped, meters};
 use crate::{
     config::Config,
-    deliver::tracker::{self, Claim, Mark, Settled, Tracker},
+    deliver::tracker::{self, Mark, Settled, Tracker},
     ledger::{Commit, Delivery, DocumentKey, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey},
     source::{MailRef, Place, Verdict},
 };
@@ -211,13 +211,13 @@ impl Desk {
             return Ok(Claimed::NeverShipped);
         }
         let missing = self.missing(&state.tracker, route, document, &known);
-        let mut waits = false;
-        for &sink in &route.numbers {
-            waits |= state.tracker.is_claimed(document, sink)
-                && state.tracker.claim(mail, document, sink, 0) == Claim::InFlight;
+        let brought: Vec<_> =
+            route.numbers.iter().copied().filter(|&sink| state.tracker.is_claimed(document, sink)).collect();
+        for &sink in &brought {
+            state.tracker.claim(mail, document, sink, 0);
         }
         if !missing.is_any() {
-            return Ok(if waits { Claimed::InFlight } else { Claimed::Known });
+            return Ok(if brought.is_empty() { Claimed::Known } else { Claimed::InFlight });
         }
         for (sink, arrived) in missing.needed() {
             state.tracker.claim(mail, document, sink, arrived);

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What these fields say to who trusts `mx.example.com`, each result as `method=result domain`.
+/// The results of these fields for a user who trusts `mx.example.com`, each result as `method=result domain`.
 fn told(fields: &[&str]) -> Option<Vec<String>> {
     told_by(&["mx.example.com"], fields)
 }
@@ -130,7 +130,7 @@ fn comments_and_quoted_strings_hide_nothing_and_pretend_nothing() {
     }
 }
 
-/// What a server quotes of a sender may break its field, which must not make room for the sender's own one.
+/// Text of a sender that a server quotes may break its field, which must not make room for the sender's own one.
 #[test]
 fn a_broken_field_says_nothing_and_still_is_the_topmost() {
     let forged = "mx.example.com; dmarc=pass header.from=receiver.example";
