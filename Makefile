@@ -1,6 +1,7 @@
 # What one does here, by name. `make` alone lists it.
 
 CARGO ?= cargo
+NEXTEST_VERSION := 0.9.148
 DENY_VERSION := 0.20.2
 CYCLONEDX_VERSION := 0.5.9
 FUZZ_VERSION := 0.13.2
@@ -8,7 +9,15 @@ FUZZ_VERSION := 0.13.2
 FUZZ_TARGETS := mail archive xml tls_rpt failure
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none
 
-.PHONY: help check lint test vrl arm64 soak bench doc deny fuzz demo servers image sbom k8s helm
+# Cargo's subcommands of these checks, where the machine has none of its own. As a ready-made wheel if there is one: to
+# compile them takes longer than all the tests.
+TOOLS := $(CURDIR)/target/tools/cargo
+export PATH := $(PATH):$(TOOLS)/bin
+install = command -v cargo-$(1) >/dev/null || \
+  { python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install -q astral-dev-toolchain-cargo-$(1)==$(2); } || \
+  $(CARGO) install --locked --root $(TOOLS) cargo-$(1)@$(2)
+
+.PHONY: help check lint test tools vrl arm64 soak flood bench doc deny fuzz demo servers image sbom k8s helm
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,15 +31,21 @@ lint: ## formatting and clippy, also of the fuzz targets; warnings are errors
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	CUSTOM_LIBFUZZER_PATH=/not/linked.a CARGO_TARGET_DIR=target $(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 
-test: servers ## all tests, against real servers on loopback
-	$(CARGO) test --locked
+test: servers ## all tests, against real servers on loopback; one that hangs is ended after ten minutes (.config/nextest.toml)
+	@$(call install,nextest,$(NEXTEST_VERSION))
+	$(CARGO) nextest run --locked
+
+tools: servers ## install cargo-nextest and cargo-deny where they are missing
+	@$(call install,nextest,$(NEXTEST_VERSION))
+	@$(call install,deny,$(DENY_VERSION))
 
 # Apart from `make test`: from scratch, Vector's engine takes some four minutes to compile on two cores.
 vrl: ## the remaps of examples/vector in Vector's own engine, on what the program sends
 	$(CARGO) fmt --check --manifest-path tests/vrl/Cargo.toml
 	$(CARGO) build --locked
+	@$(call install,nextest,$(NEXTEST_VERSION))
 	DMARC_SHIPPER="$(CURDIR)/target/debug/dmarc-shipper" CARGO_TARGET_DIR=target/vrl \
-	  $(CARGO) test --locked --manifest-path tests/vrl/Cargo.toml
+	  $(CARGO) nextest run --locked --config-file .config/nextest.toml --manifest-path tests/vrl/Cargo.toml
 
 arm64: servers ## the program for linux/arm64 from Debian's cross compilers, its output held against this machine's under qemu; ten minutes
 	tests/arm64.sh
@@ -40,6 +55,11 @@ SOAK_KILLS ?= 1000
 soak: servers ## the program killed 1,000 times while it ships (SOAK_KILLS), and what came of it; about 25 minutes
 	SOAK_KILLS=$(SOAK_KILLS) $(CARGO) test --locked --test it -- killed_at_any_moment --nocapture
 
+FLOOD_MAILS ?= 1000
+
+flood: servers ## 1,000 forged and 1,000 honest mails (FLOOD_MAILS), twice: all honest ones are shipped; about an hour
+	FLOOD_MAILS=$(FLOOD_MAILS) $(CARGO) test --locked --test it -- a_flood_of_forged_mails --nocapture
+
 bench: servers ## how long the program takes over a long way, against the least that any client could; its memory with 100,000 mails
 	$(CARGO) bench --locked
 
@@ -47,7 +67,7 @@ doc: ## the documentation builds without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 deny: ## licences, banned and duplicate packages, known vulnerabilities
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)
+	@$(call install,deny,$(DENY_VERSION))
 	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 	@if $(CARGO) deny --locked fetch db; then \
 	  $(CARGO) deny --locked check --hide-inclusion-graph --disable-fetch advisories; \

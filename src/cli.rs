@@ -297,7 +297,7 @@ impl ConfigArgs {
 /// Asks on the terminal, without echo, for the password of `who`; `None` where there is no terminal.
 pub fn ask_on_terminal(who: &str) -> Option<String> {
     use std::io::IsTerminal;
-    if !std::io::stdin().is_terminal() {
+    if !rustix::stdio::stdin().is_terminal() {
         return None;
     }
     rpassword::prompt_password(format!("Password of {who}: ")).ok().filter(|password| !password.is_empty())

@@ -13,6 +13,7 @@ use crate::{
     exit::Exit,
     ledger::{DocumentKey, Ledger, LedgerError, Shipped, View},
     ops::lock::InstanceLock,
+    stdio,
 };
 
 /// Prints one JSON line for each document that was shipped. Reads a copy, so it changes nothing.
@@ -32,7 +33,10 @@ pub fn list(data_dir: &Path) -> Exit {
         Ok((ledger, View::Copy)) => ledger,
         Err(error) => return failed(&error),
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = match stdio::output() {
+        Ok(out) => BufWriter::new(out),
+        Err(error) => return cannot_write(&error),
+    };
     let mut written = Ok(());
     let read = ledger.documents(&mut |key, shipped| {
         written = print(&mut out, &key, &shipped);
@@ -40,7 +44,7 @@ pub fn list(data_dir: &Path) -> Exit {
     });
     match (read, written.and_then(|()| out.flush())) {
         (Err(error), _) => failed(&error),
-        (Ok(()), Err(_)) => Exit::Io,
+        (Ok(()), Err(error)) => cannot_write(&error),
         (Ok(()), Ok(())) => Exit::Done,
     }
 }
@@ -76,6 +80,14 @@ fn print(out: &mut impl Write, key: &DocumentKey, shipped: &Shipped) -> io::Resu
         "mail": shipped.mail,
     });
     writeln!(out, "{line}")
+}
+
+fn cannot_write(error: &io::Error) -> Exit {
+    // `ledger list | head` has what it wants.
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        error!("can't write to stdout: {error}");
+    }
+    Exit::Io
 }
 
 fn failed(error: &LedgerError) -> Exit {

@@ -36,6 +36,7 @@ pub mod migrate;
 pub mod net;
 pub mod ops;
 pub mod service;
+pub mod stdio;
 pub mod trouble;
 
 #[cfg(test)]

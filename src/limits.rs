@@ -35,20 +35,35 @@ options! {
         pub xml_token_bytes: u64 as Size<u64, 1_024, 1_073_741_824> = 64 << 10,
         /// Rows of one report; those before the limit are shipped. Ten times the largest report seen.
         pub rows: u64 as Whole<u64, 1, 1_000_000_000> = 10_000_000,
+        /// Size of the events of one report, as JSON, estimated from above; the rows before the limit are shipped. The largest
+        /// reports seen come to 400 MB; this is ten times that.
+        pub document_event_bytes: u64 as Size<u64, 65_536, TIB> = 4 << 30,
+        /// Size of the events of all reports in one mail: two of the largest size. A report that goes beyond it is not begun.
+        pub mail_event_bytes: u64 as Size<u64, 65_536, TIB> = 8 << 30,
+        /// How many times the size of a report, decompressed, its events may take, once they are past 1 MiB; the rows before
+        /// the limit are shipped. Events repeat what the head of the report says: those of real reports take 1.0 to 5.6 times
+        /// its size, and some 20 where a row is an address and a count and nothing else.
+        pub event_expansion: u64 as Whole<u64, 1, 1_000_000> = 64,
         /// Signatures, and SPF results, kept of one row; more are counted and named in a warning of the row. A mail rarely
         /// has more than five signatures.
         pub auth_results: u64 as Whole<u64, 1, 10_000> = 64,
         /// Mails of one sending domain (the organisational domain of the From address) that a source reads in a UTC day;
-        /// further ones are quarantined unread, with one `ingest_error` for sender and day. Google and Microsoft send a mail
-        /// a day for each domain: this is twenty times what a company with 5,000 domains gets from each. It is the day of
-        /// reading that counts: raise it for a first run over the mails of many years.
+        /// further ones stay in the mailbox for the next day, or the next run, with one `ingest_error` for sender and day.
+        /// Google and Microsoft send a mail a day for each domain: this is twenty times what a company with 5,000 domains
+        /// gets from each. It is the day of reading that counts: raise it for a first run over the mails of many years.
         pub sender_mails_per_day: u64 as Whole<u64, 1, 1_000_000_000_000> = 100_000,
-        /// Size of these mails together; one that doesn't fit is quarantined unread. 40 KiB for each of 100,000 mails; most
-        /// have less than 10.
+        /// Size of these mails together; one that doesn't fit is left for the next day. 40 KiB for each of 100,000 mails; most
+        /// have less than 10. Of this and the next three settings a mail is ordinary that needs no more than a 2,000th of
+        /// each, and a sender has as much again for the others, its large mails: they can't use up what ordinary ones need.
         pub sender_bytes_per_day: u64 as Size<u64, 1_024, TIB> = 4 << 30,
-        /// Rows of all their reports. A report whose rows don't fit into what is left is not begun, and its mail is
-        /// quarantined. One report of `limits.rows`, or a hundred rows for each of 100,000 mails.
+        /// Size of all that comes out of their compressed parts: 10,000,000 rows of 1,000 bytes, and some more. It takes a
+        /// core some minutes to read.
+        pub sender_inflated_bytes_per_day: u64 as Size<u64, 1_024, { 1 << 50 }> = 16 << 30,
+        /// Rows of all their reports. A report whose rows don't fit into what is left is not begun, and its mail is left for
+        /// the next day. One report of `limits.rows`, or a hundred rows for each of 100,000 mails.
         pub sender_rows_per_day: u64 as Whole<u64, 1, 1_000_000_000_000> = 10_000_000,
+        /// Size of the events of all their reports, as JSON, estimated from above: 10,000,000 rows of 2 KiB, and some more.
+        pub sender_event_bytes_per_day: u64 as Size<u64, 65_536, { 1 << 50 }> = 32 << 30,
         /// `ingest_error` events of one source in an hour (UTC). Further ones are held back and counted: the next that is
         /// told, or the last one as the program ends, carries their number as `suppressed`. Their mails are quarantined as
         /// ever. Honest reporters do not send a thousand broken reports in a day.

@@ -17,7 +17,7 @@ use dmarc_shipper::{
     ops::{allocator, log},
     parse,
     pipeline::{Options, Reship},
-    service,
+    service, stdio,
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tracing::{error, info, warn};
@@ -26,9 +26,15 @@ fn main() -> ExitCode {
     allocator::give_back_large_blocks();
     let cli = match cli::parse_args() {
         Ok(cli) => cli,
-        Err(usage) => {
+        Err(usage) if usage.use_stderr() => {
             usage.print().ok(); // nobody is left to tell when stderr is closed
-            return if usage.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+            return Exit::Usage.into();
+        }
+        // The help, or the version.
+        Err(asked) => {
+            let Err(error) = stdio::output().and_then(|_| asked.print()) else { return Exit::Done.into() };
+            writeln!(io::stderr(), "error: can't write to stdout: {error}").ok();
+            return Exit::Io.into();
         }
     };
     run(&cli).into()
@@ -181,8 +187,11 @@ fn log_to_file(cli: &Cli, config: &Config) {
 }
 
 fn print_json(json: &serde_json::Value) -> Exit {
-    match writeln!(io::stdout(), "{json:#}") {
+    match stdio::print(&format!("{json:#}\n")) {
         Ok(()) => Exit::Done,
-        Err(_) => Exit::Io,
+        Err(error) => {
+            error!("can't write to stdout: {error}");
+            Exit::Io
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     limits::Limits,
     ops::progress::{self, Seen},
     pipeline::{
-        Claimed, Stopped,
+        Claimed, Missing, Recipients, Stopped,
         gate::Gate,
         reading::{Attempts, Incoming, Output, read},
     },
@@ -30,6 +30,7 @@ use crate::{
         Place, Verdict,
         files::{self, Step, Unreadable},
     },
+    stdio,
     trouble::Trouble,
 };
 
@@ -39,7 +40,13 @@ pub fn run(paths: &[PathBuf]) -> Exit {
     let done = Arc::new(Done::default());
     let shown = done.clone();
     let _progress = progress::show("files", true, move || shown.seen());
-    let mut lines = Lines::new(io::stdout().lock(), done);
+    let mut lines = match stdio::output() {
+        Ok(out) => Lines::new(out, done),
+        Err(error) => {
+            error!("can't write to stdout: {error}");
+            return Exit::Io;
+        }
+    };
     let (mut exit, mut without_report) = (Exit::Done, 0);
     for path in paths {
         for step in files::walk("parse".into(), path, &limits) {
@@ -88,7 +95,7 @@ fn one(
             return Exit::Data;
         }
         Verdict::WithoutReport => *without_report += 1,
-        Verdict::Archive | Verdict::Leave => {}
+        Verdict::Archive | Verdict::Defer(_) | Verdict::Leave => {}
     }
     Exit::Done
 }
@@ -127,7 +134,7 @@ impl<W: Write> Lines<W> {
             // `parse … | head` has what it wants.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Io,
             Err(error) => {
-                error!(%error, "can't write to stdout");
+                error!("can't write to stdout: {error}");
                 Exit::Io
             }
         }
@@ -135,7 +142,7 @@ impl<W: Write> Lines<W> {
 }
 
 impl<W: Write> Output for Lines<W> {
-    fn emit(&mut self, event: Event, _: &dyn Fn()) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, _: Recipients<'_>, _: &dyn Fn()) -> Result<(), Stopped> {
         if !matches!(event, Event::Report(_) | Event::IngestError(_)) {
             self.done.rows.fetch_add(1, Ordering::Relaxed);
         }
@@ -148,7 +155,7 @@ impl<W: Write> Output for Lines<W> {
     }
 
     fn claim(&mut self, _: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        Ok(Claimed::Mine { arrived: 0, reuses_name: false })
+        Ok(Claimed::Mine { missing: Missing::from_row(0), reuses_name: false })
     }
 
     fn document_read(&mut self, _: &DocumentKey) {}

@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     exit::Exit,
     ledger::{Ledger, LedgerError, View},
-    net::connect::connect,
+    net::{connect::connect, token},
     ops::{
         condition::Condition,
         http,
@@ -54,6 +54,7 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
     let exit = runtime.block_on(serve(config, ledger, options, reload));
     // A write to a pipe that nobody reads may never end.
     runtime.shutdown_background();
+    token::end_all();
     exit
 }
 
@@ -204,7 +205,7 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
                         (Some(new), _) => {
                             info!("reloading: finishing what is in flight, then going on with the new configuration");
                             next = Some(new);
-                            stop.gently.cancel();
+                            stop.for_reload();
                         }
                         (None, Some(_)) => {
                             warn!(
@@ -229,8 +230,9 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
             }
         };
         match next {
-            // What could not be delivered in time stays where it is, for the pipeline that follows.
-            Some(new) if matches!(exit, Exit::Done | Exit::Undelivered) => config = new,
+            // What could not be delivered in time stays where it is, for the pipeline that follows; nor is a file that could
+            // not be read in full a reason to end.
+            Some(new) if matches!(exit, Exit::Done | Exit::Data | Exit::Undelivered) => config = new,
             _ => {
                 observed.end(exit).await;
                 return exit;

@@ -130,12 +130,19 @@ reasons! {
     NotDmarcFeedback = "not_dmarc_feedback",
     /// A report with more rows than `limits.rows`; the rows before that were shipped.
     TooManyRows = "too_many_rows",
+    /// The events of a report, or of all reports of a mail, are larger than `limits.document_event_bytes` or
+    /// `limits.mail_event_bytes`; the rows before that were shipped.
+    TooManyEventBytes = "too_many_event_bytes",
+    /// The events of a report are more than `limits.event_expansion` times its size; the rows before that were shipped.
+    EventExpansion = "event_expansion",
     /// The reader itself failed; the report of it is a bug report.
     ReaderPanic = "reader_panic",
     /// The process died over this mail, or the server could not send it, `max_attempts` times.
     AttemptsExhausted = "attempts_exhausted",
     /// A report for a domain that is not among `domains`.
     UnwantedDomain = "unwanted_domain",
-    /// The sender is over its share of the day: `limits.sender_mails_per_day`, `…_bytes_per_day` or `…_rows_per_day`.
+    /// The sender is over its share of the day (`limits.sender_…_per_day`); the mail is left for another.
     SenderOverLimit = "sender_over_limit",
+    /// No server of `trusted_authserv_ids` has authenticated the mail, and `require_authenticated` is set.
+    SenderNotAuthenticated = "sender_not_authenticated",
 }

@@ -46,6 +46,7 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
     let limits = limits();
     let opened = extract::open(bytes, origin, &limits);
     let envelope = opened.envelope();
+    let mail_auth = opened.mail_auth(&["mx.example.com".to_owned(), String::new()]).map(Arc::new);
     let mut found_before = 0;
     opened.walk(&Room::new(&Unshared), &mut |found| {
         found_before += 1;
@@ -56,6 +57,7 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
                 mail_message_id: envelope.message_id.clone(),
                 mail_from: envelope.from.clone(),
                 mail_date: envelope.date.map(|date| date.to_string()),
+                mail_auth: mail_auth.clone(),
                 attachment,
                 ..somewhere()
             })

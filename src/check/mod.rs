@@ -12,7 +12,7 @@ mod sink;
 mod steps;
 
 use std::{
-    io::{self, Write},
+    io::{self, LineWriter, Write},
     sync::Arc,
 };
 
@@ -36,7 +36,9 @@ use crate::{
         source::SourceConfig,
     },
     exit::Exit,
+    net::token,
     ops::signals::Signals,
+    stdio,
 };
 
 /// How `check` was asked for.
@@ -59,6 +61,7 @@ pub fn run(config: Config, options: Options) -> Exit {
     let exit = runtime.block_on(check(config, options));
     // A name server that does not answer, or a pipe that nobody reads, is not waited for.
     runtime.shutdown_background();
+    token::end_all();
     exit
 }
 
@@ -71,7 +74,17 @@ async fn check(config: Config, options: Options) -> Exit {
         }
     };
     let to_stdout = options.probe && config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
-    let out: Box<dyn Write + Send> = if to_stdout { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    let out: Box<dyn Write + Send> = if to_stdout {
+        Box::new(io::stderr())
+    } else {
+        match stdio::output() {
+            Ok(stdout) => Box::new(LineWriter::new(stdout)),
+            Err(error) => {
+                error!("can't write the report to stdout: {error}");
+                return Exit::Io;
+            }
+        }
+    };
     let mut work = Work { stop: CancellationToken::new(), tasks: JoinSet::new(), parts: Vec::new() };
     work.begin(Arc::new(config), options);
     let Work { stop, tasks: _tasks, parts } = work;

@@ -17,6 +17,7 @@ use crate::{
     exit::Exit,
     pipeline::build,
     sink::{self, Health, Status, file},
+    stdio,
 };
 
 const PROBE: &str = "probe";
@@ -34,7 +35,11 @@ pub async fn check(target: &Target<'_>, steps: &mut Steps) -> Option<()> {
     match &target.sink.kind {
         SinkKind::Stdout(_) => {
             steps.plan([PROBE]);
-            let arrived = "was written to stdout, which proves that the pipe took it, and no more";
+            let arrived = if stdio::output().is_ok_and(stdio::discards) {
+                "was written to /dev/null, and is gone: no report that is shipped to it arrives anywhere"
+            } else {
+                "was written to stdout, which proves that the pipe took it, and no more"
+            };
             probe(target, target.sink, arrived, steps).await
         }
         SinkKind::File(config) => to_file(target, config, steps).await,

@@ -34,6 +34,28 @@ options! {
     }
 }
 
+impl SinkConfig {
+    /// True if it takes the events of this source.
+    pub fn takes_from(&self, source: &str) -> bool {
+        self.inputs.is_empty() || self.inputs.iter().any(|input| input == source)
+    }
+
+    /// The text by which the ledger tells this sink from others: what its events depend on, which are its type, its
+    /// destination, `events` and `inputs`. A sink that is renamed, or reached in another way, has what it had before.
+    pub fn identity(&self) -> String {
+        let (kind, destination) = match &self.kind {
+            SinkKind::Stdout(_) => ("stdout", String::new()),
+            SinkKind::File(file) => ("file", file.path.display().to_string()),
+            SinkKind::Syslog(syslog) => ("syslog", format!("{}:{}", syslog.host.to_ascii_lowercase(), syslog.port)),
+        };
+        let (mut events, mut inputs): (Vec<_>, _) =
+            (self.events.iter().map(|event| event.as_str()).collect(), self.inputs.clone());
+        events.sort_unstable();
+        inputs.sort_unstable();
+        serde_json::json!([kind, destination, events, inputs]).to_string()
+    }
+}
+
 choices! {
     /// `type` of a sink.
     pub enum SinkType = Syslog {

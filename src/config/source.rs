@@ -10,6 +10,7 @@ use super::{
     options::{OptionDoc, choices, options},
     search::Search,
     secret::{self, Secret},
+    senders::Senders,
     tls::Tls,
     units::Time,
 };
@@ -84,13 +85,16 @@ options! {
         pub max_messages_per_run: Option<u32> as Option<Whole<u32, 1, 4_294_967_295>> = None,
         /// How long a connection may take to come about.
         pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
-        /// How long the server may be silent while a response is awaited.
+        /// How long the server may be silent while a response is awaited. An answer as a whole may take five times as long,
+        /// and a second more for each KiB of it that comes.
         pub read_timeout: Duration as Time<1_000, 3_600_000> = Duration::from_secs(60),
         /// Whether commands are sent before the answer to the one before is there, which saves much time over a long way.
         /// `false` for servers that end the session over it.
         pub pipelining: bool = true,
         /// Name put into every event from here, instead of the `tenant` of the whole configuration.
         pub tenant: Option<String> = None,
+        /// The senders whose reports are taken.
+        pub senders: Senders = flattened,
     }
 }
 
@@ -188,6 +192,8 @@ options! {
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
         /// Name put into every event from here, instead of the `tenant` of the whole configuration.
         pub tenant: Option<String> = None,
+        /// The senders whose reports are taken.
+        pub senders: Senders = flattened,
     }
 }
 
@@ -197,6 +203,13 @@ impl SourceConfig {
         match self {
             SourceConfig::Imap(imap) => imap.tenant.as_deref(),
             SourceConfig::File(file) => file.tenant.as_deref(),
+        }
+    }
+
+    pub fn senders(&self) -> &Senders {
+        match self {
+            SourceConfig::Imap(imap) => &imap.senders,
+            SourceConfig::File(file) => &file.senders,
         }
     }
 }
@@ -218,7 +231,9 @@ impl Options for SourceConfig {
                 let imap = Imap::read(view);
                 imap.filter(|imap| sensible(view, imap)).map(|imap| SourceConfig::Imap(Box::new(imap)))
             }
-            Some(SourceType::File) => File::read(view).map(SourceConfig::File),
+            Some(SourceType::File) => {
+                File::read(view).filter(|file| file.senders.is_sensible(view)).map(SourceConfig::File)
+            }
             None => {
                 view.give_up();
                 None
@@ -279,7 +294,7 @@ fn credentials(
 
 /// Folders must differ from each other and be there for what is to be moved to them.
 fn sensible(view: &View<'_>, imap: &Imap) -> bool {
-    let mut sensible = true;
+    let mut sensible = imap.senders.is_sensible(view);
     let mut refuse = |key: &str, message: &str| {
         view.problem(key, message);
         sensible = false;

@@ -1,4 +1,4 @@
-//! Which mails wait for which confirmations, and how far the long documents among them have come.
+//! Bookkeeping of confirmations: which mails still wait for a sink, and how far long documents have come at each sink.
 //!
 //! A mail may be settled once it has been read to its end and every required sink has confirmed every event in it, and
 //! in the documents that it shares with other mails in flight.
@@ -8,44 +8,56 @@ use std::{
     hash::Hash,
 };
 
-/// The last number that each required sink has given to an event of a mail or document, in the sinks' order.
+/// The last number that each sink has given to an event of a mail, in the sinks' order; 0 where it got none.
 pub type Mark = Vec<u64>;
 
-/// What a reader is to do with a document.
+/// The result of [`Tracker::claim`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// It is this mail's: ship it.
+    /// The mail owns the delivery: it ships the document to this sink.
     Mine,
-    /// It is under way already, from this mail or another: the mail waits for the same confirmation.
+    /// Another mail, or this one, is shipping it already: the mail waits for the same confirmation.
     InFlight,
 }
 
 /// Mails between the first read byte and the verdict. `M` names mails, `D` documents.
 #[derive(Debug)]
 pub struct Tracker<M, D> {
-    /// By required sink: everything up to this number has arrived.
+    /// By sink: everything up to this number has arrived. `u64::MAX` for a sink that nobody waits for.
     confirmed: Vec<u64>,
     mails: BTreeMap<M, Mail<D>>,
-    /// Documents in flight; the mark is set when the document has been read to its end.
-    documents: HashMap<D, Option<Mark>>,
-    /// Of these, the ones that [`Tracker::rows_read`] told of.
-    long: HashMap<D, Long<M>>,
+    /// The claimed deliveries of each document, one a sink.
+    in_flight: HashMap<D, Vec<InFlight<M>>>,
 }
 
-/// A document that is long enough for its progress to be worth remembering.
+/// One document on its way to one sink: what a mail claims, ships, or waits for. Two mails can carry the same document to
+/// different sinks, each with a delivery of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Delivery<D> {
+    document: D,
+    sink: usize,
+}
+
+/// The state of a delivery that was claimed.
 #[derive(Debug)]
-struct Long<M> {
+struct InFlight<M> {
+    sink: usize,
     owner: M,
-    /// Rows read, and the mark behind them, oldest first; as many as the sinks' queues have room for.
-    read: VecDeque<(u64, Mark)>,
+    /// The first so many rows had arrived before, and are not sent.
+    arrived: u64,
+    /// Rows read, and the number behind them, oldest first; as many as the sink's queue has room for.
+    rows: VecDeque<(u64, u64)>,
+    /// The number of the document's last event; set when it has been read to its end.
+    last: Option<u64>,
 }
 
-/// How many rows of a document have arrived while the rest is under way.
+/// The rows of a document that have arrived at a sink while the rest is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<M, D> {
     /// The mail that it is read from.
     pub mail: M,
     pub document: D,
+    pub sink: usize,
     pub rows: u64,
 }
 
@@ -53,25 +65,27 @@ pub struct Progress<M, D> {
 struct Mail<D> {
     /// Set when the mail has been read to its end.
     mark: Option<Mark>,
-    owns: Vec<D>,
-    waits_for: Vec<D>,
-    /// A document that it waited for was abandoned: it must be read again, by a later run.
+    owns: Vec<Delivery<D>>,
+    waits_for: Vec<Delivery<D>>,
+    /// A delivery that it waited for was abandoned: it must be read again, by a later run.
     doomed: bool,
 }
 
 /// A mail that needs to wait no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled<M> {
-    /// Everything in it has arrived. Its documents stay claimed until [`Tracker::forget`].
+    /// Everything in it has arrived. Its deliveries stay claimed until [`Tracker::forget`].
     Arrived(M),
     /// It shares a document with a mail that was abandoned: leave it for later.
     Abandoned(M),
 }
 
 impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
-    /// Tracks confirmations of `required` sinks; with none, what is read has arrived.
-    pub fn new(required: usize) -> Self {
-        Self { confirmed: vec![0; required], mails: BTreeMap::new(), documents: HashMap::new(), long: HashMap::new() }
+    /// Tracks the confirmations of sinks: by sink, whether it is required. What a sink that is not required has been sent
+    /// counts as arrived.
+    pub fn new(required: &[bool]) -> Self {
+        let confirmed = required.iter().map(|&required| if required { 0 } else { u64::MAX }).collect();
+        Self { confirmed, mails: BTreeMap::new(), in_flight: HashMap::new() }
     }
 
     /// Reading of `mail` begins.
@@ -79,81 +93,114 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         self.mails.insert(mail, Mail { mark: None, owns: Vec::new(), waits_for: Vec::new(), doomed: false });
     }
 
-    /// Claims `document` for `mail`. The caller has made sure, since the tracker was locked, that the ledger does not
-    /// know it.
-    pub fn claim(&mut self, mail: M, document: &D) -> Claim {
+    /// Claims the delivery of `document` to `sink` for `mail`; `arrived` of its rows are there already. The caller has made
+    /// sure, since the tracker was locked, that the ledger does not know the delivery.
+    pub fn claim(&mut self, mail: M, document: &D, sink: usize, arrived: u64) -> Claim {
         let state = self.mails.get_mut(&mail).expect("a reader opens its mail before it claims");
-        if self.documents.contains_key(document) {
-            state.waits_for.push(document.clone());
+        let delivery = Delivery { document: document.clone(), sink };
+        let in_flight = self.in_flight.entry(document.clone()).or_default();
+        if in_flight.iter().any(|other| other.sink == sink) {
+            state.waits_for.push(delivery);
             return Claim::InFlight;
         }
-        self.documents.insert(document.clone(), None);
-        state.owns.push(document.clone());
+        state.owns.push(delivery);
+        in_flight.push(InFlight { sink, owner: mail, arrived, rows: VecDeque::new(), last: None });
         Claim::Mine
     }
 
-    /// Whether some mail in flight has claimed `document`.
-    pub fn is_claimed(&self, document: &D) -> bool {
-        self.documents.contains_key(document)
+    /// True if some mail in flight has claimed the delivery of `document` to `sink`.
+    pub fn is_claimed(&self, document: &D, sink: usize) -> bool {
+        self.in_flight.get(document).is_some_and(|deliveries| deliveries.iter().any(|delivery| delivery.sink == sink))
     }
 
-    /// The first `rows` rows of `document`, which is `mail`'s, have been given their numbers, and more follow.
-    pub fn rows_read(&mut self, mail: M, document: &D, rows: u64, mark: Mark) {
-        let long = self.long.entry(document.clone());
-        long.or_insert_with(|| Long { owner: mail, read: VecDeque::new() }).read.push_back((rows, mark));
+    /// True if some mail in flight has claimed a delivery of `document`, to any sink.
+    pub fn is_in_flight(&self, document: &D) -> bool {
+        self.in_flight.contains_key(document)
     }
 
-    /// The documents of which more rows have arrived than at the last call.
+    /// The first `rows` rows of `document` have been given their numbers by the sinks for which `mail` owns it, and more
+    /// follow.
+    pub fn rows_read(&mut self, mail: M, document: &D, rows: u64, mark: &Mark) {
+        for delivery in self.owned(mail, document).filter(|delivery| rows > delivery.arrived) {
+            delivery.rows.push_back((rows, mark[delivery.sink]));
+        }
+    }
+
+    /// The deliveries of which more rows have arrived than at the last call; none to sinks that nobody waits for.
     pub fn progress(&mut self) -> Vec<Progress<M, D>> {
         let mut progress = Vec::new();
-        for (document, long) in &mut self.long {
-            let arrived = long.read.partition_point(|(_, mark)| has_arrived(mark, &self.confirmed));
-            if let Some((rows, _)) = long.read.drain(..arrived).next_back() {
-                progress.push(Progress { mail: long.owner, document: document.clone(), rows });
+        let deliveries =
+            self.in_flight.iter_mut().flat_map(|(document, all)| all.iter_mut().map(move |one| (document, one)));
+        for (document, delivery) in deliveries {
+            let confirmed = self.confirmed[delivery.sink];
+            let arrived = delivery.rows.partition_point(|(_, number)| *number <= confirmed);
+            if let Some((rows, _)) = delivery.rows.drain(..arrived).next_back()
+                && confirmed < u64::MAX
+            {
+                let InFlight { owner: mail, sink, .. } = *delivery;
+                progress.push(Progress { mail, document: document.clone(), sink, rows });
             }
         }
         progress
     }
 
-    /// All rows of `document` have been given their numbers.
-    pub fn document_read(&mut self, document: &D, mark: Mark) {
-        if let Some(state) = self.documents.get_mut(document) {
-            *state = Some(mark);
+    /// All rows of `document` have been given their numbers by the sinks for which `mail` owns it.
+    pub fn document_read(&mut self, mail: M, document: &D, mark: &Mark) {
+        for delivery in self.owned(mail, document) {
+            delivery.last = Some(mark[delivery.sink]);
         }
     }
 
-    /// `mail` has been read to its end. A document of its own that was left half-way (its reader failed) is free again,
-    /// and who waits for it is doomed: nobody has shipped the whole of it. Whether some mail may need to wait no longer.
+    /// The deliveries of `document` that `mail` has claimed.
+    fn owned(&mut self, mail: M, document: &D) -> impl Iterator<Item = &mut InFlight<M>> {
+        self.in_flight.get_mut(document).into_iter().flatten().filter(move |delivery| delivery.owner == mail)
+    }
+
+    fn get(&self, Delivery { document, sink }: &Delivery<D>) -> Option<&InFlight<M>> {
+        self.in_flight.get(document)?.iter().find(|delivery| delivery.sink == *sink)
+    }
+
+    fn remove(&mut self, Delivery { document, sink }: &Delivery<D>) {
+        let Some(deliveries) = self.in_flight.get_mut(document) else { return };
+        deliveries.retain(|delivery| delivery.sink != *sink);
+        if deliveries.is_empty() {
+            self.in_flight.remove(document);
+        }
+    }
+
+    /// `mail` has been read to its end. A delivery of its own that was left half-way (its reader failed) is free again,
+    /// and who waits for it is doomed: nobody has shipped the whole of it. True if some mail may need to wait no longer.
     pub fn mail_read(&mut self, mail: M, mark: Mark) -> bool {
         let Some(state) = self.mails.get_mut(&mail) else { return false };
+        let owns = std::mem::take(&mut state.owns);
+        let is_whole = |owned: &Delivery<D>| self.get(owned).is_none_or(|delivery| delivery.last.is_some());
+        let (whole, half): (Vec<_>, Vec<_>) = owns.into_iter().partition(is_whole);
         let waits = !has_arrived(&mark, &self.confirmed);
+        let Some(state) = self.mails.get_mut(&mail) else { return false };
         state.mark = Some(mark);
-        let documents = &self.documents;
-        let is_whole = |document: &D| documents.get(document).is_none_or(Option::is_some);
-        let (whole, half): (Vec<D>, Vec<D>) = std::mem::take(&mut state.owns).into_iter().partition(is_whole);
         state.owns = whole;
-        state.waits_for.retain(|document| !half.contains(document));
+        state.waits_for.retain(|delivery| !half.contains(delivery));
         let frees = !half.is_empty();
         self.free(half);
         frees || !waits
     }
 
-    /// Reading `mail` was given up: its documents may be claimed anew, and who waits for one of them is doomed.
+    /// Reading `mail` was given up: its deliveries may be claimed anew, and who waits for one of them is doomed.
     pub fn abandon(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
         self.free(state.owns);
     }
 
-    fn free(&mut self, documents: Vec<D>) {
-        for document in documents {
-            self.drop_document(&document);
-            for other in self.mails.values_mut().filter(|other| other.waits_for.contains(&document)) {
+    fn free(&mut self, deliveries: Vec<Delivery<D>>) {
+        for delivery in deliveries {
+            self.remove(&delivery);
+            for other in self.mails.values_mut().filter(|other| other.waits_for.contains(&delivery)) {
                 other.doomed = true;
             }
         }
     }
 
-    /// Required sink number `sink` has confirmed everything up to `number`. Whether that is news.
+    /// Sink number `sink` has confirmed everything up to `number`. True if that is news.
     pub fn confirm(&mut self, sink: usize, number: u64) -> bool {
         let confirmed = &mut self.confirmed[sink];
         let news = number > *confirmed;
@@ -169,7 +216,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
             if state.doomed {
                 settled.push(Settled::Abandoned(mail));
             } else if has_arrived(mark, &self.confirmed)
-                && state.waits_for.iter().all(|document| self.document_has_arrived(document))
+                && state.waits_for.iter().all(|delivery| self.delivery_has_arrived(delivery))
             {
                 settled.push(Settled::Arrived(mail));
             }
@@ -177,7 +224,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         for told in &settled {
             match *told {
                 Settled::Abandoned(mail) => self.abandon(mail),
-                // Told, but its documents stay claimed until the ledger knows them.
+                // Told, but its deliveries stay claimed until the ledger knows them.
                 Settled::Arrived(mail) => {
                     if let Some(state) = self.mails.get_mut(&mail) {
                         state.mark = None;
@@ -188,30 +235,28 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         settled
     }
 
-    /// The ledger knows the documents of `mail` now: forget it.
+    /// The ledger knows the deliveries of `mail` now: forget it.
     pub fn forget(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
-        for document in state.owns {
-            self.drop_document(&document);
+        for delivery in state.owns {
+            self.remove(&delivery);
         }
     }
 
-    fn drop_document(&mut self, document: &D) {
-        self.documents.remove(document);
-        self.long.remove(document);
+    /// True for a required sink.
+    pub fn waits_for(&self, sink: usize) -> bool {
+        self.confirmed[sink] < u64::MAX
     }
 
-    /// The mails in flight, told or not.
-    pub fn in_flight(&self) -> usize {
+    /// The number of mails in flight, told or not.
+    pub fn mails(&self) -> usize {
         self.mails.len()
     }
 
-    /// A document that is claimed no longer is in the ledger, or its waiters are doomed.
-    fn document_has_arrived(&self, document: &D) -> bool {
-        match self.documents.get(document) {
-            Some(mark) => mark.as_ref().is_some_and(|mark| has_arrived(mark, &self.confirmed)),
-            None => true,
-        }
+    /// A delivery that is claimed no longer is in the ledger, or its waiters are doomed.
+    fn delivery_has_arrived(&self, delivery: &Delivery<D>) -> bool {
+        let confirmed = self.confirmed[delivery.sink];
+        self.get(delivery).is_none_or(|state| state.last.is_some_and(|last| last <= confirmed))
     }
 }
 

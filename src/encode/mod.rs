@@ -33,6 +33,10 @@ use message::Message;
 /// Smaller limits count as this.
 pub const SMALLEST_LIMIT: u32 = 480;
 
+/// The largest event where a sink sets no smaller limit (`file`, `parse`). Real ones have some 2,000 bytes; Vector's `file`
+/// source, which may read them, drops lines of more than 100 KiB unless told otherwise.
+pub const LARGEST: u32 = 64 << 10;
+
 /// Where the program runs, as syslog frames tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -47,8 +51,8 @@ pub struct Encoder {
     message: Message,
     envelope: Envelope,
     framing: Frame,
-    /// Bytes of a frame, without octet count; `None`: any number.
-    limit: Option<usize>,
+    /// Bytes of a frame, without octet count.
+    limit: usize,
     /// Empty between events; kept for their memory.
     fields: Vec<Field<'static>>,
     frame: Vec<u8>,
@@ -62,16 +66,16 @@ enum Envelope {
 }
 
 impl Encoder {
-    /// An encoder of what `sink` writes. A limit of 0 is none.
+    /// An encoder of what `sink` writes.
     pub fn new(sink: &SinkConfig, host: &Host) -> Self {
         let selection = Selection::new(&sink.encoding);
         let text = sink.encoding.codec == Codec::Text;
         let (charset, envelope, framing, limit) = match &sink.kind {
             // The sink itself puts brackets and commas around the objects of an array.
             SinkKind::File(_) if sink.encoding.codec == Codec::Array => {
-                (Charset::Visible, Envelope::None, Frame::Bare, 0)
+                (Charset::Visible, Envelope::None, Frame::Bare, LARGEST)
             }
-            SinkKind::File(_) => (Charset::Visible, Envelope::None, Frame::Line, 0),
+            SinkKind::File(_) => (Charset::Visible, Envelope::None, Frame::Line, LARGEST),
             SinkKind::Stdout(stdout) => (Charset::Visible, Envelope::None, Frame::Line, stdout.max_line_bytes),
             SinkKind::Syslog(syslog) => {
                 let envelope = Envelope::new(syslog, host, &selection);
@@ -85,20 +89,20 @@ impl Encoder {
             message: if text { Message::Text(charset) } else { Message::Json(charset) },
             envelope,
             framing,
-            limit: (limit > 0).then(|| limit.max(SMALLEST_LIMIT) as usize - line_end),
+            limit: limit.max(SMALLEST_LIMIT) as usize - line_end,
             fields: Vec::new(),
             frame: Vec::new(),
         }
     }
 
-    /// An encoder of whole events as JSON lines of any length.
+    /// An encoder of whole events as JSON lines.
     pub fn json_lines() -> Self {
         Self {
             selection: Selection::new(&Encoding::default()),
             message: Message::Json(Charset::Visible),
             envelope: Envelope::None,
             framing: Frame::Line,
-            limit: None,
+            limit: LARGEST as usize,
             fields: Vec::new(),
             frame: Vec::new(),
         }
@@ -115,7 +119,8 @@ impl Encoder {
         let opened = self.frame.len();
         self.selection.apply(event.event_type(), &mut fields);
         self.message.write(&fields, &mut self.frame);
-        if let Some(limit) = self.limit.filter(|limit| self.frame.len() > *limit) {
+        let limit = self.limit;
+        if self.frame.len() > limit {
             self.frame.truncate(opened);
             self.envelope.shorten(event, header, limit, &mut self.frame);
             shrink::fit(&mut fields, self.message, limit.saturating_sub(self.frame.len()));

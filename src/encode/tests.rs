@@ -61,7 +61,7 @@ fn encode(kind: SinkKind, encoding: Encoding, event: &Event) -> String {
 
 const SEED: &str = r#"{"org":"Receiver Inc.","report_id":"4711-example.com","domain":"example.com","policy":"reject","source_ip":"192.0.2.10","count":42,"disposition":"none","dkim":"pass","spf":"fail","header_from":"news.example.com","begin":"2026-10-30T00:00:00Z","end":"2026-10-30T23:59:59Z","dkim_domain":"example.com","dkim_result":"pass","spf_domain":"bounce.example.net","spf_result":"pass","ingest_timestamp":"2026-11-01T12:00:00Z"}"#;
 const HEADER: &str = "<134>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 dmarc_aggregate ";
-const SD: &str = r#"[dmarc@32473 event_id="11da2f5818a8cbc2b6a055651c4a7abf" org="Receiver Inc." report_id="4711-example.com" domain="example.com" source_ip="192.0.2.10" count="42" disposition="none" dkim="pass" spf="fail" header_from="news.example.com"]"#;
+const SD: &str = r#"[dmarc@32473 event_id="bfd49ea31c049e2fddf3f42ea9e69554" org="Receiver Inc." report_id="4711-example.com" domain="example.com" source_ip="192.0.2.10" count="42" disposition="none" dkim="pass" spf="fail" header_from="news.example.com"]"#;
 const LINE: &str = r#"org="Receiver Inc." report_id=4711-example.com domain=example.com policy=reject ip=192.0.2.10 count=42 disposition=none dkim=pass spf=fail header_from=news.example.com begin=2026-10-30T00:00:00Z end=2026-10-30T23:59:59Z dkim_domain=example.com dkim_result=pass spf_domain=bounce.example.net spf_result=pass ingest_timestamp=2026-11-01T12:00:00Z"#;
 
 #[test]
@@ -78,7 +78,7 @@ fn a_full_event_has_every_key_in_its_order() {
     let line = encode(file(), Encoding::default(), &sample::aggregate());
     let expected = concat!(
         r#""ingest_timestamp":"2026-11-01T12:00:00Z","event_type":"dmarc_aggregate","schema_version":1,"#,
-        r#""event_id":"11da2f5818a8cbc2b6a055651c4a7abf","tenant":"acme","org_email":"noreply@receiver.example","#,
+        r#""event_id":"bfd49ea31c049e2fddf3f42ea9e69554","tenant":"acme","org_email":"noreply@receiver.example","#,
         r#""org_contact":"https://receiver.example/dmarc","generator":"reportd 3.1","report_version":"1.0","#,
         r#""xml_namespace":"urn:ietf:params:xml:ns:dmarc-2.0","report_errors":["DNS timed out"],"#,
         r#""subdomain_policy":"quarantine","nonexistent_policy":"reject","pct":100,"adkim":"r","aspf":"s","fo":"1","#,
@@ -88,11 +88,14 @@ fn a_full_event_has_every_key_in_its_order() {
         r#""failure_class":"pass","dkim_auth":[{"domain":"example.net","selector":"k1","result":"pass","human_result":null},"#,
         r#"{"domain":"example.com","selector":"s1","result":"pass","human_result":null}],"#,
         r#""spf_auth":[{"domain":"bounce.example.net","scope":"mfrom","result":"pass","human_result":null}],"#,
-        r#""reasons":[{"type":"local_policy","comment":"known sender"}],"record_index":3,"#,
+        r#""reasons":[{"type":"local_policy","comment":"known sender"}],"#,
+        r#""extensions":[{"path":"record/arc/cv","namespace":"https://receiver.example/ns/1","value":"pass"}],"#,
+        r#""record_index":3,"#,
         r#""document_sha256":"abababababababababababababababababababababababababababababababab","#,
         r#""attachment":"receiver.example!example.com!1793318400!1793404799.xml.gz","source":"rua","mailbox":"INBOX","#,
         r#""mail_uid":4711,"mail_message_id":"<1@receiver.example>","mail_from":"noreply@receiver.example","#,
-        r#""mail_date":"2026-10-31T04:05:06Z","#,
+        r#""mail_date":"2026-10-31T04:05:06Z","mail_auth":[{"method":"spf","result":"pass","domain":"bounce.receiver.example"},"#,
+        r#"{"method":"dmarc","result":"pass","domain":"receiver.example"}],"reporter_aligned":true,"#,
         r#""parse_warnings":["document: bytes after the root element","count: repaired"],"truncated":false}"#,
         "\n"
     );
@@ -137,8 +140,8 @@ fn the_time_of_a_frame_is_the_one_asked_for_or_that_of_ingest() {
 fn errors_are_warnings_and_tell_what_they_have() {
     let frame = encode(SinkKind::Syslog(Syslog { facility: 200, ..syslog() }), seed(), &sample::ingest_error());
     let start = "<188>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 ingest_error \
-                 [dmarc@32473 event_id=\"377e368a8074657f8b04b6a1501809e4\"] ";
-    let message = r#"{"event_type":"ingest_error","schema_version":1,"event_id":"377e368a8074657f8b04b6a1501809e4","tenant":"acme","reason":"document_too_large","detail":"the document exceeds 1073741824; raise limits.document_bytes to read it","limit_setting":"limits.document_bytes","limit_value":1073741824,"suppressed":2,"ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+                 [dmarc@32473 event_id=\"0476000591a3a97611f5831c30bd1749\"] ";
+    let message = r#"{"event_type":"ingest_error","schema_version":1,"event_id":"0476000591a3a97611f5831c30bd1749","tenant":"acme","reason":"document_too_large","detail":"the document exceeds 1073741824; raise limits.document_bytes to read it","limit_setting":"limits.document_bytes","limit_value":1073741824,"suppressed":2,"ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
     assert_eq!(frame, format!("{start}{message}\n"));
 }
 
@@ -146,8 +149,8 @@ fn errors_are_warnings_and_tell_what_they_have() {
 fn a_probe_is_an_event_of_its_own_and_says_that_no_report_is_behind_it() {
     let frame = encode(SinkKind::Syslog(syslog()), seed(), &sample::probe());
     let start = "<134>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 probe \
-                 [dmarc@32473 event_id=\"43100d7c41eff6fda20af9544a876ae1\"] ";
-    let message = r#"{"event_type":"probe","schema_version":1,"event_id":"43100d7c41eff6fda20af9544a876ae1","tenant":"acme","note":"sent by dmarc-shipper check to see whether events arrive; no report is behind it","ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+                 [dmarc@32473 event_id=\"df22957ecec2e224b6e81ce2b072a211\"] ";
+    let message = r#"{"event_type":"probe","schema_version":1,"event_id":"df22957ecec2e224b6e81ce2b072a211","tenant":"acme","note":"sent by dmarc-shipper check to see whether events arrive; no report is behind it","ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
     assert_eq!(frame, format!("{start}{message}\n"));
 }
 
@@ -156,7 +159,7 @@ fn reports_and_errors_are_text_lines_too() {
     let line = encode(file(), text(), &sample::report_event());
     assert_eq!(
         line,
-        "event_type=report schema_version=1 event_id=46c62a41814c7337d41a5d3cf8b8fe66 tenant=acme report_type=dmarc_aggregate \
+        "event_type=report schema_version=1 event_id=61bc0349ce19c96fe8dbc66b8f70355f tenant=acme report_type=dmarc_aggregate \
          outcome=partial org=\"Receiver Inc.\" org_email=noreply@receiver.example report_id=4711-example.com \
          domain=example.com begin=2026-10-30T00:00:00Z end=2026-10-30T23:59:59Z rows=12 rows_skipped=1 count_sum=345 \
          ingest_timestamp=2026-11-01T12:00:00Z truncated=false\n"

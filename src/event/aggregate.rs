@@ -1,17 +1,17 @@
 //! `dmarc_aggregate`: one event per row of a DMARC aggregate report.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::{
     EventType, Field, Object, Provenance, Value, derive,
-    field::{self, flag, int, known, text, texts},
-    head::{Head, Moment, joined, org_of},
+    field::{self, flag, int, known, member, text, texts},
+    head::{Head, Moment, domain_of_address, joined, org_of},
     id::RowIds,
     normal::{Normal, domain, plain},
 };
-use crate::report::{self, DkimAuth, Override, SpfAuth, values};
+use crate::report::{self, DkimAuth, Extension, Override, SpfAuth, values};
 
 /// What all rows of one report have in common, normalised once.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl Shared {
         let ids = RowIds::new(provenance.tenant.as_deref(), report);
         let mut head = Head::new(EventType::DmarcAggregate, sha256, provenance);
         head.org_email = plain(&report.email);
+        head.reporter = head.org_email.as_deref().and_then(domain_of_address);
         head.org = plain(&report.org_name).or_else(|| org_of(head.org_email.as_deref(), &mut normal));
         head.report_id = plain(&report.report_id);
         head.domain = domain(&policy.domain);
@@ -65,7 +66,7 @@ impl Shared {
             xml_namespace: plain(&report.xml_namespace),
             errors: report.errors.clone(),
             ids,
-            head: Arc::new(Head { warnings: normal.warnings, ..head }),
+            head: Arc::new(Head { extensions: report.extensions.clone(), warnings: normal.warnings, ..head }),
         })
     }
 
@@ -91,6 +92,7 @@ pub struct AggregateEvent {
     dkim_auth: Vec<DkimAuth>,
     spf_auth: Vec<SpfAuth>,
     reasons: Vec<Override>,
+    extensions: Vec<Extension>,
     /// Positions of the results that explain the verdict.
     explaining: (Option<usize>, Option<usize>),
     dkim_aligned: Option<bool>,
@@ -149,6 +151,7 @@ impl AggregateEvent {
             dkim_auth: row.dkim_auth,
             spf_auth: row.spf_auth,
             reasons: row.reasons,
+            extensions: row.extensions,
             shared,
         }
     }
@@ -206,10 +209,12 @@ impl AggregateEvent {
             ("dkim_auth", Value::Objects(self.dkim_auth.iter().map(dkim_object).collect())),
             ("spf_auth", Value::Objects(self.spf_auth.iter().map(spf_object).collect())),
             ("reasons", Value::Objects(self.reasons.iter().map(reason_object).collect())),
+            field::extensions(&self.extensions),
             ("record_index", Value::Int(field::saturated(self.index))),
             ("document_sha256", known(&head.sha256)),
         ]);
         field::provenance(&head.provenance, out);
+        out.push(("reporter_aligned", field::flag(head.reporter_aligned())));
         let warnings = if self.warnings.is_empty() { &head.warnings } else { &self.warnings };
         out.extend([("parse_warnings", texts(warnings)), ("truncated", Value::Bool(false))]);
     }
@@ -221,7 +226,8 @@ impl AggregateEvent {
         let aligned = [self.dkim_aligned, self.spf_aligned];
         let class = derive::failure_class(dmarc_pass, aligned, &self.reasons, &self.dkim_auth, &self.spf_auth);
         let (policy, subdomain) = (shared.policy.as_deref(), shared.subdomain_policy.as_deref());
-        let effective = derive::policy_effective(from, shared.head.domain.as_deref(), policy, subdomain);
+        let testing = shared.testing.as_deref();
+        let effective = derive::policy_effective(from, shared.head.domain.as_deref(), policy, subdomain, testing);
         out.extend([
             ("dmarc_pass", flag(dmarc_pass)),
             ("dkim_aligned", flag(self.dkim_aligned)),
@@ -276,10 +282,6 @@ fn spf_object(told: &SpfAuth) -> Object<'_> {
 
 fn reason_object(told: &Override) -> Object<'_> {
     vec![("type", member(&told.kind)), ("comment", member(&told.comment))]
-}
-
-fn member(value: &Option<String>) -> Option<Cow<'_, str>> {
-    value.as_deref().map(Cow::Borrowed)
 }
 
 #[cfg(test)]

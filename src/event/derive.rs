@@ -133,20 +133,34 @@ pub(super) fn dmarc_pass(dkim: Option<&str>, spf: Option<&str>) -> Option<bool> 
     }
 }
 
-/// The policy that applies to `header_from`: `p` for the domain that published it, `sp` (or `p`) for those below it.
-/// `np` is for names that do not exist, which no report says.
+/// The policy that receivers are asked to apply to `header_from`: `p` for the domain that published it, `sp` (or `p`) for
+/// those below it, one level lower in test mode. `np` is for names that do not exist, which no report says.
 pub(super) fn policy_effective<'a>(
     header_from: Option<&str>,
     domain: Option<&str>,
     p: Option<&'a str>,
     sp: Option<&'a str>,
+    testing: Option<&str>,
 ) -> Option<&'a str> {
     let (header_from, domain) = (header_from?, domain?);
-    if header_from == domain {
-        return p;
+    let below = || header_from.strip_suffix(domain).is_some_and(|labels| labels.ends_with('.'));
+    let published = if header_from == domain {
+        p?
+    } else if below() {
+        sp.or(p)?
+    } else {
+        return None;
+    };
+    Some(if testing == Some("y") { one_level_below(published) } else { published })
+}
+
+/// The policy that the owner of a domain with `t=y` expects to be applied (RFC 9989 section 4.7).
+fn one_level_below(policy: &str) -> &str {
+    match policy {
+        "reject" => "quarantine",
+        "quarantine" => "none",
+        other => other,
     }
-    let below = header_from.strip_suffix(domain).is_some_and(|labels| labels.ends_with('.'));
-    if below { sp.or(p) } else { None }
 }
 
 /// `override_reason`: the type of the first reason that has one.

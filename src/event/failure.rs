@@ -90,9 +90,10 @@ impl FailureEvent {
         head.domain = domain(&report.reported_domain);
         head.begin = normal.mail_date("begin", report.arrival_date.as_deref()).map(Moment::from);
         head.end = head.begin.clone();
-        head.org = reporting_mta
-            .as_deref()
-            .and_then(host)
+        head.reporter = reporting_mta.as_deref().and_then(host);
+        head.org = head
+            .reporter
+            .clone()
             .or_else(|| report.authentication_results.first().and_then(|told| authenticator(told)))
             .or_else(|| org_of(head.provenance.mail_from.as_deref(), &mut normal));
         head.warnings = addresses.all_within(&normal.warnings);
@@ -179,6 +180,7 @@ impl FailureEvent {
             ("document_sha256", known(&head.sha256)),
         ]);
         field::provenance(&head.provenance, out);
+        out.push(("reporter_aligned", field::flag(head.reporter_aligned())));
         out.extend([("parse_warnings", texts(&head.warnings)), ("truncated", Value::Bool(false))]);
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use super::{EventType, Field, Provenance, Value};
+use super::{EventType, Field, Object, Provenance, Value};
+use crate::{extract::AuthResult, report::Extension};
 
 /// Keys are only ever added within one version.
 const SCHEMA_VERSION: i64 = 1;
@@ -32,6 +33,25 @@ pub(super) fn texts(values: &[String]) -> Value<'_> {
     Value::Texts(Cow::Borrowed(values))
 }
 
+/// `extensions`.
+pub(super) fn extensions(told: &[Extension]) -> Field<'_> {
+    ("extensions", Value::Objects(told.iter().map(extension).collect()))
+}
+
+fn extension(Extension { path, namespace, value }: &Extension) -> Object<'_> {
+    vec![("path", member(path)), ("namespace", member(namespace)), ("value", member(value))]
+}
+
+fn auth_result(AuthResult { method, result, domain }: &AuthResult) -> Object<'_> {
+    let known = |text| Some(Cow::Borrowed(text));
+    vec![("method", known(method.as_str())), ("result", known(result)), ("domain", member(domain))]
+}
+
+/// A value within an object.
+pub(super) fn member(value: &Option<String>) -> Option<Cow<'_, str>> {
+    value.as_deref().map(Cow::Borrowed)
+}
+
 /// Numbers of ours that can't reach the bound in practice; events promise that integers fit i64.
 pub(super) fn saturated(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -47,8 +67,9 @@ pub(super) fn identity<'a>(event_type: EventType, id: &'a str, provenance: &'a P
     ]);
 }
 
-/// `attachment` to `mail_date`: the way here.
+/// `attachment` to `mail_auth`: the way here.
 pub(super) fn provenance<'a>(provenance: &'a Provenance, out: &mut Vec<Field<'a>>) {
+    let mail_auth = provenance.mail_auth.as_ref().map_or(&[][..], |auth| &auth.results);
     out.extend([
         ("attachment", text(&provenance.attachment)),
         ("source", known(&provenance.source)),
@@ -57,6 +78,7 @@ pub(super) fn provenance<'a>(provenance: &'a Provenance, out: &mut Vec<Field<'a>
         ("mail_message_id", text(&provenance.mail_message_id)),
         ("mail_from", text(&provenance.mail_from)),
         ("mail_date", text(&provenance.mail_date)),
+        ("mail_auth", Value::Objects(mail_auth.iter().map(auth_result).collect())),
     ]);
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{EventType, Provenance, field, normal::Normal};
-use crate::report::values;
+use super::{EventType, Provenance, derive, field, normal::Normal};
+use crate::report::{Extension, values};
 
 /// Who reports on which domain and period, where the document came from, and what had to be repaired.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Head {
     pub(super) rows: EventType,
     pub(super) org: Option<String>,
     pub(super) org_email: Option<String>,
+    /// The domain that the report says it comes from, in lower case.
+    pub(super) reporter: Option<String>,
     pub(super) report_id: Option<String>,
     pub(super) domain: Option<String>,
     pub(super) begin: Option<Moment>,
@@ -23,6 +25,8 @@ pub struct Head {
     pub(super) sha256: String,
     pub(super) ingest: String,
     pub(super) provenance: Arc<Provenance>,
+    /// Of an aggregate report.
+    pub(super) extensions: Vec<Extension>,
     /// Repairs of the document, and what could not be understood outside its rows.
     pub(super) warnings: Vec<String>,
 }
@@ -53,6 +57,7 @@ impl Head {
             rows,
             org: None,
             org_email: None,
+            reporter: None,
             report_id: None,
             domain: None,
             begin: None,
@@ -61,6 +66,7 @@ impl Head {
             sha256: field::hex(&hash),
             ingest: field::time(provenance.ingest),
             provenance,
+            extensions: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -73,18 +79,30 @@ impl Head {
         self.report_id.as_deref()
     }
 
+    /// True if the mail was authenticated for the organisational domain that the report says it comes from. `None` when no
+    /// trusted server said anything, or the report names no domain.
+    pub(super) fn reporter_aligned(&self) -> Option<bool> {
+        let auth = self.provenance.mail_auth.as_ref()?;
+        let reporter = self.reporter.as_deref()?;
+        let vouches = |domain: &str| derive::aligned(domain, reporter, derive::Mode::Relaxed) == Some(true);
+        Some(auth.passed().filter_map(|passed| passed.domain.as_deref()).any(vouches))
+    }
+
     pub fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         (self.begin.as_ref().map(|begin| begin.time), self.end.as_ref().map(|end| end.time))
     }
 }
 
+/// The domain of an address, in lower case.
+pub(super) fn domain_of_address(email: &str) -> Option<String> {
+    let (_, host) = email.rsplit_once('@')?;
+    let host = values::domain(host.trim_end_matches('>'));
+    (!host.is_empty()).then_some(host)
+}
+
 /// A reporter without a name is known by its address.
 pub(super) fn org_of(email: Option<&str>, normal: &mut Normal) -> Option<String> {
-    let (_, host) = email?.rsplit_once('@')?;
-    let host = values::domain(host.trim_end_matches('>'));
-    if host.is_empty() {
-        return None;
-    }
+    let host = domain_of_address(email?)?;
     normal.warn("org", format_args!("missing, taken from the e-mail address"));
     Some(host)
 }

@@ -1,151 +1,185 @@
 //! `event_id`: the name of a fact, not of its delivery. Nothing about the mail or the run is in it.
 //!
 //! The first 128 bits, in lower-case hex, of SHA-256 over a version byte and then values, each as its length in bytes
-//! (64 bits, big-endian) and its bytes. Values are as the reporter told them, trimmed; a missing one is empty; numbers are
-//! in decimal digits; a list is its length and then the values of its elements.
+//! (64 bits, big-endian) and its bytes. Values are as the reporter told them, trimmed, before anything is normalised, masked or
+//! shortened for a sink; a missing one is empty; numbers are in decimal digits; a list is its length and then the values of its
+//! elements. The first value is the type of the event, the second the tenant; then follow:
 //!
-//! * `dmarc_aggregate`: tenant, org, domain, report_id, begin, end, record_index, then the row: source_ip, count,
-//!   disposition, dkim, spf, reasons (type, comment), header_from, envelope_from, envelope_to, dkim_auth (domain,
-//!   selector, result, human_result), spf_auth (domain, scope, result, human_result).
-//! * `tls_rpt` of a policy: `tls_rpt`, tenant, organization-name, report-id, start-datetime, end-datetime, position of the
-//!   policy, nothing, policy-type, policy-domain, policy-string (a list), mx-host (a list), successful and failed session counts.
-//! * `tls_rpt` of a failure: the same to position of the policy, then position of the failure, policy-type, policy-domain,
-//!   result-type, sending-mta-ip, receiving-mx-hostname, receiving-mx-helo, receiving-ip, failed-session-count,
-//!   additional-information, failure-reason-code.
-//! * `dmarc_failure`: `dmarc_failure`, tenant, the document's SHA-256 (32 bytes).
-//! * `report`: `report`, tenant, the document's SHA-256 (32 bytes), outcome.
-//! * `ingest_error`: `ingest_error`, tenant, the SHA-256 of the bytes that could not be read, reason. Where there are no
-//!   bytes (a mail that was not fetched or opened): `ingest_error`, tenant, source, mailbox, mail_uid, mail_message_id, reason.
-//! * `probe`: `probe`, tenant, name of the sink, time in nanoseconds since 1970.
+//! * `dmarc_aggregate`: the report's version, xml_namespace, org_name, email, extra_contact_info, generator, report_id, begin,
+//!   end, errors (a list), domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method; then the row's record_index,
+//!   source_ip, count, disposition, dkim, spf, reasons (type, comment), header_from, envelope_from, envelope_to, dkim_auth
+//!   (domain, selector, result, human_result), spf_auth (domain, scope, result, human_result), extensions (path, namespace,
+//!   value).
+//! * `tls_rpt`: organization-name, contact-info, report-id, start-datetime, end-datetime, policy-type, policy-domain. Of a
+//!   policy then the word `policy`, its position, policy-string (a list), mx-host (a list), successful and failed session
+//!   counts. Of a failure the word `failure`, the position of its policy, its own, result-type, sending-mta-ip,
+//!   receiving-mx-hostname, receiving-mx-helo, receiving-ip, failed-session-count, additional-information, failure-reason-code.
+//! * `dmarc_failure`: the document's SHA-256 (32 bytes).
+//! * `report`: the document's SHA-256 (32 bytes), outcome.
+//! * `ingest_error`: the SHA-256 of the bytes that could not be read, reason. Where there are no bytes (a mail that was not
+//!   fetched or opened): source, mailbox, UIDVALIDITY, mail_uid, mail_message_id, reason.
+//! * `probe`: name of the sink, time in nanoseconds since 1970.
 //!
-//! Within a kind the lists' lengths tell values apart; between kinds the number of values and the first one do.
+//! So an event that says anything else of a row or a published policy has another id: a forged copy of a report stands beside
+//! the real one in a store that keeps one event for each id, and never in its place. What is parsed is taken apart without
+//! `..`, so that a new field does not compile until it is part of the recipe or left out by name; left out are the warnings,
+//! which say how a report was read, and what a row does not repeat of its report.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{EventType, Provenance, field::hex};
 use crate::{
-    report::{self, DkimAuth, Override, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRpt},
+    report::{
+        Aggregate, DkimAuth, Extension, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRpt,
+    },
     trouble::Reason,
 };
 
 /// Raised when the recipe changes, so that no old id names a new fact.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// What all rows of one report have in common, hashed once.
+/// The part of the recipe that all rows of one aggregate report have in common, hashed once.
 #[derive(Debug, Clone)]
 pub struct RowIds(Recipe);
 
 impl RowIds {
-    pub fn new(tenant: Option<&str>, report: &report::Aggregate) -> Self {
-        let mut recipe = Recipe::new();
-        recipe.text(tenant);
-        for value in [&report.org_name, &report.policy.domain, &report.report_id, &report.begin, &report.end] {
-            recipe.text(value.as_deref());
-        }
+    pub fn new(tenant: Option<&str>, report: &Aggregate) -> Self {
+        let Aggregate {
+            version,
+            xml_namespace,
+            org_name,
+            email,
+            extra_contact_info,
+            generator,
+            report_id,
+            begin,
+            end,
+            errors,
+            policy,
+            extensions: _,
+            warnings: _,
+        } = report;
+        let Policy { domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method } = policy;
+        let mut recipe = Recipe::new(EventType::DmarcAggregate, tenant);
+        recipe.values([version, xml_namespace, org_name, email, extra_contact_info, generator, report_id, begin, end]);
+        recipe.texts(errors);
+        recipe.values([domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method]);
         Self(recipe)
     }
 
     /// The id of one row, as told.
     pub fn row(&self, row: &Row) -> String {
+        let Row {
+            index,
+            source_ip,
+            count,
+            disposition,
+            dkim,
+            spf,
+            reasons,
+            header_from,
+            envelope_from,
+            envelope_to,
+            dkim_auth,
+            spf_auth,
+            extensions,
+            warnings: _,
+        } = row;
         let mut recipe = self.0.clone();
-        recipe.number(row.index);
-        for value in [&row.source_ip, &row.count, &row.disposition, &row.dkim, &row.spf] {
-            recipe.text(value.as_deref());
-        }
-        recipe.list(&row.reasons, |Override { kind, comment }| [kind, comment]);
-        for value in [&row.header_from, &row.envelope_from, &row.envelope_to] {
-            recipe.text(value.as_deref());
-        }
-        recipe.list(&row.dkim_auth, |DkimAuth { domain, selector, result, human_result }| {
+        recipe.number(*index);
+        recipe.values([source_ip, count, disposition, dkim, spf]);
+        recipe.list(reasons, |Override { kind, comment }| [kind, comment]);
+        recipe.values([header_from, envelope_from, envelope_to]);
+        recipe.list(dkim_auth, |DkimAuth { domain, selector, result, human_result }| {
             [domain, selector, result, human_result]
         });
-        recipe.list(&row.spf_auth, |SpfAuth { domain, scope, result, human_result }| {
-            [domain, scope, result, human_result]
-        });
+        recipe.list(spf_auth, |SpfAuth { domain, scope, result, human_result }| [domain, scope, result, human_result]);
+        recipe.list(extensions, |Extension { path, namespace, value }| [path, namespace, value]);
         recipe.finish()
     }
 }
 
-/// What all rows of one TLS report have in common, hashed once.
+/// The part of the recipe that all rows of one TLS report have in common, hashed once.
 #[derive(Debug, Clone)]
 pub struct TlsIds(Recipe);
 
 impl TlsIds {
     pub fn new(tenant: Option<&str>, report: &TlsRpt) -> Self {
-        let mut recipe = Recipe::new();
-        recipe.text(Some(EventType::TlsRpt.as_str()));
-        recipe.text(tenant);
-        for value in [&report.organization_name, &report.report_id, &report.begin, &report.end] {
-            recipe.text(value.as_deref());
-        }
+        let TlsRpt { organization_name, contact_info, report_id, begin, end, policies: _, warnings: _ } = report;
+        let mut recipe = Recipe::new(EventType::TlsRpt, tenant);
+        recipe.values([organization_name, contact_info, report_id, begin, end]);
         Self(recipe)
     }
 
     pub fn policy(&self, name: &PolicyName, policy: &TlsPolicy) -> String {
-        let mut recipe = self.row(policy.index, None, name);
-        for list in [&policy.strings, &policy.mx_hosts] {
-            recipe.number(list.len() as u64);
-            list.iter().for_each(|value| recipe.text(Some(value)));
-        }
-        recipe.text(policy.successful.as_deref());
-        recipe.text(policy.failed.as_deref());
+        let TlsPolicy { index, strings, mx_hosts, successful, failed } = policy;
+        let mut recipe = self.under(name, "policy");
+        recipe.number(*index as u64);
+        recipe.texts(strings);
+        recipe.texts(mx_hosts);
+        recipe.values([successful, failed]);
         recipe.finish()
     }
 
     pub fn failure(&self, name: &PolicyName, failure: &TlsFailure) -> String {
-        let mut recipe = self.row(failure.policy, Some(failure.index), name);
-        for value in [
-            &failure.result_type,
-            &failure.sending_mta_ip,
-            &failure.receiving_mx_hostname,
-            &failure.receiving_mx_helo,
-            &failure.receiving_ip,
-            &failure.failed,
-            &failure.additional_information,
-            &failure.reason_code,
-        ] {
-            recipe.text(value.as_deref());
-        }
+        let TlsFailure {
+            policy,
+            index,
+            result_type,
+            sending_mta_ip,
+            receiving_mx_hostname,
+            receiving_mx_helo,
+            receiving_ip,
+            failed,
+            additional_information,
+            reason_code,
+        } = failure;
+        let mut recipe = self.under(name, "failure");
+        recipe.number(*policy as u64);
+        recipe.number(*index);
+        recipe.values([
+            result_type,
+            sending_mta_ip,
+            receiving_mx_hostname,
+            receiving_mx_helo,
+            receiving_ip,
+            failed,
+            additional_information,
+            reason_code,
+        ]);
         recipe.finish()
     }
 
-    fn row(&self, policy: usize, failure: Option<u64>, name: &PolicyName) -> Recipe {
+    fn under(&self, PolicyName { policy_type, domain }: &PolicyName, kind: &str) -> Recipe {
         let mut recipe = self.0.clone();
-        recipe.number(policy as u64);
-        recipe.text(failure.map(|index| index.to_string()).as_deref());
-        recipe.text(name.policy_type.as_deref());
-        recipe.text(name.domain.as_deref());
+        recipe.values([policy_type, domain]);
+        recipe.text(Some(kind));
         recipe
     }
 }
 
 pub fn failure(tenant: Option<&str>, sha256: &[u8; 32]) -> String {
-    let mut recipe = Recipe::new();
-    recipe.text(Some(EventType::DmarcFailure.as_str()));
-    recipe.text(tenant);
+    let mut recipe = Recipe::new(EventType::DmarcFailure, tenant);
     recipe.bytes(sha256);
     recipe.finish()
 }
 
 pub fn report(tenant: Option<&str>, sha256: &[u8; 32], outcome: &str) -> String {
-    let mut recipe = Recipe::new();
-    recipe.text(Some(EventType::Report.as_str()));
-    recipe.text(tenant);
+    let mut recipe = Recipe::new(EventType::Report, tenant);
     recipe.bytes(sha256);
     recipe.text(Some(outcome));
     recipe.finish()
 }
 
 pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance) -> String {
-    let mut recipe = Recipe::new();
-    recipe.text(Some(EventType::IngestError.as_str()));
-    recipe.text(provenance.tenant.as_deref());
+    let mut recipe = Recipe::new(EventType::IngestError, provenance.tenant.as_deref());
     match sha256 {
         Some(sha256) => recipe.bytes(sha256),
         None => {
             recipe.text(Some(&provenance.source));
             recipe.text(provenance.mailbox.as_deref());
+            recipe.text(provenance.uid_validity.map(|validity| validity.to_string()).as_deref());
             recipe.text(provenance.mail_uid.map(|uid| uid.to_string()).as_deref());
             recipe.text(provenance.mail_message_id.as_deref());
         }
@@ -155,9 +189,7 @@ pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Prov
 }
 
 pub fn probe(tenant: Option<&str>, sink: &str, at: Timestamp) -> String {
-    let mut recipe = Recipe::new();
-    recipe.text(Some(EventType::Probe.as_str()));
-    recipe.text(tenant);
+    let mut recipe = Recipe::new(EventType::Probe, tenant);
     recipe.text(Some(sink));
     recipe.text(Some(&at.as_nanosecond().to_string()));
     recipe.finish()
@@ -167,8 +199,20 @@ pub fn probe(tenant: Option<&str>, sink: &str, at: Timestamp) -> String {
 struct Recipe(Sha256);
 
 impl Recipe {
-    fn new() -> Self {
-        Self(Sha256::new_with_prefix([VERSION]))
+    fn new(event_type: EventType, tenant: Option<&str>) -> Self {
+        let mut recipe = Self(Sha256::new_with_prefix([VERSION]));
+        recipe.text(Some(event_type.as_str()));
+        recipe.text(tenant);
+        recipe
+    }
+
+    fn values<const N: usize>(&mut self, values: [&Option<String>; N]) {
+        values.into_iter().for_each(|value| self.text(value.as_deref()));
+    }
+
+    fn texts(&mut self, list: &[String]) {
+        self.number(list.len() as u64);
+        list.iter().for_each(|value| self.text(Some(value)));
     }
 
     fn text(&mut self, value: Option<&str>) {
@@ -181,9 +225,7 @@ impl Recipe {
 
     fn list<T, const N: usize>(&mut self, elements: &[T], values: impl Fn(&T) -> [&Option<String>; N]) {
         self.number(elements.len() as u64);
-        for value in elements.iter().flat_map(values) {
-            self.text(value.as_deref());
-        }
+        elements.iter().for_each(|element| self.values(values(element)));
     }
 
     fn bytes(&mut self, value: &[u8]) {
@@ -199,6 +241,8 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::event::sample;
 
@@ -229,72 +273,151 @@ mod tests {
                 probe(Some("acme"), "siem", provenance.ingest),
             ],
             [
-                "067a6773f7a2e2bf56018a829ce31cc9",
-                "11da2f5818a8cbc2b6a055651c4a7abf",
-                "47d4db50950460470800e183bdb21d0d",
-                "520875bf1875162207c7c8e00600b4c0",
-                "41673ad4c82833abfa32b70b595e20f0",
-                "cb0ae3be6073d878ecb7f6aa75c229d8",
-                "8818b06e1e052a7ae5e58df401feb5eb",
-                "2f5c72ca9bb34c861f541f0245a1697e",
-                "8afebc9233a3eeff90fbf7e44888d091",
-                "c2734a24dac52c3e77d05ccc7d8d6050",
-                "39f2939ea10bcf769c76e1aac71a8e51",
-                "dc17c0d673776bc24ceaf2b1c2ff8550",
-                "43100d7c41eff6fda20af9544a876ae1",
+                "fc636c90d398d7092ee3bb8f8d53ecbd",
+                "bfd49ea31c049e2fddf3f42ea9e69554",
+                "4ec23fdbc6d888c6d827c0c88199a3b3",
+                "adb56e9a5928749647a4f80e56c8117b",
+                "0531b100a233e209e4d6185a7015ea92",
+                "5bfb8975bc3035e594caee990f8a2e49",
+                "be11d6c16ee42c305b3a510656fd4edc",
+                "d77669ad3c940904d5f91498a2706002",
+                "6f25c4c77f71dc403c18afe0912aa6c8",
+                "a558dcc4caba0be5b06722bf63f974c2",
+                "fdf4d11226925cffc6c3f977c1acddd5",
+                "6ff96b6139a73277da8c22715a8d1cec",
+                "df22957ecec2e224b6e81ce2b072a211",
             ]
         );
     }
 
     #[test]
     fn the_recipe_is_the_one_in_the_documentation() {
-        let told = crate::report::Aggregate { org_name: Some(" Org ".into()), ..Default::default() };
+        let told = Aggregate { org_name: Some(" Org ".into()), errors: vec!["slow".into()], ..Default::default() };
         let row = Row { index: 7, count: Some("2".into()), ..Default::default() };
-        let mut bytes = vec![1];
-        let values = ["", "Org", "", "", "", "", "7", "", "2", "", "", "", "0", "", "", "", "0", "0"];
-        for value in values {
+        let mut bytes = vec![2];
+        let report = ["", "", "Org", "", "", "", "", "", "", "1", "slow", "", "", "", "", "", "", "", "", "", ""];
+        let row_values = ["7", "", "2", "", "", "", "0", "", "", "", "0", "0", "0"];
+        for value in ["dmarc_aggregate", "acme"].into_iter().chain(report).chain(row_values) {
             bytes.extend((value.len() as u64).to_be_bytes());
             bytes.extend(value.as_bytes());
         }
-        assert_eq!(RowIds::new(None, &told).row(&row), hex(&Sha256::digest(&bytes)[..16]));
+        assert_eq!(RowIds::new(Some("acme"), &told).row(&row), hex(&Sha256::digest(&bytes)[..16]));
+    }
+
+    /// The id of the same row after this was done to its report.
+    fn id_after(change: impl FnOnce(&mut Aggregate)) -> String {
+        let mut report = sample::report();
+        change(&mut report);
+        RowIds::new(None, &report).row(&sample::row())
+    }
+
+    fn other() -> Option<String> {
+        Some("another".into())
+    }
+
+    #[test]
+    fn a_forged_copy_with_another_policy_has_another_id() {
+        let real = id_after(|_| {});
+        assert_ne!(id_after(|report| report.policy.p = Some("none".into())), real);
+        assert_ne!(id_after(|report| report.policy.testing = Some("y".into())), real);
+        assert_ne!(id_after(|report| report.policy.sp = None), real);
+    }
+
+    #[test]
+    fn every_value_of_a_report_that_its_rows_repeat_counts() {
+        let ids = [
+            id_after(|_| {}),
+            id_after(|report| report.version = other()),
+            id_after(|report| report.xml_namespace = other()),
+            id_after(|report| report.org_name = other()),
+            id_after(|report| report.email = other()),
+            id_after(|report| report.extra_contact_info = other()),
+            id_after(|report| report.generator = other()),
+            id_after(|report| report.report_id = other()),
+            id_after(|report| report.begin = other()),
+            id_after(|report| report.end = other()),
+            id_after(|report| report.errors.push("another".into())),
+            id_after(|report| report.policy.domain = other()),
+            id_after(|report| report.policy.adkim = other()),
+            id_after(|report| report.policy.aspf = other()),
+            id_after(|report| report.policy.p = other()),
+            id_after(|report| report.policy.sp = other()),
+            id_after(|report| report.policy.np = other()),
+            id_after(|report| report.policy.pct = other()),
+            id_after(|report| report.policy.fo = other()),
+            id_after(|report| report.policy.testing = other()),
+            id_after(|report| report.policy.discovery_method = other()),
+        ];
+        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(id_after(|report| report.warnings.clear()), ids[0], "how it was read is no part of it");
+        assert_eq!(id_after(|report| report.extensions.clear()), ids[0], "a row does not repeat them");
     }
 
     #[test]
     fn every_value_of_a_row_counts_and_nothing_else_does() {
-        let ids = RowIds::new(None, &sample::report());
-        let row = sample::row();
-        let first = ids.row(&row);
-        let mut changed = vec![row.clone(); 8];
-        changed[0].index += 1;
-        changed[1].source_ip = None;
-        changed[2].reasons.pop();
-        changed[3].dkim_auth.swap(0, 1);
-        changed[4].spf_auth[0].human_result = Some("x".into());
-        changed[5].envelope_to = Some("x".into());
-        changed[6].header_from = changed[6].envelope_from.take();
-        changed[7].count = Some("43".into());
-        for row in changed {
-            assert_ne!(ids.row(&row), first);
-        }
-        let warned = Row { warnings: vec!["repaired".into()], ..row };
-        assert_eq!(ids.row(&warned), first);
+        let id_after = |change: fn(&mut Row)| {
+            let mut row = sample::row();
+            change(&mut row);
+            RowIds::new(None, &sample::report()).row(&row)
+        };
+        let ids = [
+            id_after(|_| {}),
+            id_after(|row| row.index += 1),
+            id_after(|row| row.source_ip = other()),
+            id_after(|row| row.count = other()),
+            id_after(|row| row.disposition = other()),
+            id_after(|row| row.dkim = other()),
+            id_after(|row| row.spf = other()),
+            id_after(|row| row.header_from = other()),
+            id_after(|row| row.envelope_from = other()),
+            id_after(|row| row.envelope_to = other()),
+            id_after(|row| row.header_from = row.envelope_from.take()),
+            id_after(|row| row.reasons.clear()),
+            id_after(|row| row.reasons[0].kind = other()),
+            id_after(|row| row.reasons[0].comment = other()),
+            id_after(|row| row.dkim_auth.swap(0, 1)),
+            id_after(|row| row.dkim_auth[1].domain = other()),
+            id_after(|row| row.dkim_auth[1].selector = other()),
+            id_after(|row| row.dkim_auth[1].result = other()),
+            id_after(|row| row.dkim_auth[1].human_result = other()),
+            id_after(|row| row.spf_auth[0].domain = other()),
+            id_after(|row| row.spf_auth[0].scope = other()),
+            id_after(|row| row.spf_auth[0].result = other()),
+            id_after(|row| row.spf_auth[0].human_result = other()),
+            id_after(|row| row.extensions[0].path = other()),
+            id_after(|row| row.extensions[0].namespace = other()),
+            id_after(|row| row.extensions[0].value = other()),
+        ];
+        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(id_after(|row| row.warnings.clear()), ids[0], "how it was read is no part of it");
     }
 
     #[test]
     fn every_value_of_a_tls_row_counts() {
         let (name, policy, failure) = (&sample::tls_rpt().policies[0], sample::tls_policy(), sample::tls_failure());
-        let mut seen = std::collections::HashSet::new();
-        seen.insert(tls(None).policy(name, &policy));
-        seen.insert(tls(None).policy(&PolicyName::default(), &policy));
-        seen.insert(tls(None).policy(name, &TlsPolicy { index: 1, ..policy.clone() }));
-        seen.insert(tls(None).policy(name, &TlsPolicy { mx_hosts: vec![], ..policy.clone() }));
-        seen.insert(tls(None).policy(name, &TlsPolicy { failed: None, ..policy }));
-        seen.insert(tls(None).failure(name, &failure));
-        seen.insert(tls(None).failure(name, &TlsFailure { index: 0, ..failure.clone() }));
-        seen.insert(tls(None).failure(name, &TlsFailure { policy: 1, ..failure.clone() }));
-        seen.insert(tls(None).failure(name, &TlsFailure { receiving_ip: None, ..failure.clone() }));
-        seen.insert(tls(None).failure(name, &TlsFailure { reason_code: None, ..failure }));
-        assert_eq!(seen.len(), 10);
+        let contact = TlsRpt { contact_info: other(), ..sample::tls_rpt() };
+        let ids = [
+            tls(None).policy(name, &policy),
+            TlsIds::new(None, &contact).policy(name, &policy),
+            tls(None).policy(&PolicyName::default(), &policy),
+            tls(None).policy(name, &TlsPolicy { index: 1, ..policy.clone() }),
+            tls(None).policy(name, &TlsPolicy { mx_hosts: vec![], ..policy.clone() }),
+            tls(None).policy(name, &TlsPolicy { failed: None, ..policy }),
+            tls(None).failure(name, &failure),
+            tls(None).failure(name, &TlsFailure { index: 0, ..failure.clone() }),
+            tls(None).failure(name, &TlsFailure { policy: 1, ..failure.clone() }),
+            tls(None).failure(name, &TlsFailure { receiving_ip: None, ..failure.clone() }),
+            tls(None).failure(name, &TlsFailure { reason_code: None, ..failure }),
+        ];
+        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+    }
+
+    #[test]
+    fn errors_of_mails_that_had_one_uid_in_turn_have_different_ids() {
+        let first = Provenance { uid_validity: Some(1), ..sample::provenance() };
+        let second = Provenance { uid_validity: Some(2), ..sample::provenance() };
+        let id = |provenance| ingest_error(None, Reason::MailTooLarge, provenance);
+        assert_ne!(id(&first), id(&second));
     }
 
     #[test]

@@ -23,6 +23,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 
+use crate::extract::MailAuth;
+
 /// One event, ready to be encoded.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -71,10 +73,14 @@ pub struct Provenance {
     /// Folder of the mailbox, or path of the file.
     pub mailbox: Option<String>,
     pub mail_uid: Option<u32>,
+    /// UIDVALIDITY of the mailbox; not told, but part of the `event_id` of what was not fetched.
+    pub uid_validity: Option<u32>,
     pub mail_message_id: Option<String>,
     pub mail_from: Option<String>,
     /// RFC 3339, UTC.
     pub mail_date: Option<String>,
+    /// The results of trusted mail servers on its sender; `None` when they said nothing.
+    pub mail_auth: Option<Arc<MailAuth>>,
     /// The attachment's or file's name as told; data, never a path to follow.
     pub attachment: Option<String>,
     pub ingest: Timestamp,
@@ -88,9 +94,11 @@ impl Provenance {
             source: source.into(),
             mailbox: None,
             mail_uid: None,
+            uid_validity: None,
             mail_message_id: None,
             mail_from: None,
             mail_date: None,
+            mail_auth: None,
             attachment: None,
             ingest,
         }

@@ -1,6 +1,7 @@
 //! Told text → typed values; what can't be understood becomes null, and is named in the warnings with the original.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Display},
     str::FromStr,
 };
@@ -8,6 +9,9 @@ use std::{
 use jiff::Timestamp;
 
 use crate::report::values;
+
+/// Bytes of a value that a warning quotes.
+const QUOTED: usize = 160;
 
 /// Normalises values one by one and gathers what there is to say about them.
 #[derive(Debug, Default)]
@@ -23,7 +27,7 @@ impl Normal {
             return None;
         }
         if !known.contains(&word.as_str()) {
-            self.warn(key, format_args!("unknown value \"{word}\""));
+            self.unknown(key, &word);
         }
         Some(word)
     }
@@ -50,11 +54,11 @@ impl Normal {
     pub(super) fn datetime(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
         let told = present(told)?;
         let Some(time) = values::epoch(told).and_then(|second| Timestamp::from_second(second).ok()) else {
-            self.warn(key, format_args!("\"{told}\" is no time"));
+            self.warn_of(key, told, format_args!("is no time"));
             return None;
         };
         if told.parse::<Timestamp>().is_err() {
-            self.warn(key, format_args!("\"{told}\" is read as {time:.0}"));
+            self.warn_of(key, told, format_args!("is read as {time:.0}"));
         }
         Some(time)
     }
@@ -64,7 +68,7 @@ impl Normal {
         let told = present(told)?;
         let time = values::mail_date(told).and_then(|second| Timestamp::from_second(second).ok());
         if time.is_none() {
-            self.warn(key, format_args!("\"{told}\" is no time"));
+            self.warn_of(key, told, format_args!("is no time"));
         }
         time
     }
@@ -73,13 +77,22 @@ impl Normal {
     pub(super) fn keywords(&mut self, key: &str, told: Option<&str>, known: &[&str]) -> Option<String> {
         let words = values::keywords(present(told)?);
         for word in words.iter().filter(|word| !known.contains(&word.as_str())) {
-            self.warn(key, format_args!("unknown value \"{word}\""));
+            self.unknown(key, word);
         }
         (!words.is_empty()).then(|| words.join(","))
     }
 
     pub(super) fn warn(&mut self, key: impl Display, what: fmt::Arguments<'_>) {
         self.warnings.push(format!("{key}: {what}"));
+    }
+
+    /// The same of a value as it was told.
+    fn warn_of(&mut self, key: impl Display, told: &str, what: fmt::Arguments<'_>) {
+        self.warn(key, format_args!("\"{}\" {what}", quoted(told)));
+    }
+
+    fn unknown(&mut self, key: impl Display, word: &str) {
+        self.warn(key, format_args!("unknown value \"{}\"", quoted(word)));
     }
 
     /// What `parse` makes of it; named where that is not what stands there plainly.
@@ -93,14 +106,19 @@ impl Normal {
         let told = present(told)?;
         let value = parse(told);
         match &value {
-            None => self.warn(key, format_args!("\"{told}\" is no {wanted}")),
+            None => self.warn_of(key, told, format_args!("is no {wanted}")),
             Some(value) if told.parse().ok().as_ref() != Some(value) => {
-                self.warn(key, format_args!("\"{told}\" is read as {value}"));
+                self.warn_of(key, told, format_args!("is read as {value}"));
             }
             Some(_) => {}
         }
         value
     }
+}
+
+fn quoted(told: &str) -> Cow<'_, str> {
+    let end = told.floor_char_boundary(QUOTED);
+    if end < told.len() { format!("{}…", &told[..end]).into() } else { told.into() }
 }
 
 /// Trimmed, and `None` when nothing is left.

@@ -138,10 +138,12 @@ impl ReportEvent {
             ("rows", Value::Int(saturated(self.tally.rows))),
             ("rows_skipped", Value::Int(saturated(self.tally.rows_skipped))),
             ("count_sum", Value::Int(self.tally.count_sum)),
+            field::extensions(report.map_or(&[], |report| &report.extensions)),
             ("document_sha256", known(&self.sha256)),
         ]);
         field::provenance(&self.provenance, out);
         out.extend([
+            ("reporter_aligned", field::flag(report.and_then(Head::reporter_aligned))),
             ("ingest_timestamp", known(&self.ingest)),
             ("parse_warnings", texts(report.map_or(&[], |report| &report.warnings))),
             ("truncated", Value::Bool(false)),

@@ -12,8 +12,10 @@ use super::{
     tls_rpt::{self, TlsRptEvent},
 };
 use crate::{
+    extract::{AuthMethod, AuthResult, MailAuth},
     report::{
-        Aggregate, DkimAuth, Failure, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow, TlsRpt,
+        Aggregate, DkimAuth, Extension, Failure, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy,
+        TlsRow, TlsRpt,
     },
     trouble::{Reason, Trouble},
 };
@@ -26,9 +28,16 @@ pub(crate) fn provenance() -> Provenance {
         source: "rua".into(),
         mailbox: some("INBOX"),
         mail_uid: Some(4711),
+        uid_validity: Some(1_700_000_000),
         mail_message_id: some("<1@receiver.example>"),
         mail_from: some("noreply@receiver.example"),
         mail_date: some("2026-10-31T04:05:06Z"),
+        mail_auth: Some(Arc::new(MailAuth {
+            results: vec![
+                AuthResult { method: AuthMethod::Spf, result: "pass".into(), domain: some("bounce.receiver.example") },
+                AuthResult { method: AuthMethod::Dmarc, result: "pass".into(), domain: some("receiver.example") },
+            ],
+        })),
         attachment: some("receiver.example!example.com!1793318400!1793404799.xml.gz"),
         ingest: "2026-11-01T12:00:00.123456789Z".parse().unwrap(),
     }
@@ -58,6 +67,7 @@ pub(crate) fn report() -> Aggregate {
             testing: some("n"),
             discovery_method: some("psl"),
         },
+        extensions: vec![extension("extension/mails", "284")],
         warnings: vec!["document: bytes after the root element".into()],
     }
 }
@@ -81,6 +91,7 @@ pub(crate) fn row() -> Row {
             result: some("pass"),
             human_result: None,
         }],
+        extensions: vec![extension("record/arc/cv", "pass")],
         warnings: vec!["count: repaired".into()],
     }
 }
@@ -195,6 +206,10 @@ pub(crate) fn ingest_error_of(trouble: Trouble, sha256: Option<[u8; 32]>) -> Eve
 
 pub(crate) fn probe() -> Event {
     Event::Probe(Box::new(ProbeEvent::new(Some("acme"), "siem", provenance().ingest)))
+}
+
+fn extension(path: &str, value: &str) -> Extension {
+    Extension { path: some(path), namespace: some("https://receiver.example/ns/1"), value: some(value) }
 }
 
 fn dkim(domain: &str, selector: &str) -> DkimAuth {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     EventType, Field, Provenance, Value,
     field::{self, int, known, saturated, text, texts},
-    head::{Head, Moment, joined},
+    head::{Head, Moment, domain_of_address, joined},
     id::TlsIds,
     normal::{Normal, domain, plain},
 };
@@ -38,6 +38,7 @@ impl Shared {
         let mut normal = Normal { warnings: report.warnings };
         let mut head = Head::new(EventType::TlsRpt, sha256, provenance);
         head.org = plain(&report.organization_name);
+        head.reporter = report.contact_info.as_deref().and_then(domain_of_address);
         head.report_id = plain(&report.report_id);
         head.begin = normal.datetime("begin", report.begin.as_deref()).map(Moment::from);
         head.end = normal.datetime("end", report.end.as_deref()).map(Moment::from);
@@ -165,6 +166,7 @@ impl TlsRptEvent {
             ("document_sha256", known(&head.sha256)),
         ]);
         field::provenance(&head.provenance, out);
+        out.push(("reporter_aligned", field::flag(head.reporter_aligned())));
         let warnings = if self.warnings.is_empty() { &head.warnings } else { &self.warnings };
         out.extend([("parse_warnings", texts(warnings)), ("truncated", Value::Bool(false))]);
     }

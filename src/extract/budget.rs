@@ -21,6 +21,8 @@ const RATIO_FREE_BYTES: u64 = 1 << 20;
 pub(super) struct Budget<'l> {
     pub limits: &'l Limits,
     pub room: &'l Room<'l>,
+    /// The most that the mail may inflate to where that is less than the limit, and the trouble of one that goes on.
+    allowance: Option<(u64, Trouble)>,
     inflated: Cell<u64>,
     parts: Cell<u64>,
     entries: Cell<u64>,
@@ -28,15 +30,36 @@ pub(super) struct Budget<'l> {
 }
 
 impl<'l> Budget<'l> {
-    pub fn new(limits: &'l Limits, room: &'l Room<'l>) -> Self {
-        let [inflated, parts, entries, unpacked] = [const { Cell::new(0) }; 4];
-        Self { limits, room, inflated, parts, entries, unpacked }
+    pub fn new(limits: &'l Limits, room: &'l Room<'l>, allowance: Option<(u64, Trouble)>) -> Self {
+        Self {
+            limits,
+            room,
+            allowance,
+            inflated: Cell::new(0),
+            parts: Cell::new(0),
+            entries: Cell::new(0),
+            unpacked: Cell::new(0),
+        }
+    }
+
+    /// Bytes that have come out of compressed streams so far.
+    pub fn inflated(&self) -> u64 {
+        self.inflated.get()
+    }
+
+    /// True if the mail would have gone on beyond its allowance.
+    pub fn is_exhausted(&self) -> bool {
+        self.allowance.as_ref().is_some_and(|(most, _)| self.inflated() > *most)
     }
 
     /// `bytes` came out of a compressed stream for the first time.
     pub fn inflate(&self, bytes: u64) -> Result<(), Trouble> {
         let limit = self.limits.mail_inflated_bytes;
-        spend(&self.inflated, bytes, limit).map_err(|()| {
+        let (allowed, trouble) = self.allowance.as_ref().map_or((limit, None), |(most, why)| (*most, Some(why)));
+        spend(&self.inflated, bytes, allowed.min(limit)).map_err(|()| {
+            if let Some(trouble) = trouble.filter(|_| allowed < limit) {
+                return trouble.clone();
+            }
             let what = "what the mail inflates to, in bytes,";
             Trouble::over(Reason::MailInflatesTooFar, what, "limits.mail_inflated_bytes", limit)
         })

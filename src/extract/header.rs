@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
-use super::{Envelope, decode::Encoding, sniff, stream::PEEK_BYTES};
+use super::{Envelope, auth_results, decode::Encoding, sniff, stream::PEEK_BYTES};
 
 /// A field is read up to here, in bytes: RFC 5322 folds at 998, and real names and subjects stay below.
 const FIELD_BYTES: usize = 8 << 10;
@@ -17,11 +17,19 @@ const USUAL_BYTES: usize = 512;
 const FIELDS: &[&str] =
     &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
 
+/// Fields of this name are kept as they are, since a mail may have several.
+const AUTH_RESULTS: &str = "authentication-results";
+/// So many of them, from the top on: more servers than this do not stand between the border and the mailbox, and what is
+/// below was written by others.
+const AUTH_RESULTS_KEPT: usize = 32;
+
 /// What a mail's or a part's header says, in lower case where letters don't matter.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Header {
     /// `None` of a part.
     pub envelope: Option<Arc<Envelope>>,
+    /// Values of `Authentication-Results`, the topmost first; none of a part.
+    pub auth_results: Vec<String>,
     /// `type/subtype`, or empty; at most 255 characters, and so is `report_type`.
     pub kind: String,
     pub boundary: Option<String>,
@@ -35,10 +43,37 @@ pub(super) struct Header {
 
 /// Reads the header that a mail's `bytes` begin with. Without one, everything is body.
 pub(super) fn read(bytes: &[u8]) -> Header {
-    parsed(bytes, |header, message| {
+    let mut header = parsed(bytes, |header, message| {
         fill(header, message);
         header.envelope = Some(Arc::new(envelope(message)));
-    })
+    });
+    header.auth_results = all_auth_results(&bytes[..header.body.min(bytes.len())]);
+    header
+}
+
+/// The values of these fields in a header, cut off one byte above the most that is read. A line that is folded wrongly belongs to none of them: it may be the sender's first.
+fn all_auth_results(header: &[u8]) -> Vec<String> {
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    let mut wanted = false;
+    for line in lines(header) {
+        if matches!(line, [b' ' | b'\t', ..]) {
+            if let Some(value) = values.last_mut().filter(|_| wanted) {
+                let room = (auth_results::FIELD_BYTES + 1).saturating_sub(value.len());
+                value.extend_from_slice(&line[..line.len().min(room)]);
+            }
+            continue;
+        }
+        wanted = field_name(line).is_some_and(|name| name.eq_ignore_ascii_case(AUTH_RESULTS.as_bytes()));
+        if wanted && values.len() == AUTH_RESULTS_KEPT {
+            break;
+        }
+        if wanted {
+            let colon = line.iter().position(|&byte| byte == b':').unwrap_or_default();
+            let value = &line[colon + 1..];
+            values.push(value[..value.len().min(auth_results::FIELD_BYTES + 1)].to_vec());
+        }
+    }
+    values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
 /// The same of a part.
@@ -170,8 +205,8 @@ fn fill(header: &mut Header, message: &Message<'_>) {
 
 fn envelope(message: &Message<'_>) -> Envelope {
     Envelope {
-        message_id: message.message_id().map(str::to_owned),
-        from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(str::to_owned),
+        message_id: message.message_id().map(clip),
+        from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(clip),
         date: message
             .header(HeaderName::Date)
             .and_then(|date| date.as_datetime())

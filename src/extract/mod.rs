@@ -8,6 +8,7 @@
 //! A mailbox may be one that people use. So what is foreign there (an invoice, a word processor's file, a zip with a
 //! password) is passed over without a word, unless the mail says that it is a report; see `marks.rs`.
 
+mod auth_results;
 mod budget;
 mod decode;
 mod failure;
@@ -34,6 +35,7 @@ use header::Header;
 use stream::Stream;
 use walk::Walk;
 
+pub use auth_results::{AuthMethod, AuthResult, MailAuth};
 pub use room::{FREE_BYTES, Reservation, Reserve, Room, Unshared};
 pub use stream::SMALL_BYTES;
 
@@ -44,7 +46,7 @@ pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Open
         Origin::File { .. } if !sniff::is_mail(input) => Header::default(),
         Origin::Mail | Origin::File { .. } => header::read(input),
     };
-    Opened { input, origin, limits, header }
+    Opened { input, origin, limits, header, allowance: None }
 }
 
 /// Where the bytes come from, which decides what is said of things in them that are no report.
@@ -63,6 +65,7 @@ pub struct Opened<'a> {
     origin: Origin<'a>,
     limits: &'a Limits,
     header: Header,
+    allowance: Option<(u64, Trouble)>,
 }
 
 impl Opened<'_> {
@@ -71,15 +74,36 @@ impl Opened<'_> {
         self.header.envelope.clone().unwrap_or_default()
     }
 
+    /// What the servers with these authserv-ids, in lower case, have found of the mail's sender; an empty one stands for fields
+    /// without an id. `None` when they have said nothing, and of a bare file.
+    pub fn mail_auth(&self, trusted: &[String]) -> Option<MailAuth> {
+        MailAuth::of(&self.header.auth_results, trusted)
+    }
+
+    /// Lets the mail inflate to `bytes` at the most, where that is less than `limits.mail_inflated_bytes`; `beyond` is the
+    /// trouble of one that goes on.
+    pub fn allow(&mut self, bytes: u64, beyond: Trouble) {
+        self.allowance = Some((bytes, beyond));
+    }
+
     /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none
     /// was to be expected.
     ///
     /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call. `found` may have
     /// `room` release what it holds.
-    pub fn walk(self, room: &Room<'_>, found: &mut dyn FnMut(Found<'_>)) {
-        let budget = Budget::new(self.limits, room);
+    pub fn walk(self, room: &Room<'_>, found: &mut dyn FnMut(Found<'_>)) -> Inflated {
+        let budget = Budget::new(self.limits, room, self.allowance);
         Walk::new(&budget, found).start(self.input, self.origin, self.header);
+        Inflated { bytes: budget.inflated(), is_cut: budget.is_exhausted() }
     }
+}
+
+/// What came out of the compressed parts of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inflated {
+    pub bytes: u64,
+    /// There is more, beyond the allowance.
+    pub is_cut: bool,
 }
 
 /// What a mail says of itself, as told: anyone can write anything there.
@@ -141,5 +165,10 @@ impl Document<'_> {
     /// `limits.mail_inflated_bytes` is counted once, however often the document is opened.
     pub fn open(&self) -> Box<dyn BufRead + '_> {
         self.stream.open_capped(self.budget)
+    }
+
+    /// Bytes that the mail has inflated to so far.
+    pub fn inflated(&self) -> u64 {
+        self.budget.inflated()
     }
 }

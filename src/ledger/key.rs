@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{DocumentKey, ReportName, journal::PlaceName};
+use super::{DocumentKey, ReportName, SinkKey, journal::PlaceName};
 use crate::source::Place;
 
 /// Tenant, then hash.
@@ -11,6 +11,16 @@ pub(super) fn document(key: &DocumentKey) -> Vec<u8> {
     text(&mut bytes, key.tenant.as_deref().unwrap_or_default());
     bytes.extend_from_slice(&key.sha256);
     bytes
+}
+
+/// Tenant, hash, then sink: the deliveries of a document lie side by side.
+pub(super) fn delivery(document: &[u8], sink: &SinkKey) -> Vec<u8> {
+    [document, &sink.0].concat()
+}
+
+/// The sink of a key of [`delivery`], of a document with this key.
+pub(super) fn sink_of(document: &[u8], delivery: &[u8]) -> Option<SinkKey> {
+    delivery.strip_prefix(document)?.try_into().ok().map(SinkKey)
 }
 
 /// The document that a key of [`document`] stands for.
@@ -26,9 +36,10 @@ pub(super) fn document_of(bytes: &[u8]) -> Option<DocumentKey> {
 pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     match place {
-        Place::Imap { source, folder, uid_validity, uid } => {
+        Place::Imap { source, account, folder, uid_validity, uid } => {
             bytes.push(b'i');
             text(&mut bytes, source);
+            text(&mut bytes, account);
             text(&mut bytes, folder);
             bytes.extend_from_slice(&uid_validity.to_be_bytes());
             bytes.extend_from_slice(&uid.to_be_bytes());
@@ -46,9 +57,9 @@ pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-pub(super) fn folder(source: &str, folder: &str) -> Vec<u8> {
+pub(super) fn folder(account: &str, folder: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    text(&mut bytes, source);
+    text(&mut bytes, account);
     text(&mut bytes, folder);
     bytes
 }
@@ -66,6 +77,14 @@ pub(super) fn report_name(tenant: Option<&str>, told: &[Option<&str>]) -> Report
         text(&mut bytes, value.unwrap_or_default());
     }
     ReportName(Sha256::digest(bytes).into())
+}
+
+/// Hashed: a destination can be of any length.
+pub(super) fn sink(identity: &str) -> SinkKey {
+    let hash: [u8; 32] = Sha256::digest(identity).into();
+    let mut key = [0; 16];
+    key.copy_from_slice(&hash[..16]);
+    SinkKey(key)
 }
 
 fn text(bytes: &mut Vec<u8>, text: &str) {

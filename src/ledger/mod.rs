@@ -28,12 +28,12 @@ use tracing::{info, warn};
 
 pub use self::{
     journal::Bookmark,
-    record::{Commit, DocumentKey, PlaceVerdict, Progress, ReportName, Shipped},
+    record::{Commit, DocumentKey, PlaceVerdict, Progress, ReportName, Shipped, SinkKey},
 };
 use self::{
     journal::{Journal, PlaceName},
     record::{Row, micros, progress_of, row_of_document, row_of_place, row_of_progress, shipped_of},
-    store::{ATTEMPTS, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
+    store::{ATTEMPTS, DELIVERIES, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
     unwritten::Unwritten,
 };
 use crate::source::{Memory, Place};
@@ -60,15 +60,24 @@ pub struct Ledger {
     attempts: Mutex<HashMap<PlaceName, u32>>,
 }
 
-/// What [`Ledger::look_up`] found.
+/// The result of [`Ledger::look_up`].
 #[derive(Debug)]
 pub struct Known {
-    /// When and where the document was shipped.
+    /// When and where the document was first shipped, to whatever sink.
     pub shipped: Option<Shipped>,
-    /// How far it had come when the last process ended; `None` for one that is done, or was never begun.
-    pub progress: Option<Progress>,
+    /// What is known of its delivery to each sink that was asked for, in their order.
+    pub deliveries: Vec<Delivery>,
     /// The hash of the first document that was shipped under its name.
     pub named: Option<[u8; 32]>,
+}
+
+/// A document's delivery to one sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// All of it has arrived.
+    Done,
+    /// The first so many rows had arrived when the last process ended; 0 where none had.
+    Rows(u64),
 }
 
 /// What [`Ledger::open_for_reading`] found.
@@ -90,7 +99,7 @@ pub enum LedgerError {
     Io { path: PathBuf, error: redb::Error },
     #[error("the ledger {} is in use by another process; expected one instance per data_dir", .path.display())]
     Locked { path: PathBuf },
-    #[error("the ledger {} is of schema version {found}, and this program knows {known}; run a newer version of it, \
+    #[error("the ledger {} is of schema version {found}, and this program knows {known}; run the version that wrote it, \
              or move the ledger away (reports may then be shipped again, under the same event ids)", .path.display())]
     OtherVersion { path: PathBuf, found: u64, known: u64 },
     /// Found while it was in use: the next call opens it anew, and sets it aside. Or found by [`Ledger::open_for_reading`].
@@ -135,17 +144,32 @@ impl Ledger {
         Ok((Self::of(store), view))
     }
 
-    /// All that is known of a document that comes in, and of what its reporter calls it.
-    pub fn look_up(&self, key: &DocumentKey, name: Option<&ReportName>) -> Result<Known, LedgerError> {
+    /// All that is known of a document that comes in, at each of `sinks`, and of what its reporter calls it.
+    pub fn look_up(
+        &self,
+        key: &DocumentKey,
+        sinks: &[SinkKey],
+        name: Option<&ReportName>,
+    ) -> Result<Known, LedgerError> {
         let document = key::document(key);
-        let [shipped, progress, named] = self.store.look(|tables| {
+        let (shipped, done, progress, named) = self.store.look(|tables| {
+            let shipped = row(&tables.documents, &document)?;
+            let done = if shipped.is_some() { deliveries(&tables.deliveries, &document)? } else { Vec::new() };
             let of_name = name.map(|name| row(&tables.names, &name.0)).transpose()?.flatten();
-            Ok([row(&tables.documents, &document)?, row(&tables.progress, &document)?, of_name])
+            Ok((shipped, done, deliveries(&tables.progress, &document)?, of_name))
         })?;
         let corrupt = |why| self.store.corrupt(why);
+        let delivery = |sink: &SinkKey| {
+            if done.iter().any(|(known, _)| known == sink || *known == SinkKey::EVERY) {
+                return Ok(Delivery::Done);
+            }
+            let progress = progress.iter().find(|(known, _)| known == sink);
+            let rows = progress.map(|(_, json)| progress_of(json)).transpose()?;
+            Ok(Delivery::Rows(rows.map_or(0, |progress| progress.arrived())))
+        };
         Ok(Known {
+            deliveries: sinks.iter().map(delivery).collect::<Result<_, _>>().map_err(corrupt)?,
             shipped: shipped.map(|(seen, json)| shipped_of(seen, &json)).transpose().map_err(corrupt)?,
-            progress: progress.map(|(_, json)| progress_of(&json)).transpose().map_err(corrupt)?,
             named: named
                 .map(|(_, hash)| hash.try_into().map_err(|_| corrupt("a hash is of another length".into())))
                 .transpose()?,
@@ -222,18 +246,18 @@ impl Ledger {
         true
     }
 
-    /// The UID that the next mail in this folder of `source` may have, as of the last look at it; written down with the next
+    /// The UID that the next mail in this folder of `account` may have, as of the last look at it; written down with the next
     /// commit or expiry. No more than a hint: numbers of mails may change.
-    pub fn next_uid(&self, source: &str, folder: &str) -> Option<u32> {
-        let key = key::folder(source, folder);
+    pub fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
+        let key = key::folder(account, folder);
         let known = self.store.with(|db| row(&db.begin_read()?.open_table(FOLDERS)?, &key)).ok()??;
         known.1.try_into().ok().map(u32::from_be_bytes)
     }
 
     /// See [`next_uid`](Self::next_uid).
-    pub fn expect_uid(&self, source: &str, folder: &str, next: u32) {
-        if self.next_uid(source, folder) != Some(next) {
-            self.lock_unwritten().expect_uid(key::folder(source, folder), next);
+    pub fn expect_uid(&self, account: &str, folder: &str, next: u32) {
+        if self.next_uid(account, folder) != Some(next) {
+            self.lock_unwritten().expect_uid(key::folder(account, folder), next);
         }
     }
 
@@ -371,28 +395,53 @@ fn row(table: &store::ReadOnlyTable, key: &[u8]) -> Result<Option<(i64, Vec<u8>)
     Ok(row)
 }
 
+/// The sinks of all rows of a document, with what is stored there.
+fn deliveries(table: &store::ReadOnlyTable, document: &[u8]) -> Result<Vec<(SinkKey, Vec<u8>)>, redb::Error> {
+    let [first, last] = [[0; 16], [0xff; 16]].map(|sink| key::delivery(document, &SinkKey(sink)));
+    let mut found = Vec::new();
+    for row in table.range(&*first..=&*last)? {
+        let (key, row) = row?;
+        found.extend(key::sink_of(document, key.value()).map(|sink| (sink, row.value().1.to_vec())));
+    }
+    Ok(found)
+}
+
 fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> Result<(), redb::Error> {
     let mut documents = transaction.open_table(DOCUMENTS)?;
+    let mut deliveries = transaction.open_table(DELIVERIES)?;
     let mut progress = transaction.open_table(PROGRESS)?;
     let mut names = transaction.open_table(NAMES)?;
     let has_progress = !progress.is_empty()?;
-    for (key, shipped) in &batch.documents {
+    for (key, shipped, sinks) in &batch.documents {
         let key = key::document(key);
         let before = documents.insert(&*key, row_of_document(shipped).borrowed())?;
         let before = before.and_then(|row| shipped_of(row.value().0, row.value().1).ok());
+        let is_known = before.is_some();
         // Shipped again, it was first shipped when it was.
         if let Some(Shipped { first_shipped, .. }) = before {
             documents.insert(&*key, row_of_document(&Shipped { first_shipped, ..shipped.clone() }).borrowed())?;
         }
-        if has_progress {
-            progress.remove(&*key)?;
+        for sink in &**sinks {
+            let delivery = key::delivery(&key, sink);
+            deliveries.insert(&*delivery, (micros(shipped.last_seen), &[][..]))?;
+            if has_progress {
+                progress.remove(&*delivery)?;
+            }
+        }
+        // Shipped to one more sink, it is remembered for as long at the others.
+        if is_known {
+            see_deliveries(&mut deliveries, &key, now)?;
         }
     }
-    for (key, rows) in &batch.progress {
-        progress.insert(&*key::document(key), row_of_progress(rows, now).borrowed())?;
+    for (key, sink, rows) in &batch.progress {
+        let delivery = key::delivery(&key::document(key), sink);
+        progress.insert(&*delivery, row_of_progress(rows, now).borrowed())?;
     }
     for key in &batch.seen_again {
-        see(&mut documents, &key::document(key), now)?;
+        let key = key::document(key);
+        if see(&mut documents, &key, now)? {
+            see_deliveries(&mut deliveries, &key, now)?;
+        }
     }
     for (name, hash) in &batch.names {
         if !see(&mut names, &name.0, now)? {
@@ -429,6 +478,19 @@ fn believed(transaction: &WriteTransaction, now: Timestamp) -> Result<Timestamp,
 /// Documents and places are what people are told numbers of.
 fn is_told_of(table: store::Definition) -> bool {
     [DOCUMENTS, PLACES].iter().any(|told| redb::TableHandle::name(told) == redb::TableHandle::name(&table))
+}
+
+/// Sets the last sight of every delivery of a document.
+fn see_deliveries(deliveries: &mut Table<'_>, document: &[u8], now: i64) -> Result<(), redb::Error> {
+    let [first, last] = [[0; 16], [0xff; 16]].map(|sink| key::delivery(document, &SinkKey(sink)));
+    let mut known = Vec::new();
+    for row in deliveries.range(&*first..=&*last)? {
+        known.push(row?.0.value().to_vec());
+    }
+    for key in known {
+        deliveries.insert(&*key, (now, &[][..]))?;
+    }
+    Ok(())
 }
 
 /// Sets the last sight of what is known under `key`; false where nothing is.

@@ -1,4 +1,6 @@
-//! What the ledger keeps of a document and of a place, and how it is written down.
+//! Records of the ledger: documents, deliveries, places and progress, and their stored form.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,24 +25,42 @@ impl ReportName {
     }
 }
 
-/// How far a document had come when that was last written down.
+/// A sink by what its events depend on, hashed: what was shipped is known for each sink by itself. See
+/// [`SinkConfig::identity`](crate::config::sink::SinkConfig::identity).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SinkKey(pub(super) [u8; 16]);
+
+impl SinkKey {
+    /// Every sink: for documents that another program shipped before this one.
+    pub const EVERY: Self = Self([0; 16]);
+
+    pub fn new(identity: &str) -> Self {
+        super::key::sink(identity)
+    }
+}
+
+/// Rows of a document that a sink had confirmed when that was last written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The first so many of its rows have arrived.
     pub rows: u64,
-    /// Who counted them, and where they have arrived; see [`Progress::rows_for`].
+    /// The version of the program that counted them: another one may count rows otherwise.
     pub by: String,
 }
 
 impl Progress {
-    /// The rows that need not be sent again, where `by` is who asks: another version may count rows otherwise, and other
-    /// sinks do not have them.
-    pub fn rows_for(&self, by: &str) -> u64 {
-        if self.by == by { self.rows } else { 0 }
+    /// Progress as this version of the program counts it.
+    pub fn of(rows: u64) -> Self {
+        Self { rows, by: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+
+    /// Rows that need not be sent again by this version of the program.
+    pub fn arrived(&self) -> u64 {
+        if self.by == env!("CARGO_PKG_VERSION") { self.rows } else { 0 }
     }
 }
 
-/// A document that every required sink has confirmed. Times are kept to the microsecond.
+/// A document that every required sink of its source has confirmed. Times are kept to the microsecond.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shipped {
     pub first_shipped: Timestamp,
@@ -68,14 +88,15 @@ pub enum PlaceVerdict {
 /// One transaction. Of mails that are moved away, the places need not be written down.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    pub documents: Vec<(DocumentKey, Shipped)>,
+    /// Documents, each with the sinks that it was shipped to.
+    pub documents: Vec<(DocumentKey, Shipped, Arc<[SinkKey]>)>,
     /// What the reporters call them. The first document under a name keeps it.
     pub names: Vec<(ReportName, [u8; 32])>,
     /// Duplicates: their last sight is now.
     pub seen_again: Vec<DocumentKey>,
     pub places: Vec<(Place, PlaceVerdict)>,
-    /// Documents under way.
-    pub progress: Vec<(DocumentKey, Progress)>,
+    /// Documents under way to a sink.
+    pub progress: Vec<(DocumentKey, SinkKey, Progress)>,
     /// Mails that were read to their end, or made progress: no attempt at them counts any more.
     pub read: Vec<Place>,
     pub now: Timestamp,

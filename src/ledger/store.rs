@@ -5,7 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, ErrorKind},
     ops::Bound,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError, RwLock},
@@ -26,8 +26,10 @@ use crate::folder;
 pub(super) type Definition = TableDefinition<'static, &'static [u8], (i64, &'static [u8])>;
 
 pub(super) const DOCUMENTS: Definition = TableDefinition::new("documents");
+/// Documents by the sinks that have them; the rest is empty. A document has a row here for each, and one in `documents`.
+pub(super) const DELIVERIES: Definition = TableDefinition::new("deliveries");
 pub(super) const PLACES: Definition = TableDefinition::new("places");
-/// Documents under way: how many of their rows have arrived.
+/// Documents under way to a sink: how many of their rows have arrived there.
 pub(super) const PROGRESS: Definition = TableDefinition::new("progress");
 /// What reporters call their reports; the rest is the document's SHA-256, as it is.
 pub(super) const NAMES: Definition = TableDefinition::new("names");
@@ -36,11 +38,11 @@ pub(super) const ATTEMPTS: Definition = TableDefinition::new("attempts");
 /// Folders of mailboxes; the rest is the UID that the next mail may have, big-endian.
 pub(super) const FOLDERS: Definition = TableDefinition::new("folders");
 /// All that expires by last sight.
-pub(super) const TABLES: [Definition; 6] = [DOCUMENTS, PLACES, PROGRESS, NAMES, ATTEMPTS, FOLDERS];
+pub(super) const TABLES: [Definition; 7] = [DOCUMENTS, DELIVERIES, PLACES, PROGRESS, NAMES, ATTEMPTS, FOLDERS];
 pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 
-/// Written to `meta`. A ledger of a later version is refused: what it means by its entries is not known.
-const SCHEMA: u64 = 1;
+/// Written to `meta`. A ledger of another version is refused: the meaning of its entries is not known.
+const SCHEMA: u64 = 2;
 
 /// The default is 1 GiB.
 const CACHE_BYTES: usize = 4 << 20;
@@ -57,14 +59,27 @@ pub(super) struct Store {
 }
 
 struct Opened {
+    /// The file that is open; `None` in memory.
+    file: Option<FileId>,
     /// Kept until something is written: documents are looked up one by one, and written many at once.
     tables: Mutex<Option<Tables>>,
     database: Database,
 }
 
+/// Device and inode of a file: another file may come to lie at the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
 /// Tables to look documents up in, as the last commit left them.
 pub(super) struct Tables {
     pub documents: ReadOnlyTable,
+    pub deliveries: ReadOnlyTable,
     pub progress: ReadOnlyTable,
     pub names: ReadOnlyTable,
 }
@@ -73,8 +88,8 @@ pub(super) type ReadOnlyTable = redb::ReadOnlyTable<&'static [u8], (i64, &'stati
 
 impl Store {
     pub(super) fn open(data_dir: &Path) -> Result<Self, LedgerError> {
-        let database = open_or_start(data_dir)?;
-        Ok(Self { data_dir: Some(data_dir.into()), open: RwLock::new(Some(Opened::of(database))) })
+        let opened = open_or_start(data_dir)?;
+        Ok(Self { data_dir: Some(data_dir.into()), open: RwLock::new(Some(opened)) })
     }
 
     pub(super) fn in_memory() -> Self {
@@ -83,7 +98,7 @@ impl Store {
             _ => Err(Error::Corrupted("a new database has an old schema".into())),
         });
         let database = database.expect("a new database in memory needs nothing but memory");
-        Self { data_dir: None, open: RwLock::new(Some(Opened::of(database))) }
+        Self { data_dir: None, open: RwLock::new(Some(Opened::of(database, None))) }
     }
 
     pub(super) fn copy(data_dir: &Path) -> Result<(Self, View), LedgerError> {
@@ -98,7 +113,7 @@ impl Store {
             return Ok((Self::in_memory(), View::Locked));
         };
         let database = open_checked(memory, &path)?;
-        Ok((Self { data_dir: None, open: RwLock::new(Some(Opened::of(database))) }, View::Copy))
+        Ok((Self { data_dir: None, open: RwLock::new(Some(Opened::of(database, None))) }, View::Copy))
     }
 
     /// Does `work` with the database, opened anew if an I/O error has closed it.
@@ -136,13 +151,10 @@ impl Store {
         })
     }
 
-    /// One transaction: all of `work`, or nothing. A file that was deleted under it is noticed, and begun anew: what is
-    /// written to a file without a name is gone with the process.
+    /// One transaction: all of `work`, or nothing. A file that was deleted or replaced under it is noticed, and what lies
+    /// at its path is opened or begun: what is written to a file without a name is gone with the process.
     pub(super) fn write(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), Error>) -> Result<(), LedgerError> {
-        if self.data_dir.as_ref().is_some_and(|data_dir| is_gone(&data_dir.join(FILE))) {
-            warn!(ledger = %self.path().display(), "the ledger is gone; a new one is begun, and what was shipped before is not known any more");
-            *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+        self.follow_path();
         self.with_opened(|opened| {
             // Before, so that nothing is kept for them; and what was looked at meanwhile is of before.
             *opened.lock_tables() = None;
@@ -154,6 +166,24 @@ impl Store {
         })
     }
 
+    /// Closes a file that does not lie at its path any more.
+    fn follow_path(&self) {
+        let Some(data_dir) = &self.data_dir else { return };
+        let here = fs::metadata(data_dir.join(FILE)).map(|metadata| FileId::of(&metadata));
+        let opened = self.open.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|opened| opened.file);
+        let path = self.path();
+        match (here, opened) {
+            (Err(error), _) if error.kind() == ErrorKind::NotFound => {
+                warn!(ledger = %path.display(), "the ledger is gone; a new one is begun, and what was shipped before is not known any more");
+            }
+            (Ok(here), Some(opened)) if here != opened => {
+                warn!(ledger = %path.display(), "the ledger was replaced by another file; going on with that one");
+            }
+            _ => return,
+        }
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(super) fn corrupt(&self, why: String) -> LedgerError {
         LedgerError::Corrupt { path: self.path(), why }
     }
@@ -161,7 +191,7 @@ impl Store {
     fn reopen(&self) -> Result<(), LedgerError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let (None, Some(data_dir)) = (&*open, &self.data_dir) {
-            *open = Some(Opened::of(open_or_start(data_dir)?));
+            *open = Some(open_or_start(data_dir)?);
         }
         Ok(())
     }
@@ -184,8 +214,8 @@ impl Store {
 }
 
 impl Opened {
-    fn of(database: Database) -> Self {
-        Self { tables: Mutex::default(), database }
+    fn of(database: Database, file: Option<FileId>) -> Self {
+        Self { file, tables: Mutex::default(), database }
     }
 
     fn lock_tables(&self) -> MutexGuard<'_, Option<Tables>> {
@@ -198,6 +228,7 @@ impl Tables {
         let read = database.begin_read()?;
         Ok(Self {
             documents: read.open_table(DOCUMENTS)?,
+            deliveries: read.open_table(DELIVERIES)?,
             progress: read.open_table(PROGRESS)?,
             names: read.open_table(NAMES)?,
         })
@@ -211,7 +242,7 @@ impl fmt::Debug for Opened {
 }
 
 /// Opens the database file, or starts a new one where there is none or a corrupt one.
-fn open_or_start(data_dir: &Path) -> Result<Database, LedgerError> {
+fn open_or_start(data_dir: &Path) -> Result<Opened, LedgerError> {
     let path = data_dir.join(FILE);
     match open_file(data_dir, &path) {
         Err(LedgerError::Corrupt { why, .. }) => {
@@ -230,14 +261,15 @@ fn open_or_start(data_dir: &Path) -> Result<Database, LedgerError> {
     }
 }
 
-fn open_file(data_dir: &Path, path: &Path) -> Result<Database, LedgerError> {
+fn open_file(data_dir: &Path, path: &Path) -> Result<Opened, LedgerError> {
     let io = |error: io::Error| LedgerError::Io { path: path.into(), error: error.into() };
     folder::create(data_dir).map_err(io)?;
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
     folder::sync(data_dir).map_err(io)?;
+    let id = FileId::of(&file.metadata().map_err(io)?);
     let backend = FileBackend::new(file).map_err(|error| LedgerError::Io { path: path.into(), error: error.into() })?;
-    open_checked(backend, path)
+    Ok(Opened::of(open_checked(backend, path)?, Some(id)))
 }
 
 /// Opens a database and its tables. redb may panic on a file that something else has changed.
@@ -285,10 +317,6 @@ fn check_schema(database: &Database) -> Result<u64, Error> {
         transaction.abort()?;
     }
     Ok(found)
-}
-
-fn is_gone(path: &Path) -> bool {
-    matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// After these, only opening the file anew can help; that also finds out whether it is corrupt.

@@ -7,7 +7,7 @@ use super::*;
 impl Ledger {
     /// When and where a document was shipped.
     pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
-        Ok(self.look_up(key, None)?.shipped)
+        Ok(self.look_up(key, &[], None)?.shipped)
     }
 }
 
@@ -27,7 +27,26 @@ fn shipped(at: Timestamp) -> Shipped {
 }
 
 fn mail(folder: &str, uid_validity: u32, uid: u32) -> Place {
-    Place::Imap { source: "rua".into(), folder: folder.into(), uid_validity, uid }
+    mail_of("rua@example.com@imap.example.com:993", folder, uid_validity, uid)
+}
+
+fn mail_of(account: &str, folder: &str, uid_validity: u32, uid: u32) -> Place {
+    Place::Imap { source: "rua".into(), account: account.into(), folder: folder.into(), uid_validity, uid }
+}
+
+/// A document that one sink has.
+fn delivered(n: u8, shipped: Shipped) -> (DocumentKey, Shipped, Arc<[SinkKey]>) {
+    (document(n), shipped, [sink("siem")].into())
+}
+
+fn sink(name: &str) -> SinkKey {
+    SinkKey::new(name)
+}
+
+/// What is known of a document at these sinks.
+fn deliveries(ledger: &Ledger, n: u8, sinks: &[&str]) -> Vec<Delivery> {
+    let sinks: Vec<_> = sinks.iter().map(|name| sink(name)).collect();
+    ledger.look_up(&document(n), &sinks, None).unwrap().deliveries
 }
 
 fn commit(now: Timestamp) -> Commit {
@@ -48,7 +67,7 @@ fn what_was_committed_is_there_after_a_restart() {
     let data_dir = root.path().join("data");
     let ledger = Ledger::open(&data_dir).unwrap();
     let batch = Commit {
-        documents: vec![(document(1), shipped(at(1000)))],
+        documents: vec![delivered(1, shipped(at(1000)))],
         places: vec![(mail("INBOX", 1, 2), PlaceVerdict::WithoutReport)],
         ..commit(at(1000))
     };
@@ -67,7 +86,9 @@ fn what_was_committed_is_there_after_a_restart() {
 fn tenants_share_no_documents() {
     let ledger = Ledger::in_memory();
     let of = |tenant: Option<&str>| DocumentKey { tenant: tenant.map(Into::into), sha256: [1; 32] };
-    ledger.commit(&Commit { documents: vec![(of(Some("a")), shipped(at(1)))], ..commit(at(1)) }).unwrap();
+    ledger
+        .commit(&Commit { documents: vec![(of(Some("a")), shipped(at(1)), [sink("siem")].into())], ..commit(at(1)) })
+        .unwrap();
     assert!(ledger.document(&of(Some("a"))).unwrap().is_some());
     for other in [None, Some(""), Some("b")] {
         assert_eq!(ledger.document(&of(other)).unwrap(), None, "{other:?}");
@@ -95,6 +116,8 @@ fn places_are_told_apart_by_every_part_of_them() {
         mail("INBOX", 2, 2),
         mail("INBOX", 1, 3),
         mail("INBOX/x", 1, 2),
+        mail_of("rua@example.com@imap.example.net:993", "INBOX", 1, 2),
+        mail_of("ruf@example.com@imap.example.com:993", "INBOX", 1, 2),
         file("in", "a/b", 1, 5, -1),
         file("in", "a/b", 0, 6, -1),
         file("in", "a/b", 0, 5, 0),
@@ -109,7 +132,7 @@ fn what_is_not_seen_again_expires() {
     let ledger = Ledger::in_memory();
     let start = Timestamp::now() - days(300);
     let batch = Commit {
-        documents: vec![(document(1), shipped(start)), (document(2), shipped(start))],
+        documents: vec![delivered(1, shipped(start)), delivered(2, shipped(start))],
         places: vec![(mail("gone", 1, 1), PlaceVerdict::Shipped), (mail("kept", 1, 1), PlaceVerdict::Shipped)],
         ..commit(start)
     };
@@ -159,22 +182,43 @@ fn the_next_uid_of_a_folder_goes_with_the_next_commit_and_is_another_in_another_
 }
 
 #[test]
-fn a_ledger_of_a_later_version_is_refused_and_left_alone() {
-    let root = tempfile::tempdir().unwrap();
-    drop(Ledger::open(root.path()).unwrap());
-    let path = root.path().join("ledger.redb");
-    let database = Database::create(&path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-    transaction.open_table(meta).unwrap().insert("schema", 2).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
+fn a_ledger_of_another_version_is_refused_and_left_alone() {
+    for version in [1, 3] {
+        let root = tempfile::tempdir().unwrap();
+        drop(Ledger::open(root.path()).unwrap());
+        let path = root.path().join("ledger.redb");
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+        transaction.open_table(meta).unwrap().insert("schema", version).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
 
-    let refused = Ledger::open(root.path()).unwrap_err();
-    assert!(matches!(refused, LedgerError::OtherVersion { found: 2, known: 1, .. }), "{refused}");
-    assert!(Ledger::open_for_reading(root.path()).is_err());
-    let names = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(names.filter(|name| name.starts_with("ledger")).collect::<Vec<_>>(), ["ledger.redb"]);
+        let refused = Ledger::open(root.path()).unwrap_err();
+        assert!(matches!(refused, LedgerError::OtherVersion { found, known: 2, .. } if found == version), "{refused}");
+        assert!(Ledger::open_for_reading(root.path()).is_err());
+        let names = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| name.starts_with("ledger")).collect::<Vec<_>>(), ["ledger.redb"]);
+    }
+}
+
+/// What was written after a `mv` over the ledger went to a file without a name, and was gone with the process.
+#[test]
+fn a_ledger_that_was_replaced_by_another_file_is_noticed_and_that_file_is_written() {
+    let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ship = |ledger: &Ledger, n| {
+        ledger.commit(&Commit { documents: vec![delivered(n, shipped(at(1)))], ..commit(at(1)) }).unwrap();
+    };
+    ship(&Ledger::open(other.path()).unwrap(), 1);
+    let ledger = Ledger::open(root.path()).unwrap();
+    ship(&ledger, 2);
+    let path = |root: &tempfile::TempDir| root.path().join("ledger.redb");
+    fs::rename(path(&other), path(&root)).unwrap();
+    ship(&ledger, 3);
+    drop(ledger);
+    let ledger = Ledger::open(root.path()).unwrap();
+    let known = [1, 2, 3].map(|n| ledger.document(&document(n)).unwrap().is_some());
+    assert_eq!(known, [true, false, true]);
 }
 
 #[test]
@@ -184,7 +228,7 @@ fn one_process_has_it_open_and_a_dry_run_is_told_so() {
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "reading makes nothing");
 
     let ledger = Ledger::open(root.path()).unwrap();
-    ledger.commit(&Commit { documents: vec![(document(1), shipped(at(1)))], ..commit(at(1)) }).unwrap();
+    ledger.commit(&Commit { documents: vec![delivered(1, shipped(at(1)))], ..commit(at(1)) }).unwrap();
     assert!(matches!(Ledger::open(root.path()), Err(LedgerError::Locked { .. })));
     let (view, how) = Ledger::open_for_reading(root.path()).unwrap();
     assert_eq!((view.document(&document(1)).unwrap(), how), (None, View::Locked));
@@ -193,7 +237,7 @@ fn one_process_has_it_open_and_a_dry_run_is_told_so() {
     let (view, how) = Ledger::open_for_reading(root.path()).unwrap();
     assert_eq!(how, View::Copy);
     assert!(view.document(&document(1)).unwrap().is_some());
-    view.commit(&Commit { documents: vec![(document(2), shipped(at(2)))], ..commit(at(2)) }).unwrap();
+    view.commit(&Commit { documents: vec![delivered(2, shipped(at(2)))], ..commit(at(2)) }).unwrap();
     assert!(view.document(&document(2)).unwrap().is_some());
     let ledger = Ledger::open(root.path()).unwrap();
     assert_eq!(ledger.document(&document(2)).unwrap(), None, "the view is a copy");
@@ -204,7 +248,7 @@ fn a_corrupt_ledger_is_set_aside_and_a_new_one_started() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("ledger.redb");
     let ledger = Ledger::open(root.path()).unwrap();
-    let documents = (0..200).map(|n| (document(n), shipped(at(1)))).collect();
+    let documents = (0..200).map(|n| delivered(n, shipped(at(1)))).collect();
     ledger.commit(&Commit { documents, ..commit(at(1)) }).unwrap();
     drop(ledger);
     let whole = fs::read(&path).unwrap();
@@ -246,14 +290,14 @@ fn a_full_disk_costs_the_commit_alone_and_the_ledger_goes_on_when_there_is_room(
     let ledger = Ledger::open(disk.path()).unwrap();
     let batch = |from: u8| Commit {
         documents: (from..from + 60)
-            .map(|n| (document(n), Shipped { mail: "x".repeat(9000), ..shipped(at(1)) }))
+            .map(|n| delivered(n, Shipped { mail: "x".repeat(9000), ..shipped(at(1)) }))
             .collect(),
         ..commit(at(1))
     };
     ledger.commit(&batch(0)).unwrap();
     let filler = disk.fill();
     let refused = ledger.commit(&Commit {
-        documents: (60..=255).map(|n| (document(n), Shipped { mail: "y".repeat(9000), ..shipped(at(1)) })).collect(),
+        documents: (60..=255).map(|n| delivered(n, Shipped { mail: "y".repeat(9000), ..shipped(at(1)) })).collect(),
         ..commit(at(1))
     });
     assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
@@ -268,7 +312,7 @@ fn a_full_disk_costs_the_commit_alone_and_the_ledger_goes_on_when_there_is_room(
 fn documents_are_listed_with_their_tenant_and_hash_until_the_ledger_is_reset() {
     let ledger = Ledger::in_memory();
     let tenant = DocumentKey { tenant: Some("süd".into()), sha256: [3; 32] };
-    let documents = vec![(document(1), shipped(at(1))), (tenant, shipped(at(2)))];
+    let documents = vec![delivered(1, shipped(at(1))), (tenant, shipped(at(2)), [sink("siem"), sink("file")].into())];
     ledger.commit(&Commit { documents: documents.clone(), ..commit(at(2)) }).unwrap();
     let listed = |ledger: &Ledger| {
         let mut listed = Vec::new();
@@ -279,33 +323,56 @@ fn documents_are_listed_with_their_tenant_and_hash_until_the_ledger_is_reset() {
         ledger.documents(each).unwrap();
         listed
     };
-    assert_eq!(listed(&ledger), documents);
+    let known: Vec<_> = documents.into_iter().map(|(key, shipped, _)| (key, shipped)).collect();
+    assert_eq!(listed(&ledger), known);
     assert_eq!(ledger.reset().unwrap(), 2);
     assert_eq!(listed(&ledger), []);
 }
 
 #[test]
-fn progress_is_there_after_a_restart_until_the_document_is_shipped() {
+fn progress_is_kept_for_each_sink_until_the_document_is_shipped_there() {
     let root = tempfile::tempdir().unwrap();
-    let progress = |rows| Progress { rows, by: "1.0 siem".into() };
+    let progress = |sinks: &[(&str, u64)]| Commit {
+        progress: sinks.iter().map(|(name, rows)| (document(1), sink(name), Progress::of(*rows))).collect(),
+        ..commit(at(1))
+    };
     let ledger = Ledger::open(root.path()).unwrap();
-    ledger.commit(&Commit { progress: vec![(document(1), progress(1000))], ..commit(at(1)) }).unwrap();
-    ledger.commit(&Commit { progress: vec![(document(1), progress(2000))], ..commit(at(2)) }).unwrap();
+    ledger.commit(&progress(&[("siem", 1000), ("file", 500)])).unwrap();
+    ledger.commit(&progress(&[("siem", 2000)])).unwrap();
     drop(ledger);
     let ledger = Ledger::open(root.path()).unwrap();
-    assert_eq!(ledger.look_up(&document(1), None).unwrap().progress, Some(progress(2000)));
-    assert_eq!(ledger.look_up(&document(2), None).unwrap().progress, None);
-    ledger.commit(&Commit { documents: vec![(document(1), shipped(at(3)))], ..commit(at(3)) }).unwrap();
-    assert_eq!(ledger.look_up(&document(1), None).unwrap().progress, None);
+    let sinks = ["siem", "file", "new"];
+    assert_eq!(deliveries(&ledger, 1, &sinks), [Delivery::Rows(2000), Delivery::Rows(500), Delivery::Rows(0)]);
+    assert_eq!(deliveries(&ledger, 2, &["siem"]), [Delivery::Rows(0)]);
+    ledger.commit(&Commit { documents: vec![delivered(1, shipped(at(3)))], ..commit(at(3)) }).unwrap();
+    assert_eq!(deliveries(&ledger, 1, &sinks), [Delivery::Done, Delivery::Rows(500), Delivery::Rows(0)]);
+}
+
+/// The mailboxes of two routes had the same report, and the second sink never got it.
+#[test]
+fn a_document_is_known_at_the_sinks_that_have_it_and_at_no_other() {
+    let ledger = Ledger::in_memory();
+    ledger.commit(&Commit { documents: vec![delivered(1, shipped(at(1)))], ..commit(at(1)) }).unwrap();
+    assert_eq!(deliveries(&ledger, 1, &["siem", "file"]), [Delivery::Done, Delivery::Rows(0)]);
+    let to_file = (document(1), shipped(at(5)), [sink("file")].into());
+    ledger.commit(&Commit { documents: vec![to_file], ..commit(at(5)) }).unwrap();
+    assert_eq!(deliveries(&ledger, 1, &["siem", "file"]), [Delivery::Done; 2]);
+    let known = ledger.document(&document(1)).unwrap().unwrap();
+    assert_eq!((known.first_shipped, known.last_seen), (at(1), at(5)));
 }
 
 #[test]
-fn progress_counts_for_the_same_version_and_sinks_only() {
-    let progress = Progress { rows: 1000, by: "1.0 siem".into() };
-    assert_eq!(
-        (progress.rows_for("1.0 siem"), progress.rows_for("1.1 siem"), progress.rows_for("1.0 siem file")),
-        (1000, 0, 0)
-    );
+fn a_document_that_another_program_shipped_is_known_at_every_sink() {
+    let ledger = Ledger::in_memory();
+    let imported = (document(1), shipped(at(1)), [SinkKey::EVERY].into());
+    ledger.commit(&Commit { documents: vec![imported], ..commit(at(1)) }).unwrap();
+    assert_eq!(deliveries(&ledger, 1, &["siem", "file"]), [Delivery::Done; 2]);
+}
+
+#[test]
+fn progress_counts_for_the_same_version_only() {
+    assert_eq!(Progress::of(1000).arrived(), 1000);
+    assert_eq!(Progress { rows: 1000, by: "0.0.9".into() }.arrived(), 0);
 }
 
 #[test]
@@ -315,7 +382,7 @@ fn a_name_stays_with_the_first_document_under_it() {
     let names = |n: u8| Commit { names: vec![(name(None, "7"), [n; 32])], ..commit(at(1)) };
     ledger.commit(&names(1)).unwrap();
     ledger.commit(&names(2)).unwrap();
-    let named = |name: ReportName| ledger.look_up(&document(1), Some(&name)).unwrap().named;
+    let named = |name: ReportName| ledger.look_up(&document(1), &[], Some(&name)).unwrap().named;
     assert_eq!(named(name(None, "7")), Some([1; 32]));
     assert_eq!(named(name(None, "8")), None);
     assert_eq!(named(name(Some("a"), "7")), None, "tenants share no names");
@@ -378,7 +445,7 @@ fn nothing_expires_within_a_day_of_the_last_time() {
     let ledger = Ledger::in_memory();
     let begin = at(1_793_534_400);
     ledger.commit(&commit(begin)).unwrap();
-    ledger.commit(&Commit { documents: vec![(document(1), shipped(begin - days(500)))], ..commit(begin) }).unwrap();
+    ledger.commit(&Commit { documents: vec![delivered(1, shipped(begin - days(500)))], ..commit(begin) }).unwrap();
     let hours = |hours| ledger.expire(begin + SignedDuration::from_hours(hours), 400).unwrap();
     assert_eq!((hours(23), hours(24), hours(25)), (0, 1, 0));
 }
@@ -389,7 +456,7 @@ fn a_clock_that_jumps_ahead_makes_nothing_forgotten() {
     let ledger = Ledger::in_memory();
     let begin = at(1_000_000_000);
     ledger.expire(begin, 400).unwrap();
-    ledger.commit(&Commit { documents: vec![(document(1), shipped(begin))], ..commit(begin) }).unwrap();
+    ledger.commit(&Commit { documents: vec![delivered(1, shipped(begin))], ..commit(begin) }).unwrap();
     assert_eq!(ledger.expire(begin + days(3650), 400).unwrap(), 0);
     assert_eq!(ledger.expire(begin + days(3), 400).unwrap(), 0);
     let forgotten: u64 = (4..=405).map(|day| ledger.expire(begin + days(day), 400).unwrap()).sum();
@@ -403,7 +470,7 @@ fn the_first_commit_says_from_when_on_time_passes_unless_the_clock_was_not_set_y
     let expired = |first| {
         let ledger = Ledger::in_memory();
         ledger.commit(&commit(first)).unwrap();
-        ledger.commit(&Commit { documents: vec![(document(1), shipped(today))], ..commit(today) }).unwrap();
+        ledger.commit(&Commit { documents: vec![delivered(1, shipped(today))], ..commit(today) }).unwrap();
         let ahead = ledger.expire(today + days(3650), 400).unwrap();
         (ahead, ledger.expire(today + days(1), 400).unwrap())
     };
@@ -415,7 +482,7 @@ fn the_first_commit_says_from_when_on_time_passes_unless_the_clock_was_not_set_y
 #[test]
 fn what_is_read_while_others_write_breaks_neither() {
     let ledger = Ledger::in_memory();
-    let batch = |second| Commit { documents: vec![(document(1), shipped(at(second)))], ..commit(at(second)) };
+    let batch = |second| Commit { documents: vec![delivered(1, shipped(at(second)))], ..commit(at(second)) };
     ledger.commit(&batch(0)).unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {

@@ -34,7 +34,7 @@ use crate::{
     config::{Format, Loader},
     event::schema,
     exit::Exit,
-    folder,
+    folder, stdio,
 };
 
 /// What is asked for.
@@ -166,7 +166,7 @@ fn compose(draft: &Draft, of: &str, data_dir: &Path, password_file: &Path) -> St
 
 fn write(migration: &Migration<'_>, made: &Made, password_file: &Path) -> Result<(), Exit> {
     let Some(output) = migration.output else {
-        return io::stdout().write_all(made.yaml.as_bytes()).map_err(|error| {
+        return stdio::print(&made.yaml).map_err(|error| {
             error!("can't write to stdout: {error}");
             Exit::Io
         });

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    ledger::{Commit, DocumentKey, Ledger, Shipped},
+    ledger::{Commit, DocumentKey, Ledger, Shipped, SinkKey},
     ops::lock::InstanceLock,
 };
 
@@ -61,7 +61,7 @@ impl Processed {
                     rows: 0,
                     mail: "imported from dmarc-ingest".to_owned(),
                 };
-                (key, shipped)
+                (key, shipped, [SinkKey::EVERY].into())
             }));
             ledger.commit(&commit).map_err(|error| error.to_string())?;
         }

@@ -1,6 +1,12 @@
 //! One HTTP request over TLS, for answers that are small: no redirects, no connection is kept.
 
-use std::time::Duration;
+use std::{
+    error::Error,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -10,7 +16,10 @@ use hyper::{
     header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -24,6 +33,9 @@ const TIME: Duration = Duration::from_secs(30);
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Tokens have a few kilobytes.
 const BODY_BYTES: usize = 64 << 10;
+/// Of all that comes: the body, headers, and answers before the answer (RFC 9110 section 15.2), of which hyper would read
+/// any number.
+const ANSWER_BYTES: usize = 256 << 10;
 
 pub struct Reply {
     pub status: StatusCode,
@@ -43,12 +55,17 @@ pub enum HttpError {
 
 /// Sends `form`, which is URL-encoded, to `url`, which is https. No error holds any of it.
 pub async fn post_form(url: &Uri, tls: &Tls, form: String) -> Result<Reply, HttpError> {
-    let failed = |error: &dyn std::fmt::Display| HttpError::Failed(format!("the HTTP request failed: {error}"));
+    let failed = |error: &dyn Error| {
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        let told: String = causes.map(|cause| format!(": {cause}")).collect();
+        HttpError::Failed(format!("the HTTP request failed: {error}{told}"))
+    };
     let exchange = async {
         let host = url.host().unwrap_or_default();
         let tcp = connect(host, url.port_u16().unwrap_or(443), CONNECT_TIME).await?;
         let stream = tls::handshake(tls, host, tcp).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+        let stream = TokioIo::new(Capped { stream, left: ANSWER_BYTES });
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| failed(&error))?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
             .header(HOST, url.authority().map_or(host, |authority| authority.as_str()))
@@ -59,10 +76,43 @@ pub async fn post_form(url: &Uri, tls: &Tls, form: String) -> Result<Reply, Http
             .map_err(|error| failed(&error))?;
         let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| failed(&error))?;
+        let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| failed(&*error))?;
         Ok(Reply { status, body: body.to_bytes() })
     };
     timeout(TIME, exchange).await.unwrap_or_else(|_| Err(HttpError::Failed(format!("no answer within {TIME:?}"))))
+}
+
+/// A connection of which only so much is read.
+struct Capped<S> {
+    stream: S,
+    left: usize,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Capped<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let came = buf.filled().len() - before;
+        self.left = self
+            .left
+            .checked_sub(came)
+            .ok_or_else(|| io::Error::other(format!("the answer has more than {} KiB", ANSWER_BYTES >> 10)))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Capped<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl From<ConnectError> for HttpError {

@@ -146,7 +146,7 @@ impl ResolvesClientCert for Noting {
 
 /// What failed, and what to do about it.
 fn explain(error: &io::Error, name: &str) -> TlsError {
-    use rustls::{CertificateError as Bad, Error};
+    use rustls::{AlertDescription, CertificateError as Bad, Error, PeerIncompatible};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     TlsError::Handshake(match inner {
         Some(Error::InvalidCertificate(bad)) => match bad {
@@ -162,8 +162,21 @@ fn explain(error: &io::Error, name: &str) -> TlsError {
             Bad::Expired | Bad::ExpiredContext { .. } => {
                 format!("the certificate of {name} has expired ({bad}); the server needs a new one")
             }
+            // webpki's own reason, of which rustls passes on the text alone.
+            Bad::Other(why) if why.to_string().contains("CaUsedAsEndEntity") => format!(
+                "the certificate of {name} is an authority's (CA:TRUE, as `openssl req -x509` makes them) and may not be a \
+                 server's; give the server one that the authority has signed, or a self-signed one with \
+                 basicConstraints=CA:FALSE, named in tls.ca_file"
+            ),
             _ => format!("the certificate of {name} can't be trusted: {bad}"),
         },
+        Some(
+            Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+        ) => format!(
+            "{name} speaks neither TLS 1.2 nor TLS 1.3, only older versions, which are not secure (RFC 8996) and not supported; \
+             switch TLS 1.2 on in the server"
+        ),
         Some(Error::AlertReceived(alert)) => format!(
             "{name} ended the TLS handshake with the alert {alert:?}; \
              where it asks for a client certificate, set tls.crt_file and tls.key_file"

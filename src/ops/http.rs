@@ -1,6 +1,6 @@
 //! HTTP for whoever looks after the process: `/livez`, `/readyz`, `/health` and `/metrics` on `api.address`.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -8,14 +8,40 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::Instant,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
 };
 
 use super::{condition::Condition, metrics::Exposition};
+
+/// Connections at a time; Prometheus and a kubelet need one each.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Of the descriptors that the process may have, the part that connections to this port may take: one in so many. The others
+/// are for mailboxes, sinks and files.
+const DESCRIPTOR_SHARE: u64 = 8;
+
+/// Time for a client to send its request line and header fields. Those who ask send them at once.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// Time for a connection as a whole: its header, and a client that is slow to read some hundred KiB of metrics.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
+
+/// Bytes of a request that are held, and so the longest header. Prometheus sends some 300.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Pause after a connection could not be accepted, such as for want of descriptors: the next try would fail as fast.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Answers until the process ends. Liveness depends on nothing but the process: restarting it mends no SIEM.
 ///
@@ -53,11 +79,47 @@ pub async fn serve(address: SocketAddr, condition: Arc<Condition>, exposition: E
                 ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exposition()).into_response()
             }),
         );
-    tokio::spawn(async move {
-        // axum's own loop goes on after any failed connection.
-        axum::serve(listener, router).await.ok();
-    });
+    tokio::spawn(accept(listener, router));
     Ok(())
+}
+
+/// Accepts for ever. With [`MAX_CONNECTIONS`] open, the oldest makes room for the next one: whoever sends a request at once is
+/// answered, however many others keep theirs open.
+async fn accept(listener: TcpListener, router: Router) {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / DESCRIPTOR_SHARE;
+    let most = usize::try_from(descriptors).unwrap_or(usize::MAX).clamp(1, MAX_CONNECTIONS);
+    let mut connections: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(most);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // The client was gone before it was its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(_) => {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= most
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+            oldest.await.ok(); // until its descriptor is closed
+        }
+        connections.push_back(tokio::spawn(serve_one(stream, router.clone())));
+    }
+}
+
+/// Answers one request. Connections are not kept for another: each client asks a few times a minute.
+async fn serve_one(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(BUFFER_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A client that breaks off or takes too long gets no answer.
+    timeout(CONNECTION_TIME, connection).await.ok();
 }
 
 fn answer(well: bool, body: &Value) -> Response {

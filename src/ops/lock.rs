@@ -125,7 +125,7 @@ mod tests {
         if let Ok(data_dir) = std::env::var(HOLD) {
             let _held = InstanceLock::acquire(Path::new(&data_dir)).unwrap();
             println!("held");
-            io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            rustix::io::read(rustix::stdio::stdin(), &mut [0; 1]).unwrap();
             return;
         }
         let root = tempfile::tempdir().unwrap();

@@ -44,8 +44,8 @@ metrics_table! {
     GaugeVec BUFFER_EVENTS = "buffer_size_events", ["component_id", "component_kind", "component_type"], "Events in it.";
     GaugeVec UTILIZATION = "utilization", ["component_id", "component_kind", "component_type"], "Share of the last minute or so in which a sink had something to send, 0 to 1.";
     IntCounterVec MAILS = "mails_total", ["component_id", "outcome"],
-        "Mails and files dealt with: `archived`, `quarantined`, `without_report`, or `left` as they were, for another try. What \
-         then becomes of each is the source's configuration.";
+        "Mails and files dealt with: `archived`, `quarantined`, `without_report`, or left as they were: `deferred` to another day, \
+         as their senders are over their shares, or `left` for another try. What then becomes of each is the source's configuration.";
     GaugeVec MAILS_IN_FLIGHT = "mails_in_flight", ["component_id"], "Mails begun and not yet settled.";
     GaugeVec OLDEST_MAIL = "oldest_mail_in_flight_age_seconds", ["component_id"], "For how long the oldest of them has been; 0 without any.";
     IntCounterVec DOCUMENTS = "documents_total", ["component_id", "report_type", "outcome", "reporter"],
@@ -177,6 +177,10 @@ With `api.address` set, the process answers over HTTP:
 | `/readyz` | while it works: `{\"ready\":true,\"reasons\":[]}` | while it starts, drains, or a source or required sink has stood still for longer than `api.stuck_after`, with the reasons |
 | `/health` | `{\"ok\":true}` | `{\"ok\":false}` while it drains, as Vector has it |
 | `/metrics` | Prometheus' text format | |
+
+The port asks for no password: let it be reached by those who scrape it. Each connection is for one request, whose header has to come
+within 5 seconds and 16 KiB. Of 64 connections at most (an eighth of the descriptors that the process may open, where that is less) the
+oldest is closed when another one comes.
 
 `dmarc-shipper health` asks `/health` and exits 0 or 69. With `metrics_file` set, the metrics are written there once a minute and at the
 end, for the node exporter's textfile collector: a CronJob's pod is gone before it is scraped. `run --once` ends with a log line `run

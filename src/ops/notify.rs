@@ -2,17 +2,18 @@
 //! `NOTIFY_SOCKET` names. Where it is not set, nobody is told anything.
 
 use std::{
-    env,
+    collections::VecDeque,
+    env, io,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
     },
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tracing::{error, warn};
 
 use super::condition::Condition;
@@ -23,20 +24,32 @@ pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PI
 /// How often the status is looked at, unless the watchdog is more impatient.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// A manager that takes nothing for so long is not waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Delay before a state that found the listener's queue full is sent again. The kernel holds as few as ten datagrams
+/// (`net.unix.max_dgram_qlen`) for all processes that talk to one listener.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// Characters of a status; it is one line for a person.
 const MAX_STATUS: usize = 500;
 
 const AT_WORK: &str = "at work";
 
-/// Who wants to hear how the process is.
+/// Who wants to hear how the process is. Sending never blocks: the socket is non-blocking.
 #[derive(Debug, Default)]
 pub struct Notify {
     listener: Option<(UnixDatagram, SocketAddr)>,
     /// The process is killed when it says nothing for so long.
     watchdog: Option<Duration>,
+    said: Mutex<Said>,
+    /// A state waits for room in the listener's queue.
+    refused: tokio::sync::Notify,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    /// States that found the listener's queue full, in order: at most a reload, its end and the end of the process.
+    waiting: VecDeque<String>,
+    /// The last status that was sent or waits.
+    status: String,
 }
 
 impl Notify {
@@ -53,11 +66,11 @@ impl Notify {
         };
         let opened = address.and_then(|address| {
             let socket = UnixDatagram::unbound()?;
-            socket.set_write_timeout(Some(PATIENCE))?;
+            socket.set_nonblocking(true)?;
             Ok((socket, address))
         });
         match opened {
-            Ok(listener) => Self { listener: Some(listener), watchdog },
+            Ok(listener) => Self { listener: Some(listener), watchdog, ..Self::default() },
             Err(error) => {
                 warn!(%error, "can't tell NOTIFY_SOCKET {name} how the process is; expected a path or an @name");
                 Self::default()
@@ -67,22 +80,25 @@ impl Notify {
 
     /// The configuration is in force, and the work begins.
     pub fn ready(&self) {
-        self.tell(&format!("READY=1\nSTATUS={AT_WORK}"));
+        self.enter("READY=1", AT_WORK);
     }
 
     /// A new configuration is looked at. [`Self::ready`] follows, whatever came of it.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading"));
+        // This and the READY=1 that follows take the place of an earlier one that still waits.
+        self.said().waiting.clear();
+        self.enter(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"), "reloading");
     }
 
     /// The end has begun.
     pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=finishing what is in flight");
+        self.enter("STOPPING=1", "finishing what is in flight");
     }
 
-    /// Tells from now on what stands still, and the watchdog that the process moves: only while it does.
+    /// Tells from now on what stands still, and the watchdog that the process moves: only while it does. Sends again what
+    /// found the listener's queue full.
     pub async fn attend(self: Arc<Self>, condition: Arc<Condition>) {
         if self.listener.is_none() {
             return;
@@ -91,31 +107,68 @@ impl Notify {
         let period = self.watchdog.map_or(LOOK_EVERY, |watchdog| (watchdog / 2).min(LOOK_EVERY));
         let mut tick = interval_at(Instant::now() + period, period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut told, mut moved) = (AT_WORK.to_owned(), true);
+        let mut moved = true;
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = async { self.refused.notified().await; sleep(RETRY_AFTER).await } => {
+                    self.send_waiting(&mut self.said());
+                    continue;
+                }
+            }
             let now = Instant::now();
             let moves = condition.moves(now);
             if moved && !moves {
                 error!("the process does not move any more; this is a bug, please report it");
             }
             moved = moves;
+            let mut said = self.said();
+            if !self.send_waiting(&mut said) {
+                continue;
+            }
             if moves && self.watchdog.is_some() {
-                self.tell("WATCHDOG=1");
+                self.send("WATCHDOG=1");
             }
             let status = status(&condition.reasons(now));
-            if status != told {
-                self.tell(&format!("STATUS={status}"));
-                told = status;
+            if status != said.status && self.send(&format!("STATUS={status}")) {
+                said.status = status;
             }
         }
     }
 
-    fn tell(&self, what: &str) {
-        if let Some((socket, address)) = &self.listener {
-            // Who does not listen can't be told; a watchdog draws its own conclusion.
-            socket.send_to_addr(what.as_bytes(), address).ok();
+    /// Sends a state, or keeps it for later: a service whose `READY=1` never comes is killed when its start times out.
+    fn enter(&self, state: &str, status: &str) {
+        let message = format!("{state}\nSTATUS={status}");
+        let mut said = self.said();
+        status.clone_into(&mut said.status);
+        if said.waiting.back() != Some(&message) {
+            said.waiting.push_back(message);
         }
+        self.send_waiting(&mut said);
+    }
+
+    /// True if nothing waits any more.
+    fn send_waiting(&self, said: &mut Said) -> bool {
+        while let Some(message) = said.waiting.front() {
+            if !self.send(message) {
+                self.refused.notify_one();
+                return false;
+            }
+            said.waiting.pop_front();
+        }
+        true
+    }
+
+    /// False if the listener's queue is full. A listener that is not there takes everything: it can't be told, and a watchdog
+    /// draws its own conclusion.
+    fn send(&self, what: &str) -> bool {
+        let Some((socket, address)) = &self.listener else { return true };
+        let sent = socket.send_to_addr(what.as_bytes(), address);
+        !sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +202,13 @@ mod tests {
             })
             .collect()
         };
-        (Arc::new(Notify { listener: Some((UnixDatagram::unbound().unwrap(), address)), watchdog }), heard)
+        let mouth = UnixDatagram::unbound().unwrap();
+        mouth.set_nonblocking(true).unwrap();
+        (Arc::new(Notify { listener: Some((mouth, address)), watchdog, ..Notify::default() }), heard)
+    }
+
+    fn fill(notify: &Notify) {
+        while notify.send("WATCHDOG=1") {}
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,9 +235,10 @@ mod tests {
         let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
         let limit = Duration::from_secs(60);
         condition.begin(limit, &[("rua", limit)], &["siem".into()]);
+        notify.ready();
         tokio::spawn(notify.attend(condition.clone()));
         tokio::time::sleep(LOOK_EVERY * 2).await;
-        assert_eq!(heard(), <[&str; 0]>::default());
+        assert_eq!(heard(), ["READY=1\nSTATUS=at work"]);
         condition.sink_is("siem", Some("refused\nREADY=1".into()));
         condition.source_moved("rua");
         tokio::time::sleep(limit + LOOK_EVERY).await;
@@ -188,5 +248,44 @@ mod tests {
         condition.sink_is("siem", None);
         tokio::time::sleep(LOOK_EVERY).await;
         assert_eq!(heard(), ["STATUS=at work"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_of_the_listener_blocks_nothing_and_loses_no_state() {
+        let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
+        condition.begin(LONG, &[], &[]);
+        tokio::spawn(notify.clone().attend(condition));
+        for _ in 0..3 {
+            fill(&notify);
+            notify.ready();
+            notify.reloading();
+            notify.ready();
+            notify.stopping();
+            notify.stopping();
+            tokio::time::sleep(LOOK_EVERY * 3).await;
+            assert!(heard().iter().all(|message| message == "WATCHDOG=1"));
+            tokio::time::sleep(RETRY_AFTER * 2).await;
+            let first = |message: &String| message.lines().next().unwrap().to_owned();
+            let states: Vec<_> = heard().iter().map(first).filter(|line| !line.starts_with("STATUS")).collect();
+            assert_eq!(states, ["RELOADING=1", "READY=1", "STOPPING=1"]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_status_is_told_again_after_a_refused_reload_and_after_a_full_queue() {
+        let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
+        let limit = Duration::from_secs(60);
+        condition.begin(limit, &[("rua", limit)], &[]);
+        tokio::spawn(notify.clone().attend(condition.clone()));
+        tokio::time::sleep(limit * 3).await;
+        assert!(heard().concat().contains("source rua has stood still"));
+        notify.reloading();
+        notify.ready();
+        heard();
+        fill(&notify);
+        tokio::time::sleep(LOOK_EVERY).await;
+        heard();
+        tokio::time::sleep(LOOK_EVERY).await;
+        assert!(heard().concat().contains("source rua has stood still"));
     }
 }

@@ -35,7 +35,7 @@ pub struct Progress {
 /// Shows `look`, five times a second, where stderr is a terminal. `unit`: of what is done. `prints`: data goes to stdout, and
 /// where that is a terminal too, a bar would only be in its way.
 pub fn show(unit: &'static str, prints: bool, look: impl Fn() -> Seen + Send + 'static) -> Progress {
-    let is_wanted = io::stderr().is_terminal() && !(prints && io::stdout().is_terminal()) && !is_dumb();
+    let is_wanted = io::stderr().is_terminal() && !(prints && rustix::stdio::stdout().is_terminal()) && !is_dumb();
     if !is_wanted {
         return Progress { end: None, painter: None };
     }

@@ -12,9 +12,17 @@ pub struct Stop {
     pub gently: CancellationToken,
     /// Give up what is in flight: it stays where it was.
     pub now: CancellationToken,
+    /// A new configuration waits, which may have other addresses: give up what waits for a sink that can't be reached.
+    pub reload: CancellationToken,
 }
 
 impl Stop {
+    /// Make room for a new configuration.
+    pub fn for_reload(&self) {
+        self.reload.cancel();
+        self.gently.cancel();
+    }
+
     /// The first step, or after it the second.
     pub fn further(&self) {
         if self.gently.is_cancelled() {

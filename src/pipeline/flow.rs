@@ -31,11 +31,12 @@ use super::{
 };
 use crate::{
     config::{Config, sink::SinkKind},
+    deliver::busy::Busy,
     encode::Host,
     exit::Exit,
     ledger::Ledger,
     ops::{condition::Condition, progress, signals::Stop},
-    sink::{self, Status},
+    sink::{self, Health, Status},
     source::{Intake, Source},
 };
 
@@ -63,6 +64,27 @@ pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: St
     exit
 }
 
+/// A sink that runs.
+struct Running {
+    lane: Arc<Lane>,
+    confirmed: watch::Receiver<u64>,
+    health: watch::Receiver<Health>,
+    /// Set while only its own rate limit holds the sink back.
+    held: Busy,
+    abort: CancellationToken,
+}
+
+impl Running {
+    /// Events in its queue or under way.
+    fn unconfirmed(&self) -> u64 {
+        self.lane.last().saturating_sub(*self.confirmed.borrow())
+    }
+
+    fn is_unreachable(&self) -> bool {
+        *self.health.borrow() != Health::Up
+    }
+}
+
 /// All that runs.
 struct Flow {
     config: Arc<Config>,
@@ -75,7 +97,8 @@ struct Flow {
     readers: JoinSet<()>,
     sinks: JoinSet<SinkEnd>,
     settling: JoinHandle<()>,
-    lanes: Vec<(Arc<Lane>, watch::Receiver<u64>)>,
+    lanes: Vec<Running>,
+    at_reading: Busy,
     meters: Vec<SinkMeter>,
     condition: Arc<Condition>,
     began: Instant,
@@ -102,23 +125,25 @@ impl Flow {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
         let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
         let mut required_sinks = Vec::new();
-        for Destination { name, config, sink } in destinations {
+        let desk = Arc::new(Desk::new(ledger.clone(), &config, options));
+        for (number, Destination { name, config, sink }) in destinations.into_iter().enumerate() {
             let (outlet, inlet) = sink::queue(config.buffer_max_size);
             let (status, confirmed, health) = Status::new();
-            let required = config.required.then_some(confirmations.len());
-            if config.required {
+            let required = config.required;
+            if required {
                 required_sinks.push(name.clone());
-                confirmations.push(confirmed.clone());
+                confirmations.push((number, confirmed.clone()));
             }
-            let lane = Arc::new(Lane::new(name.clone(), config, outlet, required));
-            tokio::spawn(health::tell(name.clone(), SinkLabels::of(&lane), lane.counts(), health, condition.clone()));
-            lanes.push((lane, confirmed));
+            let lane = Arc::new(Lane::new(name.clone(), config, outlet, number));
+            let abort = abort.child_token();
+            let held = status.held();
             let running = sink.run(inlet, status, abort.clone());
-            let required = required.is_some();
+            let (labels, counts) = (SinkLabels::of(&lane), lane.counts());
+            tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
+            lanes.push(Running { lane, confirmed, health, held, abort });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
-        let desk = Arc::new(Desk::new(ledger.clone(), &required_sinks, options.reship));
-        for mut confirmed in confirmations.iter().cloned() {
+        for (_, mut confirmed) in confirmations.iter().cloned() {
             let desk = desk.clone();
             tokio::spawn(async move {
                 while confirmed.changed().await.is_ok() {
@@ -126,7 +151,6 @@ impl Flow {
                 }
             });
         }
-        let required = confirmations.len();
         let settling = tokio::spawn(desk.clone().settle(confirmations, settled.clone()));
         let intervals: Vec<_> =
             config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
@@ -141,6 +165,7 @@ impl Flow {
                 condition: condition.clone(),
                 config: config.clone(),
                 tally: tally.clone(),
+                deferred: Arc::default(),
             }),
             tally,
             sources: JoinSet::new(),
@@ -148,7 +173,7 @@ impl Flow {
             deadline: None,
             patience: Patience::new(Instant::now()),
             exit: Exit::Done,
-            meters: lanes.iter().map(|(lane, confirmed)| SinkMeter::new(lane, confirmed.clone())).collect(),
+            meters: lanes.iter().map(|sink| SinkMeter::new(&sink.lane, sink.confirmed.clone())).collect(),
             condition,
             began: Instant::now(),
             config,
@@ -158,19 +183,20 @@ impl Flow {
             sinks,
             settling,
             lanes,
+            at_reading: Busy::default(),
             abort,
             settled,
         };
         let pool = Pool::new(flow.config.intake_max_size);
         let host = build::this_machine();
         for source in sources {
-            flow.connect(source, &pool, required, &host);
+            flow.connect(source, &pool, &host);
         }
         flow
     }
 
     /// Starts one source and its reader.
-    fn connect(&mut self, source: Box<dyn Source>, pool: &Pool, required: usize, host: &Host) {
+    fn connect(&mut self, source: Box<dyn Source>, pool: &Pool, host: &Host) {
         let (mail_sender, mails) = mpsc::channel(MAILS_WAITING);
         let (verdicts, verdict_receiver) = mpsc::unbounded_channel();
         let intake = Intake::new(
@@ -184,16 +210,26 @@ impl Flow {
             self.stop.gently.clone(),
         );
         let name: Arc<str> = source.name().into();
-        let lanes = self.lanes.iter().map(|(lane, _)| lane);
+        let (lanes, sinks) = (self.lanes.iter().map(|sink| &sink.lane), self.config.sinks.len());
         let reader = SourceReader {
             mails,
             verdicts,
-            emitter: Emitter::new(&name, lanes, required, host, Handle::current(), self.memory.ledger.bookmark()),
+            emitter: Emitter::new(
+                &name,
+                lanes,
+                sinks,
+                host,
+                Handle::current(),
+                self.memory.ledger.bookmark(),
+                self.at_reading.clone(),
+            ),
             meter: SourceMeter::new(&name, &self.config),
             gate: Gate::new(name.clone(), &self.config),
             desk: self.desk.clone(),
+            route: self.desk.route(&name, &self.config),
             config: self.config.clone(),
             tally: self.tally.clone(),
+            deferred: self.memory.deferred.clone(),
             condition: self.condition.clone(),
             pool: pool.clone(),
             stop: self.stop.gently.clone(),
@@ -278,14 +314,17 @@ impl Flow {
 
     /// Whether there is still hope; the exit code where there is none.
     fn look(&mut self) -> (Exit, bool) {
-        let waited = self.patience.look(self.desk.stuck_since(), Instant::now());
         let in_flight = self.desk.in_flight();
-        self.measure();
+        let waited = self.measure();
         if self.settling.is_finished() {
             return (Exit::Internal, false);
         }
         if self.stop.now.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
+            return (Exit::Undelivered, false);
+        }
+        if self.stop.reload.is_cancelled() && self.waits_for_the_unreachable() {
+            warn!(in_flight, "what waits for a sink that can't be reached is left to the new configuration");
             return (Exit::Undelivered, false);
         }
         let most = self.config.give_up_after;
@@ -299,11 +338,28 @@ impl Flow {
         (Exit::Done, true)
     }
 
-    /// Brings the metrics and the condition up to date.
-    fn measure(&mut self) {
+    /// Whether all that is still to arrive is queued for required sinks without a connection.
+    fn waits_for_the_unreachable(&self) -> bool {
+        let mut owing = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0).peekable();
+        owing.peek().is_some() && owing.all(Running::is_unreachable)
+    }
+
+    /// Whether the flow waits for its own work: a mail is being read, or all that sinks have to send is held back by their rate
+    /// limits.
+    fn waits_for_us(&self) -> bool {
+        let with_frames = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0);
+        let held: Vec<bool> = with_frames.map(|sink| sink.held.is_any()).collect();
+        self.at_reading.is_any() || (!held.is_empty() && held.iter().all(|held| *held))
+    }
+
+    /// Brings the metrics and the condition up to date; returns how long nothing has arrived that others were waited for.
+    fn measure(&mut self) -> Option<Duration> {
         self.meters.iter_mut().for_each(SinkMeter::look);
         meters::in_flight(self.config.sources.keys().map(String::as_str), &self.desk.flying());
-        self.condition.stuck_since(self.desk.stuck_since());
+        let now = Instant::now();
+        let waited = self.patience.look(self.desk.stuck_since(), self.waits_for_us(), now);
+        self.condition.stuck_since(waited.map(|waited| now - waited));
+        waited
     }
 
     /// Waits for sources and readers, which know that it is over.
@@ -319,8 +375,12 @@ impl Flow {
     /// Lets the sinks send what is left in their queues, and says what of it they could not.
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
-        for (lane, confirmed) in std::mem::take(&mut self.lanes) {
+        for Running { lane, confirmed, health, abort, .. } in std::mem::take(&mut self.lanes) {
             queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.counts(), confirmed));
+            // Of those that are not required; the others have nothing to wait for.
+            if self.stop.reload.is_cancelled() && *health.borrow() != Health::Up {
+                abort.cancel();
+            }
         }
         let end = match self.deadline {
             _ if !ended_by_itself => now + FAREWELL,

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use crate::{
-    config::Config,
+    config::{Config, senders::Senders, source::SourceConfig},
     event::{Provenance, ingest_error::IngestErrorEvent},
-    flood::{Flood, Sender, Telling},
+    extract::MailAuth,
+    flood::{Cost, Flood, Sender, Telling},
     report::values,
     trouble::{Reason, Trouble},
 };
@@ -19,6 +20,7 @@ pub struct Gate {
     source: Arc<str>,
     /// Policy domains whose reports are wanted; empty: all.
     domains: Vec<String>,
+    senders: Senders,
     /// `None`: nothing is counted.
     flood: Option<Flood>,
     errors_per_hour: u64,
@@ -38,13 +40,22 @@ pub struct Failure {
 impl Gate {
     /// Lets everything in, and counts nothing: for what a user asks to be read here and now.
     pub fn open() -> Self {
-        Self { source: "".into(), domains: Vec::new(), flood: None, errors_per_hour: u64::MAX, held: None }
+        Self {
+            source: "".into(),
+            domains: Vec::new(),
+            senders: Senders::default(),
+            flood: None,
+            errors_per_hour: u64::MAX,
+            held: None,
+        }
     }
 
     /// The gate of one source: each counts on its own, so that a flood in one mailbox leaves the others alone.
     pub fn new(source: Arc<str>, config: &Config) -> Self {
+        let senders = config.sources.get(&*source).map(SourceConfig::senders).cloned().unwrap_or_default();
         Self {
             source,
+            senders,
             domains: config.domains.clone(),
             flood: Some(Flood::new(&config.limits)),
             errors_per_hour: config.limits.errors_per_hour,
@@ -52,15 +63,46 @@ impl Gate {
         }
     }
 
-    /// Counts a mail before it is opened. `sender` is `None` for a file that is no mail, which is not counted.
+    /// Counts a mail before it is opened, and gives the most that it may inflate to, of `most` that any may. `sender` is
+    /// `None` for what is not counted.
     ///
     /// # Errors
     ///
-    /// Its sender is over its share of the day, and it is not to be read.
-    pub fn mail(&mut self, sender: Option<&Sender>, bytes: u64, now: Timestamp) -> Result<(), Trouble> {
-        let Some(flood) = &mut self.flood else { return Ok(()) };
-        say_turned_away(&self.source, flood.turn_to(now));
-        sender.map_or(Ok(()), |sender| flood.mail(sender, bytes))
+    /// Its sender is over its share of the day, and it is to be left for another.
+    pub fn mail(&mut self, sender: Option<&Sender>, bytes: u64, most: u64, now: Timestamp) -> Result<u64, Trouble> {
+        let Some(flood) = &mut self.flood else { return Ok(most) };
+        say_deferred(&self.source, flood.turn_to(now));
+        let Some(sender) = sender else { return Ok(most) };
+        flood.mail(sender, bytes).map(|()| flood.inflatable(sender, bytes, most))
+    }
+
+    /// The trouble of a mail that inflates to more than [`Gate::mail`] allowed.
+    pub fn inflates_too_far(&self, sender: Option<&Sender>) -> Option<Trouble> {
+        self.flood.as_ref().zip(sender).map(|(flood, sender)| flood.inflates_too_far(sender))
+    }
+
+    /// The servers whose word on a mail's sender counts, by their authserv-ids in lower case.
+    pub fn trusted_authserv_ids(&self) -> &[String] {
+        &self.senders.trusted_authserv_ids
+    }
+
+    /// Whether reports of this sender may be read. `auth` is what the trusted servers said.
+    ///
+    /// # Errors
+    ///
+    /// Senders have to be authenticated, and this one is not.
+    pub fn sender(&self, auth: Option<&MailAuth>) -> Result<(), Trouble> {
+        if !self.senders.require_authenticated || auth.is_some_and(|auth| auth.authenticated_domain().is_some()) {
+            return Ok(());
+        }
+        let detail = match auth {
+            Some(_) => "none of DMARC, DKIM and SPF passed; expected one of them, as require_authenticated is set",
+            None => {
+                "no Authentication-Results of a server in trusted_authserv_ids; expected them, as require_authenticated is \
+                 set: see docs/imap.md for the name that your server goes by"
+            }
+        };
+        Err(Trouble::new(Reason::SenderNotAuthenticated, detail))
     }
 
     /// Whether reports for this policy domain are wanted. Where only some domains' are, one that names none isn't.
@@ -81,20 +123,20 @@ impl Gate {
         Err(Trouble::new(Reason::UnwantedDomain, detail))
     }
 
-    /// Counts the rows of a report before its first one is shipped: all, or none.
+    /// Whether a mail may come to `cost`, asked before the first row of a report is shipped.
     ///
     /// # Errors
     ///
-    /// They do not fit into the sender's share of the day, and the report is not to be shipped.
-    pub fn rows(&mut self, sender: Option<&Sender>, rows: u64) -> Result<(), Trouble> {
+    /// It does not fit into the sender's share of the day, and is to be left for another.
+    pub fn admits(&mut self, sender: Option<&Sender>, cost: &Cost) -> Result<(), Trouble> {
         let (Some(flood), Some(sender)) = (&mut self.flood, sender) else { return Ok(()) };
-        flood.rows(sender, rows)
+        flood.admits(sender, cost)
     }
 
-    /// The rows that were counted last are not shipped after all.
-    pub fn give_back(&mut self, sender: Option<&Sender>, rows: u64) {
+    /// Takes the cost of a mail that has been read, or deferred, from its sender's share.
+    pub fn charge(&mut self, sender: Option<&Sender>, cost: &Cost, is_deferred: bool) {
         if let (Some(flood), Some(sender)) = (&mut self.flood, sender) {
-            flood.give_back(sender, rows);
+            flood.charge(sender, cost, is_deferred);
         }
     }
 
@@ -124,7 +166,7 @@ impl Gate {
     /// Says what has not been said: the last error that was held back, with the number of those before it.
     pub fn close(&mut self) -> Option<IngestErrorEvent> {
         let flood = self.flood.as_mut()?;
-        say_turned_away(&self.source, flood.end_day());
+        say_deferred(&self.source, flood.end_day());
         let held_back = flood.held_back();
         let last = self.held.take()?;
         warn!(
@@ -142,8 +184,8 @@ impl Failure {
     }
 }
 
-fn say_turned_away(source: &str, turned_away: Vec<(String, u64)>) {
-    for (sender, mails) in turned_away {
-        warn!(source, sender, mails, "mails were quarantined: their sender was over its share of the day");
+fn say_deferred(source: &str, deferred: Vec<(String, u64)>) {
+    for (sender, mails) in deferred {
+        warn!(source, sender, mails, "mails were left for another day: their sender was over its share of this one");
     }
 }

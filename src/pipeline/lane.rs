@@ -1,7 +1,6 @@
 //! From one event to the queues of the sinks that want it.
 
 use std::{
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,14 +9,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     config::sink::SinkConfig,
-    deliver::tracker::Mark,
+    deliver::{
+        busy::{AtWork, Busy},
+        tracker::Mark,
+    },
     encode::{Encoder, Host},
     event::{Event, EventType},
     ledger::Bookmark,
+    pipeline::missing::Recipients,
     sink::{Ended, Level, Outlet},
     source::Place,
 };
@@ -28,8 +32,8 @@ pub struct Lane {
     pub name: Arc<str>,
     config: SinkConfig,
     outlet: Outlet,
-    /// Its place among the required sinks; `None`: it never holds anything up.
-    required: Option<usize>,
+    /// Its number among all sinks, as in a [`Mark`].
+    number: usize,
     counts: Arc<Counts>,
 }
 
@@ -50,6 +54,9 @@ pub struct Emitter {
     runtime: Handle,
     mark: Mark,
     bookmark: Bookmark,
+    readers: Busy,
+    /// While a mail is read, and no sink is waited for.
+    at_work: Option<AtWork>,
     scratch: Vec<u8>,
 }
 
@@ -57,14 +64,17 @@ pub struct Emitter {
 /// is only slow does not make it inflate the same again and again.
 const MOMENT: Duration = Duration::from_millis(250);
 
+/// A frame that waits for room in its sink's queue.
+type Sending<'a> = BoxFuture<'a, Result<u64, Ended>>;
+
 /// A required sink has ended: nothing more can be delivered by this process.
 #[derive(Debug, thiserror::Error)]
 #[error("delivery has stopped")]
 pub struct Stopped;
 
 impl Lane {
-    pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, required: Option<usize>) -> Self {
-        Self { name, config, outlet, required, counts: Arc::default() }
+    pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, number: usize) -> Self {
+        Self { name, config, outlet, number, counts: Arc::default() }
     }
 
     pub fn counts(&self) -> Arc<Counts> {
@@ -72,7 +82,7 @@ impl Lane {
     }
 
     pub fn is_required(&self) -> bool {
-        self.required.is_some()
+        self.config.required
     }
 
     /// The number of the last event that was queued for it.
@@ -88,40 +98,20 @@ impl Lane {
         self.outlet.level()
     }
 
-    fn takes_from(&self, source: &str) -> bool {
-        self.config.inputs.is_empty() || self.config.inputs.iter().any(|input| input == source)
-    }
-
     fn takes(&self, event_type: EventType) -> bool {
         self.config.events.is_empty() || self.config.events.contains(&event_type)
     }
 
-    /// Queues one frame, waiting for room where the sink is required; `idle` is called when that takes long.
+    /// Queues one frame, waiting for room where the sink is required.
     fn queue(
         &self,
         frame: Bytes,
         second: i64,
-        runtime: &Handle,
-        bookmark: &Bookmark,
-        idle: &dyn Fn(),
+        wait: impl FnOnce(Sending<'_>) -> Result<u64, Ended>,
     ) -> Result<Option<u64>, Ended> {
         let bytes = frame.len() as u64;
         let queued = match self.outlet.try_send(frame.clone(), second) {
-            Ok(None) if self.required.is_some() => {
-                bookmark.pause();
-                let queued = runtime.block_on(async {
-                    let mut sending = pin!(self.outlet.send(frame, second));
-                    match timeout(MOMENT, &mut sending).await {
-                        Ok(queued) => queued,
-                        Err(_) => {
-                            idle();
-                            sending.await
-                        }
-                    }
-                });
-                bookmark.resume();
-                queued.map(Some)
-            }
+            Ok(None) if self.config.required => wait(Box::pin(self.outlet.send(frame, second))).map(Some),
             queued => queued,
         };
         if matches!(queued, Ok(Some(_))) {
@@ -133,25 +123,27 @@ impl Lane {
 }
 
 impl Emitter {
-    /// `required` is how many required sinks there are in all.
+    /// `sinks` is the number of all sinks.
     pub fn new<'a>(
         source: &str,
         lanes: impl Iterator<Item = &'a Arc<Lane>>,
-        required: usize,
+        sinks: usize,
         host: &Host,
         runtime: Handle,
         bookmark: Bookmark,
+        readers: Busy,
     ) -> Self {
         let lanes = lanes
-            .filter(|lane| lane.takes_from(source))
+            .filter(|lane| lane.config.takes_from(source))
             .map(|lane| (lane.clone(), Encoder::new(&lane.config, host)))
             .collect();
-        Self { lanes, runtime, mark: vec![0; required], bookmark, scratch: Vec::new() }
+        Self { lanes, runtime, mark: vec![0; sinks], bookmark, readers, at_work: None, scratch: Vec::new() }
     }
 
     /// A mail begins: the mark is to be its own, so that one that sends nothing waits for nothing.
     pub fn begin(&mut self, mail: &Place) {
         self.mark.fill(0);
+        self.at_work.get_or_insert_with(|| self.readers.begin());
         self.bookmark.begin(mail);
     }
 
@@ -163,25 +155,43 @@ impl Emitter {
     /// No mail is being read any more.
     pub fn rest(&mut self) {
         self.bookmark.end();
+        self.at_work = None;
     }
 
-    /// Sends one event to every sink that takes it. Blocks while a required sink's queue is full; calls `idle` when that takes
-    /// long, so that the reader gives back what it can do without meanwhile.
-    pub fn emit(&mut self, event: &Event, idle: &dyn Fn()) -> Result<(), Stopped> {
+    /// Sends one event to those of `recipients` that take it. Blocks while a required sink's queue is full; calls `idle` when
+    /// that takes long, so that the reader gives back what it can do without meanwhile.
+    pub fn emit(&mut self, event: &Event, recipients: &Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
         let second = event.provenance().ingest.as_second();
         for (lane, encoder) in &mut self.lanes {
+            if !recipients.include(lane.number) {
+                continue;
+            }
             if !lane.takes(event.event_type()) {
                 lane.counts.filtered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             self.scratch.clear();
             encoder.encode(event, &mut self.scratch);
-            let frame = Bytes::copy_from_slice(&self.scratch);
-            match (lane.queue(frame, second, &self.runtime, &self.bookmark, idle), lane.required) {
-                (Ok(Some(number)), Some(place)) => self.mark[place] = number,
-                (Ok(Some(_)), None) => {}
-                (Err(Ended), Some(_)) => return Err(Stopped),
-                (Ok(None) | Err(Ended), _) => {
+            let wait = |mut sending: Sending<'_>| {
+                self.bookmark.pause();
+                self.at_work = None;
+                let queued = self.runtime.block_on(async {
+                    match timeout(MOMENT, &mut sending).await {
+                        Ok(queued) => queued,
+                        Err(_) => {
+                            idle();
+                            sending.await
+                        }
+                    }
+                });
+                self.at_work = Some(self.readers.begin());
+                self.bookmark.resume();
+                queued
+            };
+            match lane.queue(Bytes::copy_from_slice(&self.scratch), second, wait) {
+                Ok(Some(number)) => self.mark[lane.number] = number,
+                Err(Ended) if lane.config.required => return Err(Stopped),
+                Ok(None) | Err(Ended) => {
                     lane.counts.missed.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -189,8 +199,8 @@ impl Emitter {
         Ok(())
     }
 
-    /// The last number that each required sink has given to an event since [`Emitter::begin`].
-    pub fn mark(&self) -> Mark {
-        self.mark.clone()
+    /// The last number that each sink has given to an event since [`Emitter::begin`].
+    pub fn mark(&self) -> &Mark {
+        &self.mark
     }
 }

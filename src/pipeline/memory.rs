@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
+    deferred::Deferred,
     meters::{self, SourceMeter},
     tally::Tally,
 };
@@ -27,6 +28,8 @@ pub struct Remembered {
     pub condition: Arc<Condition>,
     pub config: Arc<Config>,
     pub tally: Arc<Tally>,
+    /// Mails that this process does not read again today.
+    pub deferred: Arc<Deferred>,
 }
 
 impl Remembered {
@@ -38,15 +41,15 @@ impl Remembered {
 
 impl Memory for Remembered {
     fn knows(&self, place: &Place) -> bool {
-        !self.ships_again && self.ledger.knows_place(place)
+        self.deferred.contains(place, Timestamp::now()) || (!self.ships_again && self.ledger.knows_place(place))
     }
 
-    fn next_uid(&self, source: &str, folder: &str) -> Option<u32> {
-        self.ledger.next_uid(source, folder)
+    fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
+        self.ledger.next_uid(account, folder)
     }
 
-    fn expect_uid(&self, source: &str, folder: &str, next: u32) {
-        self.ledger.expect_uid(source, folder, next);
+    fn expect_uid(&self, account: &str, folder: &str, next: u32) {
+        self.ledger.expect_uid(account, folder, next);
     }
 
     fn forgets(&self) -> bool {

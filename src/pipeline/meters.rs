@@ -77,6 +77,7 @@ pub fn mail_settled(source: &str, verdict: &Verdict) {
         Verdict::Archive => "archived",
         Verdict::Quarantine(_) => "quarantined",
         Verdict::WithoutReport => "without_report",
+        Verdict::Defer(_) => "deferred",
         Verdict::Leave => "left",
     };
     metrics::MAILS.with_label_values(&[source, outcome]).inc();

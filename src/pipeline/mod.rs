@@ -10,6 +10,7 @@
 //! slows down its queue fills, the readers block, the intake fills, and the source stops fetching.
 
 pub mod build;
+mod deferred;
 mod ends;
 mod flow;
 pub mod gate;
@@ -17,6 +18,7 @@ mod health;
 mod lane;
 mod memory;
 mod meters;
+mod missing;
 mod patience;
 mod pool;
 pub mod reading;
@@ -29,15 +31,21 @@ use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{flow::run, lane::Stopped, settling::Claimed};
 use self::{
+    deferred::Deferred,
     gate::Gate,
     lane::Emitter,
     meters::SourceMeter,
     pool::Pool,
     reading::{Attempts, Incoming, Output, Reading, read},
-    settling::{Desk, MailId, Read, Reply},
+    settling::{Desk, MailId, Read, Reply, Route},
     tally::Tally,
+};
+pub use self::{
+    flow::run,
+    lane::Stopped,
+    missing::{Missing, Recipients},
+    settling::Claimed,
 };
 use crate::{
     config::{Config, FailureReports, source::SourceConfig},
@@ -82,8 +90,10 @@ struct SourceReader {
     meter: SourceMeter,
     gate: Gate,
     desk: Arc<Desk>,
+    route: Route,
     config: Arc<Config>,
     tally: Arc<Tally>,
+    deferred: Arc<Deferred>,
     condition: Arc<Condition>,
     pool: Pool,
     stop: CancellationToken,
@@ -109,7 +119,7 @@ impl SourceReader {
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(event) = self.gate.close() {
                 // A sink that has ended has said why; the log has what is not told.
-                self.emitter.emit(&Event::IngestError(Box::new(event)), &|| {}).ok();
+                self.emitter.emit(&Event::IngestError(Box::new(event)), &Recipients::All, &|| {}).ok();
             }
         });
         closing.await.expect("closing words do not panic");
@@ -125,6 +135,7 @@ impl SourceReader {
         let id = self.desk.open(&place);
         self.emitter.begin(&place);
         let limits: &Limits = &self.config.limits;
+        let now = Timestamp::now();
         let incoming = Incoming {
             content: &content,
             place: &place,
@@ -134,21 +145,26 @@ impl SourceReader {
                 FailureReports::Full => Addresses::Full,
             },
             attempts: Attempts { made: self.desk.attempts(&place), most: self.config.max_attempts },
-            now: Timestamp::now(),
+            now,
         };
         let share = self.pool.share(Handle::current(), self.emitter.bookmark());
         let room = Room::new(&share);
-        let mut output = ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk };
+        let mut output =
+            ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk, route: &self.route };
         let reading = read(incoming, limits, &mut self.gate, &room, &mut output);
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
-        let verdict = reading.verdict();
+        let verdict = if self.desk.settles_mails() { reading.verdict() } else { Verdict::Leave };
         self.tally.add(&place, &reading, &verdict);
+        if matches!(verdict, Verdict::Defer(_)) {
+            self.deferred.add(&place, now);
+        }
         self.condition.source_moved(place.source());
         let stays = stays(&place, &verdict, &self.config).filter(|_| !self.dry_run);
         let Reading { documents, names, seen_again, .. } = reading;
-        let read = Read { reply, place, verdict, documents, names, seen_again, stays };
-        self.desk.mail_read(id, self.emitter.mark(), read);
+        let sinks = self.route.keys();
+        let read = Read { reply, place, verdict, documents, sinks, names, seen_again, stays };
+        self.desk.mail_read(id, self.emitter.mark().clone(), read);
     }
 }
 
@@ -158,7 +174,7 @@ fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdi
         Verdict::Archive => PlaceVerdict::Shipped,
         Verdict::Quarantine(_) => PlaceVerdict::Quarantined,
         Verdict::WithoutReport => PlaceVerdict::WithoutReport,
-        Verdict::Leave => return None,
+        Verdict::Leave | Verdict::Defer(_) => return None,
     };
     let taken_away = match config.sources.get(place.source().as_ref()) {
         Some(SourceConfig::Imap(imap)) => imap::takes_away(verdict, imap),
@@ -173,16 +189,17 @@ struct ToSinks<'a> {
     emitter: &'a mut Emitter,
     meter: &'a SourceMeter,
     desk: &'a Desk,
+    route: &'a Route,
 }
 
 impl Output for ToSinks<'_> {
-    fn emit(&mut self, event: Event, idle: &dyn Fn()) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
         self.meter.event(&event);
-        self.emitter.emit(&event, idle)
+        self.emitter.emit(&event, &recipients, idle)
     }
 
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        self.desk.claim(self.mail, document, name)
+        self.desk.claim(self.mail, self.route, document, name)
     }
 
     fn rows_read(&mut self, document: &DocumentKey, rows: u64) {
@@ -190,7 +207,7 @@ impl Output for ToSinks<'_> {
     }
 
     fn document_read(&mut self, document: &DocumentKey) {
-        self.desk.document_read(document, self.emitter.mark());
+        self.desk.document_read(self.mail, document, self.emitter.mark());
     }
 }
 

@@ -1,4 +1,4 @@
-//! How long nothing has arrived.
+//! Measures for how long nothing has arrived though others were waited for.
 
 use std::time::Duration;
 
@@ -21,12 +21,13 @@ impl Patience {
         Self { looked: now, since: None, spent: Duration::ZERO }
     }
 
-    /// How long it has stood still, if it does. `since`: what stands still began to do so then.
-    pub fn look(&mut self, since: Option<Instant>, now: Instant) -> Option<Duration> {
+    /// How long it has stood still, if it does. `since`: what stands still began to do so then. `ours`: what we do ourselves is
+    /// waited for, and the time since the last look does not count.
+    pub fn look(&mut self, since: Option<Instant>, ours: bool, now: Instant) -> Option<Duration> {
         let passed = now.saturating_duration_since(self.looked).min(MOST);
         self.looked = now;
         if since == self.since {
-            self.spent += passed;
+            self.spent += if ours { Duration::ZERO } else { passed };
         } else {
             self.since = since;
             self.spent = Duration::ZERO;
@@ -45,7 +46,7 @@ mod tests {
     fn a_standstill_is_as_long_as_it_was_looked_at() {
         let begin = Instant::now();
         let mut patience = Patience::new(begin);
-        let looks = (0..9).map(|look| patience.look(Some(begin), begin + LOOK * look));
+        let looks = (0..9).map(|look| patience.look(Some(begin), false, begin + LOOK * look));
         assert_eq!(looks.last(), Some(Some(LOOK * 8)));
     }
 
@@ -54,17 +55,26 @@ mod tests {
     fn time_in_which_nobody_could_look_does_not_count() {
         let begin = Instant::now();
         let mut patience = Patience::new(begin);
-        patience.look(Some(begin), begin);
-        assert_eq!(patience.look(Some(begin), begin + LOOK * 1000), Some(MOST));
+        patience.look(Some(begin), false, begin);
+        assert_eq!(patience.look(Some(begin), false, begin + LOOK * 1000), Some(MOST));
+    }
+
+    #[test]
+    fn time_in_which_we_are_at_work_ourselves_does_not_count() {
+        let begin = Instant::now();
+        let mut patience = Patience::new(begin);
+        patience.look(Some(begin), true, begin);
+        patience.look(Some(begin), true, begin + LOOK * 2);
+        assert_eq!(patience.look(Some(begin), false, begin + LOOK * 3), Some(LOOK));
     }
 
     #[test]
     fn whatever_arrives_ends_it() {
         let begin = Instant::now();
         let mut patience = Patience::new(begin);
-        patience.look(Some(begin), begin);
-        patience.look(Some(begin), begin + LOOK);
-        assert_eq!(patience.look(Some(begin + LOOK), begin + LOOK * 2), Some(Duration::ZERO));
-        assert_eq!(patience.look(None, begin + LOOK * 3), None);
+        patience.look(Some(begin), false, begin);
+        patience.look(Some(begin), false, begin + LOOK);
+        assert_eq!(patience.look(Some(begin + LOOK), false, begin + LOOK * 2), Some(Duration::ZERO));
+        assert_eq!(patience.look(None, false, begin + LOOK * 3), None);
     }
 }

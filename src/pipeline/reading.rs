@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{
     gate::{Failure, Gate},
     lane::Stopped,
+    missing::{Missing, Recipients},
     settling::Claimed,
 };
 use crate::{
@@ -24,8 +25,8 @@ use crate::{
         report::{Outcome, ReportEvent, Tally},
         tls_rpt::{self, TlsRptEvent},
     },
-    extract::{self, Document, Envelope, Found, Origin, Room, Unreadable},
-    flood::Sender,
+    extract::{self, Document, Envelope, Found, MailAuth, Origin, Room, Unreadable},
+    flood::{Cost, Sender},
     ledger::{DocumentKey, ReportName, Shipped},
     limits::Limits,
     report::{self, Report, Survey},
@@ -36,7 +37,7 @@ use crate::{
 /// Where the events of a mail go, and who knows what was shipped before.
 pub trait Output {
     /// Calls `idle` when it has to wait for long.
-    fn emit(&mut self, event: Event, idle: &dyn Fn()) -> Result<(), Stopped>;
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped>;
     /// `name` is what the reporter calls it.
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped>;
     /// The first `rows` rows of a document that was claimed have been emitted, and more follow.
@@ -95,6 +96,10 @@ pub struct Reading {
     pub duplicates: u64,
     /// Documents that this run is not to ship.
     pub left: u64,
+    /// The sender is over its share of the day: what is not shipped of the mail yet is left for another.
+    pub deferred: Option<Trouble>,
+    /// That was told now, and not before.
+    pub is_news: bool,
     /// Rows emitted.
     pub rows: u64,
     /// What could not be read in full, or was turned away.
@@ -108,6 +113,7 @@ impl Reading {
     pub fn verdict(&self) -> Verdict {
         match (self.troubles.first(), self.documents.len() + self.seen_again.len()) {
             _ if self.left > 0 => Verdict::Leave,
+            _ if let Some(trouble) = &self.deferred => Verdict::Defer(trouble.clone()),
             (Some(trouble), _) => Verdict::Quarantine(trouble.clone()),
             (None, 0) => Verdict::WithoutReport,
             (None, _) => Verdict::Archive,
@@ -131,7 +137,9 @@ pub fn read(
         room,
         output,
         envelope: Arc::default(),
+        mail_auth: None,
         sender: None,
+        cost: Cost::default(),
         reading: Reading::default(),
         stopped: false,
     };
@@ -148,6 +156,7 @@ pub fn read(
             }
         }
     }
+    reader.gate.charge(reader.sender.as_ref(), &reader.cost, reader.reading.deferred.is_some());
     if reader.stopped { Err(Stopped) } else { Ok(reader.reading) }
 }
 
@@ -159,8 +168,12 @@ struct Reader<'a> {
     room: &'a Room<'a>,
     output: &'a mut dyn Output,
     envelope: Arc<Envelope>,
+    /// What trusted servers said of its sender.
+    mail_auth: Option<Arc<MailAuth>>,
     /// Whose share of the day this takes from; `None`: nobody's.
     sender: Option<Sender>,
+    /// What the mail takes from it.
+    cost: Cost,
     reading: Reading,
     /// The output has ended: emit nothing more.
     stopped: bool,
@@ -173,24 +186,55 @@ impl Reader<'_> {
             Place::File { path, .. } => Origin::File { name: path },
             Place::Imap { .. } | Place::Stdin { .. } => Origin::File { name: "-" },
         };
-        let opened = extract::open(bytes, origin, self.limits);
+        let mut opened = extract::open(bytes, origin, self.limits);
         self.envelope = opened.envelope();
-        let from = self.envelope.from.as_deref();
-        self.sender = (from.is_some() || origin == Origin::Mail).then(|| Sender::of(from));
-        if let Err(trouble) = self.gate.mail(self.sender.as_ref(), bytes.len() as u64, self.mail.now) {
-            return self.trouble(None, None, trouble);
+        self.mail_auth = opened.mail_auth(self.gate.trusted_authserv_ids()).map(Arc::new);
+        self.sender = self.sender_of(origin);
+        let (size, most) = (bytes.len() as u64, self.limits.mail_inflated_bytes);
+        let allowed = match self.gate.mail(self.sender.as_ref(), size, most, self.mail.now) {
+            Ok(allowed) => allowed,
+            Err(trouble) => return self.defer(trouble),
+        };
+        self.cost.bytes = size;
+        let beyond = self.gate.inflates_too_far(self.sender.as_ref());
+        if let Some(beyond) = beyond.clone().filter(|_| allowed < most) {
+            opened.allow(allowed, beyond);
         }
-        opened.walk(self.room, &mut |found| match found {
-            _ if self.stopped => {}
+        // Asked only of what holds a report: other mails are not this program's business.
+        let mut admitted = Some(self.gate.sender(self.mail_auth.as_deref()));
+        let inflated = opened.walk(self.room, &mut |found| match found {
+            _ if self.stopped || self.reading.deferred.is_some() => {}
+            _ if matches!(admitted, Some(Err(_)) | None) => {
+                if let Some(Err(trouble)) = admitted.take() {
+                    self.trouble(None, None, trouble);
+                }
+            }
             Found::Document(document) => self.document(&document),
             Found::Unreadable(Unreadable { attachment, sha256, trouble }) => {
                 self.unreadable(attachment, sha256, trouble);
             }
         });
+        self.cost.inflated_bytes = inflated.bytes;
+        // What came out last may have been passed over as no report, for want of the rest of it.
+        if let Some(beyond) = beyond.filter(|_| inflated.is_cut && self.reading.deferred.is_none()) {
+            self.defer(beyond);
+        }
+    }
+
+    /// The share that the mail takes from: none where a person asked for a file, or for what comes from stdin, and it is
+    /// no mail or does not come again.
+    fn sender_of(&self, origin: Origin<'_>) -> Option<Sender> {
+        let from = self.envelope.from.as_deref();
+        let is_counted = !matches!(self.mail.place, Place::Stdin { .. }) && (from.is_some() || origin == Origin::Mail);
+        let authenticated = self.mail_auth.as_deref().and_then(MailAuth::authenticated_domain);
+        is_counted.then(|| authenticated.map_or_else(|| Sender::claimed(from), Sender::authenticated))
     }
 
     fn document(&mut self, document: &Document<'_>) {
         match report::survey(document.format, document.open(), self.limits) {
+            Ok(Survey { damage: Some(trouble), .. }) | Err(trouble) if trouble.reason == Reason::SenderOverLimit => {
+                self.defer(trouble);
+            }
             Ok(survey) => self.surveyed(document, survey),
             Err(trouble) => self.unreadable(document.attachment.clone(), hash_of(document), trouble),
         }
@@ -198,8 +242,17 @@ impl Reader<'_> {
 
     /// Ships a document that can be read, unless it was shipped before or is under way.
     fn surveyed(&mut self, document: &Document<'_>, mut survey: Survey) {
-        if let Err(trouble) = self.admit(&survey) {
-            return self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
+        let cost = Cost {
+            inflated_bytes: document.inflated(),
+            rows: self.cost.rows + survey.rows,
+            event_bytes: self.cost.event_bytes + survey.event_bytes,
+            ..self.cost
+        };
+        if let Err(trouble) = self.admit(&survey, &cost) {
+            return match trouble.reason {
+                Reason::SenderOverLimit => self.defer(trouble),
+                _ => self.trouble(document.attachment.clone(), Some(survey.sha256), trouble),
+            };
         }
         let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: survey.sha256 };
@@ -214,28 +267,33 @@ impl Reader<'_> {
         let rows = Rows::of(survey.report, survey.sha256, provenance, self.mail.addresses);
         let head = rows.head().clone();
         match claimed {
-            Claimed::Mine { arrived, .. } => {
-                let (tally, damage) = self.rows(document, rows, survey.held, &key, arrived);
+            Claimed::Mine { missing, .. } => {
+                self.cost = cost;
+                let (mut tally, damage) = self.rows(document, rows, survey.held, &key, &missing);
+                tally.rows_skipped = survey.skipped;
                 self.output.document_read(&key);
                 let damage = damage.or(survey.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
                 let shipped = self.shipped(&head, tally.rows);
-                self.emit(Event::Report(Box::new(ReportEvent::of(head, outcome, tally))));
+                if missing.is_partial() {
+                    let duplicate = ReportEvent::of(head.clone(), Outcome::Duplicate, Tally::default());
+                    self.emit(Event::Report(Box::new(duplicate)), Recipients::Having(&missing));
+                }
+                self.emit(
+                    Event::Report(Box::new(ReportEvent::of(head, outcome, tally))),
+                    Recipients::Needing(&missing),
+                );
                 if let Some(trouble) = damage {
                     self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
                 }
                 self.reading.names.extend(name.map(|name| (name, key.sha256)));
                 self.reading.documents.push((key, shipped));
             }
-            Claimed::NeverShipped => {
-                self.gate.give_back(self.sender.as_ref(), survey.rows);
-                self.reading.left += 1;
-            }
-            Claimed::InFlight | Claimed::Known(_) => {
-                self.gate.give_back(self.sender.as_ref(), survey.rows);
+            Claimed::NeverShipped => self.reading.left += 1,
+            Claimed::InFlight | Claimed::Known => {
                 let shipped = self.shipped(&head, survey.rows);
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
-                self.emit(Event::Report(Box::new(duplicate)));
+                self.emit(Event::Report(Box::new(duplicate)), Recipients::All);
                 // Told when it was shipped; this mail goes where the first one went.
                 self.reading.troubles.extend(survey.damage);
                 self.reading.duplicates += 1;
@@ -247,32 +305,37 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a report may be shipped: each domain that it is for is wanted, and its sender may send so many rows more.
-    /// Asked before the document is claimed, which one that is turned away must not be.
-    fn admit(&mut self, survey: &Survey) -> Result<(), Trouble> {
+    /// Whether a report may be shipped: each domain that it is for is wanted, the mail's events are not too many, and
+    /// its sender may send as much. Asked before the document is claimed, which one that is turned away must not be.
+    fn admit(&mut self, survey: &Survey, cost: &Cost) -> Result<(), Trouble> {
         for domain in survey.report.domains() {
             self.gate.domain(domain)?;
         }
-        self.gate.rows(self.sender.as_ref(), survey.rows)
+        let most = self.limits.mail_event_bytes;
+        if cost.event_bytes > most {
+            let what = "the size of the events of the mail's reports, in bytes,";
+            return Err(Trouble::over(Reason::TooManyEventBytes, what, "limits.mail_event_bytes", most));
+        }
+        self.gate.admits(self.sender.as_ref(), cost)
     }
 
-    /// Emits every row but the first `arrived`, which are added up all the same. Reads the document again for them, unless
-    /// its survey has `held` them.
+    /// Emits every row to the sinks that need it; those that none needs are added up all the same. Reads the document again
+    /// for them, unless its survey has `held` them.
     fn rows(
         &mut self,
         document: &Document<'_>,
         rows: Rows,
         held: Option<Vec<report::Row>>,
         key: &DocumentKey,
-        arrived: u64,
+        missing: &Missing,
     ) -> (Tally, Option<Trouble>) {
-        let (mut tally, limits) = (Tally::default(), self.limits);
+        let (mut tally, limits, arrived) = (Tally::default(), self.limits, missing.arrived());
         let read = match rows {
             Rows::Aggregate(shared) => {
                 let mut each = |row| {
                     let event = AggregateEvent::new(shared.clone(), row);
                     tally.add(event.count());
-                    self.row(key, tally.rows, arrived, || Event::Aggregate(Box::new(event)))
+                    self.row(key, tally.rows, missing, || Event::Aggregate(Box::new(event)))
                 };
                 match held {
                     Some(held) => {
@@ -285,11 +348,11 @@ impl Reader<'_> {
             Rows::TlsRpt(shared) => report::tls_rows(document.open(), self.limits, &mut |row| {
                 let event = TlsRptEvent::new(shared.clone(), row);
                 tally.add(event.sessions());
-                self.row(key, tally.rows, arrived, || Event::TlsRpt(Box::new(event)))
+                self.row(key, tally.rows, missing, || Event::TlsRpt(Box::new(event)))
             }),
             Rows::Failure(event) => {
                 tally.add(event.count());
-                self.emit(Event::Failure(event));
+                self.emit(Event::Failure(event), Recipients::Needing(missing));
                 Ok(())
             }
         };
@@ -298,11 +361,17 @@ impl Reader<'_> {
     }
 
     /// `row` is the number of the document's row, from 1.
-    fn row(&mut self, key: &DocumentKey, row: u64, arrived: u64, event: impl FnOnce() -> Event) -> ControlFlow<()> {
-        if row <= arrived {
+    fn row(
+        &mut self,
+        key: &DocumentKey,
+        row: u64,
+        missing: &Missing,
+        event: impl FnOnce() -> Event,
+    ) -> ControlFlow<()> {
+        if row <= missing.arrived() {
             return ControlFlow::Continue(());
         }
-        self.emit(event());
+        self.emit(event(), Recipients::NeedingRow(missing, row));
         if self.stopped {
             return ControlFlow::Break(());
         }
@@ -312,41 +381,58 @@ impl Reader<'_> {
         ControlFlow::Continue(())
     }
 
+    /// Leaves the rest of the mail for another day.
+    fn defer(&mut self, trouble: Trouble) {
+        let failure = Failure { trouble: trouble.clone(), sha256: None, provenance: self.provenance(None) };
+        if let Some(event) = self.gate.tell(self.sender.as_ref(), failure) {
+            self.reading.is_news = true;
+            self.emit(Event::IngestError(Box::new(event)), Recipients::All);
+        }
+        self.reading.deferred = Some(trouble);
+    }
+
     /// A document that gives nothing: one `report` event, for who adds documents up, and the reason.
     fn unreadable(&mut self, attachment: Option<String>, sha256: [u8; 32], trouble: Trouble) {
+        if trouble.reason == Reason::SenderOverLimit {
+            return self.defer(trouble);
+        }
         let provenance = self.provenance(attachment.clone());
-        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))));
+        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))), Recipients::All);
         self.trouble(attachment, Some(sha256), trouble);
     }
 
     fn trouble(&mut self, attachment: Option<String>, sha256: Option<[u8; 32]>, trouble: Trouble) {
         let failure = Failure { trouble: trouble.clone(), sha256, provenance: self.provenance(attachment) };
         match self.gate.tell(self.sender.as_ref(), failure) {
-            Some(event) => self.emit(Event::IngestError(Box::new(event))),
+            Some(event) => self.emit(Event::IngestError(Box::new(event)), Recipients::All),
             None => self.reading.held_back += 1,
         }
         self.reading.troubles.push(trouble);
     }
 
-    fn emit(&mut self, event: Event) {
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>) {
         let room = self.room;
-        if !self.stopped && self.output.emit(event, &|| room.release()).is_err() {
+        if !self.stopped && self.output.emit(event, recipients, &|| room.release()).is_err() {
             self.stopped = true;
         }
     }
 
     fn provenance(&self, attachment: Option<String>) -> Arc<Provenance> {
         let place = self.mail.place;
-        let (mailbox, mail_uid) = match place {
-            Place::Imap { folder, uid, .. } => (Some(folder.to_string()), Some(*uid)),
-            Place::File { path, .. } => (Some(path.to_string()), None),
-            Place::Stdin { .. } => (None, None),
+        let (mailbox, uid_validity, mail_uid) = match place {
+            Place::Imap { folder, uid_validity, uid, .. } => {
+                (Some(folder.to_string()), Some(*uid_validity), Some(*uid))
+            }
+            Place::File { path, .. } => (Some(path.to_string()), None, None),
+            Place::Stdin { .. } => (None, None, None),
         };
         Arc::new(Provenance {
             tenant: self.mail.tenant.map(str::to_owned),
             source: place.source().to_string(),
             mailbox,
             mail_uid,
+            uid_validity,
+            mail_auth: self.mail_auth.clone(),
             mail_message_id: self.envelope.message_id.clone(),
             mail_from: self.envelope.from.clone(),
             mail_date: self.envelope.date.map(|date| date.to_string()),
@@ -402,10 +488,11 @@ impl Rows {
 }
 
 fn outcome_of(tally: &Tally, damaged: bool) -> Outcome {
-    match (damaged, tally.rows) {
-        (true, _) => Outcome::Partial,
-        (false, 0) => Outcome::Empty,
-        (false, _) => Outcome::Shipped,
+    match (damaged, tally.rows, tally.rows_skipped) {
+        (true, ..) => Outcome::Partial,
+        (false, 0, _) => Outcome::Empty,
+        (false, _, 1..) => Outcome::Partial,
+        (false, ..) => Outcome::Shipped,
     }
 }
 

@@ -14,10 +14,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{Reship, Stopped, meters};
+use super::{Missing, Options, Reship, Stopped, meters};
 use crate::{
+    config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
-    ledger::{Commit, DocumentKey, Ledger, LedgerError, PlaceVerdict, Progress, ReportName, Shipped},
+    ledger::{Commit, Delivery, DocumentKey, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey},
     source::{MailRef, Place, Verdict},
 };
 
@@ -39,8 +40,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 pub struct Desk {
     ledger: Arc<Ledger>,
     reship: Option<Reship>,
-    /// Who counts the rows of a document under way, and for which sinks.
-    by: String,
+    /// All sinks of the configuration, in the order of the marks.
+    sinks: Vec<SinkKey>,
+    began: Timestamp,
     state: Mutex<State>,
     news: Notify,
 }
@@ -53,7 +55,7 @@ struct State {
     /// What reporters call the documents that are in flight.
     names: HashMap<ReportName, DocumentKey>,
     /// Rows that have arrived of documents under way, to be written down.
-    progress: HashMap<DocumentKey, (Place, u64)>,
+    progress: HashMap<(DocumentKey, usize), (Place, u64)>,
     /// All mails in flight: where they come from, and since when.
     flying: HashMap<MailId, (Place, Instant)>,
     next: MailId,
@@ -75,12 +77,27 @@ pub struct Read {
     pub verdict: Verdict,
     /// Documents shipped from this mail, or shared with another in flight.
     pub documents: Vec<(DocumentKey, Shipped)>,
+    /// The sinks of its source's route, which have these documents once the mail has arrived.
+    pub sinks: Arc<[SinkKey]>,
     /// What their reporters call them.
     pub names: Vec<(ReportName, [u8; 32])>,
     /// Documents that the ledger knew.
     pub seen_again: Vec<DocumentKey>,
     /// The mail stays where it is, and is to be remembered with this.
     pub stays: Option<PlaceVerdict>,
+}
+
+/// The sinks that take a source's events: their numbers in the marks, and their keys in the ledger, in one order.
+#[derive(Debug, Clone)]
+pub struct Route {
+    numbers: Vec<usize>,
+    keys: Arc<[SinkKey]>,
+}
+
+impl Route {
+    pub fn keys(&self) -> Arc<[SinkKey]> {
+        self.keys.clone()
+    }
 }
 
 /// Where a mail's verdict goes.
@@ -100,29 +117,31 @@ impl Reply {
 /// Whether a document is to be shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
+    /// For at least one sink.
     Mine {
-        /// The first so many rows arrived before the last process ended.
-        arrived: u64,
+        missing: Missing,
         /// Another document came under the same name.
         reuses_name: bool,
     },
-    /// Under way already, from another mail or the same.
+    /// Under way already from another mail or the same, to each sink that does not have it.
     InFlight,
-    /// Shipped before, as the ledger tells.
-    Known(Shipped),
+    /// Every sink of the route has it, as the ledger tells.
+    Known,
     /// Never shipped, and not to be by a run that has only some of the sinks.
     NeverShipped,
 }
 
 impl Desk {
-    /// `required` are the names of the required sinks.
-    pub fn new(ledger: Arc<Ledger>, required: &[Arc<str>], reship: Option<Reship>) -> Self {
+    pub fn new(ledger: Arc<Ledger>, config: &Config, options: Options) -> Self {
+        // In a dry run no sink is there to be waited for.
+        let required: Vec<_> = config.sinks.values().map(|sink| sink.required && !options.dry_run).collect();
         Self {
             ledger,
-            reship,
-            by: format!("{} {}", env!("CARGO_PKG_VERSION"), required.join(" ")),
+            reship: options.reship,
+            sinks: sink_keys(config),
+            began: Timestamp::now(),
             state: Mutex::new(State {
-                tracker: Tracker::new(required.len()),
+                tracker: Tracker::new(&required),
                 read: HashMap::new(),
                 names: HashMap::new(),
                 progress: HashMap::new(),
@@ -137,6 +156,18 @@ impl Desk {
         }
     }
 
+    /// The route of a source.
+    pub fn route(&self, source: &str, config: &Config) -> Route {
+        let sinks = config.sinks.values().enumerate().filter(|(_, sink)| sink.takes_from(source));
+        let numbers: Vec<_> = sinks.map(|(number, _)| number).collect();
+        Route { keys: numbers.iter().map(|&number| self.sinks[number]).collect(), numbers }
+    }
+
+    /// False in a run that ships again to some of the sinks: what becomes of the mails is for a run with all of them.
+    pub fn settles_mails(&self) -> bool {
+        !self.reship.is_some_and(|reship| reship.only_known)
+    }
+
     /// How many processes died over a mail, see [`Ledger::attempts`].
     pub fn attempts(&self, place: &Place) -> u32 {
         self.ledger.attempts(place)
@@ -145,7 +176,7 @@ impl Desk {
     /// A mail is about to be read.
     pub fn open(&self, place: &Place) -> MailId {
         let mut state = self.lock();
-        if state.tracker.in_flight() == 0 {
+        if state.tracker.mails() == 0 {
             state.moved = Instant::now();
         }
         state.next += 1;
@@ -155,20 +186,19 @@ impl Desk {
         mail
     }
 
-    /// Claims a document for `mail`, unless it was shipped before or is under way. `Err`: the ledger can't tell, so the
-    /// mail has to stay where it is.
-    pub fn claim(&self, mail: MailId, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        // Locked over the look into the ledger: a document leaves the tracker only after it is in there.
+    /// Claims a document for `mail`, at each sink of its route that does not have it and to which no other mail in flight
+    /// brings it. `Err`: the ledger can't tell, so the mail has to stay where it is.
+    pub fn claim(
+        &self,
+        mail: MailId,
+        route: &Route,
+        document: &DocumentKey,
+        name: Option<&ReportName>,
+    ) -> Result<Claimed, Stopped> {
+        // Locked over the look into the ledger: a delivery leaves the tracker only after it is in there.
         let mut state = self.lock();
-        if state.tracker.is_claimed(document) {
-            state.tracker.claim(mail, document);
-            return Ok(Claimed::InFlight);
-        }
-        let claimed = match self.look_up(document, name) {
-            Ok(claimed) => {
-                state.unreadable = false;
-                claimed
-            }
+        let known = match self.ledger.look_up(document, &route.keys, name) {
+            Ok(known) => known,
             Err(error) => {
                 if !std::mem::replace(&mut state.unreadable, true) {
                     error!(%error, "can't read the ledger; mails stay where they are until it can be read");
@@ -176,38 +206,72 @@ impl Desk {
                 return Err(Stopped);
             }
         };
-        let Claimed::Mine { arrived, mut reuses_name } = claimed else { return Ok(claimed) };
-        state.tracker.claim(mail, document);
+        state.unreadable = false;
+        if known.shipped.is_none() && self.reship.is_some_and(|reship| reship.only_known) {
+            return Ok(Claimed::NeverShipped);
+        }
+        let missing = self.missing(&state.tracker, route, document, &known);
+        let brought: Vec<_> =
+            route.numbers.iter().copied().filter(|&sink| state.tracker.is_claimed(document, sink)).collect();
+        for &sink in &brought {
+            state.tracker.claim(mail, document, sink, 0);
+        }
+        if !missing.is_any() {
+            return Ok(if brought.is_empty() { Claimed::Known } else { Claimed::InFlight });
+        }
+        for (sink, arrived) in missing.needed() {
+            state.tracker.claim(mail, document, sink, arrived);
+        }
+        let mut reuses_name = known.named.is_some_and(|hash| hash != document.sha256);
         if let Some(name) = name {
             reuses_name |= state.names.get(name).is_some_and(|other| other != document);
             state.names.entry(*name).or_insert_with(|| document.clone());
         }
-        Ok(Claimed::Mine { arrived, reuses_name })
+        Ok(Claimed::Mine { missing, reuses_name })
     }
 
-    /// What the ledger says of a document that is not in flight.
-    fn look_up(&self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, LedgerError> {
-        let known = self.ledger.look_up(document, name)?;
-        match (known.shipped, self.reship) {
-            (Some(shipped), Some(reship)) if shipped.first_shipped >= reship.since => {}
-            (Some(shipped), _) => return Ok(Claimed::Known(shipped)),
-            (None, Some(Reship { only_known: true, .. })) => return Ok(Claimed::NeverShipped),
-            (None, _) => {}
+    /// The rows that each sink of a route needs of a document, by what the ledger knows and what is in flight.
+    fn missing(
+        &self,
+        tracker: &Tracker<MailId, DocumentKey>,
+        route: &Route,
+        document: &DocumentKey,
+        known: &Known,
+    ) -> Missing {
+        // What was shipped again in this run is not shipped again for the next mail with the same document.
+        let is_due =
+            |reship: Reship, shipped: &Shipped| shipped.first_shipped >= reship.since && shipped.last_seen < self.began;
+        let again = match (self.reship, &known.shipped) {
+            (Some(reship), Some(shipped)) => Some(is_due(reship, shipped)),
+            _ => None,
+        };
+        let rows = |(&sink, delivery): (&usize, &Delivery)| {
+            let rows = match (again, delivery) {
+                _ if tracker.is_claimed(document, sink) => None,
+                (Some(true), _) => Some(0),
+                (_, Delivery::Done) => None,
+                (Some(false), Delivery::Rows(_)) if !self.settles_mails() => None,
+                (_, Delivery::Rows(rows)) => Some(*rows),
+            };
+            (sink, rows)
+        };
+        let mut sinks: Vec<_> = route.numbers.iter().zip(&known.deliveries).map(rows).collect();
+        // Nobody waits for a sink that is not required, so its progress is not known: it goes on where the others do.
+        let required = |sink: usize| tracker.waits_for(sink);
+        let arrived = sinks.iter().filter(|(sink, _)| required(*sink)).filter_map(|(_, rows)| *rows).min();
+        for (_, rows) in sinks.iter_mut().filter(|(sink, rows)| rows.is_some() && !required(*sink)) {
+            *rows = arrived.or(Some(0));
         }
-        let progress = known.progress.filter(|_| self.reship.is_none());
-        Ok(Claimed::Mine {
-            arrived: progress.map_or(0, |progress| progress.rows_for(&self.by)),
-            reuses_name: known.named.is_some_and(|hash| hash != document.sha256),
-        })
+        Missing::new(sinks)
     }
 
     /// The first `rows` rows of a document of `mail`'s own have been emitted.
-    pub fn rows_read(&self, mail: MailId, document: &DocumentKey, rows: u64, mark: Mark) {
+    pub fn rows_read(&self, mail: MailId, document: &DocumentKey, rows: u64, mark: &Mark) {
         self.lock().tracker.rows_read(mail, document, rows, mark);
     }
 
-    pub fn document_read(&self, document: &DocumentKey, mark: Mark) {
-        self.lock().tracker.document_read(document, mark);
+    pub fn document_read(&self, mail: MailId, document: &DocumentKey, mark: &Mark) {
+        self.lock().tracker.document_read(mail, document, mark);
     }
 
     /// A mail has been read to its end: settle it when `mark` has been confirmed.
@@ -252,7 +316,7 @@ impl Desk {
     /// Since when mails have been waiting without anything arriving; `None` while nothing waits.
     pub fn stuck_since(&self) -> Option<Instant> {
         let state = self.lock();
-        (state.tracker.in_flight() > 0).then_some(state.moved)
+        (state.tracker.mails() > 0).then_some(state.moved)
     }
 
     /// By source, how many mails are in flight, and since when the oldest of them is.
@@ -267,12 +331,12 @@ impl Desk {
 
     /// Mails that have been opened and not settled.
     pub fn in_flight(&self) -> usize {
-        self.lock().tracker.in_flight()
+        self.lock().tracker.mails()
     }
 
     /// Settles mails as their events arrive, until `done`; then what has arrived by that time, and leaves the rest.
-    /// `confirmed` are the required sinks', in the order of the marks.
-    pub async fn settle(self: Arc<Self>, confirmed: Vec<watch::Receiver<u64>>, done: CancellationToken) {
+    /// `confirmed` are those of the required sinks, with their numbers in the marks.
+    pub async fn settle(self: Arc<Self>, confirmed: Vec<(usize, watch::Receiver<u64>)>, done: CancellationToken) {
         let mut written = Instant::now();
         let mut arrived = Vec::new();
         loop {
@@ -301,16 +365,16 @@ impl Desk {
         }
     }
 
-    fn take_arrived(&self, confirmed: &[watch::Receiver<u64>]) -> Vec<(MailId, Read)> {
+    fn take_arrived(&self, confirmed: &[(usize, watch::Receiver<u64>)]) -> Vec<(MailId, Read)> {
         let mut state = self.lock();
-        for (sink, confirmed) in confirmed.iter().enumerate() {
-            if state.tracker.confirm(sink, *confirmed.borrow()) {
+        for (sink, confirmed) in confirmed {
+            if state.tracker.confirm(*sink, *confirmed.borrow()) {
                 state.moved = Instant::now();
             }
         }
-        for tracker::Progress { mail, document, rows } in state.tracker.progress() {
+        for tracker::Progress { mail, document, sink, rows } in state.tracker.progress() {
             if let Some((place, _)) = state.flying.get(&mail).cloned() {
-                state.progress.insert(document, (place, rows));
+                state.progress.insert((document, sink), (place, rows));
             }
         }
         let mut arrived = Vec::new();
@@ -372,7 +436,7 @@ impl Desk {
             }
         }
         let State { names, tracker, .. } = &mut *state;
-        names.retain(|_, document| tracker.is_claimed(document));
+        names.retain(|_, document| tracker.is_in_flight(document));
         state.moved = Instant::now();
         drop(state);
         // One right after the other, so that a source finds them together.
@@ -381,14 +445,15 @@ impl Desk {
         }
     }
 
-    fn commit_of(&self, batch: &[(MailId, Read)], progress: HashMap<DocumentKey, (Place, u64)>) -> Commit {
+    fn commit_of(&self, batch: &[(MailId, Read)], progress: HashMap<(DocumentKey, usize), (Place, u64)>) -> Commit {
         let mut commit = Commit::at(Timestamp::now());
-        for (document, (place, rows)) in progress {
-            commit.progress.push((document, Progress { rows, by: self.by.clone() }));
+        for ((document, sink), (place, rows)) in progress {
+            commit.progress.push((document, self.sinks[sink], Progress::of(rows)));
             commit.read.push(place);
         }
         for (_, read) in batch {
-            commit.documents.extend(read.documents.iter().cloned());
+            let documents = read.documents.iter().cloned();
+            commit.documents.extend(documents.map(|(key, shipped)| (key, shipped, read.sinks.clone())));
             commit.names.extend(read.names.iter().copied());
             commit.seen_again.extend(read.seen_again.iter().cloned());
             commit.read.push(read.place.clone());
@@ -403,6 +468,21 @@ impl Desk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The sinks of the configuration as the ledger knows them, in the order of their names. Several that differ in nothing
+/// but how they are reached or encoded are told apart by their order.
+fn sink_keys(config: &Config) -> Vec<SinkKey> {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    let mut key = |identity: String| {
+        let before = seen.entry(identity.clone()).or_default();
+        *before += 1;
+        match *before {
+            1 => SinkKey::new(&identity),
+            count => SinkKey::new(&format!("{identity} {count}")),
+        }
+    };
+    config.sinks.values().map(|sink| key(sink.identity())).collect()
 }
 
 impl State {

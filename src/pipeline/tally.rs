@@ -24,6 +24,7 @@ pub struct Tally {
     rows: AtomicU64,
     duplicates: AtomicU64,
     left: AtomicU64,
+    deferred: AtomicU64,
     without_report: AtomicU64,
     unreadable: AtomicU64,
     /// Of these, in files that the user pointed at.
@@ -63,6 +64,15 @@ impl Tally {
                 }
                 add(&self.unreadable, 1)
             }
+            Verdict::Defer(trouble) => {
+                // Told once for a sender and day.
+                if reading.is_news {
+                    warn!(mail = %place, %trouble, "left for another day");
+                } else {
+                    debug!(mail = %place, %trouble, "left for another day");
+                }
+                add(&self.deferred, 1)
+            }
             Verdict::Archive | Verdict::Leave => 0,
         };
     }
@@ -84,6 +94,7 @@ impl Tally {
             duplicates = get(&self.duplicates),
             without_report = get(&self.without_report),
             unreadable = get(&self.unreadable),
+            deferred = get(&self.deferred),
             left,
             duration_seconds = took.as_secs_f64(),
             exit_code = exit as u8,
@@ -99,6 +110,13 @@ impl Tally {
             info!(
                 reports = get(&self.left),
                 "reports that were never shipped were left where they are, for a run with all sinks"
+            );
+        }
+        if get(&self.deferred) > 0 {
+            info!(
+                mails = get(&self.deferred),
+                "mails whose senders are over their share of the day stay where they are; the next run, or the next day's \
+                 first pass, reads them"
             );
         }
         if get(&self.without_report) > 0 {

@@ -6,12 +6,15 @@ use std::rc::Rc;
 
 use quick_xml::events::BytesStart;
 
+use super::extension::ExtensionRoom;
 use super::repair::{Repair, Warnings};
 use super::schema::{Draft, Node};
-use super::tree::{Element, Tree, without_end_tag};
+use super::text_room::{Part, TextRoom};
+use super::tree::{Element, Tree, attributes, without_end_tag};
 use super::values::{blank_trimmed, is_blank};
+use super::weight::Weight;
 use super::xml::{Token, Xml};
-use super::{Aggregate, Row};
+use super::{Finished, Row};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
@@ -34,15 +37,25 @@ struct Reading<'a> {
     earlier: Vec<Row>,
     /// Whether the record under way has a `row` yet.
     row_seen: bool,
+    /// Rows that the record under way has given.
+    rows_of_record: u64,
     in_record: bool,
+    room: TextRoom,
     warnings: Warnings,
     record_warnings: Warnings,
-    /// Bytes of texts in the record under way.
-    record_bytes: usize,
+    /// For extensions outside the records, and of the record under way.
+    extension_room: ExtensionRoom,
+    record_extension_room: ExtensionRoom,
+    /// Whether nothing has been kept yet of the extension under way.
+    is_bare: bool,
     /// Whole, and not yet handed out; with what it shares with other rows of its record.
     ready: VecDeque<(Row, Option<Rc<Row>>)>,
     /// Rows that are or were ready.
     rows: u64,
+    /// Rows that say nothing, which are not given.
+    skipped: u64,
+    /// What the events of these rows come to.
+    weight: Weight<'a>,
     /// Start and end tags so far.
     tags: u64,
     failure: Option<Trouble>,
@@ -66,9 +79,6 @@ const TAGS: u64 = 1 << 20;
 const TAGS_PER_ROW: u64 = 1 << 10;
 /// Rows of one record that are held until it ends and they can be given what they share; it has one by the schema.
 const ROWS_OF_RECORD: usize = 64;
-/// Bytes of texts in one record, after which no more results are kept, and no more rows held: with 64 signatures and as many
-/// SPF results an honest one has 20 KiB.
-const RECORD_BYTES: usize = 64 << 10;
 
 impl<'a, R: BufRead> Document<'a, R> {
     pub fn new(source: R, limits: &'a Limits) -> Self {
@@ -81,12 +91,18 @@ impl<'a, R: BufRead> Document<'a, R> {
             policy_seen: false,
             earlier: Vec::new(),
             row_seen: false,
+            rows_of_record: 0,
             in_record: false,
-            record_bytes: 0,
+            room: TextRoom::new(),
             warnings: Warnings::default(),
             record_warnings: Warnings::default(),
+            extension_room: ExtensionRoom::default(),
+            record_extension_room: ExtensionRoom::default(),
+            is_bare: false,
             ready: VecDeque::new(),
             rows: 0,
+            skipped: 0,
+            weight: Weight::new(limits),
             tags: 0,
             failure: None,
         };
@@ -131,26 +147,40 @@ impl<'a, R: BufRead> Document<'a, R> {
         }
     }
 
+    /// Bytes of the events of the rows so far, from above.
+    pub fn event_bytes(&self) -> u64 {
+        self.reading.weight.total()
+    }
+
     /// What stands outside the rows, as far as it was read.
-    pub fn finish(self) -> Aggregate {
-        let mut report = self.reading.draft.report;
+    pub fn finish(self) -> Finished {
+        let Reading { draft, warnings: own, mut weight, skipped, .. } = self.reading;
+        let mut report = draft.report;
         let mut warnings = self.xml.warnings();
-        warnings.add(self.reading.warnings);
+        warnings.add(own);
         report.warnings = warnings.texts();
-        report
+        report.warnings.iter().for_each(|warning| weight.head(warning));
+        Finished { report, skipped, event_bytes: weight.total() }
     }
 }
 
 impl Reading<'_> {
     fn take(&mut self, token: Token) -> Result<(), Trouble> {
         self.tags += u64::from(matches!(token, Token::Start { .. } | Token::End(_)));
+        self.weight.read(match &token {
+            Token::Start { tag, .. } => tag.len() + "<>".len(),
+            Token::End(tag) => tag.len() + "</>".len(),
+            Token::Text(text) => text.len(),
+            Token::Character(_) => "&lt;".len(),
+            Token::Eof => 0,
+        });
         if self.tags > TAGS + TAGS_PER_ROW.saturating_mul(self.rows) {
             let what = format!("there are {} tags and only {} whole rows; expected a report", self.tags, self.rows);
             return Err(Trouble::new(Reason::XmlMalformed, what));
         }
         match (token, &self.phase) {
             (Token::Start { tag, empty }, Phase::Before(_)) => self.start_before(&tag, empty),
-            (Token::Start { tag, empty }, _) => self.start(tag.local_name().into_inner(), empty),
+            (Token::Start { tag, empty }, _) => self.start(&tag, empty),
             (Token::End(tag), _) => {
                 self.end(tag.local_name().into_inner());
                 Ok(())
@@ -183,7 +213,8 @@ impl Reading<'_> {
                 self.warnings.note(Repair::Wrapped, self.tree.top_name());
             }
             self.draft.report.xml_namespace = self.tree.namespace(tag);
-            self.tree.push(Element { name: "feedback".into(), node: Node::Feedback });
+            self.tree.declare(tag);
+            self.tree.push(Element::known("feedback", Node::Feedback));
             self.phase = if empty { Phase::After } else { Phase::Inside };
             return Ok(());
         }
@@ -194,25 +225,38 @@ impl Reading<'_> {
             return Ok(());
         }
         self.tree.declare(tag);
-        self.tree.push(Element::unknown(name));
+        self.tree.push(Element::around(name));
         match &self.phase {
             Phase::Before(first) if self.too_deep() => Err(not_a_report(first.as_deref())),
             _ => Ok(()),
         }
     }
 
-    fn start(&mut self, name: &str, empty: bool) -> Result<(), Trouble> {
-        let (mut element, unclosed) = self.tree.place(name);
+    fn start(&mut self, tag: &BytesStart, empty: bool) -> Result<(), Trouble> {
+        let name = tag.local_name().into_inner();
+        let own = self.draft.report.xml_namespace.as_deref();
+        let is_foreign = self.tree.is_foreign(tag, own);
+        let (mut element, unclosed) = if is_foreign { (Element::unknown(name), 0) } else { self.tree.place(name) };
         for _ in 0..unclosed {
             self.note_top(Repair::MissingClose);
             self.leave();
         }
         let is_record = ["record", "row"].iter().any(|record| name.eq_ignore_ascii_case(record));
-        if is_record && matches!(element.node, Node::Unknown) {
+        if is_record && !is_foreign && matches!(element.node, Node::Unknown) {
             self.note_top(Repair::SkippedRecord);
+            element.node = Node::Skipped;
         }
         element.node = self.enter(element.node);
+        if matches!(element.node, Node::Unknown) {
+            let own = self.draft.report.xml_namespace.as_deref();
+            element.namespace = self.tree.namespace(tag).filter(|namespace| Some(namespace.as_str()) != own);
+        }
+        self.tree.declare(tag);
         self.tree.push(element);
+        if matches!(self.tree.top(), Node::Unknown) {
+            self.is_bare = true;
+            attributes(tag).for_each(|(name, value)| self.keep_extension(Some(name), &value));
+        }
         if self.too_deep() {
             let what = format!("the nesting of elements after {} whole rows", self.rows);
             return Err(Trouble::over(Reason::XmlTooDeep, what, "limits.xml_depth", self.limits.xml_depth));
@@ -238,11 +282,12 @@ impl Reading<'_> {
     }
 
     fn text(&mut self, text: &str) {
-        let Some(owner) = self.tree.text_owner() else {
-            if !matches!(self.tree.top(), Node::Unknown) && !text.trim().is_empty() {
-                self.note_top(Repair::StrayText);
-            }
-            return;
+        let owner = match (self.tree.text_owner(), self.tree.top()) {
+            (Some(owner), _) => &owner.name,
+            (None, Node::Unknown) => self.tree.top_name(),
+            (None, Node::Skipped) => return,
+            (None, _) if text.trim().is_empty() => return,
+            (None, _) => return self.note_top(Repair::StrayText),
         };
         let text = if self.text.is_empty() { text.trim_start_matches(is_blank) } else { text };
         let mut room = TEXT.saturating_sub(self.text.len()).min(text.len());
@@ -250,7 +295,7 @@ impl Reading<'_> {
             while !text.is_char_boundary(room) {
                 room -= 1;
             }
-            let name = owner.name.clone();
+            let name = owner.to_owned();
             // What is full with white space to come was not shortened.
             if !text[room..].trim_matches(is_blank).is_empty() {
                 self.note(Repair::TextShortened, &name);
@@ -268,28 +313,60 @@ impl Reading<'_> {
             Node::Spf => self.draft.row.spf_auth.len() >= results,
             _ => false,
         };
-        let is_result = matches!(node, Node::Reason | Node::Dkim | Node::Spf);
-        if full || (is_result && self.record_bytes > RECORD_BYTES) {
+        if full {
             self.note(Repair::TooManyResults, "");
-            return Node::Unknown;
+            return Node::Skipped;
         }
         match node {
             Node::Policy if self.policy_seen => {
                 self.note(Repair::SecondPolicy, "");
-                return Node::Unknown;
+                return Node::Skipped;
             }
             Node::Policy => self.policy_seen = true,
             Node::Record => self.in_record = true,
             Node::Row if self.row_seen => self.begin_another_row(),
             Node::Row => self.row_seen = true,
             Node::Text(_) => self.text.clear(),
+            Node::Unknown if self.tree.text_owner().is_some() => return Node::Skipped,
+            Node::Unknown => match self.tree.top() {
+                Node::Skipped => return Node::Skipped,
+                Node::Unknown => self.keep_text(),
+                _ => self.text.clear(),
+            },
             _ => {}
         }
         node
     }
 
+    /// Keeps the text that the extension under way has told so far.
+    fn keep_text(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let told = blank_trimmed(&text);
+        if !told.is_empty() {
+            self.keep_extension(None, told);
+        }
+        self.is_bare = false;
+    }
+
+    /// Keeps a text of the innermost element, which is an extension, or one of its attributes.
+    fn keep_extension(&mut self, attribute: Option<&str>, value: &str) {
+        let (kept, room, warnings) = if self.in_record {
+            (&mut self.draft.row.extensions, &mut self.record_extension_room, &mut self.record_warnings)
+        } else {
+            (&mut self.draft.report.extensions, &mut self.extension_room, &mut self.warnings)
+        };
+        let tree = &self.tree;
+        let path_bytes = tree.path_bytes() + attribute.map_or(0, |name| name.len() + 1);
+        let path = || tree.path() + &attribute.map_or(String::new(), |name| format!("@{name}"));
+        room.keep(kept, (path_bytes, path), tree.top_namespace(), value, warnings);
+        self.is_bare = false;
+    }
+
     /// Ends the innermost element.
     fn leave(&mut self) {
+        if matches!(self.tree.top(), Node::Unknown) {
+            self.end_extension();
+        }
         let Some(element) = self.tree.pop() else { return };
         let draft = &mut self.draft;
         match element.node {
@@ -303,16 +380,40 @@ impl Reading<'_> {
         }
     }
 
+    /// An empty one is kept, too: that it is there may be all that it says.
+    fn end_extension(&mut self) {
+        let is_bare = std::mem::take(&mut self.is_bare);
+        if is_bare && blank_trimmed(&self.text).is_empty() {
+            self.keep_extension(None, "");
+        }
+        self.keep_text();
+    }
+
     fn fill(&mut self, place: fn(&mut Draft) -> &mut Option<String>, name: &str) {
         let (text, repair) = without_end_tag(blank_trimmed(&self.text), name);
-        let text = blank_trimmed(text);
+        let whole = blank_trimmed(text);
+        let part = match (self.in_record, self.tree.top()) {
+            (false, _) => Part::Head,
+            (true, Node::Reason | Node::Dkim | Node::Spf) => Part::Result,
+            (true, _) => Part::Record,
+        };
+        let text = self.room.fitting(part, whole);
         let field = place(&mut self.draft);
-        let repeated = field.as_deref().is_some_and(|first| first != text) && !text.is_empty();
+        let (repeated, shortened) = match field.as_deref() {
+            Some(first) => (first != whole && first != text && !whole.is_empty(), false),
+            None => (false, text.len() < whole.len()),
+        };
         if field.is_none() && !text.is_empty() {
             *field = Some(text.to_owned());
-            self.record_bytes += if self.in_record { text.len() } else { 0 };
+            self.room.take(part, text);
+            if part == Part::Head {
+                self.weight.head(text);
+            }
         }
         self.text.clear();
+        if shortened {
+            self.note(Repair::TextShortened, name);
+        }
         if repeated {
             self.note(Repair::Repeated, name);
         }
@@ -341,8 +442,11 @@ impl Reading<'_> {
             reasons: std::mem::take(&mut row.reasons),
             ..Row::default()
         };
+        if earlier.is_blank() {
+            return self.skip();
+        }
         self.earlier.push(earlier);
-        if self.earlier.len() >= ROWS_OF_RECORD || self.record_bytes > RECORD_BYTES {
+        if self.earlier.len() >= ROWS_OF_RECORD || self.room.is_short() {
             self.give_earlier();
         }
     }
@@ -351,29 +455,56 @@ impl Reading<'_> {
         if self.earlier.is_empty() {
             return;
         }
-        let shared = Rc::new(Row { warnings: self.record_warnings.texts(), ..self.draft.row.clone() });
+        let shared = Rc::new(self.draft.row.clone());
         for row in std::mem::take(&mut self.earlier) {
+            self.room.give_back(&row);
             self.give(row, Some(shared.clone()));
         }
     }
 
     fn end_record(&mut self) {
         self.give_earlier();
-        let row = Row { warnings: self.record_warnings.texts(), ..std::mem::take(&mut self.draft.row) };
-        self.give(row, None);
+        let row = std::mem::take(&mut self.draft.row);
+        let says_nothing = if self.rows_of_record > 0 { row.is_blank() } else { row.says_nothing() };
+        if says_nothing {
+            self.skip();
+        } else {
+            self.give(row, None);
+        }
         self.record_warnings = Warnings::default();
+        self.record_extension_room = ExtensionRoom::default();
         self.in_record = false;
-        self.record_bytes = 0;
         self.row_seen = false;
+        self.rows_of_record = 0;
+        self.room.end_record();
+    }
+
+    /// Passes over a row that says nothing.
+    fn skip(&mut self) {
+        self.skipped += 1;
+        self.warnings.note(Repair::EmptyRecord, "");
     }
 
     fn give(&mut self, mut row: Row, shared: Option<Rc<Row>>) {
+        self.rows_of_record += 1;
+        if self.failure.is_some() {
+            return;
+        }
         if self.rows >= self.limits.rows {
-            let over = || Trouble::over(Reason::TooManyRows, "the number of rows", "limits.rows", self.limits.rows);
-            self.failure.get_or_insert_with(over);
+            let limit = self.limits.rows;
+            self.failure = Some(Trouble::over(Reason::TooManyRows, "the number of rows", "limits.rows", limit));
             return;
         }
         row.index = self.rows;
+        row.warnings = self.record_warnings.texts();
+        let weighed = match &shared {
+            Some(shared) => self.weight.row(&with_shared(row.clone(), shared)),
+            None => self.weight.row(&row),
+        };
+        if let Err(trouble) = weighed {
+            self.failure = Some(trouble);
+            return;
+        }
         self.rows += 1;
         self.ready.push_back((row, shared));
     }
@@ -403,6 +534,7 @@ fn with_shared(row: Row, shared: &Row) -> Row {
         dkim: row.dkim,
         spf: row.spf,
         reasons: row.reasons,
+        warnings: row.warnings,
         ..shared.clone()
     }
 }

@@ -10,12 +10,12 @@ use super::encoding::Utf8;
 use super::hashed::Hashed;
 use super::repair::{Repair, Warnings};
 use super::values::{blank_trimmed, keyword};
-use super::{Report, Survey, damaged_after_end};
+use super::{Report, Survey, damaged_after_end, weight};
 use crate::trouble::{Reason, Trouble};
 
 /// Bytes read of a report. The fields take some kilobytes; what can be longer is a canonicalised body in base64, which is
 /// not wanted, and what lies behind that.
-const HELD: u64 = 1 << 20;
+pub(super) const HELD: u64 = 1 << 20;
 /// Bytes kept of a field.
 const TEXT: usize = 4 << 10;
 /// Occurrences kept of a field that may come again.
@@ -60,10 +60,13 @@ pub(super) fn survey(open: impl BufRead) -> Result<Survey, Trouble> {
         drafted.take(field, &mut warnings);
     }
     let mut report = drafted.finish(&mut warnings)?;
+    let read = source.count().get();
     let (sha256, failure) = source.finish();
     report.warnings = warnings.texts();
     report.warnings.extend(damaged_after_end(failure));
-    Ok(Survey { sha256, report: Report::Failure(Box::new(report)), rows: 1, held: None, damage: None })
+    let event_bytes = weight::failure(&report, read);
+    let report = Report::Failure(Box::new(report));
+    Ok(Survey { sha256, report, rows: 1, skipped: 0, event_bytes, held: None, damage: None })
 }
 
 fn read(source: impl BufRead, warnings: &mut Warnings) -> Result<String, Trouble> {

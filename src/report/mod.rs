@@ -8,6 +8,7 @@
 mod aggregate;
 mod character;
 mod encoding;
+mod extension;
 mod failure;
 mod guard;
 mod hashed;
@@ -15,9 +16,11 @@ mod json;
 mod repair;
 mod schema;
 mod tag;
+mod text_room;
 mod tls_rpt;
 mod tree;
 pub mod values;
+mod weight;
 mod xml;
 
 #[cfg(test)]
@@ -30,6 +33,7 @@ use aggregate::Document;
 use hashed::Hashed;
 use repair::{Repair, Warnings};
 
+pub use extension::Extension;
 pub use failure::Failure;
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
 
@@ -37,8 +41,9 @@ use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
-/// Rows that are kept of a small report: of 32 KiB, an honest one has 60. Empty ones would be thousands, and take a megabyte.
-const HELD_ROWS: usize = 128;
+/// The rows of a small report are held while their events are estimated below this: of 32 KiB an honest one has 60 rows, or
+/// 120 KiB. Rows of a few bytes would be a thousand, and several rows of one record repeat what they share.
+const HELD_EVENT_BYTES: u64 = 256 << 10;
 
 /// Reads the whole document once: identity, everything but the rows, repairs and damage.
 ///
@@ -63,7 +68,7 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
         match document.next_row() {
             Ok(Some(row)) => {
                 rows += 1;
-                held = held.filter(|held: &Vec<Row>| read.get() <= SMALL_BYTES as u64 && held.len() < HELD_ROWS);
+                held = held.filter(|_| read.get() <= SMALL_BYTES as u64 && document.event_bytes() <= HELD_EVENT_BYTES);
                 if let Some(held) = &mut held {
                     held.push(row);
                 }
@@ -76,13 +81,23 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
             Err(trouble) => break Some(trouble),
         }
     };
-    let mut report = document.finish();
+    let Finished { mut report, skipped, event_bytes } = document.finish();
     let (sha256, failure) = source.finish();
     if damage.is_none() {
         report.warnings.extend(damaged_after_end(failure));
     }
     let held = held.filter(|_| damage.is_none());
-    Ok(Survey { sha256, report: Report::Aggregate(Box::new(report)), rows, held, damage })
+    let report = Report::Aggregate(Box::new(report));
+    Ok(Survey { sha256, report, rows, skipped, event_bytes, held, damage })
+}
+
+/// What a reading of a whole document gives beside its rows.
+struct Finished {
+    report: Aggregate,
+    /// Rows that say nothing, and were not given.
+    skipped: u64,
+    /// Bytes of the events of the others, from above.
+    event_bytes: u64,
 }
 
 /// What to say of an error behind the end of a report.
@@ -121,7 +136,7 @@ pub fn tls_rows(
     limits: &Limits,
     each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>,
 ) -> Result<(), Trouble> {
-    tls_rpt::read(open, limits, each).1
+    tls_rpt::read(open, limits, each).end
 }
 
 /// What one reading of a whole document found.
@@ -132,6 +147,10 @@ pub struct Survey {
     pub report: Report,
     /// Rows that can be shipped.
     pub rows: u64,
+    /// Rows that tell nothing, which are not; a warning of the report says so.
+    pub skipped: u64,
+    /// Bytes of the events of the rows, as JSON: an estimate from above, as each text may be told twice.
+    pub event_bytes: u64,
     /// These rows, of a small aggregate report without damage: a second reading would give the same.
     pub held: Option<Vec<Row>>,
     /// The document can't be read to its end: what it still gives is shipped, and this is said.
@@ -196,6 +215,8 @@ pub struct Aggregate {
     /// `report_metadata/error`, all of them.
     pub errors: Vec<String>,
     pub policy: Policy,
+    /// Elements outside the records that the schema does not have.
+    pub extensions: Vec<Extension>,
     /// Repairs of the document as a whole, each `what: detail`.
     pub warnings: Vec<String>,
 }
@@ -231,8 +252,24 @@ pub struct Row {
     pub envelope_to: Option<String>,
     pub dkim_auth: Vec<DkimAuth>,
     pub spf_auth: Vec<SpfAuth>,
+    /// Elements of its record that the schema does not have.
+    pub extensions: Vec<Extension>,
     /// Repairs within this row, each `what: detail`.
     pub warnings: Vec<String>,
+}
+
+impl Row {
+    /// Whether it tells neither an address nor a count: in a record of several, the others tell what they share.
+    fn is_blank(&self) -> bool {
+        self.source_ip.is_none() && self.count.is_none()
+    }
+
+    /// Whether it tells nothing of any mail: no address, no count, and no name by which it was known.
+    fn says_nothing(&self) -> bool {
+        let names = [&self.header_from, &self.envelope_from, &self.envelope_to];
+        let has_results = !self.dkim_auth.is_empty() || !self.spf_auth.is_empty();
+        self.is_blank() && names.into_iter().all(Option::is_none) && !has_results
+    }
 }
 
 /// `policy_evaluated/reason`.

@@ -105,8 +105,10 @@ repairs! {
     Repeated = "repeated", "an element that stands for one value came again with another, the first was kept";
     SecondPolicy = "second_policy", "more than one policy_published, the first was kept";
     SeveralRows = "several_rows", "a record with several rows, each was read as a record of its own";
-    TooManyResults = "too_many_results", "more results in a record than limits.auth_results of a kind, or than 64 KiB of text, the first were kept";
+    TooManyResults = "too_many_results", "more results of one kind in a record than limits.auth_results, the first were kept";
+    ExtensionsShortened = "extensions_shortened", "more of the elements that the schema does not have than are kept, the first were kept";
     TooManyErrors = "too_many_errors", "more error texts in the metadata than are kept";
+    EmptyRecord = "empty_record", "a record that tells no address, no count and no name was skipped";
     SkippedRecord = "skipped_record", "a record or row that stands where none belongs was skipped";
     SecondReport = "second_report", "another feedback element after the first was skipped";
     TrailingJunk = "trailing_junk", "something after the end of the report was skipped";

@@ -5,8 +5,10 @@ use super::{Aggregate, DkimAuth, Override, Row, SpfAuth};
 /// What an element is, by where it stands.
 #[derive(Clone, Copy)]
 pub enum Node {
-    /// Not one of ours, with all that is in it.
+    /// Not in the schema, with all that is in it: an extension.
     Unknown,
+    /// Around the report, within a text, or left out for a reason that is told, with all that is in it.
+    Skipped,
     Feedback,
     Metadata,
     DateRange,
@@ -129,13 +131,17 @@ impl Node {
         self.children().iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).copied()
     }
 
+    pub fn is_in_schema(self) -> bool {
+        !matches!(self, Node::Unknown | Node::Skipped)
+    }
+
     pub fn is_text(self) -> bool {
         matches!(self, Node::Text(_))
     }
 
     fn children(self) -> Children {
         match self {
-            Node::Unknown | Node::Text(_) => &[],
+            Node::Unknown | Node::Skipped | Node::Text(_) => &[],
             Node::Feedback => FEEDBACK,
             Node::Metadata => METADATA,
             Node::DateRange => DATE_RANGE,

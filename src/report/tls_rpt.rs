@@ -10,18 +10,22 @@ use std::ops::ControlFlow;
 
 use serde::de::DeserializeSeed;
 
-use self::places::{Objects, Place, shortened};
+use self::places::{Objects, Place};
 use super::hashed::Hashed;
 use super::json::{Guard, trouble_of};
 use super::repair::{Repair, Warnings};
+use super::weight::Weight;
 use super::{Report, Survey, damaged_after_end};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
 /// Policies that are remembered of one report. A report is about one domain, which has a policy or two at a time.
 const POLICIES: usize = 256;
-/// Bytes kept of a policy's type and of its domain: what a domain may have (RFC 1035 section 2.3.4).
-const NAME: usize = 255;
+
+/// Bytes kept of the texts of a policy or of a failure. A real policy has some 300, one of 64 MX hosts some 10,000.
+const ROOM: usize = 32 << 10;
+/// Bytes kept of the texts of the report itself, which the event of every row repeats; real ones have some 200.
+const HEAD: usize = 4 << 10;
 
 /// A report but for its rows. Texts are trimmed, and `None` where the key is missing, null or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,7 +90,7 @@ pub(super) fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trou
         rows += 1;
         ControlFlow::Continue(())
     };
-    let (mut report, end) = read(&mut source, limits, &mut each);
+    let Read { mut report, skipped, event_bytes, end } = read(&mut source, limits, &mut each);
     let damage = match end {
         Ok(()) => None,
         Err(trouble) if rows == 0 => return Err(trouble),
@@ -96,15 +100,21 @@ pub(super) fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trou
     if damage.is_none() {
         report.warnings.extend(damaged_after_end(failure));
     }
-    Ok(Survey { sha256, report: Report::TlsRpt(Box::new(report)), rows, held: None, damage })
+    let report = Report::TlsRpt(Box::new(report));
+    Ok(Survey { sha256, report, rows, skipped, event_bytes, held: None, damage })
+}
+
+/// What a reading gives beside the rows.
+pub(super) struct Read {
+    report: TlsRpt,
+    skipped: u64,
+    event_bytes: u64,
+    /// Why it ended before the document did.
+    pub end: Result<(), Trouble>,
 }
 
 /// Reads a report to its end, and hands out its rows. What was read before an error is given, too.
-pub(super) fn read(
-    source: impl BufRead,
-    limits: &Limits,
-    each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>,
-) -> (TlsRpt, Result<(), Trouble>) {
+pub(super) fn read(source: impl BufRead, limits: &Limits, each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>) -> Read {
     let mut guard = BufReader::new(Guard::new(source));
     let mut reading = Reading {
         limits,
@@ -112,6 +122,10 @@ pub(super) fn read(
         held: Held::default(),
         failures: 0,
         rows: 0,
+        skipped: 0,
+        room: ROOM,
+        head_room: HEAD,
+        weight: Weight::new(limits),
         warnings: Warnings::default(),
         stopped: None,
     };
@@ -129,8 +143,11 @@ pub(super) fn read(
         (None, Ok(())) => Ok(()),
     };
     let mut warnings = std::mem::take(&mut guard.get_mut().warnings);
-    warnings.add(reading.warnings);
-    (TlsRpt { warnings: warnings.texts(), ..reading.held.report }, end)
+    let Reading { held, mut weight, skipped, warnings: own, .. } = reading;
+    warnings.add(own);
+    let report = TlsRpt { warnings: warnings.texts(), ..held.report };
+    report.warnings.iter().for_each(|warning| weight.head(warning));
+    Read { report, skipped, event_bytes: weight.total(), end }
 }
 
 /// What has been understood so far.
@@ -141,6 +158,12 @@ struct Reading<'r> {
     /// Failures seen of the policy under way.
     failures: u64,
     rows: u64,
+    /// Rows that say nothing, which are not handed out.
+    skipped: u64,
+    /// Bytes that are still kept of the texts of the policy or failure under way, and of those of the report.
+    room: usize,
+    head_room: usize,
+    weight: Weight<'r>,
     warnings: Warnings,
     /// Reading ends before the document does: well, or for a limit.
     stopped: Option<Result<(), Trouble>>,
@@ -184,17 +207,16 @@ impl Reading<'_> {
             Place::Policy => {
                 let policy = std::mem::take(&mut self.held.policy);
                 self.row(TlsRow::Policy(policy));
+                self.room = ROOM;
             }
             Place::Failure => {
                 let failure = std::mem::take(&mut self.held.failure);
                 self.row(TlsRow::Failure(failure));
+                self.room = ROOM;
             }
             Place::Described => {
-                let PolicyName { policy_type, domain } = std::mem::take(&mut self.held.name);
-                let mut short = |name: Option<String>| name.map(|name| shortened(name, NAME, &mut self.warnings));
-                let name = PolicyName { policy_type: short(policy_type), domain: short(domain) };
-                if let Some(last) = self.held.report.policies.last_mut() {
-                    *last = name;
+                if let Some(name) = self.held.report.policies.last_mut() {
+                    *name = std::mem::take(&mut self.held.name);
                 }
             }
             Place::Report | Place::Range | Place::Summary => {}
@@ -203,15 +225,38 @@ impl Reading<'_> {
     }
 
     fn row(&mut self, row: TlsRow) {
+        let unnamed = PolicyName::default();
+        let name = self.held.report.policies.last().unwrap_or(&unnamed);
+        if says_nothing(name, &row) {
+            self.skipped += 1;
+            return self.warnings.note(Repair::EmptyRecord, "");
+        }
         let limit = self.limits.rows;
         if self.rows == limit {
             let trouble = Trouble::over(Reason::TooManyRows, "the report's number of rows", "limits.rows", limit);
             self.stopped = Some(Err(trouble));
             return;
         }
+        if let Err(trouble) = self.weight.row(&(name, &row)) {
+            self.stopped = Some(Err(trouble));
+            return;
+        }
         self.rows += 1;
         if (self.each)(row).is_break() {
             self.stopped = Some(Ok(()));
+        }
+    }
+}
+
+/// Whether a policy or a failure tells nothing but that it is there.
+fn says_nothing(name: &PolicyName, row: &TlsRow) -> bool {
+    match row {
+        TlsRow::Policy(policy) => {
+            *name == PolicyName::default() && *policy == TlsPolicy { index: policy.index, ..TlsPolicy::default() }
+        }
+        TlsRow::Failure(failure) => {
+            let TlsFailure { policy, index, .. } = *failure;
+            *failure == TlsFailure { policy, index, ..TlsFailure::default() }
         }
     }
 }

@@ -11,19 +11,30 @@ use super::schema::Node;
 #[derive(Default)]
 pub struct Tree {
     open: Vec<Element>,
-    /// Namespaces that elements around the report declare: depth, prefix, name.
+    /// Namespaces that open elements declare: depth, prefix, name.
     declared: Vec<(usize, String, String)>,
 }
 
 pub struct Element {
-    /// As the schema spells it, or for what is not in it as it stands there.
+    /// As the schema spells it, or for what is not in it as it stands there; without a prefix.
     pub name: Cow<'static, str>,
     pub node: Node,
+    /// Of an extension, unless it is the report's.
+    pub namespace: Option<String>,
 }
 
 impl Element {
+    pub fn known(name: &'static str, node: Node) -> Self {
+        Self { name: name.into(), node, namespace: None }
+    }
+
     pub fn unknown(name: &str) -> Self {
-        Self { name: name.to_owned().into(), node: Node::Unknown }
+        Self { name: name.to_owned().into(), node: Node::Unknown, namespace: None }
+    }
+
+    /// An element around the report.
+    pub fn around(name: &str) -> Self {
+        Self { node: Node::Skipped, ..Self::unknown(name) }
     }
 }
 
@@ -37,7 +48,26 @@ impl Tree {
     }
 
     pub fn top(&self) -> Node {
-        self.open.last().map_or(Node::Unknown, |element| element.node)
+        self.open.last().map_or(Node::Skipped, |element| element.node)
+    }
+
+    pub fn top_namespace(&self) -> Option<&str> {
+        self.open.last().and_then(|element| element.namespace.as_deref())
+    }
+
+    /// The open elements within `feedback`, by their names with slashes between them.
+    pub fn path(&self) -> String {
+        self.names().collect::<Vec<_>>().join("/")
+    }
+
+    /// The length of [`Tree::path`].
+    pub fn path_bytes(&self) -> usize {
+        self.names().map(|name| name.len() + 1).sum::<usize>().saturating_sub(1)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let within = self.open.iter().skip_while(|element| !matches!(element.node, Node::Feedback)).skip(1);
+        within.map(|element| &*element.name)
     }
 
     pub fn top_name(&self) -> &str {
@@ -46,7 +76,7 @@ impl Tree {
 
     /// The text element that this text belongs to, also within markup that a reporter left unescaped in it.
     pub fn text_owner(&self) -> Option<&Element> {
-        self.open.iter().rev().find(|element| !matches!(element.node, Node::Unknown)).filter(|e| e.node.is_text())
+        self.open.iter().rev().find(|element| element.node.is_in_schema()).filter(|element| element.node.is_text())
     }
 
     pub fn push(&mut self, element: Element) {
@@ -65,11 +95,11 @@ impl Tree {
     /// begins that does not belong in it; nothing unknown ends anything.
     pub fn place(&self, name: &str) -> (Element, usize) {
         let in_text = self.top().is_text();
-        let known = self.open.iter().rev().take_while(|element| !matches!(element.node, Node::Unknown)).enumerate();
+        let known = self.open.iter().rev().take_while(|element| element.node.is_in_schema()).enumerate();
         let mut fitting = known.filter_map(|(above, element)| Some((above, element.node.child(name)?)));
         let place = fitting.find(|(above, (_, node))| !node.is_text() || *above == 0 || (in_text && *above == 1));
         match place {
-            Some((above, (name, node))) => (Element { name: name.into(), node }, above),
+            Some((above, (name, node))) => (Element::known(name, node), above),
             None => (Element::unknown(name), 0),
         }
     }
@@ -87,28 +117,59 @@ impl Tree {
         own.or_else(|| outer().map(|(.., name)| name.clone())).filter(|name| !name.is_empty())
     }
 
-    /// Remembers what an element around the report declares.
+    /// True for a prefixed name in a declared namespace that is neither the report's `own` nor one of the schema's: what it
+    /// names is no element of the schema, whatever it is called. Without a prefix reporters declare all kinds of things.
+    pub fn is_foreign(&self, tag: &BytesStart, own: Option<&str>) -> bool {
+        tag.name().prefix().is_some()
+            && self.namespace(tag).is_some_and(|name| Some(name.as_str()) != own && !is_of_schema(&name))
+    }
+
+    /// Remembers the namespaces that an element declares; called before it is pushed.
     pub fn declare(&mut self, tag: &BytesStart) {
+        if tag.attributes_raw().is_empty() {
+            return;
+        }
         let depth = self.open.len();
         let room = NAMESPACES.saturating_sub(self.declared.len());
         self.declared.extend(declarations(tag).take(room).map(|(prefix, name)| (depth, prefix, name)));
     }
 }
 
+/// The namespaces of RFC 9990 and RFC 7489, and of the drafts between them.
+fn is_of_schema(namespace: &str) -> bool {
+    namespace == "urn:ietf:params:xml:ns:dmarc-2.0" || namespace.starts_with("http://dmarc.org/dmarc-xml/")
+}
+
 /// Prefix (empty for the default namespace) and name of each namespace that a tag declares.
 fn declarations(tag: &BytesStart) -> impl Iterator<Item = (String, String)> {
+    all_attributes(tag).filter_map(|(key, name)| {
+        let prefix = declared_prefix(key)?;
+        let name = unescaped(&name);
+        (prefix.len() + name.len() <= NAMESPACE_BYTES).then(|| (prefix.to_owned(), name))
+    })
+}
+
+/// Names, without prefixes, and values of a tag's attributes that declare no namespace.
+pub fn attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, String)> {
+    all_attributes(tag)
+        .filter(|(key, _)| declared_prefix(key).is_none())
+        .map(|(key, value)| (key.rsplit_once(':').map_or(key, |(_, name)| name), unescaped(&value)))
+}
+
+fn all_attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, Cow<'t, str>)> {
     let mut attributes = tag.attributes();
     // The check for repeated names is what makes many attributes costly.
     attributes.with_checks(false);
-    attributes.flatten().filter_map(|attribute| {
-        let prefix = match attribute.key.as_ref() {
-            "xmlns" => "",
-            key => key.strip_prefix("xmlns:")?,
-        };
-        let name = attribute.value.trim();
-        let name = quick_xml::escape::unescape(name).map_or(name.to_owned(), |name| name.into_owned());
-        (prefix.len() + name.len() <= NAMESPACE_BYTES).then(|| (prefix.to_owned(), name))
-    })
+    attributes.flatten().map(|attribute| (attribute.key.into_inner(), attribute.value))
+}
+
+fn declared_prefix(key: &str) -> Option<&str> {
+    if key == "xmlns" { Some("") } else { key.strip_prefix("xmlns:") }
+}
+
+fn unescaped(value: &str) -> String {
+    let value = value.trim();
+    quick_xml::escape::unescape(value).map_or(value.to_owned(), |value| value.into_owned())
 }
 
 /// The text without the remains of its own end tag, as in `<begin>1745177243/begin>` (kddi.com, 2025).

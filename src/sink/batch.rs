@@ -5,20 +5,22 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Frame, Inlet, rate::RateLimit};
+use super::{Frame, Inlet, Status, rate::RateLimit};
+use crate::deliver::busy::Busy;
 
 /// Gathers frames into batches of up to `max_bytes`; a larger frame is a batch of its own.
 pub(super) struct Batches {
     inlet: Inlet,
     rate: RateLimit,
+    held_back: Busy,
     max_bytes: usize,
     /// Taken from the queue, and not part of a batch yet.
     held: Option<Frame>,
 }
 
 impl Batches {
-    pub(super) fn new(inlet: Inlet, rate: RateLimit, max_bytes: usize) -> Self {
-        Self { inlet, rate, max_bytes, held: None }
+    pub(super) fn new(inlet: Inlet, rate: RateLimit, status: &Status, max_bytes: usize) -> Self {
+        Self { inlet, rate, held_back: status.held(), max_bytes, held: None }
     }
 
     /// Lets frames gather until no more have come for `lull`, or until `most`. Cancel-safe.
@@ -42,7 +44,9 @@ impl Batches {
         if self.held.is_none() {
             self.held = self.inlet.next().await;
         }
+        let waiting = self.held_back.begin();
         self.rate.admit(self.held.as_ref()?.bytes.len()).await;
+        drop(waiting);
         let first = self.held.take()?;
         let mut bytes = first.bytes.len();
         let mut batch = vec![first];

@@ -14,6 +14,8 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::deliver::busy::Busy;
+
 /// One destination. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
 /// cancelled, or until trying again cannot help. It retries by itself, for ever, what may work later.
 pub trait Sink: Send {
@@ -155,6 +157,7 @@ impl Outlet {
 pub struct Status {
     confirmed: watch::Sender<u64>,
     health: watch::Sender<Health>,
+    held: Busy,
 }
 
 /// How a sink is doing, for logs, readiness and the exit code.
@@ -172,7 +175,13 @@ impl Status {
     pub fn new() -> (Self, watch::Receiver<u64>, watch::Receiver<Health>) {
         let (confirmed, confirmed_rx) = watch::channel(0);
         let (health, health_rx) = watch::channel(Health::Starting);
-        (Self { confirmed, health }, confirmed_rx, health_rx)
+        (Self { confirmed, health, held: Busy::default() }, confirmed_rx, health_rx)
+    }
+
+    /// Says that the sink holds its next frame back by itself, for its rate limit, and has all before it confirmed: nobody
+    /// else is to blame for the time that this takes.
+    pub fn held(&self) -> Busy {
+        self.held.clone()
     }
 
     /// Everything up to and including `number` has arrived. Numbers never go back.

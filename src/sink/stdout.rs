@@ -5,16 +5,16 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Write},
-    os::fd::AsFd,
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{Frame, Health, Inlet, Sink, SinkError, Status, batch::Batches, rate::RateLimit, worker::Worker};
-use crate::net::backoff::Backoff;
+use crate::{net::backoff::Backoff, stdio};
 
 /// What a pipe holds on Linux: a larger write would only wait for its reader.
 const WRITE_BYTES: usize = 64 << 10;
@@ -37,9 +37,12 @@ impl StdoutSink {
     }
 
     async fn drain(self, inlet: Inlet, status: Status) -> Result<(), SinkError> {
-        let output = self.output.map_or_else(standard_output, Ok).map_err(cannot_write)?;
+        let output = self.output.map_or_else(stdio::output, Ok).map_err(cannot_write)?;
+        if stdio::discards(&output) {
+            warn!("stdout is /dev/null: what is shipped there is gone, and counts as shipped");
+        }
         let worker = Worker::start("stdout", Output { file: output, rest: Bytes::new() }).map_err(cannot_write)?;
-        let mut batches = Batches::new(inlet, self.rate, WRITE_BYTES);
+        let mut batches = Batches::new(inlet, self.rate, &status, WRITE_BYTES);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         status.report(Health::Up);
         while let Some(batch) = batches.next().await {
@@ -101,11 +104,6 @@ impl Output {
         }
         Ok(())
     }
-}
-
-/// A descriptor of our own: the one of `std::io::Stdout` has a buffer before it that can't be resumed after an error.
-fn standard_output() -> io::Result<File> {
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 fn wait_until_writable(file: &File) -> io::Result<()> {

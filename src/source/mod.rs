@@ -51,12 +51,12 @@ pub trait Memory: Send + Sync {
     fn troubled(&self, _source: &str, _why: &str) {}
 
     /// The UID that the next mail in this folder, by its name on the wire, may have: a hint.
-    fn next_uid(&self, _source: &str, _folder: &str) -> Option<u32> {
+    fn next_uid(&self, _account: &str, _folder: &str) -> Option<u32> {
         None
     }
 
     /// What [`next_uid`](Self::next_uid) is to say from now on.
-    fn expect_uid(&self, _source: &str, _folder: &str, _next: u32) {}
+    fn expect_uid(&self, _account: &str, _folder: &str, _next: u32) {}
 
     /// Whether all of it is gone with the process: a source then marks the mails that it leaves, where it can.
     fn forgets(&self) -> bool {
@@ -86,8 +86,10 @@ pub struct Mail {
 /// Where a mail lies: names it in events, and is the key under which the ledger remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
+    /// `account` is `user@host:port`: UIDs of another account or server mean other mails.
     Imap {
         source: Arc<str>,
+        account: Arc<str>,
         folder: Arc<str>,
         uid_validity: u32,
         uid: u32,
@@ -114,6 +116,8 @@ pub enum Verdict {
     Quarantine(Trouble),
     /// It carries no report: left alone and remembered, or what the source's `without_report` says.
     WithoutReport,
+    /// Its sender is over its share of the day: leave it as it was, for another day.
+    Defer(Trouble),
     /// It was not dealt with this time (stopping, a sink that failed): leave it as it was.
     Leave,
 }
@@ -188,13 +192,13 @@ impl Intake {
     }
 
     /// The UID that the next mail in this folder, by its name on the wire, may have: a hint. 1 where nothing is known.
-    pub fn next_uid(&self, source: &str, folder: &str) -> u32 {
-        self.memory.next_uid(source, folder).unwrap_or(1)
+    pub fn next_uid(&self, account: &str, folder: &str) -> u32 {
+        self.memory.next_uid(account, folder).unwrap_or(1)
     }
 
     /// Tells what [`next_uid`](Self::next_uid) is to say from now on.
-    pub fn expect_uid(&self, source: &str, folder: &str, next: u32) {
-        self.memory.expect_uid(source, folder, next);
+    pub fn expect_uid(&self, account: &str, folder: &str, next: u32) {
+        self.memory.expect_uid(account, folder, next);
     }
 
     /// Tells that `source` can't do its work for now.

@@ -22,6 +22,7 @@ mod operation;
 mod progress;
 mod receivers;
 mod resume;
+mod routes;
 mod servers;
 mod service;
 mod sink_syslog;

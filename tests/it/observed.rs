@@ -257,3 +257,73 @@ fn an_address_that_is_taken_and_one_that_is_none_are_said() {
     workplace.shipper(&["run", "--config"], &at("localhost")).exits(78).says(&["api.address", "0.0.0.0:9598"]);
     workplace.shipper(&["health", "--config"], &config).exits(78).says(&["api.address"]);
 }
+
+/// How many sockets a process has open.
+fn sockets(process: u32) -> usize {
+    let opened = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    // One that is closed meanwhile is none.
+    opened
+        .filter(|entry| {
+            let target = entry.as_ref().ok().and_then(|entry| std::fs::read_link(entry.path()).ok());
+            target.is_some_and(|target| target.to_string_lossy().starts_with("socket:"))
+        })
+        .count()
+}
+
+#[test]
+fn clients_that_never_end_their_requests_hold_neither_memory_nor_descriptors_that_deliveries_need() {
+    let (ca, batch, port) = (Ca::new(), Batch::generate(87, 8, 1..=5, 0), free_port());
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let config = observed(&workplace, with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"})), stdout(), port);
+    let file = workplace.write("config.json", config.to_string()).display().to_string();
+    let running = Shipper::ulimited("-n 256", ["run", "--config", &file]).start();
+    eventually(LONG, "it answers and delivers", || {
+        (get(port, "/livez")?.0 == 200 && dovecot.mailbox().count("Processed") == batch.mails.len()).then_some(())
+    });
+    let before = running.peak_memory();
+    let field = format!("X-A: {}\r\n", "a".repeat(8_000));
+    let clients: Vec<TcpStream> = (0..400)
+        .map(|_| {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            client.set_write_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+            write!(client, "GET /livez HTTP/1.1\r\nHost: x\r\n").ok();
+            // It may have been closed in favour of those that came after it, or for the length of its header.
+            (0..30).all(|_| client.write_all(field.as_bytes()).is_ok());
+            client
+        })
+        .collect();
+    // An eighth of 256 for clients, and some for the mailbox, the listener and the runtime.
+    let opened = sockets(running.id());
+    assert!(opened <= 32 + 10, "{opened} sockets");
+    assert_eq!(get(port, "/livez").unwrap().0, 200, "who asks in one go is answered at once");
+    assert!(get(port, "/metrics").unwrap().1.contains("dmarc_shipper_"));
+    dovecot.mailbox().deliver("INBOX", &Batch::generate(88, 1, 1..=5, 0).mails[0]);
+    eventually(LONG, "it goes on delivering", || {
+        (dovecot.mailbox().count("Processed") == batch.mails.len() + 1).then_some(())
+    });
+    let grown = running.peak_memory().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB more than before");
+    drop(clients);
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+}
+
+#[test]
+fn a_client_that_says_nothing_and_one_that_was_answered_are_hung_up_on() {
+    let (workplace, port) = (Workplace::new(), free_port());
+    let inbox = workplace.path("inbox");
+    std::fs::create_dir(&inbox).unwrap();
+    let config = observed(&workplace, json!({"type": "file", "path": inbox}), stdout(), port);
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it answers", || get(port, "/livez"));
+    for said in ["", "GET /livez HTTP/1.1\r\nHo", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client.write_all(said.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.contains("200 OK"), said.ends_with("\r\n\r\n"), "{said:?}: {answer}");
+    }
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+}

@@ -43,6 +43,79 @@ fn a_reader_of_stdout_that_has_gone_settles_nothing() {
     Shipper::new(["parse", sample]).with_stdout_closed().exits(74);
 }
 
+/// Rust's runtime opens /dev/null in the place of what is closed: 60 mails were archived, and 6,000 rows were gone.
+#[test]
+fn a_stdout_that_is_closed_or_can_t_be_written_to_settles_nothing_and_is_said() {
+    let (ca, batch) = (Ca::new(), Batch::generate(63, 5, 1..=5, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let config = workplace.config(imaps(&dovecot, &ca), stdout());
+    let file = workplace.write("config.json", config.to_string()).display().to_string();
+    let cases: [&[&str]; 9] = [
+        &["run", "--once", "--config", &file],
+        &["parse", "examples/mailbox/01-gzip.eml"],
+        &["schema", "event"],
+        &["ledger", "list", "--config", &file],
+        &["check", "--no-probe", "--config", &file],
+        &["check", "--config", &file],
+        &["migrate", "tests/data/migrate/parsedmarc.ini"],
+        &["--help"],
+        &["--version"],
+    ];
+    for redirection in [">&-", ">&- <&-", "1</dev/null"] {
+        for arguments in &cases {
+            Shipper::redirected(redirection, *arguments).exits(74).says(&["to stdout", "it "]);
+        }
+        Shipper::redirected(&format!("{redirection} 2>&-"), cases[0]).exits(74);
+    }
+    assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (batch.mails.len(), 0));
+}
+
+#[test]
+fn a_stdin_that_is_closed_or_can_t_be_read_is_no_empty_one() {
+    for redirection in ["<&-", "0>/dev/null"] {
+        for arguments in [&["parse", "-"][..], &["run", "--once", "--from", "-", "--to", "stdout:"]] {
+            Shipper::redirected(redirection, arguments).exits(66).says(&["can", "read", "it "]);
+        }
+        // Who does not read it doesn't miss it.
+        Shipper::redirected(redirection, ["parse", "examples/mailbox/01-gzip.eml"]).exits(0);
+    }
+    Shipper::redirected("</dev/null", ["parse", "-"]).exits(65).says(&["there is nothing in it"]);
+}
+
+#[test]
+fn no_file_or_connection_takes_the_number_of_a_closed_descriptor() {
+    let (ca, batch) = (Ca::new(), Batch::generate(64, 5, 1..=5, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let sink = json!({"type": "file", "path": workplace.path("out.ndjson")});
+    let config = workplace.config(imaps(&dovecot, &ca), sink);
+    let file = workplace.write("config.json", config.to_string()).display().to_string();
+    let running = Shipper::redirected("<&- >&- 2>&-", ["run", "--config", &file]).start();
+    eventually(LONG, "the mails are archived", || {
+        (dovecot.mailbox().count("Processed") == batch.mails.len()).then_some(())
+    });
+    for number in 0..=2 {
+        let opened = std::fs::read_link(format!("/proc/{}/fd/{number}", running.id())).unwrap();
+        assert_eq!(opened.to_str(), Some("/dev/null"), "{number}");
+    }
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+    assert_eq!(essences(rows(&ndjson(&workplace.read("out.ndjson")))), batch.essences());
+}
+
+#[test]
+fn dev_null_as_stdout_is_taken_with_a_warning() {
+    let (ca, batch) = (Ca::new(), Batch::generate(65, 2, 1..=5, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let config = workplace.config(imaps(&dovecot, &ca), stdout());
+    let file = workplace.write("config.json", config.to_string()).display().to_string();
+    let gone = "stdout is /dev/null: what is shipped there is gone";
+    Shipper::redirected(">/dev/null", ["check", "--config", &file]).exits(0).says(&["was written to /dev/null"]);
+    // As Python's subprocess.DEVNULL is: the same as what the runtime puts in the place of a closed one.
+    Shipper::redirected("1<>/dev/null", ["run", "--once", "--config", &file]).exits(0).says(&[gone]);
+    let parsed = Shipper::redirected(">/dev/null", ["parse", "examples/mailbox/01-gzip.eml"]).exits(0);
+    assert!(!parsed.stderr.contains("/dev/null"), "{}", parsed.stderr);
+}
+
 #[test]
 fn what_is_left_in_the_mailbox_is_not_fetched_again() {
     let (ca, batch) = (Ca::new(), Batch::generate(62, 2, 1..=5, 0));

@@ -48,6 +48,22 @@ fn a_long_report_goes_on_where_its_rows_had_arrived_when_the_process_was_killed(
     assert_eq!(dovecot.mailbox().count("Processed"), 1);
 }
 
+/// Progress was known by the sink's name, so that the new file got only the rest.
+#[test]
+fn a_long_report_begins_anew_for_another_file_under_the_same_sink_name() {
+    let (ca, batch) = (Ca::new(), Batch::generate(74, 1, 8_000..=8_000, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    let slow = |name| json!({"type": "file", "path": workplace.path(name), "rate_limit_num": 1_000});
+    let config = workplace.config(imaps(&dovecot, &ca), slow("kept.ndjson"));
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "some of the rows are there", || (lines(&workplace) > 3_000).then_some(()));
+    kill(running);
+
+    let other = json!({"type": "file", "path": workplace.path("other.ndjson")});
+    workplace.once(&with(config, json!({"sinks": {"out": other}}))).exits(0);
+    assert_eq!(essences(rows(&ndjson(&workplace.read("other.ndjson")))), batch.essences());
+}
+
 /// Rows that one sink had are not rows that another has.
 #[test]
 fn a_long_report_begins_anew_for_a_sink_that_was_added_meanwhile() {

@@ -10,6 +10,7 @@ use crate::support::{
     process::{Running, ndjson},
     reports::{Batch, essences},
     rsyslog::Rsyslog,
+    server::free_port,
     wait::{LONG, eventually},
     workplace::{Workplace, imaps, stdout, syslog_tcp, syslog_tls, with},
 };
@@ -209,6 +210,71 @@ fn sighup_with_a_configuration_that_can_t_be_used_during_a_reload_leaves_that_at
     assert!(!finished.stderr.contains("going on with the old one"), "{}", finished.stderr);
     let told = ["old.ndjson", "new.ndjson"].map(|name| ndjson(&workplace.read(name))).concat();
     assert_rows(&batch, &told);
+}
+
+/// All of it waited for shutdown_timeout, though nothing could come of that.
+#[test]
+fn sighup_that_mends_the_address_of_a_sink_takes_effect_at_once() {
+    let (ca, batch) = (Ca::new(), Batch::generate(66, 12, 5..=10, 0));
+    for size in ["1MiB", "64KiB"] {
+        let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
+        let kept = json!({"type": "file", "path": workplace.path("kept.ndjson")});
+        let to = |port: u16, also: u16| {
+            let siem = with(syslog_tcp(port), json!({"buffer": {"max_size": size}}));
+            let also = with(syslog_tcp(also), json!({"required": false}));
+            let config = workplace.config(polled(&dovecot, &ca), stdout());
+            with(config, json!({"sinks": {"kept": kept, "siem": siem, "also": also}, "shutdown_timeout": "10m"}))
+        };
+        let running = workplace.shipper(&["run", "--config"], &to(free_port(), free_port())).start();
+        eventually(LONG, "both fail", || (running.stderr().matches("can't connect").count() > 1).then_some(()));
+        eventually(LONG, "the other sink is at work", || workplace.path("kept.ndjson").exists().then_some(()));
+        workplace.write("config.json", to(rsyslog.tcp_port, free_port()).to_string());
+        running.signal(Signal::HUP);
+        until_archived(&dovecot, batch.mails.len());
+        running.signal(Signal::TERM);
+        until_said(&running, "asked to stop");
+        running.signal(Signal::TERM);
+        running.finish().says(&["what waits for a sink that can't be reached", "\"reloaded\""]);
+        assert_eq!(told_once(&events(&rsyslog.received())), batch.essences());
+        // What arrived before may come again, under the same ids.
+        let kept = ndjson(&workplace.read("kept.ndjson"));
+        assert_eq!(told_once(&kept), batch.essences());
+    }
+}
+
+#[test]
+fn sighup_that_mends_the_address_of_a_source_takes_effect_at_once() {
+    let (ca, batch) = (Ca::new(), Batch::generate(67, 4, 1..=5, 0));
+    let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
+    // It accepts, and never answers.
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = |port: u16| {
+        let source =
+            with(polled(&dovecot, &ca), json!({"port": port, "connect_timeout": "10m", "read_timeout": "10m"}));
+        with(workplace.config(source, stdout()), json!({"shutdown_timeout": "10m"}))
+    };
+    let running = workplace.shipper(&["run", "--config"], &at(deaf.local_addr().unwrap().port())).start();
+    let _held = deaf.accept().unwrap();
+    workplace.write("config.json", at(dovecot.imaps_port).to_string());
+    running.signal(Signal::HUP);
+    until_archived(&dovecot, batch.mails.len());
+    running.signal(Signal::TERM);
+    assert_eq!(essences(rows(&running.finish().exited(0).events())), batch.essences());
+}
+
+/// The process ended with 65.
+#[test]
+fn sighup_goes_on_after_a_file_that_could_not_be_read_in_full() {
+    let workplace = Workplace::new();
+    let source =
+        json!({"type": "file", "path": workplace.write("report.xml.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00garbage")});
+    let config = workplace.config(source, stdout());
+    let running = workplace.shipper(&["run", "--config"], &config).start();
+    eventually(LONG, "it is told", || running.stdout().contains("ingest_error").then_some(()));
+    running.signal(Signal::HUP);
+    until_said(&running, "\"reloaded\"");
+    running.signal(Signal::TERM);
+    running.finish();
 }
 
 /// It went on, with the file as it was then.

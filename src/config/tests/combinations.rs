@@ -28,6 +28,18 @@ fn a_certificate_goes_with_its_key() {
 }
 
 #[test]
+fn require_authenticated_needs_servers_whose_word_counts() {
+    let key = "sources.rua.require_authenticated";
+    refused(&source("require_authenticated: true"), key, "needs trusted_authserv_ids");
+    refused(&source("require_authenticated: true\ntrusted_authserv_ids: []"), key, "needs trusted_authserv_ids");
+    let file = "sources: {a: {type: file, path: /a, require_authenticated: true}}\nsinks: {out: {type: stdout}}\n";
+    refused(file, "sources.a.require_authenticated", "needs trusted_authserv_ids");
+    let config =
+        yaml(&source("require_authenticated: true\ntrusted_authserv_ids: [MX.example.com, (none)]")).unwrap().config;
+    assert_eq!(config.sources["rua"].senders().trusted_authserv_ids, ["mx.example.com", ""]);
+}
+
+#[test]
 fn an_array_is_for_file_sinks() {
     refused(&sink("type: stdout\nencoding: {codec: array}"), "sinks.out.encoding.codec", "sinks of type file");
     yaml(&sink("type: file\npath: /a\nencoding: {codec: array}")).unwrap();

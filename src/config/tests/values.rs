@@ -163,7 +163,7 @@ fn control_characters_are_refused_in_texts_and_never_reach_a_terminal() {
             "dmarc.yaml:5:11: sources.rua.user: must not hold control characters, as \"a\\r\\nb\" does",
             "dmarc.yaml:6:5: sources.rua.\\u{1b}[2J: unknown option; known here: type, host, security, port, user, password, \
              password_file, auth, oauth, tls, folder, search, archive_folder, quarantine_folder, after, without_report, watch, \
-             poll_interval, max_messages_per_run, connect_timeout, read_timeout, pipelining, tenant"
+             poll_interval, max_messages_per_run, connect_timeout, read_timeout, pipelining, tenant, trusted_authserv_ids, require_authenticated"
         ]
     );
 }

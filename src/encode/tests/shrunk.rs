@@ -12,7 +12,7 @@ fn line(limit: u32, encoding: Encoding, event: &Event) -> Json {
 }
 
 fn whole(event: &Event) -> Json {
-    serde_json::from_str(&encode(stdout(0), Encoding::default(), event)).unwrap()
+    serde_json::from_str(&encode(stdout(LARGEST), Encoding::default(), event)).unwrap()
 }
 
 fn with(change: impl FnOnce(&mut Aggregate, &mut Row)) -> Event {
@@ -28,7 +28,7 @@ fn reasons(number: usize, comment: &str) -> Vec<Override> {
 #[test]
 fn an_event_of_exactly_the_limit_is_left_alone() {
     let event = sample::aggregate();
-    let whole = encode(stdout(0), Encoding::default(), &event);
+    let whole = encode(stdout(LARGEST), Encoding::default(), &event);
     let size = u32::try_from(whole.len()).unwrap();
     assert_eq!(encode(stdout(size), Encoding::default(), &event), whole);
     assert_eq!(line(size - 1, Encoding::default(), &event)["truncated"], json!(true));
@@ -91,7 +91,7 @@ fn the_smallest_limit_still_names_and_counts_the_event() {
 #[test]
 fn structured_data_gives_way_before_the_message_does() {
     let long = with(|report, _| report.report_id = Some("r".repeat(200)));
-    let message = encode(stdout(0), seed(), &long);
+    let message = encode(stdout(LARGEST), seed(), &long);
     let limit = u32::try_from(HEADER.len() + 70 + message.len()).unwrap();
     let frame = encode(SinkKind::Syslog(Syslog { max_message_bytes: limit, ..syslog() }), seed(), &long);
     let id = frame.split('"').nth(1).unwrap();

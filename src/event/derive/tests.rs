@@ -112,12 +112,25 @@ fn dmarc_passes_when_either_does() {
 
 #[test]
 fn the_subdomain_policy_applies_below_the_policy_domain_only() {
-    let policy = |from, sp| policy_effective(Some(from), Some("example.com"), Some("reject"), sp);
+    let policy = |from, sp| policy_effective(Some(from), Some("example.com"), Some("reject"), sp, None);
     assert_eq!(policy("example.com", Some("none")), Some("reject"));
     assert_eq!(policy("a.example.com", Some("none")), Some("none"));
     assert_eq!(policy("a.example.com", None), Some("reject"));
     assert_eq!(policy("badexample.com", Some("none")), None);
-    assert_eq!(policy_effective(None, Some("example.com"), Some("reject"), None), None);
+    assert_eq!(policy_effective(None, Some("example.com"), Some("reject"), None, None), None);
+}
+
+/// RFC 9989 section 4.7, the tag `t`.
+#[test]
+fn testing_lowers_the_effective_policy_by_one_level() {
+    let policy = |from, p, sp, testing| policy_effective(Some(from), Some("example.com"), Some(p), sp, Some(testing));
+    assert_eq!(policy("example.com", "reject", None, "y"), Some("quarantine"));
+    assert_eq!(policy("example.com", "quarantine", None, "y"), Some("none"));
+    assert_eq!(policy("example.com", "none", None, "y"), Some("none"));
+    assert_eq!(policy("a.example.com", "none", Some("reject"), "y"), Some("quarantine"));
+    assert_eq!(policy("example.com", "reject", None, "n"), Some("reject"));
+    assert_eq!(policy("example.com", "reject", None, "maybe"), Some("reject"), "no value of the tag");
+    assert_eq!(policy("example.com", "monitor", None, "y"), Some("monitor"), "no known policy");
 }
 
 #[test]

@@ -94,6 +94,23 @@ pub(super) const MAIL_UID: Key =
 pub(super) const MAIL_MESSAGE_ID: Key = key("mail_message_id", Kind::Text, Part::Provenance, "Message-ID of the mail.");
 pub(super) const MAIL_FROM: Key = key("mail_from", Kind::Text, Part::Provenance, "From of the mail.");
 pub(super) const MAIL_DATE: Key = key("mail_date", Kind::Time, Part::Provenance, "Date of the mail.");
+pub(super) const MAIL_AUTH: Key = key(
+    "mail_auth",
+    Kind::Objects(&["method", "result", "domain"]),
+    Part::Provenance,
+    "How the mail was authenticated: the results of `spf`, `dkim` and `dmarc` in the `Authentication-Results` (RFC 8601) of \
+     servers in the source's `trusted_authserv_ids`, with the domain that each is for: of SPF that of MAIL FROM, or HELO; of \
+     DKIM the signer's; of DMARC that of From. `[]` when no such server said anything.",
+);
+pub(super) const REPORTER_ALIGNED: Key = key(
+    "reporter_aligned",
+    Kind::Bool,
+    Part::Derived,
+    "Whether one of the results of `mail_auth` that passed is for the organisational domain that the report says it comes \
+     from: that of `org_email`; of a TLS report that of the address in `contact-info`; of a failure report that of \
+     `Reporting-MTA`. Null when no trusted server said anything, or the report names no such domain. True does not make \
+     the report true: it says who sent it.",
+);
 pub(super) const PARSE_WARNINGS: Key = key(
     "parse_warnings",
     Kind::Texts,
@@ -156,6 +173,17 @@ pub(super) const DKIM_SELECTOR: Key = key(
     "`auth_results/dkim/selector` of the signature of `dkim_domain`, or `DKIM-Selector`.",
 );
 
+pub(super) const EXTENSIONS: Key = key(
+    "extensions",
+    Kind::Objects(&["path", "namespace", "value"]),
+    Part::Told,
+    "Elements of an aggregate report that its schema does not have, such as those of RFC 9990's `extension`: of a row those in \
+     its record, of a `report` all others, which its rows do not repeat. An entry for each text, in the order of the document: \
+     `path` names the elements around it within `feedback` (`record/arc/cv`), of an attribute with its name behind `@`; \
+     `namespace` is null where it is the report's; `value` is null where there is no text. Some 4 KiB are kept of each; \
+     `parse_warnings` say `extensions_shortened` when there were more.",
+);
+
 pub(super) const AGGREGATE: &[Key] = &[
     ORG,
     REPORT_ID,
@@ -207,7 +235,12 @@ pub(super) const AGGREGATE: &[Key] = &[
     key("adkim", Kind::Text, Part::Told, "`policy_published/adkim`: `r` or `s`."),
     key("aspf", Kind::Text, Part::Told, "`policy_published/aspf`: `r` or `s`."),
     key("fo", Kind::Text, Part::Told, "`policy_published/fo`, as told."),
-    key("testing", Kind::Text, Part::Told, "`policy_published/testing` (RFC 9990): `y` or `n`."),
+    key(
+        "testing",
+        Kind::Text,
+        Part::Told,
+        "`policy_published/testing` (RFC 9990): `y` or `n`, the tag `t` of the DMARC record.",
+    ),
     key(
         "discovery_method",
         Kind::Text,
@@ -248,8 +281,9 @@ pub(super) const AGGREGATE: &[Key] = &[
         "policy_effective",
         Kind::Text,
         Part::Derived,
-        "The policy that applies: `policy` where `header_from` is `domain`, `subdomain_policy` (or `policy`) below it; \
-         else null. `nonexistent_policy` never, since no report says whether a name exists.",
+        "The policy that receivers were asked to apply: `policy` where `header_from` is `domain`, `subdomain_policy` (or \
+         `policy`) below it; else null. Where `testing` is `y` it is one level lower: `quarantine` for `reject`, `none` for \
+         `quarantine` (RFC 9989 section 4.7). `nonexistent_policy` never, since no report says whether a name exists.",
     ),
     key("override_reason", Kind::Text, Part::Derived, "Type of the first of `reasons`."),
     key(
@@ -277,6 +311,7 @@ pub(super) const AGGREGATE: &[Key] = &[
         Part::Told,
         "`policy_evaluated/reason`: why the disposition is not what the policy asks for.",
     ),
+    EXTENSIONS,
     always(
         "record_index",
         Kind::Int,
@@ -291,6 +326,8 @@ pub(super) const AGGREGATE: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
+    REPORTER_ALIGNED,
     PARSE_WARNINGS,
     TRUNCATED,
 ];
@@ -311,7 +348,7 @@ pub(super) const REPORT: &[Key] = &[
         "outcome",
         Kind::Text,
         Part::Told,
-        "`shipped`; `partial`, when rows were lost to damage or limits; `duplicate`, when it was shipped before; \
+        "`shipped`; `partial`, when rows were lost to damage or limits, or say nothing; `duplicate`, when it was shipped before; \
          `empty`, a report without rows; `unreadable`.",
     ),
     ORG,
@@ -321,13 +358,14 @@ pub(super) const REPORT: &[Key] = &[
     BEGIN,
     END,
     always("rows", Kind::Int, Part::Told, "Rows shipped; 0 for a duplicate."),
-    always("rows_skipped", Kind::Int, Part::Told, "Rows that could not be shipped."),
+    always("rows_skipped", Kind::Int, Part::Told, "Rows that were not shipped, as they say nothing."),
     always(
         "count_sum",
         Kind::Int,
         Part::Told,
         "Sum of the `count` of the rows shipped; of a TLS report, of those of its policies.",
     ),
+    EXTENSIONS,
     DOCUMENT_SHA256,
     ATTACHMENT,
     SOURCE,
@@ -336,6 +374,8 @@ pub(super) const REPORT: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
+    REPORTER_ALIGNED,
     INGEST_TIMESTAMP,
     PARSE_WARNINGS,
     TRUNCATED,
@@ -359,6 +399,7 @@ pub(super) const INGEST_ERROR: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
     INGEST_TIMESTAMP,
     TRUNCATED,
 ];

@@ -65,6 +65,8 @@ pub(super) const TLS_RPT: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
+    REPORTER_ALIGNED,
     PARSE_WARNINGS,
     TRUNCATED,
 ];
@@ -126,6 +128,8 @@ pub(super) const FAILURE: &[Key] = &[
     MAIL_MESSAGE_ID,
     MAIL_FROM,
     MAIL_DATE,
+    MAIL_AUTH,
+    REPORTER_ALIGNED,
     PARSE_WARNINGS,
     TRUNCATED,
 ];

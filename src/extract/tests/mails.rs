@@ -187,3 +187,23 @@ fn a_file_that_is_neither_report_nor_mail_is_told() {
         assert_eq!(in_file("x", bytes), [unreadable("x", reason)]);
     }
 }
+
+#[test]
+fn a_mails_authentication_results_are_read_from_its_own_header_alone() {
+    let limits = Limits::default();
+    let trusted = ["mx.example.com".to_owned()];
+    let field =
+        |domain: &str| format!("Authentication-Results: mx.example.com;\r\n\tdmarc=pass header.from={domain}\r\n");
+    let read = |mail: &str| {
+        let auth = open(mail.as_bytes(), Origin::Mail, &limits).mail_auth(&trusted);
+        auth.map(|auth| auth.authenticated_domain().map(str::to_owned))
+    };
+    let mail = format!("Received: x\r\n{}{}From: a@b.example\r\n\r\nbody\r\n", field("a.example"), field("b.example"));
+    assert_eq!(read(&mail), Some(Some("a.example".to_owned())), "folded, and the topmost");
+    let arc = "ARC-Authentication-Results: i=1; mx.example.com; dmarc=pass header.from=a.example\r\nX-Authentication-Results: \
+               mx.example.com; dmarc=pass header.from=a.example\r\nFrom: a@b.example\r\n\r\n";
+    assert_eq!(read(&format!("{arc}{}", field("a.example"))), None);
+    let long =
+        format!("Authentication-Results: mx.example.com; {}\r\n{}\r\n", "dkim=fail; ".repeat(2000), field("a.example"));
+    assert_eq!(read(&long), Some(None), "a field that is too long makes no room for the next");
+}

@@ -1,10 +1,15 @@
 //! A program that prints an access token. What it prints is never shown.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::Command,
+    process::{Child, Command},
     time::timeout,
 };
 
@@ -17,6 +22,46 @@ const TIME: Duration = Duration::from_secs(30);
 const OUTPUT_BYTES: u64 = 64 << 10;
 /// Characters of the program's complaint that are shown.
 const SHOWN: usize = 200;
+
+/// The process groups of the programs that run now.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// A program and all that it has started, such as what a shell waits for: killed together when this is dropped before the
+/// program has ended.
+struct Group {
+    leader: Option<Pid>,
+    ended: bool,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        running().extend(leader);
+        Self { leader, ended: false }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        running().retain(|leader| Some(*leader) != self.leader);
+        if let Some(leader) = self.leader.filter(|_| !self.ended) {
+            kill(leader);
+        }
+    }
+}
+
+/// Kills the programs that still run, for a process that ends: its runtime may not come to drop what waits for them.
+pub fn end_all() {
+    running().drain(..).for_each(kill);
+}
+
+fn running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn kill(leader: Pid) {
+    kill_process_group(leader, Signal::KILL).ok(); // all of it may have ended just now
+}
 
 pub async fn run(command: &[String]) -> Result<String, TokenError> {
     let [program, arguments @ ..] = command else {
@@ -32,13 +77,17 @@ pub async fn run(command: &[String]) -> Result<String, TokenError> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| TokenError::Configuration(format!("can't run the token_command {program}: {error}")))?;
+    let mut group = Group::of(&child);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ended = timeout(TIME, async {
         let (printed, complaint) = tokio::join!(read(stdout), read(stderr));
-        (printed, complaint, child.wait().await)
+        let status = child.wait().await;
+        group.ended = true; // its number may be another one's from now on
+        (printed, complaint, status)
     });
     let Ok((printed, complaint, status)) = ended.await else {
         return Err(TokenError::Unavailable(format!("the token_command {program} took longer than {TIME:?}")));
@@ -118,5 +167,50 @@ mod tests {
             matches!(error, TokenError::Configuration(_)) && error.to_string().contains("/nowhere/token"),
             "{error}"
         );
+    }
+
+    /// The process id that a script has written, once it has.
+    async fn written(to: &std::path::Path) -> Pid {
+        loop {
+            if let Some(id) = std::fs::read_to_string(to).ok().and_then(|text| text.trim().parse().ok()) {
+                return Pid::from_raw(id).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn until_gone(process: Pid) {
+        let state = || std::fs::read_to_string(format!("/proc/{process}/stat"));
+        // One that nobody waits for yet has ended all the same.
+        while state().is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_waited_for_any_more_ends_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        for begin in ["", "exec >&- 2>&-; "] {
+            let file = folder.path().join(begin.len().to_string());
+            let script = format!("{begin}sleep 600 & echo $! > {}; wait", file.display());
+            let started = timeout(Duration::from_secs(60), async {
+                tokio::select! {
+                    ended = shell(&script) => panic!("{ended:?}"),
+                    process = written(&file) => process,
+                }
+            });
+            let process = started.await.unwrap();
+            timeout(Duration::from_secs(60), until_gone(process)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_program_that_has_ended_leaves_behind_is_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script = format!("sleep 600 > /dev/null 2>&1 & echo $! > {}; echo tok3n", file.display());
+        assert_eq!(shell(&script).await.unwrap(), "tok3n");
+        let process = written(&file).await;
+        rustix::process::kill_process(process, Signal::KILL).unwrap();
     }
 }

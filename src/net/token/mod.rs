@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tokio::{sync::Mutex, time::Instant};
 
+pub use self::command::end_all;
 use self::endpoint::Renewal;
 use crate::config::oauth::Tokens;
 

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::{
     config::{self, Format},
-    ledger::{Commit, DocumentKey, Shipped},
+    ledger::{Commit, DocumentKey, Shipped, SinkKey},
     sink::{Health, Inlet, Sink, SinkError},
     source::{Mail, MailRef, Pass, Place, SourceError},
 };
@@ -205,6 +205,33 @@ async fn what_is_not_confirmed_within_give_up_after_is_to_be_retried() {
     assert_eq!(exit, Exit::Undelivered);
 }
 
+/// A long report of which no sink wanted to know anything was taken for a receiver that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_that_reading_takes_is_no_silence_of_a_sink() {
+    // Longer than a slow disk takes for the ledger, and shorter than the reading.
+    let give_up_after = Duration::from_secs(1);
+    let config = Config { give_up_after, ..config(r#""out": {"type": "stdout", "events": ["ingest_error"]}"#) };
+    let source = Reports { rows: vec![60_000], ..Reports::default() };
+    let begin = Instant::now();
+    assert_eq!(run(config, &[Doing::Confirms], source, ledger(), ONCE).await, Exit::Done);
+    assert!(begin.elapsed() > give_up_after, "{:?} is no long time", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_that_a_rate_limit_takes_is_no_silence_of_a_sink() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("events.ndjson");
+    let sinks =
+        format!(r#""out": {{"type": "file", "path": {path:?}, "rate_limit_num": 1, "rate_limit_duration_secs": 5}}"#);
+    // Longer than a slow disk takes.
+    let config = Arc::new(Config { give_up_after: Duration::from_secs(2), ..config(&sinks) });
+    let destinations = build::destinations(&config);
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(Reports::default())];
+    let flow = Flow::start(destinations, sources, config, ledger(), ONCE, Stop::default(), Arc::default());
+    assert_eq!(ends(flow).await, Exit::Done);
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_is_not_required_holds_nothing_up_whatever_it_does() {
     for doing in [Doing::Nothing, Doing::Keeps, Doing::Ends] {
@@ -246,7 +273,7 @@ async fn what_is_long_past_is_forgotten_only_after_everything_was_looked_through
             rows: 1,
             mail: String::new(),
         };
-        let documents = vec![(key.clone(), shipped)];
+        let documents = vec![(key.clone(), shipped, [SinkKey::EVERY].into())];
         ledger.commit(&Commit { documents, ..Commit::at(before) }).unwrap();
         let source = Reports { patient, ..Reports::default() };
         run(config(REQUIRED), &[Doing::Confirms], source, ledger.clone(), ONCE).await;

@@ -13,14 +13,14 @@ struct Kept {
 }
 
 impl Output for Kept {
-    fn emit(&mut self, event: Event, _: &dyn Fn()) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, _: Recipients<'_>, _: &dyn Fn()) -> Result<(), Stopped> {
         self.events.push(event);
         Ok(())
     }
 
     fn claim(&mut self, document: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
         Ok(if self.claimed.insert(document.clone()) {
-            Claimed::Mine { arrived: 0, reuses_name: false }
+            Claimed::Mine { missing: Missing::from_row(0), reuses_name: false }
         } else {
             Claimed::InFlight
         })

@@ -36,11 +36,19 @@ fn cases() -> Vec<Case> {
         case("limits.xml_depth", 8, "xml_too_deep", &[&small, &deep], 3),
         case("limits.xml_token_bytes", 1024, "xml_token_too_large", &[&small, &tag], 3),
         case("limits.rows", 5, "too_many_rows", &[&small, &report("example.com", 3, 6)], 7),
-        case("limits.sender_rows_per_day", 3, "sender_over_limit", &[&small, &other], 2),
+        case("limits.mail_event_bytes", 65_536, "too_many_event_bytes", &[&small, &report("example.com", 3, 40)], 2),
+        case(
+            "limits.document_event_bytes",
+            65_536,
+            "too_many_event_bytes",
+            &[&small, &report("example.com", 3, 60)],
+            43,
+        ),
     ];
     // How many rows come out before the ratio is looked at is the reader's affair; it is some.
     let ratio = case("limits.inflation_ratio", 10, "inflation_ratio", &[&small, &gzip(&long)], 0);
-    cases.push(ratio);
+    let expansion = case("limits.event_expansion", 10, "event_expansion", &[&small, &gzip(&long)], 0);
+    cases.extend([ratio, expansion]);
     cases
 }
 
@@ -54,7 +62,7 @@ fn a_limit_that_is_hit_is_told_once_with_its_setting_and_the_rest_is_shipped() {
         let [error] = errors[..] else { panic!("{setting}: {errors:#?}") };
         assert_eq!((error["reason"].as_str(), error["limit_setting"].as_str()), (Some(reason), Some(setting)));
         assert_eq!(error["limit_value"], value, "{setting}");
-        if setting == "limits.inflation_ratio" {
+        if matches!(setting, "limits.inflation_ratio" | "limits.event_expansion") {
             assert!(source.out.rows() > 2);
         } else {
             assert_eq!(source.out.rows(), rows, "{setting}");
@@ -103,8 +111,10 @@ fn a_text_of_any_size_is_shortened_and_fails_nothing() {
 
 #[test]
 fn no_limit_is_without_a_test() {
-    let elsewhere = ["mail_bytes", "auth_results", "sender_mails_per_day", "sender_bytes_per_day", "errors_per_hour"];
+    let elsewhere = ["mail_bytes", "auth_results", "errors_per_hour"];
+    let of_sender = ["mails", "bytes", "inflated_bytes", "rows", "event_bytes"];
     let mut tested: Vec<String> = elsewhere.map(str::to_owned).into();
+    tested.extend(of_sender.map(|what| format!("sender_{what}_per_day")));
     tested.extend(cases().iter().map(|case| case.setting["limits.".len()..].to_owned()));
     for option in Limits::options() {
         assert!(tested.contains(&option.key), "limits.{} has no test here or in turned_away.rs", option.key);

@@ -3,6 +3,7 @@
 mod limits;
 mod panics;
 mod resumed;
+mod senders;
 mod turned_away;
 
 use std::{collections::HashSet, io::Write};
@@ -39,7 +40,10 @@ struct Collected {
 type Before = Box<dyn FnMut(&Event)>;
 
 impl Output for Collected {
-    fn emit(&mut self, event: Event, _: &dyn Fn()) -> Result<(), Stopped> {
+    fn emit(&mut self, event: Event, recipients: Recipients<'_>, _: &dyn Fn()) -> Result<(), Stopped> {
+        if !recipients.include(0) {
+            return Ok(());
+        }
         if let Some(before) = &mut self.before {
             before(&event);
         }
@@ -50,7 +54,7 @@ impl Output for Collected {
     }
 
     fn claim(&mut self, document: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        let mine = Claimed::Mine { arrived: self.arrived, reuses_name: self.reuses_name };
+        let mine = Claimed::Mine { missing: Missing::from_row(self.arrived), reuses_name: self.reuses_name };
         Ok(if self.known.insert(document.clone()) { mine } else { Claimed::InFlight })
     }
 
@@ -90,8 +94,18 @@ struct Source {
 impl Source {
     /// With these lines at the top level of the configuration.
     fn with(lines: &str) -> Self {
-        let text =
-            format!("{lines}\nsources: {{rua: {{type: file, path: /nowhere}}}}\nsinks: {{out: {{type: stdout}}}}\n");
+        Self::configured(lines, "")
+    }
+
+    /// With these options, between commas.
+    fn of(options: &str) -> Self {
+        Self::configured("", options)
+    }
+
+    fn configured(lines: &str, options: &str) -> Self {
+        let text = format!(
+            "{lines}\nsources: {{rua: {{type: file, path: /nowhere, {options}}}}}\nsinks: {{out: {{type: stdout}}}}\n"
+        );
         let config = config::parse(&text, config::Format::Yaml, "test.yaml").unwrap().config;
         let gate = Gate::new("rua".into(), &config);
         Self { config, gate, out: Collected::default(), mails: 0, second: NOON, attempts: Attempts::FIRST }
@@ -103,7 +117,13 @@ impl Source {
 
     fn content(&mut self, content: Result<Bytes, Trouble>) -> Reading {
         self.mails += 1;
-        let place = Place::Imap { source: "rua".into(), folder: "INBOX".into(), uid_validity: 1, uid: self.mails };
+        let place = Place::Imap {
+            source: "rua".into(),
+            account: "a@b:1".into(),
+            folder: "INBOX".into(),
+            uid_validity: 1,
+            uid: self.mails,
+        };
         let now = Timestamp::from_second(self.second).unwrap();
         let incoming = Incoming {
             content: &content,

@@ -5,6 +5,10 @@ use super::*;
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3_600;
 
+fn deferred(reading: &Reading) -> bool {
+    matches!(reading.verdict(), Verdict::Defer(_))
+}
+
 fn from(domain: &str, id: usize) -> Vec<u8> {
     mail(&format!("reports@{domain}"), &[&gzip(&report("example.com", id, 2))])
 }
@@ -55,11 +59,12 @@ fn a_report_that_became_wanted_is_shipped() {
 }
 
 #[test]
-fn a_sender_over_its_share_is_quarantined_unread_and_told_once_a_day() {
+fn a_mail_over_its_sender_s_share_is_deferred_and_told_once_a_day() {
     for (lines, setting) in [
         ("sender_mails_per_day: 3", "limits.sender_mails_per_day"),
         ("sender_bytes_per_day: 1600", "limits.sender_bytes_per_day"),
         ("sender_rows_per_day: 6", "limits.sender_rows_per_day"),
+        ("sender_inflated_bytes_per_day: 1024", "limits.sender_inflated_bytes_per_day"),
     ] {
         let mut source = Source::with(&format!("limits: {{{lines}}}"));
         let (first, length) = (from("greedy.example", 0), from("greedy.example", 0).len() as u64);
@@ -67,7 +72,8 @@ fn a_sender_over_its_share_is_quarantined_unread_and_told_once_a_day() {
         assert_eq!(source.mail(&first).verdict(), Verdict::Archive);
         for id in 1..10 {
             let reading = source.mail(&from("a.greedy.example", id));
-            assert_eq!(reading.troubles.len(), usize::from(id >= 3), "{setting}");
+            assert_eq!(deferred(&reading), id >= 3, "{setting}");
+            assert!(reading.troubles.is_empty() && (id < 3 || reading.documents.is_empty()), "{setting}");
         }
         assert_eq!(source.mail(&from("other.example", 10)).verdict(), Verdict::Archive);
         assert_eq!((source.out.rows(), source.out.errors()), (8, vec![("sender_over_limit", 0)]), "{setting}");
@@ -96,7 +102,7 @@ fn the_next_error_tells_how_many_were_held_back_and_the_last_one_of_all_the_rest
     let suppressed: Vec<i64> = source.out.errors().iter().map(|(_, suppressed)| *suppressed).collect();
     assert_eq!(suppressed, [0, 0, 5, 0]);
     let last = source.gate.close().unwrap();
-    source.out.emit(Event::IngestError(Box::new(last)), &|| {}).unwrap();
+    source.out.emit(Event::IngestError(Box::new(last)), Recipients::All, &|| {}).unwrap();
     let last = source.out.events.last().unwrap();
     assert_eq!((last["suppressed"].as_i64(), last["mail_uid"].as_i64()), (Some(2), Some(12)));
     assert!(source.gate.close().is_none(), "said once");
@@ -112,7 +118,7 @@ fn a_report_that_came_before_takes_no_rows_from_its_sender() {
         assert_eq!(source.mail(&from("x.example", 1)).verdict(), Verdict::Archive);
     }
     assert_eq!(source.mail(&from("x.example", 2)).verdict(), Verdict::Archive);
-    quarantined(&source.mail(&from("x.example", 3)));
+    assert!(deferred(&source.mail(&from("x.example", 3))));
     assert_eq!(source.out.rows(), 4);
 }
 
@@ -121,7 +127,7 @@ fn mails_without_a_sender_have_one_share_together() {
     let mut source = Source::with("limits: {sender_mails_per_day: 2}");
     for (id, from) in ["", "nobody", "<>"].iter().enumerate() {
         let reading = source.mail(&mail(from, &[&report("example.com", id, 1)]));
-        assert_eq!(reading.troubles.len(), usize::from(id == 2), "{from:?}");
+        assert_eq!(deferred(&reading), id == 2, "{from:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whole documents: each quirk by name, properties, and hostile input.
 
+mod extensions;
 mod failure;
 mod hostile;
 mod properties;
@@ -34,10 +35,10 @@ impl Read {
         self.report().warnings.iter().chain(rows).filter_map(|text| text.split(':').next()).collect()
     }
 
-    /// Without what may differ between two ways to write the same report.
+    /// Without what may differ between two ways to write the same report, and without extensions.
     fn content(&self) -> (Aggregate, Vec<Row>) {
-        let report = Aggregate { warnings: vec![], xml_namespace: None, ..self.report().clone() };
-        (report, self.rows.iter().map(|row| Row { warnings: vec![], ..row.clone() }).collect())
+        let report = Aggregate { warnings: vec![], xml_namespace: None, extensions: vec![], ..self.report().clone() };
+        (report, self.rows.iter().map(|row| Row { warnings: vec![], extensions: vec![], ..row.clone() }).collect())
     }
 }
 

@@ -227,7 +227,7 @@ fn no_list_text_or_number_of_policies_is_held_beyond_its_bound() {
     let read = read_tls(format!(r#"{{"policies": [{policy}]}}"#).as_bytes(), 4096, &Limits::default()).unwrap();
     assert_eq!((read.policies[0].mx_hosts.len(), read.policies[0].strings[0].len()), (64, 4 << 10));
     assert_eq!(codes(&read), ["list_shortened", "text_shortened"]);
-    let many = format!(r#"{{"policies": [{}]}}"#, vec!["{}"; 257].join(","));
+    let many = format!(r#"{{"policies": [{}]}}"#, vec![r#"{"policy": {"policy-type": "sts"}}"#; 257].join(","));
     let read = read_tls(many.as_bytes(), 4096, &Limits::default()).unwrap();
     assert_eq!((read.policies.len(), read.damage), (256, Some(Reason::TooManyRows)));
     // Of a list in place of a text, too.
@@ -238,6 +238,29 @@ fn no_list_text_or_number_of_policies_is_held_beyond_its_bound() {
     let read = read_tls(named.as_bytes(), 4096, &Limits::default()).unwrap();
     assert_eq!(read.report.policies[0].domain.as_ref().map(String::len), Some(255));
     assert_eq!(read.failures[0].result_type.as_ref().map(String::len), Some(4 << 10));
+}
+
+#[test]
+fn policies_and_failures_that_say_nothing_are_no_rows() {
+    let failures = vec!["{}"; 1_000].join(",");
+    let real = r#"{"policy": {"policy-type": "sts"}, "failure-details": [{}, {"result-type": "validation-failure"}]}"#;
+    let document = format!(r#"{{"policies": [{{}}, {{"failure-details": [{failures}]}}, {real}]}}"#);
+    let survey = survey(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
+    assert_eq!((survey.rows, survey.skipped), (2, 1_003));
+}
+
+#[test]
+fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_too_many_bytes() {
+    let failures = vec![r#"{"result-type":"x"}"#; 20_000].join(",");
+    let document = format!(
+        r#"{{"organization-name": "{0}", "report-id": "{0}", "contact-info": "{0}", "policies": [{{"failure-details": [{failures}]}}]}}"#,
+        "A".repeat(4_000)
+    );
+    let survey = survey(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
+    assert_eq!(survey.damage.map(|damage| damage.reason), Some(Reason::EventExpansion));
+    assert!(survey.event_bytes <= 64 * document.len() as u64 * 11 / 10);
+    let Report::TlsRpt(report) = survey.report else { panic!("it is a TLS report") };
+    assert_eq!(report.organization_name.map(|name| name.len()), Some(1 << 10));
 }
 
 #[test]

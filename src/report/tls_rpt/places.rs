@@ -9,8 +9,11 @@ use super::{Held, Reading};
 use crate::report::repair::{Repair, Warnings};
 use crate::report::values::blank_trimmed;
 
-/// Bytes kept of a text, as of XML.
+/// Bytes kept of a text, as of XML; and of one that is repeated in the events of other rows.
 const TEXT: usize = 4 << 10;
+const HEAD_TEXT: usize = 1 << 10;
+/// Bytes kept of a policy's type and of its domain: what a domain may have (RFC 1035 section 2.3.4).
+const NAME: usize = 255;
 /// Entries kept of a list; an STS policy has one a line and one an MX host.
 const LIST: usize = 64;
 
@@ -71,6 +74,25 @@ fn child(place: Place, key: &str) -> Option<Child> {
     CHILDREN.iter().find(|(inside, name, _)| (*inside, *name) == (place, key.as_str())).map(|(_, _, child)| *child)
 }
 
+impl Reading<'_> {
+    /// As much of a text as is kept where it stands, `most` of one that is repeated.
+    fn fitting(&mut self, place: Place, mut told: String, most: usize) -> String {
+        let is_of_report = matches!(place, Place::Report | Place::Range);
+        let room = if is_of_report { &mut self.head_room } else { &mut self.room };
+        let most = if is_of_report || place == Place::Described { most } else { TEXT };
+        let end = told.floor_char_boundary(most.min(*room));
+        if end < told.len() {
+            self.warnings.note(Repair::TextShortened, "");
+            told.truncate(end);
+        }
+        *room -= told.len();
+        if is_of_report {
+            self.weight.head(&told);
+        }
+        told
+    }
+}
+
 /// Reads whatever stands at a place where objects of one kind belong: one, a list of them, or nothing.
 pub(super) struct Objects<'o, 'r> {
     reading: &'o mut Reading<'r>,
@@ -109,12 +131,15 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
         if !reading.begin(place) {
             return Err(stopped());
         }
+        reading.weight.read("{}".len());
         while let Some(key) = map.next_key::<String>()? {
+            reading.weight.read(key.len() + "\"\":".len());
             match child(place, &key) {
                 Some(Child::Objects(place)) => map.next_value_seed(Objects::new(reading, place))?,
                 Some(Child::Text(slot)) => {
                     let told = map.next_value_seed(Texts(&mut reading.warnings))?.join(", ");
-                    let told = shortened(told, TEXT, &mut reading.warnings);
+                    reading.weight.read(told.len());
+                    let told = reading.fitting(place, told, if place == Place::Described { NAME } else { HEAD_TEXT });
                     let slot = slot(&mut reading.held);
                     match slot {
                         None if !told.is_empty() => *slot = Some(told),
@@ -124,9 +149,12 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
                 }
                 Some(Child::Texts(slot)) => {
                     let told = map.next_value_seed(Texts(&mut reading.warnings))?;
-                    let slot = slot(&mut reading.held);
-                    let room = LIST.saturating_sub(slot.len());
-                    slot.extend(told.into_iter().take(room));
+                    reading.weight.read(told.iter().map(String::len).sum());
+                    let room = LIST.saturating_sub(slot(&mut reading.held).len());
+                    for told in told.into_iter().take(room) {
+                        let told = reading.fitting(place, told, TEXT);
+                        slot(&mut reading.held).extend(Some(told).filter(|told| !told.is_empty()));
+                    }
                 }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -162,15 +190,6 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         if blank_trimmed(text).is_empty() { Ok(()) } else { self.no_object() }
     }
-}
-
-/// At most so many bytes of a text.
-pub(super) fn shortened(mut text: String, bytes: usize, warnings: &mut Warnings) -> String {
-    if text.len() > bytes {
-        warnings.note(Repair::TextShortened, "");
-        text.truncate(text.floor_char_boundary(bytes));
-    }
-    text
 }
 
 /// Any value as texts: a list as those of its entries, null and blanks as none, numbers in digits.

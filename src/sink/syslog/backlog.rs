@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{FutureExt, future::BoxFuture};
 
 use crate::{
-    deliver::window::Window,
+    deliver::{busy::Busy, window::Window},
     sink::{Frame, Inlet, rate::RateLimit},
 };
 
@@ -19,13 +19,15 @@ pub struct Backlog {
     ended: bool,
     window: Window<Frame>,
     rate: Arc<RateLimit>,
+    held: Busy,
     /// The wait for the next frame's turn, kept so that a cancelled wait goes on where it was.
     turn: Option<BoxFuture<'static, ()>>,
 }
 
 impl Backlog {
-    pub fn new(inlet: Inlet, rate: RateLimit) -> Self {
-        Self { inlet, ended: false, window: Window::default(), rate: Arc::new(rate), turn: None }
+    /// `held`: tells that only the rate limit keeps the next frame from being sent.
+    pub fn new(inlet: Inlet, rate: RateLimit, held: Busy) -> Self {
+        Self { inlet, ended: false, window: Window::default(), rate: Arc::new(rate), held, turn: None }
     }
 
     /// Adds the frames to send next to an empty `batch`: waits for the first, then takes what is there and may go.
@@ -44,6 +46,7 @@ impl Backlog {
                 if !batch.is_empty() {
                     return;
                 }
+                let _held = (!self.is_in_flight()).then(|| self.held.begin());
                 self.wait_turn(len).await;
             }
             if let Some(frame) = self.window.hand_out() {

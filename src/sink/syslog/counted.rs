@@ -1,4 +1,4 @@
-//! A TCP stream that counts what the kernel has taken.
+//! A TCP stream that counts what the kernel has taken and given.
 
 use std::{
     io,
@@ -17,11 +17,16 @@ pub struct Counted {
     pub socket: TcpStream,
     /// Bytes that the kernel has taken from us.
     pub written: u64,
+    /// Bytes that the peer has sent and we have read.
+    pub heard: u64,
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        self.heard += (buf.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
     }
 }
 

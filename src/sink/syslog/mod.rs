@@ -14,6 +14,7 @@ mod ripening;
 mod session;
 mod standing;
 mod stream;
+mod talk;
 mod udp;
 mod wire;
 

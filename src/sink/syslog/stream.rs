@@ -38,7 +38,7 @@ pub async fn run(
         // Before the receiver's first answer, which may be long in coming.
         client_config(&config.tls).map_err(|error| SinkError::Configuration(error.to_string()))?;
     }
-    let mut backlog = Backlog::new(inlet, rate);
+    let mut backlog = Backlog::new(inlet, rate, status.held());
     let mut standing = Standing::new(name, status);
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
     let mut first = true;

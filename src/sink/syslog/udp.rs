@@ -44,11 +44,14 @@ pub async fn run(
     status: Status,
     stop: CancellationToken,
 ) {
+    let held = status.held();
     let mut line = Line { config, socket: None, bounced: None };
     let mut standing = Standing::new(name, status);
     let send_all = async {
         while let Some(frame) = inlet.next().await {
+            let waiting = held.begin();
             rate.admit(frame.bytes.len()).await;
+            drop(waiting);
             line.deliver(&frame, &mut standing).await;
             standing.confirm(frame.number);
         }

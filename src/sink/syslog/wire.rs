@@ -12,13 +12,12 @@ use rustix::net::{RecvFlags, recv};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::{counted::Counted, outq};
+use super::{counted::Counted, outq, talk::Talk};
 use crate::{
     config::sink::{Syslog, SyslogMode},
     net::{
@@ -42,6 +41,11 @@ pub enum LinkError {
     HandshakeTimeout { host: String, limit: Duration },
     #[error("the receiver closed the connection")]
     Closed,
+    #[error(
+        "the receiver does not stop sending ({0} bytes so far), and a syslog receiver has nothing to say; \
+         look whether host and port are its own"
+    )]
+    Talks(u64),
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
     #[error(
@@ -62,6 +66,7 @@ pub struct Wire {
     taken: usize,
     certificate_asked: bool,
     send_timeout: Duration,
+    talk: Talk,
     /// Whether TCP_USER_TIMEOUT is switched off because the peer has closed its window.
     patient: bool,
 }
@@ -73,7 +78,7 @@ impl Wire {
         let options = SockRef::from(&socket);
         options.set_tcp_user_timeout(Some(config.send_timeout))?;
         options.set_tcp_keepalive(&KEEPALIVE)?;
-        let counted = Counted { socket, written: 0 };
+        let counted = Counted { socket, written: 0, heard: 0 };
         let (stream, certificate_asked) = if config.mode == SyslogMode::Tls {
             let shaken = timeout(config.connect_timeout, handshake_noting(&config.tls, &config.host, counted)).await;
             let (stream, asked) = shaken.map_err(|_| LinkError::HandshakeTimeout {
@@ -85,7 +90,8 @@ impl Wire {
             (Either::Left(counted), false)
         };
         let send_timeout = config.send_timeout;
-        Ok(Self { stream, load: Vec::new(), taken: 0, certificate_asked, send_timeout, patient: false })
+        let talk = Talk::new(Instant::now());
+        Ok(Self { stream, load: Vec::new(), taken: 0, certificate_asked, send_timeout, talk, patient: false })
     }
 
     /// Whether the server asked for a client certificate.
@@ -137,7 +143,9 @@ impl Wire {
         let mut room = [0; 4096];
         loop {
             let mut heard = ReadBuf::new(&mut room);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut heard) {
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut heard);
+            self.bear_talk()?;
+            match read {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(())) if heard.filled().is_empty() => return Err(LinkError::Closed),
                 Poll::Ready(Ok(())) => {}
@@ -148,6 +156,12 @@ impl Wire {
                 Poll::Ready(Err(error)) => return Err(error.into()),
             }
         }
+    }
+
+    /// Below TLS, whose own messages are talk, too.
+    fn bear_talk(&mut self) -> Result<(), LinkError> {
+        let &Counted { heard, written, .. } = self.counted();
+        if self.talk.may_be(heard, written, Instant::now()) { Ok(()) } else { Err(LinkError::Talks(heard)) }
     }
 
     /// Bytes that the kernel has taken from us, below TLS.
@@ -194,7 +208,9 @@ impl Wire {
         poll_fn(|cx| if ended || self.hears_end(cx)? { Poll::Ready(Ok::<_, LinkError>(())) } else { Poll::Pending })
             .await?;
         // close_notify ends the TLS stream, but only FIN ends the connection.
-        while self.counted_mut().read(&mut [0; 4096]).await? > 0 {}
+        while self.counted_mut().read(&mut [0; 4096]).await? > 0 {
+            self.bear_talk()?;
+        }
         Ok(())
     }
 
@@ -224,10 +240,10 @@ impl Wire {
         }
     }
 
-    fn counted_mut(&mut self) -> &mut TcpStream {
+    fn counted_mut(&mut self) -> &mut Counted {
         match &mut self.stream {
-            Either::Left(counted) => &mut counted.socket,
-            Either::Right(tls) => &mut tls.get_mut().0.socket,
+            Either::Left(counted) => counted,
+            Either::Right(tls) => tls.get_mut().0,
         }
     }
 }

@@ -185,8 +185,12 @@ impl Bench {
         let budget = Arc::new(Semaphore::new(budget_bytes as usize));
         let intake =
             Intake::new(to_pipeline, to_source, budget, budget_bytes, memory.clone(), once, false, stop.clone());
-        let config =
-            config::source::File { path: path.to_owned(), poll_interval: Duration::from_millis(1), tenant: None };
+        let config = config::source::File {
+            path: path.to_owned(),
+            poll_interval: Duration::from_millis(1),
+            tenant: None,
+            senders: config::senders::Senders::default(),
+        };
         let source = Box::new(new("test".into(), config, Limits::default()));
         Bench { mails, verdicts, memory, stop, source: tokio::spawn(source.run(intake)) }
     }

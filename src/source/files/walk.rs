@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::{
     limits::Limits,
     source::Place,
+    stdio,
     trouble::{Reason, Trouble},
 };
 
@@ -28,7 +29,12 @@ const UNFINISHED: &[&str] = &[".tmp", ".part", ".partial", ".filepart", ".crdown
 /// itself names one. Of a Maildir, `cur` and `new` are read.
 pub fn walk(source: Arc<str>, path: &Path, limits: &Limits) -> Walker {
     match path.to_str() {
-        Some("-") => walk_input(source, Box::new(io::stdin()), limits),
+        Some("-") => match stdio::input() {
+            Ok(stdin) => walk_input(source, Box::new(BufReader::new(stdin)), limits),
+            Err(error) => {
+                Walker::from(source, Pending::Unreadable(Unreadable { path: path.to_owned(), error }), limits)
+            }
+        },
         _ => Walker::from(source, Pending::Named(path.to_owned()), limits),
     }
 }

@@ -7,7 +7,7 @@ use async_imap::imap_proto::Response;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::bodies::body;
+use super::{bodies::body, budget::Asked, flight::Command};
 use crate::source::Intake;
 
 /// Mails that are asked for: some as many as are read while the next command is on its way to a server far off.
@@ -52,8 +52,11 @@ impl Ahead {
 
 impl Early {
     /// UIDs need not be there (RFC 3501 section 6.4.8).
-    pub fn command(&self) -> String {
-        format!("UID FETCH {}:{} (UID BODY.PEEK[]<0.{MAIL_BYTES}>)", self.first, self.last)
+    pub fn command(&self) -> Command {
+        let (mails, most) = (self.last - self.first + 1, u64::from(MAIL_BYTES));
+        let text = format!("UID FETCH {}:{} (UID BODY.PEEK[]<0.{MAIL_BYTES}>)", self.first, self.last);
+        // Servers that know no parts send whole mails: small ones may pass.
+        Command::new(text, Asked::contents(mails as usize, u64::from(mails) * most, 8 * most))
     }
 
     /// Whether it was asked for.

@@ -5,6 +5,7 @@ use futures::{Stream, StreamExt, stream};
 use super::{
     due::Due,
     fault::Fault,
+    flight::Command,
     mailbox::Folder,
     session::Outcome,
     settle::{Action, Report, Tried, commands, to},
@@ -28,7 +29,7 @@ impl Along {
     }
 
     /// To be sent after other commands of a flight.
-    pub fn commands(&mut self) -> impl Stream<Item = String> + Send {
+    pub fn commands(&mut self) -> impl Stream<Item = Command> + Send {
         let Self { target, due, sent, .. } = self;
         let Some(target) = target else { return stream::empty().left_stream() };
         let sets = due.sets(Action::Archive, Vec::new());

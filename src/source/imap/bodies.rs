@@ -10,10 +10,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     along::Along,
+    budget::Asked,
     fault::Fault,
     fetch::{Candidate, present, uid},
-    flight::all,
-    guard::NAME_BYTES,
+    flight::{Command, all},
     session::Session,
     uids::sets,
 };
@@ -41,18 +41,14 @@ pub async fn bodies(
     along: &mut Along,
 ) -> Result<Vec<u32>, Fault> {
     let (small, large): (Vec<Candidate>, Vec<Candidate>) = batch.iter().partition(|mail| mail.size <= PART_BYTES);
-    let largest = small.iter().map(|mail| mail.size).max().unwrap_or_default();
-    session.allow(expected(largest, SLACK_BYTES).min(mail_bytes));
-    let mut missing = at_once(session, &small, mails, along).await?;
+    let mut missing = at_once(session, &small, mail_bytes, mails, along).await?;
     for mail in large {
-        session.allow(expected(mail.size, SLACK_BYTES).min(mail_bytes));
         match in_parts(session, mail, mail_bytes).await? {
             // Nobody listens any more when the process is stopping; the batch is read to its end all the same.
             Some(content) => drop(mails.send((mail.uid, content))),
             None => missing.push(mail.uid),
         }
     }
-    session.allow(NAME_BYTES);
     missing.sort_unstable();
     present(session, &missing).await
 }
@@ -62,13 +58,25 @@ pub async fn bodies(
 async fn at_once(
     session: &mut Session,
     batch: &[Candidate],
+    mail_bytes: u64,
     mails: &UnboundedSender<(u32, Bytes)>,
     along: &mut Along,
 ) -> Result<Vec<u32>, Fault> {
     let uids: Vec<u32> = batch.iter().map(|mail| mail.uid).collect();
     let mut room = expected(batch.iter().map(|mail| mail.size).sum(), BATCH_SLACK_BYTES);
-    let commands: Vec<String> =
-        sets(&uids).iter().map(|set| format!("UID FETCH {} (UID BODY.PEEK[])", set.text)).collect();
+    let largest = batch.iter().map(|mail| mail.size).max().unwrap_or_default();
+    let literal = expected(largest, SLACK_BYTES).min(mail_bytes);
+    let mut rest = batch;
+    let commands: Vec<Command> = sets(&uids)
+        .iter()
+        .map(|set| {
+            let (mails, others) = rest.split_at(set.uids.len());
+            rest = others;
+            let bytes = expected(mails.iter().map(|mail| mail.size).sum(), BATCH_SLACK_BYTES);
+            let asked = Asked::contents(mails.len(), bytes, literal);
+            Command::new(format!("UID FETCH {} (UID BODY.PEEK[])", set.text), asked)
+        })
+        .collect();
     let mut wanted: BTreeSet<u32> = uids.into_iter().collect();
     let fetches = commands.len();
     let commands = stream::iter(commands).chain(along.commands());
@@ -102,7 +110,9 @@ async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Re
         let offset = content.len() as u64;
         let mut part = Part::Missing;
         let command = format!("UID FETCH {} (UID BODY.PEEK[]<{offset}.{PART_BYTES}>)", mail.uid);
-        let fetched = session.command(&command, |response| {
+        // The first part may be all of it, from a server that knows no parts.
+        let asked = Asked::contents(1, if offset == 0 { most } else { PART_BYTES }, most);
+        let fetched = session.command(Command::new(command, asked), |response| {
             if let Some((uid, origin, piece)) = body(response)
                 && uid == mail.uid
                 && part == Part::Missing

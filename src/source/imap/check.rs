@@ -244,7 +244,7 @@ async fn look(session: &mut Session, folder: &Folder, needed: &[Right]) -> Resul
 async fn recent_mails(session: &mut Session, folder: &Folder) -> Result<u32, Fault> {
     let mut recent = 1;
     let command = format!("STATUS {} (RECENT)", folder.quoted());
-    let asked = session.command(&command, |response| {
+    let asked = session.command(command, |response| {
         if let Response::MailboxData(MailboxDatum::Status { status, .. }) = response {
             let told = status.iter().find_map(|told| match told {
                 StatusAttribute::Recent(count) => Some(*count),
@@ -262,7 +262,7 @@ async fn recent_mails(session: &mut Session, folder: &Folder) -> Result<u32, Fau
 async fn lacking_rights(session: &mut Session, folder: &Folder, needed: &[Right]) -> Result<Option<Vec<Right>>, Fault> {
     let mut lacking = None;
     let command = format!("MYRIGHTS {}", folder.quoted());
-    let asked = session.command(&command, |response| {
+    let asked = session.command(command, |response| {
         if let Response::MyRights(told) = response {
             lacking = Some(needed.iter().copied().filter(|right| !right.is_among(&told.rights)).collect());
         }
@@ -282,9 +282,9 @@ async fn make_and_delete(
     let mut refused = None;
     for name in naming.to_make(&mailbox::named(session, written, naming).await?) {
         let folder = beside(session, &to_utf7(&name), naming.delimiter).await?;
-        match session.command(&format!("CREATE {}", folder.quoted()), |_| ()).await {
+        match session.command(format!("CREATE {}", folder.quoted()), |_| ()).await {
             Ok(_) => {
-                let deleted = session.command(&format!("DELETE {}", folder.quoted()), |_| ()).await;
+                let deleted = session.command(format!("DELETE {}", folder.quoted()), |_| ()).await;
                 return match deleted {
                     Ok(_) => Ok(None),
                     Err(_) => Ok(Some(folder.shown())),

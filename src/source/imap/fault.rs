@@ -24,6 +24,9 @@ pub enum Fault {
     /// The server announced a literal larger than what was asked for: the session is of no more use.
     #[error("the server announced {announced} bytes where at most {allowed} were expected")]
     Oversize { announced: u64, allowed: u64 },
+    /// The server sends more than anybody asked for: the session is of no more use, and the next one is not begun soon.
+    #[error("{0}")]
+    Flooded(String),
     /// The server answered NO or BAD: the session goes on.
     #[error("the server refused {command}: {}", .answer.shown())]
     Refused { command: String, answer: Answer },

@@ -6,6 +6,7 @@ use async_imap::imap_proto::{Response, Status};
 use futures::{FutureExt, Stream, StreamExt, stream};
 
 use super::{
+    budget::Asked,
     fault::{Answer, Fault},
     session::{Outcome, Session, out_of_step, told, verb},
 };
@@ -19,6 +20,7 @@ struct UnderWay {
     verb: String,
     /// Its place among all.
     at: usize,
+    asked: Asked,
     /// Mails that were reported gone while it was the first.
     expunged: usize,
 }
@@ -34,12 +36,19 @@ enum Told {
     Other,
 }
 
+/// A command without secrets, and the answer that it asks for.
+pub struct Command {
+    text: String,
+    asked: Asked,
+}
+
 /// A command to be sent.
 pub(super) struct Line {
     /// Stands for it in errors: its arguments may be secret.
     pub verb: String,
     /// All of it, or what comes before the server asks for more with `+`.
     pub bytes: Vec<u8>,
+    pub asked: Asked,
 }
 
 impl Session {
@@ -50,11 +59,11 @@ impl Session {
     /// None may depend on what another one before it does: that is sent all the same when the other is refused.
     pub async fn flight(
         &mut self,
-        commands: &[String],
+        commands: impl IntoIterator<Item = Command, IntoIter: Send>,
         on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Vec<Result<Outcome, Fault>>, Fault> {
         let mut outcomes = Vec::new();
-        self.fly(stream::iter(commands.iter().cloned()), on, &mut outcomes).await?;
+        self.fly(stream::iter(commands), on, &mut outcomes).await?;
         Ok(outcomes.into_iter().flatten().collect())
     }
 
@@ -62,11 +71,11 @@ impl Session {
     /// and none is there to be sent. `outcomes` also tells what ended before the session broke.
     pub async fn fly(
         &mut self,
-        commands: impl Stream<Item = String> + Send,
+        commands: impl Stream<Item = Command> + Send,
         on: impl FnMut(&Response<'_>) + Send,
         outcomes: &mut Vec<Option<Result<Outcome, Fault>>>,
     ) -> Result<(), Fault> {
-        self.follow(commands.map(|command| Line::of(&command)), |_| None, on, outcomes).await
+        self.follow(commands.map(Line::of), |_| None, on, outcomes).await
     }
 
     /// Sends `lines` and follows each to its end; what `answer` makes of the text of a `+` is sent, `None` where none is due.
@@ -83,11 +92,12 @@ impl Session {
         loop {
             let mut bytes = Vec::new();
             while under_way.len() < most
-                && let Some(Some(Line { verb, bytes: line })) = lines.next().now_or_never()
+                && let Some(Some(Line { verb, bytes: line, asked })) = lines.next().now_or_never()
             {
+                self.grant(asked);
                 let tag = self.next_tag();
                 [tag.as_bytes(), b" ", &line].iter().for_each(|part| bytes.extend_from_slice(part));
-                under_way.push_back(UnderWay { tag, verb, at: outcomes.len(), expunged: 0 });
+                under_way.push_back(UnderWay { tag, verb, at: outcomes.len(), asked, expunged: 0 });
                 outcomes.push(None);
             }
             if !bytes.is_empty() {
@@ -115,7 +125,8 @@ impl Session {
             };
             match told {
                 Told::Done(at, is_ok, answer) => {
-                    let Some(UnderWay { verb, at, expunged, .. }) = under_way.remove(at) else { continue };
+                    let Some(UnderWay { verb, at, asked, expunged, .. }) = under_way.remove(at) else { continue };
+                    self.granted(asked);
                     outcomes[at] = Some(match is_ok {
                         true => Ok(Outcome { answer, expunged }),
                         false => match self.refused(verb, answer) {
@@ -135,9 +146,28 @@ impl Session {
     }
 }
 
+impl Command {
+    pub fn new(text: impl Into<String>, asked: Asked) -> Self {
+        Self { text: text.into(), asked }
+    }
+}
+
+/// One that asks for nothing but whether it was done, and perhaps a few words.
+impl From<String> for Command {
+    fn from(text: String) -> Self {
+        Self::new(text, Asked::LITTLE)
+    }
+}
+
+impl From<&str> for Command {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
 impl Line {
-    fn of(command: &str) -> Self {
-        Self { verb: verb(command), bytes: format!("{command}\r\n").into_bytes() }
+    fn of(Command { text, asked }: Command) -> Self {
+        Self { verb: verb(&text), bytes: format!("{text}\r\n").into_bytes(), asked }
     }
 }
 

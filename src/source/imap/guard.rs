@@ -1,9 +1,10 @@
-//! What stands between the network and async-imap: caps every response before it is buffered, and takes out what makes
-//! its parser panic.
+//! The reader between the network and async-imap: it caps every response before it is buffered, holds the server to the
+//! [`Budget`] of the commands under way, and takes out what makes the parser panic.
 //!
 //! async-imap allocates an announced literal before it arrives (`{400000000}` costs 394 MB), buffers a line without an
-//! end, and follows brackets recursively. The [`Scanner`] reads along, sees literals exactly where imap-proto sees them,
-//! and fails the read instead.
+//! end, parses all of a line again whenever a piece of it comes, and follows brackets recursively. The [`Scanner`] reads
+//! along, sees literals exactly where imap-proto sees them, lets lines up only when they are whole, and fails the read where
+//! a cap is met.
 
 use std::{
     fmt,
@@ -19,10 +20,10 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use super::budget::{Asked, Budget};
+
 /// Text of one response. The longest honest one is a SEARCH over 5,000 mails, some 55 KB.
 const LINE_BYTES: u64 = 1 << 20;
-/// Literals of one response where no mail is awaited: folder names.
-pub const NAME_BYTES: u64 = 64 << 10;
 /// Brackets within brackets; imap-proto calls itself for each. A FETCH needs three, a MIME tree some dozens.
 const DEPTH: u32 = 64;
 const HELD_BYTES: usize = 16 << 10;
@@ -31,7 +32,7 @@ const HELD_BYTES: usize = 16 << 10;
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-/// A response was larger than what was asked for can be. Travels up inside of an [`io::Error`].
+/// The server went beyond what it was asked for, or took too long over it. Travels up inside of an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overrun {
     #[error("the server announced {announced} bytes where at most {allowed} were expected")]
@@ -40,46 +41,61 @@ pub enum Overrun {
     Line,
     #[error("the server sent a response with more than {DEPTH} brackets within each other")]
     Depth,
+    #[error("the server does not stop sending what nobody asked for")]
+    Unasked,
+    #[error("the server sent no more than {came} bytes of an answer in {limit:.0?}")]
+    Slow { came: u64, limit: Duration },
 }
 
-/// A connection that reads no further than the end of a response at a time, and fails when a response is too large or the
-/// server is silent for too long.
+/// A connection that reads no further than the end of a response at a time, and fails when a response is too large, when the
+/// server is silent for too long, or when its answers cost more than the commands under way allow.
 pub struct Guard {
     wire: Box<dyn Wire>,
-    held: Box<[u8]>,
+    /// At most a line, and what one read brings: what came lies between `start` and `end`.
+    held: Vec<u8>,
     start: usize,
+    /// Up to here it may go up.
+    free: usize,
+    /// Up to here the scanner has seen it.
+    scanned: usize,
     end: usize,
     scanner: Scanner,
-    silence: Duration,
-    /// Runs while a read waits; any byte stops it.
+    budget: Budget,
+    /// Since when a read waits for the next byte.
+    silent_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
-    waiting: bool,
 }
 
 impl Guard {
-    /// `silence`: how long a read may wait for the next byte.
+    /// `silence`: how long a read may wait for the next byte, which also tells how long an answer may take.
     pub fn new(wire: Box<dyn Wire>, silence: Duration) -> Self {
         Self {
             wire,
-            held: vec![0; HELD_BYTES].into(),
+            held: vec![0; HELD_BYTES],
             start: 0,
+            free: 0,
+            scanned: 0,
             end: 0,
             scanner: Scanner::new(),
-            silence,
+            budget: Budget::new(silence, Instant::now()),
+            silent_since: None,
             timer: Box::pin(sleep(silence)),
-            waiting: false,
         }
     }
 
-    /// Bytes that the literals of one response may have together, from now on.
-    pub fn allow(&mut self, literal_bytes: u64) {
-        self.scanner.allowed = literal_bytes;
+    /// A command is sent that asks for this.
+    pub fn begin(&mut self, asked: Asked) {
+        if !self.budget.is_under_way() {
+            self.silent_since = None;
+        }
+        self.budget.begin(asked, Instant::now());
+        self.scanner.allowed = self.budget.literal();
     }
 
-    /// How long a read may wait for the next byte, from now on.
-    pub fn bear(&mut self, silence: Duration) {
-        self.silence = silence;
-        self.waiting = false;
+    /// It has had its tagged line.
+    pub fn end(&mut self, asked: Asked) {
+        self.budget.end(asked, Instant::now());
+        self.scanner.allowed = self.budget.literal();
     }
 
     /// The connection itself, to go on with TLS; `None` when the server has already sent more than was asked for.
@@ -87,22 +103,58 @@ impl Guard {
         (self.start == self.end).then_some(self.wire)
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut buffer = ReadBuf::new(&mut self.held);
+    /// Adds what comes to what is held; true at the end of the connection.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.make_room();
+        let mut buffer = ReadBuf::new(&mut self.held[self.end..]);
         match Pin::new(&mut self.wire).poll_read(cx, &mut buffer) {
             Poll::Ready(result) => {
-                (self.start, self.end) = (0, buffer.filled().len());
-                self.waiting = false;
-                Poll::Ready(result)
+                let came = buffer.filled().len();
+                self.end += came;
+                self.silent_since = None;
+                result?;
+                self.budget.take(came as u64, Instant::now()).map_err(io::Error::other)?;
+                Poll::Ready(Ok(came == 0))
             }
             Poll::Pending => {
-                if !self.waiting {
-                    self.waiting = true;
-                    self.timer.as_mut().reset(Instant::now() + self.silence);
-                }
-                ready!(self.timer.as_mut().poll(cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                ready!(self.poll_overdue(cx));
+                let since = self.silent_since.unwrap_or_else(Instant::now);
+                Poll::Ready(Err(match since.elapsed() >= self.budget.silence() {
+                    true => io::ErrorKind::TimedOut.into(),
+                    false => io::Error::other(self.budget.slow()),
+                }))
             }
+        }
+    }
+
+    /// Whether the server has been silent, or taken its time, for too long. Looks at the clock itself: bytes below TLS that
+    /// bring none above it can use up the turn of this task, in which a timer then never ends.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let since = *self.silent_since.get_or_insert(now);
+        let ends = self.budget.ends().min(since + self.budget.silence());
+        if now >= ends {
+            return Poll::Ready(());
+        }
+        if self.timer.deadline() != ends {
+            self.timer.as_mut().reset(ends);
+        }
+        self.timer.as_mut().poll(cx)
+    }
+
+    /// For another read, behind the part of a line that is held.
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.held.copy_within(self.start..self.end, 0);
+            for place in [&mut self.free, &mut self.scanned, &mut self.end] {
+                *place -= self.start;
+            }
+            self.start = 0;
+        }
+        let wanted = self.end + HELD_BYTES;
+        if self.held.len() < wanted || self.held.len() > 4 * wanted {
+            self.held.resize(2 * wanted, 0);
+            self.held.shrink_to_fit();
         }
     }
 }
@@ -110,14 +162,20 @@ impl Guard {
 impl AsyncRead for Guard {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.start == this.end {
-            ready!(this.poll_fill(cx))?;
+        while this.start == this.free {
+            if this.scanned == this.end && ready!(this.poll_fill(cx))? {
+                return Poll::Ready(Ok(()));
+            }
+            let Passed { scanned, free } =
+                this.scanner.pass(&mut this.held[this.scanned..this.end]).map_err(io::Error::other)?;
+            if free > 0 {
+                this.free = this.scanned + free;
+            }
+            this.scanned += scanned;
         }
-        let fits = buf.remaining().min(this.end - this.start);
-        let offered = &mut this.held[this.start..this.start + fits];
-        let passed = this.scanner.pass(offered).map_err(io::Error::other)?;
-        buf.put_slice(&offered[..passed]);
-        this.start += passed;
+        let fits = buf.remaining().min(this.free - this.start);
+        buf.put_slice(&this.held[this.start..this.start + fits]);
+        this.start += fits;
         Poll::Ready(Ok(()))
     }
 }
@@ -141,6 +199,13 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guard")
     }
+}
+
+/// How far the scanner came.
+struct Passed {
+    scanned: usize,
+    /// As much of it may go up.
+    free: usize,
 }
 
 /// Follows responses byte by byte, across reads of any size.
@@ -172,7 +237,7 @@ enum Announcement {
 impl Scanner {
     fn new() -> Self {
         Self {
-            allowed: NAME_BYTES,
+            allowed: 0,
             head: [0; 9],
             is_status: false,
             text_bytes: 0,
@@ -185,24 +250,31 @@ impl Scanner {
         }
     }
 
-    /// How many bytes of `input` may go up: those up to the end of the response. What is above tries to read one, at some cost,
-    /// whenever something comes.
-    fn pass(&mut self, input: &mut [u8]) -> Result<usize, Overrun> {
-        let mut at = 0;
+    /// Looks at `input` up to the end of the response. Whole lines may go up, and literals as they come: what is above tries
+    /// to read a response, at some cost, whenever something comes.
+    fn pass(&mut self, input: &mut [u8]) -> Result<Passed, Overrun> {
+        let (mut at, mut free) = (0, 0);
         while let Some(byte) = input.get_mut(at) {
             if self.remaining > 0 {
                 let passed = (input.len() - at).min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
                 self.remaining -= passed as u64;
                 at += passed;
+                free = at;
                 continue;
             }
-            *byte = self.clean(*byte);
+            let byte = {
+                *byte = self.clean(*byte);
+                *byte
+            };
             at += 1;
-            if self.step(*byte)? {
+            if byte == b'\n' {
+                free = at;
+            }
+            if self.step(byte)? {
                 break;
             }
         }
-        Ok(at)
+        Ok(Passed { scanned: at, free })
     }
 
     /// Status text is for people, but imap-proto panics on a non-ASCII byte right after a response code, and gives up on

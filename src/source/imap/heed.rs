@@ -1,5 +1,7 @@
 //! What is made of what happened: verdicts, mails that came, work that ended.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -125,7 +127,7 @@ impl Run {
             (Some(Work::Size(uids)), _) => self.round.unsize(uids),
             (Some(Work::Fetch), Yield::Fetched(withheld)) => self.fetched(&withheld),
             (Some(Work::Fetch), _) => return self.not_fetched(fault, is_some_undone),
-            (Some(Work::Watch), Yield::Watched(true)) => self.tour.first_has_news(Instant::now()),
+            (Some(Work::Watch), Yield::Watched(true)) => self.heed_news(),
             (Some(Work::Watch), _) => return fault.map_or(Ok(()), |fault| self.wait_failed(fault)),
             (Some(Work::Keep), _) => {
                 if let Some(fault) = fault {
@@ -136,6 +138,13 @@ impl Run {
             _ => {}
         }
         fault.map_or(Ok(()), |fault| self.broke(fault))
+    }
+
+    /// A server that tells of mail and then has none is believed less and less soon.
+    fn heed_news(&mut self) {
+        let (is_first, delay) = (self.news.is_fresh(), self.news.delay());
+        self.news_at = Instant::now() + if is_first { Duration::ZERO } else { delay };
+        self.tour.first_has_news(self.news_at);
     }
 
     fn opened(&mut self) {

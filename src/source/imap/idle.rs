@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::{
+    budget::Asked,
     fault::{Answer, Fault},
     fetch::has_newer,
     session::{Session, out_of_step, told},
@@ -21,6 +22,10 @@ const FIRST: Duration = Duration::from_secs(30);
 /// Later ones end between these: some boxes on the way forget a connection that is silent for ten minutes.
 const SHORTEST: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(540);
+/// News that turned out to be none: the next are followed up so much later, each time twice as long, up to `LONGEST_PAUSE`.
+/// Mails that don't meet the criteria are such news, and so are lies.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,52 +45,65 @@ pub async fn watch(
     criteria: &str,
     mut end: oneshot::Receiver<()>,
 ) -> Result<bool, Fault> {
-    let mut most = FIRST;
+    let (mut most, mut pause) = (FIRST, Duration::ZERO);
     loop {
         if has_newer(session, newest, criteria).await? {
             return Ok(true);
         }
-        if idle(session, most, &mut end).await? == Woken::Asked {
-            return Ok(false);
-        }
+        pause = match idle(session, most, pause, &mut end).await? {
+            Woken::Asked => return Ok(false),
+            Woken::News => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            Woken::Time => Duration::ZERO,
+        };
         most = rand::random_range(SHORTEST..=LONGEST);
     }
 }
 
-async fn idle(session: &mut Session, most: Duration, end: &mut oneshot::Receiver<()>) -> Result<Woken, Fault> {
+/// News end it after `pause` at the soonest.
+async fn idle(
+    session: &mut Session,
+    most: Duration,
+    pause: Duration,
+    end: &mut oneshot::Receiver<()>,
+) -> Result<Woken, Fault> {
+    session.grant(Asked::LITTLE);
     let tag = session.begin("IDLE").await?;
-    let mut woken = None;
+    let mut has_news = false;
     loop {
         match session.read(|response| heard(response, &tag)).await? {
             Heard::Begun => break,
-            Heard::News => woken = Some(Woken::News),
+            Heard::News => has_news = true,
             Heard::Other => {}
             Heard::Done(done) => return Err(ended(session, done)),
         }
     }
-    session.bear(most + session.silence());
-    let until = Instant::now() + most;
+    session.granted(Asked::LITTLE);
+    let wait = Asked::news(most);
+    session.grant(wait);
+    let begin = Instant::now();
     let woken = loop {
-        if let Some(woken) = woken {
-            break woken;
-        }
         // Reading is cancel-safe: what came of a response waits for the next read.
-        woken = tokio::select! {
+        tokio::select! {
             biased;
-            _ = &mut *end => Some(Woken::Asked),
-            () = sleep_until(until) => Some(Woken::Time),
+            _ = &mut *end => break Woken::Asked,
+            () = sleep_until(begin + most) => break Woken::Time,
+            () = sleep_until(begin + pause), if has_news => break Woken::News,
             heard = session.read(|response| heard(response, &tag)) => match heard? {
-                Heard::News => Some(Woken::News),
-                Heard::Begun | Heard::Other => None,
+                Heard::News => has_news = true,
+                Heard::Begun | Heard::Other => {}
                 Heard::Done(done) => return Err(ended(session, done)),
             },
         };
     };
-    session.bear(session.silence());
+    session.granted(wait);
+    session.grant(Asked::LITTLE);
     session.write(b"DONE\r\n").await?;
     loop {
         match session.read(|response| heard(response, &tag)).await? {
-            Heard::Done(Some((true, _))) => return Ok(woken),
+            Heard::Done(Some((true, _))) => {
+                session.granted(Asked::LITTLE);
+                return Ok(woken);
+            }
             Heard::Done(done) => return Err(ended(session, done)),
             // News that comes now is found by the next SEARCH.
             Heard::Begun | Heard::News | Heard::Other => {}

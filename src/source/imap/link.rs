@@ -302,7 +302,7 @@ async fn begin(
     let outset = match (asked.unwrap_or_else(|_| Err(parser_failed())), &first) {
         // Nothing depends on the census, which the server may have broken over.
         (
-            Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_) | Fault::Oversize { .. })),
+            Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_) | Fault::Oversize { .. } | Fault::Flooded(_))),
             Some(First { folder, census: Some(_) }),
         ) => {
             debug!(host = session.host(), "{fault}; trying without a look at all mails at once");

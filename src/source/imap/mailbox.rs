@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use async_imap::imap_proto::{MailboxDatum, MailboxListData, NameAttribute, Response, ResponseCode};
 
 use super::{
+    budget::Asked,
     fault::{Answer, Fault},
+    flight::Command,
     name::{Naming, from_utf7, levels_above, quoted, to_utf7, unquoted},
     outset::Foreseen,
     session::{Outcome, Session},
@@ -15,6 +17,9 @@ use crate::config::folder::{FolderName, special_use};
 
 /// Folders listed when the one to read is not there.
 const SHOWN_FOLDERS: usize = 20;
+/// Folders of one pattern. Those of a pattern in the configuration are all looked through in each pass, and some is
+/// remembered of each.
+const MOST_FOLDERS: usize = 10_000;
 
 /// A folder, by its name on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +128,8 @@ impl Selecting {
         Ok(Selected {
             uid_validity,
             uid_next: self.uid_next,
-            exists: self.exists,
+            // Each mail has a UID below the next one's, whatever the server claims.
+            exists: self.exists.min(self.uid_next.map_or(u32::MAX, |next| next.saturating_sub(1))),
             read_only: outcome.answer.code.as_deref() == Some("READ-ONLY"),
             takes_keyword: self.takes_keyword,
             knows_keyword: self.knows_keyword,
@@ -133,7 +139,7 @@ impl Selecting {
 
 pub async fn select(session: &mut Session, folder: &Folder, read_only: bool) -> Result<Selected, Fault> {
     let mut selecting = Selecting::new(folder.clone(), read_only);
-    let outcome = session.command(&selecting.command(), |response| selecting.hear(response)).await?;
+    let outcome = session.command(selecting.command(), |response| selecting.hear(response)).await?;
     selecting.end(&outcome, session.host())
 }
 
@@ -158,11 +164,11 @@ pub async fn create(session: &mut Session, folder: &Folder, delimiter: Option<ch
 }
 
 async fn create_one(session: &mut Session, folder: &Folder) -> Result<(), Fault> {
-    match session.command(&format!("CREATE {}", folder.quoted()), |_| ()).await {
+    match session.command(format!("CREATE {}", folder.quoted()), |_| ()).await {
         Err(Fault::Refused { answer, .. }) if answer.code.as_deref() == Some("ALREADYEXISTS") => {}
         other => drop(other?),
     }
-    match session.command(&format!("SUBSCRIBE {}", folder.quoted()), |_| ()).await {
+    match session.command(format!("SUBSCRIBE {}", folder.quoted()), |_| ()).await {
         Err(fault) if !fault.leaves_session() => Err(fault),
         _ => Ok(()), // a matter of looks
     }
@@ -215,7 +221,7 @@ pub(super) fn not_made(setting: &str, written: &str, answer: &Answer) -> Fault {
 }
 
 pub async fn missing(session: &mut Session, written: &str) -> Fault {
-    let listed = match list(session, "*").await {
+    let listed = match list_with(session, "LIST \"\" \"*\"", |_| true).await {
         Ok(listed) => listed,
         Err(fault) => return fault,
     };
@@ -243,13 +249,12 @@ async fn marked(
     below: Option<&str>,
     naming: &Naming,
 ) -> Result<String, Fault> {
-    let mut listed = list(session, "*").await?;
     let is_marked = |folder: &Listed| folder.special_use.is_some();
-    if !listed.iter().any(is_marked) && session.offers("SPECIAL-USE") && session.offers("LIST-EXTENDED") {
+    let mut listed = list_with(session, "LIST \"\" \"*\"", is_marked).await?;
+    if listed.is_empty() && session.offers("SPECIAL-USE") && session.offers("LIST-EXTENDED") {
         // Servers may tell it only to those who ask.
-        listed = list_with(session, "LIST \"\" \"*\" RETURN (SPECIAL-USE)").await?;
+        listed = list_with(session, "LIST \"\" \"*\" RETURN (SPECIAL-USE)", is_marked).await?;
     }
-    listed.retain(is_marked);
     let is_wanted = |folder: &&Listed| folder.is_for(special_use) && folder.selectable;
     let Some(found) = listed.iter().find(is_wanted) else {
         let host = session.host();
@@ -311,14 +316,30 @@ impl Listed {
 }
 
 pub async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, Fault> {
-    list_with(session, &format!("LIST \"\" {}", quoted(pattern))).await
+    let found = list_with(session, &format!("LIST \"\" {}", quoted(pattern)), |_| true).await?;
+    if found.len() > MOST_FOLDERS {
+        let host = session.host();
+        return Err(Fault::Flooded(format!(
+            "{host} lists more than {MOST_FOLDERS} folders for {:?}; a narrower pattern in folder is needed",
+            from_utf7(pattern)
+        )));
+    }
+    Ok(found)
 }
 
-async fn list_with(session: &mut Session, command: &str) -> Result<Vec<Listed>, Fault> {
+/// The first folders that are listed and wanted, one more than there may be.
+async fn list_with(
+    session: &mut Session,
+    command: &str,
+    is_wanted: impl Fn(&Listed) -> bool + Send + Sync,
+) -> Result<Vec<Listed>, Fault> {
     let mut found = Vec::new();
-    let listing = session.command(command, |response| {
+    let listing = session.command(Command::new(command, Asked::NAMES), |response| {
         if let Response::MailboxData(MailboxDatum::List(data)) = response {
-            found.push(Listed::from(data));
+            let listed = Listed::from(data);
+            if found.len() <= MOST_FOLDERS && is_wanted(&listed) {
+                found.push(listed);
+            }
         }
     });
     match listing.await {

@@ -1,6 +1,6 @@
 //! Mails from an IMAP folder: fetched in batches, handed over, and moved once their verdict is there.
 //!
-//! `guard` (caps what is read) → `session` and `flight` (commands, one or several at once, checked) → `opening`, `auth`,
+//! `budget` (what answers may cost) and `guard` (holds the server to it) → `session` and `flight` (commands, one or several at once, checked) → `opening`, `auth`,
 //! `outset`, `mailbox`, `find`, `fetch`, `ahead`, `bodies`, `settle`, `due` and `along`, `idle` (what is said) → `link` (the task that says it) →
 //! `tour` (which folder), `round` and `owed` (what is to be done in it) and `suspects` (whose fault it is) → `run` (when), `work` (what next),
 //! `heed`, `turn` and `setback` (what is made of it). `check` only looks.
@@ -9,6 +9,7 @@ mod ahead;
 mod along;
 mod auth;
 mod bodies;
+mod budget;
 pub mod check;
 mod due;
 mod fault;
@@ -51,6 +52,8 @@ pub struct ImapSource {
     name: Arc<str>,
     config: Arc<config::source::Imap>,
     account: Arc<Account>,
+    /// `user@host:port`, as in [`Place::Imap`](super::Place::Imap).
+    account_id: Arc<str>,
     limits: Limits,
     give_up_after: Duration,
     max_attempts: u32,
@@ -67,7 +70,8 @@ impl ImapSource {
         max_attempts: u32,
     ) -> Self {
         let account = Arc::new(Account::new(&config));
-        Self { name, config: Arc::new(config), account, limits, give_up_after, max_attempts }
+        let account_id = format!("{}@{}:{}", config.user, config.host.to_ascii_lowercase(), config.port).into();
+        Self { name, config: Arc::new(config), account, account_id, limits, give_up_after, max_attempts }
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     auth::{self, Account},
+    budget::Asked,
     fault::Fault,
     guard::Wire,
     session::{Session, out_of_step, told},
@@ -71,13 +72,16 @@ impl Session {
 
     /// True when the server knows us already (PREAUTH).
     async fn greet(&mut self) -> Result<bool, Fault> {
+        self.grant(Asked::LITTLE);
         let greeting = self.read(|response| match response {
             Response::Data { status: Status::Ok, .. } => Some(Ok(false)),
             Response::Data { status: Status::PreAuth, .. } => Some(Ok(true)),
             Response::Data { outcome, .. } => Some(Err(told(outcome))),
             _ => None,
         });
-        match greeting.await? {
+        let greeting = greeting.await?;
+        self.granted(Asked::LITTLE);
+        match greeting {
             Some(Ok(known)) => Ok(known),
             Some(Err(said)) => Err(throttled(&self.host, &said)
                 .unwrap_or_else(|| Fault::Lost(format!("{} turned the connection away: {}", self.host, said.shown())))),

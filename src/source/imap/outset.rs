@@ -8,8 +8,10 @@ use jiff::Timestamp;
 
 use super::{
     ahead::{Ahead, Early},
+    budget::Asked,
     fault::Fault,
     fetch::{CENSUS, Census},
+    flight::Command,
     mailbox::{Folder, Listed, Selected, Selecting},
     name::{Naming, to_utf7},
     session::Session,
@@ -61,28 +63,28 @@ pub async fn outset(
     first: Option<&First>,
     dry_run: bool,
 ) -> Result<Outset, Fault> {
-    let names: Vec<String> = names(config).into_iter().collect();
+    let names = names(config);
     // RFC 2342 where it is offered; else RFC 3501 section 6.3.8, where an empty name asks for the delimiter.
-    let mut commands = vec!["LIST \"\" \"\"".to_owned()];
+    let mut commands: Vec<Command> = vec!["LIST \"\" \"\"".into()];
     if session.offers("NAMESPACE") {
-        commands.push("NAMESPACE".to_owned());
+        commands.push("NAMESPACE".into());
     }
-    commands.extend(names.iter().map(|name| format!("LIST \"\" {}", Folder::of(name).quoted())));
+    commands.extend(names.iter().map(|name| format!("LIST \"\" {}", Folder::of(name).quoted()).into()));
     let mut selecting = first.map(|first| Selecting::new(first.folder.clone(), dry_run));
     let select_at = commands.len();
-    commands.extend(selecting.as_ref().map(Selecting::command));
+    commands.extend(selecting.as_ref().map(|selecting| selecting.command().into()));
     let mut census = None;
     if let Some(ahead) = first.and_then(|first| first.census.as_ref()) {
         // One after the other, nothing would be spared.
         let early = if session.pipelines() { ahead.begin() } else { None };
-        commands.push(CENSUS.to_owned());
+        commands.push(Command::new(CENSUS, Asked::FOLDER));
         commands.extend(early.as_ref().map(Early::command));
         census = Some(Census::with(early));
     }
     let mut namespaces = None;
     let mut delimiter = None;
     let mut foreseen: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();
-    let outcomes = session.flight(&commands, |response| match response {
+    let outcomes = session.flight(commands, |response| match response {
         Response::Data { status: Status::No, outcome } if namespaces.is_none() => {
             namespaces = outcome.information.as_deref().and_then(of_namespace).and_then(Naming::told);
         }

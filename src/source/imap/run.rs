@@ -30,6 +30,8 @@ const KEPT_BETWEEN_PASSES: Duration = Duration::from_secs(600);
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Also the least after refused credentials: accounts get locked.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(300);
+/// No work of a session takes longer.
+const A_LONG_TIME: Duration = Duration::from_secs(86_400 * 365);
 
 /// A source at work.
 pub struct Run {
@@ -61,7 +63,17 @@ pub struct Run {
     pub(super) retry_at: Instant,
     /// The next try waits for a person, who may change a file with a secret meanwhile.
     pub(super) refused: bool,
-    pub(super) trouble_since: Option<Instant>,
+    /// How long the server has been of no use: the time in which it was tried, or left alone until the next try, and none
+    /// in which nothing was wanted of it. `None`: it works.
+    pub(super) trouble: Option<Duration>,
+    /// Up to here that is counted, and until then, unless something happens, it goes on.
+    counted: (Instant, Instant),
+    /// The last flood.
+    pub(super) flooded: Option<Instant>,
+    /// News that brought no mail.
+    pub(super) news: Backoff,
+    /// When news are next heeded.
+    pub(super) news_at: Instant,
     /// There was a session.
     pub(super) opened: bool,
     /// One was begun, or tried to be.
@@ -94,7 +106,11 @@ impl Run {
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             retry_at: now,
             refused: false,
-            trouble_since: None,
+            trouble: None,
+            counted: (now, now),
+            flooded: None,
+            news: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            news_at: now,
             opened: false,
             tried: false,
             looked: false,
@@ -111,6 +127,7 @@ impl Run {
                 return Ok(pass);
             }
             let wake = self.wake();
+            self.count_trouble_from_here();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled(), if !self.stopping => self.stop_taking(),
@@ -205,7 +222,9 @@ impl Run {
             None => self.waits_for_news(),
         };
         let reopen = (down && has_work).then_some(self.retry_at);
-        let next = [tour, silence, reopen, self.round.owed.due_at(self.awaited())].into_iter().flatten().min();
+        let news = (self.tour.current().is_none() && self.waits_for_news()).then_some(self.news_at);
+        let news = news.filter(|at| *at > Instant::now());
+        let next = [tour, silence, reopen, news, self.round.owed.due_at(self.awaited())].into_iter().flatten().min();
         if down { next.map(|at| at.max(self.retry_at)) } else { next }
     }
 
@@ -222,6 +241,24 @@ impl Run {
         self.awaited() == Awaited::Nothing && self.round.owed.is_empty() && !matches!(self.link, Link::Busy(_))
     }
 
+    fn count_trouble_from_here(&mut self) {
+        self.count_trouble();
+        self.counted.1 = match self.link {
+            Link::Busy(_) => self.counted.0 + A_LONG_TIME,
+            Link::Down => self.retry_at,
+            Link::Idle { .. } => self.counted.0,
+        };
+    }
+
+    /// Adds the time since the last look, as far as it is the server's.
+    pub(super) fn count_trouble(&mut self) {
+        let (from, until) = self.counted;
+        self.counted.0 = Instant::now();
+        if let Some(trouble) = &mut self.trouble {
+            *trouble += self.counted.0.min(until).saturating_duration_since(from);
+        }
+    }
+
     async fn log_out(&mut self) {
         if let Link::Idle { open, .. } = std::mem::replace(&mut self.link, Link::Down) {
             open.log_out().await;
@@ -235,6 +272,10 @@ impl Run {
         self.granted = None;
         self.round.cut_short();
         self.retry_at = Instant::now();
+        // Nothing is left to do with a session that is only being opened, perhaps with a server that never answers.
+        if matches!(self.work, Some(Work::Open)) && self.pending.is_empty() && self.round.owed.is_empty() {
+            (self.link, self.work) = (Link::Down, None);
+        }
     }
 }
 
@@ -275,6 +316,10 @@ mod tests {
 
     /// A source that goes on, of a mailbox that nobody connects to.
     fn run() -> Run {
+        run_that_gives_up_after(Duration::ZERO)
+    }
+
+    fn run_that_gives_up_after(give_up_after: Duration) -> Run {
         let text = "sources: {rua: {type: imap, host: h, user: u, password: p}}\nsinks: {out: {type: stdout}}\n";
         let sources = config::parse(text, Format::Yaml, "test.yaml").unwrap().config.sources;
         let Some(SourceConfig::Imap(imap)) = sources.into_values().next() else { panic!("it is a mailbox") };
@@ -282,7 +327,25 @@ mod tests {
         let (_, verdicts) = mpsc::unbounded_channel();
         let (budget, stop) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
         let intake = Intake::new(mails, verdicts, budget, 1, Arc::new(Nothing), false, false, stop);
-        Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), Duration::ZERO, 3), intake)
+        Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), give_up_after, 3), intake)
+    }
+
+    /// The time in which mails that had come were read counted as the server's: its second fault in ten minutes ended the run.
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_is_wanted_of_a_server_is_not_time_in_which_it_is_away() {
+        let mut run = run_that_gives_up_after(Duration::from_secs(300));
+        (run.intake.once, run.opened, run.looked) = (true, true, true);
+        let lost = || Fault::Lost("gone".into());
+        run.broke(lost()).unwrap();
+        run.count_trouble_from_here();
+        // It would be tried again after a second, and is not: there is no room for its mails.
+        tokio::time::advance(Duration::from_secs(600)).await;
+        run.count_trouble_from_here();
+        run.broke(lost()).expect("it was away for a second");
+        run.retry_at = Instant::now() + Duration::from_secs(600);
+        run.count_trouble_from_here();
+        tokio::time::advance(Duration::from_secs(600)).await;
+        run.broke(lost()).expect_err("it was left alone for ten minutes");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,8 +15,9 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
     auth::{self, Account, Ending, Shown},
+    budget::Asked,
     fault::{Answer, Fault},
-    flight::Line,
+    flight::{Command, Line},
     guard::{Guard, Overrun, Wire},
     throttle::throttled,
 };
@@ -24,6 +25,10 @@ use crate::{config::source::Imap, net::tls::Encryption};
 
 /// A server that takes no LOGOUT is left without a word.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Alerts of one session that are logged; servers send one or two, of a quota or of maintenance.
+const MOST_ALERTS: u32 = 8;
+/// Dovecot claims some 40, Gmail 20.
+const MOST_CAPABILITIES: usize = 512;
 
 pub struct Session {
     pub(super) client: Client<Guard>,
@@ -45,6 +50,8 @@ pub struct Session {
     pub(super) logged_in: bool,
     /// What was sent to log in: blotted out of what the server says, should it repeat it.
     hidden: Vec<String>,
+    /// Alerts that were logged.
+    alerts: u32,
 }
 
 /// What a command brought, beside its untagged responses.
@@ -72,14 +79,15 @@ impl Session {
         &self.host
     }
 
-    /// Bytes that the literals of one response may have together, from now on.
-    pub fn allow(&mut self, literal_bytes: u64) {
-        self.client.get_mut().allow(literal_bytes);
-    }
-
     /// Sends a command, passes each untagged response to `on`, and returns what the tagged one said if it was OK.
-    pub async fn command(&mut self, command: &str, on: impl FnMut(&Response<'_>) + Send) -> Result<Outcome, Fault> {
-        self.exchange(verb(command), &[format!("{command}\r\n").into_bytes()], on).await
+    pub async fn command(
+        &mut self,
+        command: impl Into<Command>,
+        mut on: impl FnMut(&Response<'_>) + Send,
+    ) -> Result<Outcome, Fault> {
+        let mut outcomes = Vec::new();
+        self.fly(stream::iter([command.into()]), &mut on, &mut outcomes).await?;
+        only(outcomes)
     }
 
     /// Sends a command in parts, each but the first when the server asks for it with `+`. `verb` stands for the command
@@ -107,9 +115,9 @@ impl Session {
         on: impl FnMut(&Response<'_>) + Send,
     ) -> Result<Outcome, Fault> {
         let mut outcomes = Vec::new();
-        let line = Line { verb, bytes: command.to_vec() };
+        let line = Line { verb, bytes: command.to_vec(), asked: Asked::LITTLE };
         self.follow(stream::iter([line]), answer, on, &mut outcomes).await?;
-        outcomes.pop().flatten().unwrap_or_else(|| Err(out_of_step("no end of a command")))
+        only(outcomes)
     }
 
     /// Does not let what was sent to log in get into errors and logs.
@@ -122,14 +130,14 @@ impl Session {
         self.send(format!("{command}\r\n").as_bytes()).await
     }
 
-    /// How long a server may be silent.
-    pub(super) fn silence(&self) -> Duration {
-        self.silence
+    /// The server's answers may come to this, from now on until [`granted`](Self::granted).
+    pub(super) fn grant(&mut self, asked: Asked) {
+        self.client.get_mut().begin(asked);
     }
 
-    /// Lets the server be silent for so long, from now on.
-    pub(super) fn bear(&mut self, silence: Duration) {
-        self.client.get_mut().bear(silence);
+    /// The end of what `asked` was granted for.
+    pub(super) fn granted(&mut self, asked: Asked) {
+        self.client.get_mut().end(asked);
     }
 
     pub(super) fn pipelines(&self) -> bool {
@@ -181,27 +189,33 @@ impl Session {
                 let said = blot(told(outcome), &self.hidden);
                 if *status == Status::Bye {
                     self.farewell = Some(said);
-                } else if outcome.code == Some(ResponseCode::Alert) {
+                } else if outcome.code == Some(ResponseCode::Alert) && self.alerts < MOST_ALERTS {
+                    self.alerts += 1;
                     tracing::warn!(host = self.host, "the IMAP server warns: {}", said.shown());
                 }
-                self.note_capabilities(outcome);
+                self.note_capabilities(outcome)?;
             }
-            Response::Done { outcome, .. } => self.note_capabilities(outcome),
-            Response::Capabilities(capabilities) => self.note(capabilities),
+            Response::Done { outcome, .. } => self.note_capabilities(outcome)?,
+            Response::Capabilities(capabilities) => self.note(capabilities)?,
             _ => {}
         }
         Ok(look(response.parsed()))
     }
 
-    fn note_capabilities(&mut self, outcome: &Told<'_>) {
-        if let Some(ResponseCode::Capabilities(capabilities)) = &outcome.code {
-            self.note(capabilities);
+    fn note_capabilities(&mut self, outcome: &Told<'_>) -> Result<(), Fault> {
+        match &outcome.code {
+            Some(ResponseCode::Capabilities(capabilities)) => self.note(capabilities),
+            _ => Ok(()),
         }
     }
 
-    fn note(&mut self, capabilities: &[Capability<'_>]) {
+    fn note(&mut self, capabilities: &[Capability<'_>]) -> Result<(), Fault> {
+        if capabilities.len() > MOST_CAPABILITIES {
+            return Err(Fault::Flooded(format!("{} claims more than {MOST_CAPABILITIES} capabilities", self.host)));
+        }
         self.capabilities = capabilities.iter().map(name).collect();
         self.told = true;
+        Ok(())
     }
 
     pub(super) fn over(config: &Imap, account: Arc<Account>, wire: Box<dyn Wire>) -> Self {
@@ -219,6 +233,7 @@ impl Session {
             known: false,
             logged_in: false,
             hidden: Vec::new(),
+            alerts: 0,
         }
     }
 
@@ -249,6 +264,10 @@ impl Session {
     fn explain(&self, error: &io::Error) -> Fault {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Overrun>()) {
             Some(&Overrun::Literal { announced, allowed }) => Fault::Oversize { announced, allowed },
+            Some(overrun @ Overrun::Unasked) => Fault::Flooded(format!("{}: {overrun}", self.host)),
+            Some(overrun @ Overrun::Slow { .. }) => {
+                Fault::Lost(format!("{}: {overrun}; a larger read_timeout gives it more time", self.host))
+            }
             Some(overrun) => Fault::Unintelligible(overrun.to_string()),
             // The parser's own error; its text quotes all that was received.
             None if error.kind() == io::ErrorKind::Other => out_of_step("a response that is not IMAP"),
@@ -274,6 +293,11 @@ impl Session {
             (None, _) => format!("the connection to {host} broke: {error}"),
         })
     }
+}
+
+/// What came of a command that was alone in its flight.
+fn only(mut outcomes: Vec<Option<Result<Outcome, Fault>>>) -> Result<Outcome, Fault> {
+    outcomes.pop().flatten().unwrap_or_else(|| Err(out_of_step("no end of a command")))
 }
 
 pub(super) fn out_of_step(what: &str) -> Fault {

@@ -1,5 +1,7 @@
 //! What is done about what broke.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -12,12 +14,19 @@ use super::{
 };
 use crate::source::SourceError;
 
+/// So long after its last flood a server is as good as any.
+const FLOODS_FORGOTTEN: Duration = Duration::from_secs(3600);
+
 impl Run {
     /// Something broke: fail where nothing can be gained by another try, else say so once and wait.
     pub(super) fn broke(&mut self, fault: Fault) -> Result<(), SourceError> {
         let now = Instant::now();
-        let since = *self.trouble_since.get_or_insert(now);
-        let patience = (since + self.source.give_up_after).saturating_duration_since(now);
+        self.count_trouble();
+        let is_new = self.trouble.is_none();
+        let patience = self.source.give_up_after.saturating_sub(*self.trouble.get_or_insert_default());
+        if matches!(fault, Fault::Flooded(_)) {
+            self.flooded = Some(now);
+        }
         let needs_a_person = matches!(fault, Fault::Credentials(_) | Fault::Configuration(_));
         let mut delay = self.backoff.delay();
         if needs_a_person {
@@ -52,7 +61,7 @@ impl Run {
         match fault {
             // Servers do that every hour or day.
             Fault::LoggedOut(_) => info!(source, "{fault}; logging in again"),
-            _ if now == since => warn!(source, "{fault}; trying again"),
+            _ if is_new => warn!(source, "{fault}; trying again"),
             _ => debug!(source, "{fault}; trying again in {delay:.0?}"),
         }
         Ok(())
@@ -68,9 +77,17 @@ impl Run {
     }
 
     pub(super) fn works(&mut self) {
-        self.backoff.reset();
-        if self.trouble_since.take().is_some() {
+        self.begin_anew();
+        if self.trouble.take().is_some() {
             info!(source = &*self.source.name, "the mailbox can be worked with again");
+        }
+    }
+
+    /// The next try follows soon, unless the server has flooded us, whatever it did since: it is left alone for longer each
+    /// time.
+    fn begin_anew(&mut self) {
+        if self.flooded.is_none_or(|at| at.elapsed() > FLOODS_FORGOTTEN) {
+            self.backoff.reset();
         }
     }
 
@@ -128,7 +145,7 @@ impl Run {
                 self.round.suspects.accuse(*mail, fault.to_string());
                 if self.round.suspects.are_likely() {
                     // They are to be judged before `give_up_after`.
-                    self.backoff.reset();
+                    self.begin_anew();
                 }
             }
             _ => self.round.retry_apart(missing),

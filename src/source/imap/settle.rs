@@ -3,9 +3,11 @@
 use futures::{Stream, StreamExt, stream};
 
 use super::{
+    budget::Asked,
     due::Due,
     fault::{Answer, Fault},
     fetch::present,
+    flight::Command,
     mailbox::{Folder, create},
     session::{Outcome, Session},
     targets::Targets,
@@ -71,7 +73,7 @@ pub fn action(verdict: &Verdict, config: &Imap) -> Option<Action> {
             WithoutReport::Quarantine => quarantine,
             WithoutReport::Delete => Action::Delete,
         },
-        Verdict::Leave => return None,
+        Verdict::Leave | Verdict::Defer(_) => return None,
     })
 }
 
@@ -258,9 +260,9 @@ pub(super) fn commands(
     sets: impl Stream<Item = Set> + Send,
     command: impl Fn(&str) -> String + Send,
     sent: &mut Vec<Set>,
-) -> impl Stream<Item = String> + Send {
+) -> impl Stream<Item = Command> + Send {
     sets.map(move |set| {
-        let command = command(&set.text);
+        let command = Command::new(command(&set.text), Asked::mails(set.uids.len()));
         sent.push(set);
         command
     })

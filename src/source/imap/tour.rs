@@ -123,10 +123,10 @@ impl Tour {
         self.stops.first().filter(|stop| stop.failing_since.is_none() && stop.listed)
     }
 
-    /// New mail has been told of.
-    pub fn first_has_news(&mut self, now: Instant) {
+    /// New mail has been told of, and is to be looked for at this time.
+    pub fn first_has_news(&mut self, at: Instant) {
         if let Some(first) = self.stops.first_mut() {
-            first.due = Some(now);
+            first.due = Some(first.due.map_or(at, |due| due.min(at)));
         }
     }
 

@@ -43,7 +43,7 @@ impl Run {
     }
 
     pub(super) async fn list(&mut self, listing: Listing) -> Result<(), SourceError> {
-        let Listing { mut uids, sizes, early } = listing;
+        let Listing { mut uids, sizes, early, beyond } = listing;
         self.looked = true;
         let is_searched = !self.source.config.search.is_everything();
         let Some(stop) = self.tour.current_mut() else { return Ok(()) };
@@ -65,6 +65,13 @@ impl Run {
         if self.tour.listed() {
             self.intake.looked_through(&self.source.name);
         }
+        if beyond > 0 {
+            self.round.pass.unsettled += u64::from(beyond);
+            self.say_once(
+                "the server claims more than a million mails in a folder; only the newest million are looked at, so mails \
+                 that were shipped have to be taken away",
+            );
+        }
         self.round.pass.remembered = (before - uids.len()) as u64;
         uids.retain(|uid| !self.round.owed.contains(*uid));
         if let Some(most) = self.source.config.max_messages_per_run {
@@ -72,7 +79,7 @@ impl Run {
             uids.truncate(most as usize);
         }
         if let Some(next) = next.filter(|_| self.takes_all()) {
-            self.intake.expect_uid(&self.source.name, folder.wire(), next);
+            self.intake.expect_uid(&self.source.account_id, folder.wire(), next);
         }
         let wanted = uids.len();
         let came = early.map(|early| early.take_whole(&mut uids, &sizes, self.source.limits.mail_bytes));
@@ -128,6 +135,7 @@ impl Run {
     fn place(&self, uid: u32) -> Place {
         Place::Imap {
             source: self.source.name.clone(),
+            account: self.source.account_id.clone(),
             folder: self.tour.current().map(|stop| stop.name.clone()).unwrap_or_default(),
             uid_validity: self.uid_validity().unwrap_or_default(),
             uid,
@@ -153,6 +161,9 @@ impl Run {
             );
         }
         add(&mut self.pass, &pass);
+        if pass.taken > 0 {
+            self.news.reset();
+        }
         if let Some(fault) = failed {
             let since = self.tour.leave_in_trouble(now);
             if since == now {

@@ -62,7 +62,7 @@ impl Run {
             Some(_) => self.wanted_in_folder(now),
             None if self.stopping => None,
             None if self.tour.finds(now) => Some(Work::Find),
-            None => self.waits_for_news().then_some(Work::Watch),
+            None => (self.waits_for_news() && self.news_at <= now).then_some(Work::Watch),
         };
         let is_silent = matches!(&self.link, Link::Idle { since, .. } if *since + NOOP_EVERY <= now);
         work.or_else(|| is_silent.then_some(Work::Keep))
@@ -139,7 +139,7 @@ impl Run {
     /// In a folder of many mails a census takes its time, and a session may break over one: only the first begins with it.
     fn census_of(&self, folder: &Folder) -> Option<Ahead> {
         (!self.tried && self.takes_all()).then(|| {
-            let from = self.intake.next_uid(&self.source.name, folder.wire());
+            let from = self.intake.next_uid(&self.source.account_id, folder.wire());
             let most = self.source.config.max_messages_per_run.unwrap_or(u32::MAX);
             Ahead::of(from, most, &self.intake)
         })

@@ -1,6 +1,6 @@
 //! Syslog receivers: each step of the way, and the probe as they take it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::support::{
     ca::Ca,
     peer::{Manner, Peer},
     rsyslog::{Options, Peers, Rsyslog},
-    server::free_port,
+    server::{Server, accepting, free_port, installed},
     syslog_ng::SyslogNg,
     workplace::{Workplace, syslog_tcp, syslog_tls, with},
 };
@@ -125,4 +125,54 @@ fn a_receiver_that_hangs_up_on_what_is_sent_is_found_by_the_probe() {
     let found = check(&workplace, &config(&workplace, sinks), &[], 69);
     found.has("siem", "connection", "ok", &["127.0.0.1:"]);
     found.has("siem", "probe", "failed", &["connection", "log may say more"]);
+}
+
+/// OpenSSL's own server, with these options.
+fn openssl(workplace: &Workplace, certificate: &Path, key: &Path, options: &[&str]) -> (Server, u16) {
+    let (port, log) = (free_port(), workplace.path("openssl.log"));
+    let setup = |command: &mut Command| {
+        command.args(["s_server", "-quiet", "-accept", &port.to_string(), "-cert"]).arg(certificate);
+        command.arg("-key").arg(key).args(options);
+    };
+    let ready = || accepting(Ipv4Addr::LOCALHOST.into(), &[port]);
+    (Server::start("openssl", &installed("openssl"), &log, setup, ready), port)
+}
+
+#[test]
+fn a_server_with_an_authority_s_own_certificate_is_told_what_to_show_instead() {
+    for (constraint, exit) in [("CA:TRUE", 69), ("CA:FALSE", 0)] {
+        let workplace = Workplace::new();
+        let (certificate, key) = (workplace.path("server.crt"), workplace.path("server.key"));
+        let made = Command::new(installed("openssl"))
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext"])
+            .arg(format!("basicConstraints=critical,{constraint}"))
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let (_server, port) = openssl(&workplace, &certificate, &key, &[]);
+        let siem = json!({"type": "syslog", "address": format!("localhost:{port}"), "tls": {"ca_file": certificate}});
+        let found = check(&workplace, &config(&workplace, json!({"siem": siem})), &["--no-probe"], exit);
+        match exit {
+            0 => found.has("siem", "encryption", "ok", &["TLS 1."]),
+            _ => found.has("siem", "encryption", "failed", &["is an authority's", "basicConstraints=CA:FALSE"]),
+        }
+    }
+}
+
+#[test]
+fn a_server_that_speaks_only_old_versions_of_tls_is_told_so() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let identity = ca.server();
+    for version in ["-tls1", "-tls1_1"] {
+        let options = [version, "-cipher", "ALL:@SECLEVEL=0"];
+        let (_server, port) = openssl(&workplace, &identity.certificate, &identity.key, &options);
+        let sinks = json!({"siem": syslog_tls(port, &ca)});
+        let found = check(&workplace, &config(&workplace, sinks), &["--no-probe"], 69);
+        found.has("siem", "encryption", "failed", &["neither TLS 1.2 nor TLS 1.3", "RFC 8996"]);
+    }
 }

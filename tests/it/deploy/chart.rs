@@ -213,6 +213,26 @@ fn everything_that_can_be_switched_on_is_rendered() {
     assert_ne!(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"], Value::Null);
 }
 
+#[test]
+fn without_a_word_on_it_only_pods_of_the_cluster_reach_the_metrics_port_and_everything_goes_out() {
+    let (_, file) = value_files().into_iter().find(|(name, _)| name == "deployment-syslog-tls").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let policy = |changed: &str| {
+        let changes = folder.path().join("changes.yaml");
+        fs::write(&changes, format!("networkPolicy: {{{changed}}}\n")).unwrap();
+        let mut documents = documents(&rendered("plain", &[&file, &changes], &[])).into_iter();
+        documents.find(|document| document["kind"] == "NetworkPolicy").map(|policy| policy["spec"].clone())
+    };
+    let spec = policy("egressPorts: []").unwrap();
+    assert_eq!((&spec["policyTypes"], &spec["egress"]), (&serde_json::json!(["Ingress"]), &Value::Null));
+    assert_eq!(
+        spec["ingress"],
+        serde_json::json!([{"ports": [{"protocol": "TCP", "port": "http"}], "from": [{"namespaceSelector": {}}]}])
+    );
+    assert_eq!(policy("").unwrap()["policyTypes"], serde_json::json!(["Ingress", "Egress"]));
+    assert_eq!(policy("enabled: false"), None);
+}
+
 /// An address from a variable, as it was, is none before a colon where the Service has IPv6.
 #[test]
 fn the_test_hook_asks_the_service_by_its_name() {

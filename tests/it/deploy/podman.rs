@@ -1,7 +1,9 @@
 //! Podman, the image of this source tree, and containers that end with their test.
 
 use std::{
-    fs,
+    env,
+    fs::{self, File},
+    io::{Read as _, Write as _},
     path::Path,
     process::{Command, Output},
     sync::{
@@ -41,41 +43,41 @@ pub fn podman_does<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item 
 pub fn image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let host = host();
-        let target = path("target/image");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--config", "profile.dev.debug=false", "--target", &host])
-            .arg("--target-dir")
-            .arg(&target)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .current_dir(path("."))
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let context = tempfile::tempdir().unwrap();
-        fs::create_dir_all(context.path().join("out/data")).unwrap();
-        let binary = target.join(host).join("debug/dmarc-shipper");
-        fs::copy(binary, context.path().join("out/dmarc-shipper")).unwrap();
-        let stage = format!("build={}", context.path().display());
-        let name = tag("dmarc-shipper");
-        let file = path(".");
-        podman_does([
-            "build",
-            "--quiet",
-            "--format",
-            "docker",
-            "--network",
-            "none",
-            "--build-context",
-            &stage,
-            "--tag",
-            &name,
-            file.to_str().unwrap(),
-        ]);
-        // The one of the last run has no name any more.
-        podman(["image", "prune", "--force", "--filter", "label=org.opencontainers.image.title=dmarc-shipper"]);
-        name
+        once_a_run("dmarc-shipper", |name| {
+            let host = host();
+            let target = path("target/image");
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--locked", "--config", "profile.dev.debug=false", "--target", &host])
+                .arg("--target-dir")
+                .arg(&target)
+                .env("RUSTFLAGS", "-C target-feature=+crt-static")
+                .env_remove("CARGO_ENCODED_RUSTFLAGS")
+                .current_dir(path("."))
+                .output()
+                .unwrap();
+            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+            let context = tempfile::tempdir().unwrap();
+            fs::create_dir_all(context.path().join("out/data")).unwrap();
+            let binary = target.join(host).join("debug/dmarc-shipper");
+            fs::copy(binary, context.path().join("out/dmarc-shipper")).unwrap();
+            let stage = format!("build={}", context.path().display());
+            let file = path(".");
+            podman_does([
+                "build",
+                "--quiet",
+                "--format",
+                "docker",
+                "--network",
+                "none",
+                "--build-context",
+                &stage,
+                "--tag",
+                name,
+                file.to_str().unwrap(),
+            ]);
+            // The one of the last run has no name any more.
+            podman(["image", "prune", "--force", "--filter", "label=org.opencontainers.image.title=dmarc-shipper"]);
+        })
     })
 }
 
@@ -83,30 +85,48 @@ pub fn image() -> &'static str {
 pub fn collector_image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let context = tempfile::tempdir().unwrap();
-        fs::copy(installed("busybox"), context.path().join("busybox")).unwrap();
-        // It looks at no arguments, and has the places of both real ones' programs. Its stdin never ends, so that it does
-        // not close its side.
-        let script = "#!/busybox sh
+        once_a_run("collector", |name| {
+            let context = tempfile::tempdir().unwrap();
+            fs::copy(installed("busybox"), context.path().join("busybox")).unwrap();
+            // It looks at no arguments, and has the places of both real ones' programs. Its stdin never ends, so that it does
+            // not close its side.
+            let script = "#!/busybox sh
 trap exit TERM
 /busybox mkfifo /var/lib/collector/open
 exec 3<>/var/lib/collector/open
 while :; do /busybox nc -l -p $PORT <&3 & wait $!; done
 ";
-        let file = r#"FROM scratch
+            let file = r#"FROM scratch
 COPY busybox /busybox
 COPY --chown=65532:65532 data /var/lib/collector
 COPY --chmod=0755 listen /listen
 COPY --chmod=0755 listen /fluent-bit/bin/fluent-bit
 ENTRYPOINT ["/listen"]
 "#;
-        fs::create_dir(context.path().join("data")).unwrap(); // an emptyDir takes over its owner
-        fs::write(context.path().join("listen"), script).unwrap();
-        fs::write(context.path().join("Dockerfile"), file).unwrap();
-        let name = tag("collector");
-        podman_does(["build", "--quiet", "--network", "none", "--tag", &name, context.path().to_str().unwrap()]);
-        name
+            fs::create_dir(context.path().join("data")).unwrap(); // an emptyDir takes over its owner
+            fs::write(context.path().join("listen"), script).unwrap();
+            fs::write(context.path().join("Dockerfile"), file).unwrap();
+            podman_does(["build", "--quiet", "--network", "none", "--tag", name, context.path().to_str().unwrap()]);
+        })
     })
+}
+
+/// The name of an image that `make` has built, by this or another test of the same run: cargo-nextest starts a process for each.
+fn once_a_run(what: &str, make: impl FnOnce(&str)) -> String {
+    let folder = path("target/image");
+    fs::create_dir_all(&folder).unwrap();
+    let mut built_in = File::options().create(true).read(true).append(true).open(folder.join(what)).unwrap();
+    built_in.lock().unwrap();
+    let name = tag(what);
+    let run = env::var("NEXTEST_RUN_ID").unwrap_or_default();
+    let mut last = String::new();
+    built_in.read_to_string(&mut last).unwrap();
+    if run.is_empty() || run != last {
+        make(&name);
+        built_in.set_len(0).unwrap();
+        built_in.write_all(run.as_bytes()).unwrap();
+    }
+    name
 }
 
 /// A name that another source tree's tests do not take, and the next run of these does.

@@ -14,6 +14,7 @@ use crate::support::{
     ca::Ca,
     delivery::{assert_all_archived, assert_rows, deliver, events, mailbox, rows, times_told},
     dovecot::Dovecot,
+    moments::Moments,
     process::ndjson,
     reports::Batch,
     rsyslog::Rsyslog,
@@ -112,15 +113,4 @@ fn a_stop_is_not_held_up_by_a_reader_of_stdout_that_does_not_read() {
     let whole = finished.stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let told = ndjson(whole).iter().filter(|event| event["event_type"] == "report").count();
     assert!(told >= archived, "{archived} mails were archived, the events of {told} are there");
-}
-
-/// Moments to kill at: splitmix64, so that a failure can be looked at again, as far as time can.
-struct Moments(u64);
-
-impl Moments {
-    fn next(&mut self, least: Duration, most: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        least + (most - least).mul_f64(f64::from(u32::try_from(mixed >> 32).unwrap()) / f64::from(u32::MAX))
-    }
 }

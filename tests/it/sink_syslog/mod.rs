@@ -5,6 +5,7 @@ mod rsyslog;
 mod running;
 mod strict;
 mod syslog_ng;
+mod talking;
 mod tcp;
 mod tls;
 mod udp;

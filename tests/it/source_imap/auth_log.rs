@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -11,6 +12,7 @@ use crate::support::{
     dovecot::{Dovecot, Options, USER},
     idp::{CLIENT_ID, CLIENT_SECRET, Idp, REFRESH_TOKEN},
     process::{Finished, Shipper},
+    wait::{LONG, eventually},
     workplace::{Workplace, imaps, stdout, with},
 };
 
@@ -136,4 +138,18 @@ fn a_token_command_can_t_speak_to_systemd_in_the_program_s_name() {
     let seen = fs::read_to_string(seen).unwrap();
     assert!(seen.contains("OTHER=1\n"), "{seen}");
     assert!(!seen.contains("NOTIFY_SOCKET") && !seen.contains("WATCHDOG"), "{seen}");
+}
+
+/// The shell was killed, and what it had started lived on.
+#[test]
+fn a_token_command_that_runs_ends_with_the_program_and_all_that_it_started() {
+    let site = Site::start();
+    let file = site.workplace.path("pid");
+    let script = format!("sleep 600 & echo $! > {}; wait", file.display());
+    let running = site.shipper(&json!({"token_command": ["sh", "-c", script]}), "auto").start();
+    let process = eventually(LONG, "the command runs", || fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok());
+    running.signal(Signal::TERM);
+    running.finish().exited(75);
+    let state = || fs::read_to_string(format!("/proc/{process}/stat")).ok();
+    eventually(LONG, "what it started is gone", || state().is_none_or(|stat| stat.contains(") Z ")).then_some(()));
 }

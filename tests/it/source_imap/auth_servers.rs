@@ -203,3 +203,23 @@ async fn a_client_certificate_alone_logs_in() {
     let error = failure(Imap { user: "someone@example.com".into(), ..config }).await;
     assert!(matches!(error, SourceError::AuthenticationRefused(_)), "{error:?}");
 }
+
+/// Answers before the answer were read for thirty seconds, as fast as they came.
+#[tokio::test]
+async fn a_token_endpoint_that_never_stops_is_not_heard_to_the_end() {
+    let site = Site::start();
+    let body = "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n";
+    for (begin, text) in [
+        ("", "HTTP/1.1 100 Continue\r\n\r\n".repeat(100)),
+        ("HTTP/1.1 200 OK\r\n", "X-Header: x\r\n".repeat(100)),
+        ("HTTP/1.1 200 OK\r\nX-Header: ", "x".repeat(1000)),
+        (body, "x".repeat(1000)),
+    ] {
+        site.idp.state().flood = Some((begin, text));
+        let asked = std::time::Instant::now();
+        let error = failure(site.fetching(Grant::ClientCredentials)).await;
+        assert!(asked.elapsed() < std::time::Duration::from_secs(20), "{begin}: {:?}", asked.elapsed());
+        let is_named = ["more than 256 KiB", "too large", "length limit exceeded"];
+        assert!(is_named.iter().any(|name| error.to_string().contains(name)), "{begin}: {error}");
+    }
+}

@@ -12,6 +12,7 @@ use dmarc_shipper::{
         folder::FolderName,
         search::Search,
         secret::Secret,
+        senders::Senders,
         source::{After, Auth, Credentials, Imap, Security, Watch, WithoutReport},
         tls::Tls,
     },
@@ -192,6 +193,7 @@ pub fn config(port: u16) -> Imap {
         read_timeout: Duration::from_secs(20),
         pipelining: true,
         tenant: None,
+        senders: Senders::default(),
     }
 }
 

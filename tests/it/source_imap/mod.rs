@@ -11,6 +11,7 @@ mod driver;
 mod each_command;
 mod early;
 mod folders;
+mod hostile;
 mod idle;
 mod parts;
 mod pipelined;

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinHandle,
+    time::sleep,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -43,6 +45,10 @@ pub enum Act {
     SayUnfinished(String),
     /// Does not answer, unless something that is sent later does.
     Silent,
+    /// Sends this over and over, as fast as it is read, until the client hangs up.
+    Flood(String),
+    /// Sends this over and over, a byte each so often, until the client hangs up.
+    Drip(String, Duration),
 }
 
 /// What comes of a command that fails; the same each time.
@@ -72,6 +78,8 @@ pub struct State {
     pub identity: Option<Identity>,
     /// Sessions begin with TLS.
     pub imaps: bool,
+    /// Bytes of floods that were taken, by the client or by the sockets between.
+    pub flooded: usize,
 }
 
 pub struct Scripted {
@@ -241,8 +249,21 @@ async fn session(
                 held = tag;
             }
             Act::Silent => held = tag,
+            Act::Flood(text) => loop {
+                client.say(&text).await?;
+                state.lock().unwrap().flooded += text.len();
+            },
+            Act::Drip(text, pause) => drip(&mut client, &tagged(&text), pause).await?,
         }
     }
+}
+
+async fn drip(client: &mut Connection, text: &str, pause: Duration) -> io::Result<()> {
+    for byte in text.chars().cycle() {
+        client.say(byte.encode_utf8(&mut [0; 4])).await?;
+        sleep(pause).await;
+    }
+    Ok(())
 }
 
 /// What a first session asks of all mails at once. As long as a script doesn't answer it, nothing is made of that.

@@ -43,6 +43,8 @@ pub struct State {
     pub asked: Vec<Form>,
     /// Status and body, given instead of tokens.
     pub answers: VecDeque<(u16, String)>,
+    /// Sent instead of an answer: the beginning, and what follows without an end.
+    pub flood: Option<(&'static str, String)>,
 }
 
 impl Idp {
@@ -54,6 +56,7 @@ impl Idp {
             issued: 0,
             asked: Vec::new(),
             answers: VecDeque::new(),
+            flood: None,
         }));
         let tls = tls(identity);
         let token_port = serve(state.clone(), move |stream, state| {
@@ -160,6 +163,13 @@ fn exchange(
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
+    let flood = state.lock().unwrap().flood.clone();
+    if let Some((begin, text)) = flood {
+        stream.write_all(begin.as_bytes())?;
+        loop {
+            stream.write_all(text.as_bytes())?;
+        }
+    }
     let (status, answer) = answer(&mut state.lock().unwrap(), form(&String::from_utf8(body).unwrap()));
     write!(
         stream,

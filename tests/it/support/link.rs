@@ -5,7 +5,14 @@ use std::{
     fs::File,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::{
+        fd::AsFd,
+        linux::net::SocketAddrExt,
+        unix::{
+            net::{SocketAddr, UnixDatagram},
+            process::CommandExt,
+        },
+    },
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -24,6 +31,7 @@ use super::{
 pub struct Link {
     holder: Child,
     number: u32,
+    _reserved: UnixDatagram,
     _relay: Option<Relay>,
 }
 
@@ -36,6 +44,9 @@ pub enum Dropped {
     Answered,
     Both,
 }
+
+/// Networks of eight addresses in 198.18.0.0/15.
+const LINKS: u32 = 0x4000;
 
 impl Link {
     /// Packets pass at once.
@@ -115,8 +126,6 @@ impl Link {
     }
 
     fn hold(relay: Option<Relay>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 0x4000;
         assert!(
             rustix::process::geteuid().is_root(),
             "network namespaces, links and packet filters need root (CAP_SYS_ADMIN and CAP_NET_ADMIN): \
@@ -125,10 +134,11 @@ impl Link {
         for program in ["ip", "nft"] {
             installed(program);
         }
+        let (number, reserved) = reserve();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"]);
         let holder = command.stdin(Stdio::null()).process_group(0).spawn().expect("setpriv and unshare of util-linux");
-        let link = Self { holder, number, _relay: relay };
+        let link = Self { holder, number, _reserved: reserved, _relay: relay };
         eventually(LONG, "the namespace is there", || {
             let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
             let (ours, its) = (namespace("self"), namespace(&link.holder.id().to_string()));
@@ -183,6 +193,18 @@ impl Drop for Link {
         self.holder.kill().ok(); // it may be gone already
         self.holder.wait().ok();
     }
+}
+
+/// The number of a link, which its addresses and the name of its interface are made of. Tests are processes of their own, so
+/// it is taken for the whole machine, by a name that goes with the socket.
+fn reserve() -> (u32, UnixDatagram) {
+    // A number is not taken again right away: the devices of a link that was dropped may still be on their way out.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    let numbers = (0..LINKS).map(|number| begin.wrapping_add(number) % LINKS);
+    let taken =
+        |number| UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("dmarc-shipper-link-{number}"))?);
+    numbers.into_iter().find_map(|number| Some((number, taken(number).ok()?))).expect("a link's number is free")
 }
 
 #[track_caller]

@@ -52,6 +52,13 @@ impl Maildir {
         self.path(folder).is_dir()
     }
 
+    /// Gives a folder that no server has looked at yet this UIDVALIDITY.
+    pub fn set_uid_validity(&self, folder: &str, uid_validity: u32) {
+        let list = self.path(folder).join("dovecot-uidlist");
+        fs::write(&list, format!("3 V{uid_validity} N1\n")).unwrap();
+        chown(&list, self.owner, self.owner).unwrap();
+    }
+
     /// Lets nobody but root change a folder, or lets its owner again.
     pub fn write_protect(&self, folder: &str, protected: bool) {
         let mode = if protected { 0o555 } else { 0o755 };

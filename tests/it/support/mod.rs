@@ -12,6 +12,7 @@ pub mod idp;
 pub mod imap;
 pub mod link;
 pub mod maildir;
+pub mod moments;
 pub mod peer;
 pub mod process;
 pub mod received;

@@ -1,4 +1,4 @@
-//! A syslog receiver that does what real ones do only when they are ill: it reads nothing, or hangs up with RST.
+//! A syslog receiver that does what real ones do only when they are ill: it reads nothing, hangs up with RST, or talks.
 
 use std::{
     io::{Read, Write as _},
@@ -18,6 +18,8 @@ pub enum Manner {
     Deaf,
     /// Read up to so many bytes, then reset; after so many connections it is well.
     Resetting { after_bytes: usize, times: usize },
+    /// Read, while so many bytes are sent over and over with a pause between.
+    Talking { bytes: usize, pause: Duration },
 }
 
 /// Listens for newline-framed syslog.
@@ -83,6 +85,15 @@ fn serve(mut stream: TcpStream, number: usize, manner: Manner, came: &Mutex<Vec<
         }
         Manner::Resetting { after_bytes, times } if number < times => after_bytes,
         Manner::Resetting { .. } => usize::MAX,
+        Manner::Talking { bytes, pause } => {
+            let mut stream = stream.try_clone().unwrap();
+            thread::spawn(move || {
+                while stream.write_all(&vec![b'x'; bytes]).is_ok() {
+                    thread::sleep(pause);
+                }
+            });
+            usize::MAX
+        }
     };
     let mut piece = [0; 4096];
     let mut total = 0;

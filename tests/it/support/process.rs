@@ -49,9 +49,20 @@ impl Shipper {
 
     /// With no more than so many KiB of memory for data (what is mapped to be written to, of which it need not use all).
     pub fn limited<S: AsRef<OsStr>>(kib: usize, arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::ulimited(&format!("-d {kib}"), arguments)
+    }
+
+    /// With this limit of the shell's, such as `-n 256`.
+    pub fn ulimited<S: AsRef<OsStr>>(limit: &str, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("sh");
-        let limit = format!("ulimit -d {kib} && exec \"$0\" \"$@\"");
-        shell.args(["-c", &limit]).arg(program());
+        shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]).arg(program());
+        Self::of(shell, arguments)
+    }
+
+    /// As a shell starts it with this redirection, such as `>&-`.
+    pub fn redirected<S: AsRef<OsStr>>(redirection: &str, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]).arg(program());
         Self::of(shell, arguments)
     }
 
@@ -157,6 +168,10 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What stdout holds so far.
     pub fn stdout(&self) -> String {
         self.stdout.so_far()
@@ -164,10 +179,14 @@ impl Running {
 
     /// The most memory that it has occupied so far, in KiB.
     pub fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
-        // One that has ended occupies nothing.
-        line.split_whitespace().nth(1).map_or(0, |kib| kib.parse().unwrap())
+        self.peak_memory_yet().expect("it runs")
+    }
+
+    /// The same; `None` once it has ended.
+    pub fn peak_memory_yet(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// Waits for the end, and gives the most memory that it was seen to occupy, in KiB.
@@ -175,7 +194,7 @@ impl Running {
     pub fn finish_measured(mut self) -> (Finished, u64) {
         let mut peak = 0;
         while self.child.try_wait().unwrap().is_none() {
-            peak = self.peak_memory().max(peak);
+            peak = self.peak_memory_yet().unwrap_or_default().max(peak);
             thread::sleep(Duration::from_millis(20));
         }
         (self.finish(), peak)

@@ -198,9 +198,12 @@ pub fn unconfined(program: &Path) -> PathBuf {
     }
     let copy = COPY.get_or_init(|| {
         let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rsyslogd");
+        let own = copy.with_extension(std::process::id().to_string());
         // Written by another process: while we had it open for writing, nobody could run it.
-        let copied = Command::new("cp").arg("--remove-destination").arg(program).arg(&copy).status().unwrap();
-        assert!(copied.success(), "can't copy {} to {}", program.display(), copy.display());
+        let copied = Command::new("cp").arg(program).arg(&own).status().unwrap();
+        assert!(copied.success(), "can't copy {} to {}", program.display(), own.display());
+        // Whole at any moment: other tests run it at the same time.
+        fs::rename(own, &copy).unwrap();
         copy
     });
     copy.clone()

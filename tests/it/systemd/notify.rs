@@ -106,6 +106,30 @@ fn the_beginning_reloads_and_the_end_are_told() {
     }
 }
 
+/// The kernel holds ten datagrams for a listener that does not read, unless `net.unix.max_dgram_qlen` says more.
+#[test]
+fn a_manager_that_does_not_read_holds_nothing_up_and_hears_the_state_later() {
+    let workplace = Workplace::new();
+    let listener = Listener::at_path(&workplace);
+    let mouth = UnixDatagram::unbound().unwrap();
+    mouth.set_nonblocking(true).unwrap();
+    let fill = || while mouth.send_to(b"WATCHDOG=1", &listener.name).is_ok() {};
+    fill();
+    let environment = [("NOTIFY_SOCKET", &*listener.name), ("WATCHDOG_USEC", "200000")];
+    fs::create_dir(workplace.path("inbox")).unwrap();
+    fs::copy("examples/mailbox/01-gzip.eml", workplace.path("inbox/01.eml")).unwrap();
+    let running = running(&workplace, &environment);
+    eventually(LONG, "it ships", || running.stdout().contains("event_id").then_some(()));
+    listener.until(&["READY=1"]);
+    fill();
+    running.signal(Signal::HUP);
+    eventually(LONG, "it has reloaded", || running.stderr().contains("\"reloaded\"").then_some(()));
+    listener.until(&["READY=1", "RELOADING=1", "READY=1"]);
+    fill();
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+}
+
 #[test]
 fn a_watchdog_hears_of_it_again_and_again() {
     let workplace = Workplace::new();

@@ -34,26 +34,31 @@ end are left out. A UDP datagram of 1,400 bytes has no room for all keys of a ro
 const IDS: &str = "
 ## `event_id`
 
-The first 128 bits, in lower-case hex, of SHA-256 over a byte 1 (the recipe's version) and then values, each as its length in bytes (64
-bits, big-endian) and its bytes. Values are as the reporter told them, trimmed, not as normalised; a missing one is empty; numbers are
-in decimal digits; a list is its length and then the values of its elements.
+The first 128 bits, in lower-case hex, of SHA-256 over a byte 2 (the recipe's version) and then values, each as its length in bytes (64
+bits, big-endian) and its bytes. Values are as the reporter told them, trimmed, before anything is normalised, masked or shortened for a
+sink; a missing one is empty; numbers are in decimal digits; a list is its length and then the values of its elements. The first value is
+`event_type`, the second the tenant; then follow:
 
-* `dmarc_aggregate`: tenant, org_name, domain, report_id, begin, end, record_index; then the row: source_ip, count, disposition, dkim,
-  spf, reasons (type, comment), header_from, envelope_from, envelope_to, dkim_auth (domain, selector, result, human_result), spf_auth
-  (domain, scope, result, human_result).
-* `tls_rpt` of a policy: the word `tls_rpt`, tenant, organization-name, report-id, start-datetime, end-datetime, position of the policy,
-  nothing, policy-type, policy-domain, policy-string (a list), mx-host (a list), successful and failed session count.
-* `tls_rpt` of a failure: the same up to the position of the policy; then position of the failure, policy-type, policy-domain,
-  result-type, sending-mta-ip, receiving-mx-hostname, receiving-mx-helo, receiving-ip, failed-session-count, additional-information,
-  failure-reason-code.
-* `dmarc_failure`: the word `dmarc_failure`, tenant, the document's SHA-256 (32 bytes). The document is the fields of the report as
-  they came, and From and Message-ID of the mail that it is about.
-* `report`: the word `report`, tenant, the document's SHA-256 (32 bytes), outcome.
-* `ingest_error`: the word `ingest_error`, tenant, SHA-256 of the bytes that could not be read, reason. For a mail that was not
-  fetched, or not opened, source, mailbox, mail_uid and mail_message_id stand in place of the hash.
-* `probe`: the word `probe`, tenant, name of the sink, time in nanoseconds since 1970.
+* `dmarc_aggregate`: the report's version, XML namespace, org_name, email, extra_contact_info, generator, report_id, begin, end, errors (a
+  list), domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method; then the row's record_index, source_ip, count, disposition,
+  dkim, spf, reasons (type, comment), header_from, envelope_from, envelope_to, dkim_auth (domain, selector, result, human_result), spf_auth
+  (domain, scope, result, human_result), extensions (path, namespace, value).
+* `tls_rpt`: organization-name, contact-info, report-id, start-datetime, end-datetime, policy-type, policy-domain. Of a policy then the
+  word `policy`, its position, policy-string (a list), mx-host (a list), successful and failed session count. Of a failure the word
+  `failure`, the position of its policy, its own, result-type, sending-mta-ip, receiving-mx-hostname, receiving-mx-helo, receiving-ip,
+  failed-session-count, additional-information, failure-reason-code.
+* `dmarc_failure`: the document's SHA-256 (32 bytes). The document is the fields of the report as they came, and From and Message-ID of
+  the mail that it is about.
+* `report`: the document's SHA-256 (32 bytes), outcome.
+* `ingest_error`: SHA-256 of the bytes that could not be read, reason. For a mail that was not fetched, or not opened, source, mailbox,
+  UIDVALIDITY, mail_uid and mail_message_id stand in place of the hash.
+* `probe`: name of the sink, time in nanoseconds since 1970.
 
-So nothing about the mail or the run is in the id of a row, and the same row of the same report has the same id whichever mail brought it.
+So nothing about the mail or the run is in the id of a row: the same row of the same report has the same id whichever mail brought it, and
+equal rows of one report are told apart by their position. All that an event says of the row and of the published policy is in it: whoever
+forges a report with other values, such as `p=none`, makes other ids, and these events stand beside the real ones, not in their place.
+What no id can prevent: a report that is copied exactly has the ids of the original, and says the same; and a forged report is an event
+like any other. `mail_auth` and `reporter_aligned` tell who sent it, where the source names `trusted_authserv_ids`.
 ";
 
 #[test]
@@ -90,8 +95,8 @@ fn page() -> String {
         ),
         (
             sample::report_event(),
-            "One per document, after its rows; none for a report that was turned away (`unwanted_domain`, `sender_over_limit`), \
-             of which `ingest_error` tells. An auditor adds these up.",
+            "One per document, after its rows; none for a report that was turned away or deferred (`unwanted_domain`, \
+             `sender_over_limit`, `sender_not_authenticated`), of which `ingest_error` tells. An auditor adds these up.",
         ),
         (
             sample::ingest_error(),

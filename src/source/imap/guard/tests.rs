@@ -14,8 +14,8 @@ fn scan(input: &[u8], allowed: u64, piece: usize) -> Result<Vec<u8>, Overrun> {
         let mut at = 0;
         while at < chunk.len() {
             let passed = scanner.pass(&mut chunk[at..])?;
-            up.extend(&chunk[at..at + passed]);
-            at += passed;
+            up.extend(&chunk[at..at + passed.scanned]);
+            at += passed.scanned;
         }
     }
     Ok(up)
@@ -117,12 +117,91 @@ async fn a_response_goes_up_whole_with_its_literals_and_nothing_of_the_next_one(
     let (first, second) = (b"* 1 FETCH (UID 1 BODY[] {6}\r\n\r\n({9}\r X {0}\r\n)\r\n", b"S1 OK done\r\n");
     server.write_all(&[&first[..], second].concat()).await.unwrap();
     let mut guard = Guard::new(Box::new(client), Duration::from_secs(5));
-    guard.allow(100);
+    guard.begin(Asked::contents(1, 100, 100));
     let mut up = [0; 100];
     for response in [&first[..], second] {
         let length = guard.read(&mut up).await.unwrap();
         assert_eq!(&up[..length], response);
     }
+}
+
+/// The parser above looked at all of a line again for each byte of it.
+#[tokio::test]
+async fn a_line_goes_up_when_it_is_whole_and_a_literal_as_it_comes() {
+    let (mut server, client) = duplex(1);
+    let text = [&b"* SEARCH"[..], &b" 12345".repeat(10_000), b"\r\n"].concat();
+    let line = text.clone();
+    tokio::spawn(async move {
+        server.write_all(&text).await.unwrap();
+        server.write_all(b"* 1 FETCH (BODY[] {4}\r\nabcd)\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let mut guard = Guard::new(Box::new(client), Duration::from_secs(60));
+    guard.begin(Asked::mails(10_000));
+    let mut up = vec![0; line.len()];
+    assert_eq!(guard.read(&mut up).await.unwrap(), line.len());
+    assert!(up == line);
+    let mut pieces = Vec::new();
+    while pieces.last().is_none_or(|piece: &Vec<u8>| !piece.ends_with(b")\r\n")) {
+        let length = guard.read(&mut up).await.unwrap();
+        pieces.push(up[..length].to_vec());
+    }
+    assert_eq!(pieces[0], b"* 1 FETCH (BODY[] {4}\r\n");
+    assert_eq!((pieces.len(), pieces.concat().len()), (6, 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_now_and_then_fails_the_read_in_the_end() {
+    let (mut server, client) = duplex(100);
+    tokio::spawn(async move {
+        loop {
+            server.write_all(b"x").await.ok();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut guard = Guard::new(Box::new(client), Duration::from_secs(60));
+    guard.begin(Asked::LITTLE);
+    let begin = Instant::now();
+    let error = guard.read(&mut [0; 10]).await.unwrap_err();
+    assert!(matches!(error.get_ref().unwrap().downcast_ref(), Some(Overrun::Slow { came: 300..302, .. })), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(305), "{:?}", begin.elapsed());
+}
+
+/// What TLS has to say for itself never ends, and is no byte of IMAP.
+#[tokio::test(start_paused = true)]
+async fn a_wire_that_uses_up_each_turn_without_a_byte_is_silent() {
+    struct Busy;
+    impl AsyncRead for Busy {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            // As a socket that always has something does: until the turn is over.
+            while let Poll::Ready(progress) = tokio::task::coop::poll_proceed(cx) {
+                progress.made_progress();
+            }
+            Poll::Pending
+        }
+    }
+    impl AsyncWrite for Busy {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    let mut guard = Guard::new(Box::new(Busy), Duration::from_secs(5));
+    tokio::spawn(async {
+        // The paused clock goes on only when nobody has anything to do.
+        loop {
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+    });
+    let error = guard.read(&mut [0; 10]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]

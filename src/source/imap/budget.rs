@@ -1,0 +1,327 @@
+//! The bytes and the time that a server may take for its answers. Every command says what it asks for when it is sent. No
+//! I/O.
+//!
+//! Bytes that were asked for come first; whatever comes beyond them is unasked, and has one allowance for the whole session,
+//! which fills up again slowly. Time is granted by tagged lines, and by the bytes that were asked for: a slow link may take
+//! hours for a large mail, and a server that sends a byte now and then is given up in minutes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::guard::Overrun;
+
+/// Bytes a second below which a server is as good as silent. A modem of 9,600 bit/s carries 1,200.
+const LEAST_RATE: u64 = 1 << 10;
+/// A command may take as long as a server may be silent, and may be late by this many times as much, in all: Dovecot says
+/// `* OK Still here` while it works.
+const LATE: u32 = 4;
+/// Bytes of the answer to any command: a tagged line, a few untagged ones, the capabilities. The longest seen have 3 KB.
+const ANSWER_BYTES: u64 = 64 << 10;
+/// Literals of one response to a command that asks for no mail: folder names.
+const NAME_BYTES: u64 = 64 << 10;
+/// Bytes of text about a mail: its size and flags, its number, that it is gone, its new UID. Some 110 with many keywords.
+const MAIL_TEXT_BYTES: u64 = 256;
+/// Time for the work on a mail that is searched, moved or marked: a maildir on a network file system takes less.
+const MAIL_TIME: Duration = Duration::from_millis(20);
+/// Text about all mails of a folder at once, of which nobody knows how many they are: 150,000 of them. A folder of more is
+/// listed by other means.
+const FOLDER_TEXT_BYTES: u64 = 16 << 20;
+/// Names of all folders: 20,000 of 100 bytes.
+const NAMES_BYTES: u64 = 2 << 20;
+/// Unasked bytes that may come at once: another program that marks 15,000 mails makes as many. One that marks more costs a
+/// session, and no mail.
+const UNASKED_BYTES: u64 = 1 << 20;
+/// Unasked bytes a second in the long run: what 50 mails make that come or go.
+const UNASKED_RATE: u64 = 4 << 10;
+
+/// The answer that a command asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    bytes: u64,
+    /// Of all literals of one response.
+    literal: u64,
+    /// The time that the server may need for its own work.
+    time: Duration,
+    /// The time that it may be silent, beyond the usual.
+    silence: Duration,
+}
+
+impl Asked {
+    /// Whether it was done, and perhaps a few words.
+    pub const LITTLE: Self =
+        Self { bytes: ANSWER_BYTES, literal: NAME_BYTES, time: Duration::ZERO, silence: Duration::ZERO };
+    /// The names of folders.
+    pub const NAMES: Self = Self { bytes: NAMES_BYTES, ..Self::LITTLE };
+    /// A line about each mail of the folder.
+    pub const FOLDER: Self = Self { bytes: FOLDER_TEXT_BYTES, ..Self::LITTLE };
+
+    /// A line, or a number, about each of so many mails.
+    pub fn mails(mails: usize) -> Self {
+        let (text, time) = (mails as u64 * MAIL_TEXT_BYTES, MAIL_TIME * u32::try_from(mails).unwrap_or(u32::MAX));
+        Self { bytes: ANSWER_BYTES + text, time, ..Self::LITTLE }
+    }
+
+    /// So many mails, or parts of them, of so many `bytes` together, which grant their own time; `literal` is the most that
+    /// one may have.
+    pub fn contents(mails: usize, bytes: u64, literal: u64) -> Self {
+        Self { bytes: Self::mails(mails).bytes.saturating_add(bytes), literal, ..Self::LITTLE }
+    }
+
+    /// News, within this time.
+    pub fn news(within: Duration) -> Self {
+        Self { bytes: 0, time: within, silence: within, ..Self::LITTLE }
+    }
+}
+
+/// What the server may still send, and how long it may take.
+#[derive(Debug)]
+pub struct Budget {
+    silence: Duration,
+    under_way: Vec<Asked>,
+    /// Of what was asked for.
+    left: u64,
+    unasked: u64,
+    refilled: Instant,
+    /// Bytes asked for that came since the last tagged line.
+    came: u64,
+    /// Time that the server took, until `looked`, beyond what tagged lines have granted.
+    spent: Duration,
+    looked: Instant,
+}
+
+impl Budget {
+    /// `silence`: how long the server may be silent.
+    pub fn new(silence: Duration, now: Instant) -> Self {
+        Self {
+            silence,
+            under_way: Vec::new(),
+            left: 0,
+            unasked: UNASKED_BYTES,
+            refilled: now,
+            came: 0,
+            spent: Duration::ZERO,
+            looked: now,
+        }
+    }
+
+    /// A command is sent.
+    pub fn begin(&mut self, asked: Asked, now: Instant) {
+        if self.under_way.is_empty() {
+            self.left = 0;
+            self.spent = self.spent.saturating_sub(now.saturating_duration_since(self.looked));
+            self.looked = now;
+        }
+        self.under_way.push(asked);
+        self.left = self.left.saturating_add(asked.bytes);
+    }
+
+    /// A command that was begun with this has had its tagged line. What it did not use is not for others.
+    pub fn end(&mut self, asked: Asked, now: Instant) {
+        if let Some(at) = self.under_way.iter().position(|begun| *begun == asked) {
+            self.under_way.swap_remove(at);
+        }
+        let under_way = self.under_way.iter().fold(0_u64, |sum, asked| sum.saturating_add(asked.bytes));
+        self.left = self.left.min(under_way);
+        self.look(now);
+        self.spent = self.spent.saturating_sub(self.silence + asked.time + self.earned());
+        self.came = 0;
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Bytes that the literals of one response may have together.
+    pub fn literal(&self) -> u64 {
+        self.under_way.iter().map(|asked| asked.literal).max().unwrap_or(NAME_BYTES)
+    }
+
+    /// How long the server may be silent.
+    pub fn silence(&self) -> Duration {
+        self.silence + self.under_way.iter().map(|asked| asked.silence).max().unwrap_or_default()
+    }
+
+    /// When its time is over, if nothing more comes.
+    pub fn ends(&self) -> Instant {
+        self.looked + self.time().saturating_sub(self.spent)
+    }
+
+    /// So many bytes have come.
+    pub fn take(&mut self, bytes: u64, now: Instant) -> Result<(), Overrun> {
+        let more = UNASKED_RATE as f64 * now.saturating_duration_since(self.refilled).as_secs_f64();
+        self.unasked = self.unasked.saturating_add(more as u64).min(UNASKED_BYTES);
+        self.refilled = now;
+        let asked = bytes.min(self.left);
+        self.left -= asked;
+        self.came += asked;
+        self.unasked = self.unasked.checked_sub(bytes - asked).ok_or(Overrun::Unasked)?;
+        self.look(now);
+        if self.spent > self.time() { Err(self.slow()) } else { Ok(()) }
+    }
+
+    /// Why a server whose time is over is given up.
+    pub fn slow(&self) -> Overrun {
+        Overrun::Slow { came: self.came, limit: self.time() }
+    }
+
+    fn time(&self) -> Duration {
+        let asked: Duration = self.under_way.iter().map(|asked| asked.time).sum();
+        self.silence * (1 + LATE) + asked + self.earned()
+    }
+
+    fn earned(&self) -> Duration {
+        Duration::from_secs(self.came / LEAST_RATE)
+    }
+
+    /// A process that was suspended could not have seen anything come.
+    fn look(&mut self, now: Instant) {
+        self.spent += now.saturating_duration_since(self.looked).min(self.silence());
+        self.looked = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long a server is listened to that sends so many bytes a second, and how many bytes that were.
+    fn listened(asked: &[Asked], bytes: u64) -> (Duration, u64, Option<Overrun>) {
+        let begin = Instant::now();
+        let mut budget = Budget::new(SILENCE, begin);
+        asked.iter().for_each(|asked| budget.begin(*asked, begin));
+        let (mut now, mut came) = (begin, 0);
+        while now < begin + SECOND * 100_000 {
+            now += SECOND;
+            came += bytes;
+            if let Err(overrun) = budget.take(bytes, now) {
+                return (now - begin, came, Some(overrun));
+            }
+        }
+        (now - begin, came, None)
+    }
+
+    #[test]
+    fn a_byte_a_second_is_listened_to_for_five_times_the_silence_whatever_was_asked_for() {
+        for asked in [Asked::LITTLE, Asked::contents(1, 25 << 20, 25 << 20), Asked::FOLDER] {
+            let (time, _, overrun) = listened(&[asked], 1);
+            assert!(time <= SILENCE * (1 + LATE) + SECOND * 2, "{time:?}");
+            assert!(matches!(overrun, Some(Overrun::Slow { .. })), "{overrun:?}");
+        }
+    }
+
+    #[test]
+    fn a_mail_of_25_mib_comes_through_over_64_kbit() {
+        let mail = 25 << 20;
+        let begin = Instant::now();
+        let mut budget = Budget::new(SILENCE, begin);
+        budget.begin(Asked::contents(1, mail, mail), begin);
+        for second in 1..=mail / 8_000 {
+            budget.take(8_000, begin + SECOND * u32::try_from(second).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_more_comes_than_was_asked_for_and_the_unasked_allowance() {
+        for (asked, bytes) in
+            [(Asked::LITTLE, ANSWER_BYTES), (Asked::contents(2, 1 << 20, 1 << 20), (1 << 20) + ANSWER_BYTES + 512)]
+        {
+            let (_, came, overrun) = listened(&[asked], 1 << 20);
+            assert_eq!(overrun, Some(Overrun::Unasked));
+            assert!(came <= bytes + UNASKED_BYTES + (2 << 20), "{came}");
+        }
+    }
+
+    /// A server that ends each command at once and sends a flood with it.
+    #[test]
+    fn the_unasked_allowance_is_that_of_a_session_and_not_of_each_command() {
+        let mut now = Instant::now();
+        let mut budget = Budget::new(SILENCE, now);
+        let mut came = 0;
+        let overrun = loop {
+            now += Duration::from_millis(1);
+            budget.begin(Asked::LITTLE, now);
+            if let Err(overrun) = budget.take(256 << 10, now) {
+                break overrun;
+            }
+            budget.end(Asked::LITTLE, now);
+            came += 1;
+        };
+        // 192 KiB of each are unasked.
+        assert_eq!((overrun, came), (Overrun::Unasked, 5));
+    }
+
+    #[test]
+    fn what_a_command_did_not_use_is_not_left_to_those_after_it() {
+        let now = Instant::now();
+        let mut budget = Budget::new(SILENCE, now);
+        let large = Asked::contents(1, 25 << 20, 25 << 20);
+        budget.begin(large, now);
+        budget.begin(Asked::LITTLE, now);
+        assert_eq!(budget.literal(), 25 << 20);
+        budget.end(large, now);
+        assert_eq!((budget.left, budget.literal()), (ANSWER_BYTES, NAME_BYTES));
+        budget.end(Asked::LITTLE, now);
+        assert_eq!((budget.left, budget.is_under_way()), (0, false));
+    }
+
+    #[test]
+    fn a_trickle_of_news_is_heard_for_as_long_as_the_wait_lasts_and_a_flood_ends_it() {
+        let wait = Asked::news(SECOND * 540);
+        let (time, _, overrun) = listened(&[wait], 100);
+        assert!(time > SECOND * 540 && matches!(overrun, Some(Overrun::Slow { .. })), "{time:?}");
+        let (time, came, overrun) = listened(&[wait], 64 << 10);
+        assert_eq!(overrun, Some(Overrun::Unasked));
+        assert!(came <= UNASKED_BYTES + UNASKED_RATE * time.as_secs() + (64 << 10), "{came} in {time:?}");
+    }
+
+    #[test]
+    fn time_in_which_the_process_was_suspended_is_not_the_servers() {
+        let begin = Instant::now();
+        let mut budget = Budget::new(SILENCE, begin);
+        budget.begin(Asked::LITTLE, begin);
+        assert_eq!(budget.take(1, begin + SILENCE * 1000), Ok(()));
+    }
+
+    #[test]
+    fn work_on_mails_has_more_time_and_a_tagged_line_grants_it_anew() {
+        let begin = Instant::now();
+        let mut budget = Budget::new(SILENCE, begin);
+        let moves = Asked::mails(2000);
+        budget.begin(moves, begin);
+        budget.begin(Asked::LITTLE, begin);
+        assert_eq!(budget.ends(), begin + SILENCE * (1 + LATE) + SECOND * 40);
+        budget.end(moves, begin + SECOND * 30);
+        assert_eq!(budget.ends(), begin + SECOND * 30 + SILENCE * (1 + LATE));
+    }
+
+    /// How many commands a server may answer that takes so long for each.
+    fn answered(each: Duration, between: Duration) -> usize {
+        let mut now = Instant::now();
+        let mut budget = Budget::new(SILENCE, now);
+        (0..1000)
+            .take_while(|_| {
+                now += between;
+                budget.begin(Asked::LITTLE, now);
+                let steps = 10;
+                let is_in_time = (0..steps).all(|_| {
+                    now += each / steps;
+                    budget.take(1, now).is_ok()
+                });
+                budget.end(Asked::LITTLE, now);
+                is_in_time
+            })
+            .count()
+    }
+
+    #[test]
+    fn a_server_may_be_late_but_not_with_each_command() {
+        assert_eq!(answered(SILENCE, Duration::ZERO), 1000);
+        assert_eq!(answered(SILENCE * 2, SILENCE), 1000, "time between commands makes up for it");
+        assert_eq!(answered(SILENCE * 2, Duration::ZERO), 4);
+        assert_eq!(answered(SILENCE * 5, Duration::ZERO), 1);
+    }
+}

@@ -1,0 +1,31 @@
+//! Receivers that talk, which no syslog receiver has a reason to.
+
+use std::time::Duration;
+
+use dmarc_shipper::config::sink::SyslogMode;
+use tokio::time::sleep;
+
+use super::running::{Running, config};
+use crate::support::peer::{Manner, Peer};
+
+#[tokio::test]
+async fn a_receiver_that_says_a_word_now_and_then_is_delivered_to_over_one_connection() {
+    let peer = Peer::start(Manner::Talking { bytes: 1, pause: Duration::from_millis(20) });
+    let mut sink = Running::start(config(SyslogMode::Tcp, peer.port));
+    for begin in [1, 101, 201] {
+        sink.send(begin..=begin + 99, 500).await;
+        sink.until_confirmed(begin + 99).await;
+    }
+    assert_eq!(peer.connections(), 1);
+}
+
+/// It was read from for ever, at the cost of a core.
+#[tokio::test]
+async fn a_receiver_that_does_not_stop_talking_is_left_by_name_and_less_and_less_often_tried() {
+    let peer = Peer::start(Manner::Talking { bytes: 64 << 10, pause: Duration::ZERO });
+    let mut sink = Running::start(config(SyslogMode::Tcp, peer.port));
+    sink.send(1..=10, 500).await;
+    sink.until_failing_with("does not stop sending").await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(peer.connections() <= 6, "{} connections", peer.connections());
+}

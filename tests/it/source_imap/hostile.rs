@@ -1,0 +1,273 @@
+//! Servers that never stop talking, or claim what is not there: each session ends with a named fault, at a bounded cost.
+
+use std::time::{Duration, Instant};
+
+use dmarc_shipper::{
+    config::source::{Imap, Watch},
+    source::{Pass, SourceError, Verdict},
+};
+use tokio::{io::AsyncWriteExt, net::TcpListener, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    driver::{Driver, Seen, config, folders},
+    scripted::{Act, CENSUS, Scripted, State, census, honest},
+    with_scripts::scripted,
+};
+
+/// A server has five times this for a command.
+const SILENCE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(20);
+/// What may be taken of a flood by the client and the sockets on the way, bytes.
+const TAKEN: usize = 32 << 20;
+
+fn impatient(server: &Scripted) -> Imap {
+    Imap { read_timeout: SILENCE, ..scripted(server) }
+}
+
+async fn once(config: Imap) -> (Result<Pass, SourceError>, Vec<Seen>) {
+    let mut driver = Driver::new(config);
+    driver.give_up_after = Duration::from_secs(2);
+    driver
+        .run(|seen| match &seen.content {
+            Ok(_) => Verdict::Archive,
+            Err(trouble) => Verdict::Quarantine(trouble.clone()),
+        })
+        .await
+}
+
+/// What a run comes to whose server does this instead of answering the commands that begin so.
+async fn instead_of(command: &'static str, act: fn() -> Act) -> (Result<Pass, SourceError>, Vec<Seen>, Scripted) {
+    let server = Scripted::start(3, move |_, sent| if sent.starts_with(command) { act() } else { Act::Honest }).await;
+    let (result, seen) = once(impatient(&server)).await;
+    (result, seen, server)
+}
+
+const COMMANDS: [&str; 8] = [
+    "CAPABILITY",
+    "LOGIN",
+    "LIST",
+    "SELECT",
+    "UID SEARCH UNDELETED",
+    "UID FETCH 1:3 (UID RFC",
+    "UID FETCH",
+    "UID MOVE",
+];
+
+#[tokio::test]
+async fn a_server_that_sends_a_byte_now_and_then_is_given_up_at_whatever_command() {
+    let runs = COMMANDS.map(|command| {
+        tokio::spawn(async move {
+            let begin = Instant::now();
+            let (result, _, server) = instead_of(command, || Act::Drip("* OK still here\r\n".into(), PAUSE)).await;
+            println!("{command}: {:?} {result:?}", begin.elapsed());
+            assert!(server.count(command) > 0, "{command} was never sent");
+            match result {
+                Err(error) => assert!(error.to_string().contains("bytes of an answer in"), "{command}: {error}"),
+                Ok(pass) => assert!(pass.unsettled > 0 || pass.settled == 3, "{command}: {pass:?}"),
+            }
+        })
+    });
+    for run in runs {
+        run.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_greeting_that_drips_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"* OK ").await.unwrap();
+        while stream.write_all(b"x").await.is_ok() {
+            sleep(PAUSE).await;
+        }
+    });
+    let config = Imap { host: "127.0.0.1".into(), read_timeout: SILENCE, ..config(port) };
+    let error = once(config).await.0.unwrap_err();
+    assert!(error.to_string().contains("bytes of an answer in"), "{error}");
+}
+
+/// Memory grew by 3 MB/s, and a core was busy, for as long as the server liked.
+#[tokio::test]
+async fn a_flood_of_any_kind_ends_the_session_at_whatever_command() {
+    let long = format!("* OK {}\r\n", "x".repeat(1000));
+    let floods = [
+        &long,
+        "* OK [ALERT] look out\r\n",
+        "* 7 FETCH (UID 7 RFC822.SIZE 500 FLAGS ())\r\n",
+        "* LIST () \"/\" \"box\"\r\n",
+        "* SEARCH 1 2 3 4294967295\r\n",
+        "* 1 EXPUNGE\r\n",
+        "* 4294967295 EXISTS\r\n",
+    ];
+    let commands = ["CAPABILITY", "LIST", "SELECT", "UID SEARCH UNDELETED"].map(|command| (command, &*long));
+    for (command, flood) in floods.map(|flood| ("LOGIN", flood)).into_iter().chain(commands) {
+        let text = flood.repeat(1000);
+        let server = Scripted::start(3, move |_, sent| match sent.starts_with(command) {
+            true => Act::Flood(text.clone()),
+            false => Act::Honest,
+        })
+        .await;
+        let config = Imap { read_timeout: Duration::from_secs(20), ..scripted(&server) };
+        let error = once(config).await.0.unwrap_err();
+        assert!(error.to_string().contains("what nobody asked for"), "{command}, {flood}: {error}");
+        let State { flooded, sessions, .. } = &*server.state.lock().unwrap();
+        assert!(*flooded < TAKEN * *sessions as usize, "{command}, {flood}: {flooded} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_instead_of_mails_costs_no_mail_its_place() {
+    let (result, seen, server) =
+        instead_of("UID FETCH 1:3 (UID BODY", || Act::Flood(format!("* OK {}\r\n", "x".repeat(1000)))).await;
+    let pass = result.unwrap();
+    assert_eq!((seen.len(), pass.settled), (3, 3), "they come one by one");
+    assert!(server.state.lock().unwrap().flooded < TAKEN);
+}
+
+#[tokio::test]
+async fn a_slow_link_that_is_honest_carries_a_mail_for_longer_than_any_silence_may_last() {
+    let mail = vec![b'x'; 300_000];
+    let listener = Scripted::start(1, |_, _| Act::Honest).await;
+    listener.set(|state| drop(state.mails.insert(1, mail)));
+    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = relay.local_addr().unwrap().port();
+    let to = listener.port;
+    tokio::spawn(async move {
+        while let Ok((client, _)) = relay.accept().await {
+            let server = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await.ok() });
+            tokio::spawn(async move {
+                let mut piece = [0; 4096];
+                while let Ok(length @ 1..) = tokio::io::AsyncReadExt::read(&mut from_server, &mut piece).await {
+                    sleep(PAUSE).await;
+                    if to_client.write_all(&piece[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let begin = Instant::now();
+    let (pass, seen) = once(Imap { port, ..impatient(&listener) }).await;
+    assert!(begin.elapsed() > SILENCE * 5, "{:?} is no slow link", begin.elapsed());
+    assert_eq!((pass.unwrap().settled, seen[0].content.as_ref().unwrap().len()), (1, 300_000));
+    assert_eq!(listener.state.lock().unwrap().sessions, 1);
+}
+
+/// 858,994 commands were made ready for it, in 70 MB, and sent.
+#[tokio::test]
+async fn mails_that_are_only_claimed_cost_no_more_than_a_million_would() {
+    let claims = |uid_next: &'static str| {
+        move |_: &mut State, command: &str| match command {
+            select if select.starts_with("SELECT") => {
+                Act::Say(format!("* 4294967295 EXISTS\r\n* OK [UIDVALIDITY 7] it is\r\n{uid_next}TAG OK done\r\n"))
+            }
+            search if search.starts_with("UID SEARCH ") && search.ends_with(" UNDELETED") => {
+                Act::Say("* SEARCH 1 2 3\r\nTAG OK done\r\n".into())
+            }
+            _ => Act::Honest,
+        }
+    };
+    let server = Scripted::start(3, claims("")).await;
+    let pass = once(impatient(&server)).await.0.unwrap();
+    assert_eq!((pass.settled, pass.unsettled), (3, u64::from(u32::MAX) - (1 << 20)), "the rest is not said to be done");
+    assert_eq!(server.count("UID SEARCH"), (1_usize << 20).div_ceil(5000));
+    let server = Scripted::start(3, claims("* OK [UIDNEXT 4] next\r\n")).await;
+    let pass = once(impatient(&server)).await.0.unwrap();
+    assert_eq!((pass.settled, pass.unsettled, server.count("UID SEARCH")), (3, 0, 1), "UIDs come no further than 3");
+}
+
+#[tokio::test]
+async fn sets_and_ranges_that_nobody_asked_for_are_not_expanded() {
+    const STRAY: &str = "* VANISHED 1:4294967295\r\n* OK [COPYUID 7 1:4294967295 1:4294967295] moved\r\n\
+                         * 4294967295 FETCH (UID 4294967295 RFC822.SIZE 4294967295 FLAGS ())\r\n";
+    let server = Scripted::start(3, |state, command| match command {
+        CENSUS => Act::Say(census(state) + "TAG OK done\r\n"),
+        "LOGOUT" => Act::Honest,
+        command => Act::Say(STRAY.to_owned() + &honest(state, command) + "TAG OK done\r\n"),
+    })
+    .await;
+    let (pass, seen) = once(impatient(&server)).await;
+    let pass = pass.unwrap();
+    assert_eq!((seen.len(), pass.settled), (3, 3), "{pass:?}");
+}
+
+#[tokio::test]
+async fn a_list_of_capabilities_or_of_folders_without_an_end_is_refused() {
+    let server = Scripted::start(1, |_, command| match command {
+        "CAPABILITY" => Act::Say(format!("* CAPABILITY IMAP4rev1{}\r\nTAG OK done\r\n", " X".repeat(100_000))),
+        _ => Act::Honest,
+    })
+    .await;
+    let error = once(impatient(&server)).await.0.unwrap_err();
+    assert!(error.to_string().contains("more than 512 capabilities"), "{error}");
+
+    let server = Scripted::start(1, |_, command| match command {
+        "LIST \"\" \"*\"" => {
+            let listed: String = (0..10_001).map(|n| format!("* LIST () \"/\" \"box{n}\"\r\n")).collect();
+            Act::Say(listed + "TAG OK done\r\n")
+        }
+        _ => Act::Honest,
+    })
+    .await;
+    let error = once(Imap { folder: folders(&["*"]), ..scripted(&server) }).await.0.unwrap_err();
+    assert!(error.to_string().contains("more than 10000 folders"), "{error}");
+}
+
+/// Lets a run that waits for new mail go on for so long.
+async fn waits(server: &Scripted, time: Duration) {
+    let config = Imap { watch: Watch::Idle, read_timeout: Duration::from_secs(20), ..scripted(server) };
+    let mut driver = Driver::new(config);
+    driver.once = false;
+    driver.stop = CancellationToken::new();
+    let stop = driver.stop.clone();
+    tokio::spawn(async move {
+        sleep(time).await;
+        stop.cancel();
+    });
+    driver.run(|_| Verdict::Archive).await.0.unwrap();
+}
+
+/// It took 85 % of a core.
+#[tokio::test]
+async fn a_server_that_floods_a_wait_for_new_mail_is_left_alone_for_longer_each_time() {
+    let server = Scripted::start(1, |state, command| {
+        state.capabilities = "IMAP4rev1 MOVE UIDPLUS IDLE";
+        match command {
+            "IDLE" => Act::Flood(format!("+ idling\r\n* 4 EXISTS\r\n* OK {}\r\n", "x".repeat(1000))),
+            _ => Act::Honest,
+        }
+    })
+    .await;
+    waits(&server, Duration::from_secs(8)).await;
+    let State { flooded, sessions, .. } = &*server.state.lock().unwrap();
+    assert!((2..=6).contains(sessions), "{sessions} sessions");
+    assert!(*flooded < TAKEN * *sessions as usize, "{flooded} bytes");
+}
+
+/// Each was followed by two commands, as fast as the server told of it.
+#[tokio::test]
+async fn news_that_are_none_are_followed_up_less_and_less_often() {
+    for lie in ["UID SEARCH", "IDLE"] {
+        let server = Scripted::start(1, move |state, command| {
+            state.capabilities = "IMAP4rev1 MOVE UIDPLUS IDLE";
+            match command {
+                "IDLE" => Act::SayUnfinished("+ idling\r\n* 4 EXISTS\r\n".into()),
+                "DONE" => Act::Say("HELD OK done\r\n".into()),
+                search if lie == "UID SEARCH" && search.starts_with("UID SEARCH UID ") => {
+                    Act::Say("* SEARCH 99\r\nTAG OK done\r\n".into())
+                }
+                _ => Act::Honest,
+            }
+        })
+        .await;
+        waits(&server, Duration::from_secs(6)).await;
+        let (searches, waits) = (server.count("UID SEARCH"), server.count("IDLE"));
+        assert!(searches <= 12 && waits <= 6, "{lie}: {searches} searches, {waits} waits");
+    }
+}
