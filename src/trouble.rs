@@ -137,7 +137,8 @@ reasons! {
     EventExpansion = "event_expansion",
     /// The reader itself failed; the report of it is a bug report.
     ReaderPanic = "reader_panic",
-    /// The process died over this mail, or the server could not send it, `max_attempts` times.
+    /// The process died over this mail, the server could not send it, or a sink did not take its events while it took those of
+    /// others, `max_attempts` times.
     AttemptsExhausted = "attempts_exhausted",
     /// A report for a domain that is not among `domains`.
     UnwantedDomain = "unwanted_domain",

@@ -82,8 +82,8 @@ options! {
         /// `--once` gives up on a peer that stays away, or confirms nothing, for this long. The time in which mails are read
         /// or a sink waits for its own rate limit does not count.
         pub give_up_after: Duration as Time<0, 86_400_000> = Duration::from_secs(300),
-        /// Tries at a mail that kills the process, or that the server can't send, before it is quarantined unread. What fails
-        /// for reasons of a server or a sink does not count.
+        /// Tries at a mail that kills the process, that the server can't send, or that a sink does not take while it takes
+        /// others, before it is quarantined. A server or a sink that is away counts for none.
         pub max_attempts: u32 as Whole<u32, 1, 1_000> = 3,
         /// How long a clean stop may take. Kubernetes kills after 30 s.
         pub shutdown_timeout: Duration as Time<0, 3_600_000> = Duration::from_secs(25),

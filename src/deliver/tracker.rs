@@ -248,6 +248,11 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         self.confirmed[sink] < u64::MAX
     }
 
+    /// Whether a required sink has confirmed anything.
+    pub fn has_confirmed(&self, sink: usize) -> bool {
+        (1..u64::MAX).contains(&self.confirmed[sink])
+    }
+
     /// The number of mails in flight, told or not.
     pub fn mails(&self) -> usize {
         self.mails.len()

@@ -28,11 +28,14 @@ use tracing::{info, warn};
 
 pub use self::{
     journal::Bookmark,
-    record::{Commit, DocumentKey, PlaceVerdict, Progress, ReportName, Shipped, SinkKey},
+    record::{Commit, DocumentKey, Failures, PlaceVerdict, Progress, ReportName, Shipped, SinkKey, Unfinished},
 };
 use self::{
     journal::{Journal, PlaceName},
-    record::{Row, micros, progress_of, row_of_document, row_of_place, row_of_progress, shipped_of},
+    record::{
+        Row, failures_of, micros, progress_of, row_of_document, row_of_failures, row_of_place, row_of_progress,
+        shipped_of,
+    },
     store::{ATTEMPTS, DELIVERIES, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
     unwritten::Unwritten,
 };
@@ -56,8 +59,8 @@ pub struct Ledger {
     store: Store,
     unwritten: Mutex<Unwritten>,
     journal: Arc<Journal>,
-    /// Processes that died over a mail, by its place: those of the table. Few, or the mails are not what they died of.
-    attempts: Mutex<HashMap<PlaceName, u32>>,
+    /// What went wrong with mails, by their places: those of the table. No more than were in flight at the end of a pass.
+    attempts: Mutex<HashMap<PlaceName, Failures>>,
 }
 
 /// The result of [`Ledger::look_up`].
@@ -178,11 +181,47 @@ impl Ledger {
 
     /// How many processes died while they were reading this mail, and had not come further with it than the one before.
     pub fn attempts(&self, place: &Place) -> u32 {
+        self.failures(place).map_or(0, |failures| failures.deaths)
+    }
+
+    /// What went wrong with this mail, and has not gone well since.
+    pub fn failures(&self, place: &Place) -> Option<Failures> {
         let attempts = self.lock_attempts();
         if attempts.is_empty() {
-            return 0;
+            return None;
         }
-        key::place_name(place).and_then(|name| attempts.get(&name).copied()).unwrap_or_default()
+        attempts.get(&key::place_name(place)?).cloned()
+    }
+
+    /// [`Failures::last`] of the mail that has failed last.
+    pub fn last_failure(&self) -> Option<Timestamp> {
+        self.lock_attempts().values().map(|failures| failures.last).max()
+    }
+
+    /// Notes the mails that a pass left in flight, waiting for `sinks`. Their [`Failures::last`] is `now`, and that of the oldest
+    /// a moment later.
+    pub fn note_unfinished(&self, mails: &[Unfinished], sinks: &str, now: Timestamp) -> Result<(), LedgerError> {
+        let mut counted = HashMap::new();
+        let later = now.checked_add(SignedDuration::from_micros(1)).unwrap_or(now);
+        for Unfinished { place, is_oldest, is_at_fault } in mails {
+            let Some(name) = key::place_name(place) else { continue };
+            let last = if *is_oldest { later } else { now };
+            let mut failures = Failures { last, ..self.failures(place).unwrap_or_default() };
+            if *is_at_fault {
+                failures.passes = failures.passes.saturating_add(1);
+                sinks.clone_into(&mut failures.sinks);
+            }
+            counted.insert(name, failures);
+        }
+        self.store.write(|transaction| {
+            let mut table = transaction.open_table(ATTEMPTS)?;
+            for (name, failures) in &counted {
+                table.insert(&name[..], row_of_failures(failures).borrowed())?;
+            }
+            Ok(())
+        })?;
+        self.lock_attempts().extend(counted);
+        Ok(())
     }
 
     /// Size of its file; 0 in memory.
@@ -328,8 +367,9 @@ impl Ledger {
         self.store.with(|db| {
             for row in db.begin_read()?.open_table(ATTEMPTS)?.iter()? {
                 let (name, row) = row?;
-                if let (Ok(name), Ok(times)) = (name.value().try_into(), row.value().1.try_into()) {
-                    counted.insert(name, u32::from_be_bytes(times));
+                let (seen, bytes) = row.value();
+                if let (Ok(name), Some(failures)) = (name.value().try_into(), failures_of(seen, bytes)) {
+                    counted.insert(name, failures);
                 }
             }
             Ok(())
@@ -338,9 +378,9 @@ impl Ledger {
             self.store.write(|transaction| {
                 let mut table = transaction.open_table(ATTEMPTS)?;
                 for name in left {
-                    let times = counted.entry(*name).or_default();
-                    *times = times.saturating_add(1);
-                    table.insert(&name[..], (micros(Timestamp::now()), &times.to_be_bytes()[..]))?;
+                    let failures = counted.entry(*name).or_default();
+                    (failures.deaths, failures.last) = (failures.deaths.saturating_add(1), Timestamp::now());
+                    table.insert(&name[..], row_of_failures(failures).borrowed())?;
                 }
                 Ok(())
             })?;
@@ -362,7 +402,7 @@ impl Ledger {
         places.iter().filter_map(key::place_name).filter(|name| attempts.contains_key(name)).collect()
     }
 
-    fn lock_attempts(&self) -> MutexGuard<'_, HashMap<PlaceName, u32>> {
+    fn lock_attempts(&self) -> MutexGuard<'_, HashMap<PlaceName, Failures>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

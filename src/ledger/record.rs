@@ -85,6 +85,29 @@ pub enum PlaceVerdict {
     WithoutReport,
 }
 
+/// What went wrong with a mail that has not been dealt with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Processes that died while they were reading it, and had not come further with it than the one before.
+    pub deaths: u32,
+    /// Passes in which sinks took the events of other mails, and then nothing of this one.
+    pub passes: u32,
+    /// Sinks whose confirmation it waited for at the end of the last of them.
+    pub sinks: String,
+    /// The last time that any of it happened, or that a pass ended while the mail was in flight among others.
+    pub last: Timestamp,
+}
+
+/// A mail that was in flight when a pass ended at a standstill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    pub place: Place,
+    /// It was read first, so it is what most sinks were at: more likely at fault than any other.
+    pub is_oldest: bool,
+    /// It is what the sinks did not take: one more of [`Failures::passes`]. The others may only have been behind it.
+    pub is_at_fault: bool,
+}
+
 /// One transaction. Of mails that are moved away, the places need not be written down.
 #[derive(Debug, Clone)]
 pub struct Commit {
@@ -124,6 +147,7 @@ impl Commit {
 pub(super) struct Row {
     /// Microseconds since 1970.
     pub(super) seen: i64,
+    /// JSON, but of failures.
     pub(super) json: Vec<u8>,
 }
 
@@ -168,6 +192,24 @@ pub(super) fn row_of_progress(progress: &Progress, seen: i64) -> Row {
 
 pub(super) fn progress_of(json: &[u8]) -> Result<Progress, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
+/// Two counts, and the names of sinks. Before the second count there was the first alone.
+pub(super) fn row_of_failures(failures: &Failures) -> Row {
+    let Failures { deaths, passes, sinks, last } = failures;
+    let bytes = [&deaths.to_be_bytes()[..], &passes.to_be_bytes()[..], sinks.as_bytes()].concat();
+    Row { seen: micros(*last), json: bytes }
+}
+
+pub(super) fn failures_of(seen: i64, bytes: &[u8]) -> Option<Failures> {
+    let (deaths, rest) = bytes.split_first_chunk()?;
+    let (passes, sinks) = rest.split_first_chunk().unwrap_or((&[0; 4], &[]));
+    Some(Failures {
+        deaths: u32::from_be_bytes(*deaths),
+        passes: u32::from_be_bytes(*passes),
+        sinks: String::from_utf8_lossy(sinks).into_owned(),
+        last: Timestamp::from_microsecond(seen).ok()?,
+    })
 }
 
 pub(super) fn shipped_of(seen: i64, json: &[u8]) -> Result<Shipped, String> {

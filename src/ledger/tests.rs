@@ -491,3 +491,39 @@ fn what_is_read_while_others_write_breaks_neither() {
         (1..2000).for_each(|second| ledger.commit(&batch(second)).unwrap());
     });
 }
+
+fn unfinished(uid: u32, is_oldest: bool, is_at_fault: bool) -> Unfinished {
+    Unfinished { place: mail("INBOX", 1, uid), is_oldest, is_at_fault }
+}
+
+#[test]
+fn mails_that_were_not_delivered_are_counted_over_processes_until_they_are() {
+    let root = tempfile::tempdir().unwrap();
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    for _ in 0..2 {
+        let ledger = Ledger::open(root.path()).unwrap();
+        let mails = [unfinished(7, true, true), unfinished(8, false, false)];
+        ledger.note_unfinished(&mails, "siem, disk", now).unwrap();
+    }
+    let ledger = Ledger::open(root.path()).unwrap();
+    let [guilty, other] = [7, 8].map(|uid| ledger.failures(&mail("INBOX", 1, uid)).unwrap());
+    assert_eq!((guilty.passes, &*guilty.sinks, guilty.deaths), (2, "siem, disk", 0));
+    assert_eq!((other.passes, &*other.sinks, other.last), (0, "", now));
+    assert!(guilty.last > other.last, "the oldest comes last");
+    assert_eq!(ledger.failures(&mail("INBOX", 1, 9)), None);
+    // One that arrives, or comes further, has no past.
+    let read = vec![mail("INBOX", 1, 7)];
+    ledger.commit(&Commit { read, ..Commit::at(now) }).unwrap();
+    assert_eq!(ledger.failures(&mail("INBOX", 1, 7)), None);
+    drop(ledger);
+    let ledger = Ledger::open(root.path()).unwrap();
+    assert_eq!(ledger.failures(&mail("INBOX", 1, 7)), None);
+    assert!(ledger.failures(&mail("INBOX", 1, 8)).is_some());
+}
+
+#[test]
+fn deaths_that_an_earlier_version_counted_are_known() {
+    let failures = super::record::failures_of(5, &3_u32.to_be_bytes()).unwrap();
+    assert_eq!((failures.deaths, failures.passes, &*failures.sinks), (3, 0, ""));
+    assert_eq!(super::record::failures_of(5, &[0, 0]), None);
+}

@@ -47,6 +47,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// `shutdown_timeout` (25 s) it stays below the 30 s after which Kubernetes kills.
 const FAREWELL: Duration = Duration::from_secs(4);
 
+/// A mail is not blamed for what took less, as with a `give_up_after` of 0.
+const LEAST_STANDSTILL: Duration = Duration::from_secs(1);
+
 /// How often a run that goes on asks the ledger to forget what is past its time, which it does once a day.
 const ASK_TO_FORGET: Duration = Duration::from_secs(3600);
 
@@ -245,6 +248,7 @@ impl Flow {
         self.stop.gently.cancel();
         self.condition.drain();
         if !ended_by_itself {
+            self.note_unfinished().await;
             self.abort.cancel();
             self.settled.cancel();
             if timeout(FAREWELL, self.part()).await.is_err() {
@@ -360,6 +364,20 @@ impl Flow {
         let waited = self.patience.look(self.desk.stuck_since(), self.waits_for_us(), now);
         self.condition.stuck_since(waited.map(|waited| now - waited));
         waited
+    }
+
+    /// Has the ledger note the mails in flight, where their sinks have stood still.
+    async fn note_unfinished(&mut self) {
+        let least = self.config.give_up_after.min(self.config.shutdown_timeout).max(LEAST_STANDSTILL);
+        if self.measure().is_none_or(|waited| waited < least) {
+            return;
+        }
+        let owing = self.lanes.iter().enumerate().filter(|(_, sink)| sink.lane.is_required() && sink.unconfirmed() > 0);
+        let owing: Vec<_> = owing.map(|(number, sink)| (number, sink.lane.name.clone())).collect();
+        let desk = self.desk.clone();
+        let noting = tokio::task::spawn_blocking(move || desk.note_unfinished(&owing));
+        // On a disk that hangs it is done without.
+        timeout(FAREWELL, noting).await.ok();
     }
 
     /// Waits for sources and readers, which know that it is over.

@@ -44,6 +44,10 @@ impl Memory for Remembered {
         self.deferred.contains(place, Timestamp::now()) || (!self.ships_again && self.ledger.knows_place(place))
     }
 
+    fn suspected(&self, place: &Place) -> Option<Timestamp> {
+        self.ledger.failures(place).map(|failures| failures.last)
+    }
+
     fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
         self.ledger.next_uid(account, folder)
     }

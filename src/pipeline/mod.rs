@@ -12,6 +12,7 @@
 pub mod build;
 mod deferred;
 mod ends;
+mod flights;
 mod flow;
 pub mod gate;
 mod health;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use self::{
     deferred::Deferred,
@@ -51,10 +53,11 @@ use crate::{
     config::{Config, FailureReports, source::SourceConfig},
     event::{Event, failure::Addresses},
     extract::Room,
-    ledger::{DocumentKey, PlaceVerdict, ReportName},
+    ledger::{DocumentKey, Failures, PlaceVerdict, ReportName},
     limits::Limits,
     ops::condition::Condition,
     source::{Mail, Place, Verdict, imap},
+    trouble::{Reason, Trouble},
 };
 
 /// How `run` was asked for.
@@ -132,10 +135,14 @@ impl SourceReader {
             return self.desk.leave(&reply);
         }
         self.meter.mail(content.as_ref().map_or(0, |bytes| bytes.len() as u64));
-        let id = self.desk.open(&place);
+        let opened = self.desk.open(&place, &self.route, &self.stop, || self.emitter.rest());
+        let Some(id) = opened else { return self.desk.leave(&reply) };
         self.emitter.begin(&place);
         let limits: &Limits = &self.config.limits;
         let now = Timestamp::now();
+        let failures = self.desk.failures(&place).unwrap_or_default();
+        let undelivered = undelivered(&failures, self.config.max_attempts);
+        let content = content.and_then(|bytes| undelivered.clone().map_or(Ok(bytes), Err));
         let incoming = Incoming {
             content: &content,
             place: &place,
@@ -151,7 +158,14 @@ impl SourceReader {
         let room = Room::new(&share);
         let mut output =
             ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk, route: &self.route };
-        let reading = read(incoming, limits, &mut self.gate, &room, &mut output);
+        let reading = match undelivered {
+            // In another pass its `ingest_error` did not arrive either.
+            Some(trouble) if failures.passes > self.config.max_attempts => {
+                error!(mail = %place, %trouble, "set aside without an event, which the sinks did not take either");
+                Ok(Reading { troubles: vec![trouble], ..Reading::default() })
+            }
+            _ => read(incoming, limits, &mut self.gate, &room, &mut output),
+        };
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
         let verdict = if self.desk.settles_mails() { reading.verdict() } else { Verdict::Leave };
@@ -166,6 +180,19 @@ impl SourceReader {
         let read = Read { reply, place, verdict, documents, sinks, names, seen_again, stays };
         self.desk.mail_read(id, self.emitter.mark().clone(), read);
     }
+}
+
+/// Why a mail is not read any more that sinks did not take in so many passes.
+fn undelivered(failures: &Failures, most: u32) -> Option<Trouble> {
+    let Failures { passes, sinks, .. } = failures;
+    (*passes >= most).then(|| {
+        let detail = format!(
+            "in {passes} passes the events of other mails arrived at {sinks} and those of this one did not, so it was not read \
+             again; expected max_attempts ({most}) at most: see in the log what these sinks failed on, and when they take it, \
+             move the mail back to have it shipped"
+        );
+        Trouble::new(Reason::AttemptsExhausted, detail)
+    })
 }
 
 /// What the ledger is to remember of a mail with this verdict, where its source leaves it in place.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,13 +12,15 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::{Missing, Options, Reship, Stopped, meters};
+use super::{Missing, Options, Reship, Stopped, flights::Flights, meters};
 use crate::{
     config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
-    ledger::{Commit, Delivery, DocumentKey, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey},
+    ledger::{
+        Commit, Delivery, DocumentKey, Failures, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey,
+    },
     source::{MailRef, Place, Verdict},
 };
 
@@ -35,6 +37,13 @@ const COMMIT_EVERY: Duration = Duration::from_millis(10);
 /// How often the progress of documents under way is written down. A kill costs the events of so long, told again.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
+/// The last of the suspects is held for so long at the begin of a pass, unless a sink of its route confirms something: mails of
+/// other sources, which know nothing of it, are to be read before. Longer than it takes to log in and list a folder.
+const HELD_FOR_OTHERS: Duration = Duration::from_secs(10);
+
+/// How often a reader that waits for its turn looks whether it is over.
+const LOOK_FOR_STOP: Duration = Duration::from_millis(250);
+
 /// All mails between their first read byte and their verdict; shared by the readers and the settling task.
 #[derive(Debug)]
 pub struct Desk {
@@ -43,8 +52,12 @@ pub struct Desk {
     /// All sinks of the configuration, in the order of the marks.
     sinks: Vec<SinkKey>,
     began: Timestamp,
+    began_at: Instant,
+    has_several_sources: bool,
     state: Mutex<State>,
     news: Notify,
+    /// A mail is in flight no longer.
+    landed: Condvar,
 }
 
 #[derive(Debug)]
@@ -56,8 +69,7 @@ struct State {
     names: HashMap<ReportName, DocumentKey>,
     /// Rows that have arrived of documents under way, to be written down.
     progress: HashMap<(DocumentKey, usize), (Place, u64)>,
-    /// All mails in flight: where they come from, and since when.
-    flying: HashMap<MailId, (Place, Instant)>,
+    flights: Flights,
     next: MailId,
     /// When something last arrived or was settled, or there was nothing to wait for.
     moved: Instant,
@@ -92,6 +104,8 @@ pub struct Read {
 pub struct Route {
     numbers: Vec<usize>,
     keys: Arc<[SinkKey]>,
+    /// Of the numbers, those of required sinks.
+    required: Arc<[usize]>,
 }
 
 impl Route {
@@ -140,12 +154,14 @@ impl Desk {
             reship: options.reship,
             sinks: sink_keys(config),
             began: Timestamp::now(),
+            began_at: Instant::now(),
+            has_several_sources: config.sources.len() > 1,
             state: Mutex::new(State {
                 tracker: Tracker::new(&required),
                 read: HashMap::new(),
                 names: HashMap::new(),
                 progress: HashMap::new(),
-                flying: HashMap::new(),
+                flights: Flights::default(),
                 next: 0,
                 moved: Instant::now(),
                 closed: false,
@@ -153,6 +169,7 @@ impl Desk {
                 unreadable: false,
             }),
             news: Notify::new(),
+            landed: Condvar::new(),
         }
     }
 
@@ -160,7 +177,12 @@ impl Desk {
     pub fn route(&self, source: &str, config: &Config) -> Route {
         let sinks = config.sinks.values().enumerate().filter(|(_, sink)| sink.takes_from(source));
         let numbers: Vec<_> = sinks.map(|(number, _)| number).collect();
-        Route { keys: numbers.iter().map(|&number| self.sinks[number]).collect(), numbers }
+        let tracker = &self.lock().tracker;
+        Route {
+            keys: numbers.iter().map(|&number| self.sinks[number]).collect(),
+            required: numbers.iter().copied().filter(|&number| tracker.waits_for(number)).collect(),
+            numbers,
+        }
     }
 
     /// False in a run that ships again to some of the sinks: what becomes of the mails is for a run with all of them.
@@ -173,17 +195,43 @@ impl Desk {
         self.ledger.attempts(place)
     }
 
-    /// A mail is about to be read.
-    pub fn open(&self, place: &Place) -> MailId {
+    /// What went wrong with a mail in earlier passes. Nothing does in a run that leaves all mails where they are.
+    pub fn failures(&self, place: &Place) -> Option<Failures> {
+        self.ledger.failures(place).filter(|_| self.settles_mails())
+    }
+
+    /// A mail is about to be read. Blocks while it may not be beside those in flight, after a call of `waits`; see
+    /// [`Flights`]. `None`: it was stopped before.
+    pub fn open(&self, place: &Place, route: &Route, stop: &CancellationToken, waits: impl FnOnce()) -> Option<MailId> {
+        let suspected = self.failures(place).map(|failures| failures.last);
+        let is_last = self.has_several_sources && suspected.is_some() && suspected == self.ledger.last_failure();
+        let may_open = |state: &mut State| {
+            let is_held = is_last
+                && self.began_at.elapsed() < HELD_FOR_OTHERS
+                && !route.required.iter().any(|&sink| state.tracker.has_confirmed(sink));
+            !is_held && state.flights.may_open(&route.required, suspected)
+        };
         let mut state = self.lock();
+        if !may_open(&mut state) {
+            waits();
+            while !may_open(&mut state) {
+                if stop.is_cancelled() {
+                    return None;
+                }
+                let waited = self.landed.wait_timeout(state, LOOK_FOR_STOP);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
         if state.tracker.mails() == 0 {
             state.moved = Instant::now();
         }
         state.next += 1;
         let mail = state.next;
         state.tracker.open(mail);
-        state.flying.insert(mail, (place.clone(), Instant::now()));
-        mail
+        let others_arrived =
+            suspected.map(|_| (0..self.sinks.len()).map(|sink| state.tracker.has_confirmed(sink)).collect());
+        state.flights.open(mail, place.clone(), route.required.clone(), others_arrived);
+        Some(mail)
     }
 
     /// Claims a document for `mail`, at each sink of its route that does not have it and to which no other mail in flight
@@ -295,7 +343,29 @@ impl Desk {
         state.abandon(mail);
         state.leave(reply);
         drop(state);
+        self.landed.notify_all();
         self.news.notify_one();
+    }
+
+    /// Has the ledger note which mails are in flight when a pass ends at a standstill, waiting for `owing`: required sinks
+    /// by their numbers and names. Blocks.
+    pub fn note_unfinished(&self, owing: &[(usize, Arc<str>)]) {
+        let numbers: Vec<_> = owing.iter().map(|(number, _)| *number).collect();
+        let names: Vec<_> = owing.iter().map(|(_, name)| &**name).collect();
+        let unfinished = self.lock().flights.unfinished(&numbers);
+        if unfinished.is_empty() || !self.settles_mails() {
+            return;
+        }
+        for mail in unfinished.iter().filter(|mail| mail.is_at_fault) {
+            warn!(
+                mail = %mail.place, sinks = names.join(", "),
+                "the events of other mails arrived in this pass, and those of this one did not; after max_attempts such passes \
+                 it is quarantined"
+            );
+        }
+        if let Err(error) = self.ledger.note_unfinished(&unfinished, &names.join(", "), Timestamp::now()) {
+            warn!(%error, "can't note which mails were in flight; the next pass reads them in the same order");
+        }
     }
 
     /// A mail is not even begun: it is left as it was.
@@ -322,9 +392,9 @@ impl Desk {
     /// By source, how many mails are in flight, and since when the oldest of them is.
     pub fn flying(&self) -> BTreeMap<Arc<str>, (usize, Instant)> {
         let mut by_source: BTreeMap<Arc<str>, (usize, Instant)> = BTreeMap::new();
-        for (place, since) in self.lock().flying.values() {
-            let (count, oldest) = by_source.entry(place.source().clone()).or_insert((0, *since));
-            (*count, *oldest) = (*count + 1, (*oldest).min(*since));
+        for (place, since) in self.lock().flights.iter() {
+            let (count, oldest) = by_source.entry(place.source().clone()).or_insert((0, since));
+            (*count, *oldest) = (*count + 1, (*oldest).min(since));
         }
         by_source
     }
@@ -373,7 +443,7 @@ impl Desk {
             }
         }
         for tracker::Progress { mail, document, sink, rows } in state.tracker.progress() {
-            if let Some((place, _)) = state.flying.get(&mail).cloned() {
+            if let Some(place) = state.flights.advance(mail).cloned() {
                 state.progress.insert((document, sink), (place, rows));
             }
         }
@@ -382,7 +452,8 @@ impl Desk {
             match settled {
                 Settled::Arrived(mail) => arrived.extend(state.read.remove(&mail).map(|read| (mail, read))),
                 Settled::Abandoned(mail) => {
-                    state.flying.remove(&mail);
+                    state.flights.remove(mail);
+                    self.landed.notify_all();
                     if let Some(read) = state.read.remove(&mail) {
                         state.leave(&read.reply);
                     }
@@ -420,6 +491,7 @@ impl Desk {
                         state.abandon(*mail);
                         state.leave(&read.reply);
                     }
+                    self.landed.notify_all();
                     return;
                 }
             }
@@ -439,6 +511,7 @@ impl Desk {
         names.retain(|_, document| tracker.is_in_flight(document));
         state.moved = Instant::now();
         drop(state);
+        self.landed.notify_all();
         // One right after the other, so that a source finds them together.
         for (_, read) in batch {
             read.reply.send(read.verdict);
@@ -488,12 +561,12 @@ fn sink_keys(config: &Config) -> Vec<SinkKey> {
 impl State {
     fn abandon(&mut self, mail: MailId) {
         self.tracker.abandon(mail);
-        self.flying.remove(&mail);
+        self.flights.remove(mail);
     }
 
     fn forget(&mut self, mail: MailId) {
         self.tracker.forget(mail);
-        self.flying.remove(&mail);
+        self.flights.remove(mail);
     }
 
     fn leave(&mut self, reply: &Reply) {

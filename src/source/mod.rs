@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,12 @@ pub struct Intake {
 pub trait Memory: Send + Sync {
     /// Whether the mail at `place` was dealt with before and is not to be read again.
     fn knows(&self, place: &Place) -> bool;
+
+    /// When a pass last ended that this mail may have stood in the way of, if one has. Such mails are handed over after all
+    /// others, those of longest ago first.
+    fn suspected(&self, _place: &Place) -> Option<Timestamp> {
+        None
+    }
 
     /// A source has asked about everything that lies where it looks.
     fn looked_through(&self, _source: &str) {}
@@ -179,6 +186,11 @@ impl Intake {
     /// Whether the mail at `place` was dealt with before and is not to be read again.
     pub fn remembers(&self, place: &Place) -> bool {
         self.memory.knows(place)
+    }
+
+    /// See [`Memory::suspected`].
+    pub fn suspected(&self, place: &Place) -> Option<Timestamp> {
+        self.memory.suspected(place)
     }
 
     /// Tells that it has been asked about everything that lies where `source` looks: what it was not asked about is gone.

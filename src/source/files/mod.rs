@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
@@ -62,6 +63,7 @@ impl Source for FileSource {
             places: HashSet::new(),
             unreadable: BTreeMap::new(),
             told: BTreeSet::new(),
+            suspected: BTreeSet::new(),
         };
         Box::pin(running.run())
     }
@@ -80,6 +82,8 @@ struct Running {
     unreadable: BTreeMap<PathBuf, String>,
     /// What could not be read the last time, so that it is told once.
     told: BTreeSet<PathBuf>,
+    /// When mails that this pass has met and not taken were last in the way of others.
+    suspected: BTreeSet<Timestamp>,
 }
 
 impl Running {
@@ -88,7 +92,10 @@ impl Running {
         let only_once = self.intake.once || self.is_stdin();
         loop {
             self.pass = Pass::default();
-            self.pass_over().await?;
+            self.pass_over(None).await?;
+            while let Some(since) = self.suspected.pop_first() {
+                self.pass_over(Some(since)).await?;
+            }
             if only_once || self.intake.stop.is_cancelled() {
                 break;
             }
@@ -108,8 +115,9 @@ impl Running {
         }
     }
 
-    /// One walk over everything. Ends early when the process stops.
-    async fn pass_over(&mut self) -> Result<(), SourceError> {
+    /// One walk over everything, to take what was never in the way of others, or what was last so at this time. Ends early
+    /// when the process stops.
+    async fn pass_over(&mut self, suspected: Option<Timestamp>) -> Result<(), SourceError> {
         let mut walker = walk(self.source.name.clone(), &self.source.config.path, &self.source.limits);
         loop {
             let step = self.blocking(move || (walker.next(), walker));
@@ -117,13 +125,14 @@ impl Running {
             let (step, rest) = step?;
             walker = rest;
             match step {
+                None if suspected.is_some() => return Ok(()),
                 None => {
                     self.intake.looked_through(&self.source.name);
                     return Ok(());
                 }
                 Some(Step::Unreadable(unreadable)) => self.note(unreadable),
                 Some(Step::Found(found)) => {
-                    if self.is_wanted(&found.place) && !self.take(found).await? {
+                    if self.is_wanted(&found.place, suspected) && !self.take(found).await? {
                         return Ok(());
                     }
                 }
@@ -131,9 +140,14 @@ impl Running {
         }
     }
 
-    fn is_wanted(&mut self, place: &Place) -> bool {
+    fn is_wanted(&mut self, place: &Place, suspected: Option<Timestamp>) -> bool {
         if self.intake.remembers(place) {
-            self.pass.remembered += 1;
+            self.pass.remembered += u64::from(suspected.is_none());
+            return false;
+        }
+        let since = self.intake.suspected(place);
+        if since != suspected {
+            self.suspected.extend(since.filter(|_| suspected.is_none()));
             return false;
         }
         // One that was handed over in an earlier pass is remembered only after its verdict. The mails of an mbox that is

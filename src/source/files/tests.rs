@@ -175,6 +175,13 @@ impl Memory for Remembered {
     fn knows(&self, place: &Place) -> bool {
         self.0.lock().unwrap().contains(place)
     }
+
+    /// As the name of the file says: `suspect-7` since the seventh second.
+    fn suspected(&self, place: &Place) -> Option<Timestamp> {
+        let Place::File { path, .. } = place else { return None };
+        let (_, second) = path.rsplit_once("suspect-")?;
+        Timestamp::from_second(second.parse().unwrap()).ok()
+    }
 }
 
 impl Bench {
@@ -222,6 +229,18 @@ async fn one_pass_ends_when_every_mail_has_its_verdict() {
     let pass = bench.source.await.unwrap().unwrap();
     assert_eq!(pass, Pass { taken: 2, settled: 2, ..Pass::default() });
     assert!(folder.path().join("a").exists() && folder.path().join("b").exists());
+}
+
+#[tokio::test]
+async fn suspects_come_after_all_others_those_of_longest_ago_first() {
+    let folder = folder(&["a-suspect-2", "b", "c-suspect-1", "d-suspect-2", "e"]);
+    let mut bench = Bench::start(folder.path(), true, 1000);
+    for wanted in ["b", "e", "c-suspect-1", "a-suspect-2", "d-suspect-2"] {
+        let (mail, text) = bench.mail().await;
+        assert_eq!(text, wanted);
+        bench.archive(&mail);
+    }
+    assert_eq!(bench.source.await.unwrap().unwrap().taken, 5);
 }
 
 #[tokio::test]

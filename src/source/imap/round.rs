@@ -1,6 +1,8 @@
 //! One round through a folder: what is still to be fetched, in which batches, and what has its verdict. No I/O.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use jiff::Timestamp;
 
 use super::{
     bodies::{BATCH_BYTES, BATCH_MAILS},
@@ -29,6 +31,8 @@ pub struct Round {
     /// Mails whose size isn't known yet.
     bare: VecDeque<u32>,
     sized: VecDeque<Candidate>,
+    /// Mails that come after these, in the order of their times; with their sizes, where known.
+    last: BTreeMap<Timestamp, Vec<(u32, Option<u64>)>>,
     /// Parts of batches that failed: fetched by themselves, to find the mail at fault.
     apart: VecDeque<Vec<Candidate>>,
     pub suspects: Suspects,
@@ -75,6 +79,7 @@ impl Round {
             failed: None,
             bare: VecDeque::new(),
             sized: VecDeque::new(),
+            last: BTreeMap::new(),
             apart: VecDeque::new(),
             suspects: Suspects::new(max_attempts),
             unfetchable: VecDeque::new(),
@@ -94,6 +99,11 @@ impl Round {
                 None => self.bare.push_back(uid),
             }
         }
+    }
+
+    /// `uid` was under way when a pass came to a standstill then: it comes after all that were not.
+    pub fn list_last(&mut self, since: Timestamp, uid: u32, size: Option<u64>) {
+        self.last.entry(since).or_default().push((uid, size));
     }
 
     /// Whether sizes are to be asked for; not while there are other mails to fetch.
@@ -123,7 +133,15 @@ impl Round {
             return Some(Batch { mails: vec![mail], refused: Some(trouble) });
         }
         let room = BATCH_BYTES.min(budget_bytes / 4);
-        if self.apart.is_empty() && self.sized.is_empty() && self.bare.is_empty() {
+        let is_through = self.apart.is_empty() && self.sized.is_empty() && self.bare.is_empty();
+        if let Some((_, mails)) = is_through.then(|| self.last.pop_first()).flatten() {
+            for (uid, size) in mails {
+                match size {
+                    Some(size) => self.sized.push_back(Candidate { uid, size }),
+                    None => self.bare.push_back(uid),
+                }
+            }
+        } else if is_through {
             self.apart.extend(self.suspects.next().map(|mail| vec![mail]));
         }
         if let Some(mails) = self.apart.pop_front() {
@@ -205,8 +223,7 @@ impl Round {
 
     /// Whether nothing is left to fetch but what is to be judged.
     pub fn is_for_judging(&self) -> bool {
-        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.apart.is_empty();
-        self.listed && queues_are_empty && self.unfetchable.is_empty() && self.suspects.are_for_judging()
+        self.listed && self.queues_are_empty() && self.unfetchable.is_empty() && self.suspects.are_for_judging()
     }
 
     /// The folder can't be looked through any further for now: what is to be done to mails stays to be done.
@@ -226,14 +243,18 @@ impl Round {
         self.listed = true;
         self.bare.clear();
         self.sized.clear();
+        self.last.clear();
         self.apart.clear();
         self.suspects.clear();
         self.unfetchable.clear();
     }
 
     pub fn has_more(&self) -> bool {
-        let queues_are_empty = self.bare.is_empty() && self.sized.is_empty() && self.apart.is_empty();
-        !(self.listed && queues_are_empty && self.unfetchable.is_empty() && self.suspects.is_empty())
+        !(self.listed && self.queues_are_empty() && self.unfetchable.is_empty() && self.suspects.is_empty())
+    }
+
+    fn queues_are_empty(&self) -> bool {
+        self.bare.is_empty() && self.sized.is_empty() && self.apart.is_empty() && self.last.is_empty()
     }
 
     /// `uid` is where it belongs.
@@ -356,6 +377,25 @@ mod tests {
         let refused = round.next_batch(4, 1000).unwrap();
         assert_eq!(refused.refused.unwrap().reason, Reason::AttemptsExhausted);
         assert!(!round.has_more());
+    }
+
+    #[test]
+    fn mails_of_a_standstill_come_after_all_others_those_of_the_oldest_first() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut round = Round::new(3);
+        round.list(vec![5, 6], &HashMap::from([(5, 10)]));
+        round.list_last(at(2), 1, Some(10));
+        round.list_last(at(1), 2, Some(10));
+        round.list_last(at(1), 3, None);
+        round.list_last(at(1), 4, Some(10));
+        let mut came = Vec::new();
+        while round.has_more() {
+            came.extend(batches(&mut round, 400, 1000));
+            if let Some(uids) = round.next_to_size() {
+                round.size(uids.into_iter().map(|uid| Candidate { uid, size: 10 }).collect());
+            }
+        }
+        assert_eq!(came, [vec![5], vec![6], vec![2, 4], vec![3], vec![1]]);
     }
 
     #[test]

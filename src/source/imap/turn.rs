@@ -74,9 +74,17 @@ impl Run {
         }
         self.round.pass.remembered = (before - uids.len()) as u64;
         uids.retain(|uid| !self.round.owed.contains(*uid));
+        let mut last = Vec::new();
+        uids.retain(|uid| {
+            let since = self.intake.suspected(&self.place(*uid));
+            last.extend(since.map(|since| (since, *uid)));
+            since.is_none()
+        });
+        last.sort_unstable();
         if let Some(most) = self.source.config.max_messages_per_run {
             next = uids.get(most as usize).copied().or(next);
             uids.truncate(most as usize);
+            last.truncate(most as usize - uids.len());
         }
         if let Some(next) = next.filter(|_| self.takes_all()) {
             self.intake.expect_uid(&self.source.account_id, folder.wire(), next);
@@ -84,9 +92,13 @@ impl Run {
         let wanted = uids.len();
         let came = early.map(|early| early.take_whole(&mut uids, &sizes, self.source.limits.mail_bytes));
         let along = wanted - uids.len();
+        let wanted = wanted + last.len();
         debug!(source = &*self.source.name, listed = before, wanted, along, "listed {name}");
         self.intake.expects(wanted as u64);
         self.round.list(uids, &sizes);
+        for (since, uid) in last {
+            self.round.list_last(since, uid, sizes.get(&uid).copied());
+        }
         let Some((mails, mut permit)) = came else { return Ok(()) };
         for (uid, content) in mails {
             self.round.suspects.came(uid);

@@ -18,6 +18,8 @@ pub enum Manner {
     Deaf,
     /// Read up to so many bytes, then reset; after so many connections it is well.
     Resetting { after_bytes: usize, times: usize },
+    /// Read until one of these comes, and then reset, each time.
+    Choking { on: &'static [&'static str] },
     /// Read, while so many bytes are sent over and over with a pause between.
     Talking { bytes: usize, pause: Duration },
 }
@@ -85,6 +87,7 @@ fn serve(mut stream: TcpStream, number: usize, manner: Manner, came: &Mutex<Vec<
         }
         Manner::Resetting { after_bytes, times } if number < times => after_bytes,
         Manner::Resetting { .. } => usize::MAX,
+        Manner::Choking { .. } => usize::MAX,
         Manner::Talking { bytes, pause } => {
             let mut stream = stream.try_clone().unwrap();
             thread::spawn(move || {
@@ -100,7 +103,11 @@ fn serve(mut stream: TcpStream, number: usize, manner: Manner, came: &Mutex<Vec<
     while let Ok(length @ 1..) = stream.read(&mut piece) {
         came.lock().unwrap()[number].extend_from_slice(&piece[..length]);
         total += length;
-        if total >= limit {
+        let is_choked = |on: &[&str]| {
+            let came = String::from_utf8_lossy(&came.lock().unwrap()[number]).into_owned();
+            on.iter().any(|on| came.contains(on))
+        };
+        if total >= limit || matches!(manner, Manner::Choking { on } if is_choked(on)) {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             return;
         }
