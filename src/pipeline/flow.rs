@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     MAILS_WAITING, Options, SourceReader,
     build::{self, Destination},
+    deferred::Deferred,
     ends::{SinkEnd, SourceEnd, reader_ended, sink_ended, source_ended},
     gate::Gate,
     health,
@@ -124,7 +125,8 @@ impl Flow {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
         let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
         let mut required_sinks = Vec::new();
-        let desk = Arc::new(Desk::new(ledger.clone(), &config, options));
+        let deferred: Arc<Deferred> = Arc::default();
+        let desk = Arc::new(Desk::new(ledger.clone(), deferred.clone(), &config, options));
         for (number, Destination { name, config, sink }) in destinations.into_iter().enumerate() {
             let (outlet, inlet) = sink::queue(config.buffer_max_size);
             let (status, confirmed, health) = Status::new();
@@ -154,6 +156,13 @@ impl Flow {
         let intervals: Vec<_> =
             config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
+        for source in config.sources.keys() {
+            let left_out: Vec<_> = config.left_out_of(source).collect();
+            if !left_out.is_empty() {
+                let sinks = left_out.join(", ");
+                info!(source, sinks, "mails stay where they are: this run leaves out sinks that are to have them, too");
+            }
+        }
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
         let tally: Arc<Tally> = Arc::default();
         let mut flow = Self {
@@ -164,7 +173,7 @@ impl Flow {
                 condition: condition.clone(),
                 config: config.clone(),
                 tally: tally.clone(),
-                deferred: Arc::default(),
+                deferred,
             }),
             tally,
             sources: JoinSet::new(),

@@ -47,7 +47,7 @@ pub use self::{
 };
 use crate::{
     config::{Config, FailureReports, source::SourceConfig},
-    event::{Event, failure::Addresses},
+    event::{Event, failure::Addresses, report::Outcome},
     ledger::{DocumentKey, PlaceVerdict, ReportName},
     limits::Limits,
     ops::condition::Condition,
@@ -148,8 +148,11 @@ impl SourceReader {
         let reading = read(incoming, limits, &mut self.gate, &mut output);
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
-        let verdict = if self.desk.settles_mails() { reading.verdict() } else { Verdict::Leave };
+        let mut verdict = reading.verdict();
         self.tally.add(&place, &reading, &verdict);
+        if !self.desk.settles_mails(&self.route) && !matches!(verdict, Verdict::Defer(_)) {
+            verdict = Verdict::Leave;
+        }
         if matches!(verdict, Verdict::Defer(_)) {
             self.deferred.add(&place, now);
         }
@@ -188,6 +191,11 @@ struct ToSinks<'a> {
 
 impl Output for ToSinks<'_> {
     fn emit(&mut self, event: Event, recipients: Recipients<'_>) -> Result<(), Stopped> {
+        // A mail that stays comes again, and is no second one.
+        let is_duplicate = matches!(&event, Event::Report(report) if report.outcome() == Outcome::Duplicate);
+        if is_duplicate && !self.desk.settles_mails(self.route) {
+            return Ok(());
+        }
         self.meter.event(&event);
         self.emitter.emit(&event, &recipients)
     }

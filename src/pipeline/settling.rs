@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{Missing, Options, Reship, Stopped, meters};
+use super::{Deferred, Missing, Options, Reship, Stopped, meters};
 use crate::{
     config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
@@ -39,6 +39,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Desk {
     ledger: Arc<Ledger>,
+    /// Mails that this process does not read again today.
+    deferred: Arc<Deferred>,
     reship: Option<Reship>,
     /// All sinks of the configuration, in the order of the marks.
     sinks: Vec<SinkKey>,
@@ -92,6 +94,8 @@ pub struct Read {
 pub struct Route {
     numbers: Vec<usize>,
     keys: Arc<[SinkKey]>,
+    /// No required sink of the file is left out of it by the command line.
+    is_whole: bool,
 }
 
 impl Route {
@@ -132,11 +136,12 @@ pub enum Claimed {
 }
 
 impl Desk {
-    pub fn new(ledger: Arc<Ledger>, config: &Config, options: Options) -> Self {
+    pub fn new(ledger: Arc<Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
         // In a dry run no sink is there to be waited for.
         let required: Vec<_> = config.sinks.values().map(|sink| sink.required && !options.dry_run).collect();
         Self {
             ledger,
+            deferred,
             reship: options.reship,
             sinks: sink_keys(config),
             began: Timestamp::now(),
@@ -160,12 +165,17 @@ impl Desk {
     pub fn route(&self, source: &str, config: &Config) -> Route {
         let sinks = config.sinks.values().enumerate().filter(|(_, sink)| sink.takes_from(source));
         let numbers: Vec<_> = sinks.map(|(number, _)| number).collect();
-        Route { keys: numbers.iter().map(|&number| self.sinks[number]).collect(), numbers }
+        let is_whole = config.left_out_of(source).next().is_none();
+        Route { keys: numbers.iter().map(|&number| self.sinks[number]).collect(), numbers, is_whole }
     }
 
-    /// False in a run that ships again to some of the sinks: what becomes of the mails is for a run with all of them.
-    pub fn settles_mails(&self) -> bool {
-        !self.reship.is_some_and(|reship| reship.only_known)
+    /// False in a run that has only some of the sinks: what becomes of the mails is for a run with all of them.
+    pub fn settles_mails(&self, route: &Route) -> bool {
+        route.is_whole && !self.ships_only_known()
+    }
+
+    fn ships_only_known(&self) -> bool {
+        self.reship.is_some_and(|reship| reship.only_known)
     }
 
     /// How many processes died over a mail, see [`Ledger::attempts`].
@@ -207,7 +217,7 @@ impl Desk {
             }
         };
         state.unreadable = false;
-        if known.shipped.is_none() && self.reship.is_some_and(|reship| reship.only_known) {
+        if known.shipped.is_none() && self.ships_only_known() {
             return Ok(Claimed::NeverShipped);
         }
         let missing = self.missing(&state.tracker, route, document, &known);
@@ -250,7 +260,7 @@ impl Desk {
                 _ if tracker.is_claimed(document, sink) => None,
                 (Some(true), _) => Some(0),
                 (_, Delivery::Done) => None,
-                (Some(false), Delivery::Rows(_)) if !self.settles_mails() => None,
+                (Some(false), Delivery::Rows(_)) if self.ships_only_known() => None,
                 (_, Delivery::Rows(rows)) => Some(*rows),
             };
             (sink, rows)
@@ -431,6 +441,10 @@ impl Desk {
         for (mail, read) in &batch {
             state.forget(*mail);
             meters::mail_settled(read.place.source(), &read.verdict);
+            if matches!(read.verdict, Verdict::Leave) {
+                // This run has nothing more to do with it.
+                self.deferred.add(&read.place, Timestamp::now());
+            }
             if !read.documents.is_empty() {
                 meters::report_arrived(read.place.source(), Timestamp::now());
             }
@@ -471,7 +485,7 @@ impl Desk {
 }
 
 /// The sinks of the configuration as the ledger knows them, in the order of their names. Several that differ in nothing
-/// but how they are reached or encoded are told apart by their order.
+/// but how they are reached or encoded are told apart by their order, among all that the file names.
 fn sink_keys(config: &Config) -> Vec<SinkKey> {
     let mut seen: HashMap<String, u32> = HashMap::new();
     let mut key = |identity: String| {
@@ -482,7 +496,11 @@ fn sink_keys(config: &Config) -> Vec<SinkKey> {
             count => SinkKey::new(&format!("{identity} {count}")),
         }
     };
-    config.sinks.values().map(|sink| key(sink.identity())).collect()
+    let of_file = config.left_out.iter().filter_map(|(name, sink)| Some((name, sink.as_ref()?)));
+    let mut all: Vec<_> = config.sinks.iter().chain(of_file).collect();
+    all.sort_by_key(|(name, _)| *name);
+    let keys = all.into_iter().map(|(name, sink)| (name, key(sink.identity())));
+    keys.filter(|(name, _)| config.sinks.contains_key(*name)).map(|(_, key)| key).collect()
 }
 
 impl State {
