@@ -20,6 +20,8 @@ const SILENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(20);
 /// What may be taken of a flood by the client and the sockets on the way, bytes.
 const TAKEN: usize = 32 << 20;
+/// The same of one that was allowed next to nothing.
+const FEW_TAKEN: usize = 12 << 20;
 
 fn impatient(server: &Scripted) -> Imap {
     Imap { read_timeout: SILENCE, ..scripted(server) }
@@ -116,6 +118,21 @@ async fn a_flood_of_any_kind_ends_the_session_at_whatever_command() {
         let State { flooded, sessions, .. } = &*server.state.lock().unwrap();
         assert!(*flooded < TAKEN * *sessions as usize, "{command}, {flood}: {flooded} bytes");
     }
+}
+
+/// It was listened to for as long as 150,000 mails may take, whatever the folder was told to hold.
+#[tokio::test]
+async fn a_list_of_more_mails_than_the_folder_holds_ends_the_session() {
+    let server = Scripted::start(3, |_, sent| match sent {
+        CENSUS => Act::Flood("* 7 FETCH (UID 7 RFC822.SIZE 500 FLAGS ())\r\n".repeat(1000)),
+        _ => Act::Honest,
+    })
+    .await;
+    let config = Imap { read_timeout: Duration::from_secs(20), pipelining: false, ..scripted(&server) };
+    let (result, seen) = once(config).await;
+    assert_eq!((result.unwrap().settled, seen.len()), (3, 3), "they are listed by other means");
+    let State { flooded, .. } = &*server.state.lock().unwrap();
+    assert!(*flooded < FEW_TAKEN, "{flooded} bytes");
 }
 
 #[tokio::test]
