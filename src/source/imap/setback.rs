@@ -17,6 +17,10 @@ use crate::source::SourceError;
 /// So long after its last flood a server is as good as any.
 const FLOODS_FORGOTTEN: Duration = Duration::from_secs(3600);
 
+/// A session that ends sooner, at the wait for new mail, was of no use. Some proxies end those that are silent for a minute; a login a
+/// minute locks no account.
+const LASTING: Duration = Duration::from_secs(60);
+
 impl Run {
     /// Something broke: fail where nothing can be gained by another try, else say so once and wait.
     pub(super) fn broke(&mut self, fault: Fault) -> Result<(), SourceError> {
@@ -83,10 +87,10 @@ impl Run {
         }
     }
 
-    /// The next try follows soon, unless the server has flooded us, whatever it did since: it is left alone for longer each
-    /// time.
+    /// The next try follows soon, unless the server has flooded us, whatever it did since, or hangs up each time that it is
+    /// waited for: it is left alone for longer each time.
     fn begin_anew(&mut self) {
-        if self.flooded.is_none_or(|at| at.elapsed() > FLOODS_FORGOTTEN) {
+        if !self.hung_up && self.flooded.is_none_or(|at| at.elapsed() > FLOODS_FORGOTTEN) {
             self.backoff.reset();
         }
     }
@@ -104,6 +108,12 @@ impl Run {
     /// The wait for new mail broke off. Servers end long sessions, so nobody needs to hear of it; what came meanwhile is
     /// looked for as soon as there is a session again.
     pub(super) fn wait_failed(&mut self, fault: Fault) -> Result<(), SourceError> {
+        if matches!(fault, Fault::Lost(_)) {
+            self.hung_up = !self.brought_mail && self.began.elapsed() < LASTING;
+            if !self.hung_up {
+                self.begin_anew();
+            }
+        }
         match fault {
             Fault::Refused { .. } => {
                 self.idles = Some(false);

@@ -238,7 +238,10 @@ async fn a_list_of_capabilities_or_of_folders_without_an_end_is_refused() {
 
 /// Lets a run that waits for new mail go on for so long.
 async fn waits(server: &Scripted, time: Duration) {
-    let config = Imap { watch: Watch::Idle, read_timeout: Duration::from_secs(20), ..scripted(server) };
+    goes_on(Imap { watch: Watch::Idle, read_timeout: Duration::from_secs(20), ..scripted(server) }, time).await;
+}
+
+async fn goes_on(config: Imap, time: Duration) {
     let mut driver = Driver::new(config);
     driver.once = false;
     driver.stop = CancellationToken::new();
@@ -265,6 +268,20 @@ async fn a_server_that_floods_a_wait_for_new_mail_is_left_alone_for_longer_each_
     let State { flooded, sessions, .. } = &*server.state.lock().unwrap();
     assert!((2..=6).contains(sessions), "{sessions} sessions");
     assert!(*flooded < TAKEN * *sessions as usize, "{flooded} bytes");
+}
+
+/// Each poll found that the server works, and it was logged in to once a second for ever.
+#[tokio::test]
+async fn a_server_that_hangs_up_whenever_it_is_waited_for_is_left_alone_for_longer_each_time() {
+    let server = Scripted::start(1, |state, command| {
+        state.capabilities = "IMAP4rev1 MOVE UIDPLUS IDLE";
+        if command == "IDLE" { Act::HangUp } else { Act::Honest }
+    })
+    .await;
+    let config = Imap { watch: Watch::Idle, poll_interval: Duration::from_secs(1), ..scripted(&server) };
+    goes_on(config, Duration::from_secs(10)).await;
+    let sessions = server.state.lock().unwrap().sessions;
+    assert!((3..=6).contains(&sessions), "{sessions} sessions");
 }
 
 /// Each was followed by two commands, as fast as the server told of it.
