@@ -82,8 +82,9 @@ options! {
         pub api: api::Api = nested,
         /// File that the metrics are written to once a minute and at the end, for the node exporter's textfile collector.
         pub metrics_file: Option<PathBuf> = None,
-        /// `--once` gives up on a peer that stays away, or confirms nothing, for this long. The time in which mails are read
-        /// or a sink waits for its own rate limit does not count.
+        /// `--once` gives up on a mail server that is of no use for this long, be it away or flooding, and on a required sink that
+        /// confirms nothing of what it was sent. The time in which mails are read or a sink waits for its own rate limit does
+        /// not count.
         pub give_up_after: Duration as Time<0, 86_400_000> = Duration::from_secs(300),
         /// Tries at a mail that kills the process, or that the server can't send, before it is quarantined unread. What fails
         /// for reasons of a server or a sink does not count.

@@ -72,9 +72,19 @@ struct Running {
     /// Set while only its own rate limit holds the sink back.
     held: Busy,
     abort: CancellationToken,
+    /// How long it has confirmed nothing, by the number of the last event that it confirmed.
+    patience: Patience<u64>,
+    hangs_for: Option<Duration>,
 }
 
 impl Running {
+    /// Whatever another sink confirms: a required one that is owed events and confirms none hangs.
+    fn look(&mut self, now: Instant) {
+        let owes = self.lane.is_required() && self.unconfirmed() > 0;
+        let confirmed = *self.confirmed.borrow();
+        self.hangs_for = self.patience.look(owes.then_some(confirmed), self.held.is_any(), now);
+    }
+
     /// Events in its queue or under way.
     fn unconfirmed(&self) -> u64 {
         self.lane.last().saturating_sub(*self.confirmed.borrow())
@@ -108,7 +118,7 @@ struct Flow {
     settled: CancellationToken,
     /// Until when a stop that was asked for has to be through.
     deadline: Option<Instant>,
-    patience: Patience,
+    patience: Patience<Instant>,
     exit: Exit,
 }
 
@@ -141,7 +151,8 @@ impl Flow {
             let running = sink.run(inlet, status, abort.clone());
             let (labels, counts) = (SinkLabels::of(&lane), lane.counts());
             tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
-            lanes.push(Running { lane, confirmed, health, held, abort });
+            let patience = Patience::new(Instant::now());
+            lanes.push(Running { lane, confirmed, health, held, abort, patience, hangs_for: None });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
         for (_, mut confirmed) in confirmations.iter().cloned() {
@@ -322,7 +333,7 @@ impl Flow {
     /// Whether there is still hope; the exit code where there is none.
     fn look(&mut self) -> (Exit, bool) {
         let in_flight = self.desk.in_flight();
-        let waited = self.measure();
+        let (waited, who) = self.measure().unzip();
         if self.settling.is_finished() {
             return (Exit::Internal, false);
         }
@@ -336,10 +347,8 @@ impl Flow {
         }
         let most = self.config.give_up_after;
         if self.options.once && waited.is_some_and(|waited| waited >= most) {
-            error!(
-                in_flight,
-                "nothing was confirmed for give_up_after ({most:?}); mails stay where they are for the next run"
-            );
+            let who = who.unwrap_or_default();
+            error!(in_flight, "{who} for give_up_after ({most:?}); mails stay where they are for the next run");
             return (Exit::Undelivered, false);
         }
         (Exit::Done, true)
@@ -359,14 +368,21 @@ impl Flow {
         self.at_reading.is_any() || (!held.is_empty() && held.iter().all(|held| *held))
     }
 
-    /// Brings the metrics and the condition up to date; returns how long nothing has arrived that others were waited for.
-    fn measure(&mut self) -> Option<Duration> {
+    /// Brings the metrics and the condition up to date; returns how long nothing has arrived that others were waited for, and
+    /// who they are, in words.
+    fn measure(&mut self) -> Option<(Duration, String)> {
         self.meters.iter_mut().for_each(SinkMeter::look);
         meters::in_flight(self.config.sources.keys().map(String::as_str), &self.desk.flying());
         let now = Instant::now();
         let waited = self.patience.look(self.desk.stuck_since(), self.waits_for_us(), now);
-        self.condition.stuck_since(waited.map(|waited| now - waited));
-        waited
+        self.lanes.iter_mut().for_each(|sink| sink.look(now));
+        let hanging = self.lanes.iter().filter_map(|sink| Some((sink.hangs_for?, &sink.lane.name))).max();
+        let stuck = match hanging {
+            Some((time, sink)) => Some((time, format!("the sink {sink} has confirmed nothing"))),
+            None => waited.map(|time| (time, "nothing was confirmed".to_owned())),
+        };
+        self.condition.stuck_since(stuck.clone().map(|(time, who)| (now - time, who)));
+        stuck
     }
 
     /// Waits for sources and readers, which know that it is over.
