@@ -47,6 +47,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// `shutdown_timeout` (25 s) it stays below the 30 s after which Kubernetes kills.
 const FAREWELL: Duration = Duration::from_secs(4);
 
+/// A sink that is connected and has confirmed nothing for so long is not waited for by a reload, which may be what it needs. Receivers
+/// that are well take some milliseconds.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+
 /// How often a run that goes on asks the ledger to forget what is past its time, which it does once a day.
 const ASK_TO_FORGET: Duration = Duration::from_secs(3600);
 
@@ -90,8 +94,9 @@ impl Running {
         self.lane.last().saturating_sub(*self.confirmed.borrow())
     }
 
-    fn is_unreachable(&self) -> bool {
-        *self.health.borrow() != Health::Up
+    /// Whether a reload does not wait for it.
+    fn is_given_up(&self) -> bool {
+        *self.health.borrow() != Health::Up || self.hangs_for.is_some_and(|time| time >= HANGS_AFTER)
     }
 }
 
@@ -341,8 +346,11 @@ impl Flow {
             warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
             return (Exit::Undelivered, false);
         }
-        if self.stop.reload.is_cancelled() && self.waits_for_the_unreachable() {
-            warn!(in_flight, "what waits for a sink that can't be reached is left to the new configuration");
+        if self.stop.reload.is_cancelled() && self.waits_for_the_given_up() {
+            warn!(
+                in_flight,
+                "what waits for a sink that can't be reached, or confirms nothing, is left to the new configuration"
+            );
             return (Exit::Undelivered, false);
         }
         let most = self.config.give_up_after;
@@ -354,10 +362,10 @@ impl Flow {
         (Exit::Done, true)
     }
 
-    /// Whether all that is still to arrive is queued for required sinks without a connection.
-    fn waits_for_the_unreachable(&self) -> bool {
+    /// Whether all that is still to arrive is queued for required sinks without a connection, or that hang.
+    fn waits_for_the_given_up(&self) -> bool {
         let mut owing = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0).peekable();
-        owing.peek().is_some() && owing.all(Running::is_unreachable)
+        owing.peek().is_some() && owing.all(Running::is_given_up)
     }
 
     /// Whether the flow waits for its own work: a mail is being read, or all that sinks have to send is held back by their rate

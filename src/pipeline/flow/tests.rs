@@ -222,6 +222,19 @@ async fn a_sink_that_confirms_nothing_is_given_up_though_another_confirms_now_an
     assert_eq!(exit, Exit::Undelivered);
 }
 
+/// A sink that was connected was waited for until `shutdown_timeout`, however long it had not confirmed anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_does_not_wait_for_a_sink_that_hangs() {
+    let config = Config { shutdown_timeout: LONG * 10, ..config(REQUIRED) };
+    let stop = Stop::default();
+    let flow = start(config, &[Doing::Keeps], Reports::default(), ledger(), Options::default(), stop.clone());
+    while flow.lanes[0].unconfirmed() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    stop.for_reload();
+    assert_eq!(ends(flow).await, Exit::Undelivered);
+}
+
 /// A long report of which no sink wanted to know anything was taken for a receiver that says nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_that_reading_takes_is_no_silence_of_a_sink() {
