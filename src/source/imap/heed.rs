@@ -149,8 +149,6 @@ impl Run {
 
     fn opened(&mut self) {
         self.opened = true;
-        self.began = Instant::now();
-        self.brought_mail = false;
         if let Link::Idle { open, .. } = &self.link {
             self.idles = Some(self.idles.unwrap_or(true) && open.offers("IDLE"));
         }

@@ -379,6 +379,17 @@ mod tests {
         assert!(delay_after(7, soon, true) <= FIRST_DELAY);
     }
 
+    /// The time in which it listened to the flood did not count, so that a run went on for longer than `give_up_after`.
+    #[tokio::test]
+    async fn a_session_that_brought_nothing_but_a_flood_is_time_in_which_the_server_is_of_no_use() {
+        for (brought_mail, is_given_up) in [(false, true), (true, false)] {
+            let mut run = run_that_gives_up_after(Duration::from_secs(30));
+            (run.intake.once, run.opened, run.looked, run.brought_mail) = (true, true, true, brought_mail);
+            run.began = Instant::now() - Duration::from_secs(30);
+            assert_eq!(run.broke(Fault::Flooded("it does not stop".into())).is_err(), is_given_up);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn refused_credentials_are_not_tried_again_for_five_minutes_and_other_trouble_is_sooner() {
         let mut run = run();

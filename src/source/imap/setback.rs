@@ -27,10 +27,15 @@ impl Run {
         let now = Instant::now();
         self.count_trouble();
         let is_new = self.trouble.is_none();
-        let patience = self.source.give_up_after.saturating_sub(*self.trouble.get_or_insert_default());
+        let mut of_no_use = Duration::ZERO;
         if matches!(fault, Fault::Flooded(_)) {
             self.flooded = Some(now);
+            // It was listened to all the while.
+            if !self.brought_mail {
+                of_no_use = self.began.elapsed();
+            }
         }
+        let patience = self.source.give_up_after.saturating_sub(*self.trouble.get_or_insert(of_no_use));
         let needs_a_person = matches!(fault, Fault::Credentials(_) | Fault::Configuration(_));
         let mut delay = self.backoff.delay();
         if needs_a_person {
