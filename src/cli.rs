@@ -141,7 +141,8 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "SOURCE", action = ArgAction::Append)]
     pub from: Vec<String>,
 
-    /// Sink to ship to instead of those in the file, or the name of one of those; may be repeated
+    /// Sink to ship to instead of those in the file, or the name of one of those; may be repeated. Mails that a required sink
+    /// of the file is to have, too, stay where they are
     #[arg(long, value_name = "SINK", action = ArgAction::Append)]
     pub to: Vec<String>,
 

@@ -66,6 +66,10 @@ dmarc-shipper run --once --from ./reports --to 'file:/var/log/dmarc/%Y%m%d.json'
 dmarc-shipper run --from 'imap://dmarc@mail.example.com?starttls' --to 'syslog+tls://siem.example.com:6514?ca_file=/etc/ca.pem'
 ```
 
+A run with `--to` that leaves out a sink which the file requires for a source ships what the named sinks lack of its mails, and
+leaves the mails where they are, not remembered: a run with all sinks ships to the others, and settles them. Given both, `--from` and
+`--to` say all of the way, whatever the file has.
+
 Any option below may follow the `?`, under its full name (`tls.ca_file=…`), or short: `archive`, `quarantine`, `framing`, `codec`,
 `fields`, and those of `tls`. Values are %-escaped; the path of a `file:` URL is taken as it stands. A URL source moves no mail unless it says
 `archive=` or `quarantine=`. The password comes from the file that `DMARC_SHIPPER_PASSWORD_FILE` names, from `DMARC_SHIPPER_PASSWORD`, or

@@ -1,12 +1,13 @@
 //! From a file, a text or the command line to a checked configuration.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Config, Format, Problem, Problems,
     decode::Decoder,
     node::{At, Entry, Node, Value},
     secret::{self, Secret},
+    sink::SinkConfig,
     source::{Credentials, SourceConfig},
     syntax, together, url,
 };
@@ -85,7 +86,7 @@ impl Loader<'_> {
             root = Node::table(At::File, Vec::new());
         }
         let mut problems = Vec::new();
-        let mut unasked = Vec::new();
+        let (mut unasked, mut left_out) = (Vec::new(), BTreeMap::new());
         if !arguments.from.is_empty() {
             let mut sources: Vec<Entry> = Vec::new();
             for argument in arguments.from {
@@ -121,12 +122,17 @@ impl Loader<'_> {
                     }
                 }
             }
+            // Sources of the command line are no sources of the file's sinks.
+            if arguments.from.is_empty() {
+                left_out = self.left_out(&root, arguments.to);
+            }
             root.replace("sinks", Node::table(At::File, sinks));
         }
         if !problems.is_empty() {
             return Err(Problems::new(&name, problems));
         }
         let mut loaded = self.decode(&root, &name, exposed)?;
+        loaded.config.left_out = left_out;
         for (source, who, at) in unasked {
             let Some(password) = (arguments.ask)(&who) else {
                 let message = "there is no password and nobody to ask; set DMARC_SHIPPER_PASSWORD_FILE (a path) or \
@@ -138,6 +144,18 @@ impl Loader<'_> {
             }
         }
         Ok(loaded)
+    }
+
+    /// The sinks of the file that are not among those asked for. What is wrong with them is for a run that has them.
+    fn left_out(&self, root: &Node, to: &[String]) -> BTreeMap<String, Option<SinkConfig>> {
+        let of_file = root.child("sinks").map(Node::entries).unwrap_or_default();
+        let others = of_file.iter().filter(|sink| !to.contains(&sink.key));
+        others
+            .map(|sink| {
+                let decoder = Decoder::new(self.variable, self.fields);
+                (sink.key.clone(), decoder.table(&sink.value, &sink.key))
+            })
+            .collect()
     }
 
     fn decode(&self, root: &Node, file: &str, exposed: bool) -> Result<Loaded, Problems> {

@@ -64,6 +64,9 @@ options! {
         pub sources: BTreeMap<String, source::SourceConfig> = BTreeMap::new() => "at least one is needed",
         /// Where events go.
         pub sinks: BTreeMap<String, sink::SinkConfig> = BTreeMap::new() => "at least one is needed",
+        /// Sinks of the file that `--to` leaves out, by name; `None` where one can't be read, which nobody needs to repair for
+        /// a run without it.
+        pub left_out: BTreeMap<String, Option<sink::SinkConfig>> = from |_view| Some(BTreeMap::new()),
         /// How much of an address in a failure report is shown. Other people's mail is never shown, whatever this says.
         pub failure_reports: FailureReports = FailureReports::Masked,
         /// Domains whose reports are wanted, subdomains included. A report for another domain is not shipped: its mail is
@@ -79,8 +82,9 @@ options! {
         pub api: api::Api = nested,
         /// File that the metrics are written to once a minute and at the end, for the node exporter's textfile collector.
         pub metrics_file: Option<PathBuf> = None,
-        /// `--once` gives up on a peer that stays away, or confirms nothing, for this long. The time in which mails are read
-        /// or a sink waits for its own rate limit does not count.
+        /// `--once` gives up on a mail server that is of no use for this long, be it away or flooding, and on a required sink that
+        /// confirms nothing of what it was sent. The time in which mails are read or a sink waits for its own rate limit does
+        /// not count.
         pub give_up_after: Duration as Time<0, 86_400_000> = Duration::from_secs(300),
         /// Tries at a mail that kills the process, that the server can't send, or that a sink does not take while it takes
         /// others, before it is quarantined. A server or a sink that is away counts for none.
@@ -99,6 +103,13 @@ impl Config {
     pub fn tenant_of(&self, source: &str) -> Option<&str> {
         let source = self.sources.get(source);
         source.and_then(source::SourceConfig::tenant).or(self.tenant.as_deref())
+    }
+
+    /// Names of the sinks that a source's mails have to wait for, and that `--to` leaves out.
+    pub fn left_out_of(&self, source: &str) -> impl Iterator<Item = &str> {
+        let lacks = |sink: &sink::SinkConfig| sink.required && sink.takes_from(source);
+        let left_out = self.left_out.iter().filter(move |(_, sink)| sink.as_ref().is_none_or(lacks));
+        left_out.map(|(name, _)| name.as_str())
     }
 }
 

@@ -19,8 +19,8 @@ struct State {
     stage: Stage,
     /// By their names, with what they are before it: `source rua`.
     components: BTreeMap<String, Component>,
-    /// Since when mails have been waiting without anything arriving.
-    stuck_since: Option<Instant>,
+    /// Since when mails have been waiting for what does not arrive, and what that is, in words.
+    stuck: Option<(Instant, String)>,
     stuck_after: Duration,
     /// When the flow was last looked at.
     looked: Option<Instant>,
@@ -88,10 +88,10 @@ impl Condition {
         self.note(&sink(name), trouble);
     }
 
-    /// The flow was looked at: since when mails have been waiting without anything arriving.
-    pub fn stuck_since(&self, since: Option<Instant>) {
+    /// The flow was looked at: since when mails have been waiting for what does not arrive, and what that is.
+    pub fn stuck_since(&self, stuck: Option<(Instant, String)>) {
         let mut state = self.lock();
-        (state.stuck_since, state.looked) = (since, Some(Instant::now()));
+        (state.stuck, state.looked) = (stuck, Some(Instant::now()));
     }
 
     /// Whether the process itself moves, whatever becomes of servers. Its beginning and its end have limits of their own.
@@ -111,9 +111,9 @@ impl Condition {
         }
         let mut reasons: Vec<String> =
             state.components.iter().filter_map(|(name, component)| component.reason(name, now)).collect();
-        let stuck = state.stuck_since.map(|since| now.saturating_duration_since(since));
-        if let Some(stuck) = stuck.filter(|stuck| *stuck >= state.stuck_after) {
-            reasons.push(format!("nothing was confirmed for {} s, though mails wait for it", stuck.as_secs()));
+        let stuck = state.stuck.as_ref().map(|(since, who)| (now.saturating_duration_since(*since), who));
+        if let Some((time, who)) = stuck.filter(|(time, _)| *time >= state.stuck_after) {
+            reasons.push(format!("{who} for {} s, though mails wait for it", time.as_secs()));
         }
         reasons
     }
@@ -204,10 +204,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn mails_that_wait_too_long_are_a_reason() {
         let condition = running();
-        condition.stuck_since(Some(Instant::now()));
+        condition.stuck_since(Some((Instant::now(), "the sink out has confirmed nothing".into())));
         condition.source_moved("rua");
         tokio::time::advance(LIMIT).await;
-        assert_eq!(condition.reasons(Instant::now()).len(), 1);
+        let reason = "the sink out has confirmed nothing for 900 s, though mails wait for it";
+        assert_eq!(condition.reasons(Instant::now()), [reason]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -216,7 +217,7 @@ mod tests {
         let condition = running();
         for _ in 0..100 {
             tokio::time::advance(MOTIONLESS_AFTER / 2).await;
-            condition.stuck_since(Some(Instant::now()));
+            condition.stuck_since(Some((Instant::now(), "the sink out has confirmed nothing".into())));
             assert!(condition.moves(Instant::now()));
         }
         tokio::time::advance(MOTIONLESS_AFTER).await;

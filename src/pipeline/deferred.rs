@@ -1,4 +1,5 @@
-//! Mails that are left for another day, since their senders are over their shares.
+//! Mails that this process does not read again today: their senders are over their shares, or what becomes of them is for a
+//! run with all sinks.
 
 use std::{
     collections::HashSet,
@@ -14,8 +15,8 @@ use crate::{flood::day_of, source::Place};
 /// megabyte and a half when full.
 const MOST: usize = 100_000;
 
-/// The mails that were deferred today (UTC): polls do not fetch them again before the day has turned. A restart forgets
-/// them, as it forgets what their senders have spent.
+/// The mails that were left today (UTC): polls do not fetch them again before the day has turned. A restart forgets them,
+/// as it forgets what their senders have spent.
 #[derive(Debug, Default)]
 pub struct Deferred {
     hasher: RandomState,

@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     MAILS_WAITING, Options, SourceReader,
     build::{self, Destination},
+    deferred::Deferred,
     ends::{SinkEnd, SourceEnd, reader_ended, sink_ended, source_ended},
     gate::Gate,
     health,
@@ -50,6 +51,10 @@ const FAREWELL: Duration = Duration::from_secs(4);
 /// A mail is not blamed for what took less, as with a `give_up_after` of 0.
 const LEAST_STANDSTILL: Duration = Duration::from_secs(1);
 
+/// A sink that is connected and has confirmed nothing for so long is not waited for by a reload, which may be what it needs. Receivers
+/// that are well take some milliseconds.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+
 /// How often a run that goes on asks the ledger to forget what is past its time, which it does once a day.
 const ASK_TO_FORGET: Duration = Duration::from_secs(3600);
 
@@ -75,16 +80,27 @@ struct Running {
     /// Set while only its own rate limit holds the sink back.
     held: Busy,
     abort: CancellationToken,
+    /// How long it has confirmed nothing, by the number of the last event that it confirmed.
+    patience: Patience<u64>,
+    hangs_for: Option<Duration>,
 }
 
 impl Running {
+    /// Whatever another sink confirms: a required one that is owed events and confirms none hangs.
+    fn look(&mut self, now: Instant) {
+        let owes = self.lane.is_required() && self.unconfirmed() > 0;
+        let confirmed = *self.confirmed.borrow();
+        self.hangs_for = self.patience.look(owes.then_some(confirmed), self.held.is_any(), now);
+    }
+
     /// Events in its queue or under way.
     fn unconfirmed(&self) -> u64 {
         self.lane.last().saturating_sub(*self.confirmed.borrow())
     }
 
-    fn is_unreachable(&self) -> bool {
-        *self.health.borrow() != Health::Up
+    /// Whether a reload does not wait for it.
+    fn is_given_up(&self) -> bool {
+        *self.health.borrow() != Health::Up || self.hangs_for.is_some_and(|time| time >= HANGS_AFTER)
     }
 }
 
@@ -111,7 +127,7 @@ struct Flow {
     settled: CancellationToken,
     /// Until when a stop that was asked for has to be through.
     deadline: Option<Instant>,
-    patience: Patience,
+    patience: Patience<Instant>,
     exit: Exit,
 }
 
@@ -128,7 +144,8 @@ impl Flow {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
         let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
         let mut required_sinks = Vec::new();
-        let desk = Arc::new(Desk::new(ledger.clone(), &config, options));
+        let deferred: Arc<Deferred> = Arc::default();
+        let desk = Arc::new(Desk::new(ledger.clone(), deferred.clone(), &config, options));
         for (number, Destination { name, config, sink }) in destinations.into_iter().enumerate() {
             let (outlet, inlet) = sink::queue(config.buffer_max_size);
             let (status, confirmed, health) = Status::new();
@@ -143,7 +160,8 @@ impl Flow {
             let running = sink.run(inlet, status, abort.clone());
             let (labels, counts) = (SinkLabels::of(&lane), lane.counts());
             tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
-            lanes.push(Running { lane, confirmed, health, held, abort });
+            let patience = Patience::new(Instant::now());
+            lanes.push(Running { lane, confirmed, health, held, abort, patience, hangs_for: None });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
         for (_, mut confirmed) in confirmations.iter().cloned() {
@@ -158,6 +176,13 @@ impl Flow {
         let intervals: Vec<_> =
             config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
+        for source in config.sources.keys() {
+            let left_out: Vec<_> = config.left_out_of(source).collect();
+            if !left_out.is_empty() {
+                let sinks = left_out.join(", ");
+                info!(source, sinks, "mails stay where they are: this run leaves out sinks that are to have them, too");
+            }
+        }
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
         let tally: Arc<Tally> = Arc::default();
         let mut flow = Self {
@@ -168,7 +193,7 @@ impl Flow {
                 condition: condition.clone(),
                 config: config.clone(),
                 tally: tally.clone(),
-                deferred: Arc::default(),
+                deferred,
             }),
             tally,
             sources: JoinSet::new(),
@@ -319,7 +344,7 @@ impl Flow {
     /// Whether there is still hope; the exit code where there is none.
     fn look(&mut self) -> (Exit, bool) {
         let in_flight = self.desk.in_flight();
-        let waited = self.measure();
+        let (waited, who) = self.measure().unzip();
         if self.settling.is_finished() {
             return (Exit::Internal, false);
         }
@@ -327,25 +352,26 @@ impl Flow {
             warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
             return (Exit::Undelivered, false);
         }
-        if self.stop.reload.is_cancelled() && self.waits_for_the_unreachable() {
-            warn!(in_flight, "what waits for a sink that can't be reached is left to the new configuration");
+        if self.stop.reload.is_cancelled() && self.waits_for_the_given_up() {
+            warn!(
+                in_flight,
+                "what waits for a sink that can't be reached, or confirms nothing, is left to the new configuration"
+            );
             return (Exit::Undelivered, false);
         }
         let most = self.config.give_up_after;
         if self.options.once && waited.is_some_and(|waited| waited >= most) {
-            error!(
-                in_flight,
-                "nothing was confirmed for give_up_after ({most:?}); mails stay where they are for the next run"
-            );
+            let who = who.unwrap_or_default();
+            error!(in_flight, "{who} for give_up_after ({most:?}); mails stay where they are for the next run");
             return (Exit::Undelivered, false);
         }
         (Exit::Done, true)
     }
 
-    /// Whether all that is still to arrive is queued for required sinks without a connection.
-    fn waits_for_the_unreachable(&self) -> bool {
+    /// Whether all that is still to arrive is queued for required sinks without a connection, or that hang.
+    fn waits_for_the_given_up(&self) -> bool {
         let mut owing = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0).peekable();
-        owing.peek().is_some() && owing.all(Running::is_unreachable)
+        owing.peek().is_some() && owing.all(Running::is_given_up)
     }
 
     /// Whether the flow waits for its own work: a mail is being read, or all that sinks have to send is held back by their rate
@@ -356,20 +382,27 @@ impl Flow {
         self.at_reading.is_any() || (!held.is_empty() && held.iter().all(|held| *held))
     }
 
-    /// Brings the metrics and the condition up to date; returns how long nothing has arrived that others were waited for.
-    fn measure(&mut self) -> Option<Duration> {
+    /// Brings the metrics and the condition up to date; returns how long nothing has arrived that others were waited for, and
+    /// who they are, in words.
+    fn measure(&mut self) -> Option<(Duration, String)> {
         self.meters.iter_mut().for_each(SinkMeter::look);
         meters::in_flight(self.config.sources.keys().map(String::as_str), &self.desk.flying());
         let now = Instant::now();
         let waited = self.patience.look(self.desk.stuck_since(), self.waits_for_us(), now);
-        self.condition.stuck_since(waited.map(|waited| now - waited));
-        waited
+        self.lanes.iter_mut().for_each(|sink| sink.look(now));
+        let hanging = self.lanes.iter().filter_map(|sink| Some((sink.hangs_for?, &sink.lane.name))).max();
+        let stuck = match hanging {
+            Some((time, sink)) => Some((time, format!("the sink {sink} has confirmed nothing"))),
+            None => waited.map(|time| (time, "nothing was confirmed".to_owned())),
+        };
+        self.condition.stuck_since(stuck.clone().map(|(time, who)| (now - time, who)));
+        stuck
     }
 
     /// Has the ledger note the mails in flight, where their sinks have stood still.
     async fn note_unfinished(&mut self) {
         let least = self.config.give_up_after.min(self.config.shutdown_timeout).max(LEAST_STANDSTILL);
-        if self.measure().is_none_or(|waited| waited < least) {
+        if self.measure().is_none_or(|(waited, _)| waited < least) {
             return;
         }
         let owing = self.lanes.iter().enumerate().filter(|(_, sink)| sink.lane.is_required() && sink.unconfirmed() > 0);

@@ -51,7 +51,7 @@ pub use self::{
 };
 use crate::{
     config::{Config, FailureReports, source::SourceConfig},
-    event::{Event, failure::Addresses},
+    event::{Event, failure::Addresses, report::Outcome},
     extract::Room,
     ledger::{DocumentKey, Failures, PlaceVerdict, ReportName},
     limits::Limits,
@@ -140,7 +140,7 @@ impl SourceReader {
         self.emitter.begin(&place);
         let limits: &Limits = &self.config.limits;
         let now = Timestamp::now();
-        let failures = self.desk.failures(&place).unwrap_or_default();
+        let failures = self.desk.failures(&place, &self.route).unwrap_or_default();
         let undelivered = undelivered(&failures, self.config.max_attempts);
         let content = content.and_then(|bytes| undelivered.clone().map_or(Ok(bytes), Err));
         let incoming = Incoming {
@@ -168,8 +168,11 @@ impl SourceReader {
         };
         drop((content, permit));
         let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
-        let verdict = if self.desk.settles_mails() { reading.verdict() } else { Verdict::Leave };
+        let mut verdict = reading.verdict();
         self.tally.add(&place, &reading, &verdict);
+        if !self.desk.settles_mails(&self.route) && !matches!(verdict, Verdict::Defer(_)) {
+            verdict = Verdict::Leave;
+        }
         if matches!(verdict, Verdict::Defer(_)) {
             self.deferred.add(&place, now);
         }
@@ -221,6 +224,11 @@ struct ToSinks<'a> {
 
 impl Output for ToSinks<'_> {
     fn emit(&mut self, event: Event, recipients: Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
+        // A mail that stays comes again, and is no second one.
+        let is_duplicate = matches!(&event, Event::Report(report) if report.outcome() == Outcome::Duplicate);
+        if is_duplicate && !self.desk.settles_mails(self.route) {
+            return Ok(());
+        }
         self.meter.event(&event);
         self.emitter.emit(&event, &recipients, idle)
     }

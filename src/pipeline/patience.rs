@@ -8,22 +8,22 @@ use tokio::time::Instant;
 /// have seen anything arrive.
 const MOST: Duration = Duration::from_secs(1);
 
-/// Measures a standstill by looking at it every now and then.
+/// Measures a standstill by looking at it every now and then. `T` tells one standstill from the next.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Patience<T> {
     looked: Instant,
-    since: Option<Instant>,
+    since: Option<T>,
     spent: Duration,
 }
 
-impl Patience {
+impl<T: PartialEq> Patience<T> {
     pub fn new(now: Instant) -> Self {
         Self { looked: now, since: None, spent: Duration::ZERO }
     }
 
-    /// How long it has stood still, if it does. `since`: what stands still began to do so then. `ours`: what we do ourselves is
-    /// waited for, and the time since the last look does not count.
-    pub fn look(&mut self, since: Option<Instant>, ours: bool, now: Instant) -> Option<Duration> {
+    /// How long it has stood still, if it does. `since`: where it stands, or when it began to stand still. `ours`: what we do
+    /// ourselves is waited for, and the time since the last look does not count.
+    pub fn look(&mut self, since: Option<T>, ours: bool, now: Instant) -> Option<Duration> {
         let passed = now.saturating_duration_since(self.looked).min(MOST);
         self.looked = now;
         if since == self.since {
@@ -32,7 +32,7 @@ impl Patience {
             self.since = since;
             self.spent = Duration::ZERO;
         }
-        self.since.map(|_| self.spent)
+        self.since.as_ref().map(|_| self.spent)
     }
 }
 

@@ -245,7 +245,7 @@ impl Reader<'_> {
         let cost = Cost {
             inflated_bytes: document.inflated(),
             rows: self.cost.rows + survey.rows,
-            event_bytes: self.cost.event_bytes + survey.event_bytes,
+            event_bytes: self.cost.event_bytes.saturating_add(self.event_bytes(&survey)),
             ..self.cost
         };
         if let Err(trouble) = self.admit(&survey, &cost) {
@@ -303,6 +303,12 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    /// Bytes of all events of a report, with what is told of the mail's sender in each.
+    fn event_bytes(&self, survey: &Survey) -> u64 {
+        let of_sender = self.mail_auth.as_deref().map(report::of_sender).unwrap_or_default();
+        survey.event_bytes.saturating_add(of_sender.saturating_mul(survey.rows))
     }
 
     /// Whether a report may be shipped: each domain that it is for is wanted, the mail's events are not too many, and

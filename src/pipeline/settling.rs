@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Missing, Options, Reship, Stopped, flights::Flights, meters};
+use super::{Deferred, Missing, Options, Reship, Stopped, flights::Flights, meters};
 use crate::{
     config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
@@ -48,6 +48,8 @@ const LOOK_FOR_STOP: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Desk {
     ledger: Arc<Ledger>,
+    /// Mails that this process does not read again today.
+    deferred: Arc<Deferred>,
     reship: Option<Reship>,
     /// All sinks of the configuration, in the order of the marks.
     sinks: Vec<SinkKey>,
@@ -106,6 +108,8 @@ pub struct Route {
     keys: Arc<[SinkKey]>,
     /// Of the numbers, those of required sinks.
     required: Arc<[usize]>,
+    /// No required sink of the file is left out of it by the command line.
+    is_whole: bool,
 }
 
 impl Route {
@@ -146,11 +150,12 @@ pub enum Claimed {
 }
 
 impl Desk {
-    pub fn new(ledger: Arc<Ledger>, config: &Config, options: Options) -> Self {
+    pub fn new(ledger: Arc<Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
         // In a dry run no sink is there to be waited for.
         let required: Vec<_> = config.sinks.values().map(|sink| sink.required && !options.dry_run).collect();
         Self {
             ledger,
+            deferred,
             reship: options.reship,
             sinks: sink_keys(config),
             began: Timestamp::now(),
@@ -181,13 +186,18 @@ impl Desk {
         Route {
             keys: numbers.iter().map(|&number| self.sinks[number]).collect(),
             required: numbers.iter().copied().filter(|&number| tracker.waits_for(number)).collect(),
+            is_whole: config.left_out_of(source).next().is_none(),
             numbers,
         }
     }
 
-    /// False in a run that ships again to some of the sinks: what becomes of the mails is for a run with all of them.
-    pub fn settles_mails(&self) -> bool {
-        !self.reship.is_some_and(|reship| reship.only_known)
+    /// False in a run that has only some of the sinks: what becomes of the mails is for a run with all of them.
+    pub fn settles_mails(&self, route: &Route) -> bool {
+        route.is_whole && !self.ships_only_known()
+    }
+
+    fn ships_only_known(&self) -> bool {
+        self.reship.is_some_and(|reship| reship.only_known)
     }
 
     /// How many processes died over a mail, see [`Ledger::attempts`].
@@ -196,14 +206,14 @@ impl Desk {
     }
 
     /// What went wrong with a mail in earlier passes. Nothing does in a run that leaves all mails where they are.
-    pub fn failures(&self, place: &Place) -> Option<Failures> {
-        self.ledger.failures(place).filter(|_| self.settles_mails())
+    pub fn failures(&self, place: &Place, route: &Route) -> Option<Failures> {
+        self.ledger.failures(place).filter(|_| self.settles_mails(route))
     }
 
     /// A mail is about to be read. Blocks while it may not be beside those in flight, after a call of `waits`; see
     /// [`Flights`]. `None`: it was stopped before.
     pub fn open(&self, place: &Place, route: &Route, stop: &CancellationToken, waits: impl FnOnce()) -> Option<MailId> {
-        let suspected = self.failures(place).map(|failures| failures.last);
+        let suspected = self.failures(place, route).map(|failures| failures.last);
         let is_last = self.has_several_sources && suspected.is_some() && suspected == self.ledger.last_failure();
         let may_open = |state: &mut State| {
             let is_held = is_last
@@ -255,7 +265,7 @@ impl Desk {
             }
         };
         state.unreadable = false;
-        if known.shipped.is_none() && self.reship.is_some_and(|reship| reship.only_known) {
+        if known.shipped.is_none() && self.ships_only_known() {
             return Ok(Claimed::NeverShipped);
         }
         let missing = self.missing(&state.tracker, route, document, &known);
@@ -298,7 +308,7 @@ impl Desk {
                 _ if tracker.is_claimed(document, sink) => None,
                 (Some(true), _) => Some(0),
                 (_, Delivery::Done) => None,
-                (Some(false), Delivery::Rows(_)) if !self.settles_mails() => None,
+                (Some(false), Delivery::Rows(_)) if self.ships_only_known() => None,
                 (_, Delivery::Rows(rows)) => Some(*rows),
             };
             (sink, rows)
@@ -353,7 +363,7 @@ impl Desk {
         let numbers: Vec<_> = owing.iter().map(|(number, _)| *number).collect();
         let names: Vec<_> = owing.iter().map(|(_, name)| &**name).collect();
         let unfinished = self.lock().flights.unfinished(&numbers);
-        if unfinished.is_empty() || !self.settles_mails() {
+        if unfinished.is_empty() || self.ships_only_known() {
             return;
         }
         for mail in unfinished.iter().filter(|mail| mail.is_at_fault) {
@@ -503,6 +513,10 @@ impl Desk {
         for (mail, read) in &batch {
             state.forget(*mail);
             meters::mail_settled(read.place.source(), &read.verdict);
+            if matches!(read.verdict, Verdict::Leave) {
+                // This run has nothing more to do with it.
+                self.deferred.add(&read.place, Timestamp::now());
+            }
             if !read.documents.is_empty() {
                 meters::report_arrived(read.place.source(), Timestamp::now());
             }
@@ -544,7 +558,7 @@ impl Desk {
 }
 
 /// The sinks of the configuration as the ledger knows them, in the order of their names. Several that differ in nothing
-/// but how they are reached or encoded are told apart by their order.
+/// but how they are reached or encoded are told apart by their order, among all that the file names.
 fn sink_keys(config: &Config) -> Vec<SinkKey> {
     let mut seen: HashMap<String, u32> = HashMap::new();
     let mut key = |identity: String| {
@@ -555,7 +569,11 @@ fn sink_keys(config: &Config) -> Vec<SinkKey> {
             count => SinkKey::new(&format!("{identity} {count}")),
         }
     };
-    config.sinks.values().map(|sink| key(sink.identity())).collect()
+    let of_file = config.left_out.iter().filter_map(|(name, sink)| Some((name, sink.as_ref()?)));
+    let mut all: Vec<_> = config.sinks.iter().chain(of_file).collect();
+    all.sort_by_key(|(name, _)| *name);
+    let keys = all.into_iter().map(|(name, sink)| (name, key(sink.identity())));
+    keys.filter(|(name, _)| config.sinks.contains_key(*name)).map(|(_, key)| key).collect()
 }
 
 impl State {

@@ -36,6 +36,7 @@ use repair::{Repair, Warnings};
 pub use extension::Extension;
 pub use failure::Failure;
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
+pub use weight::of_sender;
 
 use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;

@@ -5,6 +5,7 @@
 //! ends both readings of a document at the same row.
 
 use super::{DkimAuth, Extension, Failure, Override, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow};
+use crate::extract::{AuthResult, MailAuth};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
@@ -151,6 +152,14 @@ impl Weighed for (&PolicyName, &TlsRow) {
                 }
             }
     }
+}
+
+/// Bytes that each event of a mail has for what servers say of its sender.
+pub fn of_sender(auth: &MailAuth) -> u64 {
+    let texts = |AuthResult { method: _, result, domain }: &AuthResult| {
+        escaped(result) + domain.as_deref().map(escaped).unwrap_or_default()
+    };
+    auth.results.iter().map(|told| ENTRY + texts(told)).sum()
 }
 
 /// Bytes of a failure report's one event: a report is read up to 1 MiB, so it needs no cap.

@@ -145,7 +145,7 @@ fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
         });
     };
     reason("sink out has stood still");
-    reason("nothing was confirmed");
+    reason("the sink out has confirmed nothing");
     assert_eq!((get(port, "/livez").unwrap().0, get(port, "/health").unwrap().0), (200, 200));
     rsyslog.resume();
     let ready = || eventually(LONG, "it is ready", || (get(port, "/readyz")?.0 == 200).then_some(()));

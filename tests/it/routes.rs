@@ -11,7 +11,8 @@ use crate::support::{
     dovecot::{Dovecot, Options, PASSWORD, USER},
     moments::Moments,
     process::ndjson,
-    reports::Batch,
+    reports::{Batch, Container, damaged},
+    wait::eventually,
     workplace::{Workplace, imaps, with},
 };
 
@@ -129,6 +130,71 @@ fn shipping_again_to_one_sink_leaves_mails_for_the_sinks_that_never_had_them() {
     workplace.once(&config).exits(0);
     assert_told_once(&batch, &told(&workplace, "subsidiary.ndjson"));
     assert_eq!(dovecot.mailbox_of(SECOND).count("Processed"), batch.mails.len());
+}
+
+/// It archived what the other sinks had not got, and they never got it.
+#[test]
+fn a_run_for_one_sink_leaves_mails_for_the_others_which_then_get_them_alone() {
+    let (ca, batch, workplace) = (Ca::new(), Batch::generate(86, 4, 1..=5, 0), Workplace::new());
+    let dovecot = two_mailboxes(&ca);
+    let config = two_routes(&workplace, &dovecot, &ca);
+    deliver_to_both(&dovecot, &batch.mails);
+    let for_one = ["run", "--once", "--to", "everything", "--config"];
+    workplace.shipper(&for_one, &config).exits(0).says(&["leaves out sinks", r#""sinks":"subsidiary""#]);
+    assert_told_once(&batch, &told(&workplace, "everything.ndjson"));
+    let all_are_left = || [USER, SECOND].map(|user| dovecot.mailbox_of(user).count("INBOX")) == [4, 4];
+    assert!(all_are_left());
+
+    let before = workplace.read("everything.ndjson");
+    workplace.shipper(&for_one, &config).exits(0);
+    assert_eq!(workplace.read("everything.ndjson"), before, "it has them");
+    assert!(all_are_left());
+
+    workplace.once(&config).exits(0);
+    for name in ["company.ndjson", "subsidiary.ndjson", "everything.ndjson"] {
+        assert_told_once(&batch, &told(&workplace, name));
+    }
+    for user in [USER, SECOND] {
+        assert_eq!(dovecot.mailbox_of(user).count("Processed"), batch.mails.len());
+    }
+}
+
+#[test]
+fn a_run_for_all_sinks_of_a_mailbox_settles_its_mails_and_leaves_those_of_another() {
+    let (ca, batch, workplace) = (Ca::new(), Batch::generate(87, 3, 1..=3, 0), Workplace::new());
+    let dovecot = two_mailboxes(&ca);
+    let config = two_routes(&workplace, &dovecot, &ca);
+    deliver_to_both(&dovecot, &batch.mails);
+    let both = ["run", "--once", "--to", "company", "--to", "everything", "--config"];
+    workplace.shipper(&both, &config).exits(0);
+    assert_eq!(dovecot.mailbox().count("Processed"), batch.mails.len());
+    assert_eq!(dovecot.mailbox_of(SECOND).count("INBOX"), batch.mails.len());
+    workplace.once(&config).exits(0);
+    assert_told_once(&batch, &told(&workplace, "subsidiary.ndjson"));
+}
+
+/// A service for one sink reads what it leaves once, and not at each poll.
+#[test]
+fn a_service_for_one_sink_tells_it_of_an_unreadable_mail_once_and_leaves_that_too() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let dovecot = two_mailboxes(&ca);
+    let often = with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"}));
+    let sinks = json!({"out": file(&workplace, "out.ndjson", &[]), "other": file(&workplace, "other.ndjson", &[])});
+    let config = with(workplace.config(often, json!({})), json!({"sinks": sinks}));
+    let told_of = || -> Vec<u64> {
+        let told = std::fs::read_to_string(workplace.path("out.ndjson")).unwrap_or_default();
+        let whole = told.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let errors = ndjson(whole).into_iter().filter(|event| event["event_type"] == "ingest_error");
+        errors.map(|event| event["mail_uid"].as_u64().unwrap()).collect()
+    };
+    dovecot.mailbox().deliver("INBOX", &damaged(Container::Gzip, 1));
+    let running = workplace.shipper(&["run", "--to", "out", "--config"], &config).start();
+    eventually(Duration::from_secs(60), "the first mail is told of", || told_of().contains(&1).then_some(()));
+    dovecot.mailbox().deliver("INBOX", &damaged(Container::Gzip, 2));
+    eventually(Duration::from_secs(60), "a later poll finds the second", || told_of().contains(&2).then_some(()));
+    running.signal(Signal::TERM);
+    running.finish().exited(0);
+    assert_eq!((told_of(), dovecot.mailbox().count("INBOX")), (vec![1, 2], 2));
 }
 
 /// UIDs that were known in the old mailbox were taken for known in the new one, and its mails were never read.

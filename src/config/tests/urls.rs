@@ -210,3 +210,27 @@ fn a_sink_of_the_file_may_be_named_and_is_then_required() {
     let told = load("archiv").unwrap_err().to_string();
     assert!(told.contains("unknown kind of sink") && told.contains("sinks of the file: siem, archive"), "{told}");
 }
+
+/// Mails that they wait for were archived without them.
+#[test]
+fn sinks_of_the_file_that_are_left_out_are_known_by_what_they_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    std::fs::write(
+        &file,
+        "sources: {rua: {type: file, path: /a}, ruf: {type: file, path: /b}}\n\
+         sinks:\n  siem: {type: stdout}\n  of_ruf: {type: file, path: /x, inputs: [ruf]}\n  \
+         optional: {type: file, path: /y, required: false}\n  unset: {type: file, path: \"${NOT_SET_ANYWHERE}\"}\n",
+    )
+    .unwrap();
+    let left_out = |from: &[&str], to: &[&str]| {
+        let [from, to] = [from, to].map(|of| of.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let arguments = Arguments { file: Some(&file), from: &from, to: &to, ask: &|_| None };
+        let config = Loader::default().arguments(&arguments).unwrap().config;
+        ["rua", "ruf"].map(|source| config.left_out_of(source).collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(left_out(&[], &["siem"]), ["unset", "of_ruf unset"]);
+    assert_eq!(left_out(&[], &["siem", "of_ruf"]), ["unset", "unset"]);
+    assert_eq!(left_out(&[], &["stdout:"]), ["siem unset", "of_ruf siem unset"]);
+    assert_eq!(left_out(&["./c"], &["siem"]), ["", ""], "the command line says all of the way");
+}

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::SignedDuration;
+use tokio::time::sleep;
 
 use super::*;
 use crate::{
@@ -25,6 +26,8 @@ enum Doing {
     Nothing,
     /// Takes all and confirms nothing.
     Keeps,
+    /// Confirms some frames a second.
+    Trickles,
     /// Ends in order after its first frame.
     Ends,
 }
@@ -46,6 +49,10 @@ impl Sink for Doing {
                 let Some(Some(frame)) = stop.run_until_cancelled(inlet.next()).await else { return Ok(()) };
                 match *self {
                     Doing::Confirms => status.confirm(frame.number),
+                    Doing::Trickles => {
+                        sleep(Duration::from_millis(150)).await;
+                        status.confirm(frame.number);
+                    }
                     Doing::Ends => return Ok(()),
                     Doing::Keeps | Doing::Nothing => kept.push(frame),
                 }
@@ -203,6 +210,29 @@ async fn a_single_pass_that_was_stopped_is_to_be_retried() {
 async fn what_is_not_confirmed_within_give_up_after_is_to_be_retried() {
     let exit = run(config(REQUIRED), &[Doing::Keeps], Reports::default(), ledger(), ONCE).await;
     assert_eq!(exit, Exit::Undelivered);
+}
+
+/// Each confirmation of the other sink, which went on for longer than the test may take, was one of both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_confirms_nothing_is_given_up_though_another_confirms_now_and_then() {
+    let sinks = r#""dead": {"type": "stdout"}, "slow": {"type": "file", "path": "slow.ndjson"}"#;
+    let config = Config { give_up_after: Duration::from_secs(1), ..config(sinks) };
+    let source = Reports { rows: vec![MANY], ..Reports::default() };
+    let exit = run(config, &[Doing::Keeps, Doing::Trickles], source, ledger(), ONCE).await;
+    assert_eq!(exit, Exit::Undelivered);
+}
+
+/// A sink that was connected was waited for until `shutdown_timeout`, however long it had not confirmed anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_does_not_wait_for_a_sink_that_hangs() {
+    let config = Config { shutdown_timeout: LONG * 10, ..config(REQUIRED) };
+    let stop = Stop::default();
+    let flow = start(config, &[Doing::Keeps], Reports::default(), ledger(), Options::default(), stop.clone());
+    while flow.lanes[0].unconfirmed() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    stop.for_reload();
+    assert_eq!(ends(flow).await, Exit::Undelivered);
 }
 
 /// A long report of which no sink wanted to know anything was taken for a receiver that says nothing.

@@ -2,6 +2,7 @@
 
 mod limits;
 mod panics;
+mod partial;
 mod resumed;
 mod senders;
 mod turned_away;

@@ -38,6 +38,18 @@ fn events_tell_how_their_mail_was_authenticated() {
     }
 }
 
+/// Each event repeats all of them, so 30 rows are 45 KB without them, and 150 KB with them.
+#[test]
+fn what_servers_say_of_a_sender_counts_as_size_of_each_event() {
+    let mut source = Source::configured("limits: {mail_event_bytes: 64KiB}", TRUSTED);
+    let reported = mail("reports@receiver.example", &[&report("example.com", 1, 30)]);
+    let signer = ["a"; 60].join("bc.");
+    let passed = format!("mx.example.com{}", format!("; dkim=pass header.d={signer}").repeat(16));
+    let trouble = quarantined(&source.mail(&with_results(&[&passed], &reported)));
+    assert_eq!(trouble.reason.code(), "too_many_event_bytes");
+    assert_eq!(source.mail(&reported).verdict(), Verdict::Archive);
+}
+
 #[test]
 fn the_word_of_servers_that_are_not_trusted_is_ignored() {
     let passed = "mx.example.org; dmarc=pass header.from=receiver.example";

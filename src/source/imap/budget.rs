@@ -24,8 +24,8 @@ const NAME_BYTES: u64 = 64 << 10;
 const MAIL_TEXT_BYTES: u64 = 256;
 /// Time for the work on a mail that is searched, moved or marked: a maildir on a network file system takes less.
 const MAIL_TIME: Duration = Duration::from_millis(20);
-/// Text about all mails of a folder at once, of which nobody knows how many they are: 150,000 of them. A folder of more is
-/// listed by other means.
+/// Text about all mails of a folder at once, before the server has told how many they are: 150,000 of them. A folder of more
+/// is listed by other means.
 const FOLDER_TEXT_BYTES: u64 = 16 << 20;
 /// Names of all folders: 20,000 of 100 bytes.
 const NAMES_BYTES: u64 = 2 << 20;
@@ -79,6 +79,8 @@ impl Asked {
 pub struct Budget {
     silence: Duration,
     under_way: Vec<Asked>,
+    /// Mails of the first folder of the session, once the server has told their number.
+    mails: Option<u32>,
     /// Of what was asked for.
     left: u64,
     unasked: u64,
@@ -96,6 +98,7 @@ impl Budget {
         Self {
             silence,
             under_way: Vec::new(),
+            mails: None,
             left: 0,
             unasked: UNASKED_BYTES,
             refilled: now,
@@ -113,7 +116,26 @@ impl Budget {
             self.looked = now;
         }
         self.under_way.push(asked);
-        self.left = self.left.saturating_add(asked.bytes);
+        self.left = self.left.saturating_add(self.bytes_of(asked));
+    }
+
+    /// The server tells how many mails there are: so many may be told of when all of the folder are asked for. Only the first
+    /// number counts, or the server could raise it as it goes.
+    pub fn exists(&mut self, mails: u32) {
+        let before = self.bytes_under_way();
+        self.mails.get_or_insert(mails);
+        self.left = self.left.saturating_sub(before - self.bytes_under_way());
+    }
+
+    fn bytes_of(&self, asked: Asked) -> u64 {
+        match self.mails {
+            Some(mails) if asked == Asked::FOLDER => asked.bytes.min(Asked::mails(mails as usize).bytes),
+            _ => asked.bytes,
+        }
+    }
+
+    fn bytes_under_way(&self) -> u64 {
+        self.under_way.iter().fold(0, |sum, asked| sum.saturating_add(self.bytes_of(*asked)))
     }
 
     /// A command that was begun with this has had its tagged line. What it did not use is not for others.
@@ -121,8 +143,7 @@ impl Budget {
         if let Some(at) = self.under_way.iter().position(|begun| *begun == asked) {
             self.under_way.swap_remove(at);
         }
-        let under_way = self.under_way.iter().fold(0_u64, |sum, asked| sum.saturating_add(asked.bytes));
-        self.left = self.left.min(under_way);
+        self.left = self.left.min(self.bytes_under_way());
         self.look(now);
         self.spent = self.spent.saturating_sub(self.silence + asked.time + self.earned());
         self.came = 0;
@@ -252,6 +273,29 @@ mod tests {
         };
         // 192 KiB of each are unasked.
         assert_eq!((overrun, came), (Overrun::Unasked, 5));
+    }
+
+    #[test]
+    fn no_more_is_told_of_a_folder_than_it_is_told_to_hold_whenever_that_comes() {
+        let now = Instant::now();
+        for is_asked_first in [true, false] {
+            let mut budget = Budget::new(SILENCE, now);
+            if is_asked_first {
+                budget.begin(Asked::LITTLE, now);
+                budget.begin(Asked::FOLDER, now);
+                budget.exists(3);
+                budget.end(Asked::LITTLE, now);
+            } else {
+                budget.exists(3);
+                budget.begin(Asked::FOLDER, now);
+            }
+            budget.exists(u32::MAX);
+            assert_eq!(budget.left, Asked::mails(3).bytes);
+        }
+        let mut budget = Budget::new(SILENCE, now);
+        budget.begin(Asked::FOLDER, now);
+        budget.exists(u32::MAX);
+        assert_eq!(budget.left, FOLDER_TEXT_BYTES);
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl Guard {
         self.scanner.allowed = self.budget.literal();
     }
 
+    /// The server tells how many mails the selected folder holds.
+    pub fn exists(&mut self, mails: u32) {
+        self.budget.exists(mails);
+    }
+
     /// It has had its tagged line.
     pub fn end(&mut self, asked: Asked) {
         self.budget.end(asked, Instant::now());

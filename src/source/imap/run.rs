@@ -70,6 +70,12 @@ pub struct Run {
     counted: (Instant, Instant),
     /// The last flood.
     pub(super) flooded: Option<Instant>,
+    /// When the last session began.
+    pub(super) began: Instant,
+    /// A mail came in it.
+    pub(super) brought_mail: bool,
+    /// The server hung up on the last wait for new mail, in a session that had brought none and had just begun.
+    pub(super) hung_up: bool,
     /// News that brought no mail.
     pub(super) news: Backoff,
     /// When news are next heeded.
@@ -109,6 +115,9 @@ impl Run {
             trouble: None,
             counted: (now, now),
             flooded: None,
+            began: now,
+            brought_mail: false,
+            hung_up: false,
             news: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
             news_at: now,
             opened: false,
@@ -346,6 +355,39 @@ mod tests {
         run.count_trouble_from_here();
         tokio::time::advance(Duration::from_secs(600)).await;
         run.broke(lost()).expect_err("it was left alone for ten minutes");
+    }
+
+    /// How long the next session is waited for when those before ended at the wait for new mail, each after so long, and each
+    /// with something that worked.
+    fn delay_after(sessions: u32, lived: Duration, brought_mail: bool) -> Duration {
+        let mut run = run();
+        for _ in 0..sessions {
+            run.began = Instant::now() - lived;
+            run.brought_mail = brought_mail;
+            run.works();
+            run.wait_failed(Fault::Lost("gone".into())).unwrap();
+        }
+        run.retry_at - Instant::now()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_on_each_wait_is_left_alone_unless_sessions_last_or_bring_mail() {
+        let (soon, later) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(delay_after(1, soon, false) <= FIRST_DELAY);
+        assert!(delay_after(7, soon, false) > Duration::from_secs(30));
+        assert!(delay_after(7, later, false) <= FIRST_DELAY);
+        assert!(delay_after(7, soon, true) <= FIRST_DELAY);
+    }
+
+    /// The time in which it listened to the flood did not count, so that a run went on for longer than `give_up_after`.
+    #[tokio::test]
+    async fn a_session_that_brought_nothing_but_a_flood_is_time_in_which_the_server_is_of_no_use() {
+        for (brought_mail, is_given_up) in [(false, true), (true, false)] {
+            let mut run = run_that_gives_up_after(Duration::from_secs(30));
+            (run.intake.once, run.opened, run.looked, run.brought_mail) = (true, true, true, brought_mail);
+            run.began = Instant::now() - Duration::from_secs(30);
+            assert_eq!(run.broke(Fault::Flooded("it does not stop".into())).is_err(), is_given_up);
+        }
     }
 
     #[tokio::test(start_paused = true)]

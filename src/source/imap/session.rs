@@ -8,7 +8,7 @@ use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use async_imap::{
     Client,
-    imap_proto::{Capability, Outcome as Told, Response, ResponseCode, Status},
+    imap_proto::{Capability, MailboxDatum, Outcome as Told, Response, ResponseCode, Status},
 };
 use futures::stream;
 use tokio::{io::AsyncWriteExt, time::timeout};
@@ -197,6 +197,7 @@ impl Session {
             }
             Response::Done { outcome, .. } => self.note_capabilities(outcome)?,
             Response::Capabilities(capabilities) => self.note(capabilities)?,
+            Response::MailboxData(MailboxDatum::Exists(mails)) => self.client.get_mut().exists(*mails),
             _ => {}
         }
         Ok(look(response.parsed()))

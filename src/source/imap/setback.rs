@@ -17,16 +17,25 @@ use crate::source::SourceError;
 /// So long after its last flood a server is as good as any.
 const FLOODS_FORGOTTEN: Duration = Duration::from_secs(3600);
 
+/// A session that ends sooner, at the wait for new mail, was of no use. Some proxies end those that are silent for a minute; a login a
+/// minute locks no account.
+const LASTING: Duration = Duration::from_secs(60);
+
 impl Run {
     /// Something broke: fail where nothing can be gained by another try, else say so once and wait.
     pub(super) fn broke(&mut self, fault: Fault) -> Result<(), SourceError> {
         let now = Instant::now();
         self.count_trouble();
         let is_new = self.trouble.is_none();
-        let patience = self.source.give_up_after.saturating_sub(*self.trouble.get_or_insert_default());
+        let mut of_no_use = Duration::ZERO;
         if matches!(fault, Fault::Flooded(_)) {
             self.flooded = Some(now);
+            // It was listened to all the while.
+            if !self.brought_mail {
+                of_no_use = self.began.elapsed();
+            }
         }
+        let patience = self.source.give_up_after.saturating_sub(*self.trouble.get_or_insert(of_no_use));
         let needs_a_person = matches!(fault, Fault::Credentials(_) | Fault::Configuration(_));
         let mut delay = self.backoff.delay();
         if needs_a_person {
@@ -83,10 +92,10 @@ impl Run {
         }
     }
 
-    /// The next try follows soon, unless the server has flooded us, whatever it did since: it is left alone for longer each
-    /// time.
+    /// The next try follows soon, unless the server has flooded us, whatever it did since, or hangs up each time that it is
+    /// waited for: it is left alone for longer each time.
     fn begin_anew(&mut self) {
-        if self.flooded.is_none_or(|at| at.elapsed() > FLOODS_FORGOTTEN) {
+        if !self.hung_up && self.flooded.is_none_or(|at| at.elapsed() > FLOODS_FORGOTTEN) {
             self.backoff.reset();
         }
     }
@@ -104,6 +113,12 @@ impl Run {
     /// The wait for new mail broke off. Servers end long sessions, so nobody needs to hear of it; what came meanwhile is
     /// looked for as soon as there is a session again.
     pub(super) fn wait_failed(&mut self, fault: Fault) -> Result<(), SourceError> {
+        if matches!(fault, Fault::Lost(_)) {
+            self.hung_up = !self.brought_mail && self.began.elapsed() < LASTING;
+            if !self.hung_up {
+                self.begin_anew();
+            }
+        }
         match fault {
             Fault::Refused { .. } => {
                 self.idles = Some(false);

@@ -118,6 +118,8 @@ impl Run {
             return Ok(());
         }
         self.handed_over += 1;
+        self.brought_mail = true;
+        self.hung_up = false;
         let mail = MailRef(self.handed_over);
         let place = self.place(uid);
         self.pending.insert(mail, (self.uid_validity().unwrap_or_default(), uid));

@@ -52,6 +52,7 @@ impl Run {
                 let (config, account) = (self.source.config.clone(), self.source.account.clone());
                 let first = self.first_folder().map(|folder| First { census: self.census_of(&folder), folder });
                 self.tried = true;
+                (self.began, self.brought_mail) = (now, false);
                 Link::open(config, account, first, self.intake.dry_run)
             }
         };

@@ -14,21 +14,26 @@ use super::{
     scripted::{Act, CENSUS, Scripted, State, census, honest},
     with_scripts::scripted,
 };
+use crate::support::wait::LONG;
 
 /// A server has five times this for a command.
 const SILENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(20);
 /// What may be taken of a flood by the client and the sockets on the way, bytes.
 const TAKEN: usize = 32 << 20;
+/// The same of one that was allowed next to nothing.
+const FEW_TAKEN: usize = 12 << 20;
 
 fn impatient(server: &Scripted) -> Imap {
     Imap { read_timeout: SILENCE, ..scripted(server) }
 }
 
 async fn once(config: Imap) -> (Result<Pass, SourceError>, Vec<Seen>) {
-    let mut driver = Driver::new(config);
-    driver.give_up_after = Duration::from_secs(2);
-    driver
+    once_within(config, Duration::from_secs(2)).await
+}
+
+async fn once_within(config: Imap, give_up_after: Duration) -> (Result<Pass, SourceError>, Vec<Seen>) {
+    Driver { give_up_after, ..Driver::new(config) }
         .run(|seen| match &seen.content {
             Ok(_) => Verdict::Archive,
             Err(trouble) => Verdict::Quarantine(trouble.clone()),
@@ -118,12 +123,31 @@ async fn a_flood_of_any_kind_ends_the_session_at_whatever_command() {
     }
 }
 
+/// It was listened to for as long as 150,000 mails may take, whatever the folder was told to hold.
+#[tokio::test]
+async fn a_list_of_more_mails_than_the_folder_holds_ends_the_session() {
+    let server = Scripted::start(3, |_, sent| match sent {
+        CENSUS => Act::Flood("* 7 FETCH (UID 7 RFC822.SIZE 500 FLAGS ())\r\n".repeat(1000)),
+        _ => Act::Honest,
+    })
+    .await;
+    let config = Imap { read_timeout: Duration::from_secs(20), pipelining: false, ..scripted(&server) };
+    let (result, seen) = once(config).await;
+    assert_eq!((result.unwrap().settled, seen.len()), (3, 3), "they are listed by other means");
+    let State { flooded, .. } = &*server.state.lock().unwrap();
+    assert!(*flooded < FEW_TAKEN, "{flooded} bytes");
+}
+
 #[tokio::test]
 async fn a_flood_instead_of_mails_costs_no_mail_its_place() {
-    let (result, seen, server) =
-        instead_of("UID FETCH 1:3 (UID BODY", || Act::Flood(format!("* OK {}\r\n", "x".repeat(1000)))).await;
-    let pass = result.unwrap();
-    assert_eq!((seen.len(), pass.settled), (3, 3), "they come one by one");
+    let server = Scripted::start(3, |_, sent| match sent.starts_with("UID FETCH 1:3 (UID BODY") {
+        true => Act::Flood(format!("* OK {}\r\n", "x".repeat(1000))),
+        false => Act::Honest,
+    })
+    .await;
+    // Longer than a busy machine takes for the flood.
+    let (result, seen) = once_within(impatient(&server), LONG).await;
+    assert_eq!((seen.len(), result.unwrap().settled), (3, 3), "they come one by one");
     assert!(server.state.lock().unwrap().flooded < TAKEN);
 }
 
@@ -221,7 +245,10 @@ async fn a_list_of_capabilities_or_of_folders_without_an_end_is_refused() {
 
 /// Lets a run that waits for new mail go on for so long.
 async fn waits(server: &Scripted, time: Duration) {
-    let config = Imap { watch: Watch::Idle, read_timeout: Duration::from_secs(20), ..scripted(server) };
+    goes_on(Imap { watch: Watch::Idle, read_timeout: Duration::from_secs(20), ..scripted(server) }, time).await;
+}
+
+async fn goes_on(config: Imap, time: Duration) {
     let mut driver = Driver::new(config);
     driver.once = false;
     driver.stop = CancellationToken::new();
@@ -248,6 +275,20 @@ async fn a_server_that_floods_a_wait_for_new_mail_is_left_alone_for_longer_each_
     let State { flooded, sessions, .. } = &*server.state.lock().unwrap();
     assert!((2..=6).contains(sessions), "{sessions} sessions");
     assert!(*flooded < TAKEN * *sessions as usize, "{flooded} bytes");
+}
+
+/// Each poll found that the server works, and it was logged in to once a second for ever.
+#[tokio::test]
+async fn a_server_that_hangs_up_whenever_it_is_waited_for_is_left_alone_for_longer_each_time() {
+    let server = Scripted::start(1, |state, command| {
+        state.capabilities = "IMAP4rev1 MOVE UIDPLUS IDLE";
+        if command == "IDLE" { Act::HangUp } else { Act::Honest }
+    })
+    .await;
+    let config = Imap { watch: Watch::Idle, poll_interval: Duration::from_secs(1), ..scripted(&server) };
+    goes_on(config, Duration::from_secs(10)).await;
+    let sessions = server.state.lock().unwrap().sessions;
+    assert!((3..=6).contains(&sessions), "{sessions} sessions");
 }
 
 /// Each was followed by two commands, as fast as the server told of it.
