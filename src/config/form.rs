@@ -9,7 +9,6 @@ use super::{
     near::nearest,
     node::{Node, Value},
 };
-use crate::event::EventType;
 
 /// One way to write a value. Implemented by the types that have only one, and by markers (`Size`, `Time`, …) for others.
 pub(crate) trait Form {
@@ -280,35 +279,6 @@ impl<T: super::decode::Options> Form for BTreeMap<String, T> {
     fn schema() -> serde_json::Value {
         json!({"type": "object"})
     }
-}
-
-impl Form for EventType {
-    type Value = EventType;
-
-    fn expected() -> String {
-        format!("one of {}", event_types().join(", "))
-    }
-
-    fn kind() -> String {
-        format!("`{}`", event_types().join("`, `"))
-    }
-
-    fn parse(text: &str) -> Result<EventType, String> {
-        let found = EventType::ALL.iter().find(|kind| kind.as_str() == text);
-        found.copied().ok_or_else(|| not_one_of(text, &event_types()))
-    }
-
-    fn written(value: &EventType) -> String {
-        value.as_str().to_owned()
-    }
-
-    fn schema() -> serde_json::Value {
-        json!({"enum": event_types()})
-    }
-}
-
-fn event_types() -> Vec<&'static str> {
-    EventType::ALL.iter().map(|kind| kind.as_str()).collect()
 }
 
 /// What to say to a word that is none of `known`.

@@ -2,9 +2,11 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
+use serde_json::json;
+
 use super::{
     decode::{Options, View},
-    form::{NonZero, Whole},
+    form::{Form, NonZero, Whole, not_one_of},
     options::{choices, options},
     template::Template,
     units::Size,
@@ -221,4 +223,33 @@ impl super::form::Form for Seconds {
     fn schema() -> serde_json::Value {
         Whole::<u64, 1, 86_400>::schema()
     }
+}
+
+impl Form for EventType {
+    type Value = EventType;
+
+    fn expected() -> String {
+        format!("one of {}", event_types().join(", "))
+    }
+
+    fn kind() -> String {
+        format!("`{}`", event_types().join("`, `"))
+    }
+
+    fn parse(text: &str) -> Result<EventType, String> {
+        let found = EventType::ALL.iter().find(|kind| kind.as_str() == text);
+        found.copied().ok_or_else(|| not_one_of(text, &event_types()))
+    }
+
+    fn written(value: &EventType) -> String {
+        value.as_str().to_owned()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"enum": event_types()})
+    }
+}
+
+fn event_types() -> Vec<&'static str> {
+    EventType::ALL.iter().map(|kind| kind.as_str()).collect()
 }

@@ -1,10 +1,12 @@
 //! Who may import whom: the rules of ARCHITECTURE.md, held against the source text.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
+
+use syn::visit::{self, Visit};
 
 /// Modules that any other may use.
 const GROUND: &[&str] = &["trouble", "limits"];
@@ -110,6 +112,20 @@ fn pure_stages_touch_no_socket_file_clock_or_log() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Only a folder's own files may need each other.
+#[test]
+fn no_import_circle_leads_through_two_folders() {
+    let imports = import_graph();
+    assert!(imports[&path_of("pipeline::lane")].contains(&path_of("encode")), "imports are seen");
+    let reached: BTreeMap<_, _> = imports.keys().map(|module| (module, reachable(&imports, module))).collect();
+    let mut circles = Vec::new();
+    for (module, others) in &reached {
+        let back = others.iter().filter(|other| other[0] != module[0] && reached[other].contains(*module));
+        circles.extend(back.map(|other| format!("{} and {}", module.join("::"), other.join("::"))));
+    }
+    assert!(circles.is_empty(), "import each other, through others:\n{}", circles.join("\n"));
+}
+
 #[test]
 fn files_hold_one_idea() {
     let long: Vec<_> = sources()
@@ -143,7 +159,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
             let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
             let module = first.trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
             let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
             (module, path, code.join("\n"))
         })
@@ -184,4 +200,104 @@ fn top_level_names(group: &str) -> Vec<String> {
 
 fn name_at_start(text: &str) -> String {
     text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
+/// Names of modules from the crate's root: `["config", "form"]`.
+type ModulePath = Vec<String>;
+
+fn path_of(path: &str) -> ModulePath {
+    path.split("::").map(str::to_owned).collect()
+}
+
+/// Each module of the library, and those that it imports or names.
+fn import_graph() -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files: BTreeMap<ModulePath, PathBuf> =
+        sources().into_iter().map(|(_, path, _)| (module_of(path.strip_prefix(&root).unwrap()), path)).collect();
+    let imports = |module: &ModulePath, path: &PathBuf| {
+        let file = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
+        let mut named = Named { module: module.clone(), paths: Vec::new() };
+        named.visit_file(&file);
+        // A path names a module and, after it, what is in there.
+        let modules = named.paths.into_iter().filter_map(|mut path| {
+            while !path.is_empty() && !files.contains_key(&path) {
+                path.pop();
+            }
+            (!path.is_empty() && path != *module).then_some(path)
+        });
+        modules.collect()
+    };
+    let library = files.iter().filter(|(module, _)| !["lib", "main"].contains(&module[0].as_str()));
+    library.map(|(module, path)| (module.clone(), imports(module, path))).collect()
+}
+
+fn module_of(file: &Path) -> ModulePath {
+    let mut module = path_of(&file.with_extension("").to_str().unwrap().replace('/', "::"));
+    module.pop_if(|last| last == "mod");
+    module
+}
+
+fn reachable(imports: &BTreeMap<ModulePath, BTreeSet<ModulePath>>, from: &ModulePath) -> BTreeSet<ModulePath> {
+    let (mut reached, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(module) = next.pop() {
+        next.extend(imports[module].iter().filter(|import| reached.insert((*import).clone())));
+    }
+    reached
+}
+
+/// Collects the paths within this crate that a file names outside its tests.
+struct Named {
+    module: ModulePath,
+    paths: Vec<ModulePath>,
+}
+
+impl Named {
+    /// Adds a path as written, from the crate's root on.
+    fn add(&mut self, written: &[String]) {
+        let (mut path, mut rest) = match written.first().map(String::as_str) {
+            Some("crate") => (Vec::new(), &written[1..]),
+            Some("self") => (self.module.clone(), &written[1..]),
+            Some("super") => (self.module.clone(), written),
+            // A submodule, or another crate, of which no module has the name.
+            Some(_) => (self.module.clone(), written),
+            None => return,
+        };
+        while rest.first().is_some_and(|name| name == "super") {
+            path.pop();
+            rest = &rest[1..];
+        }
+        path.extend_from_slice(rest);
+        self.paths.push(path);
+    }
+
+    fn add_tree(&mut self, before: &[String], tree: &syn::UseTree) {
+        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+        match tree {
+            syn::UseTree::Path(path) => self.add_tree(&with(&path.ident), &path.tree),
+            syn::UseTree::Name(name) => self.add(&with(&name.ident)),
+            syn::UseTree::Rename(rename) => self.add(&with(&rename.ident)),
+            syn::UseTree::Glob(_) => self.add(before),
+            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_tree(before, tree)),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Named {
+    fn visit_item_use(&mut self, import: &'ast syn::ItemUse) {
+        self.add_tree(&[], &import.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if ["crate", "self", "super"].contains(&names[0].as_str()) {
+            self.add(&names);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !module.attrs.iter().any(|attribute| attribute.path().is_ident("cfg")) {
+            visit::visit_item_mod(self, module);
+        }
+    }
 }
