@@ -36,9 +36,11 @@ test: servers ## all tests, against real servers on loopback; one that hangs is 
 	@$(call install,nextest,$(NEXTEST_VERSION))
 	$(CARGO) nextest run --locked
 
-test-fast: ## the tests that need no server and no root, less those that try many thousand inputs; under a minute once compiled
+# In one process the golden tests share what the program makes of all fixtures; in one each, they take minutes.
+test-fast: ## most tests that need no server and no root, without those that try many thousand inputs; half a minute once compiled
 	@$(call install,nextest,$(NEXTEST_VERSION))
 	$(CARGO) nextest run --locked --profile fast
+	$(CARGO) test --locked --test it -- golden::
 
 tools: servers ## install cargo-nextest and cargo-deny where they are missing
 	@$(call install,nextest,$(NEXTEST_VERSION))
@@ -117,6 +119,13 @@ image: ## the container image (IMAGE, PLATFORM=linux/arm64, BUILD_IMAGE=…@sha2
 	  --build-arg SOURCE_DATE_EPOCH=$$epoch --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u -d @$$epoch +%Y-%m-%dT%H:%M:%SZ)" .
 	@size="$$($(ENGINE) image inspect --format '{{.Size}}' $(IMAGE):$(VERSION))"; echo "$$size bytes"; [ "$$size" -lt $(IMAGE_LIMIT) ]
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+
+# Static, as in the image. With --target the flags are the program's alone: macros of the compiler can't be static.
+dist: ## the program as it is shipped: target/HOST/dist/dmarc-shipper; static, some minutes to compile
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --profile dist --locked --target $(HOST) --bin dmarc-shipper
+	@echo target/$(HOST)/dist/dmarc-shipper
 
 sbom: ## what is in the binary, as CycloneDX: target/dmarc-shipper.cdx.json
 	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install --locked cargo-cyclonedx@$(CYCLONEDX_VERSION)
