@@ -30,6 +30,19 @@ fn every_file_that_names_the_version_has_the_one_of_cargo_toml() {
     }
 }
 
+/// The profile `release` compiles quickly, and is not what was measured and checked for its size.
+#[test]
+fn what_is_shipped_is_built_with_the_profile_dist() {
+    for (name, built) in [
+        ("Dockerfile", "target/$triple/dist/dmarc-shipper"),
+        ("tests/arm64.sh", "$triple/dist/dmarc-shipper"),
+        ("Makefile", "target/$(HOST)/dist/dmarc-shipper"),
+    ] {
+        let text = read(name);
+        assert!(text.contains("build --profile dist --locked --target ") && text.contains(built), "{name}");
+    }
+}
+
 #[test]
 fn the_changelog_has_the_section_that_a_release_dates() {
     assert_eq!(read("CHANGELOG.md").matches("\n## [Unreleased]\n").count(), 1);
