@@ -31,9 +31,9 @@ RUN read -r triple gcc < /target \
  && name="$(echo "$triple" | tr 'a-z-' 'A-Z_')" \
  && export SOURCE_DATE_EPOCH "CARGO_TARGET_${name}_LINKER=$compiler" "CC_$(echo "$triple" | tr - _)=$compiler" \
  && export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/src=/ --remap-path-prefix=${CARGO_HOME}=/cargo" \
- && cargo build --release --locked --target "$triple" --bin dmarc-shipper \
+ && cargo build --profile dist --locked --target "$triple" --bin dmarc-shipper \
  && mkdir -p /out/data \
- && cp "target/$triple/release/dmarc-shipper" /out/
+ && cp "target/$triple/dist/dmarc-shipper" /out/
 
 # What it trusts without a `tls.ca_file` is Mozilla's list, built in; mount /etc/ssl/certs to replace that.
 FROM scratch

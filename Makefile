@@ -17,10 +17,11 @@ install = command -v cargo-$(1) >/dev/null || \
   { python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install -q astral-dev-toolchain-cargo-$(1)==$(2); } || \
   $(CARGO) install --locked --root $(TOOLS) cargo-$(1)@$(2)
 
-.PHONY: help check lint test tools vrl arm64 soak flood bench doc deny fuzz demo servers image sbom k8s helm
+.PHONY: help check lint test test-fast tools vrl arm64 soak flood bench doc deny fuzz demo servers dist image sbom k8s helm
+.PHONY: release release-prepare release-build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: lint test vrl doc deny ## everything that has to pass before a merge
 
@@ -34,6 +35,12 @@ lint: ## formatting and clippy, also of the fuzz targets; warnings are errors
 test: servers ## all tests, against real servers on loopback; one that hangs is ended after ten minutes (.config/nextest.toml)
 	@$(call install,nextest,$(NEXTEST_VERSION))
 	$(CARGO) nextest run --locked
+
+# In one process the golden tests share what the program makes of all fixtures; in one each, they take minutes.
+test-fast: ## most tests that need no server and no root, without those that try many thousand inputs; half a minute once compiled
+	@$(call install,nextest,$(NEXTEST_VERSION))
+	$(CARGO) nextest run --locked --profile fast
+	$(CARGO) test --locked --test it -- golden::
 
 tools: servers ## install cargo-nextest and cargo-deny where they are missing
 	@$(call install,nextest,$(NEXTEST_VERSION))
@@ -113,6 +120,13 @@ image: ## the container image (IMAGE, PLATFORM=linux/arm64, BUILD_IMAGE=…@sha2
 	  --build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u -d @$$epoch +%Y-%m-%dT%H:%M:%SZ)" .
 	@size="$$($(ENGINE) image inspect --format '{{.Size}}' $(IMAGE):$(VERSION))"; echo "$$size bytes"; [ "$$size" -lt $(IMAGE_LIMIT) ]
 
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+
+# Static, as in the image. With --target the flags are the program's alone: macros of the compiler can't be static.
+dist: ## the program as it is shipped: target/HOST/dist/dmarc-shipper; static, some minutes to compile
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --profile dist --locked --target $(HOST) --bin dmarc-shipper
+	@echo target/$(HOST)/dist/dmarc-shipper
+
 sbom: ## what is in the binary, as CycloneDX: target/dmarc-shipper.cdx.json
 	@command -v cargo-cyclonedx >/dev/null || $(CARGO) install --locked cargo-cyclonedx@$(CYCLONEDX_VERSION)
 	$(CARGO) cyclonedx --format json --spec-version 1.5 --no-build-deps --override-filename dmarc-shipper.cdx
@@ -125,3 +139,14 @@ k8s: servers ## write k8s/ anew from the chart
 
 helm: servers ## write the chart's README anew from its values
 	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::the_charts_readme
+
+release: ## VERSION=x.y.z: both of the following (docs/releasing.md)
+	$(MAKE) release-prepare
+	$(MAKE) release-build
+
+release-prepare: servers ## VERSION=x.y.z: version and date written, committed and tagged; pushes nothing
+	@[ "$(origin VERSION)" = "command line" ] || { echo "which version? make release VERSION=x.y.z" >&2; exit 1; }
+	.ci/release prepare "$(VERSION)"
+
+release-build: ## from the tag: archive, image, SBOM and checksums in target/release-artifacts
+	IMAGE="$(IMAGE)" ENGINE="$(ENGINE)" .ci/release build "$(VERSION)"

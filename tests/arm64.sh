@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 triple=aarch64-unknown-linux-gnu
 here="$PWD/target/arm64"
 toolchain="$here/toolchain"
-binary="$here/$triple/release/dmarc-shipper"
+binary="$here/$triple/dist/dmarc-shipper"
 program="$here/dmarc-shipper"
 # Of the tests against real servers, those without a syslog receiver and without a limit of memory: the emulator does not know the
 # kernel's SIOCOUTQNSD, so that no frame over TCP is ever confirmed in it, and takes memory of its own.
@@ -54,7 +54,7 @@ build() {
         RUSTC="$toolchain/usr/bin/rustc" CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=/ --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-        "$toolchain/usr/bin/cargo" build --release --locked --target "$triple" --target-dir "$here" --bin dmarc-shipper
+        "$toolchain/usr/bin/cargo" build --profile dist --locked --target "$triple" --target-dir "$here" --bin dmarc-shipper
     local told
     told="$(readelf -hlW "$binary")"
     grep -q 'Machine: *AArch64' <<<"$told" || die "$binary is for another processor"

@@ -11,7 +11,11 @@ use tokio::{
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("can't resolve the host name {host}: {error}")]
-    Resolve { host: String, error: io::Error },
+    Resolve {
+        host: String,
+        #[source]
+        error: io::Error,
+    },
     #[error("the host name {host} has no address")]
     NoAddress { host: String },
     #[error("can't connect to {host}:{port}: {tried}")]

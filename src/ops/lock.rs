@@ -27,9 +27,17 @@ pub enum LockError {
     #[error("{} is in use by {holder}; stop that instance, or give this one a data_dir of its own", .data_dir.display())]
     Held { data_dir: PathBuf, holder: String },
     #[error("can't create the data_dir {}: {error}; expected a folder that this user may write to", .data_dir.display())]
-    Create { data_dir: PathBuf, error: io::Error },
+    Create {
+        data_dir: PathBuf,
+        #[source]
+        error: io::Error,
+    },
     #[error("can't lock {}: {error}; expected a file system with flock and a folder that this user may write to", .path.display())]
-    Lock { path: PathBuf, error: io::Error },
+    Lock {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
 }
 
 impl InstanceLock {
@@ -153,5 +161,7 @@ mod tests {
         let refused = InstanceLock::acquire(&file.join("data")).unwrap_err();
         assert!(matches!(refused, LockError::Create { .. }), "{refused}");
         assert!(refused.to_string().contains("file/data"), "{refused}");
+        let cause = std::error::Error::source(&refused).and_then(|cause| cause.downcast_ref::<io::Error>());
+        assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::AlreadyExists));
     }
 }

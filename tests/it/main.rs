@@ -21,6 +21,7 @@ mod observed;
 mod operation;
 mod progress;
 mod receivers;
+mod releases;
 mod resume;
 mod routes;
 mod servers;

@@ -39,7 +39,12 @@ pub(super) enum FileError {
     #[error("{} is not a file that this sink can continue: {why}; move it away, or give the sink another path", .path.display())]
     NotOurs { path: PathBuf, why: &'static str },
     #[error("can't {doing} {}: {error}", .path.display())]
-    Io { doing: &'static str, path: PathBuf, error: io::Error },
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
 }
 
 impl Target {

@@ -28,11 +28,24 @@ const RETRY_CAP: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 enum UdpError {
     #[error("can't resolve the host name {host}: {error}")]
-    Resolve { host: String, error: io::Error },
+    Resolve {
+        host: String,
+        #[source]
+        error: io::Error,
+    },
     #[error("can't send {bytes} bytes to {to}: {error}; max_message_bytes must fit the network")]
-    TooLarge { bytes: usize, to: SocketAddr, error: io::Error },
+    TooLarge {
+        bytes: usize,
+        to: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
     #[error("can't send to {to}: {error}")]
-    Send { to: SocketAddr, error: io::Error },
+    Send {
+        to: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
 }
 
 /// Sends until the queue has ended or until stopped. A frame is confirmed when the kernel took its datagram.

@@ -33,9 +33,9 @@ const KEEPALIVE: TcpKeepalive =
 /// Why a connection did not come about, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    #[error("{0}")]
+    #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("{0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("the TLS handshake with {host} did not end within {limit:.0?} (connect_timeout)")]
     HandshakeTimeout { host: String, limit: Duration },
@@ -52,7 +52,7 @@ pub enum LinkError {
         "right after the handshake: {0}; the receiver asks for a client certificate, so look there \
          whether it accepts the one of tls.crt_file"
     )]
-    Refused(Box<LinkError>),
+    Refused(#[source] Box<LinkError>),
     /// Only asked of it with `acknowledgements: strict`.
     #[error("the receiver did not close its side of the connection within {0:.0?} (send_timeout) of ours")]
     NotClosed(Duration),

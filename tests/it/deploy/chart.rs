@@ -297,11 +297,12 @@ fn what_the_readmes_lead_to_is_right() {
     let pod = pod(of_kind("Deployment")).unwrap();
     let [container] = pod["containers"].as_array().unwrap().as_slice() else { panic!("{}", pod["containers"]) };
     assert_eq!(container["name"], "dmarc-shipper");
-    assert_eq!(container["image"], "registry.example.com/dmarc-shipper:0.1.0");
+    let image = concat!("registry.example.com/dmarc-shipper:", env!("CARGO_PKG_VERSION"));
+    assert_eq!(container["image"], image);
     let secret = pod["volumes"].as_array().unwrap().iter().find_map(|volume| volume["secret"]["secretName"].as_str());
     assert_eq!(secret, Some("dmarc-shipper-secrets"));
     for command in [
-        "podman push registry.example.com/dmarc-shipper:0.1.0",
+        &format!("podman push {image}"),
         "create secret generic dmarc-shipper-secrets --from-file=imap-password",
         "helm -n dmarc install dmarc-shipper helm/dmarc-shipper -f values.yaml",
     ] {

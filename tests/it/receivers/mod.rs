@@ -10,7 +10,7 @@ mod prometheus;
 mod rsyslog;
 mod searches;
 mod syslog_ng;
-mod yaml;
+pub mod yaml;
 
 use serde_json::{Value, json};
 
