@@ -303,6 +303,9 @@ impl<'ast> Visit<'ast> for Named {
         visit::visit_path(self, path);
     }
 
+    // `pub(super)` imports nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         if !module.attrs.iter().any(|attribute| attribute.path().is_ident("cfg")) {
             visit::visit_item_mod(self, module);
