@@ -1,21 +1,23 @@
-//! `Authentication-Results` (RFC 8601): what the user's own mail servers found when they checked who sent a mail.
+//! `Authentication-Results` fields (RFC 8601): the results of the user's own mail servers when they checked the sender of a
+//! mail.
 //!
-//! Anyone can write such a field into a mail. Only those that begin with an authserv-id that the user trusts are looked at, and
-//! of each of these ids only the topmost field: a server adds its field above all that came with the mail, so whatever stands
-//! below may be the sender's, and not every server removes what arrives under its own name. A field in which a comment or a
-//! quoted string does not end, or that is too long, says nothing, but is its server's topmost one all the same: parts of it are
-//! the sender's words, who must not get it out of the way. ARC-Authentication-Results are other servers' words, and not read.
+//! Anyone can write such a field into a mail. So only fields whose authserv-id the user trusts are read, and of each trusted
+//! id only the topmost field: a server adds its field above everything that arrived with the mail, so the fields below may
+//! be the sender's, and not every server removes incoming fields that carry its own id. A field with an unterminated comment
+//! or quoted string, or one that is too long, yields no results but still counts as its server's topmost field: parts of it
+//! may be quoted from the sender, who must not be able to disqualify it. ARC-Authentication-Results are written by other
+//! servers and are not read.
 
-/// A longer field is not read to its end. Those of servers have some hundred bytes.
+/// Maximum size of a field; of a longer one no result is used. Fields of real servers have some hundred bytes.
 pub(super) const FIELD_BYTES: usize = 8 << 10;
-/// Results kept of one field; all events of the mail repeat them. Reporters sign once or twice.
+/// Maximum number of results kept per field, since all events of the mail repeat them. Reporters sign once or twice.
 const RESULTS: usize = 16;
-/// The longest result of RFC 8601 has 9 letters.
+/// Maximum length of a result; the longest of RFC 8601 has 9 letters.
 const RESULT_BYTES: usize = 32;
-/// A domain name has at most 253 bytes (RFC 1035 section 2.3.4).
+/// Maximum length of a domain name (RFC 1035 section 2.3.4).
 const DOMAIN_BYTES: usize = 253;
 
-/// The results of trusted servers for one mail, in the order of its fields.
+/// The results of trusted servers for one mail, in the order of the mail's fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MailAuth {
     pub results: Vec<AuthResult>,
@@ -25,9 +27,9 @@ pub struct MailAuth {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthResult {
     pub method: AuthMethod,
-    /// In lower case: `pass`, `fail`, `none`, …
+    /// Lower case: `pass`, `fail`, `none`, …
     pub result: String,
-    /// In lower case: of SPF the domain of MAIL FROM, or HELO without one; of DKIM the signer's; of DMARC that of From.
+    /// Lower case. SPF: the domain of MAIL FROM, or else of HELO. DKIM: the signer's domain. DMARC: the domain of From.
     pub domain: Option<String>,
 }
 
@@ -49,7 +51,7 @@ impl AuthMethod {
         }
     }
 
-    /// Properties that tell the domain that was authenticated, the best one first (RFC 8601 section 2.7).
+    /// Properties that hold the authenticated domain, in order of preference (RFC 8601 section 2.7).
     fn properties(self) -> &'static [&'static str] {
         match self {
             Self::Spf => &["smtp.mailfrom", "smtp.helo"],
@@ -60,8 +62,8 @@ impl AuthMethod {
 }
 
 impl MailAuth {
-    /// From the values of a mail's `Authentication-Results` fields, the topmost first. `trusted` are authserv-ids in lower
-    /// case; an empty one stands for fields without an id. `None`: no trusted server has said anything.
+    /// Parses the values of a mail's `Authentication-Results` fields, the topmost first. `trusted` are authserv-ids in lower
+    /// case; an empty one matches fields without an id. `None` if the mail has no field of a trusted server.
     pub(super) fn of(fields: &[String], trusted: &[String]) -> Option<Self> {
         let mut heard: Vec<String> = Vec::new();
         let mut auth = None;
@@ -74,8 +76,8 @@ impl MailAuth {
         auth
     }
 
-    /// The organisational domain that the mail was authenticated for: that of From with DMARC, else of the first signature
-    /// that passed, else of the envelope's sender by SPF. `None` when nothing passed.
+    /// The organisational domain that the mail was authenticated for: that of From if DMARC passed, else of the first DKIM
+    /// signature that passed, else of the envelope sender if SPF passed. `None` if nothing passed.
     pub fn authenticated_domain(&self) -> Option<&str> {
         let passed = |method| self.passed().find(|passed| passed.method == method);
         let domain =
@@ -83,29 +85,29 @@ impl MailAuth {
         Some(psl::domain_str(domain).unwrap_or(domain))
     }
 
-    /// Results that vouch for a domain.
+    /// Results that are `pass` and name a domain.
     pub fn passed(&self) -> impl Iterator<Item = &AuthResult> {
         self.results.iter().filter(|told| told.result == "pass" && told.domain.is_some())
     }
 }
 
-/// One field, as far as it is understood.
+/// One parsed field.
 #[derive(Debug)]
 struct Field {
-    /// The authserv-id in lower case; empty where the field has none, as those of Microsoft 365.
+    /// The authserv-id in lower case; empty if the field has none, as in fields of Microsoft 365.
     server: String,
     results: Vec<AuthResult>,
 }
 
 impl Field {
-    /// `None`: it names no server, and is no result either.
+    /// `None` if the field begins with neither an authserv-id nor a result.
     fn parse(field: &str) -> Option<Self> {
         let start = &field[..field.floor_char_boundary(FIELD_BYTES)];
         let (tokens, ends_well) = tokens(start);
         let is_whole = ends_well && start.len() == field.len();
         let first = tokens.split(is_end).next()?;
         let (server, before) = match first {
-            // No id: the field begins with a result.
+            // No authserv-id: the field begins with a result.
             [Token::Word(_), Token::Equals, ..] => (String::new(), 0),
             [Token::Word(id)] if !id.is_empty() => (id.to_ascii_lowercase(), 1),
             [Token::Word(id), Token::Word(version)] if !id.is_empty() && is_number(version) => {
@@ -118,7 +120,7 @@ impl Field {
         }
         let segments = tokens.split(is_end).skip(before);
         let mut results: Vec<AuthResult> = segments.filter_map(result).take(RESULTS).collect();
-        // One From, one DMARC result: a second one came in with something that the server quoted.
+        // A mail has one From and so one DMARC result: a second one came from text of the sender that the server quoted.
         if results.iter().filter(|told| told.method == AuthMethod::Dmarc).count() > 1 {
             results.retain(|told| told.method != AuthMethod::Dmarc);
         }
@@ -134,7 +136,7 @@ fn is_number(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `method[/version]=result` and after it `ptype.property=value` pairs; other words are passed over.
+/// Parses `method[/version]=result` and the `ptype.property=value` pairs after it; other words are skipped.
 fn result(segment: &[Token]) -> Option<AuthResult> {
     let [Token::Word(method), Token::Equals, Token::Word(result), properties @ ..] = segment else { return None };
     if result.len() > RESULT_BYTES {
@@ -144,7 +146,7 @@ fn result(segment: &[Token]) -> Option<AuthResult> {
     let method = AuthMethod::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(method))?;
     let value_of = |property: &&str| {
         (0..properties.len()).find_map(|at| match properties.get(at..)? {
-            // Without a value the next property's name stands there.
+            // The value is missing: the next word is the next property's name.
             [Token::Word(_), Token::Equals, Token::Word(_), Token::Equals, ..] => None,
             [Token::Word(name), Token::Equals, Token::Word(value), ..] if name.eq_ignore_ascii_case(property) => {
                 domain(value)
@@ -156,7 +158,7 @@ fn result(segment: &[Token]) -> Option<AuthResult> {
     Some(AuthResult { method, result: result.to_ascii_lowercase(), domain })
 }
 
-/// The domain of an address, or what is one already.
+/// Returns the domain of an address, or `value` itself if it is a domain.
 fn domain(value: &str) -> Option<String> {
     let domain = value.rsplit_once('@').map_or(value, |(_, domain)| domain);
     let domain = domain.trim_end_matches('>').trim_end_matches('.').to_lowercase();
@@ -170,12 +172,12 @@ fn domain(value: &str) -> Option<String> {
 enum Token {
     Semicolon,
     Equals,
-    /// Letters and quoted strings without anything between them, without the quotes.
+    /// Adjacent characters and quoted strings, joined, without the quotes.
     Word(String),
 }
 
-/// A field without comments and white space, up to its end, or up to a comment or a quoted string that does not end or was
-/// not begun: then false.
+/// Tokenizes a field without its comments and white space. Stops at an unterminated comment or quoted string, or at an
+/// unmatched `)`, and then returns false.
 fn tokens(field: &str) -> (Vec<Token>, bool) {
     let mut tokens = Vec::new();
     let is_whole = read_tokens(field, &mut tokens).is_some();
@@ -206,7 +208,7 @@ fn read_tokens(field: &str, tokens: &mut Vec<Token>) -> Option<()> {
     Some(())
 }
 
-/// The rest of a quoted string, behind its first quote (RFC 5322 section 3.2.4).
+/// Reads the rest of a quoted string after its opening quote (RFC 5322 section 3.2.4).
 fn quoted(letters: &mut impl Iterator<Item = char>, word: &mut String) -> Option<()> {
     loop {
         match letters.next()? {
@@ -217,7 +219,7 @@ fn quoted(letters: &mut impl Iterator<Item = char>, word: &mut String) -> Option
     }
 }
 
-/// The rest of a comment, with those in it (RFC 5322 section 3.2.2).
+/// Skips the rest of a comment, including nested ones (RFC 5322 section 3.2.2).
 fn comment(letters: &mut impl Iterator<Item = char>) -> Option<()> {
     let mut depth = 1_u32;
     while depth > 0 {

@@ -1,4 +1,4 @@
-//! What one mail may cost: limits that are spent while reading.
+//! Resource budget of one mail: limits that are spent while reading.
 
 use std::cell::Cell;
 
@@ -9,19 +9,20 @@ use crate::{
 
 use super::room::Room;
 
-/// The most that is held of an archive or mail inside an archive, and of a member of a compressed tar, in bytes.
-/// Reporters nest a zip of some kilobytes. Less in tests, which would take half a minute for it.
+/// Maximum size, in bytes, of what is held in memory of an archive or mail inside an archive, or of a member of a compressed
+/// tar. Reporters nest a zip of some kilobytes. Smaller in tests, which would take half a minute with the real value.
 pub(super) const HELD_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
-/// Output below this is never a bomb, so that a short, very regular document is not taken for one, in bytes.
+/// Inflated size, in bytes, up to which the ratio is not checked: a short, very regular document is not a decompression
+/// bomb.
 const RATIO_FREE_BYTES: u64 = 1 << 20;
 
-/// What one mail has cost so far. Spent through shared references: readers of one mail are open inside each other.
+/// Resources that one mail has used so far. Spent through shared references, since readers of one mail are nested.
 #[derive(Debug)]
 pub(super) struct Budget<'l> {
     pub limits: &'l Limits,
     pub room: &'l Room<'l>,
-    /// The most that the mail may inflate to where that is less than the limit, and the trouble of one that goes on.
+    /// Maximum number of inflated bytes if lower than the limit, and the trouble to report when the mail exceeds it.
     allowance: Option<(u64, Trouble)>,
     inflated: Cell<u64>,
     parts: Cell<u64>,
@@ -42,17 +43,17 @@ impl<'l> Budget<'l> {
         }
     }
 
-    /// Bytes that have come out of compressed streams so far.
+    /// Number of bytes inflated so far.
     pub fn inflated(&self) -> u64 {
         self.inflated.get()
     }
 
-    /// True if the mail would have gone on beyond its allowance.
+    /// True if the mail inflates to more than its allowance.
     pub fn is_exhausted(&self) -> bool {
         self.allowance.as_ref().is_some_and(|(most, _)| self.inflated() > *most)
     }
 
-    /// `bytes` came out of a compressed stream for the first time.
+    /// Counts `bytes` that were inflated for the first time.
     pub fn inflate(&self, bytes: u64) -> Result<(), Trouble> {
         let limit = self.limits.mail_inflated_bytes;
         let (allowed, trouble) = self.allowance.as_ref().map_or((limit, None), |(most, why)| (*most, Some(why)));
@@ -65,7 +66,7 @@ impl<'l> Budget<'l> {
         })
     }
 
-    /// A stream has taken in and put out so many bytes.
+    /// Checks the inflation ratio of a stream that has read `taken` bytes and produced `put`.
     pub fn ratio(&self, taken: u64, put: u64) -> Result<(), Trouble> {
         let limit = self.limits.inflation_ratio;
         if put <= RATIO_FREE_BYTES || put <= taken.saturating_mul(limit) {
@@ -75,14 +76,14 @@ impl<'l> Budget<'l> {
         Err(Trouble::over(Reason::InflationRatio, what, "limits.inflation_ratio", limit))
     }
 
-    /// One more part of this mail or of a mail in it.
+    /// Counts one more part of this mail or of a mail inside it.
     pub fn part(&self) -> Result<(), Trouble> {
         let limit = self.limits.mail_parts;
         spend(&self.parts, 1, limit)
             .map_err(|()| Trouble::over(Reason::TooManyParts, "the mail's number of parts", "limits.mail_parts", limit))
     }
 
-    /// One more member of an archive. Counted over the whole mail: archives of archives grow by multiplication.
+    /// Counts one more archive member. Counted over the whole mail: the members of nested archives multiply.
     pub fn entry(&self) -> Result<(), Trouble> {
         let limit = self.limits.archive_entries;
         spend(&self.entries, 1, limit).map_err(|()| {
@@ -91,8 +92,8 @@ impl<'l> Budget<'l> {
         })
     }
 
-    /// An archive or mail of so many bytes was unpacked from an archive. Together they may weigh what a mail may: what
-    /// was packed once hardly shrinks when packed again, unless it is a bomb.
+    /// Counts `bytes` of an archive or mail that was unpacked from an archive. Their total may be as large as a mail may be:
+    /// compressed data hardly shrinks when compressed again, unless it is a bomb.
     pub fn unpack(&self, bytes: u64) -> Result<(), Trouble> {
         let limit = self.limits.mail_bytes;
         spend(&self.unpacked, bytes, limit).map_err(|()| {
@@ -101,7 +102,7 @@ impl<'l> Budget<'l> {
         })
     }
 
-    /// The depth inside a container that stands at `depth`; a mail from the mailbox stands at 0.
+    /// Returns the nesting depth inside a container at `depth`; a mail from the mailbox has depth 0.
     pub fn deeper(&self, depth: u64) -> Result<u64, Trouble> {
         let limit = self.limits.nesting;
         if depth < limit {

@@ -1,18 +1,18 @@
-//! Content-Transfer-Encodings, as tolerant as mail gateways require: nothing in the text makes decoding fail.
+//! Content-Transfer-Encoding decoders, as tolerant as mail gateways require: no input makes decoding fail.
 
 use std::io::{self, BufRead, Read};
 
 use super::stream::read_buffered;
 
-/// How bytes were made fit for mail (RFC 2045 section 6), or came to be on the way.
+/// Transfer encoding of a body (RFC 2045 section 6), or a change made to it in transit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Encoding {
-    /// 7bit, 8bit, binary, or one that is not known.
+    /// 7bit, 8bit, binary, or an unknown encoding.
     #[default]
     Identity,
     Base64,
     QuotedPrintable,
-    /// A text whose lines all end in a carriage return alone.
+    /// Text whose lines all end in a bare CR.
     CarriageReturns,
 }
 
@@ -25,8 +25,8 @@ impl Encoding {
         }
     }
 
-    /// The encoding of `body`, whose header says that it is this one. Some gateways drop the Content-Transfer-Encoding of a
-    /// part: base64 of a gzip or a zip member begins as told here.
+    /// Returns the actual encoding of `body`, for which the header declares `self`. Some gateways drop the
+    /// Content-Transfer-Encoding of a part: undeclared base64 is recognised by the encoded magic numbers of gzip and zip.
     pub fn of_body(self, body: &[u8]) -> Self {
         let text = body.trim_ascii_start();
         let is_unlabelled = self == Encoding::Identity && (text.starts_with(b"H4sI") || text.starts_with(b"UEsDB"));
@@ -43,10 +43,10 @@ impl Encoding {
     }
 }
 
-/// Input bytes that are decoded at once.
+/// Maximum number of input bytes decoded in one step.
 const CHUNK_BYTES: usize = 8 << 10;
 
-/// Takes an encoding off a stream.
+/// Decodes a stream from a transfer encoding.
 pub(super) struct Decode<'s> {
     input: Box<dyn BufRead + 's>,
     decoder: Decoder,
@@ -95,7 +95,7 @@ impl BufRead for Decode<'_> {
                     self.end = Some(Ok(()));
                     break;
                 }
-                // The next reading asks the input again, which says the same again.
+                // The next read asks the input again, which returns the same error.
                 Some(Err(error)) => return Err(error),
             }
         }
@@ -130,8 +130,8 @@ impl Decoder {
     }
 }
 
-/// Bytes outside the alphabet are skipped, padding may be missing, and what follows padding goes on: gateways break
-/// lines with anything, and some reporters join encoded pieces.
+/// Lenient base64 decoder: bytes outside the alphabet are skipped, padding may be missing, and decoding continues after
+/// padding. Gateways break lines with anything, and some reporters concatenate encoded pieces.
 #[derive(Default)]
 struct Base64 {
     bits: u32,
@@ -143,7 +143,7 @@ impl Base64 {
         let mut at = out.len();
         out.resize(at + text.len() / 4 * 3 + 3, 0);
         while let [letter, after @ ..] = text {
-            // As nearly all of it comes: four letters that make three bytes.
+            // Fast path for nearly all input: four letters that make three bytes.
             if self.have == 0
                 && let [a, b, c, d, after @ ..] = text
                 && let [a, b, c, d] = [a, b, c, d].map(|&letter| u32::from(VALUES[usize::from(letter)]))
@@ -174,10 +174,10 @@ impl Base64 {
     }
 }
 
-/// What `=` is taken for. Values above are those of letters outside the alphabet.
+/// Value of `=`. Larger values mean a letter outside the alphabet.
 const PADDING: u8 = 64;
 
-/// By letter, in the alphabet of RFC 4648 section 4 and the two letters that section 5 has instead.
+/// Value of each letter, in the alphabet of RFC 4648 section 4 and with the two alternative letters of section 5.
 const VALUES: [u8; 256] = {
     let mut values = [u8::MAX; 256];
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -192,13 +192,13 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// A line is decoded as a whole up to so many bytes; RFC 2045 section 6.7 allows 76.
+/// Maximum number of bytes of a line that are decoded as a whole; RFC 2045 section 6.7 allows 76.
 const LINE_BYTES: usize = 8 << 10;
 
-/// An `=` that begins no escape stands for itself (RFC 2045 section 6.7, note 1 of rule 5).
+/// Quoted-printable decoder. An `=` that begins no escape is literal (RFC 2045 section 6.7, note 1 of rule 5).
 #[derive(Default)]
 struct QuotedPrintable {
-    /// A line whose end has not come yet.
+    /// A line without its line end so far.
     line: Vec<u8>,
 }
 
@@ -209,7 +209,7 @@ impl QuotedPrintable {
                 quoted_line(piece, out);
                 continue;
             }
-            // A long line is cut at the same places whatever the pieces that it comes in.
+            // A long line is split at the same offsets, however the input is chunked.
             while let Some(more) = piece.split_off(..piece.len().min(LINE_BYTES - self.line.len()))
                 && !more.is_empty()
             {
@@ -224,7 +224,7 @@ impl QuotedPrintable {
         }
     }
 
-    /// Gives what of a long line doesn't depend on its end; all of it where that would be nothing.
+    /// Decodes the part of a long line that doesn't depend on how the line ends; all of it if that part is empty.
     fn give_most(&mut self, out: &mut Vec<u8>) {
         let clear = match self.line.trim_ascii_end() {
             [before @ .., b'='] | [before @ .., b'=', _] => before.len(),
@@ -246,9 +246,9 @@ fn quoted_line(line: &[u8], out: &mut Vec<u8>) {
         [content @ .., b'\n'] => (content, &b"\n"[..]),
         content => (content, &b""[..]),
     };
-    // Blanks at a line's end were added on the way.
+    // White space at the end of a line was added in transit.
     match content.trim_ascii_end() {
-        // A soft break.
+        // A soft line break.
         [content @ .., b'='] => unescape(content, out),
         content => {
             unescape(content, out);
@@ -282,7 +282,7 @@ mod tests {
 
     use super::*;
 
-    /// Decodes pieces of this length.
+    /// Decodes `text` from an input that returns `length` bytes at a time.
     fn in_pieces(encoding: Encoding, text: &[u8], length: usize) -> Vec<u8> {
         let input = io::BufReader::with_capacity(length, text);
         let mut bytes = Vec::new();

@@ -1,30 +1,30 @@
-//! Failure reports (RFC 6591): their fields, from the part that is made for it or from the text for people, and of the mail
-//! that the report is about two fields and nothing else.
+//! Extracts failure reports (RFC 6591): the report's fields, from the machine-readable part or from human-readable text, and
+//! two fields (From, Message-ID) of the original mail that the report is about, nothing else of it.
 
 use super::{
     header::{field_name, field_of, lines},
     stream::PEEK_BYTES,
 };
 
-/// Of the mail that a report is about: whom it claims to be from, and its name. Two reports of the same second would
-/// otherwise be one document.
+/// Fields kept of the original mail: its claimed sender and its ID. Without them, two reports of the same second would be
+/// the same document.
 const ABOUT: &[&str] = &["from", "message-id"];
 
-/// Every feedback report has this field (RFC 5965 section 3.1), and one of those beside it.
+/// Every feedback report has this field (RFC 5965 section 3.1), and one of `BESIDE`.
 const TYPE: &str = "feedback-type";
 const BESIDE: &[&str] = &["auth-failure", "authentication-results", "source-ip", "user-agent", "version"];
 
-/// Fields of mails that no feedback report has among its own.
+/// Fields of mails that no feedback report has among its own fields.
 const TRANSPORT: &[&str] = &["received", "return-path", "delivered-to", "mime-version", "content-type"];
 
-/// What Exim (and so cPanel) writes: the first two always, and one of the others.
+/// Labels in the text of Exim (and so of cPanel): a report has the first two, and one of the alignments or results.
 const PROSE: &[&str] =
     &["Sender Domain", "Sender IP Address", "Received date", "SPF Alignment", "DKIM Alignment", "DMARC Results"];
 
-/// Bytes that are searched for the header of the mail that a report is about. Mail servers take headers up to some 100 KiB.
+/// Bytes of the original mail that are searched for its header. Mail servers accept headers of up to some 100 KiB.
 pub(super) const SEARCHED_BYTES: usize = 128 << 10;
 
-/// What stands in the document of a report behind its fields: those of the mail that it is about.
+/// Text that is appended to a report's fields to make its document: the fields of the original mail.
 pub(super) fn appendix(ends_in_line_feed: bool, original: &[u8]) -> Vec<u8> {
     let about = about(original);
     match (about.is_empty(), ends_in_line_feed) {
@@ -34,7 +34,7 @@ pub(super) fn appendix(ends_in_line_feed: bool, original: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Whether the bytes begin with the fields of a feedback report, outside any mail.
+/// True if the bytes begin with the fields of a feedback report, outside any mail.
 pub(super) fn is_fields(head: &[u8]) -> bool {
     let lines = lines(head).skip_while(|line| line.trim_ascii().is_empty());
     let names = lines.filter(|line| !matches!(line, [b' ' | b'\t', ..])).map_while(field_name);
@@ -50,7 +50,7 @@ fn has_type<'n>(names: impl Iterator<Item = &'n [u8]>) -> bool {
     kind && beside
 }
 
-/// The document within a text for people, if it really has a report's fields.
+/// Returns the report document found in human-readable text, if it has a report's fields.
 pub(super) fn in_text(text: &[u8]) -> Option<Vec<u8>> {
     let head = text.get(..PEEK_BYTES).unwrap_or(text);
     misplaced(head).or_else(|| prose(head, text))
@@ -87,7 +87,7 @@ fn prose(head: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// The two fields, of the header that stands first in `original`.
+/// Returns the fields `ABOUT` of the first header in `original`.
 fn about(original: &[u8]) -> Vec<u8> {
     let mut about = Vec::new();
     let header = lines(original).skip_while(|line| field_name(line).is_none());

@@ -1,4 +1,4 @@
-//! The header of a mail or of one part: the few fields that matter, decoded.
+//! Reads the header of a mail or of a part: the few fields that matter, decoded.
 
 use std::sync::Arc;
 
@@ -6,29 +6,29 @@ use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
 use super::{Envelope, auth_results, decode::Encoding, sniff, stream::PEEK_BYTES};
 
-/// A field is read up to here, in bytes: RFC 5322 folds at 998, and real names and subjects stay below.
+/// Maximum number of bytes read of one field: RFC 5322 limits a line to 998, and real names and subjects stay below.
 const FIELD_BYTES: usize = 8 << 10;
-/// Mail servers take headers up to some 100 KiB.
+/// Maximum size of a header with bare CRs, in bytes. Mail servers accept headers of up to some 100 KiB.
 const HEADER_BYTES: usize = 256 << 10;
-/// What the fields that are read of a usual mail take.
+/// Typical size, in bytes, of the fields that are read of a mail.
 const USUAL_BYTES: usize = 512;
 
-/// The fields that are read; the first of each name counts.
+/// Names of the fields that are read; of several with one name, the first is used.
 const FIELDS: &[&str] =
     &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
 
-/// Fields of this name are kept as they are, since a mail may have several.
+/// Fields of this name are kept unparsed, since a mail may have several.
 const AUTH_RESULTS: &str = "authentication-results";
-/// So many of them, from the top on: more servers than this do not stand between the border and the mailbox, and what is
-/// below was written by others.
+/// Number of these fields that are kept, from the top: fewer servers stand between the border and the mailbox, and fields
+/// further down were written by others.
 const AUTH_RESULTS_KEPT: usize = 32;
 
-/// What a mail's or a part's header says, in lower case where letters don't matter.
+/// Values of a mail's or a part's header, in lower case where case is irrelevant.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Header {
-    /// `None` of a part.
+    /// `None` for a part.
     pub envelope: Option<Arc<Envelope>>,
-    /// Values of `Authentication-Results`, the topmost first; none of a part.
+    /// Values of `Authentication-Results`, the topmost first; empty for a part.
     pub auth_results: Vec<String>,
     /// `type/subtype`, or empty; at most 255 characters, and so is `report_type`.
     pub kind: String,
@@ -37,11 +37,11 @@ pub(super) struct Header {
     /// The attachment's name; at most 255 characters.
     pub name: Option<String>,
     pub encoding: Encoding,
-    /// Where the body begins.
+    /// Offset of the body.
     pub body: usize,
 }
 
-/// Reads the header that a mail's `bytes` begin with. Without one, everything is body.
+/// Reads the header at the start of a mail's `bytes`. Without a header, everything is body.
 pub(super) fn read(bytes: &[u8]) -> Header {
     let mut header = parsed(bytes, |header, message| {
         fill(header, message);
@@ -51,7 +51,8 @@ pub(super) fn read(bytes: &[u8]) -> Header {
     header
 }
 
-/// The values of these fields in a header, cut off one byte above the most that is read. A line that is folded wrongly belongs to none of them: it may be the sender's first.
+/// Values of all `Authentication-Results` fields in a header, each cut off one byte above the maximum that is parsed. A line
+/// that is not a properly folded continuation belongs to none of them: it may be the sender's first line.
 fn all_auth_results(header: &[u8]) -> Vec<String> {
     let mut values: Vec<Vec<u8>> = Vec::new();
     let mut wanted = false;
@@ -76,7 +77,7 @@ fn all_auth_results(header: &[u8]) -> Vec<String> {
     values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
-/// The same of a part.
+/// Reads the header of a part.
 pub(super) fn read_part(bytes: &[u8]) -> Header {
     parsed(bytes, fill)
 }
@@ -90,14 +91,14 @@ fn parsed(bytes: &[u8], fill: impl FnOnce(&mut Header, &Message<'_>)) -> Header 
     header
 }
 
-/// A name as it may stand in an event: at most 255 characters.
+/// Shortens a name for use in an event, to at most 255 characters.
 pub(super) fn clip(name: &str) -> String {
     let end = name.char_indices().nth(255).map_or(name.len(), |(end, _)| end);
     name[..end].to_owned()
 }
 
-/// The line's field name, when the line is one that can stand in a header. RFC 5322 allows more characters in names
-/// than anyone uses, and `<a:feedback>` would be one.
+/// Returns the field name of a header line, or `None` if the line can't be one. RFC 5322 allows more characters in names
+/// than anyone uses, and would take `<a:feedback>` for one.
 pub(super) fn field_name(line: &[u8]) -> Option<&[u8]> {
     let colon = line.iter().take(80).position(|&byte| byte == b':')?;
     let name = line.get(..colon)?.trim_ascii_end();
@@ -105,12 +106,12 @@ pub(super) fn field_name(line: &[u8]) -> Option<&[u8]> {
     is_name.then_some(name)
 }
 
-/// Which of `fields`, which are in lower case, has this name.
+/// Index of the field with this name in `fields`, which are in lower case.
 pub(super) fn field_of(name: &[u8], fields: &[&str]) -> Option<usize> {
     fields.iter().position(|field| field.as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// Lines with their ends.
+/// Splits into lines, each with its line end.
 pub(super) fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
@@ -119,13 +120,13 @@ pub(super) fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether the bytes are a mail whose lines all end in a carriage return alone.
+/// True if the bytes are a mail whose lines all end in a bare CR.
 pub(super) fn has_carriage_returns(input: &[u8]) -> bool {
     let head = &input[..input.len().min(PEEK_BYTES)];
     head.contains(&b'\r') && !head.contains(&b'\n') && sniff::is_mail(&with_line_feeds(head))
 }
 
-/// The header of such a mail, which may not be longer than `HEADER_BYTES`.
+/// Reads the header of a mail with bare CRs; the header is cut off at `HEADER_BYTES`.
 pub(super) fn read_with_carriage_returns(mail: &[u8]) -> Header {
     read(&with_line_feeds(&mail[..mail.len().min(HEADER_BYTES)]))
 }
@@ -134,8 +135,8 @@ fn with_line_feeds(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect()
 }
 
-/// The lines of the wanted fields, each cut off at `FIELD_BYTES`, and the offset of the body. Only these are parsed:
-/// the cost of a header doesn't depend on who wrote it.
+/// Returns the lines of the wanted fields, each field cut off at `FIELD_BYTES`, and the offset of the body. Only these lines
+/// are parsed, so the cost of a header is bounded whoever wrote it.
 fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut block = Vec::with_capacity(USUAL_BYTES);
     let mut seen = [false; FIELDS.len()];
@@ -160,8 +161,8 @@ fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
                     let wanted = field_of(name, FIELDS).is_some_and(|field| !std::mem::replace(&mut seen[field], true));
                     room = if wanted { FIELD_BYTES } else { 0 };
                 }
-                // Some reporters fold without the blank that folding takes. Otherwise it is the blank line before the
-                // body that is missing.
+                // Some reporters fold a field without indenting the continuation line. Otherwise the blank line before the
+                // body is missing.
                 None if begun && lines.peek().is_some_and(|next| field_name(next).is_some()) => fold = " ",
                 None => break,
             }
@@ -184,7 +185,7 @@ fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
     (block, at)
 }
 
-/// The line that mailbox files put before a mail.
+/// True for the `From ` line that precedes each mail in an mbox file.
 pub(super) fn is_mailbox_line(line: &[u8]) -> bool {
     line.starts_with(b"From ") || line.starts_with(b">From ")
 }

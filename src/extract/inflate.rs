@@ -1,8 +1,8 @@
-//! gzip, zlib and the deflate of zip members, read as people's tools read them: what comes out before damage is handed
-//! on, then the damage is told.
+//! Inflates gzip, zlib and the deflate streams of zip members, as common tools do: all output before a damaged place is
+//! returned, and then the damage is reported.
 //!
-//! Real reports need it: Mimecast appends bytes to the gzip trailer, some reporters join several gzip members, others
-//! send checksums of something else.
+//! Real reports need this: Mimecast appends bytes to the gzip trailer, some reporters concatenate several gzip members, and
+//! others send wrong checksums.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use super::{
     stream::{Compressed, Compression, read_buffered},
 };
 
-/// Room for what was inflated and not yet read, in bytes.
+/// Size of the output buffer, in bytes.
 const OUT_BYTES: usize = 16 << 10;
 
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
@@ -31,21 +31,20 @@ mod flag {
     pub const COMMENT: u8 = 16;
 }
 
-/// So many workspaces are kept on a thread: a report's archive has one compression, or one within another.
+/// Workspaces kept per thread: a report's archive has one compression, or one within another.
 const SPARES: usize = 2;
 
 thread_local! {
     static SPARE: RefCell<Vec<Box<Workspace>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What inflates, and room for what comes out: deflate's window of 32 KiB and `OUT_BYTES`.
+/// Decoder and output buffer: deflate's window of 32 KiB and `OUT_BYTES`.
 struct Workspace {
     decoder: Decompress,
     out: [u8; OUT_BYTES],
 }
 
-/// A workspace for one stream, and then for the next on the same thread: to make one costs as much as to inflate a small
-/// report.
+/// A workspace that is reused by the next stream on the same thread: creating one costs as much as inflating a small report.
 struct Borrowed(Option<Box<Workspace>>);
 
 impl Borrowed {
@@ -61,7 +60,7 @@ impl Borrowed {
 impl Drop for Borrowed {
     fn drop(&mut self) {
         let Some(workspace) = self.0.take() else { return };
-        // A thread that ends keeps none.
+        // A thread that is ending keeps none.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < SPARES {
@@ -71,25 +70,25 @@ impl Drop for Borrowed {
     }
 }
 
-/// Takes one compression off a stream.
+/// Decompresses one layer of a stream.
 pub(super) struct Inflate<'s> {
     input: Box<dyn BufRead + 's>,
     layer: &'s Compressed,
     budget: &'s Budget<'s>,
     workspace: Borrowed,
     next: Next,
-    /// Checksum and length of the gzip member at hand, or of the zip member.
+    /// Checksum and length of the current gzip member, or of the zip member.
     crc: Crc,
-    /// Of the whole stream.
+    /// Compressed bytes read and inflated bytes produced, of the whole stream.
     taken: u64,
     put: u64,
     at: usize,
     filled: usize,
 }
 
-/// What the next bytes of the input are.
+/// Next element expected in the input.
 enum Next {
-    /// A gzip member's header; only the first has to be there.
+    /// Header of a gzip member; only the first is required.
     Header {
         is_first: bool,
     },
@@ -116,7 +115,7 @@ impl<'s> Inflate<'s> {
         }
     }
 
-    /// After the first member anything that is no other member is junk, and ignored.
+    /// After the first member, anything but another member is trailing junk and ignored.
     fn header(&mut self, is_first: bool) -> Result<Next, Trouble> {
         for magic in GZIP_MAGIC {
             match self.byte()? {
@@ -167,7 +166,7 @@ impl<'s> Inflate<'s> {
 
     fn trailer(&mut self) -> Result<Next, Trouble> {
         match self.layer.by {
-            // Its checksum was checked by the decoder.
+            // The decoder has checked its checksum.
             Compression::Zlib => Ok(Next::End),
             Compression::Deflate { crc32 } if crc32 == self.crc.sum() => Ok(Next::End),
             Compression::Deflate { .. } => Err(self.damage("has a wrong checksum")),
@@ -226,7 +225,7 @@ impl<'s> Inflate<'s> {
         Trouble::new(reason, format!("the {stream} {what}, after {} inflated bytes", self.put))
     }
 
-    /// The trouble of the layer below, through which this one ends.
+    /// Converts an error of the layer below, which ends this stream too.
     fn below(&self, error: &io::Error) -> Trouble {
         Trouble::from_io(error, self.damage("").reason)
     }

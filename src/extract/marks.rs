@@ -1,14 +1,15 @@
-//! What marks a mail as one that was meant as a report, so that its damaged or foreign attachments are worth a word.
+//! Heuristics for mails that were meant as reports, whose damaged or unsupported attachments are then reported instead of
+//! ignored.
 
 use super::{header::Header, mime::Part};
 
-/// What reporters write into subjects, in lower case (RFC 9990 section 4, RFC 8460 section 5.3, and common prefixes).
+/// Words of report subjects, in lower case (RFC 9990 section 4, RFC 8460 section 5.3, and common prefixes).
 const SUBJECTS: &[&str] = &["report domain:", "report-id", "dmarc", "tls-rpt", "tlsrpt"];
 
-/// Local parts that reporters send from.
+/// Words in the local parts of reporters' addresses.
 const SENDERS: &[&str] = &["dmarc", "tlsrpt", "tls-rpt"];
 
-/// Whether a mail's header says that it is a report.
+/// True if a mail's header marks it as a report.
 pub(super) fn header(header: &Header) -> bool {
     let envelope = header.envelope.as_deref();
     let subject = envelope.and_then(|envelope| envelope.subject.as_deref()).unwrap_or_default();
@@ -17,13 +18,13 @@ pub(super) fn header(header: &Header) -> bool {
     contains(subject, SUBJECTS) || contains(local_part, SENDERS) || is_report_type(header)
 }
 
-/// Whether a mail's part says so.
+/// True if a mail's part is marked as a report.
 pub(super) fn part(part: &Part) -> bool {
     is_report_type(&part.header) || part.header.name.as_deref().is_some_and(name)
 }
 
-/// Whether an attachment or archive member is named like a report: `receiver!domain!begin!end…` (RFC 9990 section 4)
-/// or with `dmarc` in it.
+/// True if an attachment or archive member is named like a report: `receiver!domain!begin!end…` (RFC 9990 section 4), or
+/// with `dmarc` in it.
 pub(super) fn name(name: &str) -> bool {
     let mut fields = name.split('!').skip(2);
     let begins_with_digit =
@@ -32,7 +33,8 @@ pub(super) fn name(name: &str) -> bool {
     shaped || contains(name, &["dmarc"])
 }
 
-/// multipart/report is also what bounces and receipts come in; those say so in `report-type`.
+/// True if the content type is that of a report. Bounces and receipts are multipart/report too, but have another
+/// `report-type`.
 fn is_report_type(header: &Header) -> bool {
     match header.kind.as_str() {
         "multipart/report" => matches!(header.report_type.as_deref(), None | Some("feedback-report" | "tlsrpt")),

@@ -1,7 +1,7 @@
-//! The structure of a mail: its leaf parts, in order, and where in the mail they stand.
+//! Parses the MIME structure of a mail: its leaf parts, in order, with their offsets.
 //!
-//! Own code rather than mail-parser's, which decodes every part at once into lossy strings, costs quadratic time on
-//! boundaries that never come, and recurses without a bound into mails inside mails.
+//! Not mail-parser's: that decodes every part at once into lossy strings, takes quadratic time on boundaries that never
+//! occur, and recurses without a bound into nested mails.
 
 use std::ops::Range;
 
@@ -12,36 +12,36 @@ use super::{
     header::{self, Header},
 };
 
-/// Multiparts inside each other that are opened. Signed, forwarded and footed by a list they are six deep.
+/// Maximum nesting of multiparts. A signed and forwarded mail with the footer of a mailing list is six deep.
 const MULTIPART_DEPTH: u32 = 8;
 
-/// A leaf of a mail's structure.
+/// A leaf part of a mail.
 #[derive(Debug)]
 pub(super) struct Part {
     pub header: Header,
-    /// Where its body stands in the mail.
+    /// Byte range of the body in the mail.
     pub body: Range<usize>,
-    /// Of the machine-readable part of a failure report: the mail that it is about, or its header.
+    /// The original mail that the report is about, or its header; only of the machine-readable part of a failure report.
     pub original: Option<Box<Part>>,
 }
 
-/// The leaves of one mail, without those of mails inside it.
+/// Leaf parts of one mail, without those of nested mails.
 #[derive(Debug, Default)]
 pub(super) struct Structure {
     pub parts: Vec<Part>,
-    /// The limit that parts were left out for.
+    /// The exceeded limit because of which parts were left out.
     pub trouble: Option<Trouble>,
 }
 
 impl Part {
-    /// The machine-readable part of a failure report, or of another feedback report.
+    /// True for the machine-readable part of a failure report or of another feedback report.
     pub fn is_feedback(&self) -> bool {
         self.header.kind == "message/feedback-report"
     }
 }
 
 impl Structure {
-    /// Of a mail that begins with this header.
+    /// Parses a mail that begins with `header`.
     pub fn of(header: Header, mail: &[u8], budget: &Budget<'_>) -> Self {
         let mut structure = Structure::default();
         structure.section(mail, 0..mail.len(), header, "text/plain", MULTIPART_DEPTH, budget);
@@ -72,7 +72,7 @@ impl Structure {
         }
         let may_have_parts = header.kind.starts_with("multipart/") || unlabelled;
         let boundary = if may_have_parts { boundary(&header, body) } else { None };
-        // What is encrypted for a person is a leaf: there is nothing to find in it.
+        // An encrypted multipart is a leaf: nothing can be found in it.
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
             header.encoding = header.encoding.of_body(body);
             header.boundary = None;
@@ -95,7 +95,8 @@ impl Structure {
     }
 }
 
-/// A failure report ends in the mail that it is about (RFC 5965 section 2): someone else's, and not to be searched.
+/// Moves the original mail out of the parts: a failure report ends in the mail that it is about (RFC 5965 section 2), which
+/// is someone else's and must not be searched for reports.
 fn put_original_aside(parts: &mut Vec<Part>, first: usize) {
     let Some(report) = parts.iter().skip(first).position(Part::is_feedback) else { return };
     let mut original = None;
@@ -111,8 +112,8 @@ fn put_original_aside(parts: &mut Vec<Part>, first: usize) {
     }
 }
 
-/// The boundary that really stands in the body: the one told, or, when that never comes, what the first line that can
-/// be one says.
+/// Returns the boundary that is actually used in the body: the declared one or, if that never occurs, one guessed from the
+/// first line that can be a delimiter.
 fn boundary(header: &Header, body: &[u8]) -> Option<Vec<u8>> {
     if let Some(told) = header.boundary.as_deref().map(|told| told.trim_end().as_bytes())
         && !told.is_empty()
@@ -126,7 +127,7 @@ fn boundary(header: &Header, body: &[u8]) -> Option<Vec<u8>> {
     name.to_ascii_lowercase().starts_with(b"content-").then(|| guess.to_vec())
 }
 
-/// Whether the line is a delimiter of `boundary`: and if so, whether it is the last (RFC 2046 section 5.1.1).
+/// Returns `None` if the line is no delimiter of `boundary`, else true for the closing delimiter (RFC 2046 section 5.1.1).
 fn delimiter(line: &[u8], boundary: &[u8]) -> Option<bool> {
     let rest = line.strip_prefix(b"--")?.strip_prefix(boundary)?.trim_ascii_end();
     match rest {
@@ -136,8 +137,8 @@ fn delimiter(line: &[u8], boundary: &[u8]) -> Option<bool> {
     }
 }
 
-/// Where the sections of a multipart body stand in it, without what stands before the first and after the last delimiter. A closing
-/// delimiter may be missing.
+/// Iterates over the byte ranges of the sections in a multipart body, without preamble and epilogue. The closing delimiter
+/// may be missing.
 struct Sections<'a, 'b> {
     body: &'a [u8],
     boundary: &'b [u8],

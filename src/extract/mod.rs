@@ -1,12 +1,12 @@
-//! Bytes of a mail or a file → the documents in them. Pure.
+//! Extracts report documents from the bytes of a mail or a file. Pure.
 //!
 //! Containers (mails, zip, gzip, zlib, tar) are recognised by their bytes, never by names or content types, and opened
-//! inside each other. What is inflated is held only where it is small: else a [`Document`] is a recipe that inflates again
-//! each time it is opened. An archive or mail inside an archive has to be seen at once; one such is held at a time, in a
-//! [`Room`] that may be told to drop it.
+//! recursively. Inflated data is held in memory only if it is small: otherwise a [`Document`] only describes how to inflate
+//! it, and does so each time it is opened. An archive or mail inside an archive has to be in memory as a whole; one of these
+//! is held at a time, in a [`Room`] that can be made to drop it.
 //!
-//! A mailbox may be one that people use. So what is foreign there (an invoice, a word processor's file, a zip with a
-//! password) is passed over without a word, unless the mail says that it is a report; see `marks.rs`.
+//! A mailbox may also be in use by people. So unrelated attachments (an invoice, a word processor's file, a zip with a
+//! password) are ignored silently, unless the mail is marked as a report; see `marks.rs`.
 
 mod auth_results;
 mod budget;
@@ -39,7 +39,8 @@ pub use auth_results::{AuthMethod, AuthResult, MailAuth};
 pub use room::{FREE_BYTES, Reservation, Reserve, Room, Unshared};
 pub use stream::SMALL_BYTES;
 
-/// Looks at a mail or a bare report file without unpacking it: what it says of itself is known before its documents are.
+/// Reads the header of a mail or a bare report file without unpacking it, so that the envelope is known before the
+/// documents.
 pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Opened<'a> {
     let header = match origin {
         _ if header::has_carriage_returns(input) => header::read_with_carriage_returns(input),
@@ -49,16 +50,16 @@ pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Open
     Opened { input, origin, limits, header, allowance: None }
 }
 
-/// Where the bytes come from, which decides what is said of things in them that are no report.
+/// Origin of the bytes, which decides whether content that is no report is reported as an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin<'a> {
-    /// A mailbox: may be anyone's private mail.
+    /// A mailbox: the mail may be anyone's private mail.
     Mail,
-    /// A file that the user pointed at: it was meant as a report, unless it is a mail, which may be anyone's as well.
+    /// A file that the user named: it was meant as a report, unless it is a mail, which may again be private.
     File { name: &'a str },
 }
 
-/// A mail or file whose documents have not been looked for yet.
+/// A mail or file that has not been searched for documents yet.
 #[derive(Debug)]
 pub struct Opened<'a> {
     input: &'a [u8],
@@ -69,28 +70,28 @@ pub struct Opened<'a> {
 }
 
 impl Opened<'_> {
-    /// What the mail says of itself; empty for a bare file.
+    /// The envelope of the mail; empty for a bare file.
     pub fn envelope(&self) -> Arc<Envelope> {
         self.header.envelope.clone().unwrap_or_default()
     }
 
-    /// What the servers with these authserv-ids, in lower case, have found of the mail's sender; an empty one stands for fields
-    /// without an id. `None` when they have said nothing, and of a bare file.
+    /// Results of the servers with these authserv-ids (lower case) about the mail's sender; an empty id matches fields
+    /// without an id. `None` if there are none, and for a bare file.
     pub fn mail_auth(&self, trusted: &[String]) -> Option<MailAuth> {
         MailAuth::of(&self.header.auth_results, trusted)
     }
 
-    /// Lets the mail inflate to `bytes` at the most, where that is less than `limits.mail_inflated_bytes`; `beyond` is the
-    /// trouble of one that goes on.
+    /// Limits the mail to `bytes` of inflated data if that is less than `limits.mail_inflated_bytes`; `beyond` is the
+    /// trouble that is reported if the mail exceeds it.
     pub fn allow(&mut self, bytes: u64, beyond: Trouble) {
         self.allowance = Some((bytes, beyond));
     }
 
-    /// Hands out what is found, in the order in which it stands in the mail. Nothing found means: no report, and none
+    /// Passes each finding to `found`, in the order of the mail. No finding means that the mail has no report, and that none
     /// was to be expected.
     ///
-    /// What [`Limits`] cap per mail (bytes inflated, parts, archive entries) is counted over one call. `found` may have
-    /// `room` release what it holds.
+    /// The [`Limits`] per mail (bytes inflated, parts, archive entries) are counted over one call. `found` may make `room`
+    /// release the container that it holds.
     pub fn walk(self, room: &Room<'_>, found: &mut dyn FnMut(Found<'_>)) -> Inflated {
         let budget = Budget::new(self.limits, room, self.allowance);
         Walk::new(&budget, found).start(self.input, self.origin, self.header);
@@ -98,15 +99,15 @@ impl Opened<'_> {
     }
 }
 
-/// What came out of the compressed parts of a mail.
+/// Number of bytes that a mail inflated to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inflated {
     pub bytes: u64,
-    /// There is more, beyond the allowance.
+    /// True if the mail has more than its allowance.
     pub is_cut: bool,
 }
 
-/// What a mail says of itself, as told: anyone can write anything there.
+/// Header fields of a mail, unverified: anyone can write anything there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// Without the angle brackets.
@@ -117,39 +118,39 @@ pub struct Envelope {
     pub subject: Option<String>,
 }
 
-/// One thing found in a mail or file.
+/// A finding in a mail or file.
 #[derive(Debug)]
 pub enum Found<'a> {
     Document(Document<'a>),
     Unreadable(Unreadable),
 }
 
-/// An attachment, or a member of an archive, that was to be read and can't be.
+/// An attachment or archive member that should have been readable and is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     pub attachment: Option<String>,
-    /// SHA-256 of the attachment's bytes as they were attached; for a member of an archive, of that hash followed by
-    /// the member's name.
+    /// SHA-256 of the attachment's bytes before decompression; for an archive member, of that hash followed by the member's
+    /// name.
     pub sha256: [u8; 32],
     pub trouble: Trouble,
 }
 
-/// What a document is written in, told by its first bytes.
+/// Format of a document, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// An aggregate report (RFC 9990, RFC 7489).
     Xml,
     /// An SMTP TLS report (RFC 8460).
     Json,
-    /// The machine-readable part of a failure report (RFC 6591, RFC 9991), and after it From and Message-ID of the mail that
-    /// it is about, and nothing else of that. Of a report without such a part, its fields within the text.
+    /// A failure report (RFC 6591, RFC 9991): its machine-readable part, followed by From and Message-ID of the original
+    /// mail and nothing else of that. Without such a part, the report's fields found in the text.
     Feedback,
 }
 
-/// A report as it came out of its containers: a recipe to read its bytes, as often as wanted.
+/// A report inside its containers; can be opened and read any number of times.
 #[derive(Debug)]
 pub struct Document<'a> {
-    /// The attachment's name as told, and after it those of members inside archives: `report.zip/a.xml`. At most 255
+    /// The attachment's name as declared, followed by the names of nested archive members: `report.zip/a.xml`. At most 255
     /// characters.
     pub attachment: Option<String>,
     pub format: Format,
@@ -158,16 +159,16 @@ pub struct Document<'a> {
 }
 
 impl Document<'_> {
-    /// The decompressed bytes from their start.
+    /// Opens the decompressed bytes from the start.
     ///
-    /// Reading fails with a [`Trouble`] inside the [`std::io::Error`]. Damage (a bad checksum, a cut-off stream) comes
-    /// after every byte that could be decompressed. `limits.document_bytes` holds for each reading; what counts for
-    /// `limits.mail_inflated_bytes` is counted once, however often the document is opened.
+    /// Reading fails with a [`Trouble`] inside the [`std::io::Error`]. Damage (a bad checksum, a truncated stream) is
+    /// reported after every byte that could be decompressed. `limits.document_bytes` applies to each reading; bytes count
+    /// towards `limits.mail_inflated_bytes` once, however often the document is opened.
     pub fn open(&self) -> Box<dyn BufRead + '_> {
         self.stream.open_capped(self.budget)
     }
 
-    /// Bytes that the mail has inflated to so far.
+    /// Number of bytes that the mail has inflated to so far.
     pub fn inflated(&self) -> u64 {
         self.budget.inflated()
     }

@@ -1,9 +1,9 @@
-//! The memory that one reader holds containers in, beside the mail itself.
+//! Memory in which one reader holds a container, in addition to the mail itself.
 //!
-//! A zip or a mail inside another container can only be understood from memory. It is never needed there: whatever was
-//! inflated can be inflated again. So a reader holds one such container at a time, and may be told at any moment to drop
-//! it; who reads on from it reads the same bytes out of what it came from. That way no reader keeps memory while it waits
-//! for anything, and readers can't wait for each other.
+//! A zip or a mail inside another container can only be parsed in memory. But the memory can be freed at any time, since
+//! everything can be inflated again. So a reader holds one such container at a time and may be made to drop it at any
+//! moment; whoever is reading from it then gets the same bytes by inflating again. That way no reader keeps memory while it
+//! waits for anything, and readers can't deadlock on each other.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,22 +13,22 @@ use std::{
 
 use crate::trouble::{Reason, Trouble};
 
-/// A container up to this size, in bytes, is held without asking for memory: reporters nest zips of some kilobytes.
+/// Maximum size, in bytes, of a container that is held without reserving memory: reporters nest zips of some kilobytes.
 pub const FREE_BYTES: usize = 64 << 10;
 
-/// Where the memory for larger containers comes from.
+/// Source of memory for larger containers.
 pub trait Reserve {
-    /// An empty reservation, which gives back all that it has when it is dropped.
+    /// Returns an empty reservation, which frees all its memory when dropped.
     fn reservation(&self) -> Box<dyn Reservation>;
 }
 
-/// Memory that one container may take.
+/// Memory reserved for one container.
 pub trait Reservation {
-    /// Waits until `bytes` more may be taken. Whoever waits here holds nothing but the mail and what this reservation has.
+    /// Grows by `bytes`; waits until they are available. The waiting reader holds only the mail and this reservation.
     fn grow(&mut self, bytes: usize);
 }
 
-/// Gives whatever is asked for, at once: for one reader on its own, which needs no more than `limits.mail_bytes`.
+/// Grants every request at once: for a single reader, which needs no more than `limits.mail_bytes`.
 #[derive(Debug)]
 pub struct Unshared;
 
@@ -42,22 +42,22 @@ impl Reservation for Unshared {
     fn grow(&mut self, _: usize) {}
 }
 
-/// Room for one container at a time.
+/// Holds one container at a time.
 pub struct Room<'r> {
     reserve: &'r dyn Reserve,
     held: RefCell<Option<Held>>,
-    /// Containers so far.
+    /// Number of containers so far.
     containers: Cell<u64>,
 }
 
-/// The bytes of one container, and the memory that they take.
+/// The bytes of one container, and their memory reservation.
 struct Held {
     container: Id,
     bytes: Vec<u8>,
     _reservation: Option<Box<dyn Reservation>>,
 }
 
-/// A container of one mail.
+/// Identifies a container of one mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(u64);
 
@@ -72,13 +72,13 @@ impl<'r> Room<'r> {
         Self { reserve, held: RefCell::new(None), containers: Cell::new(0) }
     }
 
-    /// Drops what is held and gives its memory back: for a reader that has to wait. Costs it some time afterwards, and
-    /// changes nothing of what it reads.
+    /// Frees the held container and its memory, for a reader that has to wait. Reading on takes longer afterwards, but
+    /// returns the same bytes.
     pub fn release(&self) {
         *self.held.borrow_mut() = None;
     }
 
-    /// Bytes that are held.
+    /// Number of bytes held.
     pub fn bytes(&self) -> usize {
         self.held.borrow().as_ref().map_or(0, |held| held.bytes.capacity())
     }
@@ -88,8 +88,8 @@ impl<'r> Room<'r> {
         Id(self.containers.get())
     }
 
-    /// Holds all of `input` as the bytes of `container`, instead of what was held before. Gives their number, and what
-    /// ended them early; `None` when there are more than `most`.
+    /// Reads `input` to its end and holds it as the bytes of `container`, in place of any other. Returns the number of
+    /// bytes, or `None` if there are more than `most`, and the trouble that ended `input` early.
     pub(super) fn hold(&self, container: Id, mut input: impl Read, most: usize) -> (Option<usize>, Option<Trouble>) {
         let mut reservation = None;
         let mut bytes = Vec::new();
@@ -100,7 +100,7 @@ impl<'r> Room<'r> {
                     return (None, None);
                 }
                 if bytes.len() + more > FREE_BYTES {
-                    // What `input` reads from may be held; it is read from what that came out of instead.
+                    // `input` may be reading from the held container; after this it inflates that container again instead.
                     self.release();
                     let new = bytes.capacity() + more;
                     let reservation = reservation.get_or_insert_with(|| self.reserve.reservation());
@@ -127,12 +127,12 @@ impl<'r> Room<'r> {
         self.held.borrow().as_ref().is_some_and(|held| held.container == container)
     }
 
-    /// Lets `look` see the bytes of `container`; `None`: they are not held.
+    /// Calls `look` with the bytes of `container`; `None` if they are not held.
     pub(super) fn look<T>(&self, container: Id, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let held = self.held.borrow();
         held.as_ref().filter(|held| held.container == container).map(|held| look(&held.bytes))
     }
 }
 
-/// What a usual container comes to.
+/// Typical size of a container, in bytes.
 const USUAL_BYTES: usize = 4 << 10;

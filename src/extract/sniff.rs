@@ -1,13 +1,13 @@
-//! What bytes are, told by the bytes alone: names and content types of reports are wrong too often.
+//! Content type detection by magic numbers and content alone: the names and content types of reports are wrong too often.
 
 use std::borrow::Cow;
 
 use super::{failure, header};
 
-/// What the first bytes of a stream show it to be.
+/// Type of a stream, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nothing, or white space only.
+    /// No bytes, or white space only.
     Empty,
     Gzip,
     Zlib,
@@ -23,16 +23,16 @@ pub(super) enum Kind {
     Tnef,
     /// PGP or CMS enveloped data.
     Encrypted,
-    /// A container that is not read: its name.
+    /// A container that is not supported, with its name.
     Unsupported(&'static str),
-    /// An image, by far the most frequent companion of a report.
+    /// An image, by far the most frequent other attachment of a report.
     Image,
-    /// The word that some reporters send in place of a report.
+    /// The word `unused`, which some reporters send in place of a report.
     Unused,
     Unknown,
 }
 
-/// Signatures of containers that are not read, and of images.
+/// Magic numbers of containers, encrypted mail and images.
 const MAGICS: &[(&[u8], Kind)] = &[
     (&[0x1f, 0x8b, 8], Kind::Gzip),
     (b"PK\x03\x04", Kind::Zip),
@@ -53,10 +53,10 @@ const MAGICS: &[(&[u8], Kind)] = &[
     (&[0xff, 0xd8, 0xff], Kind::Image),
 ];
 
-/// What stands in CMS enveloped data (RFC 5652 section 6) right after its outer length.
+/// Bytes right after the outer length of CMS enveloped data (RFC 5652 section 6).
 const ENVELOPED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
 
-/// Header fields of which every mail has one.
+/// Header fields; every mail has at least one of them.
 const MAIL_FIELDS: &[&str] = &[
     "from",
     "received",
@@ -69,7 +69,8 @@ const MAIL_FIELDS: &[&str] = &[
     "content-type",
 ];
 
-/// Keys of a TLS report in any case, any one of these sets (RFC 8460 section 4.4). `policies` alone is in everyone's JSON.
+/// Keys of a TLS report in any case; all keys of one of these sets are required (RFC 8460 section 4.4). `policies` alone is
+/// too common in JSON.
 const TLS_REPORT_KEYS: &[&[&[u8]]] = &[
     &[b"\"organization-name\""],
     &[b"\"report-id\""],
@@ -77,7 +78,7 @@ const TLS_REPORT_KEYS: &[&[&[u8]]] = &[
     &[b"\"policies\"", b"\"result-type\""],
 ];
 
-/// Tells what the first bytes of a stream show.
+/// Detects the type of a stream from its first bytes.
 pub(super) fn kind(head: &[u8]) -> Kind {
     if let Some((_, kind)) = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)) {
         return *kind;
@@ -104,7 +105,7 @@ pub(super) fn kind(head: &[u8]) -> Kind {
     }
 }
 
-/// Whether the bytes begin with the header of a mail.
+/// True if the bytes begin with the header of a mail.
 pub(super) fn is_mail(head: &[u8]) -> bool {
     header::lines(head)
         .skip_while(|line| line.trim_ascii().is_empty())
@@ -119,8 +120,8 @@ fn has_tls_report_keys(text: &[u8]) -> bool {
     TLS_REPORT_KEYS.iter().any(|keys| keys.iter().all(|key| contains(&text, key)))
 }
 
-/// RFC 1950 section 2.2, with the window that every writer of reports uses; smaller windows would make text match, and
-/// `x^` is text unless more than text follows.
+/// True for a zlib header (RFC 1950 section 2.2) with the 32 KiB window that every writer of reports uses; smaller windows
+/// would match text. `x^` counts only if bytes other than text follow.
 fn is_zlib(head: &[u8]) -> bool {
     match head {
         [0x78, 0x01 | 0x9c | 0xda, ..] => true,
@@ -131,7 +132,8 @@ fn is_zlib(head: &[u8]) -> bool {
     }
 }
 
-/// A header block with the right checksum: also without `ustar`, which old writers leave out (POSIX.1-1988, 10.1.1).
+/// True for a header block with the right checksum, also without `ustar`, which old writers leave out (POSIX.1-1988,
+/// 10.1.1).
 fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..512) else { return false };
     let told = block[148..156].trim_ascii_start();
@@ -144,7 +146,7 @@ fn is_tar(head: &[u8]) -> bool {
     told == sum
 }
 
-/// The text without its byte order mark; of UTF-16, the characters that are ASCII.
+/// The text without its byte order mark; for UTF-16, converted to ASCII, with `?` for other characters.
 fn as_ascii(head: &[u8]) -> Cow<'_, [u8]> {
     let (unit, text): (fn([u8; 2]) -> u16, _) = match head {
         [0xef, 0xbb, 0xbf, text @ ..] => return text.into(),
@@ -161,8 +163,8 @@ fn as_ascii(head: &[u8]) -> Cow<'_, [u8]> {
     text.chunks_exact(2).map(ascii).collect()
 }
 
-/// Whether a start tag `feedback` stands in the text, with or without a prefix. It need not be the first element: one
-/// reporter wraps its report into the schema.
+/// True if the text contains a start tag `feedback`, with or without a prefix. It need not be the root element: one reporter
+/// wraps its report into the schema.
 fn has_feedback_element(text: &[u8]) -> bool {
     const NAME: &[u8] = b"feedback";
     text.windows(NAME.len()).enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(NAME)).any(|(at, _)| {

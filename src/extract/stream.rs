@@ -1,4 +1,4 @@
-//! A recipe that leads from bytes in memory to the bytes of a document, and the readers that follow it.
+//! Byte streams described by a source in memory and the layers to decode, and the readers that decode them.
 
 use std::{
     borrow::Cow,
@@ -18,62 +18,65 @@ use super::{
     room::Id,
 };
 
-/// The first bytes of a stream that are looked at to tell what it is.
+/// Number of bytes at the start of a stream that content detection looks at.
 pub(super) const PEEK_BYTES: usize = 8 << 10;
 
-/// A stream of fewer bytes is small: it is inflated once and held, which saves more time than the head of a longer one costs.
+/// A stream of fewer bytes is small: it is inflated once and kept in memory, which saves more time than peeking into longer
+/// ones costs.
 pub const SMALL_BYTES: usize = 32 << 10;
-/// What a usual stream comes to.
+/// Typical size of a stream, in bytes.
 const USUAL_BYTES: usize = 4 << 10;
-/// Bytes that are taken out of a container at once.
+/// Number of bytes read from a container at once.
 const CHUNK_BYTES: usize = 8 << 10;
 
-/// A stretch of bytes and what to take off them, outermost first. Can be opened again and again.
+/// A range of bytes and the layers (encoding, compression) to remove from them, outermost first. Can be opened any number of
+/// times.
 #[derive(Debug)]
 pub(super) struct Stream<'a> {
     extent: Extent<'a>,
     end: End,
     layers: Vec<Layer>,
-    /// Stands behind what comes out.
+    /// Appended to the decoded bytes.
     appendix: Vec<u8>,
 }
 
-/// A stretch of the mail, or of a container that came out of it.
+/// A range of the mail, or of a container extracted from it.
 #[derive(Debug, Clone)]
 pub(super) enum Extent<'a> {
     Memory(&'a [u8]),
     Within(&'a Container<'a>, Range<usize>),
 }
 
-/// What came out of a stream and has something in it: held where it has to be seen at once, else read from the stream.
+/// The decoded bytes of a stream that contains other files: held in memory when they are needed as a whole, else read from
+/// the stream.
 #[derive(Debug)]
 pub(super) struct Container<'a> {
     id: Id,
     stream: &'a Stream<'a>,
 }
 
-/// What is known of the end of a stretch of bytes.
+/// End condition of a range of bytes.
 #[derive(Debug)]
 pub(super) enum End {
     Whole,
-    /// A checksum that they must have (a stored zip member).
+    /// The checksum that the bytes must have (a stored zip member).
     Crc32(u32),
-    /// They were cut off.
+    /// The bytes are truncated.
     Broken(Trouble),
 }
 
-/// What was done to bytes to make others of them.
+/// One layer to remove from a stream.
 #[derive(Debug)]
 enum Layer {
     Encoded(Encoding),
     Compressed(Compressed),
 }
 
-/// One compression.
+/// A layer of compression.
 #[derive(Debug)]
 pub(super) struct Compressed {
     pub by: Compression,
-    /// The most bytes that any reader of this layer got out of it: those were paid for.
+    /// The most bytes that any reader of this layer has produced: these are already counted in the budget.
     pub paid: Cell<u64>,
 }
 
@@ -81,7 +84,7 @@ pub(super) struct Compressed {
 pub(super) enum Compression {
     Gzip,
     Zlib,
-    /// A deflated zip member; its checksum stands in the archive's directory.
+    /// A deflated zip member, with its checksum from the archive's directory.
     Deflate {
         crc32: u32,
     },
@@ -113,12 +116,12 @@ impl<'a> Stream<'a> {
         self
     }
 
-    /// The stretch whose bytes are those of the stream, where there is nothing to take off them.
+    /// The range that holds the stream's bytes as they are, if there are no layers and no appendix.
     pub fn plain(&self) -> Option<&Extent<'a>> {
         (self.layers.is_empty() && self.appendix.is_empty()).then_some(&self.extent)
     }
 
-    /// Whether its bytes were compressed.
+    /// True if a layer of the stream is a compression.
     pub fn is_inflated(&self) -> bool {
         self.layers.iter().any(|layer| matches!(layer, Layer::Compressed(_)))
     }
@@ -145,13 +148,13 @@ impl<'a> Stream<'a> {
         if self.appendix.is_empty() { stream } else { Box::new(stream.chain(self.appendix.as_slice())) }
     }
 
-    /// Opens the stream as a document, which may not be longer than `limits.document_bytes`.
+    /// Opens the stream as a document; reading fails after `limits.document_bytes`.
     pub fn open_capped<'s>(&'s self, budget: &'s Budget<'_>) -> Box<dyn BufRead + 's> {
         let limit = budget.limits.document_bytes;
         Box::new(Capped { input: self.open(budget), rest: limit, limit })
     }
 
-    /// The stream's first bytes, at most `SMALL_BYTES`, and what ended it when that came early.
+    /// Returns the stream's first bytes, at most `SMALL_BYTES`, and the trouble that ended it early.
     pub fn peek(&self, budget: &Budget<'_>) -> (Cow<'a, [u8]>, Option<Trouble>) {
         match (self.plain(), &self.end) {
             (Some(Extent::Memory(bytes)), End::Whole) => (bytes[..bytes.len().min(SMALL_BYTES)].into(), None),
@@ -164,7 +167,7 @@ impl<'a> Stream<'a> {
 }
 
 impl<'a> Extent<'a> {
-    /// A stretch of this one.
+    /// Returns a subrange.
     pub fn part(&self, range: Range<usize>) -> Self {
         let range = range.start.min(self.len())..range.end.min(self.len());
         match self {
@@ -182,7 +185,7 @@ impl<'a> Extent<'a> {
         }
     }
 
-    /// Lets `look` see all of it at once.
+    /// Calls `look` with all bytes of the range.
     pub fn look<T>(&self, budget: &Budget<'_>, look: impl FnOnce(&[u8]) -> T) -> Result<T, Trouble> {
         match self {
             Extent::Memory(bytes) => Ok(look(bytes)),
@@ -194,7 +197,7 @@ impl<'a> Extent<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// Of what comes out of `stream`.
+    /// A container of the decoded bytes of `stream`.
     pub fn of(stream: &'a Stream<'a>, budget: &Budget<'_>) -> Self {
         Self { id: budget.room.new_container(), stream }
     }
@@ -203,8 +206,8 @@ impl<'a> Container<'a> {
         Extent::Within(self, 0..bytes)
     }
 
-    /// Holds it for the first time. Gives its size, and what ended it early. Fails when it is too large to hold, or beyond a
-    /// limit.
+    /// Reads the container into memory for the first time. Returns its size and the trouble that ended it early. Fails if it
+    /// is too large to hold or exceeds a limit.
     pub fn hold(&self, budget: &Budget<'_>) -> Result<(usize, Option<Trouble>), Trouble> {
         let (bytes, trouble) = budget.room.hold(self.id, self.stream.open(budget), self.most(budget));
         if self.stream.is_inflated() {
@@ -217,7 +220,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// Holds what a reader at hand gives of it.
+    /// Reads the container into memory from `input`, a reader that is already at its bytes.
     pub fn fill(&self, input: impl Read, budget: &Budget<'_>) -> (usize, Option<Trouble>) {
         let (bytes, trouble) = budget.room.hold(self.id, input, HELD_BYTES);
         (bytes.unwrap_or_default(), trouble)
@@ -230,7 +233,7 @@ impl<'a> Container<'a> {
         budget.room.look(self.id, look).ok_or_else(too_large_to_hold)
     }
 
-    /// What is only encoded is no larger than the mail that it stands in.
+    /// Maximum size held. Bytes that are encoded but not compressed are no larger than the mail they are in.
     fn most(&self, budget: &Budget<'_>) -> usize {
         match self.stream.is_inflated() {
             true => HELD_BYTES,
@@ -245,15 +248,15 @@ pub(super) fn too_large_to_hold() -> Trouble {
     Trouble::new(Reason::DocumentTooLarge, detail)
 }
 
-/// Reads at most `bytes`, and gives what came and why no more did, if not for the end.
+/// Reads at most `bytes`. Returns them, and the trouble if reading failed.
 pub(super) fn read_up_to(input: impl Read, bytes: usize) -> (Vec<u8>, Option<Trouble>) {
     let mut head = Vec::with_capacity(bytes.min(USUAL_BYTES));
-    // On an error, what was read before stays in the buffer.
+    // On an error, the bytes read before it stay in the buffer.
     let end = input.take(bytes as u64).read_to_end(&mut head);
     (head, end.err().map(|error| Trouble::from_io(&error, Reason::NotAReport)))
 }
 
-/// The last byte that comes out of `input`.
+/// Reads `input` to its end and returns the last byte.
 pub(super) fn last_byte(mut input: impl BufRead) -> Option<u8> {
     let mut last = None;
     while let Ok(chunk @ [.., byte]) = input.fill_buf() {
@@ -264,7 +267,7 @@ pub(super) fn last_byte(mut input: impl BufRead) -> Option<u8> {
     last
 }
 
-/// A container's bytes from a place on: from memory while it is held, and then out of what it came from.
+/// Reads a container from an offset: from memory while it is held, and after that by decoding its stream again.
 struct Within<'s> {
     container: &'s Container<'s>,
     at: usize,
@@ -300,7 +303,7 @@ impl Read for Within<'_> {
     }
 }
 
-/// So many bytes of a reader, and whatever their end brings.
+/// Reads a number of bytes, and then applies the end condition.
 struct Ending<'s, R> {
     input: R,
     rest: usize,
@@ -332,7 +335,7 @@ impl<R: BufRead> BufRead for Ending<'_, R> {
     fn consume(&mut self, amount: usize) {
         let amount = amount.min(self.rest);
         if matches!(self.end, End::Crc32(_)) {
-            // What is consumed was seen, and is there still.
+            // The consumed bytes are those of the buffer that the caller has seen, and which is unchanged.
             if let Ok(buffer) = self.input.fill_buf() {
                 self.crc.update(&buffer[..amount.min(buffer.len())]);
             }
@@ -348,7 +351,7 @@ impl<R: BufRead> Read for Ending<'_, R> {
     }
 }
 
-/// Fails when there is more than `limit` bytes, after giving those.
+/// Fails with a trouble if the input has more than `limit` bytes, after returning the first `limit`.
 struct Capped<R> {
     input: R,
     rest: u64,
@@ -379,7 +382,7 @@ impl<R: BufRead> Read for Capped<R> {
     }
 }
 
-/// [`Read::read`] for a reader that is a [`BufRead`] at heart.
+/// [`Read::read`] for a reader that implements [`BufRead`] natively.
 pub(super) fn read_buffered(input: &mut impl BufRead, into: &mut [u8]) -> io::Result<usize> {
     let buffer = input.fill_buf()?;
     let amount = buffer.len().min(into.len());

@@ -1,4 +1,4 @@
-//! The members of a tar archive, plain or inside a compression.
+//! Reads the members of a tar archive, plain or compressed.
 
 use std::io::Read;
 
@@ -9,10 +9,10 @@ use super::{
     stream::{Container, End, Extent, SMALL_BYTES, Stream, read_up_to, too_large_to_hold},
 };
 
-/// Takes a member's name, where there is one, and its bytes.
+/// Callback for a member's name, if known, and its bytes.
 pub(super) type Each<'e> = dyn FnMut(Option<&str>, Result<Stream<'_>, Trouble>) + 'e;
 
-/// Hands out the regular files in the archive, or why one can't be read, until the archive ends or is broken.
+/// Passes the regular files in the archive to `each`, or the trouble with one, until the archive ends or is damaged.
 pub(super) fn members(archive: &Stream<'_>, budget: &Budget<'_>, each: &mut Each<'_>) {
     let unheld = Container::of(archive, budget);
     let whole = archive.plain().cloned().unwrap_or_else(|| unheld.first(usize::MAX));
@@ -25,7 +25,7 @@ pub(super) fn members(archive: &Stream<'_>, budget: &Budget<'_>, each: &mut Each
         }
     };
     let entries = match tar.entries() {
-        // Raw: otherwise names that are told in members of their own are held, however long they are.
+        // Raw entries: otherwise the long names given in extra members are held in memory, whatever their length.
         Ok(entries) => entries.raw(true),
         Err(error) => return each(None, Err(damage(&error))),
     };
@@ -57,7 +57,7 @@ pub(super) fn members(archive: &Stream<'_>, budget: &Budget<'_>, each: &mut Each
             each(Some(&name), Err(too_large_to_hold()));
             continue;
         }
-        // A large member is held as the reader comes by, and read again from the archive when it was dropped.
+        // A large member is held in memory as the archive is read, and read from the archive again if it was dropped.
         let again = Stream::ending(place, End::Whole);
         let container = Container::of(&again, budget);
         let mut small = Vec::new();

@@ -1,4 +1,4 @@
-//! The walk through a mail or file: opens what can be opened, and hands out what is a document.
+//! Walks through a mail or file: opens containers recursively, and passes on the documents found.
 
 use std::{cell::OnceCell, io::BufRead};
 
@@ -19,7 +19,7 @@ use super::{
     tar, zip,
 };
 
-/// Parts that come with a report and are none. An image or text that is named like a report is not meant.
+/// Content types of parts that accompany a report. A part of these types is still expected to be a report if named like one.
 const COMPANIONS: &[&str] = &[
     "text/plain",
     "text/html",
@@ -32,10 +32,10 @@ const COMPANIONS: &[&str] = &[
     "application/x-pkcs7-signature",
 ];
 
-/// Parts whose content only their recipient can open.
+/// Content types of encrypted parts, which only their recipient can open.
 const ENCRYPTED: &[&str] = &["multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"];
 
-/// A stream, its first bytes, and what ended it when that came early.
+/// A stream, its first bytes, and the trouble that ended it early.
 type Peeked<'p> = (Stream<'p>, &'p [u8], Option<Trouble>);
 
 pub(super) struct Walk<'w> {
@@ -44,22 +44,22 @@ pub(super) struct Walk<'w> {
     handed_out: u64,
 }
 
-/// What is known of the bytes at hand from what is around them.
+/// Context of the bytes at hand.
 #[derive(Clone)]
 struct Around<'c> {
-    /// Names from the attachment inwards.
+    /// Names of the attachment and the members inside it, outermost first.
     name: Option<String>,
-    /// Names inside the attachment, inwards.
+    /// Names of the members inside the attachment, outermost first.
     member: String,
     attachment: &'c Attachment<'c>,
     depth: u64,
-    /// This was meant as a report, so what is no report is told.
+    /// Meant as a report: content that is no report is reported as unreadable.
     is_meant: bool,
-    /// Expected beside a report, so it need not be one.
+    /// Usually accompanies a report, so it need not be one itself.
     is_companion: bool,
 }
 
-/// The bytes of an attachment as attached, and their hash once it is wanted.
+/// An attachment's bytes as attached, and their hash once it is needed.
 struct Attachment<'c> {
     stream: Stream<'c>,
     sha256: OnceCell<[u8; 32]>,
@@ -70,7 +70,7 @@ impl<'w> Walk<'w> {
         Self { budget, found, handed_out: 0 }
     }
 
-    /// `header`: that of the mail, where the input is one.
+    /// Walks through `input`. `header` is the header of the mail if the input is one.
     pub fn start(&mut self, input: &[u8], origin: Origin<'_>, header: Header) {
         let attachment = Attachment::of(Stream::of(input));
         let mut around = Around {
@@ -100,7 +100,7 @@ impl<'w> Walk<'w> {
                     );
                 }
             }
-            // A folder of saved mails is read by the rules of a mailbox.
+            // A directory of saved mails is read by the rules of a mailbox.
             Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => {
                 self.mail_of(header, &mail, &around);
             }
@@ -154,7 +154,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// The document within a text for people.
+    /// Returns the report document within human-readable text.
     fn prose(&self, text: &Stream<'_>, first: &[u8]) -> Option<Vec<u8>> {
         if first.len() < SMALL_BYTES {
             return failure::in_text(first);
@@ -187,7 +187,7 @@ impl<'w> Walk<'w> {
         self.peeked((stream, &first, trouble), around);
     }
 
-    /// Tells what a stream is, and goes on accordingly.
+    /// Detects the type of a stream and handles it accordingly.
     fn peeked(&mut self, (stream, first, trouble): Peeked<'_>, around: &Around<'_>) {
         let is_small = trouble.is_none() && first.len() < SMALL_BYTES;
         let unpacked = if is_small && stream.is_inflated() { first.len() as u64 } else { 0 };
@@ -211,7 +211,7 @@ impl<'w> Walk<'w> {
                     Err(trouble) => walk.foreign(inside, trouble),
                 }
             }),
-            // Two bytes of text can look like zlib; then nothing comes out.
+            // Text can look like the two bytes of a zlib header; then nothing is inflated.
             (Kind::Empty, Some(_)) if stream.innermost() == Some(Compression::Zlib) && head.is_empty() => {
                 self.foreign(around, not_a_report("the bytes are of no known kind"));
             }
@@ -223,7 +223,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Goes one level deeper, if that is allowed.
+    /// Goes one nesting level deeper, unless that exceeds the limit.
     fn container(&mut self, around: &Around<'_>, open: impl FnOnce(&mut Self, &Around<'_>)) {
         match self.budget.deeper(around.depth) {
             Ok(depth) => open(self, &Around { depth, ..around.clone() }),
@@ -231,7 +231,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Opens what can only be understood from memory, and says what it was cut off by.
+    /// Opens a stream that can only be parsed in memory, and then reports the trouble that truncated it.
     fn held(&mut self, stream: &Stream<'_>, around: &Around<'_>, open: fn(&mut Self, &Extent<'_>, &Around<'_>)) {
         if let Some(extent) = stream.plain() {
             return open(self, extent, around);
@@ -300,7 +300,7 @@ impl<'w> Walk<'w> {
         (self.found)(Found::Document(Document { attachment, format, stream, budget: self.budget }));
     }
 
-    /// Told only where a report was meant.
+    /// Reports `trouble` only if the content was meant as a report.
     fn foreign(&mut self, around: &Around<'_>, trouble: Trouble) {
         if around.is_meant && !around.is_companion {
             self.unreadable(around, trouble);
@@ -336,12 +336,12 @@ impl<'c> Attachment<'c> {
     }
 }
 
-/// The bytes of a part of `mail`.
+/// The body of a part of `mail`, with its transfer encoding decoded.
 fn stream_of<'a>(part: &Part, mail: &Extent<'a>) -> Stream<'a> {
     Stream::ending(mail.part(part.body.clone()), End::Whole).decoded(part.header.encoding)
 }
 
-/// Of all that comes out of `input`.
+/// SHA-256 of `input`, read to its end.
 fn hash(mut input: impl BufRead) -> [u8; 32] {
     let mut hasher = Sha256::new();
     while let Ok(chunk @ [_, ..]) = input.fill_buf() {
@@ -352,7 +352,7 @@ fn hash(mut input: impl BufRead) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// `outer/inner`, at most 255 characters of it.
+/// Returns `outer/inner`, at most 255 characters of it.
 fn join(outer: Option<&str>, inner: Option<&str>) -> Option<String> {
     match (outer, inner) {
         (Some(outer), Some(inner)) => Some(clip(&format!("{outer}/{inner}"))),

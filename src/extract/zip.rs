@@ -1,10 +1,10 @@
-//! The members of a zip archive, and where in it they stand. Of the archive's directory only names, places and checksums are
-//! believed, never sizes: members are inflated by the same reader as gzip, until deflate itself says that it ends.
+//! Lists the members of a zip archive with their offsets. Only names, offsets and checksums of the archive's directory are
+//! trusted, and sizes never: members are inflated by the same reader as gzip, until the end marker of the deflate stream.
 
 use std::{io::Cursor, ops::Range};
 
-// `ZipArchive` would index a directory of a million members before the first can be counted, and loses members of the
-// same name.
+// `ZipArchive` would index a directory of a million members before the first can be counted, and loses members that share a
+// name.
 use ::zip::{
     CompressionMethod,
     read::{Config, ZipFileEntry},
@@ -19,35 +19,35 @@ use super::{
     stream::{Compression, End, Extent, Stream},
 };
 
-/// What stands before a member's name in its local header, in bytes (APPNOTE.TXT 4.3.7).
+/// Size of the local header before the member's name, in bytes (APPNOTE.TXT 4.3.7).
 const LOCAL_HEADER_BYTES: usize = 30;
 
-/// Members that only word processors, Java and e-book readers put into a zip.
+/// Members that only office documents, Java and e-books have.
 const OFFICE_MEMBERS: &[&str] = &["[Content_Types].xml", "mimetype"];
 
-/// What the archive's directory lists.
+/// Entries of the archive's central directory.
 pub(super) struct Directory {
     pub members: Vec<Member>,
-    /// Why there are not more.
+    /// The damage that ended the list early.
     pub trouble: Option<Trouble>,
 }
 
 pub(super) struct Member {
     /// At most 255 characters.
     pub name: String,
-    /// A folder, or what macOS and Windows add to archives on their own.
+    /// A directory, or a file that macOS or Windows adds to archives on its own.
     pub is_clutter: bool,
     /// Named like a report.
     pub is_marked: bool,
     is_encrypted: bool,
     method: CompressionMethod,
-    /// From its first byte to the archive's end; `None`: none stands where the directory says.
+    /// From the member's first byte to the archive's end; `None` if the directory points to no member.
     data: Option<Range<usize>>,
     stored_bytes: u64,
     crc32: u32,
 }
 
-/// Lists at most `most` members. Fails when there is no directory.
+/// Lists at most `most` members. Fails if the archive has no directory.
 pub(super) fn directory(archive: &[u8], most: u64) -> Result<Directory, Trouble> {
     let damage =
         |error: ::zip::result::ZipError| Trouble::new(Reason::CorruptZip, format!("the zip is damaged: {error}"));
@@ -63,7 +63,7 @@ pub(super) fn directory(archive: &[u8], most: u64) -> Result<Directory, Trouble>
 }
 
 impl Directory {
-    /// Whether this is a document of an office suite or a program, which are zips too.
+    /// True if the archive is an office document or a program, which are zips too.
     pub fn is_office(&self) -> bool {
         let begins = self.members.first().is_some_and(|member| member.name.starts_with("META-INF/"));
         begins || self.members.iter().any(|member| OFFICE_MEMBERS.contains(&member.name.as_str()))
@@ -91,7 +91,7 @@ impl Member {
         }
     }
 
-    /// The member's bytes.
+    /// Opens the member's bytes.
     pub fn stream<'a>(&self, archive: &Extent<'a>) -> Result<Stream<'a>, Trouble> {
         if self.is_encrypted {
             return Err(Trouble::new(Reason::EncryptedZip, "a zip member needs a password"));
@@ -116,7 +116,7 @@ impl Member {
     }
 }
 
-/// From a member's first byte to the archive's end.
+/// Returns the range from a member's first byte to the archive's end.
 fn data(archive: &[u8], header_at: u64) -> Option<Range<usize>> {
     let header_at = usize::try_from(header_at).ok()?;
     let header = archive.get(header_at..)?.get(..LOCAL_HEADER_BYTES)?;

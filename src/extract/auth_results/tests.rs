@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The results of these fields for a user who trusts `mx.example.com`, each result as `method=result domain`.
+/// The results of `fields` for a user who trusts `mx.example.com`, each as `method=result domain`.
 fn told(fields: &[&str]) -> Option<Vec<String>> {
     told_by(&["mx.example.com"], fields)
 }
@@ -21,7 +21,7 @@ fn authenticated(field: &str) -> Option<String> {
     MailAuth::of(&[field.into()], &["mx.example.com".into()])?.authenticated_domain().map(str::to_owned)
 }
 
-/// As these write them, with names changed.
+/// Real fields of these servers, with names changed.
 #[test]
 fn fields_of_widespread_servers_are_read() {
     let gmail = "mx.google.com;\r\n       dkim=pass header.i=@receiver.example header.s=20230601 header.b=\"abC+/d=\";\r\n       \
@@ -53,7 +53,7 @@ fn fields_of_widespread_servers_are_read() {
     );
 }
 
-/// RFC 8601 appendix B, with its own names for the server.
+/// RFC 8601 appendix B, with its own server names.
 #[test]
 fn the_examples_of_the_rfc_are_read() {
     let read = |field| told_by(&["example.org", "example.com"], &[field]);
@@ -101,7 +101,7 @@ fn what_stands_below_a_servers_own_field_is_the_senders() {
     assert_eq!(told(&[other, own, forged]).unwrap(), ["spf=fail evil.example"]);
     let none = "mx.example.com; none";
     assert_eq!(told(&[none, forged]), Some(vec![]));
-    // Servers with an id for each method, as iCloud has, each have a topmost one.
+    // Servers with an authserv-id for each method, such as iCloud's: each id has its own topmost field.
     let each = ["spf.example.com; spf=pass smtp.mailfrom=a.example", "dkim.example.com; dkim=pass header.d=a.example"];
     assert_eq!(
         told_by(&["dkim.example.com", "spf.example.com"], &each).unwrap(),
@@ -130,7 +130,7 @@ fn comments_and_quoted_strings_hide_nothing_and_pretend_nothing() {
     }
 }
 
-/// Text of a sender that a server quotes may break its field, which must not make room for the sender's own one.
+/// A server may quote text of the sender that breaks its field, and that must not make the sender's forged field count.
 #[test]
 fn a_broken_field_says_nothing_and_still_is_the_topmost() {
     let forged = "mx.example.com; dmarc=pass header.from=receiver.example";

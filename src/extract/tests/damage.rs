@@ -1,6 +1,6 @@
 use super::*;
 
-/// Long enough that what comes out before the damage is not all.
+/// Long enough that only a part of it is decompressed before the damage.
 fn long_xml() -> Vec<u8> {
     let mut state = 1u32;
     let mut xml = b"<feedback>".to_vec();

@@ -149,7 +149,7 @@ fn lines_may_end_in_a_carriage_return_alone() {
     assert_eq!(in_file("m.eml", &letter), [document("r.gz", XML)]);
     let limits = Limits::default();
     assert_eq!(open(&letter, Origin::Mail, &limits).envelope().from.as_deref(), Some("noreply@receiver.example"));
-    // What is no mail is left alone: its hash is that of the bytes as they came.
+    // Bytes that are no mail are not converted: the hash is that of the original bytes.
     let xml: Vec<u8> = XML.iter().map(|&byte| if byte == b'\n' { b'\r' } else { byte }).collect();
     assert_eq!(in_file("x.xml", &xml), [document("x.xml", &xml)]);
 }

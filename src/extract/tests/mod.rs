@@ -1,4 +1,4 @@
-//! Archives and mails are built here, by the crates that everyone else writes them with.
+//! Tests of extraction. Archives and mails are built with the crates that are in common use for writing them.
 
 mod archives;
 mod damage;
@@ -25,7 +25,7 @@ const XML: &[u8] =
 const JSON: &[u8] = b"{\"organization-name\": \"x\", \"report-id\": \"1\", \"policies\": []}";
 const REPORT_NAME: &str = "receiver.example!example.com!1700000000!1700086399";
 
-/// What a walk found, with documents read to their end, twice.
+/// Findings of a walk, with documents read to their end, twice.
 #[derive(Clone, PartialEq, Eq)]
 enum Seen {
     Document { name: Option<String>, format: Format, bytes: Vec<u8>, end: Option<Reason> },
@@ -135,7 +135,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// A header and one part, base64.
+/// A part with its header, encoded as base64.
 fn part(kind: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
     let head = format!(
         "Content-Type: {kind}\r\nContent-Disposition: attachment; filename=\"{name}\"\r\n\
@@ -148,13 +148,13 @@ fn text(text: &str) -> Vec<u8> {
     format!("Content-Type: text/plain; charset=utf-8\r\n\r\n{text}").into_bytes()
 }
 
-/// A mail of several parts that says nothing of reports.
+/// A multipart mail without any mark of a report.
 fn mail(parts: &[Vec<u8>]) -> Vec<u8> {
     mail_headed("From: Ann <ann@example.com>\r\nSubject: hello\r\n", parts)
 }
 
 fn mail_headed(header: &str, parts: &[Vec<u8>]) -> Vec<u8> {
-    // Mails inside each other have different ones.
+    // Nested mails need different boundaries.
     let boundary = format!("=_b{}", parts.iter().map(Vec::len).sum::<usize>());
     let kind = format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\npreamble\r\n");
     let mut mail = (header.to_owned() + &kind).into_bytes();
@@ -167,7 +167,7 @@ fn mail_headed(header: &str, parts: &[Vec<u8>]) -> Vec<u8> {
     mail
 }
 
-/// The same, marked by its subject.
+/// A multipart mail that its subject marks as a report.
 fn report_mail(parts: &[Vec<u8>]) -> Vec<u8> {
     mail_headed("From: noreply@receiver.example\r\nSubject: Report Domain: example.com Submitter: x\r\n", parts)
 }

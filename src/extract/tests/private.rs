@@ -1,4 +1,4 @@
-//! Someone will point this at a mailbox that people use.
+//! Private mail: a mailbox that is read may be in use by people.
 
 use super::*;
 

@@ -1,10 +1,10 @@
-//! Whatever a report is packed in, it comes out as it went in.
+//! Property tests: a report is extracted unchanged from any nesting of containers.
 
 use proptest::{prelude::*, sample::select};
 
 use super::*;
 
-/// One thing around a report.
+/// One container around a report.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Around {
     Gzip,

@@ -1,4 +1,4 @@
-//! What is held of a mail beside itself: one container at a time, paid for, and dropped whenever that is asked for.
+//! Memory held in addition to the mail: one container at a time, reserved before use, and dropped at any time on request.
 
 use std::{
     cell::Cell,
@@ -13,7 +13,7 @@ use super::{
     *,
 };
 
-/// Counts what is taken and given back.
+/// Counts memory that is reserved and freed.
 #[derive(Default)]
 struct Counted {
     taken: Rc<Cell<usize>>,
@@ -34,7 +34,7 @@ impl Reserve for Counted {
 
 impl Reservation for Taken {
     fn grow(&mut self, bytes: usize) {
-        // Whoever waits here holds nothing else.
+        // A reader that waits here holds no other memory.
         assert_eq!(self.taken.get(), self.mine);
         self.mine += bytes;
         self.taken.set(self.mine);
@@ -48,7 +48,7 @@ impl Drop for Taken {
     }
 }
 
-/// A report of some 200 KB that does not get much smaller when it is packed.
+/// A report of some 200 KB that compresses badly.
 fn large_report() -> Vec<u8> {
     let mut state = 1u64;
     let mut report = b"<feedback><report_metadata>".to_vec();
@@ -59,7 +59,7 @@ fn large_report() -> Vec<u8> {
     report
 }
 
-/// What is found, read to its end in pieces; the room is released before each piece whose number is `every` times another.
+/// Returns all findings, read to their end in pieces; the room is released before every `every`-th piece.
 fn read_with_releases(input: &[u8], room: &Room<'_>, every: usize, held: &mut usize) -> Vec<(Option<String>, Vec<u8>)> {
     let (mut all, mut pieces) = (Vec::new(), 0usize);
     let limits = Limits::default();
