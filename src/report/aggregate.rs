@@ -1,4 +1,4 @@
-//! An aggregate report → its rows one after the other, and what stands outside them.
+//! Parses an aggregate report (XML): its rows one at a time, and the elements outside the records.
 
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -18,66 +18,67 @@ use super::{Finished, Row};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
-/// A report being read; holds one record.
+/// Streaming parser of a report; holds one record.
 pub struct Document<'a, R> {
     xml: Xml<R>,
     reading: Reading<'a>,
 }
 
-/// What has been understood so far.
+/// Parser state.
 struct Reading<'a> {
     limits: &'a Limits,
     phase: Phase,
     tree: Tree,
-    /// The text under way, without white space before it.
+    /// Text of the current element, without leading white space.
     text: String,
     draft: Draft,
     policy_seen: bool,
-    /// Rows of the record under way that another row of it followed.
+    /// Rows of the current record that were followed by another `row`.
     earlier: Vec<Row>,
-    /// Whether the record under way has a `row` yet.
+    /// True once the current record has a `row`.
     row_seen: bool,
-    /// Rows that the record under way has given.
+    /// Number of rows that the current record has yielded.
     rows_of_record: u64,
     in_record: bool,
     room: TextRoom,
     warnings: Warnings,
     record_warnings: Warnings,
-    /// For extensions outside the records, and of the record under way.
+    /// Room for extensions outside the records, and for those of the current record.
     extension_room: ExtensionRoom,
     record_extension_room: ExtensionRoom,
-    /// Whether nothing has been kept yet of the extension under way.
+    /// True until something of the current extension is kept.
     is_bare: bool,
-    /// Whole, and not yet handed out; with what it shares with other rows of its record.
+    /// Complete rows that are not yet returned, each with the data that it shares with other rows of its record.
     ready: VecDeque<(Row, Option<Rc<Row>>)>,
-    /// Rows that are or were ready.
+    /// Number of rows that have become ready.
     rows: u64,
-    /// Rows that say nothing, which are not given.
+    /// Number of rows without data, which are not returned.
     skipped: u64,
-    /// What the events of these rows come to.
+    /// Estimated size of the events of these rows.
     weight: Weight<'a>,
-    /// Start and end tags so far.
+    /// Number of start and end tags so far.
     tags: u64,
     failure: Option<Trouble>,
 }
 
 #[derive(PartialEq, Eq)]
 enum Phase {
-    /// With the name of the first element, if there was one.
+    /// Before `feedback`, with the name of the first element if there was one.
     Before(Option<String>),
     Inside,
     After,
 }
 
-/// Bytes kept of a text; the longest that a reader could want is a comment of some sentences.
+/// Maximum number of bytes kept of a text; the longest useful one is a comment of some sentences.
 const TEXT: usize = 4 << 10;
-/// Error texts kept of the metadata.
+/// Maximum number of error texts kept of the metadata.
 const ERRORS: usize = 16;
-/// Tags that a report may have, and so many more for each row, of which a usual one has 40: a gigabyte of empty elements
-/// packs into a megabyte, and would take most of a minute.
+/// Maximum number of tags in a report, and the number allowed in addition per row, which usually has 40: a gigabyte of empty
+/// elements compresses to a megabyte, and would take most of a minute to parse.
 const TAGS: u64 = 1 << 20;
 const TAGS_PER_ROW: u64 = 1 << 10;
-/// Rows of one record that are held until it ends and they can be given what they share; it has one by the schema.
+/// Maximum number of rows of one record that are held until the record ends and its shared data is known; the schema allows
+/// one.
 const ROWS_OF_RECORD: usize = 64;
 
 impl<'a, R: BufRead> Document<'a, R> {
@@ -109,7 +110,7 @@ impl<'a, R: BufRead> Document<'a, R> {
         Self { xml: Xml::new(source, limits), reading }
     }
 
-    /// The next whole row; `None` after `</feedback>`. An error is the end, too.
+    /// Returns the next complete row; `None` after `</feedback>`. An error ends the document, too.
     pub fn next_row(&mut self) -> Result<Option<Row>, Trouble> {
         loop {
             if let Some((row, shared)) = self.reading.ready.pop_front() {
@@ -131,13 +132,13 @@ impl<'a, R: BufRead> Document<'a, R> {
         }
     }
 
-    /// Looks at what follows the report, up to the first thing that does not belong there.
+    /// Reads on after the report, up to the first token that does not belong there.
     pub fn read_rest(&mut self) {
         let warnings = &mut self.reading.warnings;
         loop {
             match self.xml.next() {
                 Ok(Token::Eof) => return,
-                // Of an element around the report.
+                // End tag of an element that wraps the report.
                 Ok(Token::End(_)) => {}
                 Ok(Token::Text(text)) if text.trim().is_empty() => {}
                 Ok(Token::Start { tag, .. }) if is_feedback(&tag) => return warnings.note(Repair::SecondReport, ""),
@@ -147,12 +148,12 @@ impl<'a, R: BufRead> Document<'a, R> {
         }
     }
 
-    /// Bytes of the events of the rows so far, from above.
+    /// Size of the events of the rows so far, in bytes; an upper bound.
     pub fn event_bytes(&self) -> u64 {
         self.reading.weight.total()
     }
 
-    /// What stands outside the rows, as far as it was read.
+    /// Returns everything outside the rows, as far as it was read.
     pub fn finish(self) -> Finished {
         let Reading { draft, warnings: own, mut weight, skipped, .. } = self.reading;
         let mut report = draft.report;
@@ -296,7 +297,7 @@ impl Reading<'_> {
                 room -= 1;
             }
             let name = owner.to_owned();
-            // What is full with white space to come was not shortened.
+            // Text whose excess is only white space was not shortened.
             if !text[room..].trim_matches(is_blank).is_empty() {
                 self.note(Repair::TextShortened, &name);
             }
@@ -304,7 +305,7 @@ impl Reading<'_> {
         self.text.push_str(&text[..room]);
     }
 
-    /// Begins an element, as what it is taken for.
+    /// Enters an element. Returns how it is treated, which may differ from `node`.
     fn enter(&mut self, node: Node) -> Node {
         let results = usize::try_from(self.limits.auth_results).unwrap_or(usize::MAX);
         let full = match node {
@@ -338,7 +339,7 @@ impl Reading<'_> {
         node
     }
 
-    /// Keeps the text that the extension under way has told so far.
+    /// Keeps the text of the current extension so far.
     fn keep_text(&mut self) {
         let text = std::mem::take(&mut self.text);
         let told = blank_trimmed(&text);
@@ -362,7 +363,7 @@ impl Reading<'_> {
         self.is_bare = false;
     }
 
-    /// Ends the innermost element.
+    /// Leaves the innermost element.
     fn leave(&mut self) {
         if matches!(self.tree.top(), Node::Unknown) {
             self.end_extension();
@@ -380,7 +381,7 @@ impl Reading<'_> {
         }
     }
 
-    /// An empty one is kept, too: that it is there may be all that it says.
+    /// An empty extension is kept, too: its presence may be its whole meaning.
     fn end_extension(&mut self) {
         let is_bare = std::mem::take(&mut self.is_bare);
         if is_bare && blank_trimmed(&self.text).is_empty() {
@@ -429,7 +430,8 @@ impl Reading<'_> {
         }
     }
 
-    /// What the rows of a record share may come after them all, so they wait for its end, as far as a bound lets them.
+    /// Holds the rows of a record until its end, since the data that they share may follow the last of them. The number held
+    /// is bounded.
     fn begin_another_row(&mut self) {
         self.note(Repair::SeveralRows, "");
         let row = &mut self.draft.row;
@@ -479,7 +481,7 @@ impl Reading<'_> {
         self.room.end_record();
     }
 
-    /// Passes over a row that says nothing.
+    /// Skips a row without data.
     fn skip(&mut self) {
         self.skipped += 1;
         self.warnings.note(Repair::EmptyRecord, "");
@@ -524,7 +526,7 @@ impl Reading<'_> {
     }
 }
 
-/// A row of a record with what all of its rows have in common.
+/// Completes a row with the data that is shared by all rows of its record.
 fn with_shared(row: Row, shared: &Row) -> Row {
     Row {
         index: row.index,
@@ -539,7 +541,7 @@ fn with_shared(row: Row, shared: &Row) -> Row {
     }
 }
 
-/// Keeps an entry unless nothing was said in it.
+/// Keeps an entry unless it is empty.
 fn keep<T: Default + PartialEq>(entries: &mut Vec<T>, entry: &mut T) {
     let entry = std::mem::take(entry);
     if entry != T::default() {

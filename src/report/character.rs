@@ -1,11 +1,11 @@
-//! Which characters a document may hold, and by which names.
+//! Characters and character references that are allowed in XML.
 
-/// XML 1.0 section 2.2, and NUL.
+/// True for characters that XML 1.0 section 2.2 forbids, such as NUL.
 pub fn is_forbidden(c: char) -> bool {
     matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Whether a name between `&` and `;` stands for a character, without any DTD.
+/// True if the name between `&` and `;` is a character reference or an entity that is predefined without a DTD.
 pub fn is_reference(name: &[u8]) -> bool {
     let number = match name {
         b"amp" | b"lt" | b"gt" | b"quot" | b"apos" => return true,

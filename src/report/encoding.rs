@@ -1,4 +1,4 @@
-//! Any encoding that reports come in → UTF-8, as a stream.
+//! Converts a document from any encoding that reporters use to UTF-8, as a stream.
 
 use std::io::{self, BufRead};
 
@@ -14,18 +14,18 @@ pub struct Utf8<R> {
 }
 
 enum Decoding {
-    /// Nothing was read yet.
+    /// Nothing has been read yet.
     Undecided,
-    /// UTF-8 with the bytes of a character cut off by the chunk's end.
+    /// UTF-8, with the first bytes of a character that the end of the chunk has split.
     Utf8 {
         cut: Vec<u8>,
     },
     Other(Box<Decoder>),
 }
 
-/// Input bytes a chunk.
+/// Maximum size of a chunk of input, in bytes.
 const CHUNK: usize = 8 << 10;
-/// The XML declaration stands within this, also behind white space or a comment.
+/// Bytes within which the XML declaration must be, even after white space or a comment.
 const HEAD: usize = 1 << 10;
 
 impl<R: BufRead> Utf8<R> {
@@ -33,7 +33,8 @@ impl<R: BufRead> Utf8<R> {
         Self { source, decoding: Decoding::Undecided, ended: false }
     }
 
-    /// Appends the next chunk to `out`; false at the end of the document. An error comes again when asked again.
+    /// Appends the next chunk to `out`; returns false at the end of the document. An error is returned again by the next
+    /// call.
     pub fn read(&mut self, out: &mut String, warnings: &mut Warnings) -> io::Result<bool> {
         if self.ended {
             return Ok(false);
@@ -57,7 +58,7 @@ impl<R: BufRead> Utf8<R> {
         Ok(!self.ended)
     }
 
-    /// The first bytes, as many as it takes to see the declaration, and the error that cut them short.
+    /// Reads enough bytes to see the declaration. Returns them, and the error that ended them early.
     fn read_head(&mut self) -> (Vec<u8>, Option<io::Error>) {
         let mut head = Vec::with_capacity(HEAD);
         while head.len() < HEAD {
@@ -76,7 +77,7 @@ impl<R: BufRead> Utf8<R> {
 }
 
 impl Decoding {
-    /// Appends what `input` says to `out`; `last`: nothing follows.
+    /// Appends the decoded `input` to `out`; `last` means that no input follows.
     fn decode(&mut self, input: &[u8], last: bool, out: &mut String, warnings: &mut Warnings) {
         match self {
             Decoding::Undecided => {}
@@ -93,7 +94,7 @@ impl Decoding {
 }
 
 fn fill(source: &mut impl BufRead) -> io::Result<&[u8]> {
-    // Asked twice because a borrow that is returned from within a loop would last for the whole loop.
+    // Calls `fill_buf` twice because a borrow that is returned from within a loop would last for the whole loop.
     while let Err(error) = source.fill_buf() {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
@@ -102,9 +103,9 @@ fn fill(source: &mut impl BufRead) -> io::Result<&[u8]> {
     source.fill_buf()
 }
 
-/// Bytes that are not UTF-8 are what the reporter's own code page left: windows-1252 is the likeliest.
+/// Decodes UTF-8. Invalid bytes are taken for windows-1252, the most likely code page of a reporter.
 fn decode_utf8(cut: &mut Vec<u8>, input: &[u8], last: bool, out: &mut String, warnings: &mut Warnings) {
-    // As nearly all of it comes.
+    // Fast path for nearly all input: valid UTF-8.
     if cut.is_empty()
         && let Ok(text) = std::str::from_utf8(input)
     {
@@ -140,7 +141,7 @@ fn decode_utf8(cut: &mut Vec<u8>, input: &[u8], last: bool, out: &mut String, wa
     cut.drain(..cut.len() - left);
 }
 
-/// What windows-1252 has where Latin-1 has control characters.
+/// Characters of windows-1252 where Latin-1 has control characters.
 const CONTROLS: &[char; 32] = &[
     '€', '\u{fffd}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{fffd}', 'Ž', '\u{fffd}', '\u{fffd}',
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{fffd}', 'ž', 'Ÿ',
@@ -151,7 +152,8 @@ fn windows_1252(byte: u8) -> char {
     control.copied().unwrap_or(char::from(byte))
 }
 
-/// The encoding and the length of the byte order mark: the mark itself, else where NULs stand, else the declaration.
+/// Returns the encoding and the length of the byte order mark: determined by the mark itself, else by the position of NULs,
+/// else by the declaration.
 fn detect(head: &[u8], warnings: &mut Warnings) -> (&'static Encoding, usize) {
     if let Some(found) = Encoding::for_bom(head) {
         return found;
@@ -162,7 +164,8 @@ fn detect(head: &[u8], warnings: &mut Warnings) -> (&'static Encoding, usize) {
         _ => {}
     }
     let Some(label) = declared(head) else { return (UTF_8, 0) };
-    // ASCII is UTF-8, and who declares it and writes more means UTF-8. UTF-16 can't be what this is: its NULs are missing.
+    // ASCII is a subset of UTF-8, and a document that declares it but uses more is UTF-8. UTF-16 is impossible here: there
+    // are no NULs.
     if label.eq_ignore_ascii_case(b"us-ascii") || label.eq_ignore_ascii_case(b"ascii") {
         return (UTF_8, 0);
     }
@@ -175,7 +178,7 @@ fn detect(head: &[u8], warnings: &mut Warnings) -> (&'static Encoding, usize) {
     }
 }
 
-/// The value of `encoding` in `<?xml …?>`.
+/// Returns the value of `encoding` in `<?xml …?>`.
 fn declared(head: &[u8]) -> Option<&[u8]> {
     let declaration = &head[find(head, b"<?xml")?..];
     let declaration = &declaration[..declaration.iter().position(|&b| b == b'>')?];

@@ -1,29 +1,29 @@
-//! Extensions: elements of an aggregate report that its schema does not have (RFC 9990 section 3.1.1.6 and appendix A), and
-//! attributes of these. Kept flat, one entry for each text, in the order of the document.
+//! Extensions: elements of an aggregate report that are not in its schema (RFC 9990 section 3.1.1.6 and appendix A), and
+//! their attributes. Kept flat, one entry for each text, in document order.
 
 use super::repair::{Repair, Warnings};
 
-/// A text within an element that the schema does not have, or an attribute of one.
+/// A text within an element that is not in the schema, or an attribute of such an element.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extension {
-    /// Names of the elements around it within `feedback`, its own last, without prefixes: `record/arc/instance`; of an
-    /// attribute followed by `@` and its name.
+    /// Names of the enclosing elements within `feedback` and of the element itself, without prefixes: `record/arc/instance`.
+    /// For an attribute, followed by `@` and its name.
     pub path: Option<String>,
-    /// Namespace of the element; `None` for that of the report.
+    /// Namespace of the element; `None` if it is that of the report.
     pub namespace: Option<String>,
     pub value: Option<String>,
 }
 
-/// Bytes of extensions that are kept of one record, and of all that stands outside the records: as much as of any text.
+/// Maximum bytes of extensions kept per record, and of all outside the records: as much as of any text.
 const BYTES: usize = 4 << 10;
-/// Bytes that an entry takes beside its texts, as it is encoded.
+/// Bytes that an encoded entry takes in addition to its texts.
 const ENTRY_BYTES: usize = 40;
 
-/// What may still be kept of one record, or outside the records.
+/// Remaining room for extensions of one record, or of those outside the records.
 #[derive(Debug)]
 pub struct ExtensionRoom {
     bytes: usize,
-    /// An entry did not fit, so none of the later ones is kept.
+    /// True once an entry did not fit; no later ones are kept.
     full: bool,
 }
 
@@ -34,9 +34,9 @@ impl Default for ExtensionRoom {
 }
 
 impl ExtensionRoom {
-    /// Adds an entry to `kept`. A value that does not fit is shortened; what comes after it is left out.
+    /// Adds an entry to `kept`. A value that does not fit is shortened; later ones are dropped.
     ///
-    /// `path_bytes` is the length of what `path` gives, which is asked for only if there is room for it.
+    /// `path_bytes` is the length of the result of `path`, which is called only if there is room for it.
     pub fn keep(
         &mut self,
         kept: &mut Vec<Extension>,

@@ -1,8 +1,8 @@
-//! The machine-readable part of a failure report: fields as in a mail's header (RFC 5965 section 3, RFC 6591 section 3,
-//! RFC 9991), or those of a text that mail servers send in its place.
+//! Parses the machine-readable part of a failure report: fields as in a mail header (RFC 5965 section 3, RFC 6591 section 3,
+//! RFC 9991), or the fields of the text that some mail servers send instead.
 //!
-//! Of the mail that the report is about only From and Message-ID are known here: nothing else is taken, whatever else a
-//! reporter puts among the fields.
+//! Of the original mail that the report is about, only From and Message-ID are read: all else is ignored, even if a reporter
+//! puts it among the fields.
 
 use std::io::BufRead;
 
@@ -13,15 +13,15 @@ use super::values::{blank_trimmed, keyword};
 use super::{Report, Survey, damaged_after_end, weight};
 use crate::trouble::{Reason, Trouble};
 
-/// Bytes read of a report. The fields take some kilobytes; what can be longer is a canonicalised body in base64, which is
-/// not wanted, and what lies behind that.
+/// Maximum number of bytes read of a report. The fields take some kilobytes; only a canonicalised body in base64 can be
+/// longer, and neither that nor anything after it is needed.
 pub(super) const HELD: u64 = 1 << 20;
-/// Bytes kept of a field.
+/// Maximum number of bytes kept of a field.
 const TEXT: usize = 4 << 10;
-/// Occurrences kept of a field that may come again.
+/// Maximum number of values kept of a field that may occur repeatedly.
 const LIST: usize = 16;
 
-/// A failure report. Texts are trimmed and unfolded, and `None` where the field is missing or empty.
+/// A failure report. Texts are trimmed and unfolded, and `None` if the field is missing or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Failure {
     pub feedback_type: Option<String>,
@@ -37,18 +37,18 @@ pub struct Failure {
     pub source_ip: Option<String>,
     pub reported_domain: Option<String>,
     pub reporting_mta: Option<String>,
-    /// `Arrival-Date`, or `Received-Date`, which is the same.
+    /// `Arrival-Date`, or its synonym `Received-Date`.
     pub arrival_date: Option<String>,
     pub incidents: Option<String>,
     pub dkim_domain: Option<String>,
     pub dkim_identity: Option<String>,
     pub dkim_selector: Option<String>,
     pub spf_dns: Vec<String>,
-    /// From of the mail that the report is about.
+    /// From of the original mail.
     pub from: Option<String>,
-    /// Its Message-ID.
+    /// Message-ID of the original mail.
     pub message_id: Option<String>,
-    /// Repairs, each `what: detail`.
+    /// Repairs, each as `code: explanation: detail`.
     pub warnings: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ fn read(source: impl BufRead, warnings: &mut Warnings) -> Result<String, Trouble
     }
 }
 
-/// A name in lower case, with hyphens for blanks, and an unfolded value.
+/// A field: its name in lower case with hyphens for spaces, and its unfolded value.
 struct Told {
     name: String,
     value: String,
@@ -130,11 +130,11 @@ fn append(value: &mut String, more: &str, warnings: &mut Warnings) {
     value.push_str(more.get(..end).unwrap_or_default());
 }
 
-/// What has been understood so far.
+/// Parser state.
 #[derive(Default)]
 struct Draft {
     report: Failure,
-    /// What Exim writes for people to read: whether SPF and DKIM were aligned, and policy and action.
+    /// Fields of Exim's human-readable text: alignment of SPF and DKIM, and policy and action.
     spf_alignment: Option<String>,
     dkim_alignment: Option<String>,
     dmarc_results: Option<String>,
@@ -183,7 +183,7 @@ impl Draft {
         match slot(&name) {
             Some(Slot::One(slot)) => match slot(self) {
                 slot @ None => *slot = Some(value),
-                // The report and the mail that it is about may both tell it.
+                // The report and the original mail may both have this field.
                 Some(first) if *first != value && name != "message-id" && name != "from" => {
                     warnings.note(Repair::Repeated, &name);
                 }
@@ -222,7 +222,7 @@ impl Draft {
         Ok(report)
     }
 
-    /// Exim sends its text for a mail that failed DMARC, and for no other.
+    /// Derives fields from Exim's text, which Exim sends only for mails that failed DMARC.
     fn understand_prose(&mut self) {
         let yes = |told: &Option<String>| told.as_deref().map(keyword).as_deref() == Some("yes");
         let aligned: Vec<&str> = [("spf", &self.spf_alignment), ("dkim", &self.dkim_alignment)]
@@ -233,7 +233,7 @@ impl Draft {
         let aligned = if aligned.is_empty() { "none".to_owned() } else { aligned.join(",") };
         self.report.identity_alignment.get_or_insert(aligned);
         self.report.auth_failure.get_or_insert("dmarc".to_owned());
-        // The policy, then what was done.
+        // The value is the policy, a comma, and the action.
         if let Some((_, action)) = self.dmarc_results.as_deref().and_then(|told| told.rsplit_once(',')) {
             let action = keyword(action);
             let result = if action == "accept" { "delivered".to_owned() } else { action };

@@ -1,10 +1,11 @@
-//! What stands below quick-xml: whatever comes in, what goes up is tags, references and text that it reads as they are meant.
+//! Sanitizes XML below quick-xml: for any input, the output is only tags, references and text that quick-xml parses as
+//! intended.
 //!
-//! quick-xml can't recover from above: one wrong byte and what follows is lost, or is buffered without a bound. So this
-//! reader decodes, drops what XML forbids, takes a `<` or `&` that starts nothing for text, leaves out comments, processing
-//! instructions and the XML declaration, makes CDATA plain text, refuses a DOCTYPE, and lets a tag go up only when it is whole.
-//! It looks at each byte at most twice and holds one chunk and one tag. A document that goes on and on without a tag is
-//! refused, so that nothing is inflated for long to be dropped.
+//! quick-xml can't recover from errors itself: after one wrong byte the rest is lost, or is buffered without a bound. So
+//! this reader decodes the input, drops characters that XML forbids, escapes a `<` or `&` that starts no markup, removes
+//! comments, processing instructions and the XML declaration, converts CDATA to plain text, refuses a DOCTYPE, and passes on
+//! a tag only when it is complete. It looks at each byte at most twice and holds one chunk and one tag. A document that goes
+//! on for too long without a tag is refused, so that data is not inflated at length only to be dropped.
 
 use std::io::{self, BufRead, Read};
 
@@ -15,25 +16,25 @@ use super::tag::{self, Step, Tag};
 use crate::limits::Limits;
 use crate::trouble::{LimitHit, Reason, Trouble};
 
-/// A well-behaved document made of any bytes; see the module.
+/// Turns any bytes into well-formed tokens; see the module.
 pub struct Guard<R> {
     source: Utf8<R>,
-    /// Decoded and not yet looked at.
+    /// Decoded input that is not yet processed.
     chunk: String,
-    /// Looked at; what stands from `given` on goes up next.
+    /// Processed output; the bytes from `given` on are returned next.
     out: Vec<u8>,
     given: usize,
     state: State,
     tag: Tag,
-    /// `&` and what follows until it is clear what it is.
+    /// `&` and the bytes after it, until they are known to be a reference or not.
     reference: Vec<u8>,
     /// Bytes of text since the last tag.
     text: u64,
-    /// Whether the rest of the text up to the next tag is dropped.
+    /// True if the rest of the text up to the next tag is dropped.
     overlong: bool,
-    /// Whether an element has begun.
+    /// True once the first element has begun.
     begun: bool,
-    /// Bytes since the last tag that were not of one, but for its `<`.
+    /// Bytes since the last tag outside any tag, including the `<` of the next one.
     untagged: u64,
     token_bytes: u64,
     end: Option<Result<(), Trouble>>,
@@ -45,18 +46,18 @@ enum State {
     Text,
     Reference,
     Tag,
-    /// With the number of dashes just seen.
+    /// With the number of dashes just read.
     Comment(u8),
-    /// With whether a `?` was just seen.
+    /// With true if a `?` was just read.
     Instruction(bool),
-    /// With the number of `]` just seen.
+    /// With the number of `]` just read.
     Cdata(u8),
 }
 
-/// `&#x0010FFFF;`
+/// Maximum length of a reference: `&#x0010FFFF;`.
 const REFERENCE: usize = 12;
 
-/// So many times `limits.xml_token_bytes` without a tag are no report's text, white space or comment.
+/// Multiple of `limits.xml_token_bytes` that may come without a tag; text, white space and comments of reports are shorter.
 const UNTAGGED: u64 = 16;
 
 impl<R: BufRead> Guard<R> {
@@ -79,7 +80,7 @@ impl<R: BufRead> Guard<R> {
         }
     }
 
-    /// The repairs up to here; the guard reads ahead of who reads from it.
+    /// Repairs up to the current input position, which is ahead of the consumer's.
     pub fn warnings(&self) -> &Warnings {
         &self.warnings
     }
@@ -89,8 +90,8 @@ impl<R: BufRead> Guard<R> {
         chunk.clear();
         let read = self.source.read(&mut chunk, &mut self.warnings);
         self.out.reserve(chunk.len());
-        // The first bytes of all that is forbidden, with little else among them. No early end, so that many bytes are looked
-        // at in one step.
+        // Finds the first bytes of all forbidden characters, with few false positives. Does not stop at the first, so that
+        // many bytes are compared in one step.
         let suspicious = |byte| (byte == 0xef) | ((byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r'));
         let looked = if chunk.bytes().fold(false, |any, byte| any | suspicious(byte)) {
             self.look_around_forbidden(&chunk)
@@ -153,7 +154,7 @@ impl<R: BufRead> Guard<R> {
         Err(Trouble { reason: Reason::XmlTokenTooLarge, detail, limit })
     }
 
-    /// Takes text up to what may be markup, and gives back what follows.
+    /// Consumes text up to possible markup, and returns the rest of the input.
     fn text<'i>(&mut self, input: &'i [u8]) -> Result<&'i [u8], Trouble> {
         let run = input.iter().position(|b| matches!(b, b'<' | b'&')).unwrap_or(input.len());
         let (run, rest) = input.split_at(run);
@@ -181,7 +182,7 @@ impl<R: BufRead> Guard<R> {
         })
     }
 
-    /// Takes one run or one character of CDATA, and gives back what follows.
+    /// Consumes one run or one character of CDATA, and returns the rest of the input.
     fn cdata<'i>(&mut self, input: &'i [u8], brackets: u8) -> Result<&'i [u8], Trouble> {
         let run = input.iter().position(|b| matches!(b, b'<' | b'&' | b']' | b'>')).unwrap_or(input.len());
         let (run, rest) = input.split_at(run.max(1));
@@ -213,7 +214,7 @@ impl<R: BufRead> Guard<R> {
         Ok(true)
     }
 
-    /// False when the byte belongs to what follows.
+    /// Returns false if the byte is not part of the reference.
     fn reference(&mut self, byte: u8) -> bool {
         match byte {
             b';' if is_reference(&self.reference[1..]) => {
@@ -239,7 +240,7 @@ impl<R: BufRead> Guard<R> {
         }
     }
 
-    /// False when the byte belongs to what follows.
+    /// Returns false if the byte is not part of the tag.
     fn tag(&mut self, byte: u8) -> Result<bool, Trouble> {
         match self.tag.push(byte) {
             Step::More if self.tag.len() as u64 <= self.token_bytes => return Ok(true),
@@ -286,7 +287,8 @@ impl<R: BufRead> Guard<R> {
         Ok(true)
     }
 
-    /// A `<` never stands in a declaration that a report has; there it means that the end was forgotten.
+    /// Consumes a byte of a processing instruction. A `<` never occurs in the declarations of reports, so it means that the
+    /// end is missing.
     fn instruction(&mut self, byte: u8, mark: bool) -> Result<bool, Trouble> {
         self.count_untagged(1)?;
         match byte {
@@ -310,7 +312,7 @@ impl<R: BufRead> Guard<R> {
         self.out.extend_from_slice(tag);
     }
 
-    /// Text that may hold references, but no `<`.
+    /// Passes on text that may contain references, but no `<`.
     fn give_plain(&mut self, text: &[u8]) {
         let mut parts = text.split(|&b| b == b'&');
         self.give_text(parts.next().unwrap_or_default());
@@ -335,7 +337,7 @@ impl<R: BufRead> Guard<R> {
         self.give_unit(b"&amp;");
     }
 
-    /// A reference, given whole or not at all.
+    /// Passes on a reference, as a whole or not at all.
     fn give_unit(&mut self, unit: &[u8]) {
         if self.room(unit) == unit.len() {
             self.text += unit.len() as u64;
@@ -343,7 +345,7 @@ impl<R: BufRead> Guard<R> {
         }
     }
 
-    /// Text as it is, as far as there is room; `text` begins and ends between characters.
+    /// Passes on text unchanged, as far as there is room; `text` begins and ends at character boundaries.
     fn give_text(&mut self, text: &[u8]) {
         let mut room = self.room(text);
         while text.get(room).is_some_and(|byte| byte & 0xc0 == 0x80) {
@@ -353,8 +355,8 @@ impl<R: BufRead> Guard<R> {
         self.out.extend_from_slice(&text[..room]);
     }
 
-    /// How much of this text goes up: none before the first element; and once a run is over the limit on a token, which no
-    /// field's value is, none of it before the next tag.
+    /// Number of bytes of this text that are passed on: none before the first element, and none up to the next tag once a
+    /// text exceeds the limit on a token, which no field's value does.
     fn room(&mut self, text: &[u8]) -> usize {
         if !self.begun {
             if !text.trim_ascii().is_empty() {

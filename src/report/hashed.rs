@@ -1,4 +1,4 @@
-//! The SHA-256 of what passes by.
+//! A reader that computes the SHA-256 of the bytes read through it.
 
 use std::{
     cell::Cell,
@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// Hashes the bytes that are taken from `source`, and counts them.
+/// Hashes and counts the bytes that are consumed from `source`.
 pub struct Hashed<R> {
     source: R,
     hash: Sha256,
@@ -21,12 +21,13 @@ impl<R: BufRead> Hashed<R> {
         Self { source, hash: Sha256::new(), failed: false, count: Rc::default() }
     }
 
-    /// The number of bytes taken so far, to be looked at while they are.
+    /// Returns the number of bytes consumed so far, as a shared counter that can be read meanwhile.
     pub fn count(&self) -> Rc<Cell<u64>> {
         self.count.clone()
     }
 
-    /// Takes what is left, and gives the hash of all that came, and the error that ended it if none was seen before.
+    /// Consumes the rest of the source. Returns the hash of all its bytes, and the error that ended it unless that was
+    /// returned before.
     pub fn finish(mut self) -> ([u8; 32], Option<io::Error>) {
         let mut failure = None;
         while !self.failed {
@@ -52,7 +53,7 @@ impl<R: BufRead> BufRead for Hashed<R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        // What was filled is filled still: the source gives the same again until it is consumed.
+        // The buffer is unchanged: the source returns the same bytes until they are consumed.
         if let Ok(available) = self.source.fill_buf() {
             self.hash.update(&available[..amount.min(available.len())]);
         }

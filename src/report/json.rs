@@ -1,7 +1,8 @@
-//! JSON as reporters send it → JSON that serde_json follows at a bounded cost.
+//! Sanitizes the JSON of reporters so that serde_json parses it at a bounded cost.
 //!
-//! Below the parser, so that it never buffers more than one short string: whatever the encoding it hands on UTF-8, ends
-//! where a string or the nesting goes too far, and makes spaces of control characters, which JSON forbids in strings.
+//! This reader is below the parser, so that the parser never buffers more than one short string: it converts any encoding to
+//! UTF-8, fails where a string or the nesting exceeds its limit, and replaces control characters in strings, which JSON
+//! forbids, by spaces.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,18 +10,18 @@ use super::encoding::Utf8;
 use super::repair::{Repair, Warnings};
 use crate::trouble::{Reason, Trouble};
 
-/// Bytes of a string: what a policy or an explanation takes, many times over. The parser holds one at a time.
+/// Maximum bytes of a string: many times as much as a policy or an explanation takes. The parser holds one at a time.
 const STRING: usize = 64 << 10;
-/// Objects and arrays inside each other; a report is seven deep.
+/// Maximum nesting of objects and arrays; a report is seven deep.
 const DEPTH: usize = 32;
 
-/// A document on its way to the parser; holds one chunk.
+/// Sanitizing reader of a document; holds one chunk.
 pub struct Guard<R> {
     source: Utf8<R>,
     chunk: Vec<u8>,
     given: usize,
     ended: bool,
-    /// Bytes of the string under way.
+    /// Number of bytes of the current string.
     string: Option<usize>,
     escaped: bool,
     depth: usize,
@@ -107,7 +108,7 @@ fn malformed(what: std::fmt::Arguments<'_>) -> Trouble {
     Trouble::new(Reason::JsonMalformed, what.to_string())
 }
 
-/// Why the parser stopped: what the reader below it said, or where the text is no JSON.
+/// Converts an error of the parser: the trouble of the reader below it, or the position where the text is no JSON.
 pub fn trouble_of(error: serde_json::Error) -> Trouble {
     match error.classify() {
         serde_json::error::Category::Io => Trouble::from_io(&error.into(), Reason::JsonTruncated),

@@ -1,9 +1,8 @@
-//! A document → what it reports, as told: text is trimmed but not interpreted, rows stream.
+//! Parses a document into a report without interpreting it: texts are only trimmed, rows are streamed.
 //!
-//! A document is read twice. `survey` reads it to its end once: identity (SHA-256), the parts that stand outside the
-//! rows in whatever order they come, and every repair and loss. `rows` reads it again and hands out one row at a time,
-//! so that nothing is ever held but one row. Most reports are small: of these the survey keeps the rows, and spares the
-//! second reading.
+//! A document is read twice. `survey` reads it to its end: identity (SHA-256), the parts outside the rows in whatever order
+//! they occur, and every repair and loss. `rows` reads it again and returns one row at a time, so that only one row is held.
+//! Most reports are small: for these the survey keeps the rows and saves the second reading.
 
 mod aggregate;
 mod character;
@@ -42,15 +41,16 @@ use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
-/// The rows of a small report are held while their events are estimated below this: of 32 KiB an honest one has 60 rows, or
-/// 120 KiB. Rows of a few bytes would be a thousand, and several rows of one record repeat what they share.
+/// The rows of a small report are kept while the estimated size of their events is below this, in bytes: 32 KiB of a usual
+/// report are 60 rows, or 120 KiB. Rows of a few bytes would be a thousand, and several rows of one record repeat the data
+/// that they share.
 const HELD_EVENT_BYTES: u64 = 256 << 10;
 
 /// Reads the whole document once: identity, everything but the rows, repairs and damage.
 ///
 /// # Errors
 ///
-/// When nothing of it can be shipped: not a report, a DOCTYPE, damaged before its first row is whole, or feedback on
+/// If nothing of it can be shipped: not a report, a DOCTYPE, damaged before its first row is complete, or feedback on
 /// something else than DMARC.
 pub fn survey(format: Format, open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
     match format {
@@ -92,16 +92,16 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
     Ok(Survey { sha256, report, rows, skipped, event_bytes, held, damage })
 }
 
-/// What a reading of a whole document gives beside its rows.
+/// Result of reading a whole document, without its rows.
 struct Finished {
     report: Aggregate,
-    /// Rows that say nothing, and were not given.
+    /// Number of rows without data, which were not returned.
     skipped: u64,
-    /// Bytes of the events of the others, from above.
+    /// Size of the events of the other rows, in bytes; an upper bound.
     event_bytes: u64,
 }
 
-/// What to say of an error behind the end of a report.
+/// Warnings for an error after the end of a report.
 fn damaged_after_end(failure: Option<std::io::Error>) -> Vec<String> {
     let mut late = Warnings::default();
     if let Some(error) = failure {
@@ -110,9 +110,10 @@ fn damaged_after_end(failure: Option<std::io::Error>) -> Vec<String> {
     late.texts()
 }
 
-/// Reads an aggregate report again and hands out each whole row in order; stops early when `each` says so.
+/// Reads an aggregate report again and passes each complete row to `each`, in order; stops early if `each` breaks.
 ///
-/// Gives the rows that [`survey`] counted, with the same indexes, whatever the document and however it is chopped up.
+/// These are the rows that [`survey`] counted, with the same indexes, whatever the document and however its input is
+/// chunked.
 ///
 /// # Errors
 ///
@@ -127,7 +128,7 @@ pub fn rows(open: impl BufRead, limits: &Limits, each: &mut dyn FnMut(Row) -> Co
     Ok(())
 }
 
-/// The same of an SMTP TLS report. A failure report is one row, which its survey holds.
+/// Like [`rows`], for an SMTP TLS report. A failure report has one row, which is in its survey.
 ///
 /// # Errors
 ///
@@ -140,35 +141,36 @@ pub fn tls_rows(
     tls_rpt::read(open, limits, each).end
 }
 
-/// What one reading of a whole document found.
+/// Result of reading a whole document once.
 #[derive(Debug, Clone)]
 pub struct Survey {
-    /// SHA-256 of the decompressed document, as it came.
+    /// SHA-256 of the decompressed document, before any conversion.
     pub sha256: [u8; 32],
     pub report: Report,
-    /// Rows that can be shipped.
+    /// Number of rows that can be shipped.
     pub rows: u64,
-    /// Rows that tell nothing, which are not; a warning of the report says so.
+    /// Number of rows without data, which are not shipped; a warning of the report mentions them.
     pub skipped: u64,
-    /// Bytes of the events of the rows, as JSON: an estimate from above, as each text may be told twice.
+    /// Size of the rows' events as JSON, in bytes: an upper bound, as each text may occur twice.
     pub event_bytes: u64,
-    /// These rows, of a small aggregate report without damage: a second reading would give the same.
+    /// The rows of a small undamaged aggregate report, for which a second reading is unnecessary.
     pub held: Option<Vec<Row>>,
-    /// The document can't be read to its end: what it still gives is shipped, and this is said.
+    /// Set if the document can't be read to its end: the rows before the damage are shipped, and the damage is reported.
     pub damage: Option<Trouble>,
 }
 
-/// The parts of a report that stand outside its rows, by kind.
+/// The parts of a report outside its rows, by type of report.
 #[derive(Debug, Clone)]
 pub enum Report {
     Aggregate(Box<Aggregate>),
     TlsRpt(Box<TlsRpt>),
-    /// All of it.
+    /// The whole report.
     Failure(Box<Failure>),
 }
 
 impl Report {
-    /// What the reporter calls it, as told: organisation, domain, report_id, begin and end. `None` without a report_id.
+    /// Returns the reporter's identification of the report: organisation, domain, report_id, begin and end. `None` without a
+    /// report_id.
     pub fn name(&self) -> Option<[Option<&str>; 5]> {
         let name = match self {
             Report::Aggregate(report) => {
@@ -180,7 +182,7 @@ impl Report {
         name[2].is_some().then(|| name.map(|value| value.as_deref()))
     }
 
-    /// Adds one to the warnings that its events carry.
+    /// Adds a warning, which the report's events carry.
     pub fn warn(&mut self, warning: String) {
         match self {
             Report::Aggregate(report) => report.warnings.push(warning),
@@ -189,7 +191,7 @@ impl Report {
         }
     }
 
-    /// The domains that it is for, as told, `None` for one that is not; a TLS report may be for several, or for none.
+    /// Returns the domains that the report is about, `None` for a missing one; a TLS report may have several, or none.
     pub fn domains(&self) -> Vec<Option<&str>> {
         match self {
             Report::Aggregate(report) => vec![report.policy.domain.as_deref()],
@@ -199,12 +201,12 @@ impl Report {
     }
 }
 
-/// An aggregate report but for its rows (RFC 9990 section 3.1, RFC 7489 appendix C). Texts are trimmed, and `None` where
-/// the element is missing or empty.
+/// An aggregate report without its rows (RFC 9990 section 3.1, RFC 7489 appendix C). Texts are trimmed, and `None` if the
+/// element is missing or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aggregate {
     pub version: Option<String>,
-    /// The namespace of the root element, if any.
+    /// Namespace of the root element, if any.
     pub xml_namespace: Option<String>,
     pub org_name: Option<String>,
     pub email: Option<String>,
@@ -213,12 +215,12 @@ pub struct Aggregate {
     pub report_id: Option<String>,
     pub begin: Option<String>,
     pub end: Option<String>,
-    /// `report_metadata/error`, all of them.
+    /// All `report_metadata/error` elements.
     pub errors: Vec<String>,
     pub policy: Policy,
-    /// Elements outside the records that the schema does not have.
+    /// Elements outside the records that are not in the schema.
     pub extensions: Vec<Extension>,
-    /// Repairs of the document as a whole, each `what: detail`.
+    /// Repairs of the document as a whole, each as `code: explanation: detail`.
     pub warnings: Vec<String>,
 }
 
@@ -237,10 +239,10 @@ pub struct Policy {
     pub discovery_method: Option<String>,
 }
 
-/// One `record`, as told.
+/// One `record`, uninterpreted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
-    /// Position among the document's rows, from 0. A record is one row; each further `row` in it is one more.
+    /// Index among the document's rows, from 0. A record is one row; each further `row` in it is one more.
     pub index: u64,
     pub source_ip: Option<String>,
     pub count: Option<String>,
@@ -253,19 +255,19 @@ pub struct Row {
     pub envelope_to: Option<String>,
     pub dkim_auth: Vec<DkimAuth>,
     pub spf_auth: Vec<SpfAuth>,
-    /// Elements of its record that the schema does not have.
+    /// Elements of its record that are not in the schema.
     pub extensions: Vec<Extension>,
-    /// Repairs within this row, each `what: detail`.
+    /// Repairs within this row, each as `code: explanation: detail`.
     pub warnings: Vec<String>,
 }
 
 impl Row {
-    /// Whether it tells neither an address nor a count: in a record of several, the others tell what they share.
+    /// True if it has neither an address nor a count. In a record of several rows, the other fields are shared.
     fn is_blank(&self) -> bool {
         self.source_ip.is_none() && self.count.is_none()
     }
 
-    /// Whether it tells nothing of any mail: no address, no count, and no name by which it was known.
+    /// True if it has no data about any mail: no address, no count, no name and no results.
     fn says_nothing(&self) -> bool {
         let names = [&self.header_from, &self.envelope_from, &self.envelope_to];
         let has_results = !self.dkim_auth.is_empty() || !self.spf_auth.is_empty();

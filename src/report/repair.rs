@@ -1,15 +1,15 @@
-//! Repairs: what had to be mended or left out for a document to be read, by a closed list of codes.
+//! Repairs: everything that was corrected or left out so that a document could be parsed, as a closed list of codes.
 
-/// What was mended, each kind once with a count; never more than [`KINDS`] kinds with a short detail each.
+/// Repairs made, each kind once with a count; at most [`KINDS`] kinds, with a short detail each.
 #[derive(Debug, Clone, Default)]
 pub struct Warnings {
     seen: Vec<Seen>,
     more: u64,
 }
 
-/// More kinds than this in one place are noise.
+/// Maximum number of kinds; more in one place are noise.
 const KINDS: usize = 16;
-/// Characters of the reporter's own that a warning quotes.
+/// Maximum number of characters of the reporter's text that a warning quotes.
 const QUOTED: usize = 80;
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Warnings {
         }
     }
 
-    /// Adds what was noted elsewhere.
+    /// Adds the repairs noted elsewhere.
     pub fn add(&mut self, other: Warnings) {
         self.more += other.more;
         for seen in other.seen {
@@ -42,14 +42,14 @@ impl Warnings {
         }
     }
 
-    /// Notes a repair that can't be counted.
+    /// Notes a repair whose occurrences can't be counted.
     pub fn once(&mut self, repair: Repair) {
         if !self.seen.iter().any(|seen| seen.repair == repair) {
             self.note(repair, "");
         }
     }
 
-    /// Each kind as `code: what was done: detail, n times`, in order of first sight.
+    /// Formats each kind as `code: explanation: detail, n times`, in order of first occurrence.
     pub fn texts(&self) -> Vec<String> {
         let more = (self.more > 0).then(|| format!("more_repairs: {} of other kinds", self.more));
         self.seen.iter().map(Seen::text).chain(more).collect()
@@ -72,12 +72,12 @@ impl Seen {
 
 macro_rules! repairs {
     ($($name:ident = $code:literal, $explanation:literal;)*) => {
-        /// The kinds of repair; codes are only ever added.
+        /// Kinds of repairs; codes are only ever added.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Repair { $(#[doc = $explanation] $name,)* }
 
         impl Repair {
-            /// The code that a warning starts with.
+            /// Code that a warning starts with.
             pub fn code(self) -> &'static str {
                 match self { $(Repair::$name => $code,)* }
             }

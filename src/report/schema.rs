@@ -1,13 +1,14 @@
-//! Which elements a report has and where each text goes: RFC 9990 appendix A, RFC 7489 appendix C, and what reporters make of them.
+//! Schema of aggregate reports: the elements and the field that each text fills, by RFC 9990 appendix A, RFC 7489 appendix C
+//! and the deviations of reporters.
 
 use super::{Aggregate, DkimAuth, Override, Row, SpfAuth};
 
-/// What an element is, by where it stands.
+/// Meaning of an element, by its position.
 #[derive(Clone, Copy)]
 pub enum Node {
-    /// Not in the schema, with all that is in it: an extension.
+    /// An element that is not in the schema, with all its content: an extension.
     Unknown,
-    /// Around the report, within a text, or left out for a reason that is told, with all that is in it.
+    /// An element around the report, within a text, or left out with a warning; with all its content.
     Skipped,
     Feedback,
     Metadata,
@@ -21,11 +22,11 @@ pub enum Node {
     AuthResults,
     Dkim,
     Spf,
-    /// Holds one text, which belongs there.
+    /// An element with one text, and the field that the text fills.
     Text(fn(&mut Draft) -> &mut Option<String>),
 }
 
-/// What has been read of the report, and of the record and the entries under way.
+/// Data read of the report, and of the current record and its current entries.
 #[derive(Default)]
 pub struct Draft {
     pub report: Aggregate,
@@ -51,7 +52,7 @@ const METADATA: Children = &[
     ("extra_contact_info", Node::Text(|d| &mut d.report.extra_contact_info)),
     ("report_id", Node::Text(|d| &mut d.report.report_id)),
     ("date_range", Node::DateRange),
-    // A misprint that some reporters' programs have in common.
+    // A misspelling that several reporters' programs share.
     ("data_range", Node::DateRange),
     ("begin", Node::Text(|d| &mut d.report.begin)),
     ("end", Node::Text(|d| &mut d.report.end)),
@@ -81,7 +82,7 @@ const RECORD: Children = &[
     // The name in the drafts before RFC 7489.
     ("identities", Node::Identifiers),
     ("auth_results", Node::AuthResults),
-    // A record whose `row` is lost is still a row.
+    // A record without a `row` element is still a row.
     ("source_ip", Node::Text(|d| &mut d.row.source_ip)),
     ("count", Node::Text(|d| &mut d.row.count)),
     ("policy_evaluated", Node::Evaluated),
@@ -126,7 +127,7 @@ const SPF: Children = &[
 ];
 
 impl Node {
-    /// The element of this name within this one, with the name as it is spelt in the schema.
+    /// Returns the child element with this name, and the name as the schema spells it.
     pub fn child(self, name: &str) -> Option<(&'static str, Node)> {
         self.children().iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).copied()
     }

@@ -1,15 +1,15 @@
-//! One piece of markup as it comes in, byte by byte: whether a `<` starts a tag at all, and where that tag ends.
+//! Recognises one piece of markup byte by byte: whether a `<` starts a tag at all, and where that tag ends.
 
-/// A tag under way: everything since its `<`.
+/// An incomplete tag: all bytes since its `<`.
 #[derive(Debug, Default)]
 pub struct Tag {
     bytes: Vec<u8>,
     part: Part,
     /// Length of `<` or `</` and the name.
     name_end: usize,
-    /// Where the first `>` within the quoted value stands that is being read.
+    /// Offset of the first `>` within the current quoted value.
     quoted_end: Option<usize>,
-    /// Where quotes stand that open no value.
+    /// Offsets of quotes that open no value.
     stray_quotes: Vec<usize>,
 }
 
@@ -18,41 +18,41 @@ enum Part {
     #[default]
     Start,
     Name,
-    /// After the name of a start tag; `value` after an equals sign.
+    /// After the name of a start tag; `value` is true after an equals sign.
     Attributes {
         value: bool,
     },
     Quoted(u8),
     EndName,
     EndRest,
-    /// `<!` and what follows until it is clear what it is.
+    /// `<!` and the bytes after it, until the kind of markup is known.
     Bang,
 }
 
-/// What one more byte makes of it.
+/// Result of one more byte.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     More,
-    /// The tag is whole, this byte belongs to it.
+    /// The tag is complete with this byte.
     Whole,
     Comment,
     Cdata,
     Instruction,
     Doctype,
-    /// It ends before this byte, which starts something new: see [`Tag::cut`].
+    /// The tag ends before this byte, which starts something else: see [`Tag::cut`].
     Cut,
-    /// The `<` started no markup: all before this byte is text.
+    /// The `<` starts no markup: all bytes before this one are text.
     Text,
 }
 
-/// A tag that was cut off, as the tag that it was to be and the text that it swallowed.
+/// A truncated tag, split into the intended tag and the text after it that was taken for a part of it.
 pub struct Cut {
     pub tag: Vec<u8>,
     pub text: Vec<u8>,
 }
 
 impl Tag {
-    /// Begins at a `<`.
+    /// Starts a tag at a `<`.
     pub fn begin(&mut self) {
         self.bytes.clear();
         self.bytes.push(b'<');
@@ -66,12 +66,12 @@ impl Tag {
         self.bytes.len()
     }
 
-    /// What came, from the `<` on.
+    /// The bytes read so far, beginning with `<`.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Whether [`Tag::whole`] leaves something out.
+    /// True if [`Tag::whole`] removes something.
     pub fn mended(&self) -> bool {
         !self.stray_quotes.is_empty()
     }
@@ -92,7 +92,7 @@ impl Tag {
         }
     }
 
-    /// The tag in the one form that every XML reader takes the same way.
+    /// Returns the tag in a normal form that every XML parser reads the same way.
     pub fn whole(&self) -> Vec<u8> {
         let name = &self.bytes[..self.name_end];
         let mut rest: Vec<u8> = self.bytes[self.name_end..].strip_suffix(b">").unwrap_or_default().to_vec();
@@ -108,7 +108,7 @@ impl Tag {
         }
     }
 
-    /// Sorts out a tag that was cut off by a `<`.
+    /// Splits a tag that was truncated by a `<`.
     pub fn cut(&self) -> Cut {
         let text = self.quoted_end.map_or(&[][..], |end| &self.bytes[end + 1..]);
         Cut { tag: [&self.bytes[..self.name_end], b">"].concat(), text: text.to_vec() }
@@ -151,7 +151,7 @@ impl Tag {
     }
 
     fn attributes(&mut self, byte: u8, value: bool) -> Step {
-        // A slash right after the name ends the tag or was none: `<and/or>`.
+        // A slash right after the name must end the tag, else this is no tag: `<and/or>`.
         if self.bytes.len() == self.name_end + 1 && self.bytes.ends_with(b"/") && byte != b'>' {
             return Step::Text;
         }
@@ -163,7 +163,7 @@ impl Tag {
                 self.quoted_end = None;
                 self.go(byte, Part::Quoted(byte))
             }
-            // A quote that opens no value would make the reader above swallow what follows.
+            // The XML parser would take a quote that opens no value for one, and the following text for the value.
             b'"' | b'\'' => {
                 self.stray_quotes.push(self.bytes.len());
                 self.take(byte, Step::More)
@@ -218,7 +218,8 @@ impl Tag {
     }
 }
 
-/// Length of what follows the `<` of a tag without attributes, when all of it is here: nearly every tag of a report.
+/// Length of a tag without attributes after its `<`, if it is complete in `after`: the fast path for nearly every tag of a
+/// report.
 pub fn simple(after: &[u8]) -> Option<usize> {
     let name = match after {
         [b'/', name @ ..] => name,
@@ -229,7 +230,7 @@ pub fn simple(after: &[u8]) -> Option<usize> {
     whole.then_some(after.len() - name.len() + length + 1)
 }
 
-/// Which bytes [`continues_name`].
+/// Lookup table of [`continues_name`].
 const NAME: [bool; 256] = {
     let mut name = [false; 256];
     let mut byte = 0;

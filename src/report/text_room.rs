@@ -1,15 +1,16 @@
-//! Bytes that are kept of the texts of an aggregate report, so that no event is much larger than an honest one.
+//! Budget of bytes that are kept of the texts of an aggregate report, so that no event is much larger than a usual one.
 
 use super::{Override, Row};
 
-/// Bytes kept of a text that is no comment: a name, an address, a number. The longest is a sentence with an address.
+/// Maximum bytes kept of a text that is no comment: a name, an address, a number. The longest is a sentence with an address.
 const NAME: usize = 1 << 10;
-/// Bytes kept of all texts outside the records, which the event of every row repeats. Real ones come to some 300.
+/// Maximum bytes kept of all texts outside the records, which the event of every row repeats. Real reports have some 300.
 const HEAD: usize = 4 << 10;
-/// Bytes kept of the reasons, signatures and SPF results of a record. 64 signatures and 64 SPF results take some 10,000.
+/// Maximum bytes kept of the reasons, signatures and SPF results of a record. 64 signatures and 64 SPF results take some
+/// 10,000.
 const RESULTS: usize = 32 << 10;
 
-/// The part of a report that a text stands in.
+/// Part of a report that a text is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Outside the records.
@@ -20,7 +21,7 @@ pub enum Part {
     Record,
 }
 
-/// Room that is left for texts.
+/// Remaining room for texts.
 pub struct TextRoom {
     head: usize,
     results: usize,
@@ -31,7 +32,7 @@ impl TextRoom {
         Self { head: HEAD, results: RESULTS }
     }
 
-    /// As much of a text as is kept.
+    /// Returns as much of a text as may be kept.
     pub fn fitting<'t>(&self, part: Part, text: &'t str) -> &'t str {
         let room = match part {
             Part::Head => self.head.min(NAME),
@@ -41,7 +42,7 @@ impl TextRoom {
         &text[..text.floor_char_boundary(room)]
     }
 
-    /// Takes the room of a text that is kept.
+    /// Uses up the room of a text that is kept.
     pub fn take(&mut self, part: Part, text: &str) {
         match part {
             Part::Head => self.head = self.head.saturating_sub(text.len()),
@@ -50,18 +51,19 @@ impl TextRoom {
         }
     }
 
-    /// More than half of the room for results is taken: rows that are held for what they share are to be given.
+    /// True if more than half of the room for results is used: then rows that are held until their record ends have to be
+    /// passed on.
     pub fn is_short(&self) -> bool {
         self.results < RESULTS / 2
     }
 
-    /// Gives back the room of a row's reasons, which no other row of its record shares, once the row has been given.
+    /// Frees the room of a row's reasons, which no other row of its record shares, once the row has been passed on.
     pub fn give_back(&mut self, row: &Row) {
         let reasons = row.reasons.iter().flat_map(|Override { kind, comment }| [kind, comment]).flatten();
         self.results = (self.results + reasons.map(String::len).sum::<usize>()).min(RESULTS);
     }
 
-    /// A record has ended.
+    /// Resets the room for results at the end of a record.
     pub fn end_record(&mut self) {
         self.results = RESULTS;
     }

@@ -1,7 +1,7 @@
-//! An SMTP TLS report (RFC 8460 section 4) → its rows one after the other, and what stands outside them.
+//! Parses an SMTP TLS report (RFC 8460 section 4): its rows one at a time, and the data outside them.
 //!
-//! Streams: of the whole report nothing is held but two short texts a policy, since a failure may stand before the policy
-//! it belongs to. Reporters write single objects for lists and lists for texts, so each place takes what comes.
+//! Streaming: only two short texts per policy are held, since a failure may precede the policy that it belongs to. Reporters
+//! write single objects instead of lists and lists instead of texts, so each key accepts both.
 
 mod places;
 
@@ -19,15 +19,16 @@ use super::{Report, Survey, damaged_after_end};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
-/// Policies that are remembered of one report. A report is about one domain, which has a policy or two at a time.
+/// Maximum number of policies of one report that are kept. A report is about one domain, which has a policy or two at a
+/// time.
 const POLICIES: usize = 256;
 
-/// Bytes kept of the texts of a policy or of a failure. A real policy has some 300, one of 64 MX hosts some 10,000.
+/// Maximum bytes kept of the texts of a policy or of a failure. A real policy has some 300, one of 64 MX hosts some 10,000.
 const ROOM: usize = 32 << 10;
-/// Bytes kept of the texts of the report itself, which the event of every row repeats; real ones have some 200.
+/// Maximum bytes kept of the texts of the report itself, which the event of every row repeats; real ones have some 200.
 const HEAD: usize = 4 << 10;
 
-/// A report but for its rows. Texts are trimmed, and `None` where the key is missing, null or empty.
+/// A report without its rows. Texts are trimmed, and `None` if the key is missing, null or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsRpt {
     pub organization_name: Option<String>,
@@ -35,30 +36,30 @@ pub struct TlsRpt {
     pub report_id: Option<String>,
     pub begin: Option<String>,
     pub end: Option<String>,
-    /// By their positions, which rows refer to.
+    /// In the order of the report; rows refer to their indexes.
     pub policies: Vec<PolicyName>,
-    /// Repairs, each `what: detail`.
+    /// Repairs, each as `code: explanation: detail`.
     pub warnings: Vec<String>,
 }
 
-/// What tells a policy from the report's others.
+/// Type and domain of a policy, which distinguish it from the report's others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyName {
     pub policy_type: Option<String>,
     pub domain: Option<String>,
 }
 
-/// One row: a policy, or one kind of failure under it. Failures come before their policy, which ends after them.
+/// A row: a policy, or one kind of failure under it. Failures precede their policy, which ends after them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsRow {
     Policy(TlsPolicy),
     Failure(TlsFailure),
 }
 
-/// One of `policies`: what it says, and how many sessions there were under it.
+/// One of `policies`: the policy, and the numbers of sessions under it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsPolicy {
-    /// Position among the report's policies, from 0.
+    /// Index among the report's policies, from 0.
     pub index: usize,
     pub strings: Vec<String>,
     pub mx_hosts: Vec<String>,
@@ -69,9 +70,9 @@ pub struct TlsPolicy {
 /// One of `failure-details`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFailure {
-    /// Position of its policy, from 0.
+    /// Index of its policy, from 0.
     pub policy: usize,
-    /// Position among the failures of its policy, from 0.
+    /// Index among the failures of its policy, from 0.
     pub index: u64,
     pub result_type: Option<String>,
     pub sending_mta_ip: Option<String>,
@@ -104,16 +105,16 @@ pub(super) fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trou
     Ok(Survey { sha256, report, rows, skipped, event_bytes, held: None, damage })
 }
 
-/// What a reading gives beside the rows.
+/// Result of reading a report, without the rows.
 pub(super) struct Read {
     report: TlsRpt,
     skipped: u64,
     event_bytes: u64,
-    /// Why it ended before the document did.
+    /// The trouble that ended reading before the end of the document.
     pub end: Result<(), Trouble>,
 }
 
-/// Reads a report to its end, and hands out its rows. What was read before an error is given, too.
+/// Reads a report to its end, and passes its rows to `each`. The data read before an error is returned, too.
 pub(super) fn read(source: impl BufRead, limits: &Limits, each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>) -> Read {
     let mut guard = BufReader::new(Guard::new(source));
     let mut reading = Reading {
@@ -150,26 +151,26 @@ pub(super) fn read(source: impl BufRead, limits: &Limits, each: &mut dyn FnMut(T
     Read { report, skipped, event_bytes: weight.total(), end }
 }
 
-/// What has been understood so far.
+/// Parser state.
 struct Reading<'r> {
     limits: &'r Limits,
     each: &'r mut dyn FnMut(TlsRow) -> ControlFlow<()>,
     held: Held,
-    /// Failures seen of the policy under way.
+    /// Number of failures of the current policy so far.
     failures: u64,
     rows: u64,
-    /// Rows that say nothing, which are not handed out.
+    /// Number of rows without data, which are not passed on.
     skipped: u64,
-    /// Bytes that are still kept of the texts of the policy or failure under way, and of those of the report.
+    /// Remaining bytes to keep of the texts of the current policy or failure, and of those of the report.
     room: usize,
     head_room: usize,
     weight: Weight<'r>,
     warnings: Warnings,
-    /// Reading ends before the document does: well, or for a limit.
+    /// Set if reading ends before the document does: `Ok` if the caller stopped it, else the limit that was hit.
     stopped: Option<Result<(), Trouble>>,
 }
 
-/// Where values go.
+/// Destination of the values.
 #[derive(Default)]
 struct Held {
     report: TlsRpt,
@@ -179,7 +180,7 @@ struct Held {
 }
 
 impl Reading<'_> {
-    /// An object begins. False: no more is wanted.
+    /// Begins an object. Returns false to stop reading.
     fn begin(&mut self, place: Place) -> bool {
         match place {
             Place::Policy if self.held.report.policies.len() == POLICIES => {
@@ -201,7 +202,7 @@ impl Reading<'_> {
         self.stopped.is_none()
     }
 
-    /// An object has ended. False: no more is wanted.
+    /// Ends an object. Returns false to stop reading.
     fn end(&mut self, place: Place) -> bool {
         match place {
             Place::Policy => {
@@ -248,7 +249,7 @@ impl Reading<'_> {
     }
 }
 
-/// Whether a policy or a failure tells nothing but that it is there.
+/// True if a policy or a failure has no data.
 fn says_nothing(name: &PolicyName, row: &TlsRow) -> bool {
     match row {
         TlsRow::Policy(policy) => {

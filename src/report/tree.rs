@@ -1,4 +1,4 @@
-//! Tags → which element of the schema begins or ends, whatever is missing, misspelt or left open in between.
+//! Maps tags to elements of the schema that begin or end, tolerating missing, misspelt and unclosed tags.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,19 @@ use quick_xml::events::BytesStart;
 use super::repair::Repair;
 use super::schema::Node;
 
-/// The elements under way, outermost first; never deeper than `limits.xml_depth`.
+/// The open elements, outermost first; never deeper than `limits.xml_depth`.
 #[derive(Default)]
 pub struct Tree {
     open: Vec<Element>,
-    /// Namespaces that open elements declare: depth, prefix, name.
+    /// Namespaces declared by open elements: depth, prefix, name.
     declared: Vec<(usize, String, String)>,
 }
 
 pub struct Element {
-    /// As the schema spells it, or for what is not in it as it stands there; without a prefix.
+    /// Name without a prefix: as the schema spells it, or as in the document for an element that is not in the schema.
     pub name: Cow<'static, str>,
     pub node: Node,
-    /// Of an extension, unless it is the report's.
+    /// Namespace of an extension, unless it is the report's.
     pub namespace: Option<String>,
 }
 
@@ -32,13 +32,13 @@ impl Element {
         Self { name: name.to_owned().into(), node: Node::Unknown, namespace: None }
     }
 
-    /// An element around the report.
+    /// An element that wraps the report.
     pub fn around(name: &str) -> Self {
         Self { node: Node::Skipped, ..Self::unknown(name) }
     }
 }
 
-/// Longer names of namespaces, and more of them, are no report's.
+/// Maximum number of declared namespaces, and maximum length of one in bytes. No report comes near.
 const NAMESPACES: usize = 64;
 const NAMESPACE_BYTES: usize = 1024;
 
@@ -55,12 +55,12 @@ impl Tree {
         self.open.last().and_then(|element| element.namespace.as_deref())
     }
 
-    /// The open elements within `feedback`, by their names with slashes between them.
+    /// Path of the open elements within `feedback`: their names, separated by slashes.
     pub fn path(&self) -> String {
         self.names().collect::<Vec<_>>().join("/")
     }
 
-    /// The length of [`Tree::path`].
+    /// Length of [`Tree::path`].
     pub fn path_bytes(&self) -> usize {
         self.names().map(|name| name.len() + 1).sum::<usize>().saturating_sub(1)
     }
@@ -74,7 +74,7 @@ impl Tree {
         self.open.last().map_or("", |element| &element.name)
     }
 
-    /// The text element that this text belongs to, also within markup that a reporter left unescaped in it.
+    /// The text element that a text belongs to, even if the text is within markup that a reporter left unescaped in it.
     pub fn text_owner(&self) -> Option<&Element> {
         self.open.iter().rev().find(|element| element.node.is_in_schema()).filter(|element| element.node.is_text())
     }
@@ -89,10 +89,11 @@ impl Tree {
         popped
     }
 
-    /// Where an element of this name belongs: what it is, and how many open elements must have ended before it.
+    /// Finds the position of a new element by its name: its meaning, and the number of open elements that must be closed
+    /// before it.
     ///
-    /// A text element holds no others, so what its parent knows ends it. A container ends only where another container
-    /// begins that does not belong in it; nothing unknown ends anything.
+    /// A text element has no children, so an element that its parent knows closes it. A container is closed only by the
+    /// start of another container that can't be its child; unknown elements close nothing.
     pub fn place(&self, name: &str) -> (Element, usize) {
         let in_text = self.top().is_text();
         let known = self.open.iter().rev().take_while(|element| element.node.is_in_schema()).enumerate();
@@ -104,12 +105,12 @@ impl Tree {
         }
     }
 
-    /// How many elements an end tag ends: it means the nearest open one of its name. Zero when there is none.
+    /// Number of elements that an end tag closes: it closes the nearest open one of its name. Zero if there is none.
     pub fn ended_by(&self, name: &str) -> usize {
         self.open.iter().rev().position(|element| element.name.eq_ignore_ascii_case(name)).map_or(0, |above| above + 1)
     }
 
-    /// The namespace that this tag's name is in.
+    /// Namespace of the tag's name.
     pub fn namespace(&self, tag: &BytesStart) -> Option<String> {
         let prefix = tag.name().prefix().map_or(String::new(), |prefix| prefix.into_inner().to_owned());
         let own = declarations(tag).find(|(declared, _)| *declared == prefix).map(|(_, name)| name);
@@ -117,14 +118,15 @@ impl Tree {
         own.or_else(|| outer().map(|(.., name)| name.clone())).filter(|name| !name.is_empty())
     }
 
-    /// True for a prefixed name in a declared namespace that is neither the report's `own` nor one of the schema's: what it
-    /// names is no element of the schema, whatever it is called. Without a prefix reporters declare all kinds of things.
+    /// True for a prefixed name in a declared namespace that is neither the report's `own` nor one of the schema's: that is
+    /// no element of the schema, whatever its name. Unprefixed names are not checked, since reporters declare all kinds of
+    /// default namespaces.
     pub fn is_foreign(&self, tag: &BytesStart, own: Option<&str>) -> bool {
         tag.name().prefix().is_some()
             && self.namespace(tag).is_some_and(|name| Some(name.as_str()) != own && !is_of_schema(&name))
     }
 
-    /// Remembers the namespaces that an element declares; called before it is pushed.
+    /// Records the namespaces that an element declares; called before it is pushed.
     pub fn declare(&mut self, tag: &BytesStart) {
         if tag.attributes_raw().is_empty() {
             return;
@@ -135,7 +137,7 @@ impl Tree {
     }
 }
 
-/// The namespaces of RFC 9990 and RFC 7489, and of the drafts between them.
+/// True for the namespaces of RFC 9990 and RFC 7489, and of the drafts between them.
 fn is_of_schema(namespace: &str) -> bool {
     namespace == "urn:ietf:params:xml:ns:dmarc-2.0" || namespace.starts_with("http://dmarc.org/dmarc-xml/")
 }
@@ -149,7 +151,7 @@ fn declarations(tag: &BytesStart) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Names, without prefixes, and values of a tag's attributes that declare no namespace.
+/// Names, without prefixes, and values of a tag's attributes, except namespace declarations.
 pub fn attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, String)> {
     all_attributes(tag)
         .filter(|(key, _)| declared_prefix(key).is_none())
@@ -158,7 +160,7 @@ pub fn attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, Str
 
 fn all_attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, Cow<'t, str>)> {
     let mut attributes = tag.attributes();
-    // The check for repeated names is what makes many attributes costly.
+    // The check for repeated names is quadratic in the number of attributes.
     attributes.with_checks(false);
     attributes.flatten().map(|attribute| (attribute.key.into_inner(), attribute.value))
 }
@@ -172,7 +174,7 @@ fn unescaped(value: &str) -> String {
     quick_xml::escape::unescape(value).map_or(value.to_owned(), |value| value.into_owned())
 }
 
-/// The text without the remains of its own end tag, as in `<begin>1745177243/begin>` (kddi.com, 2025).
+/// Removes the remains of the element's own end tag from a text, as in `<begin>1745177243/begin>` (kddi.com, 2025).
 pub fn without_end_tag<'a>(text: &'a str, name: &str) -> (&'a str, Option<Repair>) {
     let rest = text.strip_suffix('>').and_then(|rest| {
         let (rest, end) = rest.split_at_checked(rest.len().checked_sub(name.len())?)?;

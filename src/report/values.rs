@@ -1,4 +1,4 @@
-//! What the texts of a report mean, one value at a time; `None` where it can't be told, so that the caller can say so.
+//! Parsers for single values of a report; `None` if a value is not understood, so that the caller can report it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,31 +7,31 @@ use jiff::civil::{Date, DateTime};
 use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::tz::Offset;
 
-/// `disposition` (RFC 9990 adds `pass`).
+/// Values of `disposition` (`pass` is new in RFC 9990).
 pub const DISPOSITIONS: &[&str] = &["none", "quarantine", "reject", "pass"];
-/// `p`, `sp` and `np`.
+/// Values of `p`, `sp` and `np`.
 pub const POLICIES: &[&str] = &["none", "quarantine", "reject"];
-/// `policy_evaluated/dkim` and `spf`.
+/// Values of `policy_evaluated/dkim` and `spf`.
 pub const VERDICTS: &[&str] = &["pass", "fail"];
-/// `auth_results/dkim/result`.
+/// Values of `auth_results/dkim/result`.
 pub const DKIM_RESULTS: &[&str] = &["none", "pass", "fail", "policy", "neutral", "temperror", "permerror"];
-/// `auth_results/spf/result` (`policy` is RFC 9990's).
+/// Values of `auth_results/spf/result` (`policy` is new in RFC 9990).
 pub const SPF_RESULTS: &[&str] = &["none", "neutral", "pass", "fail", "softfail", "temperror", "permerror", "policy"];
-/// `auth_results/spf/scope` (RFC 9990 has `mfrom` only).
+/// Values of `auth_results/spf/scope` (RFC 9990 has `mfrom` only).
 pub const SPF_SCOPES: &[&str] = &["helo", "mfrom"];
-/// `adkim` and `aspf`.
+/// Values of `adkim` and `aspf`.
 pub const ALIGNMENTS: &[&str] = &["r", "s"];
-/// `reason/type` of both RFCs.
+/// Values of `reason/type` of both RFCs.
 pub const REASON_TYPES: &[&str] =
     &["forwarded", "local_policy", "mailing_list", "other", "policy_test_mode", "sampled_out", "trusted_forwarder"];
-/// `testing`.
+/// Values of `testing`.
 pub const TESTING: &[&str] = &["n", "y"];
-/// `discovery_method`.
+/// Values of `discovery_method`.
 pub const DISCOVERY_METHODS: &[&str] = &["psl", "treewalk"];
 
-/// `policy-type` (RFC 8460 section 4.4).
+/// Values of `policy-type` (RFC 8460 section 4.4).
 pub const TLS_POLICY_TYPES: &[&str] = &["no-policy-found", "sts", "tlsa"];
-/// `result-type` (RFC 8460 section 4.3).
+/// Values of `result-type` (RFC 8460 section 4.3).
 pub const TLS_RESULT_TYPES: &[&str] = &[
     "starttls-not-supported",
     "certificate-host-mismatch",
@@ -45,20 +45,20 @@ pub const TLS_RESULT_TYPES: &[&str] = &[
     "sts-policy-invalid",
     "sts-webpki-invalid",
 ];
-/// `Feedback-Type` of a failure report.
+/// Values of `Feedback-Type` of a failure report.
 pub const FEEDBACK_TYPES: &[&str] = &["auth-failure"];
-/// `Auth-Failure` (RFC 6591 section 3.3, RFC 9991).
+/// Values of `Auth-Failure` (RFC 6591 section 3.3, RFC 9991).
 pub const AUTH_FAILURES: &[&str] = &["adsp", "bodyhash", "dmarc", "revoked", "signature", "spf"];
-/// `Identity-Alignment` (RFC 9991).
+/// Values of `Identity-Alignment` (RFC 9991).
 pub const IDENTITY_ALIGNMENTS: &[&str] = &["dkim", "none", "spf"];
-/// `Delivery-Result` (RFC 6591 section 3.2.2).
+/// Values of `Delivery-Result` (RFC 6591 section 3.2.2).
 pub const DELIVERY_RESULTS: &[&str] = &["delivered", "other", "policy", "reject", "spam"];
 
-/// The last second of the year 9999: what lies behind it is no time of a report.
+/// The last second of the year 9999, in seconds since 1970; later times are no report's.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// An address as reporters write it: in brackets, with a port, a prefix length, a zone or a host name behind it. An IPv4
-/// address mapped into IPv6 is that IPv4 address.
+/// Parses an address as reporters write it: in brackets, or followed by a port, a prefix length, a zone or a host name. An
+/// IPv4 address mapped into IPv6 becomes that IPv4 address.
 pub fn ip(text: &str) -> Option<IpAddr> {
     let text = blank_trimmed(text);
     let text = match text.strip_prefix('[') {
@@ -77,7 +77,8 @@ pub fn ip(text: &str) -> Option<IpAddr> {
     ipv4(host).map(IpAddr::V4)
 }
 
-/// Leading zeros mean octal to some and nothing to others; only where every part is three digits it must be padding.
+/// Parses an IPv4 address, also with leading zeros if every part has three digits: only then they must be padding, not
+/// octal.
 fn ipv4(text: &str) -> Option<Ipv4Addr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -87,7 +88,7 @@ fn ipv4(text: &str) -> Option<Ipv4Addr> {
     parts.next().is_none().then(|| octets.into())
 }
 
-/// A count of messages: `12`, `+12`, `12.0`, `1,234`. Not negative, and no more than an `i64`.
+/// Parses a count of messages: `12`, `+12`, `12.0`, `1,234`. Not negative, and at most `i64::MAX`.
 pub fn count(text: &str) -> Option<i64> {
     let text = blank_trimmed(text);
     let text = text.strip_prefix('+').unwrap_or(text);
@@ -105,8 +106,8 @@ pub fn count(text: &str) -> Option<i64> {
     digits(&plain).then(|| plain.parse().ok())?
 }
 
-/// A time in seconds since 1970, UTC: seconds (also with a fraction or as a float), milli-, micro- or nanoseconds, or a date in
-/// the form of RFC 3339, ISO 8601 (UTC where no zone is told) or RFC 2822. Within the years 1970 to 9999.
+/// Parses a time, as seconds since 1970, UTC: from seconds (also with a fraction or as a float), milli-, micro- or
+/// nanoseconds, or from a date as in RFC 3339, ISO 8601 (UTC if it has no zone) or RFC 2822. Within the years 1970 to 9999.
 pub fn epoch(text: &str) -> Option<i64> {
     let text = blank_trimmed(text);
     let seconds = number(text).or_else(|| date(text))?;
@@ -118,7 +119,7 @@ fn number(text: &str) -> Option<i64> {
     let value: i64 = if digits(whole) && (fraction.is_empty() || digits(fraction)) {
         whole.parse().ok()?
     } else if text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['e', 'E']) {
-        // No report's time is so large that a float would not hold it.
+        // A float holds every time that a report can have.
         let value: f64 = text.parse().ok()?;
         (value < 1e18).then_some(value as i64)?
     } else {
@@ -141,7 +142,7 @@ fn date(text: &str) -> Option<i64> {
     Offset::UTC.to_timestamp(civil).ok().map(Timestamp::as_second)
 }
 
-/// The same from a field of a mail, whose weekday may be wrong (RFC 5322 section 3.3).
+/// Like [`epoch`], for the date field of a mail, whose weekday may be wrong (RFC 5322 section 3.3).
 pub fn mail_date(text: &str) -> Option<i64> {
     const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
     let text = blank_trimmed(text);
@@ -149,7 +150,8 @@ pub fn mail_date(text: &str) -> Option<i64> {
     timestamp.filter(|seconds| (0..=LAST_SECOND).contains(seconds)).or_else(|| epoch(text))
 }
 
-/// A list with commas, each word once as [`keyword`] has it, without comments in parentheses.
+/// Parses a list separated by commas or semicolons: each word once, normalised by [`keyword`], without comments in
+/// parentheses.
 pub fn keywords(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in without_comments(text).split([',', ';']).map(keyword) {
@@ -172,31 +174,31 @@ fn without_comments(text: &str) -> String {
         .collect()
 }
 
-/// `pct`: 0 to 100, also as `50%` or `50.0`.
+/// Parses `pct`: 0 to 100, also as `50%` or `50.0`.
 pub fn percent(text: &str) -> Option<i64> {
     let text = blank_trimmed(text);
     count(text.strip_suffix('%').unwrap_or(text)).filter(|percent| *percent <= 100)
 }
 
-/// A word of a closed list, in the one way that it is compared: trimmed and in lower case.
+/// Normalises a word of a closed list for comparison: trimmed and in lower case.
 pub fn keyword(text: &str) -> String {
     blank_trimmed(text).to_lowercase()
 }
 
-/// A domain in the one way that it is compared: trimmed, in lower case, without the root's dot.
+/// Normalises a domain for comparison: trimmed, in lower case, without the root's dot.
 pub fn domain(text: &str) -> String {
     let text = blank_trimmed(text);
     text.strip_suffix('.').unwrap_or(text).to_lowercase()
 }
 
-/// Without white space of any kind, or what is as invisible, around it.
+/// Trims white space of any kind, and invisible characters.
 pub fn blank_trimmed(text: &str) -> &str {
     let ends = [text.as_bytes().first(), text.as_bytes().last()];
-    // As nearly all of it comes.
+    // Fast path for nearly all input.
     if ends.into_iter().flatten().all(u8::is_ascii_graphic) { text } else { text.trim_matches(is_blank) }
 }
 
-/// White space of any kind, NBSP among it, and what is as invisible.
+/// True for white space of any kind, including NBSP, and for invisible characters.
 pub fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}')
 }

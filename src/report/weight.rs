@@ -1,7 +1,7 @@
-//! Estimates, from above, of the size of the events that a document's rows become, and the caps on it.
+//! Estimates the size of a document's events (upper bounds), and enforces the limits on it.
 //!
-//! A row's event repeats the texts of the report's head and derives some of its own, so that a document of tiny rows under
-//! a long head becomes many times its size. The estimate is made as the rows are read, before any event is: a cap
+//! The event of each row repeats the texts of the report's head and adds some derived ones, so a document of tiny rows under
+//! a long head becomes many times its size. The estimate is made as rows are read, before any event is built: so a limit
 //! ends both readings of a document at the same row.
 
 use super::{DkimAuth, Extension, Failure, Override, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow};
@@ -9,19 +9,19 @@ use crate::extract::{AuthResult, MailAuth};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
-/// Bytes of an event beside the texts of its report: keys, hashes, times, what tells of the mail. Of real reports' events
+/// Bytes of an event without the texts of its report: keys, hashes, times, data about the mail. In events of real reports,
 /// 1,100 to 1,500.
 const EVENT: u64 = 1_536;
-/// Bytes of a signature or an SPF result beside its texts: keys, and what is said of a result that is unknown.
+/// Bytes of a signature or an SPF result without its texts: keys, and the warning about an unknown result.
 const ENTRY: u64 = 128;
-/// Events below this are never too many for their document, so that a short one of short rows is not taken for a bomb.
+/// Size of events, in bytes, up to which the expansion is not checked: a small document of short rows is no bomb.
 const FREE: u64 = 1 << 20;
 
-/// Adds up what a document was read of, and what its events come to.
+/// Counts the bytes read of a document, and the estimated bytes of its events.
 pub(super) struct Weight<'l> {
     limits: &'l Limits,
     read: u64,
-    /// Texts of the report's head, as far as they are known.
+    /// Bytes of the texts of the report's head, as far as they are known.
     head: u64,
     events: u64,
     rows: u64,
@@ -32,12 +32,12 @@ impl<'l> Weight<'l> {
         Self { limits, read: 0, head: 0, events: 0, rows: 0 }
     }
 
-    /// So many bytes more of the document have been read.
+    /// Counts `bytes` more read of the document.
     pub fn read(&mut self, bytes: usize) {
         self.read += bytes as u64;
     }
 
-    /// A text of the report's head, which all events repeat.
+    /// Counts a text of the report's head, which all events repeat.
     pub fn head(&mut self, text: &str) {
         self.head += escaped(text);
     }
@@ -46,7 +46,7 @@ impl<'l> Weight<'l> {
     ///
     /// # Errors
     ///
-    /// The document makes more of events than it may; the row is not counted.
+    /// If the document's events exceed a limit; the row is not counted then.
     pub fn row(&mut self, row: &impl Weighed) -> Result<(), Trouble> {
         let own = row.weight();
         let events = self.events.saturating_add(own);
@@ -65,20 +65,21 @@ impl<'l> Weight<'l> {
         Ok(())
     }
 
-    /// Bytes of all events that were counted, as JSON, under the whole head.
+    /// Size of all counted events as JSON, in bytes, with the complete head.
     pub fn total(&self) -> u64 {
         self.events.saturating_add(self.head.saturating_mul(self.rows))
     }
 }
 
-/// What has events of an estimated size.
+/// Rows whose events have an estimated size.
 pub(super) trait Weighed {
-    /// Bytes of its event as JSON, without the texts of the report's head.
+    /// Size of its event as JSON, in bytes, without the texts of the report's head.
     fn weight(&self) -> u64;
 }
 
 impl Weighed for Row {
-    /// Texts count twice: those of the results that explain the verdict are told twice, and so is what is not understood.
+    /// Texts count twice: the event repeats those of the results that explain the verdict, and those that are not
+    /// understood.
     fn weight(&self) -> u64 {
         let Row { dkim_auth, spf_auth, reasons, extensions, warnings, .. } = self;
         let entries = (dkim_auth.len() + spf_auth.len() + reasons.len() + extensions.len()) as u64;
@@ -87,7 +88,7 @@ impl Weighed for Row {
 }
 
 impl Row {
-    /// All that is told. Taken apart without `..`, so that no new text goes uncounted.
+    /// All texts of the row. Destructured without `..`, so that no new text goes uncounted.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let Row {
             index: _,
@@ -154,7 +155,7 @@ impl Weighed for (&PolicyName, &TlsRow) {
     }
 }
 
-/// Bytes that each event of a mail has for what servers say of its sender.
+/// Bytes that each event of a mail has for the authentication results of its sender.
 pub fn of_sender(auth: &MailAuth) -> u64 {
     let texts = |AuthResult { method: _, result, domain }: &AuthResult| {
         escaped(result) + domain.as_deref().map(escaped).unwrap_or_default()
@@ -162,7 +163,7 @@ pub fn of_sender(auth: &MailAuth) -> u64 {
     auth.results.iter().map(|told| ENTRY + texts(told)).sum()
 }
 
-/// Bytes of a failure report's one event: a report is read up to 1 MiB, so it needs no cap.
+/// Size of the only event of a failure report, in bytes: a report is read up to 1 MiB, so it needs no limit.
 pub(super) fn failure(report: &Failure, document: u64) -> u64 {
     EVENT + document.min(super::failure::HELD).saturating_mul(2) + lines(&report.warnings)
 }
@@ -175,7 +176,7 @@ fn lines(texts: &[String]) -> u64 {
     texts.iter().map(|text| escaped(text) + 3).sum()
 }
 
-/// The width of a text in JSON.
+/// Length of a text in JSON, in bytes.
 fn escaped(text: &str) -> u64 {
     let wider = |byte: u8| match byte {
         b'"' | b'\\' => 1,

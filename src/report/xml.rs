@@ -1,4 +1,4 @@
-//! quick-xml over the guard: tags and text, and every failure as a [`Trouble`].
+//! Pull parser (quick-xml over the guard): tags and text, and every failure as a [`Trouble`].
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -15,11 +15,11 @@ use crate::trouble::{Reason, Trouble};
 pub struct Xml<R> {
     reader: Reader<Lent<R>>,
     buffer: Vec<u8>,
-    /// Elements that quick-xml takes to be open.
+    /// Number of elements that quick-xml considers open.
     open: usize,
 }
 
-/// What comes next.
+/// Next token of the document.
 pub enum Token<'a> {
     Start { tag: BytesStart<'a>, empty: bool },
     End(BytesEnd<'a>),
@@ -28,7 +28,8 @@ pub enum Token<'a> {
     Eof,
 }
 
-/// quick-xml remembers the names of all elements that were never closed; past this many it is made to forget.
+/// Number of open elements after which the parser is recreated: quick-xml keeps the names of all elements that are never
+/// closed.
 const FORGET: usize = 10_000;
 
 impl<R: BufRead> Xml<R> {
@@ -37,7 +38,7 @@ impl<R: BufRead> Xml<R> {
         Self { reader: reader(guard), buffer: Vec::new(), open: 0 }
     }
 
-    /// The guard's repairs up to here.
+    /// The guard's repairs so far.
     pub fn warnings(&self) -> Warnings {
         self.reader.get_ref().0.as_ref().map(|guard| guard.warnings().clone()).unwrap_or_default()
     }
@@ -65,7 +66,7 @@ impl<R: BufRead> Xml<R> {
             Event::Text(text) => Token::Text(text.into_inner()),
             Event::GeneralRef(reference) => Token::Character(character(&reference)),
             Event::Eof => Token::Eof,
-            // The guard lets none of these up.
+            // The guard removes all of these.
             Event::CData(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {
                 Token::Text(Cow::Borrowed(""))
             }
@@ -81,7 +82,7 @@ fn reader<R: BufRead>(guard: Lent<R>) -> Reader<Lent<R>> {
     reader
 }
 
-/// The guard lets up only references that stand for a character without a DTD.
+/// Resolves a reference. The guard passes on only references that are defined without a DTD.
 fn character(reference: &BytesRef) -> char {
     if let Ok(Some(c)) = reference.resolve_char_ref() {
         return c;
@@ -96,7 +97,7 @@ fn character(reference: &BytesRef) -> char {
     }
 }
 
-/// A guard that can be taken back out of the reader above it; an empty document once it was.
+/// A guard that can be taken back from the reader that owns it; an empty document after that.
 struct Lent<R>(Option<Guard<R>>);
 
 impl<R: BufRead> BufRead for Lent<R> {

@@ -1,9 +1,9 @@
-//! Elements that the schema does not have: kept as extensions, and never taken for one of its own.
+//! Extensions: elements that are not in the schema are kept, and never taken for elements of the schema.
 
 use super::super::Extension;
 use super::{Read, read, read_fixture};
 
-/// Each as `{namespace}path=value`.
+/// Formats each as `{namespace}path=value`.
 fn told(extensions: &[Extension]) -> Vec<String> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let one = |told: &Extension| {
@@ -17,7 +17,7 @@ fn told(extensions: &[Extension]) -> Vec<String> {
     extensions.iter().map(one).collect()
 }
 
-/// A report with this within `feedback`, and this at the end of its record.
+/// A report with `outside` within `feedback`, and `inside` at the end of its record.
 fn report(outside: &str, inside: &str) -> Read {
     let document = format!(
         r#"<feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0" xmlns:e="urn:example:e"><policy_published><domain>example.com</domain>
@@ -71,7 +71,7 @@ fn elements_that_no_schema_has_are_kept_wherever_they_stand() {
     assert_eq!(read.codes(), [""; 0]);
 }
 
-/// A program that goes by local names takes the count of an extension for the row's.
+/// A parser that ignores namespaces would take the count of an extension for the row's.
 #[test]
 fn a_foreign_element_is_never_taken_for_one_of_the_schema() {
     let read = report(

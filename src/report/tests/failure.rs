@@ -1,4 +1,4 @@
-//! Failure reports, as they come out of mails: each quirk by name, and what anyone may do to one.
+//! Failure reports extracted from mails: each quirk by name, and hostile input.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -13,7 +13,7 @@ fn eml(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Each failure report found in a mail, or why it is none.
+/// Each failure report found in a mail, or the trouble with it.
 fn reports(mail: &[u8]) -> Vec<Result<Failure, Trouble>> {
     let limits = Limits::default();
     let mut found = Vec::new();

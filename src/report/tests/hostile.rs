@@ -1,4 +1,4 @@
-//! Input that is made to cost, and damage below the document.
+//! Input crafted to be expensive, and read errors below the document.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -6,7 +6,7 @@ use super::{fixture, read, read_with};
 use crate::limits::Limits;
 use crate::trouble::{Reason, Trouble};
 
-/// `head`, then `unit` for `times`, then `tail`: a document of any size without the memory for it.
+/// A document of `head`, `times` times `unit`, and `tail`: of any size, without the memory for it.
 struct Repeated {
     parts: [(Vec<u8>, u64); 3],
     part: usize,
@@ -14,7 +14,7 @@ struct Repeated {
 }
 
 fn repeated(head: &str, unit: &str, times: u64, tail: &str) -> Repeated {
-    // Longer units make fewer of the short reads that this reader gives.
+    // Longer units mean fewer short reads.
     let batch = (4096 / unit.len().max(1) as u64).clamp(1, times.max(1));
     let parts = [(head.into(), 1), (unit.repeat(batch as usize).into(), times / batch), (tail.into(), 1)];
     Repeated { parts, part: 0, at: 0 }
@@ -48,7 +48,7 @@ impl Read for Repeated {
     }
 }
 
-/// A document that ends in an error.
+/// A document that ends in a read error.
 struct Failing<'a> {
     document: &'a [u8],
     trouble: Trouble,
@@ -226,7 +226,7 @@ fn rows_over_the_limit_are_damage() {
     assert!(read_with(|| exact.as_bytes(), &limits).expect("three rows").survey.damage.is_none());
 }
 
-/// 240 KB of mail that held ten million of them used up the share of their sender.
+/// Regression: 240 KB of mail with ten million of these records used up the quota of their sender.
 #[test]
 fn records_that_say_nothing_are_no_rows_and_any_number_of_them_is_soon_refused() {
     for unit in [
@@ -261,7 +261,7 @@ fn a_record_that_tells_an_address_or_a_count_or_a_name_is_a_row() {
     }
 }
 
-/// 2 KB of mail became 1.8 GB of events.
+/// Regression: 2 KB of mail became 1.8 GB of events.
 #[test]
 fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_too_many_bytes() {
     let long = "A".repeat(4_000);
@@ -279,14 +279,14 @@ fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_to
     let kept = texts.into_iter().flatten().chain(&report.errors).map(String::len).sum::<usize>();
     assert_eq!((kept, read.codes()), (4 << 10, vec!["text_shortened"]));
     let document = (head.len() + row.len() * read.rows.len()) as u64;
-    // The warning itself is known at the end only.
+    // The warning itself is only counted at the end.
     assert!(read.survey.event_bytes <= document * 64 * 11 / 10, "{} of {document}", read.survey.event_bytes);
-    // The same rows under a short head are whole.
+    // With a short head the same rows are complete.
     let read = read_with(|| repeated("<feedback>", row, 300_000, "</feedback>"), &Limits::default()).expect("rows");
     assert!(read.rows.len() > 299_000 && read.survey.damage.is_none(), "{}", read.rows.len());
 }
 
-/// What the rows of a record share is given to each of them.
+/// The shared data of a record is repeated in each of its rows.
 #[test]
 fn a_record_of_many_rows_and_long_results_ends_before_it_becomes_too_many_bytes() {
     let long = format!("<dkim><human_result>{}</human_result></dkim>", "x".repeat(4_000)).repeat(64);

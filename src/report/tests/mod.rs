@@ -1,4 +1,4 @@
-//! Whole documents: each quirk by name, properties, and hostile input.
+//! Tests of whole documents: each quirk by name, properties, and hostile input.
 
 mod extensions;
 mod failure;
@@ -16,7 +16,7 @@ use crate::extract::Format;
 use crate::limits::Limits;
 use crate::trouble::Trouble;
 
-/// A document as both passes read it.
+/// Result of both passes over a document.
 #[derive(Debug)]
 struct Read {
     survey: Survey,
@@ -29,20 +29,20 @@ impl Read {
         report
     }
 
-    /// The codes of all warnings, the document's first.
+    /// The codes of all warnings, those of the document first.
     fn codes(&self) -> Vec<&str> {
         let rows = self.rows.iter().flat_map(|row| &row.warnings);
         self.report().warnings.iter().chain(rows).filter_map(|text| text.split(':').next()).collect()
     }
 
-    /// Without what may differ between two ways to write the same report, and without extensions.
+    /// Report and rows without everything that may differ between two spellings of one report, and without extensions.
     fn content(&self) -> (Aggregate, Vec<Row>) {
         let report = Aggregate { warnings: vec![], xml_namespace: None, extensions: vec![], ..self.report().clone() };
         (report, self.rows.iter().map(|row| Row { warnings: vec![], extensions: vec![], ..row.clone() }).collect())
     }
 }
 
-/// Reads in both passes, and sees that they agree.
+/// Reads a document in both passes, and checks that they agree.
 fn read_with<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Result<Read, Trouble> {
     let mut given = Vec::new();
     let end = rows(open(), limits, &mut |row| {

@@ -1,4 +1,4 @@
-//! What holds for every report and every damaged one.
+//! Property tests of valid and of damaged reports.
 
 use std::io::{BufReader, Read as _};
 
@@ -9,7 +9,7 @@ use super::super::{Aggregate, DkimAuth, Override, Policy, Row, SpfAuth};
 use super::{fixture, read, read_with};
 use crate::limits::Limits;
 
-/// A value that survives trimming, in characters that all tested encodings have.
+/// A value that trimming doesn't change, of characters that exist in all tested encodings.
 fn value() -> impl Strategy<Value = Option<String>> {
     prop_oneof![
         1 => Just(None),
@@ -62,7 +62,7 @@ prop_compose! {
     }
 }
 
-/// Writes elements in an order that `seed` draws, with a namespace prefix or without.
+/// Writes elements in an order drawn from `seed`, with or without a namespace prefix.
 struct Writer {
     seed: u64,
     prefix: &'static str,
@@ -145,7 +145,7 @@ impl Writer {
             reasons.push(self.group("reason", &[("type", &reason.kind), ("comment", &reason.comment)], vec![]));
         }
         let evaluated = [("disposition", &row.disposition), ("dkim", &row.dkim), ("spf", &row.spf)];
-        // Entries of a list keep their order, so they are one part.
+        // Entries of a list keep their order, so they are written as one unit.
         let evaluated = self.group("policy_evaluated", &evaluated, vec![reasons.concat()]);
         let told = self.group("row", &[("source_ip", &row.source_ip), ("count", &row.count)], vec![evaluated]);
         let identifiers = [

@@ -1,4 +1,4 @@
-//! Each quirk of real reports, one fixture and one test each.
+//! Quirks of real reports, with one fixture and one test each.
 
 use super::super::{DkimAuth, Override, Policy, SpfAuth};
 use super::{Read, fixture, read, read_fixture};
@@ -8,7 +8,7 @@ fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The fixture says what the plain one says, after exactly these repairs.
+/// Checks that the fixture has the same content as the plain one, after exactly these repairs.
 fn reads_as_plain(name: &str, codes: &[&str]) -> Read {
     let read = read_fixture(name);
     assert_eq!(read.content(), read_fixture("001-plain").content(), "{name}");
@@ -249,7 +249,7 @@ fn missing_parts_are_none() {
     assert_eq!((no_results.dkim.clone(), no_results.header_from.clone()), (None, None));
     assert!(no_results.dkim_auth.is_empty() && no_results.spf_auth.is_empty());
     assert_eq!((no_scope.dkim.clone(), no_scope.dkim_auth[0].selector.clone()), (None, None));
-    // The third says nothing.
+    // The third record has no data.
     assert_eq!((read.survey.skipped, read.codes()), (1, vec!["empty_record"]));
 }
 

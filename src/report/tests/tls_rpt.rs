@@ -1,4 +1,4 @@
-//! TLS reports: each quirk by name, and what anyone may do to one.
+//! TLS reports: each quirk by name, and hostile input.
 
 use std::io::BufReader;
 
@@ -16,7 +16,7 @@ struct ReadTls {
     damage: Option<Reason>,
 }
 
-/// Reads in both passes, and sees that they agree.
+/// Reads a document in both passes, and checks that they agree.
 fn read_tls(document: &[u8], chunk: usize, limits: &Limits) -> Result<ReadTls, Trouble> {
     let (mut policies, mut failures) = (Vec::new(), Vec::new());
     let end = tls_rows(BufReader::with_capacity(chunk, document), limits, &mut |row| {
@@ -53,7 +53,7 @@ fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// That a report in another dress is the plain one.
+/// Checks that a report with quirks has the content of the plain one.
 fn is_plain(name: &str) -> ReadTls {
     let (plain, read) = (read_json("001-plain"), read_json(name));
     assert_eq!(TlsRpt { warnings: vec![], ..read.report.clone() }, plain.report, "{name}");
@@ -230,7 +230,7 @@ fn no_list_text_or_number_of_policies_is_held_beyond_its_bound() {
     let many = format!(r#"{{"policies": [{}]}}"#, vec![r#"{"policy": {"policy-type": "sts"}}"#; 257].join(","));
     let read = read_tls(many.as_bytes(), 4096, &Limits::default()).unwrap();
     assert_eq!((read.policies.len(), read.damage), (256, Some(Reason::TooManyRows)));
-    // Of a list in place of a text, too.
+    // The same for a list in place of a text.
     let domains = vec![format!("\"{}\"", "d".repeat(4000)); 60].join(",");
     let named = format!(
         r#"{{"policies": [{{"policy": {{"policy-domain": [{domains}]}}, "failure-details": [{{"result-type": [{domains}]}}]}}]}}"#

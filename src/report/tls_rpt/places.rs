@@ -1,4 +1,4 @@
-//! Which key means what where, and how any JSON value is taken for it.
+//! Keys of a TLS report by the object they are in, and lenient deserialization of any JSON value for them.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use super::{Held, Reading};
 use crate::report::repair::{Repair, Warnings};
 use crate::report::values::blank_trimmed;
 
-/// Bytes kept of a text, as of XML; and of one that is repeated in the events of other rows.
+/// Maximum bytes kept of a text, as in XML reports; and of one that is repeated in the events of other rows.
 const TEXT: usize = 4 << 10;
 const HEAD_TEXT: usize = 1 << 10;
-/// Bytes kept of a policy's type and of its domain: what a domain may have (RFC 1035 section 2.3.4).
+/// Maximum bytes kept of a policy's type and of its domain: the length of a domain name (RFC 1035 section 2.3.4).
 const NAME: usize = 255;
-/// Entries kept of a list; an STS policy has one a line and one an MX host.
+/// Maximum number of entries kept of a list; an STS policy has one per line and one per MX host.
 const LIST: usize = 64;
 
 /// An object of the report.
@@ -24,14 +24,14 @@ pub(super) enum Place {
     Range,
     /// One of `policies`.
     Policy,
-    /// The `policy` in it.
+    /// The `policy` object in one of `policies`.
     Described,
     Summary,
     /// One of `failure-details`.
     Failure,
 }
 
-/// What stands under a key.
+/// Type of the value of a key.
 #[derive(Clone, Copy)]
 enum Child {
     Objects(Place),
@@ -39,7 +39,7 @@ enum Child {
     Texts(fn(&mut Held) -> &mut Vec<String>),
 }
 
-/// RFC 8460 section 4.4; `mx-host-pattern` is what its text says, `mx-host` what its example does.
+/// RFC 8460 section 4.4; `mx-host-pattern` is the key in its text, `mx-host` that in its example.
 const CHILDREN: &[(Place, &str, Child)] = &[
     (Place::Report, "organization-name", Child::Text(|held| &mut held.report.organization_name)),
     (Place::Report, "contact-info", Child::Text(|held| &mut held.report.contact_info)),
@@ -68,14 +68,14 @@ const CHILDREN: &[(Place, &str, Child)] = &[
     (Place::Failure, "failure-reason-code", Child::Text(|held| &mut held.failure.reason_code)),
 ];
 
-/// The key in the one way that it is compared: in lower case, with hyphens.
+/// Looks up a key, normalised to lower case with hyphens.
 fn child(place: Place, key: &str) -> Option<Child> {
     let key = key.trim().to_ascii_lowercase().replace('_', "-");
     CHILDREN.iter().find(|(inside, name, _)| (*inside, *name) == (place, key.as_str())).map(|(_, _, child)| *child)
 }
 
 impl Reading<'_> {
-    /// As much of a text as is kept where it stands, `most` of one that is repeated.
+    /// Returns as much of a text as may be kept: `most` bytes if other rows repeat it.
     fn fitting(&mut self, place: Place, mut told: String, most: usize) -> String {
         let is_of_report = matches!(place, Place::Report | Place::Range);
         let room = if is_of_report { &mut self.head_room } else { &mut self.room };
@@ -93,7 +93,7 @@ impl Reading<'_> {
     }
 }
 
-/// Reads whatever stands at a place where objects of one kind belong: one, a list of them, or nothing.
+/// Deserializes objects of one kind from a single object, a list of them, or nothing.
 pub(super) struct Objects<'o, 'r> {
     reading: &'o mut Reading<'r>,
     place: Place,
@@ -192,7 +192,7 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
     }
 }
 
-/// Any value as texts: a list as those of its entries, null and blanks as none, numbers in digits.
+/// Deserializes any value as texts: a list as the texts of its entries, null and white space as none, numbers as digits.
 struct Texts<'w>(&'w mut Warnings);
 
 impl Texts<'_> {
