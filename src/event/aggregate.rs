@@ -13,7 +13,7 @@ use super::{
 };
 use crate::report::{self, DkimAuth, Extension, Override, SpfAuth, values};
 
-/// What all rows of one report have in common, normalised once.
+/// Data shared by all rows of one report, normalised once.
 #[derive(Debug)]
 pub struct Shared {
     head: Arc<Head>,
@@ -35,8 +35,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// `sha256` is that of the decompressed document. `report.warnings` may be added to before, by who knows more of the
-    /// document (such as other content under a known report_id).
+    /// `sha256` is the hash of the decompressed document. A caller that knows more about the document (such as other content
+    /// under a known report_id) adds to `report.warnings` before.
     pub fn new(report: &report::Aggregate, sha256: [u8; 32], provenance: Arc<Provenance>) -> Arc<Self> {
         let mut normal = Normal { warnings: report.warnings.clone() };
         let policy = &report.policy;
@@ -75,7 +75,7 @@ impl Shared {
     }
 }
 
-/// One row, normalised, and what follows from it.
+/// One normalised row, and the values derived from it.
 #[derive(Debug, Clone)]
 pub struct AggregateEvent {
     shared: Arc<Shared>,
@@ -93,11 +93,11 @@ pub struct AggregateEvent {
     spf_auth: Vec<SpfAuth>,
     reasons: Vec<Override>,
     extensions: Vec<Extension>,
-    /// Positions of the results that explain the verdict.
+    /// Indexes of the DKIM and SPF results that explain the verdict.
     explaining: (Option<usize>, Option<usize>),
     dkim_aligned: Option<bool>,
     spf_aligned: Option<bool>,
-    /// Those of the report and of the row; empty: those of the report alone.
+    /// Warnings of the report and of the row; empty if the row has none: then those of the report are used.
     warnings: Vec<String>,
 }
 
@@ -156,7 +156,7 @@ impl AggregateEvent {
         }
     }
 
-    /// The row's `count`; what a [`super::report::Tally`] adds up.
+    /// The row's `count`, which [`super::report::Tally`] adds up.
     pub fn count(&self) -> Option<i64> {
         self.count
     }
@@ -241,7 +241,7 @@ impl AggregateEvent {
 }
 
 impl Shared {
-    /// `org_email` to `discovery_method`.
+    /// Fields `org_email` to `discovery_method`.
     fn described<'a>(&'a self, out: &mut Vec<Field<'a>>) {
         out.extend([
             ("org_email", text(&self.head.org_email)),

@@ -1,7 +1,7 @@
-//! What follows from a row: alignment, the result that explains the verdict, and why mail failed.
+//! Derives values from a row: alignment, the result that explains the verdict, and the class of failure.
 //!
-//! `None` wherever the report does not say enough. Names are expected in lower case. Alignment is that of RFC 7489
-//! section 3.1, with organisational domains from the public suffix list; RFC 9989's tree walk needs the DNS of the time.
+//! `None` if the report has too little data. Names must be in lower case. Alignment is that of RFC 7489 section 3.1, with
+//! organisational domains from the public suffix list; RFC 9989's tree walk would need the DNS of that time.
 
 use std::cmp::Reverse;
 
@@ -9,17 +9,17 @@ use crate::report::{DkimAuth, Override, SpfAuth};
 
 const PASS: &str = "pass";
 
-/// `adkim` or `aspf`, as published.
+/// Alignment mode: `adkim` or `aspf`, as published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Relaxed,
     Strict,
-    /// Told, but not understood.
+    /// Present, but not understood.
     Unknown,
 }
 
 impl Mode {
-    /// Relaxed is what counts where the record said nothing (RFC 7489 section 6.3).
+    /// Defaults to relaxed if the tag is missing (RFC 7489 section 6.3).
     pub(super) fn of(told: Option<&str>) -> Self {
         match told {
             None | Some("r") => Mode::Relaxed,
@@ -29,12 +29,12 @@ impl Mode {
     }
 }
 
-/// One authenticated name, or one that failed.
+/// The domain and result of one DKIM signature or SPF check.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Identifier<'a> {
     domain: Option<&'a str>,
     result: Option<&'a str>,
-    /// SPF of HELO, which counts after that of MAIL FROM.
+    /// True for SPF of HELO, which ranks below SPF of MAIL FROM.
     helo: bool,
 }
 
@@ -56,7 +56,7 @@ impl Identifier<'_> {
         self.result == Some(PASS)
     }
 
-    /// Whether it passed and is aligned with `header_from`.
+    /// True if it passed and is aligned with `header_from`.
     fn vouches(&self, header_from: Option<&str>, mode: Mode) -> Option<bool> {
         let passes = self.result.map(|result| result == PASS);
         let aligned = match (self.domain, header_from) {
@@ -71,8 +71,8 @@ impl Identifier<'_> {
     }
 }
 
-/// The position of the result that explains the verdict: the first passing and aligned one, else the first passing one,
-/// else the first; MAIL FROM before HELO.
+/// Index of the result that explains the verdict: the first passing and aligned one, else the first passing one, else the
+/// first; MAIL FROM before HELO.
 pub(super) fn explaining<'a, I: Into<Identifier<'a>>>(
     told: impl Iterator<Item = I>,
     header_from: Option<&str>,
@@ -82,12 +82,12 @@ pub(super) fn explaining<'a, I: Into<Identifier<'a>>>(
         let vouches = told.vouches(header_from, mode) == Some(true);
         (Reverse(vouches), Reverse(told.passes()), told.helo)
     };
-    // `min_by_key` keeps the first of equals.
+    // `min_by_key` returns the first of equals.
     told.map(Into::into).map(rank).enumerate().min_by_key(|(_, rank)| *rank).map(|(position, _)| position)
 }
 
-/// `dkim_aligned`, `spf_aligned`: whether any result passed for a name aligned with `header_from`. Where none was told,
-/// only a failing `verdict` says that there was none.
+/// `dkim_aligned`, `spf_aligned`: true if any result passed for a domain aligned with `header_from`. Without results, false
+/// if the `verdict` is `fail`, else `None`.
 pub(super) fn any_vouches<'a, I: Into<Identifier<'a>>>(
     told: impl Iterator<Item = I>,
     header_from: Option<&str>,
@@ -106,7 +106,8 @@ pub(super) fn any_vouches<'a, I: Into<Identifier<'a>>>(
     answer.unwrap_or((verdict == Some("fail")).then_some(false))
 }
 
-/// Whether `domain` is aligned with `header_from`; `None` where the mode decides and is not known, or a name is none.
+/// True if `domain` is aligned with `header_from`; `None` if that depends on an unknown mode, or one of them is no domain
+/// name.
 pub(super) fn aligned(domain: &str, header_from: &str, mode: Mode) -> Option<bool> {
     if !is_name(domain) || !is_name(header_from) {
         return None;
@@ -120,7 +121,7 @@ pub(super) fn aligned(domain: &str, header_from: &str, mode: Mode) -> Option<boo
     }
 }
 
-/// The organisational domain; `None` for a public suffix, and for what is no domain name.
+/// Returns the organisational domain; `None` for a public suffix, and if `name` is no domain name.
 pub(super) fn org_domain(name: &str) -> Option<&str> {
     if is_name(name) { psl::domain_str(name) } else { None }
 }
@@ -134,7 +135,8 @@ pub(super) fn dmarc_pass(dkim: Option<&str>, spf: Option<&str>) -> Option<bool> 
 }
 
 /// The policy that receivers are asked to apply to `header_from`: `p` for the domain that published it, `sp` (or `p`) for
-/// those below it, one level lower in test mode. `np` is for names that do not exist, which no report says.
+/// its subdomains, one level lower in test mode. `np` is not used: it is for domains that do not exist, which no report
+/// states.
 pub(super) fn policy_effective<'a>(
     header_from: Option<&str>,
     domain: Option<&str>,
@@ -168,8 +170,8 @@ pub(super) fn override_reason(reasons: &[Override]) -> Option<&str> {
     reasons.iter().find_map(|reason| reason.kind.as_deref())
 }
 
-/// `failure_class`: `pass`; `forwarded`, on the reporter's word; `misaligned`, when something passed, but for another
-/// name; `unauthenticated`, when nothing did. `None` also where our alignment contradicts the verdict.
+/// `failure_class`: `pass`; `forwarded`, if the reporter says so; `misaligned`, if something passed, but for another domain;
+/// `unauthenticated`, if nothing passed. `None` also if our own alignment contradicts the verdict.
 pub(super) fn failure_class(
     dmarc_pass: Option<bool>,
     aligned: [Option<bool>; 2],
@@ -193,7 +195,7 @@ pub(super) fn failure_class(
 fn tells_of_forwarding(reason: &Override) -> bool {
     match reason.kind.as_deref() {
         Some("forwarded" | "mailing_list" | "trusted_forwarder") => true,
-        // Receivers that believed an ARC chain say so this way: RFC 8617 section 7.2.2 puts `arc=pass` first.
+        // Receivers that accepted an ARC chain report it this way: RFC 8617 section 7.2.2 puts `arc=pass` first.
         Some("local_policy") => {
             let comment = reason.comment.as_deref().unwrap_or_default();
             comment.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("arc=pass"))
@@ -202,7 +204,7 @@ fn tells_of_forwarding(reason: &Override) -> bool {
     }
 }
 
-/// Letters, digits, hyphens and underscores between dots; letters of any script.
+/// True for letters, digits, hyphens and underscores in labels separated by dots; letters of any script.
 fn is_name(text: &str) -> bool {
     let mut last = '.';
     let is_made_of_labels = text.chars().all(|letter| match (std::mem::replace(&mut last, letter), letter) {

@@ -1,5 +1,5 @@
-//! `dmarc_failure`: one event per failure report. Never the body of the mail that it is about, and of addresses only the
-//! domains, unless the user wants them whole.
+//! `dmarc_failure`: one event per failure report. Never contains the body of the original mail, and of addresses only the
+//! domains, unless configured otherwise.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::report::{Failure, values};
 
-/// How much of an address is shown.
+/// Masking of e-mail addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Addresses {
     /// `***@domain`
@@ -33,7 +33,7 @@ impl Addresses {
         })
     }
 
-    /// The same of a text that may hold addresses.
+    /// Like [`Self::show`], for a text that may contain addresses.
     fn within(self, told: &str) -> String {
         match self {
             Addresses::Masked => mask::addresses(told),
@@ -46,7 +46,7 @@ impl Addresses {
     }
 }
 
-/// One failure report, normalised.
+/// A normalised failure report.
 #[derive(Debug, Clone)]
 pub struct FailureEvent {
     head: Arc<Head>,
@@ -73,12 +73,12 @@ pub struct FailureEvent {
 }
 
 impl FailureEvent {
-    /// `sha256` is that of the document.
+    /// `sha256` is the hash of the document.
     pub fn new(report: &Failure, sha256: [u8; 32], provenance: Arc<Provenance>, addresses: Addresses) -> Self {
         let mut normal = Normal { warnings: report.warnings.clone() };
         let reporting_mta = plain(&report.reporting_mta);
         let source_ip = normal.ip("source_ip", report.source_ip.as_deref());
-        // Without Incidents it is one (RFC 5965 section 3.2).
+        // Defaults to 1 without Incidents (RFC 5965 section 3.2).
         let count = normal.count("count", report.incidents.as_deref().or(Some("1")));
         normal.keyword("feedback_type", report.feedback_type.as_deref(), values::FEEDBACK_TYPES);
         let auth_failure = normal.keywords("auth_failure", report.auth_failure.as_deref(), values::AUTH_FAILURES);
@@ -130,7 +130,7 @@ impl FailureEvent {
         &self.head
     }
 
-    /// Incidents: what a [`super::report::Tally`] adds up.
+    /// Number of incidents, which [`super::report::Tally`] adds up.
     pub fn count(&self) -> Option<i64> {
         self.count
     }
@@ -185,26 +185,26 @@ impl FailureEvent {
     }
 }
 
-/// Without angle brackets around it; `<>` stays.
+/// Removes enclosing angle brackets; `<>` is kept.
 fn bare(told: &str) -> &str {
     let bare = told.strip_prefix('<').and_then(|told| told.strip_suffix('>'));
     bare.filter(|bare| !bare.is_empty()).unwrap_or(told)
 }
 
-/// The name in `dns; mx.example.com` (RFC 3464 section 2.2.2).
+/// Returns the host name in `dns; mx.example.com` (RFC 3464 section 2.2.2).
 fn host(reporting_mta: &str) -> Option<String> {
     let name = reporting_mta.rsplit_once(';').map_or(reporting_mta, |(_, name)| name);
     let name = values::domain(name);
     name.contains('.').then_some(name)
 }
 
-/// Who authenticated (RFC 8601 section 2.5), which some leave out.
+/// Returns the authserv-id (RFC 8601 section 2.5), which some servers leave out.
 fn authenticator(results: &str) -> Option<String> {
     let name = results.split([';', ' ']).next()?;
     (name.contains('.') && !name.contains(['=', '@', '(', '"'])).then(|| values::domain(name))
 }
 
-/// The domain of the last address in a From or an envelope, in lower case.
+/// Returns the domain of the last address in a From or an envelope address, in lower case.
 fn domain_of(address: &str) -> Option<String> {
     let (_, rest) = address.rsplit_once('@')?;
     let end = rest.find(|c: char| c.is_whitespace() || "<>()[],;:\"".contains(c)).unwrap_or(rest.len());

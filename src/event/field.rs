@@ -1,4 +1,4 @@
-//! Fields in the making: plain values → [`Value`], and the blocks of keys that several event types share.
+//! Builds fields: converts plain values to [`Value`], and lists the blocks of keys that several event types share.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{EventType, Field, Object, Provenance, Value};
 use crate::{extract::AuthResult, report::Extension};
 
-/// Keys are only ever added within one version.
+/// Schema version of events. Within one version keys are only ever added.
 const SCHEMA_VERSION: i64 = 1;
 
 pub(super) fn text<S: AsRef<str>>(value: &Option<S>) -> Value<'_> {
@@ -47,17 +47,17 @@ fn auth_result(AuthResult { method, result, domain }: &AuthResult) -> Object<'_>
     vec![("method", known(method.as_str())), ("result", known(result)), ("domain", member(domain))]
 }
 
-/// A value within an object.
+/// Value of a key within an object.
 pub(super) fn member(value: &Option<String>) -> Option<Cow<'_, str>> {
     value.as_deref().map(Cow::Borrowed)
 }
 
-/// Numbers of ours that can't reach the bound in practice; events promise that integers fit i64.
+/// Converts a number of our own, which can't exceed `i64` in practice; events promise that integers fit i64.
 pub(super) fn saturated(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// `event_type` to `tenant`: what every event has.
+/// Keys `event_type` to `tenant`, which every event has.
 pub(super) fn identity<'a>(event_type: EventType, id: &'a str, provenance: &'a Provenance, out: &mut Vec<Field<'a>>) {
     out.extend([
         ("event_type", known(event_type.as_str())),
@@ -67,7 +67,7 @@ pub(super) fn identity<'a>(event_type: EventType, id: &'a str, provenance: &'a P
     ]);
 }
 
-/// `attachment` to `mail_auth`: the way here.
+/// Keys `attachment` to `mail_auth`: provenance.
 pub(super) fn provenance<'a>(provenance: &'a Provenance, out: &mut Vec<Field<'a>>) {
     let mail_auth = provenance.mail_auth.as_ref().map_or(&[][..], |auth| &auth.results);
     out.extend([
@@ -82,7 +82,7 @@ pub(super) fn provenance<'a>(provenance: &'a Provenance, out: &mut Vec<Field<'a>
     ]);
 }
 
-/// RFC 3339, UTC with `Z`, whole seconds.
+/// Formats a time as RFC 3339, UTC with `Z`, whole seconds.
 pub(super) fn time(time: Timestamp) -> String {
     format!("{time:.0}")
 }

@@ -1,4 +1,4 @@
-//! What all events of one document have in common, whatever kind of report it is.
+//! Data shared by all events of one document, for every type of report.
 
 use std::sync::Arc;
 
@@ -7,31 +7,31 @@ use jiff::Timestamp;
 use super::{EventType, Provenance, derive, field, normal::Normal};
 use crate::report::{Extension, values};
 
-/// Who reports on which domain and period, where the document came from, and what had to be repaired.
+/// Reporter, domain and period of a report, the provenance of the document, and its warnings.
 #[derive(Debug)]
 pub struct Head {
-    /// Type of the events of its rows.
+    /// Event type of its rows.
     pub(super) rows: EventType,
     pub(super) org: Option<String>,
     pub(super) org_email: Option<String>,
-    /// The domain that the report says it comes from, in lower case.
+    /// The domain that the report claims to come from, in lower case.
     pub(super) reporter: Option<String>,
     pub(super) report_id: Option<String>,
     pub(super) domain: Option<String>,
     pub(super) begin: Option<Moment>,
     pub(super) end: Option<Moment>,
-    /// SHA-256 of the document; and in hex.
+    /// SHA-256 of the document, as bytes and in hex.
     pub(super) hash: [u8; 32],
     pub(super) sha256: String,
     pub(super) ingest: String,
     pub(super) provenance: Arc<Provenance>,
-    /// Of an aggregate report.
+    /// Extensions of an aggregate report; empty for others.
     pub(super) extensions: Vec<Extension>,
-    /// Repairs of the document, and what could not be understood outside its rows.
+    /// Repairs of the document, and values outside its rows that were not understood.
     pub(super) warnings: Vec<String>,
 }
 
-/// A time, and how it is written.
+/// A time, and its text in events.
 #[derive(Debug, Clone)]
 pub(super) struct Moment {
     time: Timestamp,
@@ -51,7 +51,7 @@ impl AsRef<str> for Moment {
 }
 
 impl Head {
-    /// A head that says nothing but where the document came from; the rest is filled in by who knows the kind.
+    /// Creates a head with provenance only; the caller fills in the rest by the type of report.
     pub(super) fn new(rows: EventType, hash: [u8; 32], provenance: Arc<Provenance>) -> Self {
         Self {
             rows,
@@ -79,8 +79,8 @@ impl Head {
         self.report_id.as_deref()
     }
 
-    /// True if the mail was authenticated for the organisational domain that the report says it comes from. `None` when no
-    /// trusted server said anything, or the report names no domain.
+    /// True if the mail was authenticated for the organisational domain that the report claims to come from. `None` if there
+    /// are no results of a trusted server, or the report names no domain.
     pub(super) fn reporter_aligned(&self) -> Option<bool> {
         let auth = self.provenance.mail_auth.as_ref()?;
         let reporter = self.reporter.as_deref()?;
@@ -93,21 +93,22 @@ impl Head {
     }
 }
 
-/// The domain of an address, in lower case.
+/// Returns the domain of an address, in lower case.
 pub(super) fn domain_of_address(email: &str) -> Option<String> {
     let (_, host) = email.rsplit_once('@')?;
     let host = values::domain(host.trim_end_matches('>'));
     (!host.is_empty()).then_some(host)
 }
 
-/// A reporter without a name is known by its address.
+/// Name of a reporter without one: the domain of its address, with a warning.
 pub(super) fn org_of(email: Option<&str>, normal: &mut Normal) -> Option<String> {
     let host = domain_of_address(email?)?;
     normal.warn("org", format_args!("missing, taken from the e-mail address"));
     Some(host)
 }
 
-/// Both lists, unless the row adds nothing: then none, and the document's is used as it is.
+/// Joins the warnings of the document and of the row. Empty if the row has none: then those of the document are used as they
+/// are.
 pub(super) fn joined(document: &[String], row: Vec<String>) -> Vec<String> {
     if row.is_empty() || document.is_empty() { row } else { document.iter().cloned().chain(row).collect() }
 }

@@ -1,9 +1,9 @@
-//! `event_id`: the name of a fact, not of its delivery. Nothing about the mail or the run is in it.
+//! Computes the `event_id`, which identifies a fact and not its delivery: it contains nothing about the mail or the run.
 //!
-//! The first 128 bits, in lower-case hex, of SHA-256 over a version byte and then values, each as its length in bytes
-//! (64 bits, big-endian) and its bytes. Values are as the reporter told them, trimmed, before anything is normalised, masked or
-//! shortened for a sink; a missing one is empty; numbers are in decimal digits; a list is its length and then the values of its
-//! elements. The first value is the type of the event, the second the tenant; then follow:
+//! It is the first 128 bits, in lower-case hex, of SHA-256 over a version byte and a sequence of values, each as its length
+//! in bytes (64 bits, big-endian) and its bytes. Values are the reporter's, trimmed, before they are normalised, masked or
+//! shortened for a sink; a missing one is empty; numbers are in decimal digits; a list is its length followed by the values
+//! of its elements. The first value is the type of the event, the second the tenant; then follow:
 //!
 //! * `dmarc_aggregate`: the report's version, xml_namespace, org_name, email, extra_contact_info, generator, report_id, begin,
 //!   end, errors (a list), domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method; then the row's record_index,
@@ -20,10 +20,10 @@
 //!   fetched or opened): source, mailbox, UIDVALIDITY, mail_uid, mail_message_id, reason.
 //! * `probe`: name of the sink, time in nanoseconds since 1970.
 //!
-//! So an event that says anything else of a row or a published policy has another id: a forged copy of a report stands beside
-//! the real one in a store that keeps one event for each id, and never in its place. What is parsed is taken apart without
-//! `..`, so that a new field does not compile until it is part of the recipe or left out by name; left out are the warnings,
-//! which say how a report was read, and what a row does not repeat of its report.
+//! So an event with any different value of a row or a published policy has another id: a forged copy of a report is stored
+//! next to the real one in a store that keeps one event per id, and never replaces it. Parsed structs are destructured
+//! without `..`, so that a new field does not compile until it is hashed or left out by name. Left out are the warnings,
+//! which tell how a report was parsed, and everything that a row does not repeat of its report.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -36,10 +36,10 @@ use crate::{
     trouble::Reason,
 };
 
-/// Raised when the recipe changes, so that no old id names a new fact.
+/// Version byte. Incremented when the hashed values change, so that no old id identifies a new fact.
 const VERSION: u8 = 2;
 
-/// The part of the recipe that all rows of one aggregate report have in common, hashed once.
+/// Hash of the values that all rows of one aggregate report share, computed once.
 #[derive(Debug, Clone)]
 pub struct RowIds(Recipe);
 
@@ -68,7 +68,7 @@ impl RowIds {
         Self(recipe)
     }
 
-    /// The id of one row, as told.
+    /// Returns the id of one row, before normalisation.
     pub fn row(&self, row: &Row) -> String {
         let Row {
             index,
@@ -100,7 +100,7 @@ impl RowIds {
     }
 }
 
-/// The part of the recipe that all rows of one TLS report have in common, hashed once.
+/// Hash of the values that all rows of one TLS report share, computed once.
 #[derive(Debug, Clone)]
 pub struct TlsIds(Recipe);
 
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(RowIds::new(Some("acme"), &told).row(&row), hex(&Sha256::digest(&bytes)[..16]));
     }
 
-    /// The id of the same row after this was done to its report.
+    /// Returns the id of the same row after `change` to its report.
     fn id_after(change: impl FnOnce(&mut Aggregate)) -> String {
         let mut report = sample::report();
         change(&mut report);

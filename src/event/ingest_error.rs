@@ -9,7 +9,7 @@ use super::{
 };
 use crate::trouble::{Reason, Trouble};
 
-/// What could not be read, and why.
+/// An error of reading a document, attachment or mail.
 #[derive(Debug, Clone)]
 pub struct IngestErrorEvent {
     id: String,
@@ -21,8 +21,8 @@ pub struct IngestErrorEvent {
 }
 
 impl IngestErrorEvent {
-    /// `sha256` is that of the bytes that could not be read; `None` where there are none, as for a mail that was not
-    /// fetched. `suppressed` counts the errors that the rate limit held back since the last one that was told.
+    /// `sha256` is the hash of the bytes that could not be read; `None` if there are none, as for a mail that was not
+    /// fetched. `suppressed` is the number of errors that the rate limit held back since the last event.
     pub fn new(trouble: Trouble, sha256: Option<[u8; 32]>, suppressed: u64, provenance: Arc<Provenance>) -> Self {
         Self {
             id: id::ingest_error(sha256.as_ref(), trouble.reason, &provenance),

@@ -1,11 +1,11 @@
-//! Addresses without the people: `***@domain` in place of `someone@domain`, wherever in a text they stand.
+//! Masks e-mail addresses: `***@domain` in place of `someone@domain`, anywhere in a text.
 
-/// What the properties of Authentication-Results begin with (RFC 8601 section 2.7) whose values are addresses, and what
-/// Received-SPF and DKIM call theirs. Any other `name=` before an `@` may be part of the address.
+/// Names, or prefixes of names, of properties whose values are addresses: of Authentication-Results (RFC 8601 section 2.7),
+/// of Received-SPF and of DKIM. Any other `name=` before an `@` may be part of the address.
 const PROPERTIES: &[&str] = &["smtp.", "header.", "policy.", "body.", "envelope-from", "identity", "x-sender", "i"];
 
-/// The text with the local part of every address in it masked. A local part that can't be told from what stands before
-/// it is masked with that.
+/// Masks the local part of every address in a text. Text before a local part that can't be distinguished from it is masked,
+/// too.
 pub(super) fn addresses(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut done = 0;
@@ -20,12 +20,12 @@ pub(super) fn addresses(text: &str) -> String {
     masked
 }
 
-/// The same of what is an address as a whole, also one without a domain. `<>` is none.
+/// Masks a text that is a single address, possibly without a domain. `<>` is not masked.
 pub(super) fn address(text: &str) -> String {
     if text.contains('@') || matches!(text, "" | "<>") { addresses(text) } else { "***".to_owned() }
 }
 
-/// Where in the text before an `@` the local part begins.
+/// Returns the offset of the local part in the text before an `@`.
 fn local_part(before: &str) -> usize {
     if let Some(quoted) = before.strip_suffix('"') {
         return quoted.rfind('"').unwrap_or(0);

@@ -1,7 +1,7 @@
-//! Report → events: flat records with the same keys in the same order, whatever the reporter left out.
+//! Converts reports to events: flat records with the same keys in the same order, whatever the reporter left out.
 //!
-//! An event is a row plus shared parts of its report and mail; [`Event::fields`] lists it as `(key, value)` pairs, and
-//! every encoder works from that list.
+//! An event is a row plus shared parts of its report and mail; [`Event::fields`] lists it as `(key, value)` pairs, and every
+//! encoder uses that list.
 
 pub mod aggregate;
 mod derive;
@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 use crate::extract::MailAuth;
 
-/// One event, ready to be encoded.
+/// An event, ready to be encoded.
 #[derive(Debug, Clone)]
 pub enum Event {
     Aggregate(Box<aggregate::AggregateEvent>),
@@ -47,7 +47,7 @@ pub enum EventType {
     Probe,
 }
 
-/// One field's value. Each key has one of these types for ever, or null.
+/// Value of a field. The type of each key never changes; values may be null.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
     Null,
@@ -55,7 +55,7 @@ pub enum Value<'a> {
     Int(i64),
     Text(Cow<'a, str>),
     Texts(Cow<'a, [String]>),
-    /// Flat objects of texts; each with the same keys in the same order.
+    /// Flat objects of texts, all with the same keys in the same order.
     Objects(Vec<Object<'a>>),
 }
 
@@ -64,7 +64,7 @@ pub type Object<'a> = Vec<(&'static str, Option<Cow<'a, str>>)>;
 
 pub type Field<'a> = (&'static str, Value<'a>);
 
-/// What is known of a document's way here: the mail or file it came in, and when. Shared by all its events.
+/// Provenance of a document: the mail or file that it came in, and the time. Shared by all its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provenance {
     pub tenant: Option<String>,
@@ -73,21 +73,21 @@ pub struct Provenance {
     /// Folder of the mailbox, or path of the file.
     pub mailbox: Option<String>,
     pub mail_uid: Option<u32>,
-    /// UIDVALIDITY of the mailbox; not told, but part of the `event_id` of what was not fetched.
+    /// UIDVALIDITY of the mailbox; not a field, but part of the `event_id` of mails that were not fetched.
     pub uid_validity: Option<u32>,
     pub mail_message_id: Option<String>,
     pub mail_from: Option<String>,
     /// RFC 3339, UTC.
     pub mail_date: Option<String>,
-    /// The results of trusted mail servers on its sender; `None` when they said nothing.
+    /// Authentication results of trusted mail servers about the sender; `None` if there are none.
     pub mail_auth: Option<Arc<MailAuth>>,
-    /// The attachment's or file's name as told; data, never a path to follow.
+    /// The declared name of the attachment or file; data, never a path to follow.
     pub attachment: Option<String>,
     pub ingest: Timestamp,
 }
 
 impl Provenance {
-    /// From this source, at this time, in nothing that has a name.
+    /// Provenance of a source and a time only, without a mail or file.
     pub fn of(source: impl Into<String>, ingest: Timestamp) -> Self {
         Self {
             tenant: None,
@@ -151,7 +151,7 @@ impl Event {
         }
     }
 
-    /// The same for the same fact, whichever mail, run or replica tells it; see [`id`].
+    /// Id of the fact: the same for whichever mail, run or replica reports it; see [`id`].
     pub fn event_id(&self) -> &str {
         match self {
             Event::Aggregate(event) => event.event_id(),
@@ -163,7 +163,7 @@ impl Event {
         }
     }
 
-    /// Begin and end of the reported period, where the report tells them.
+    /// Begin and end of the reported period, if the report has them.
     pub fn period(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         match self {
             Event::Aggregate(event) => event.period(),

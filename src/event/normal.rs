@@ -1,4 +1,4 @@
-//! Told text → typed values; what can't be understood becomes null, and is named in the warnings with the original.
+//! Normalises a report's texts to typed values; a value that is not understood becomes null, with a warning that quotes it.
 
 use std::{
     borrow::Cow,
@@ -10,17 +10,17 @@ use jiff::Timestamp;
 
 use crate::report::values;
 
-/// Bytes of a value that a warning quotes.
+/// Maximum bytes of a value that a warning quotes.
 const QUOTED: usize = 160;
 
-/// Normalises values one by one and gathers what there is to say about them.
+/// Normalises values one by one and collects the warnings about them.
 #[derive(Debug, Default)]
 pub(super) struct Normal {
     pub(super) warnings: Vec<String>,
 }
 
 impl Normal {
-    /// A word of a closed list, in lower case. An unknown one is kept, and named.
+    /// Normalises a word of a closed list to lower case. An unknown word is kept, with a warning.
     pub(super) fn keyword(&mut self, key: impl Display, told: Option<&str>, known: &[&str]) -> Option<String> {
         let word = values::keyword(present(told)?);
         if word.is_empty() {
@@ -50,7 +50,7 @@ impl Normal {
         Timestamp::from_second(second).ok()
     }
 
-    /// A time in the form of RFC 3339, which is plain there.
+    /// Parses a time that should be in the form of RFC 3339; warns about other forms.
     pub(super) fn datetime(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
         let told = present(told)?;
         let Some(time) = values::epoch(told).and_then(|second| Timestamp::from_second(second).ok()) else {
@@ -63,7 +63,7 @@ impl Normal {
         Some(time)
     }
 
-    /// A time in the form of a mail's Date.
+    /// Parses a time in the form of a mail's Date field.
     pub(super) fn mail_date(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
         let told = present(told)?;
         let time = values::mail_date(told).and_then(|second| Timestamp::from_second(second).ok());
@@ -73,7 +73,8 @@ impl Normal {
         time
     }
 
-    /// Words of a closed list, in lower case and without comments, joined by commas. Unknown ones are kept, and named.
+    /// Normalises a list of words to lower case, joined by commas, without comments. Words not in the closed list are kept,
+    /// with a warning.
     pub(super) fn keywords(&mut self, key: &str, told: Option<&str>, known: &[&str]) -> Option<String> {
         let words = values::keywords(present(told)?);
         for word in words.iter().filter(|word| !known.contains(&word.as_str())) {
@@ -86,7 +87,7 @@ impl Normal {
         self.warnings.push(format!("{key}: {what}"));
     }
 
-    /// The same of a value as it was told.
+    /// Warns about a value, and quotes it.
     fn warn_of(&mut self, key: impl Display, told: &str, what: fmt::Arguments<'_>) {
         self.warn(key, format_args!("\"{}\" {what}", quoted(told)));
     }
@@ -95,7 +96,7 @@ impl Normal {
         self.warn(key, format_args!("unknown value \"{}\"", quoted(word)));
     }
 
-    /// What `parse` makes of it; named where that is not what stands there plainly.
+    /// Parses a value; warns if that fails, or if the value is not written in the plain form.
     fn read<T: FromStr + PartialEq + Display>(
         &mut self,
         key: &str,
@@ -121,7 +122,7 @@ fn quoted(told: &str) -> Cow<'_, str> {
     if end < told.len() { format!("{}…", &told[..end]).into() } else { told.into() }
 }
 
-/// Trimmed, and `None` when nothing is left.
+/// Trims a value; `None` if it is empty then.
 pub(super) fn present(told: Option<&str>) -> Option<&str> {
     told.map(str::trim).filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! `probe`: what `check` sends to a sink, to see whether events arrive.
+//! `probe`: an event that `check` sends to a sink, to test that events arrive.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::{
     id,
 };
 
-/// For whoever finds it among the reports.
+/// Explanation for a person who finds the event among reports.
 const NOTE: &str = "sent by dmarc-shipper check to see whether events arrive; no report is behind it";
 
-/// An event without a report; each one is told from every other by its id.
+/// An event without a report; each one has its own id.
 #[derive(Debug, Clone)]
 pub struct ProbeEvent {
     id: String,
@@ -23,7 +23,7 @@ pub struct ProbeEvent {
 }
 
 impl ProbeEvent {
-    /// `sink`: the name that it has in the configuration; `at`: now.
+    /// `sink` is the sink's name in the configuration, `at` the current time.
     pub fn new(tenant: Option<&str>, sink: &str, at: Timestamp) -> Self {
         let provenance = Provenance { tenant: tenant.map(str::to_owned), ..Provenance::of("check", at) };
         Self {

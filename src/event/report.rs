@@ -1,4 +1,4 @@
-//! `report`: one event per document, after its rows. An auditor adds these up.
+//! `report`: one event per document, after its rows. Auditors add these up.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use super::{
     id,
 };
 
-/// What became of a document.
+/// Outcome of processing a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Every row was shipped.
     Shipped,
-    /// Some rows were, but the document is damaged or cut, or rows were skipped.
+    /// Some rows were shipped, but the document is damaged or truncated, or rows were skipped.
     Partial,
-    /// The same document was shipped before; nothing of it was now.
+    /// The same document was shipped before; nothing of it is shipped again.
     Duplicate,
     /// A report without a row.
     Empty,
-    /// No report, or none that could be read.
+    /// No report, or none that could be parsed.
     Unreadable,
 }
 
@@ -41,12 +41,12 @@ impl Outcome {
     }
 }
 
-/// What was shipped of a document, added up row by row; of a TLS report the sum is that of its policies.
+/// Totals of the shipped rows of a document; for a TLS report, counts are those of its policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Rows shipped.
     pub rows: u64,
-    /// Rows that could not be.
+    /// Rows that were not shipped.
     pub rows_skipped: u64,
     /// Sum of the shipped rows' counts.
     pub count_sum: i64,
@@ -60,7 +60,7 @@ impl Tally {
     }
 }
 
-/// The end of a document: what kind it was, and what became of it.
+/// Summary of a document: its type and outcome.
 #[derive(Debug, Clone)]
 pub struct ReportEvent {
     id: String,
@@ -69,19 +69,20 @@ pub struct ReportEvent {
     sha256: String,
     ingest: String,
     provenance: Arc<Provenance>,
-    /// `None` for what could not be read as a report.
+    /// `None` if the document could not be parsed as a report.
     report: Option<Arc<Head>>,
 }
 
 impl ReportEvent {
-    /// A report of any kind. For a duplicate the tally is empty, so that sums stay true.
+    /// Summary of a report of any type. For a duplicate the tally must be empty, so that sums stay correct.
     pub fn of(report: Arc<Head>, outcome: Outcome, tally: Tally) -> Self {
         let mut event = Self::new(&report.hash, outcome, tally, report.provenance.clone());
         event.report = Some(report);
         event
     }
 
-    /// A document that is no report, or none that could be read. `sha256` is that of its bytes as far as they go.
+    /// Summary of a document that is no report, or could not be parsed. `sha256` is the hash of its bytes as far as they
+    /// were read.
     pub fn unreadable(sha256: &[u8; 32], provenance: Arc<Provenance>) -> Self {
         Self::new(sha256, Outcome::Unreadable, Tally::default(), provenance)
     }
@@ -102,7 +103,7 @@ impl ReportEvent {
         &self.id
     }
 
-    /// Type of the events of its rows; `None` for what could not be read as a report.
+    /// Event type of its rows; `None` if the document could not be parsed as a report.
     pub fn report_type(&self) -> Option<&'static str> {
         self.report.as_ref().map(|report| report.rows.as_str())
     }

@@ -1,4 +1,4 @@
-//! One event of each type, with every value told: for the tests of this stage and the next.
+//! Sample events for tests: one of each type, with every field set.
 
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ pub(crate) fn aggregate_of(report: &Aggregate, row: Row, provenance: Provenance)
     Event::Aggregate(Box::new(AggregateEvent::new(shared, row)))
 }
 
-/// A row of a report that says nothing at all.
+/// A row of a report without any data.
 pub(crate) fn silent() -> Event {
     let Provenance { source, ingest, .. } = provenance();
     let provenance = Provenance::of(source, ingest);

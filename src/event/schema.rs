@@ -1,4 +1,4 @@
-//! The tables of all events: which keys, in which order, of which JSON type, and what they mean.
+//! Schema of all events: keys, their order, JSON types and documentation.
 
 mod keys;
 mod others;
@@ -14,41 +14,41 @@ pub struct Key {
     pub kind: Kind,
     pub nullable: bool,
     pub part: Part,
-    /// What it is, its unit, when it is null, and the element it comes from.
+    /// Documentation: meaning, unit, when the value is null, and the element that it comes from.
     pub doc: &'static str,
 }
 
-/// A key's JSON type, the same for ever.
+/// JSON type of a key, which never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Bool,
-    /// Fits i64.
+    /// An integer that fits i64.
     Int,
     Text,
     /// A string: RFC 3339, UTC with `Z`, whole seconds.
     Time,
-    /// An array of strings, `[]` where there are none.
+    /// An array of strings; `[]` if there are none.
     Texts,
-    /// An array of flat objects of nullable strings with these keys, `[]` where there are none.
+    /// An array of flat objects of nullable strings with these keys; `[]` if there are none.
     Objects(&'static [&'static str]),
 }
 
-/// The part that a key plays; what the presets of `encoding.fields` choose by.
+/// Category of a key, by which the presets of `encoding.fields` select.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The schema that users of dmarc-ingest have dashboards for.
+    /// The schema of dmarc-ingest, for which its users have dashboards.
     Seed,
-    /// What the event is.
+    /// Identity of the event.
     Identity,
-    /// What the reporter, or the program, says.
+    /// Data of the reporter, or of the program.
     Told,
-    /// What follows from other keys.
+    /// Derived from other keys.
     Derived,
-    /// The way here.
+    /// Provenance of the document.
     Provenance,
 }
 
-/// The keys of an event type, in their order.
+/// Returns the keys of an event type, in order.
 pub fn keys(event_type: EventType) -> &'static [Key] {
     match event_type {
         EventType::DmarcAggregate => keys::AGGREGATE,
@@ -60,7 +60,7 @@ pub fn keys(event_type: EventType) -> &'static [Key] {
     }
 }
 
-/// Every key of any event type, once: what `encoding.only_fields` and `except_fields` may name.
+/// Iterates over the keys of all event types, each once: the valid names in `encoding.only_fields` and `except_fields`.
 pub fn field_names() -> impl Iterator<Item = &'static str> {
     let mut seen = std::collections::HashSet::new();
     EventType::ALL
@@ -70,7 +70,7 @@ pub fn field_names() -> impl Iterator<Item = &'static str> {
         .filter(move |name| seen.insert(*name))
 }
 
-/// JSON Schema (draft 2020-12) of an event of any type, as it is with `encoding.fields: full`.
+/// JSON Schema (draft 2020-12) of an event of any type, with `encoding.fields: full`.
 pub fn json_schema() -> Json {
     let types: Vec<Json> = EventType::ALL.iter().map(|event_type| type_schema(*event_type)).collect();
     json!({

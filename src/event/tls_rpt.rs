@@ -13,7 +13,7 @@ use super::{
 };
 use crate::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt, values};
 
-/// What all rows of one report have in common, normalised once.
+/// Data shared by all rows of one report, normalised once.
 #[derive(Debug)]
 pub struct Shared {
     head: Arc<Head>,
@@ -22,7 +22,7 @@ pub struct Shared {
     ids: TlsIds,
 }
 
-/// What tells a policy from the report's others: as told, and normalised.
+/// Type and domain of a policy, which distinguish it from the report's others: original and normalised.
 #[derive(Debug)]
 struct Policy {
     told: PolicyName,
@@ -32,7 +32,7 @@ struct Policy {
 }
 
 impl Shared {
-    /// `sha256` is that of the decompressed document.
+    /// `sha256` is the hash of the decompressed document.
     pub fn new(report: TlsRpt, sha256: [u8; 32], provenance: Arc<Provenance>) -> Arc<Self> {
         let ids = TlsIds::new(provenance.tenant.as_deref(), &report);
         let mut normal = Normal { warnings: report.warnings };
@@ -65,20 +65,20 @@ impl Policy {
     }
 }
 
-/// What all of them are, if they are all the same.
+/// Returns the common value, if all are equal.
 fn only<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let first = names.next()?;
     names.all(|name| name == first).then_some(first)
 }
 
-/// One policy with its sessions, or one kind of failure under it.
+/// A policy with its sessions, or one kind of failure under it.
 #[derive(Debug, Clone)]
 pub struct TlsRptEvent {
     shared: Arc<Shared>,
     id: String,
     policy: usize,
     row: Row,
-    /// Those of the report and of the row; empty: those of the report alone.
+    /// Warnings of the report and of the row; empty if the row has none: then those of the report are used.
     warnings: Vec<String>,
 }
 
@@ -116,7 +116,8 @@ impl TlsRptEvent {
         Self { id, policy: position, row, warnings, shared }
     }
 
-    /// Sessions: what a [`super::report::Tally`] adds up. Those of a failure are in its policy's already, so `None`.
+    /// Number of sessions, which [`super::report::Tally`] adds up. `None` for a failure, whose sessions are included in its
+    /// policy's.
     pub fn sessions(&self) -> Option<i64> {
         match self.row {
             Row::Policy { .. } => self.row.count(),
@@ -211,7 +212,7 @@ impl Row {
         }
     }
 
-    /// `successful_sessions` to `failure_reason_code`.
+    /// Fields `successful_sessions` to `failure_reason_code`.
     fn fields<'a>(&'a self, out: &mut Vec<Field<'a>>) {
         let (policy, failure) = match self {
             Row::Policy { told, successful, failed } => (Some((told, *successful, *failed)), None),

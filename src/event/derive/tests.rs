@@ -25,7 +25,7 @@ fn alignment_is_that_of_the_rfc_examples() {
         ("example.com", "child.example.com", true, false),
         ("child.example.com", "example.com", true, false),
         ("sample.net", "child.example.com", false, false),
-        // Section 3.1.1: "news.example.com" signed by "example.com"; and a bare top-level domain vouches for nobody.
+        // Section 3.1.1: "news.example.com" signed by "example.com"; and a bare top-level domain is aligned with no domain.
         ("example.com", "news.example.com", true, false),
         ("com", "example.com", false, false),
     ] {

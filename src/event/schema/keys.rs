@@ -1,4 +1,4 @@
-//! The tables themselves. A key that several types have is one constant, so that it means the same in each.
+//! Tables of keys. A key of several types is one constant, so that it means the same in each.
 
 use super::{Key, Kind, Part};
 
@@ -6,7 +6,7 @@ pub(super) const fn key(name: &'static str, kind: Kind, part: Part, doc: &'stati
     Key { name, kind, nullable: !matches!(kind, Kind::Texts | Kind::Objects(_)), part, doc }
 }
 
-/// A key that always has a value.
+/// A key that is never null.
 pub(super) const fn always(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
     Key { name, kind, nullable: false, part, doc }
 }

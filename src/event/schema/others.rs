@@ -1,4 +1,4 @@
-//! The tables of the reports that are not aggregate ones, and of what is no report.
+//! Tables of keys of TLS reports, failure reports and probes.
 
 use super::keys::*;
 use super::{Key, Kind, Part};

@@ -1,4 +1,4 @@
-//! `docs/events.md` is written from the tables; `UPDATE_DOCS=1 cargo test` writes it anew.
+//! Generates `docs/events.md` from the tables; `UPDATE_DOCS=1 cargo test` rewrites it.
 
 use std::{fmt::Write as _, fs, path::Path};
 
