@@ -1,4 +1,5 @@
-//! Which fields of an event a sink writes, and how arrays look: presets, `only_fields`, `except_fields`, `omit_null`.
+//! Selects the fields of an event that a sink writes, and joins arrays: presets, `only_fields`, `except_fields`,
+//! `omit_null`.
 
 use std::borrow::Cow;
 
@@ -10,10 +11,10 @@ use crate::{
     },
 };
 
-/// The choice of one sink.
+/// Field selection of one sink.
 #[derive(Debug)]
 pub(super) struct Selection {
-    /// By event type, then by position among its keys: whether the key is written.
+    /// By event type, then by index among its keys: true if the key is written.
     chosen: Vec<Box<[bool]>>,
     only: Vec<String>,
     except: Vec<String>,
@@ -38,13 +39,13 @@ impl Selection {
         selection
     }
 
-    /// Whether `only_fields` and `except_fields` let a key through, whatever the preset.
+    /// True if `only_fields` and `except_fields` permit a key, whatever the preset.
     pub(super) fn permits(&self, key: &str) -> bool {
         let listed = |list: &[String]| list.iter().any(|name| name == key);
         (self.only.is_empty() || listed(&self.only)) && !listed(&self.except)
     }
 
-    /// Takes out what is not written. `fields` are all fields of an event of that type.
+    /// Removes fields that are not written. `fields` must be all fields of an event of that type.
     pub(super) fn apply(&self, event_type: EventType, fields: &mut Vec<Field<'_>>) {
         let chosen = self.chosen.get(event_type as usize).map_or(&[][..], |chosen| chosen);
         let mut chosen = chosen.iter();
@@ -61,13 +62,13 @@ impl Selection {
 fn in_preset(key: &Key, event_type: EventType, preset: Preset) -> bool {
     match preset {
         Preset::Full => true,
-        // The seed schema knows rows only.
+        // The seed schema covers rows only.
         Preset::Seed if event_type == EventType::DmarcAggregate => key.part == Part::Seed,
         Preset::Lean | Preset::Seed => !key.is_array() && !matches!(key.part, Part::Derived | Part::Provenance),
     }
 }
 
-/// An array as one string: elements joined by `; ` and their values by `/`. `None` for an empty one.
+/// Formats an array as one string: elements joined by `; ` and their values by `/`. `None` for an empty one.
 pub(super) fn joined(value: &Value<'_>) -> Option<String> {
     match value {
         Value::Texts(texts) => (!texts.is_empty()).then(|| texts.join("; ")),

@@ -1,14 +1,14 @@
-//! Where one frame ends and the next begins.
+//! Framing: delimits the messages of a stream.
 
 use super::json;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// As it is: a datagram, or an element of an array that the sink writes.
+    /// No framing: a datagram, or an element of an array that the sink writes.
     Bare,
-    /// Ended by LF (RFC 6587 section 3.4.2). No frame has one inside.
+    /// Terminated by LF (RFC 6587 section 3.4.2). No frame contains one.
     Line,
-    /// `LEN SP frame` (RFC 6587 section 3.4.1).
+    /// Octet counting: `LEN SP frame` (RFC 6587 section 3.4.1).
     Counted,
 }
 

@@ -1,20 +1,21 @@
-//! Flat JSON objects, without a space or line end in them, and nothing that a terminal or a log reader would act on.
+//! Writes flat JSON objects without spaces or line ends, and without characters that a terminal or a log reader would
+//! interpret.
 
 use std::io::Write as _;
 
 use crate::event::{Field, Object, Value};
 
-/// Which characters stand as they are.
+/// Characters that are not escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charset {
     /// Printable US-ASCII only.
     Ascii,
-    /// All but control characters, line separators, and the invisible ones that reorder or hide text.
+    /// All but control characters, line separators, and invisible characters that reorder or hide text.
     Visible,
 }
 
 impl Charset {
-    /// Whether `c` may stand outside and inside of quotes alike, but for the quote and the backslash.
+    /// True if `c` needs no escape, inside and outside of quotes. Quotes and backslashes are not considered here.
     pub(super) fn shows(self, c: char) -> bool {
         match c {
             ' '..='~' => true,
@@ -29,7 +30,7 @@ pub(super) fn object(fields: &[Field<'_>], charset: Charset, out: &mut Vec<u8>) 
     out.push(b'}');
 }
 
-/// `"key":value`
+/// Writes `"key":value`.
 pub(super) fn member((key, value): &Field<'_>, charset: Charset, out: &mut Vec<u8>) {
     name(key, out);
     match value {
@@ -67,11 +68,11 @@ pub(super) fn integer(number: i64, out: &mut Vec<u8>) {
     write!(out, "{number}").expect("a vector takes all that is written");
 }
 
-/// `text` in quotes.
+/// Writes `text` in quotes, escaped.
 pub(super) fn string(text: &str, charset: Charset, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut plain = 0;
-    // Nearly every text is plain. No early end, so that many bytes are looked at in one step.
+    // Nearly every text needs no escapes. Does not stop at the first, so that many bytes are compared in one step.
     let is_odd = |byte: u8| !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\');
     let is_plain = !text.bytes().fold(false, |odd, byte| odd | is_odd(byte));
     let odd = if is_plain { "" } else { text };
@@ -86,7 +87,7 @@ pub(super) fn string(text: &str, charset: Charset, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The bytes that one character takes within a string.
+/// Number of bytes that one character takes within a string.
 pub(super) fn width(c: char, charset: Charset) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,
@@ -110,8 +111,8 @@ fn escape(c: char, out: &mut Vec<u8>) {
     }
 }
 
-/// C1 controls, and the format characters (category Cf) that show nothing: soft hyphens, zero-width ones, direction marks
-/// and overrides, line and paragraph separators, byte order marks, annotation marks, tags.
+/// True for C1 controls, and format characters (category Cf) that are invisible: soft hyphens, zero-width characters,
+/// direction marks and overrides, line and paragraph separators, byte order marks, annotation marks, tags.
 pub(super) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'
@@ -127,7 +128,7 @@ pub(super) fn is_invisible(c: char) -> bool {
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Keys are ours: letters, digits and underscores.
+/// Writes a key without escapes: all keys are letters, digits and underscores.
 fn name(key: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend(key.as_bytes());

@@ -1,4 +1,4 @@
-//! The message itself, in the sink's codec.
+//! Writes the message (MSG), in the sink's codec.
 
 use super::{
     json::{self, Charset},
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::event::Field;
 
-/// How fields become one message.
+/// Codec of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Message {
     Json(Charset),
@@ -21,7 +21,7 @@ impl Message {
         }
     }
 
-    /// One field without what separates it from its neighbours, which is one byte in every codec.
+    /// Writes one field without its separator, which is one byte in every codec.
     pub(super) fn write_field(self, field: &Field<'_>, out: &mut Vec<u8>) {
         match self {
             Message::Json(charset) => json::member(field, charset, out),

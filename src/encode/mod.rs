@@ -1,4 +1,4 @@
-//! Events → bytes: fields, codec, envelope and framing as one sink has them. Pure.
+//! Encodes events to bytes: field selection, codec, envelope and framing of one sink. Pure.
 //!
 //! ```text
 //! event ─▶ fields ─▶ json | text ─▶ rfc5424 | rfc3164 ─▶ framing
@@ -29,15 +29,15 @@ use framing::Frame;
 use json::Charset;
 use message::Message;
 
-/// The smallest limit that every event can be made to fit: what each syslog receiver must take (RFC 5424 section 6.1).
-/// Smaller limits count as this.
+/// The smallest limit, in bytes, that every event can be shrunk to: the size that each syslog receiver must accept (RFC 5424
+/// section 6.1). Smaller limits are raised to this.
 pub const SMALLEST_LIMIT: u32 = 480;
 
-/// The largest event where a sink sets no smaller limit (`file`, `parse`). Real ones have some 2,000 bytes; Vector's `file`
-/// source, which may read them, drops lines of more than 100 KiB unless told otherwise.
+/// Maximum size of an event, in bytes, if the sink sets no smaller limit (`file`, `parse`). Real events have some 2,000
+/// bytes; Vector's `file` source, which may read them, drops lines of more than 100 KiB by default.
 pub const LARGEST: u32 = 64 << 10;
 
-/// Where the program runs, as syslog frames tell it.
+/// Host name and process id, for syslog headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     pub name: String,
@@ -51,9 +51,9 @@ pub struct Encoder {
     message: Message,
     envelope: Envelope,
     framing: Frame,
-    /// Bytes of a frame, without octet count.
+    /// Maximum size of a frame, in bytes, without octet count.
     limit: usize,
-    /// Empty between events; kept for their memory.
+    /// Buffers, empty between events; kept to reuse their memory.
     fields: Vec<Field<'static>>,
     frame: Vec<u8>,
 }
@@ -66,12 +66,12 @@ enum Envelope {
 }
 
 impl Encoder {
-    /// An encoder of what `sink` writes.
+    /// Creates an encoder for `sink`.
     pub fn new(sink: &SinkConfig, host: &Host) -> Self {
         let selection = Selection::new(&sink.encoding);
         let text = sink.encoding.codec == Codec::Text;
         let (charset, envelope, framing, limit) = match &sink.kind {
-            // The sink itself puts brackets and commas around the objects of an array.
+            // The sink itself adds the brackets and commas of the array.
             SinkKind::File(_) if sink.encoding.codec == Codec::Array => {
                 (Charset::Visible, Envelope::None, Frame::Bare, LARGEST)
             }
@@ -82,7 +82,7 @@ impl Encoder {
                 (Charset::Ascii, envelope, frame_of(syslog), syslog.max_message_bytes)
             }
         };
-        // It is lines that container runtimes split, so there the line's end counts too.
+        // Container runtimes split lines, so for `stdout` the limit includes the line end.
         let line_end = usize::from(matches!(sink.kind, SinkKind::Stdout(_)));
         Self {
             selection,
@@ -95,7 +95,7 @@ impl Encoder {
         }
     }
 
-    /// An encoder of whole events as JSON lines.
+    /// Creates an encoder that writes all fields as JSON lines.
     pub fn json_lines() -> Self {
         Self {
             selection: Selection::new(&Encoding::default()),
@@ -108,7 +108,7 @@ impl Encoder {
         }
     }
 
-    /// Appends one whole frame (JSON line, syslog frame with its framing, text line) to `out`.
+    /// Appends one complete frame (JSON line, syslog frame with its framing, text line) to `out`.
     pub fn encode(&mut self, event: &Event, out: &mut Vec<u8>) {
         let mut fields: Vec<Field<'_>> = std::mem::take(&mut self.fields);
         self.frame.clear();
@@ -131,7 +131,7 @@ impl Encoder {
     }
 }
 
-/// Collecting from a vector in place keeps its allocation, free of the borrows that its elements had.
+/// Empties a vector but keeps its allocation: collecting in place changes the lifetime of its elements.
 fn emptied(mut fields: Vec<Field<'_>>) -> Vec<Field<'static>> {
     fields.clear();
     fields.into_iter().map_while(|_| None).collect()
@@ -139,7 +139,7 @@ fn emptied(mut fields: Vec<Field<'_>>) -> Vec<Field<'static>> {
 
 fn frame_of(syslog: &Syslog) -> Frame {
     match (syslog.mode, syslog.framing) {
-        // One datagram, one frame (RFC 5426 section 3.1).
+        // One frame per datagram (RFC 5426 section 3.1).
         (SyslogMode::Udp, _) => Frame::Bare,
         (_, Framing::OctetCounting) => Frame::Counted,
         (_, Framing::NewlineDelimited) => Frame::Line,
@@ -168,8 +168,9 @@ impl Envelope {
         }
     }
 
-    /// Structured data repeats what the message says, so where room is short it takes a quarter of it at most: all of it,
-    /// or `event_id` alone, or nothing. `frame` ends in it, and starts with `header` bytes of header.
+    /// Shortens the structured data of a message that is too large. It repeats fields of the message, so it may take at most
+    /// a quarter of the room: all of it, or only `event_id`, or none. `frame` consists of `header` bytes of header and the
+    /// structured data.
     fn shorten(&self, event: &Event, header: usize, limit: usize, frame: &mut Vec<u8>) {
         let Envelope::Rfc5424(envelope) = self else { return };
         let most = header + limit.saturating_sub(header) / 4;

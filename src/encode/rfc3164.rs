@@ -22,7 +22,7 @@ pub(super) struct Envelope {
 impl Envelope {
     pub(super) fn new(syslog: &Syslog, host: &Host) -> Self {
         let hostname = header_field(syslog.hostname.as_deref().unwrap_or(&host.name), 255, &[]);
-        // Section 4.1.3: at most 32 characters, and what is not part of a tag ends it.
+        // Section 4.1.3: at most 32 characters; any character that is not allowed in a tag ends it.
         let tag = header_field(&syslog.app_name, 32, &['[', ']', ':']);
         Self {
             facility: syslog.facility,

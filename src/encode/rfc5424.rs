@@ -13,7 +13,7 @@ use crate::{
     event::{Event, Field, Value},
 };
 
-/// What the structured data tells, of the types that have it: short values that receivers filter and join by.
+/// Keys in the structured data, for event types that have them: short values that receivers filter and join by.
 const PARAMS: &[&str] = &[
     "event_id",
     "org",
@@ -30,7 +30,8 @@ const PARAMS: &[&str] = &[
     "auth_failure",
 ];
 
-/// A domain name has at most 253 bytes; longer values are cut in the structured data, and whole in the message.
+/// Maximum length of a value in the structured data; a domain name has at most 253 bytes. Longer values are only cut here,
+/// not in the message.
 const MAX_PARAM_BYTES: usize = 255;
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(super) struct Envelope {
     event_time: EventTime,
     /// ` HOSTNAME APP-NAME PROCID `, with the lengths of section 6.
     origin: String,
-    /// `[dmarc@PEN`; `None` when turned off.
+    /// `[dmarc@PEN`; `None` if structured data is turned off.
     opening: Option<String>,
     params: Vec<&'static str>,
 }
@@ -57,8 +58,8 @@ impl Envelope {
         }
     }
 
-    /// All up to the structured data. Six fraction digits: without any Fluent Bit takes its own clock, and nine make
-    /// rsyslog write an invalid time.
+    /// Writes the header up to the structured data. Six fraction digits: without any, Fluent Bit uses its own clock, and
+    /// nine make rsyslog write an invalid time.
     pub(super) fn header(&self, event: &Event, out: &mut Vec<u8>) {
         let priority = priority(self.facility, event.event_type());
         let time = time(event, self.event_time);
@@ -67,7 +68,7 @@ impl Envelope {
         write!(out, "<{priority}>1 {time:.6}{}{message_id} ", self.origin).expect("a vector takes all that is written");
     }
 
-    /// The structured data and the space behind it.
+    /// Writes the structured data and the space after it.
     pub(super) fn structured_data(&self, fields: &[Field<'_>], out: &mut Vec<u8>) {
         let start = out.len();
         for param in &self.params {
@@ -84,7 +85,7 @@ impl Envelope {
         }
     }
 
-    /// The shortest structured data that is still of use: duplicates can be told by it.
+    /// Writes structured data with `event_id` only, which is enough to recognise duplicates.
     pub(super) fn event_id_alone(&self, event: &Event, out: &mut Vec<u8>) {
         self.structured_data(&[("event_id", Value::Text(event.event_id().into()))], out);
     }
@@ -106,8 +107,8 @@ pub(super) fn no_structured_data(out: &mut Vec<u8>) {
     out.extend(b"- ");
 }
 
-/// A PARAM-VALUE (RFC 5424 section 6.3.3). Control and invisible characters become `?`, and a space behind `]` becomes `_`:
-/// there Fluent Bit would take the structured data for ended.
+/// Writes a PARAM-VALUE (RFC 5424 section 6.3.3). Control and invisible characters become `?`, and a space after `]` becomes
+/// `_`, since Fluent Bit would take it for the end of the structured data.
 fn escaped(text: &str, out: &mut Vec<u8>) {
     let mut before = ' ';
     for c in text.get(..text.floor_char_boundary(MAX_PARAM_BYTES)).unwrap_or_default().chars() {

@@ -1,8 +1,9 @@
-//! Makes a message fit: what is least missed goes first, and the result is a whole message, marked `truncated`.
+//! Shrinks a message to the size limit: removes the least important data first; the result is a complete message, marked
+//! `truncated`.
 //!
-//! Arrays are trimmed, then the longest strings are shortened. Where the limit is so small that keys alone are too many
-//! (a UDP datagram), nulls are left out, and then whole fields from the end. `event_id` and `event_type` always stay as they
-//! are; numbers too, unless nothing else is left to go.
+//! Arrays are trimmed, then the longest strings are shortened. If the limit is so small that the keys alone exceed it (a UDP
+//! datagram), nulls are removed, and then whole fields from the end. `event_id` and `event_type` are never changed; numbers
+//! are removed only if nothing else is left to remove.
 
 use std::borrow::Cow;
 
@@ -12,12 +13,12 @@ use super::{
 };
 use crate::event::{Field, Value};
 
-/// Strings within arrays are comments and names; a warning longer than this is an excerpt of something.
+/// Maximum width of a string within an array: these are comments and names; a longer warning is an excerpt.
 const MAX_ELEMENT_WIDTH: usize = 256;
-/// Strings are not shortened below this: addresses and times, which would turn wrong, are shorter.
+/// Width below which strings are not shortened: shorter ones are addresses and times, which would become wrong values.
 const MIN_TEXT_WIDTH: usize = 48;
 
-/// Makes `fields` take at most `room` bytes as a message, if that can be: see [`super::SMALLEST_LIMIT`].
+/// Shrinks `fields` to at most `room` bytes as a message, if that is possible: see [`super::SMALLEST_LIMIT`].
 pub(super) fn fit(fields: &mut Vec<Field<'_>>, message: Message, room: usize) {
     let mut scale = Scale { message, scratch: Vec::new() };
     if scale.message(fields) <= room {
@@ -35,7 +36,7 @@ pub(super) fn fit(fields: &mut Vec<Field<'_>>, message: Message, room: usize) {
     drop_fields(fields, &mut scale, room, |_| true);
 }
 
-/// Weighs by writing, so that what it says is what will be.
+/// Measures sizes by writing, so that they are exact.
 struct Scale {
     message: Message,
     scratch: Vec<u8>,
@@ -48,7 +49,7 @@ impl Scale {
         self.scratch.len()
     }
 
-    /// With the byte that separates it from the next one.
+    /// Size of a field, with its separator.
     fn field(&mut self, field: &Field<'_>) -> usize {
         self.scratch.clear();
         self.message.write_field(field, &mut self.scratch);
@@ -56,7 +57,7 @@ impl Scale {
     }
 }
 
-/// Sets `truncated`, or adds it where the sink does not write it otherwise.
+/// Sets `truncated`, or adds it if the sink does not write it otherwise.
 fn mark(fields: &mut Vec<Field<'_>>) {
     fields.retain(|(key, _)| *key != "truncated");
     fields.push(("truncated", Value::Bool(true)));
@@ -82,7 +83,7 @@ fn shorten_elements(fields: &mut [Field<'_>], charset: Charset) {
     }
 }
 
-/// Takes elements from the end of the largest array until the message fits, or all arrays together take `keep` bytes.
+/// Removes elements from the end of the largest array until the message fits, or all arrays together take `keep` bytes.
 fn trim_arrays(fields: &mut [Field<'_>], scale: &mut Scale, room: usize, keep: usize) {
     let mut size = scale.message(fields);
     let mut arrays: Vec<(usize, usize)> = Vec::new();
@@ -97,13 +98,13 @@ fn trim_arrays(fields: &mut [Field<'_>], scale: &mut Scale, room: usize, keep: u
         halve(&mut field.1);
         let left = scale.field(field);
         size = size.saturating_sub(width.saturating_sub(left));
-        // An empty one has nothing more to give.
+        // An empty array can't be trimmed further.
         *width = if array_len(&field.1) > 0 { left } else { 0 };
         arrays.retain(|(_, width)| *width > 0);
     }
 }
 
-/// Half of a long array goes at once, so that thousands of elements are no work; of a short one the last.
+/// Removes half of a long array at once, so that thousands of elements take little time, and one element of a short one.
 fn halve(array: &mut Value<'_>) {
     let len = array_len(array);
     let left = if len > 16 { len / 2 } else { len.saturating_sub(1) };
@@ -126,7 +127,7 @@ fn is_empty(value: &Value<'_>) -> bool {
     matches!(value, Value::Texts(_) | Value::Objects(_)) && array_len(value) == 0
 }
 
-/// Brings all strings down to one width, the largest that makes the message fit.
+/// Shortens all strings to a common width, the largest with which the message fits.
 fn shorten_texts(fields: &mut [Field<'_>], scale: &mut Scale, room: usize) {
     let excess = scale.message(fields).saturating_sub(room);
     let charset = scale.message.charset();
@@ -149,7 +150,7 @@ fn shorten_texts(fields: &mut [Field<'_>], scale: &mut Scale, room: usize) {
     }
 }
 
-/// Hashes are names: a part of one is of no use.
+/// Returns the text that may be shortened. Hashes are excluded: a part of one is useless.
 fn shortenable<'f>((key, value): &'f Field<'_>) -> Option<&'f str> {
     match value {
         Value::Text(text) if !matches!(*key, "event_id" | "event_type" | "document_sha256") => Some(text),
@@ -157,7 +158,7 @@ fn shortenable<'f>((key, value): &'f Field<'_>) -> Option<&'f str> {
     }
 }
 
-/// Takes fields that `may_go` from the end until the message fits.
+/// Removes fields that `may_go`, from the end, until the message fits.
 fn drop_fields(fields: &mut Vec<Field<'_>>, scale: &mut Scale, room: usize, may_go: impl Fn(&Value<'_>) -> bool) {
     let mut size = scale.message(fields);
     let mut at = fields.len();
@@ -179,7 +180,7 @@ fn shorten(text: &mut Cow<'_, str>, charset: Charset, most: usize) {
     }
 }
 
-/// The width of a string when it is quoted, which bare values of the text line are less than.
+/// Width of a quoted string; unquoted values of the text codec are narrower.
 fn width(text: &str, charset: Charset) -> usize {
     2 + text.chars().map(|c| json::width(c, charset)).sum::<usize>()
 }
@@ -188,7 +189,7 @@ fn fits(text: &str, charset: Charset, most: usize) -> bool {
     cut(text, charset, most) == text.len()
 }
 
-/// Where to cut `text`, between characters, so that it is at most `most` wide.
+/// Returns the character boundary at which to cut `text` so that it is at most `most` wide.
 fn cut(text: &str, charset: Charset, most: usize) -> usize {
     let mut wide = 2;
     for (at, c) in text.char_indices() {

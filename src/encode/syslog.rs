@@ -1,4 +1,4 @@
-//! What both syslog formats have in common.
+//! Priority, time and header fields, shared by both syslog formats.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::{
 
 const INFO: u8 = 6;
 const WARNING: u8 = 4;
-/// local7, the last one (RFC 5424 section 6.2.1).
+/// Facility local7, the last one (RFC 5424 section 6.2.1).
 const MAX_FACILITY: u8 = 23;
 
 pub(super) fn priority(facility: u8, event_type: EventType) -> u8 {
@@ -24,7 +24,7 @@ pub(super) fn priority(facility: u8, event_type: EventType) -> u8 {
     facility.min(MAX_FACILITY) * 8 + severity
 }
 
-/// The time that a receiver is to index the event by; that of ingest where the report does not tell the one asked for.
+/// Timestamp of the syslog header; the time of ingest if the report lacks the configured one.
 pub(super) fn time(event: &Event, which: EventTime) -> Timestamp {
     let (begin, end) = event.period();
     let told = match which {
@@ -35,7 +35,8 @@ pub(super) fn time(event: &Event, which: EventTime) -> Timestamp {
     told.unwrap_or(event.provenance().ingest)
 }
 
-/// A header field: at most `max` printable US-ASCII characters, `_` for all others and for those `unwanted`; `-` if empty.
+/// Formats a header field: at most `max` printable US-ASCII characters, `_` for all others and those in `unwanted`; `-` if
+/// empty.
 pub(super) fn header_field(text: &str, max: usize, unwanted: &[char]) -> String {
     if text.is_empty() {
         return "-".into();

@@ -1,4 +1,5 @@
-//! Golden bytes of each codec, format and framing; arbitrary texts in [`hostile`], events too large in [`shrunk`].
+//! Expected bytes of each codec, format and framing; arbitrary texts are in [`hostile`], events that are too large in
+//! [`shrunk`].
 
 mod hostile;
 mod shrunk;

@@ -1,7 +1,7 @@
-//! The key=value line of dmarc-ingest: `org=… report_id=… domain=… policy=… ip=… count=… …`.
+//! Text codec: the key=value line of dmarc-ingest: `org=… report_id=… domain=… policy=… ip=… count=… …`.
 //!
-//! A value stands bare when it could not be taken for anything else; all others are JSON strings, so that no text of a
-//! reporter can begin a field or a line. `-` is null; arrays are joined.
+//! A value is unquoted if it is unambiguous; all others are JSON strings, so that no text of a reporter can start a field or
+//! a line. `-` is null; arrays are joined.
 
 use super::{
     fields::joined,
@@ -18,9 +18,9 @@ pub(super) fn line(fields: &[Field<'_>], charset: Charset, out: &mut Vec<u8>) {
     }
 }
 
-/// `key=value`
+/// Writes `key=value`.
 pub(super) fn pair((key, value): &Field<'_>, charset: Charset, out: &mut Vec<u8>) {
-    // The one key that the line calls otherwise than the JSON.
+    // The one key whose name differs from the JSON.
     let key = if *key == "source_ip" { "ip" } else { key };
     out.extend(key.as_bytes());
     out.push(b'=');

@@ -1,4 +1,4 @@
-//! Whatever a reporter writes: frames stay frames, JSON stays JSON, and limits hold.
+//! Property tests with hostile texts: framing and JSON stay valid, and limits hold.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// Texts made of what breaks log lines, of any characters, and now and then of 100 kB.
+/// Texts of characters that break log lines, of any other characters, and occasionally of 100 kB.
 fn told() -> impl Strategy<Value = Option<String>> {
     let trouble = prop::sample::select(
         [
@@ -107,7 +107,7 @@ fn json_of(value: &Value<'_>) -> serde_json::Value {
     }
 }
 
-/// Parses a message and holds it against the event: the same values, or shorter ones where it says `truncated`.
+/// Parses a message and compares it with the event: equal values, or shorter ones if `truncated` is set.
 fn check_json(message: &str, event: &Event) {
     let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(message).unwrap();
     let mut fields = Vec::new();
@@ -135,7 +135,7 @@ fn assert_one_clean_line(frame: &str) {
     assert!(!frame.chars().any(|c| c.is_control() || json::is_invisible(c)), "{frame:?}");
 }
 
-/// A strict reading of RFC 5424 section 6: the structured data's parameters, and MSG.
+/// A strict parser for RFC 5424 section 6: returns the parameters of the structured data, and MSG.
 fn parse_rfc5424(frame: &str) -> (Vec<(&str, String)>, &str) {
     let mut header = frame.splitn(7, ' ');
     let priority = header.next().unwrap().strip_prefix('<').unwrap().strip_suffix(">1").unwrap();
@@ -205,7 +205,7 @@ proptest! {
             let (params, message) = parse_rfc5424(&frame);
             if let Some((key, id)) = params.first() {
                 prop_assert_eq!((*key, id.as_str()), ("event_id", event.event_id()));
-                // Where Fluent Bit ends the structured data is where it ends. The host's name may have brackets too.
+                // The structured data ends where Fluent Bit ends it. The host's name may contain brackets too.
                 let (_, data) = frame.split_once(" [dmarc@").unwrap();
                 let (_, after) = data.split_once("] ").unwrap();
                 prop_assert_eq!(after, message);

@@ -1,4 +1,4 @@
-//! What goes first when an event is too large, and what stays.
+//! The order in which an event that is too large is shrunk, and the parts that are kept.
 
 use serde_json::{Value as Json, json};
 
@@ -43,7 +43,7 @@ fn one_long_string_costs_nothing_else() {
     let shortened = told["org_contact"].as_str().unwrap();
     assert!(long.starts_with(shortened) && shortened.len() > 1000);
     (all["org_contact"], all["truncated"]) = (shortened.into(), true.into());
-    // The other strings and keys are untouched, but arrays were to go first.
+    // The other strings and keys are unchanged, but arrays are trimmed first.
     for (key, value) in all.as_object().unwrap() {
         assert!(told[key] == *value || value.is_array(), "{key}");
     }
