@@ -1,12 +1,12 @@
-//! Each sender's share of a day, and the errors told in an hour. Pure: the clock is passed in.
+//! Rate limits: the daily quota of each sender, and the hourly quota of error events. Pure: the clock is passed in.
 //!
-//! Anyone may write any From. So a share says nothing about who sent a mail; it bounds what one name can cost, and the
-//! memory for names is bounded too. What a share has no room for is not lost: it is left for another day.
+//! Anyone may write any From. So a quota does not identify who sent a mail; it bounds the cost of one name, and the memory
+//! for names is bounded too. A mail that exceeds the quota is not lost: it is left for another day.
 //!
-//! A share has two pools, each as large as the share. *Ordinary* mails take from the first: those that need no more than
-//! [`PARTS`] times would use the share up. *Large* mails take from the second. So a flood of large mails, whatever they
-//! cost, takes nothing from ordinary ones; and 1,000 ordinary mails take half of their pool at the most, so that as much
-//! is left for others of the same name.
+//! A quota ("share") has two pools, each as large as the quota. *Ordinary* mails draw on the first: those that need at most
+//! a [`PARTS`]th of the quota. *Large* mails draw on the second. So a flood of large mails, whatever they cost, takes
+//! nothing from ordinary ones; and 1,000 ordinary mails use at most half of their pool, so that as much is left for others
+//! of the same name.
 
 use std::collections::HashMap;
 
@@ -20,24 +20,24 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Senders that have a share of their own in a day; later ones have one together. The reporters of the world are some
-/// thousands, and most domains hear of some dozens. About a megabyte when full.
+/// Maximum number of senders with a quota of their own per day; all later ones share one. There are some thousands of
+/// reporters in the world, and most domains get reports from some dozens. About a megabyte when full.
 pub const SENDERS: usize = 4096;
 
-/// So many mails of the largest ordinary size use up a share: twice as many as may be forged in a day under the name of
-/// a sender without any harm to its own mails.
+/// Number of mails of the largest ordinary size that use up a quota: twice the number that may be forged per day under the
+/// name of a sender without any harm to its own mails.
 pub const PARTS: u64 = 2_000;
 
-/// A domain name has at most 253 bytes (RFC 1035 section 2.3.4).
+/// Maximum length of a domain name (RFC 1035 section 2.3.4).
 const DOMAIN_BYTES: usize = 253;
 
-/// The name of `Shares::others`.
+/// Name of `Shares::others` in messages.
 const OTHERS: &str = "all later senders of the day";
 
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3_600;
 
-/// The spending of one source's shares. Remembers at most [`SENDERS`] names of either kind, for a day.
+/// Usage of one source's quotas. Keeps at most [`SENDERS`] names each of authenticated and of claimed senders, for a day.
 #[derive(Debug)]
 pub struct Flood {
     mails_per_day: u64,
@@ -45,85 +45,85 @@ pub struct Flood {
     errors_per_hour: u64,
     /// Days since 1970, UTC.
     day: i64,
-    /// Of senders whose mails were authenticated, and of all others: a forger takes nothing from the former.
+    /// Quotas of authenticated senders, and of all others: a forger uses up nothing of the former.
     authenticated: Shares,
     claimed: Shares,
     /// Hours since 1970, UTC.
     hour: i64,
-    /// Told in this hour.
+    /// Error events in this hour.
     errors: u64,
-    /// Whether it has been said that this hour has no room for more.
+    /// True once it was logged that this hour's quota is used up.
     is_said: bool,
-    /// Since the last one that was told.
+    /// Number of errors held back since the last error event.
     held_back: u64,
 }
 
-/// Shares by name.
+/// Usage by sender.
 #[derive(Debug, Default)]
 struct Shares {
     senders: HashMap<Box<str>, Spent>,
-    /// Of all senders who came when `senders` was full.
+    /// Usage of all senders that came when `senders` was full.
     others: Spent,
 }
 
-/// The name that a mail takes a share under.
+/// The name whose quota a mail uses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sender {
-    /// An organisational domain, in lower case; empty where the mail names none.
+    /// An organisational domain, in lower case; empty if the mail has none.
     domain: Box<str>,
-    /// Whether the mail was proved to be from that domain.
+    /// True if the mail was authenticated for that domain.
     is_authenticated: bool,
 }
 
-/// What a mail costs, each against the setting `limits.sender_<field>_per_day`.
+/// Cost of a mail, each field against the setting `limits.sender_<field>_per_day`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Size of the mail.
+    /// Size of the mail, in bytes.
     pub bytes: u64,
-    /// Size of what came out of its compressed parts.
+    /// Size of its decompressed parts, in bytes.
     pub inflated_bytes: u64,
-    /// Rows of its reports that are shipped.
+    /// Number of rows of its reports that are shipped.
     pub rows: u64,
-    /// Size of their events.
+    /// Size of their events, in bytes.
     pub event_bytes: u64,
 }
 
-/// One sender's day.
+/// Usage of one sender on one day.
 #[derive(Debug, Default)]
 struct Spent {
     mails: u64,
     ordinary: Cost,
     large: Cost,
-    /// Whether a large mail was read today.
+    /// True if a large mail was read today.
     has_large: bool,
-    /// Mails that were left for another day.
+    /// Number of mails that were left for another day.
     deferred: u64,
-    /// Whether that has been told today.
+    /// True if an event has reported that today.
     is_told: bool,
 }
 
-/// Whether an error becomes an event.
+/// Decision on an error: emit an event, or hold it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telling {
-    /// With the number of those held back since the last one.
+    /// Emit the event, with the number of errors held back since the last one.
     Now { held_back: u64 },
-    /// It is counted; `is_news` for the first that the hour has no room for.
+    /// Only count the error; `is_news` for the first one that exceeds the hour's quota.
     HeldBack { is_news: bool },
 }
 
 impl Sender {
-    /// The sender of a mail with this From address, which anyone may write.
+    /// The sender of a mail with this unverified From address.
     pub fn claimed(from: Option<&str>) -> Self {
         let domain = from.and_then(|from| from.rsplit_once('@')).map_or("", |(_, domain)| domain.trim());
         Self::of(domain, false)
     }
 
-    /// The sender of a mail that was proved to be from this domain, whatever its From says.
+    /// The sender of a mail that was authenticated for this domain, whatever its From is.
     pub fn authenticated(domain: &str) -> Self {
         Self::of(domain, true)
     }
 
-    /// Subdomains share with the domain they were made below, since anyone who has one can make any number of them.
+    /// Subdomains use the quota of their organisational domain, since its owner can make any number of them.
     fn of(domain: &str, is_authenticated: bool) -> Self {
         let domain = domain.strip_suffix('.').unwrap_or(domain);
         if domain.len() > DOMAIN_BYTES {
@@ -159,8 +159,8 @@ impl Flood {
         }
     }
 
-    /// Makes `now`'s the day of what follows. When that is another day than before, all shares are whole again, and the
-    /// senders of deferred mails come back, with their number.
+    /// Sets the current day from `now`. On a new day, resets all quotas and returns the senders of deferred mails, with the
+    /// number of those.
     pub fn turn_to(&mut self, now: Timestamp) -> Vec<(String, u64)> {
         let day = day_of(now);
         if day == self.day {
@@ -170,7 +170,7 @@ impl Flood {
         self.end_day()
     }
 
-    /// Makes all shares whole again; senders of deferred mails come back, as from [`Flood::turn_to`].
+    /// Resets all quotas and returns the senders of deferred mails, like [`Flood::turn_to`].
     pub fn end_day(&mut self) -> Vec<(String, u64)> {
         let [authenticated, claimed] = [&mut self.authenticated, &mut self.claimed].map(std::mem::take);
         authenticated.deferred().chain(claimed.deferred()).collect()
@@ -180,7 +180,7 @@ impl Flood {
     ///
     /// # Errors
     ///
-    /// It does not fit into the sender's share, is not counted, and is to be left for another day.
+    /// If it does not fit into the sender's quota. It is not counted then, and must be left for another day.
     pub fn mail(&mut self, sender: &Sender, bytes: u64) -> Result<(), Trouble> {
         let most = self.mails_per_day;
         let (name, spent) = self.spent(sender);
@@ -192,13 +192,14 @@ impl Flood {
         Ok(())
     }
 
-    /// Whether a mail that comes to `cost` fits into what is left of the sender's share.
+    /// Checks whether a mail that costs `cost` fits into the rest of the sender's quota.
     ///
-    /// The first large mail of a day fits whatever it costs: what is larger than a share would never be read.
+    /// The first large mail of a day always fits, whatever it costs: a mail larger than the quota would never be read
+    /// otherwise.
     ///
     /// # Errors
     ///
-    /// It does not, and is to be left for another day.
+    /// If it does not fit, and must be left for another day.
     pub fn admits(&mut self, sender: &Sender, cost: &Cost) -> Result<(), Trouble> {
         let per_day = self.per_day;
         let (name, spent) = self.spent(sender);
@@ -211,7 +212,7 @@ impl Flood {
         }
     }
 
-    /// The most that a mail of so many bytes may inflate to, of `most` that any may.
+    /// Maximum number of bytes that a mail of `bytes` may inflate to; `most` is the maximum of any mail.
     pub fn inflatable(&mut self, sender: &Sender, bytes: u64, most: u64) -> u64 {
         let per_day = self.per_day;
         let (_, spent) = self.spent(sender);
@@ -223,14 +224,14 @@ impl Flood {
         most.min(large.max(per_day.inflated_bytes / PARTS))
     }
 
-    /// The trouble of a mail that inflates further.
+    /// The trouble of a mail that inflates to more than [`Flood::inflatable`].
     pub fn inflates_too_far(&self, sender: &Sender) -> Trouble {
         let what = "size in bytes of what is in the mails";
         over(what, sender.name(), "limits.sender_inflated_bytes_per_day", self.per_day.inflated_bytes)
     }
 
-    /// Takes a mail's cost from the share, once it has been read. One that is deferred takes from the pool of large mails
-    /// only: however many of them come again each day, ordinary ones are not held up.
+    /// Charges a mail's cost to the quota, after it has been read. A deferred mail is charged to the pool of large mails
+    /// only, so that ordinary mails are not held up, however many deferred ones return each day.
     pub fn charge(&mut self, sender: &Sender, cost: &Cost, is_deferred: bool) {
         let per_day = self.per_day;
         let (_, spent) = self.spent(sender);
@@ -244,7 +245,7 @@ impl Flood {
         }
     }
 
-    /// Whether an error is to be told at `now`. That a sender is over its share is told once a day.
+    /// Decides whether an error becomes an event at `now`. That a sender exceeds its quota is reported once a day.
     pub fn error(&mut self, reason: Reason, sender: Option<&Sender>, now: Timestamp) -> Telling {
         let hour = now.as_second().div_euclid(HOUR);
         if hour != self.hour {
@@ -263,12 +264,12 @@ impl Flood {
         Telling::Now { held_back: std::mem::take(&mut self.held_back) }
     }
 
-    /// Errors held back since the last one was told.
+    /// Number of errors held back since the last error event.
     pub fn held_back(&self) -> u64 {
         self.held_back
     }
 
-    /// The spending of a sender, and the name of all who share it.
+    /// Returns the usage that a sender is charged to, and the name of all who share it.
     fn spent<'s>(&'s mut self, sender: &'s Sender) -> (&'s str, &'s mut Spent) {
         let shares = if sender.is_authenticated { &mut self.authenticated } else { &mut self.claimed };
         if shares.senders.contains_key(&sender.domain) || shares.senders.len() < SENDERS {
@@ -280,7 +281,7 @@ impl Flood {
 }
 
 impl Shares {
-    /// Names of senders with deferred mails, and the number of those.
+    /// Names of senders with deferred mails, and the number of those mails.
     fn deferred(self) -> impl Iterator<Item = (String, u64)> {
         let name = |domain: Box<str>| Sender { domain, is_authenticated: false }.name().to_owned();
         let senders = self.senders.into_iter().map(move |(domain, spent)| (name(domain), spent.deferred));
@@ -298,7 +299,7 @@ impl Cost {
         }
     }
 
-    /// Whether it is the cost of an ordinary mail, by the share of a day.
+    /// True if this is the cost of an ordinary mail; `per_day` is the quota of a day.
     fn is_ordinary(&self, per_day: &Cost) -> bool {
         let of = |share: u64| share / PARTS;
         let largest = Cost {
@@ -310,7 +311,7 @@ impl Cost {
         self.exceeds(&largest).is_none()
     }
 
-    /// The first item that is beyond `most`: its name, its setting, and how much it may be.
+    /// Returns the first item that exceeds `most`: its name, its setting, and its maximum.
     fn exceeds(&self, most: &Cost) -> Option<(&'static str, &'static str, u64)> {
         let items = [
             (self.bytes, most.bytes, "size in bytes of mails", "limits.sender_bytes_per_day"),
@@ -327,7 +328,7 @@ impl Cost {
     }
 }
 
-/// The day that a time is in, counted from 1970, UTC.
+/// Returns the number of days since 1970, UTC.
 pub fn day_of(time: Timestamp) -> i64 {
     time.as_second().div_euclid(DAY)
 }

@@ -24,7 +24,7 @@ fn setting(result: Result<(), Trouble>) -> Option<&'static str> {
     result.err().and_then(|trouble| trouble.limit).map(|limit| limit.setting)
 }
 
-/// Has a mail read that comes to `cost`, as the pipeline does.
+/// Reads a mail that costs `cost`, as the pipeline does.
 fn read(flood: &mut Flood, sender: &Sender, cost: Cost) -> Result<(), Trouble> {
     flood.mail(sender, cost.bytes)?;
     let admitted = flood.admits(sender, &cost);
@@ -40,7 +40,7 @@ fn rows(rows: u64) -> Cost {
     Cost { bytes: 1, rows, ..Cost::default() }
 }
 
-/// The part of a day's share that the largest ordinary mail takes.
+/// Cost of the largest ordinary mail, as a part of a day's quota.
 fn part(limits: &Limits) -> Cost {
     Cost {
         bytes: limits.sender_bytes_per_day / PARTS,
@@ -97,7 +97,7 @@ fn large_mails_of_any_number_and_cost_take_nothing_from_ordinary_ones() {
     ];
     let read_of_large = (0..10_000).filter(|at| read(&mut flood, &sender, large[at % 4]).is_ok()).count();
     assert!((1..100).contains(&read_of_large), "{read_of_large}");
-    // The flood, at its worst, and as many honest ones.
+    // The largest flood that is harmless, and as many mails of the real sender.
     for _ in 0..2_000 {
         assert_eq!(read(&mut flood, &sender, part), Ok(()));
     }
@@ -121,7 +121,7 @@ fn a_mail_may_inflate_as_far_as_either_pool_has_room() {
     assert_eq!(read(&mut flood, &sender, inflated(1_500_000)), Ok(()));
     assert_eq!(flood.inflatable(&sender, 1, 3_000_000), 500_000);
     assert_eq!(flood.inflatable(&sender, 1, 300), 300);
-    // What was inflated of a mail that went on is spent.
+    // Bytes inflated of a mail that exceeded its limit are charged.
     flood.charge(&sender, &inflated(500_001), true);
     assert_eq!(flood.inflatable(&sender, 1, 3_000_000), 1_000);
     assert_eq!(read(&mut flood, &sender, inflated(1_000)), Ok(()));
@@ -132,7 +132,7 @@ fn a_mail_may_inflate_as_far_as_either_pool_has_room() {
     );
 }
 
-/// A backlog that comes again each day would otherwise use up, by and by, what ordinary mails need.
+/// Otherwise a backlog that returns each day would gradually use up the pool of ordinary mails.
 #[test]
 fn deferred_mails_take_nothing_from_ordinary_ones_however_often_they_come_again() {
     let limits = Limits::default();
@@ -152,7 +152,7 @@ fn senders_that_were_authenticated_do_not_share_with_those_that_were_not() {
     let (real, forged) = (Sender::authenticated("google.com"), Sender::claimed(Some("x@google.com")));
     assert!(flood.mail(&forged, 1).is_ok() && flood.mail(&forged, 1).is_err());
     assert!(flood.mail(&real, 1).is_ok());
-    // Nor do forged names crowd out real ones.
+    // Forged names don't crowd out authenticated ones either.
     for number in 0..SENDERS + 10 {
         flood.mail(&sender(&format!("d{number}.example")), 1).ok();
     }
@@ -202,7 +202,7 @@ fn that_a_sender_is_over_its_share_is_told_once_a_day_with_the_rest_counted() {
     assert_eq!(tell(&other, NOON), Telling::Now { held_back: 2 });
     flood.turn_to(at(NOON + DAY));
     assert_eq!(flood.error(Reason::SenderOverLimit, Some(&one), at(NOON + DAY)), Telling::Now { held_back: 0 });
-    // Another trouble of the same sender has nothing to do with it.
+    // Other errors of the same sender are independent.
     assert_eq!(flood.error(Reason::Empty, Some(&one), at(NOON + DAY)), Telling::Now { held_back: 0 });
 }
 
@@ -225,7 +225,7 @@ fn an_hour_without_room_is_news_once() {
         news += u32::from(telling == Telling::HeldBack { is_news: true });
     }
     assert_eq!((news, flood.held_back()), (1, 8));
-    // A clock that is set back begins another hour too.
+    // A clock that is set back starts a new hour too.
     assert_eq!(flood.error(Reason::Empty, None, at(NOON - HOUR)), Telling::Now { held_back: 8 });
     assert_eq!(flood.held_back(), 0);
 }
@@ -237,7 +237,7 @@ enum Step {
     Later(i64),
 }
 
-/// The cost of a mail in a 2,000th of a share, up to a hundred times an ordinary one.
+/// Cost of a mail in units of a 2,000th of a quota, up to a hundred times an ordinary one.
 fn cost() -> impl Strategy<Value = Cost> {
     let item = || prop_oneof![4 => 0..=1u64, 1 => 0..100u64];
     let cost = |(bytes, inflated_bytes, rows, event_bytes)| Cost { bytes, inflated_bytes, rows, event_bytes };
