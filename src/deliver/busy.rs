@@ -1,15 +1,15 @@
-//! Counts who is at work.
+//! Counter of active workers.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// A shared count of those who are at work at something.
+/// A shared count of active workers.
 #[derive(Debug, Clone, Default)]
 pub struct Busy(Arc<AtomicUsize>);
 
-/// One of them, until it is dropped.
+/// Guard of one active worker; dropping it ends the work.
 #[derive(Debug)]
 pub struct AtWork(Arc<AtomicUsize>);
 

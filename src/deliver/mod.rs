@@ -1,4 +1,4 @@
-//! When a mail may be settled, and what has to be sent again: the rules of delivery, without sockets or clocks.
+//! Delivery: decides when a mail may be settled and which events have to be sent again, without sockets or clocks.
 
 pub mod busy;
 pub mod tracker;

@@ -1,6 +1,6 @@
-//! Delivery as a whole, against a model: mails of several routes that share documents, sinks with a replay window each, a
-//! ledger, and processes that are killed. Nothing leaves the mailbox before all of it has arrived at every sink of its
-//! route, each sink gets each row of its sources, and what a sink had confirmed and the ledger knows is not told again.
+//! Model test of delivery: mails of several routes that share documents, sinks with a replay window each, a ledger, and
+//! processes that are killed. No mail leaves the mailbox before all of it has arrived at every sink of its route, each sink
+//! gets each row of its sources, and rows that a sink has confirmed and the ledger has recorded are not sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ use super::{
 
 const SINKS: usize = 3;
 const ROWS: u64 = 7;
-/// Rows between two marks of a document's progress.
+/// Rows between two records of a document's progress.
 const MARKED: u64 = 2;
 
-/// A document's row.
+/// A row: document and index.
 type Row = (u8, u64);
 
-/// By sink, the rows that it has of a document that it needs from the mail that is being read.
+/// By sink, the number of rows that it has of a document; `None` if it does not need the document from the current mail.
 type Needs = [Option<u64>; SINKS];
 
 #[derive(Debug, Clone)]
@@ -34,32 +34,32 @@ impl Numbered for Frame {
     }
 }
 
-/// One sink and the peer behind it. The stream's offsets count frames.
+/// One sink and its peer. Offsets of the stream count frames.
 #[derive(Default)]
 struct Lane {
     window: Window<Frame>,
-    /// On this connection: rows handed out, how many of them were written, and how many the peer has.
+    /// On this connection: rows handed out, the number of them written, and the number that the peer has.
     stream: Vec<Row>,
     written: usize,
     taken: usize,
-    /// The last number of the process.
+    /// The last number given by the process.
     last: u64,
     confirmed: u64,
 }
 
-/// What outlives the process: at the peers, in the ledger, and in the mailbox.
+/// State that outlives the process: at the peers, in the ledger, and in the mailbox.
 #[derive(Default)]
 struct World {
     received: [Vec<Row>; SINKS],
     shipped: BTreeSet<(u8, usize)>,
     progress: BTreeMap<(u8, usize), u64>,
-    /// Each mail with the sinks of its route and its documents.
+    /// Each mail, with the sinks of its route and its documents.
     mailbox: BTreeMap<usize, (Vec<usize>, Vec<u8>)>,
-    /// By sink: rows that it had confirmed, and the ledger was told of.
+    /// By sink: rows that it has confirmed and the ledger has recorded.
     safe: [BTreeSet<Row>; SINKS],
 }
 
-/// The mail that is being read: its route, what is left of its documents, and of the first of them the next row.
+/// The mail that is being read: its route, its remaining documents, and the next row of the first of them.
 struct Reading {
     mail: usize,
     route: Vec<usize>,
@@ -72,7 +72,7 @@ struct Process {
     tracker: Option<Tracker<usize, u8>>,
     lanes: [Lane; SINKS],
     reading: Option<Reading>,
-    /// The last numbers of each mail's events.
+    /// The last numbers of each mail's events, by sink.
     marks: BTreeMap<usize, Vec<u64>>,
     begun: BTreeSet<usize>,
 }
@@ -86,7 +86,7 @@ impl Process {
         self.tracker.as_mut().expect("a process has one")
     }
 
-    /// One step of the reader: a mail is opened, a document claimed, a row emitted, or the mail ended.
+    /// One step of the reader: opens a mail, claims a document, emits a row, or ends the mail.
     fn read(&mut self, world: &World) -> Result<(), TestCaseError> {
         let Some(Reading { mail, route, mut documents, row }) = self.reading.take() else {
             let next = world.mailbox.iter().find(|(mail, _)| !self.begun.contains(mail));
@@ -127,7 +127,8 @@ impl Process {
         Ok(())
     }
 
-    /// The first row that some sink needs of a document, and the rows that each has; a row behind the last, where none does.
+    /// Returns the first row that some sink needs of a document, and the number of rows that each has; a row after the last
+    /// if none needs any.
     fn claim(&mut self, world: &World, mail: usize, route: &[usize], document: u8) -> (u64, Needs) {
         let mut needs = [None; SINKS];
         for &sink in route.iter().filter(|&&sink| !world.shipped.contains(&(document, sink))) {
@@ -150,7 +151,7 @@ impl Process {
         }
     }
 
-    /// The ledger is written, and then mails leave the mailbox.
+    /// Writes the ledger, and then removes settled mails from the mailbox.
     fn settle(&mut self, world: &mut World) -> Result<(), TestCaseError> {
         for Progress { document, sink, rows, .. } in self.tracker().progress() {
             let before = world.progress.insert((document, sink), rows);
@@ -213,7 +214,7 @@ fn take(step: &Step, process: &mut Process, world: &mut World) -> Result<(), Tes
         }
         Step::Flush(sink) => {
             let lane = &mut process.lanes[sink];
-            // One write at a time, as frames get the offset behind the write that they are in.
+            // One write at a time, since frames get the offset after the write that they are in.
             lane.written = lane.stream.len();
             lane.window.written(lane.written as u64);
         }
@@ -224,7 +225,7 @@ fn take(step: &Step, process: &mut Process, world: &mut World) -> Result<(), Tes
             (lane.stream, lane.written, lane.taken) = (Vec::new(), 0, 0);
         }
         Step::Settle => process.settle(world)?,
-        // What the peers have they keep; the process's own is gone.
+        // The peers keep their data; the process's own is lost.
         Step::Kill => *process = Process::start(),
     }
     Ok(())
@@ -246,7 +247,7 @@ proptest! {
         for step in &steps {
             take(step, &mut process, &mut world)?;
         }
-        // Nothing is stuck: once all goes well, all arrives and the mailbox is empty.
+        // No deadlock: if no more errors occur, all events arrive and the mailbox becomes empty.
         for _ in 0..1000 {
             if world.mailbox.is_empty() {
                 break;

@@ -1,14 +1,14 @@
-//! Bookkeeping of confirmations: which mails still wait for a sink, and how far long documents have come at each sink.
+//! Tracks confirmations: the mails that still wait for a sink, and the progress of long documents at each sink.
 //!
-//! A mail may be settled once it has been read to its end and every required sink has confirmed every event in it, and
-//! in the documents that it shares with other mails in flight.
+//! A mail may be settled once it has been read to its end and every required sink has confirmed every event of it, and of
+//! the documents that it shares with other mails in flight.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
 };
 
-/// The last number that each sink has given to an event of a mail, in the sinks' order; 0 where it got none.
+/// The last number that each sink has given to an event of a mail, in the sinks' order; 0 if the sink got none.
 pub type Mark = Vec<u64>;
 
 /// The result of [`Tracker::claim`].
@@ -16,45 +16,45 @@ pub type Mark = Vec<u64>;
 pub enum Claim {
     /// The mail owns the delivery: it ships the document to this sink.
     Mine,
-    /// Another mail, or this one, is shipping it already: the mail waits for the same confirmation.
+    /// Another mail, or this one, is already shipping it: the mail waits for the same confirmation.
     InFlight,
 }
 
-/// Mails between the first read byte and the verdict. `M` names mails, `D` documents.
+/// Mails between the first byte read and the verdict. `M` identifies mails, `D` documents.
 #[derive(Debug)]
 pub struct Tracker<M, D> {
-    /// By sink: everything up to this number has arrived. `u64::MAX` for a sink that nobody waits for.
+    /// By sink: all events up to this number have arrived. `u64::MAX` for a sink that is not required.
     confirmed: Vec<u64>,
     mails: BTreeMap<M, Mail<D>>,
-    /// The claimed deliveries of each document, one a sink.
+    /// The claimed deliveries of each document, at most one per sink.
     in_flight: HashMap<D, Vec<InFlight<M>>>,
 }
 
-/// One document on its way to one sink: what a mail claims, ships, or waits for. Two mails can carry the same document to
-/// different sinks, each with a delivery of its own.
+/// The delivery of one document to one sink, which a mail claims, ships, or waits for. Two mails can deliver the same
+/// document to different sinks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Delivery<D> {
     document: D,
     sink: usize,
 }
 
-/// The state of a delivery that was claimed.
+/// State of a claimed delivery.
 #[derive(Debug)]
 struct InFlight<M> {
     sink: usize,
     owner: M,
-    /// The first so many rows had arrived before, and are not sent.
+    /// Number of rows, from the first, that had arrived before and are not sent.
     arrived: u64,
-    /// Rows read, and the number behind them, oldest first; as many as the sink's queue has room for.
+    /// Number of rows read, and the event number after them, oldest first; bounded by the capacity of the sink's queue.
     rows: VecDeque<(u64, u64)>,
     /// The number of the document's last event; set when it has been read to its end.
     last: Option<u64>,
 }
 
-/// The rows of a document that have arrived at a sink while the rest is under way.
+/// Number of rows of a document that have arrived at a sink while the others are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<M, D> {
-    /// The mail that it is read from.
+    /// The mail that the document is read from.
     pub mail: M,
     pub document: D,
     pub sink: usize,
@@ -67,34 +67,34 @@ struct Mail<D> {
     mark: Option<Mark>,
     owns: Vec<Delivery<D>>,
     waits_for: Vec<Delivery<D>>,
-    /// A delivery that it waited for was abandoned: it must be read again, by a later run.
+    /// True once a delivery that it waits for was abandoned: the mail must be read again, by a later run.
     doomed: bool,
 }
 
-/// A mail that needs to wait no longer.
+/// A mail that no longer waits for confirmations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled<M> {
-    /// Everything in it has arrived. Its deliveries stay claimed until [`Tracker::forget`].
+    /// All its events have arrived. Its deliveries stay claimed until [`Tracker::forget`].
     Arrived(M),
     /// It shares a document with a mail that was abandoned: leave it for later.
     Abandoned(M),
 }
 
 impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
-    /// Tracks the confirmations of sinks: by sink, whether it is required. What a sink that is not required has been sent
-    /// counts as arrived.
+    /// Tracks the confirmations of sinks; `required` is true for each required sink. Events sent to a sink that is not
+    /// required count as arrived.
     pub fn new(required: &[bool]) -> Self {
         let confirmed = required.iter().map(|&required| if required { 0 } else { u64::MAX }).collect();
         Self { confirmed, mails: BTreeMap::new(), in_flight: HashMap::new() }
     }
 
-    /// Reading of `mail` begins.
+    /// Starts tracking `mail`, whose reading begins.
     pub fn open(&mut self, mail: M) {
         self.mails.insert(mail, Mail { mark: None, owns: Vec::new(), waits_for: Vec::new(), doomed: false });
     }
 
-    /// Claims the delivery of `document` to `sink` for `mail`; `arrived` of its rows are there already. The caller has made
-    /// sure, since the tracker was locked, that the ledger does not know the delivery.
+    /// Claims the delivery of `document` to `sink` for `mail`; `arrived` of its rows have arrived already. After
+    /// locking the tracker, the caller must have checked that the ledger does not contain the delivery.
     pub fn claim(&mut self, mail: M, document: &D, sink: usize, arrived: u64) -> Claim {
         let state = self.mails.get_mut(&mail).expect("a reader opens its mail before it claims");
         let delivery = Delivery { document: document.clone(), sink };
@@ -108,17 +108,17 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         Claim::Mine
     }
 
-    /// True if some mail in flight has claimed the delivery of `document` to `sink`.
+    /// True if a mail in flight has claimed the delivery of `document` to `sink`.
     pub fn is_claimed(&self, document: &D, sink: usize) -> bool {
         self.in_flight.get(document).is_some_and(|deliveries| deliveries.iter().any(|delivery| delivery.sink == sink))
     }
 
-    /// True if some mail in flight has claimed a delivery of `document`, to any sink.
+    /// True if a mail in flight has claimed a delivery of `document`, to any sink.
     pub fn is_in_flight(&self, document: &D) -> bool {
         self.in_flight.contains_key(document)
     }
 
-    /// The first `rows` rows of `document` have been given their numbers by the sinks for which `mail` owns it, and more
+    /// Records that the sinks for which `mail` owns `document` have given numbers to its first `rows` rows, and that more
     /// follow.
     pub fn rows_read(&mut self, mail: M, document: &D, rows: u64, mark: &Mark) {
         for delivery in self.owned(mail, document).filter(|delivery| rows > delivery.arrived) {
@@ -126,7 +126,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         }
     }
 
-    /// The deliveries of which more rows have arrived than at the last call; none to sinks that nobody waits for.
+    /// Returns the deliveries of which more rows have arrived since the last call, except to sinks that are not required.
     pub fn progress(&mut self) -> Vec<Progress<M, D>> {
         let mut progress = Vec::new();
         let deliveries =
@@ -144,7 +144,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         progress
     }
 
-    /// All rows of `document` have been given their numbers by the sinks for which `mail` owns it.
+    /// Records that the sinks for which `mail` owns `document` have given numbers to all of its rows.
     pub fn document_read(&mut self, mail: M, document: &D, mark: &Mark) {
         for delivery in self.owned(mail, document) {
             delivery.last = Some(mark[delivery.sink]);
@@ -168,8 +168,9 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         }
     }
 
-    /// `mail` has been read to its end. A delivery of its own that was left half-way (its reader failed) is free again,
-    /// and who waits for it is doomed: nobody has shipped the whole of it. True if some mail may need to wait no longer.
+    /// Records that `mail` has been read to its end. If one of its own deliveries is incomplete (its reader failed), it may
+    /// be claimed anew, and mails that wait for it are doomed, since no mail has shipped all of it. True if some mail may
+    /// now be settled.
     pub fn mail_read(&mut self, mail: M, mark: Mark) -> bool {
         let Some(state) = self.mails.get_mut(&mail) else { return false };
         let owns = std::mem::take(&mut state.owns);
@@ -185,7 +186,8 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         frees || !waits
     }
 
-    /// Reading `mail` was given up: its deliveries may be claimed anew, and who waits for one of them is doomed.
+    /// Records that reading `mail` was given up: its deliveries may be claimed anew, and mails that wait for one of them are
+    /// doomed.
     pub fn abandon(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
         self.free(state.owns);
@@ -200,7 +202,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         }
     }
 
-    /// Sink number `sink` has confirmed everything up to `number`. True if that is news.
+    /// Records that the sink with index `sink` has confirmed everything up to `number`. True if that is new.
     pub fn confirm(&mut self, sink: usize, number: u64) -> bool {
         let confirmed = &mut self.confirmed[sink];
         let news = number > *confirmed;
@@ -208,7 +210,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         news
     }
 
-    /// The mails that need to wait no longer, each told once, oldest first.
+    /// Returns the mails that no longer wait for confirmations, each once, oldest first.
     pub fn settled(&mut self) -> Vec<Settled<M>> {
         let mut settled = Vec::new();
         for (&mail, state) in &self.mails {
@@ -224,7 +226,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         for told in &settled {
             match *told {
                 Settled::Abandoned(mail) => self.abandon(mail),
-                // Told, but its deliveries stay claimed until the ledger knows them.
+                // Returned once, but its deliveries stay claimed until the ledger has recorded them.
                 Settled::Arrived(mail) => {
                     if let Some(state) = self.mails.get_mut(&mail) {
                         state.mark = None;
@@ -235,7 +237,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         settled
     }
 
-    /// The ledger knows the deliveries of `mail` now: forget it.
+    /// Removes `mail`, after the ledger has recorded its deliveries.
     pub fn forget(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
         for delivery in state.owns {
@@ -248,17 +250,18 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         self.confirmed[sink] < u64::MAX
     }
 
-    /// Whether a required sink has confirmed anything.
+    /// True if `sink` is required and has confirmed anything.
     pub fn has_confirmed(&self, sink: usize) -> bool {
         (1..u64::MAX).contains(&self.confirmed[sink])
     }
 
-    /// The number of mails in flight, told or not.
+    /// Number of mails in flight, including those returned by [`Tracker::settled`] but not yet forgotten.
     pub fn mails(&self) -> usize {
         self.mails.len()
     }
 
-    /// A delivery that is claimed no longer is in the ledger, or its waiters are doomed.
+    /// True if `sink` has confirmed the delivery. One that is no longer claimed is in the ledger, or the mails that wait for
+    /// it are doomed.
     fn delivery_has_arrived(&self, delivery: &Delivery<D>) -> bool {
         let confirmed = self.confirmed[delivery.sink];
         self.get(delivery).is_none_or(|state| state.last.is_some_and(|last| last <= confirmed))

@@ -1,23 +1,24 @@
-//! The replay window: what was sent on a connection and may have to be sent again on the next one.
+//! Replay window: frames that were sent on a connection and may have to be sent again on the next one.
 
 use std::collections::VecDeque;
 
-/// A frame that carries its number in the sink's queue.
+/// A frame with its number in the sink's queue.
 pub trait Numbered {
     fn number(&self) -> u64;
 }
 
-/// Frames that are not confirmed, oldest first. It has no bound of its own: a frame holds its share of the
-/// queue's budget until the window drops it.
+/// Unconfirmed frames, oldest first. It has no bound of its own: a frame holds its share of the queue's budget until the
+/// window drops it.
 ///
-/// On each connection the frames are handed out in order; once their last byte is in the connection's stream, they
-/// get the offset behind it; an acknowledged offset takes them out. A new connection starts from the oldest.
+/// On each connection the frames are handed out in order; when the last byte of a frame is in the connection's stream, the
+/// frame gets the stream offset after it; an acknowledged offset removes the frames up to it. A new connection starts with
+/// the oldest.
 #[derive(Debug)]
 pub struct Window<F> {
     frames: VecDeque<F>,
-    /// Stream offsets behind the last bytes of the first `ends.len()` frames.
+    /// Stream offsets after the last bytes of the first `ends.len()` frames.
     ends: VecDeque<u64>,
-    /// So many of `frames` were handed out on this connection; those past `ends` may be there in part.
+    /// Number of `frames` handed out on this connection; those beyond `ends` may be in the stream in part.
     handed_out: usize,
 }
 
@@ -28,29 +29,30 @@ impl<F> Default for Window<F> {
 }
 
 impl<F: Numbered> Window<F> {
-    /// Adds the newest frame, to be sent after all others.
+    /// Adds the newest frame, which is sent after all others.
     pub fn push(&mut self, frame: F) {
         self.frames.push_back(frame);
     }
 
-    /// The frame that the connection needs next.
+    /// The next frame to send on this connection.
     pub fn next_to_send(&self) -> Option<&F> {
         self.frames.get(self.handed_out)
     }
 
-    /// Hands that frame out: its bytes are about to enter the stream.
+    /// Hands out the next frame, whose bytes the caller is about to write to the stream.
     pub fn hand_out(&mut self) -> Option<&F> {
         let frame = self.frames.get(self.handed_out)?;
         self.handed_out += 1;
         Some(frame)
     }
 
-    /// Every frame that was handed out lies in the stream before `offset`, which never goes back.
+    /// Records that every frame handed out is in the stream before `offset`, which never decreases.
     pub fn written(&mut self, offset: u64) {
         self.ends.resize(self.handed_out, offset);
     }
 
-    /// The peer has everything before `offset`: forgets the frames that end there and returns the last one's number.
+    /// Records that the peer has everything before `offset`: removes the frames that end there and returns the last one's
+    /// number.
     pub fn confirm_up_to(&mut self, offset: u64) -> Option<u64> {
         let confirmed = self.ends.partition_point(|end| *end <= offset);
         self.ends.drain(..confirmed);
@@ -58,14 +60,14 @@ impl<F: Numbered> Window<F> {
         self.frames.drain(..confirmed).last().map(|frame| frame.number())
     }
 
-    /// The connection is gone: all that is not confirmed is to be sent again, unchanged and in order.
-    /// Returns how many frames had been handed out.
+    /// Restarts after a lost connection: all unconfirmed frames are sent again, unchanged and in order. Returns the number
+    /// of frames that had been handed out.
     pub fn rewind(&mut self) -> usize {
         self.ends.clear();
         std::mem::take(&mut self.handed_out)
     }
 
-    /// Frames handed out on this connection and not confirmed.
+    /// Number of frames handed out on this connection and not confirmed.
     pub fn in_flight(&self) -> usize {
         self.handed_out
     }
@@ -119,7 +121,7 @@ mod tests {
         Push(usize),
         Send,
         Flush,
-        /// The peer has taken this many of the thousandths of the stream.
+        /// The peer has received this many thousandths of the stream.
         Confirm(u64),
         Reconnect,
     }
@@ -138,13 +140,13 @@ mod tests {
     }
 
     proptest! {
-        /// The model: each connection carries, in order, exactly the frames after the last confirmed one, and a frame
-        /// is confirmed only when the peer has taken the whole of it from this connection's stream.
+        /// The model: each connection carries, in order, exactly the frames after the last confirmed one, and a frame is
+        /// confirmed only after the peer has received all of it from this connection's stream.
         #[test]
         fn nothing_is_lost_reordered_or_confirmed_early(steps in steps()) {
             let mut window = Window::default();
             let (mut pushed, mut confirmed) = (0u64, 0u64);
-            // Of this connection: frames handed out with the offset behind them, bytes handed out, flushed, taken.
+            // Of this connection: frames handed out with the offset after each, and bytes handed out, flushed, received.
             let (mut wire, mut offset, mut flushed, mut taken) = (Vec::<(u64, u64)>::new(), 0u64, 0u64, 0u64);
             for step in steps {
                 match step {
@@ -175,7 +177,7 @@ mod tests {
                             prop_assert!(end <= taken);
                             confirmed = number;
                         }
-                        // Whatever was taken whole at the time of a flush is out of the window.
+                        // Frames received completely at the time of a flush are removed from the window.
                         if taken == flushed && flushed == offset {
                             prop_assert_eq!(window.in_flight(), 0);
                         }

@@ -6,7 +6,7 @@ use super::*;
 
 type Mails = Tracker<u32, &'static str>;
 
-/// Claims a document at every sink, of which none has any of it.
+/// Claims a document for every sink; no sink has any rows of it.
 fn claim(tracker: &mut Mails, mail: u32, document: &'static str) -> Claim {
     let claims: Vec<_> = (0..tracker.confirmed.len()).map(|sink| tracker.claim(mail, &document, sink, 0)).collect();
     assert!(claims.iter().all(|claim| *claim == claims[0]));
@@ -99,8 +99,8 @@ fn who_waits_for_an_abandoned_mail_is_left_for_later_and_the_document_is_free_ag
     assert_eq!(claim(&mut tracker, 3, "d"), Claim::Mine);
 }
 
-/// The second mail would have gone to the archive, and the ledger would have called the document shipped, though a
-/// reader that failed had shipped only its beginning.
+/// Regression: the second mail would have been archived, and the ledger would have recorded the document as shipped,
+/// although a reader that failed had shipped only its beginning.
 #[test]
 fn who_waits_for_a_document_that_was_left_half_way_is_left_for_later() {
     let mut tracker = Mails::new(&[true]);
@@ -133,7 +133,7 @@ fn rows_of_a_long_document_make_progress_at_each_sink_by_itself() {
     assert_eq!(tracker.progress(), [progress(1, 3000)]);
 }
 
-/// A sink that had 5,000 rows before a kill would have been sent 4,000 of them again after the next one.
+/// Regression: a sink that had 5,000 rows before a kill would have been sent 4,000 of them again after the next one.
 #[test]
 fn progress_of_a_sink_never_goes_back_while_rows_are_read_for_another() {
     let mut tracker = Mails::new(&[true; 2]);
@@ -184,14 +184,14 @@ fn a_document_that_is_free_again_makes_no_progress() {
     }
 }
 
-/// One step of a random history. Mails carry documents out of a small set, so that they collide.
+/// One step of a random history. The mails share a small set of documents, so that they collide.
 #[derive(Debug, Clone)]
 enum Step {
     Open,
     Claim(usize, u8),
     Rows(usize, u8),
     Close(usize),
-    /// Closed with its last document left half-way.
+    /// Closed with its last document incomplete.
     Fail(usize),
     Abandon(usize),
     Confirm(usize, u64),
@@ -211,7 +211,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the test knows of a mail that is being read: each document that it needs, and its events' numbers by sink.
+/// Expected state of a mail that is being read: the documents that it needs, and its events' numbers by sink.
 #[derive(Default)]
 struct Known {
     needs: HashSet<u8>,
@@ -228,7 +228,7 @@ proptest! {
         let (mut numbers, mut confirmed) = (vec![0u64; 2], vec![0u64; 2]);
         let mut reading: Vec<(usize, Known)> = Vec::new();
         let mut closed: HashMap<usize, Known> = HashMap::new();
-        // The last number of each document's rows, as shipped by whichever mail owned it.
+        // The last number of each document's rows, as shipped by the mail that owned it.
         let mut shipped: HashMap<u8, Vec<u64>> = HashMap::new();
         let mut committed: HashSet<u8> = HashSet::new();
         let mut next = 0;
@@ -273,7 +273,7 @@ proptest! {
                 Step::Fail(at) if !reading.is_empty() => {
                     let (mail, mut known) = reading.remove(at % reading.len());
                     if let Some(half) = known.open_document.take() {
-                        // It may wait for this document of its own no more than for one that it did not need.
+                        // It must not wait for its own incomplete document.
                         known.needs.remove(&half);
                         shipped.insert(half, vec![u64::MAX; 2]);
                     }
@@ -311,7 +311,7 @@ proptest! {
                 _ => {}
             }
         }
-        // Nothing is stuck: once all is read and confirmed, every mail is settled.
+        // No deadlock: after everything is read and confirmed, every mail is settled.
         for (mail, known) in reading.drain(..) {
             tracker.mail_read(mail, numbers.clone());
             closed.insert(mail, known);
