@@ -1,22 +1,22 @@
-//! `api` and `metrics_file`: how the process tells those who look after it how it is.
+//! `api` and `metrics_file`: health probes and metrics.
 
 use std::{net::SocketAddr, time::Duration};
 
 use super::{form::Form, options::options, units::Time};
 
 options! {
-    /// HTTP for probes and Prometheus.
+    /// HTTP server for health probes and Prometheus.
     #[derive(Debug, Clone)]
     pub struct Api: Default {
-        /// Where `/livez`, `/readyz`, `/health` and `/metrics` are answered. None: nowhere.
+        /// Listen address for `/livez`, `/readyz`, `/health` and `/metrics`. None: no server.
         pub address: Option<SocketAddr> as Option<Listen> = None,
-        /// `/readyz` answers 503 when a source has done nothing for so long beyond its `poll_interval`, or a required sink
-        /// has failed for so long.
+        /// `/readyz` answers 503 if a source has shown no activity for this long beyond its `poll_interval`, or a required sink
+        /// has been failing for this long.
         pub stuck_after: Duration as Time<1_000, 604_800_000> = Duration::from_secs(900),
     }
 }
 
-/// An address of this machine's own.
+/// A listen address.
 pub(super) struct Listen;
 
 impl Form for Listen {

@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, from the same declarations that read the configuration.
+//! Generates `docs/configuration.md` from the same declarations that decode the configuration.
 
 use super::{
     Config,
@@ -77,7 +77,7 @@ from a prompt on a terminal; a token (`oauth.token_file=…`) or a certificate n
 Microsoft 365, Gmail and others.
 ";
 
-/// The whole page.
+/// Returns the whole page.
 pub fn page() -> String {
     let mut page = BEGINNING.to_owned();
     section(&mut page, "## Top level", "", &Config::options());

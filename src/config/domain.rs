@@ -1,13 +1,13 @@
-//! Domain names, as DNS writes them.
+//! Domain names, in the form of the DNS.
 
 use serde_json::json;
 
 use super::form::Form;
 
-/// A domain name in lower case, without a dot at its end.
+/// A domain name in lower case, without a trailing dot.
 pub(crate) struct DomainName;
 
-/// Bytes of a name as a text (RFC 1035 section 2.3.4, without the root).
+/// Maximum length of a name as text, in bytes (RFC 1035 section 2.3.4, without the root).
 const MAX_BYTES: usize = 253;
 
 impl Form for DomainName {

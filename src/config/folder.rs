@@ -1,4 +1,4 @@
-//! Names of folders on an IMAP server, as the user writes them: of those that are read, and of those that mails are moved to.
+//! Names of IMAP folders in the configuration: of folders to read, and of folders to move mails to.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::{
     template::{self, Template},
 };
 
-/// A folder's name, or a pattern with `*` (any text) or `%` (any text within a level), as in IMAP's LIST.
+/// A folder name, or a pattern with `*` (any text) or `%` (any text within a level), as in IMAP's LIST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderName(String);
 
@@ -21,12 +21,12 @@ impl FolderName {
         &self.0
     }
 
-    /// Whether it may stand for several folders.
+    /// True if it may match several folders.
     pub fn is_pattern(&self) -> bool {
         self.0.contains(['*', '%'])
     }
 
-    /// INBOX is the one name that has no case (RFC 3501 section 5.1).
+    /// Compares names. Only INBOX is case-insensitive (RFC 3501 section 5.1).
     pub fn is_same(&self, other: &Self) -> bool {
         let is_inbox = |name: &Self| name.0.eq_ignore_ascii_case("INBOX");
         self == other || (is_inbox(self) && is_inbox(other))
@@ -45,7 +45,7 @@ impl fmt::Display for FolderName {
     }
 }
 
-/// One folder or a list of them. A comma is part of a name, so one text is one folder.
+/// One folder or a list of folders. A comma is part of a name, so a single text is one folder.
 pub(crate) struct FolderNames;
 
 impl Form for FolderNames {
@@ -68,7 +68,7 @@ impl Form for FolderNames {
             return Ok(one(node, key, decoder)?.map(|name| vec![FolderName(name)]));
         };
         let read = items.iter().enumerate().map(|(index, item)| one(item, &format!("{key}[{index}]"), decoder));
-        // Each name is read before any problem ends the list, so that all are told.
+        // All names are read before the first problem is returned, so that all problems are reported.
         let read: Vec<_> = read.collect();
         let mut names: Vec<FolderName> = Vec::new();
         for name in read.into_iter().collect::<Result<Vec<_>, Told>>()?.into_iter().flatten().map(FolderName) {
@@ -89,28 +89,29 @@ impl Form for FolderNames {
     }
 }
 
-/// `Ok(None)`: nothing was written.
+/// `Ok(None)` if the value is null, or if variables leave it empty.
 fn one(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<String>, Told> {
     let Some(text) = String::read(node, key, decoder)? else { return Ok(None) };
     checked(&text).map(Some).map_err(|message| decoder.problem(&node.at, key, message))
 }
 
-/// Uses that a server can mark a folder with (RFC 6154 section 2).
+/// Special uses of folders (RFC 6154 section 2).
 const USES: &[&str] = &["\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash"];
 
-/// What a date in a folder's name may be made of. No more, so that no name holds a line end or changes by itself.
+/// Directives allowed for dates in folder names. Others are refused, so that no name contains a line end or changes by
+/// itself.
 const DIRECTIVES: &str = "YymdjGVBbFHMS";
 
-/// A folder's name, or the use that the server marks it with, with strftime directives, and with more levels below a `\Use`.
+/// A folder name or special use, with strftime directives; a `\Use` may be followed by further levels.
 pub(super) struct FolderPattern;
 
-/// The name that `pattern` means at `second` since 1970, in UTC.
+/// The folder name for `pattern` at `second` since 1970, in UTC.
 pub fn at(pattern: &str, second: i64) -> String {
-    // What could be filled in for one time can be for all; `FolderPattern` has seen to that.
+    // `FolderPattern` has checked the directives, and a pattern that can be formatted for one time can be for all.
     template::at(pattern, second).unwrap_or_else(|_| pattern.to_owned())
 }
 
-/// Whether the name changes with time.
+/// True if the name depends on the time.
 pub fn has_date(pattern: &str) -> bool {
     Template::has_date(pattern.as_ref())
 }
@@ -123,7 +124,7 @@ pub fn special_use(written: &str) -> Option<(&str, Option<&str>)> {
     })
 }
 
-/// A name that can be one, or the use that a server can mark a folder with, such as `\Junk`.
+/// Checks a folder name, or a special use such as `\Junk`.
 fn checked(text: &str) -> Result<String, String> {
     let name = String::parse(text)?;
     let Some((special_use, _)) = special_use(&name) else { return Ok(name) };
@@ -153,7 +154,7 @@ impl Form for FolderPattern {
         let mut rest = pattern.split('%').skip(1);
         while let Some(after) = rest.next() {
             match after.chars().next() {
-                // `%%`: the second sign has split the text once more.
+                // `%%`: splitting at the second sign yields an empty part.
                 None if rest.next().is_some() => {}
                 Some(directive) if DIRECTIVES.contains(directive) => {}
                 _ => {

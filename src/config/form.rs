@@ -1,4 +1,4 @@
-//! How values are written: what each kind of option accepts, and the words for it.
+//! Value syntax of options: parsing, and the expected form for messages and documentation.
 
 use std::{collections::BTreeMap, marker::PhantomData, num::NonZeroU32, path::PathBuf};
 
@@ -10,31 +10,31 @@ use super::{
     node::{Node, Value},
 };
 
-/// One way to write a value. Implemented by the types that have only one, and by markers (`Size`, `Time`, …) for others.
+/// Syntax of a value. Implemented by types with a single syntax, and by marker types (`Size`, `Time`, …) for others.
 pub(crate) trait Form {
     type Value;
 
-    /// What was expected, for a problem: "a duration such as 30s, 5m or 1h30m".
+    /// Description of valid values, for a problem: "a duration such as 30s, 5m or 1h30m".
     fn expected() -> String;
 
-    /// The same for a column of the documentation.
+    /// Description of valid values, for a table column in the documentation.
     fn kind() -> String {
         Self::expected()
     }
 
-    /// The value of a scalar's text, or the whole problem.
+    /// Parses a scalar's text. The error is a complete message.
     fn parse(text: &str) -> Result<Self::Value, String>;
 
-    /// `Ok(None)`: nothing was written.
+    /// `Ok(None)` if the value is null, or if variables leave it empty.
     fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
         let Some(text) = decoder.text(node, key, &Self::expected())? else { return Ok(None) };
         Self::parse(&text).map(Some).map_err(|message| decoder.problem(&node.at, key, message))
     }
 
-    /// As the value would be written; empty for none.
+    /// Formats a value as in the configuration; empty for no value.
     fn written(value: &Self::Value) -> String;
 
-    /// JSON Schema.
+    /// JSON Schema of the value.
     fn schema() -> serde_json::Value {
         json!({"type": "string"})
     }
@@ -55,7 +55,7 @@ impl Form for String {
         if text.is_empty() {
             return Err("must not be empty".to_owned());
         }
-        // A line end in a user or folder would end an IMAP command.
+        // A line end in a user or folder name would end an IMAP command.
         if text.contains(char::is_control) {
             return Err(format!("must not hold control characters, as {text:?} does"));
         }
@@ -111,7 +111,7 @@ impl Form for bool {
     }
 }
 
-/// A whole number from `MIN` to `MAX`.
+/// An integer from `MIN` to `MAX`.
 pub(crate) struct Whole<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
 
 impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> Form for Whole<T, MIN, MAX> {
@@ -144,7 +144,7 @@ impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> Form for Whole<
     }
 }
 
-/// Lets `Whole` and `Size` be of a type that can't be zero; `MIN` must be at least 1.
+/// Gives `Whole` and `Size` a type that can't be zero; `MIN` must be at least 1.
 pub(crate) struct NonZero<F>(PhantomData<F>);
 
 impl<F: Form<Value = u32>> Form for NonZero<F> {
@@ -171,7 +171,7 @@ impl<F: Form<Value = u32>> Form for NonZero<F> {
     }
 }
 
-/// May be left out.
+/// An optional value.
 impl<F: Form> Form for Option<F> {
     type Value = Option<F::Value>;
 
@@ -222,7 +222,7 @@ impl<F: Form> Form for Vec<F> {
             return Self::parse(&text).map(Some).map_err(|message| decoder.problem(&node.at, key, message));
         };
         let read = items.iter().enumerate().map(|(index, item)| F::read(item, &format!("{key}[{index}]"), decoder));
-        // Each item is read before any problem ends the list, so that all are told.
+        // All items are read before the first problem is returned, so that all problems are reported.
         let read: Vec<_> = read.collect();
         Ok(Some(read.into_iter().collect::<Result<Vec<_>, Told>>()?.into_iter().flatten().collect()))
     }
@@ -281,7 +281,7 @@ impl<T: super::decode::Options> Form for BTreeMap<String, T> {
     }
 }
 
-/// What to say to a word that is none of `known`.
+/// Message for a word that is not in `known`.
 pub(crate) fn not_one_of(text: &str, known: &[&str]) -> String {
     let expected = format!("expected one of {}, not {text:?}", known.join(", "));
     match nearest(text, known.iter().copied()) {
@@ -290,7 +290,7 @@ pub(crate) fn not_one_of(text: &str, known: &[&str]) -> String {
     }
 }
 
-/// "`tls` (TLS from the first byte), `none`".
+/// Describes choices: "`tls` (TLS from the first byte), `none`".
 pub(crate) fn choices_in_words(choices: &[(&str, &[&str])]) -> String {
     let words = choices.iter().map(|(word, lines)| {
         let doc = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");

@@ -1,8 +1,8 @@
-//! `${VAR}` and `${VAR:-default}` in values. Works on one parsed scalar at a time, so that a variable's content can
+//! Replaces `${VAR}` and `${VAR:-default}` in values. Works on one parsed scalar at a time, so that a variable's content can
 //! never become structure.
 
-/// Replaces the variables in `text`, asking `variable` for each; `$$` is a literal `$`, and so is a `$` before
-/// anything but `{`. The error tells what is wrong without quoting the text, which may be a secret.
+/// Replaces the variables in `text` by the results of `variable`; `$$` is a literal `$`, and so is a `$` before anything but
+/// `{`. The error does not quote the text, which may be a secret.
 pub(crate) fn interpolate(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -25,7 +25,7 @@ pub(crate) fn interpolate(text: &str, variable: &dyn Fn(&str) -> Option<String>)
     Ok(out)
 }
 
-/// As in a shell, the default also stands in for a variable that is set to nothing.
+/// Returns the value of a variable. As in a shell, the default also replaces an empty value.
 fn value_of(inside: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

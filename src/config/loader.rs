@@ -1,4 +1,4 @@
-//! From a file, a text or the command line to a checked configuration.
+//! Loads a checked configuration from a file, a text or the command line.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -12,23 +12,23 @@ use super::{
     syntax, together, url,
 };
 
-/// A configuration that can be run, and what the user should know about it.
+/// A valid configuration, and warnings for the user.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
-    /// A sentence each; none names a secret.
+    /// One sentence each; none contains a secret.
     pub warnings: Vec<String>,
 }
 
-/// What loading depends on besides the text.
+/// Context of loading.
 pub struct Loader<'a> {
     /// The environment, for `${VAR}`.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Names of the fields of events, that `encoding.only_fields` and `except_fields` may use; empty: they are not checked.
+    /// Field names of events, which `encoding.only_fields` and `except_fields` may use; empty: they are not checked.
     pub fields: &'a [&'a str],
 }
 
-/// The configuration as the command line gives it.
+/// Configuration from the command line.
 pub struct Arguments<'a> {
     /// The file, if there is one.
     pub file: Option<&'a Path>,
@@ -36,26 +36,26 @@ pub struct Arguments<'a> {
     pub from: &'a [String],
     /// Sink URLs, or names of sinks in the file; they replace the file's sinks.
     pub to: &'a [String],
-    /// Asks a person for the password of `user at host`; `None`: there is nobody to ask.
+    /// Asks the user for the password of `user at host`; `None` if there is no user to ask.
     pub ask: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Reads the file at `path`: YAML, TOML or JSON by its ending. Tells every problem at once.
+/// Reads the file at `path`: YAML, TOML or JSON by its extension. Reports all problems at once.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     Loader::default().load(path)
 }
 
-/// Reads a configuration from a text; `file_name` is for the problems.
+/// Reads a configuration from a text; `file_name` is used in problems.
 pub fn parse(text: &str, format: Format, file_name: &str) -> Result<Loaded, Problems> {
     Loader::default().parse(text, format, file_name)
 }
 
-/// Reads file and URLs. See [`Arguments`].
+/// Reads a configuration from file and URLs. See [`Arguments`].
 pub fn from_arguments(arguments: &Arguments<'_>) -> Result<Loaded, Problems> {
     Loader::default().arguments(arguments)
 }
 
-/// The process's own environment; field names are not checked.
+/// Uses the environment of the process; field names are not checked.
 impl Default for Loader<'_> {
     fn default() -> Self {
         Self { variable: &|name| std::env::var(name).ok(), fields: &[] }
@@ -122,7 +122,7 @@ impl Loader<'_> {
                     }
                 }
             }
-            // Sources of the command line are no sources of the file's sinks.
+            // The file's sinks do not apply to sources of the command line.
             if arguments.from.is_empty() {
                 left_out = self.left_out(&root, arguments.to);
             }
@@ -146,7 +146,8 @@ impl Loader<'_> {
         Ok(loaded)
     }
 
-    /// The sinks of the file that are not among those asked for. What is wrong with them is for a run that has them.
+    /// The sinks of the file that the command line does not name. Problems in them are ignored: they concern only runs with
+    /// these sinks.
     fn left_out(&self, root: &Node, to: &[String]) -> BTreeMap<String, Option<SinkConfig>> {
         let of_file = root.child("sinks").map(Node::entries).unwrap_or_default();
         let others = of_file.iter().filter(|sink| !to.contains(&sink.key));
@@ -175,7 +176,7 @@ impl Loader<'_> {
     }
 }
 
-/// The tree of a file, and whether everyone may read it.
+/// Reads a file; the second value is true if everyone may read it.
 fn read(path: &Path) -> Result<(Node, bool), Problems> {
     let name = path.display().to_string();
     let problem = |message: String| Problems::one(&name, Problem::new(At::File, "", message));
@@ -187,7 +188,7 @@ fn read(path: &Path) -> Result<(Node, bool), Problems> {
     Ok((root, exposed))
 }
 
-/// Whether a secret stands in the file itself, and not in a variable.
+/// True if the file itself contains a secret, rather than a variable.
 fn holds_a_secret(root: &Node) -> bool {
     let sources = root.child("sources").map(Node::entries).unwrap_or_default();
     sources.iter().any(|source| {
@@ -205,7 +206,8 @@ fn holds_a_secret(root: &Node) -> bool {
     })
 }
 
-/// The file's sinks name the file's sources, which are gone when URLs replace them: they then take all.
+/// Removes `inputs` from the file's sinks: they refer to the file's sources, which URLs replace. The sinks then take all
+/// sources.
 fn forget_inputs(root: &mut Node) {
     let Value::Table(entries) = &mut root.value else { return };
     let sinks = entries.iter_mut().filter(|entry| entry.key == "sinks");
@@ -219,7 +221,7 @@ fn forget_inputs(root: &mut Node) {
     }
 }
 
-/// A sink of the file that the command line names: whatever the file says, this run is for it.
+/// A sink of the file that the command line names; it becomes required, whatever the file says.
 fn asked_for(named: &Entry) -> Entry {
     let mut sink = named.clone();
     let required = Node { value: Value::Literal("true".to_owned()), at: sink.at.clone() };
@@ -227,7 +229,7 @@ fn asked_for(named: &Entry) -> Entry {
     sink
 }
 
-/// `imap`, `imap_2`, `imap_3`, …
+/// Returns an unused name: `imap`, `imap_2`, `imap_3`, …
 fn unused(kind: &str, taken: &[Entry]) -> String {
     match taken.iter().filter(|entry| entry.key.starts_with(kind)).count() {
         0 => kind.to_owned(),

@@ -1,6 +1,6 @@
-//! "Did you mean": the known name that a mistyped one is nearest to.
+//! Finds the known name that a mistyped one is most similar to, for "did you mean".
 
-/// The nearest of `known`, if at most a third of the letters are wrong.
+/// Returns the nearest of `known`, if at most a third of the letters differ.
 pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let written = written.to_ascii_lowercase().replace('-', "_");
     let tolerance = (written.chars().count() / 3).max(1);
@@ -13,10 +13,10 @@ pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str
         .map(|(_, name)| name)
 }
 
-/// Letters to insert, delete, replace, or swap with a neighbour (optimal string alignment).
+/// Edit distance: number of letters to insert, delete, replace, or swap with a neighbour (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    // rows[i][j]: from the first i letters of a to the first j of b; the borders are all deletions or insertions.
+    // rows[i][j]: distance from the first i letters of a to the first j of b; the borders are all deletions or insertions.
     let mut rows: Vec<Vec<usize>> = (0..=a.len()).map(|i| (i..=i + b.len()).collect()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {

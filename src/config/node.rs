@@ -1,25 +1,24 @@
-//! What was written, before anyone asks what it means: one small tree for all formats, each node with its place.
+//! Syntax tree of the configuration: one small tree for all formats, each node with its position.
 
 use std::sync::Arc;
 
-/// A value and where it stands.
-/// No `Debug`: it holds secrets that nobody has told apart yet.
+/// A value and its position. No `Debug`: it may contain secrets, which are not identified before decoding.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub value: Value,
     pub at: At,
 }
 
-/// Scalars stay as they were written: what they mean depends on the option that asks.
+/// A value of the tree. Scalars keep their text: its meaning depends on the option.
 #[derive(Clone)]
 pub(crate) enum Value {
     Null,
-    /// A scalar of a file; `${VAR}` in it is replaced when it is read.
+    /// A scalar of a file; `${VAR}` in it is replaced during decoding.
     Text(String),
-    /// A scalar that is taken as it is: from a URL or the environment.
+    /// A scalar that is used unchanged: from a URL or the environment.
     Literal(String),
     List(Vec<Node>),
-    /// In the order of the file. Duplicates are kept: they are told when the table is read.
+    /// A table, in the order of the file. Duplicates are kept, and reported when the table is read.
     Table(Vec<Entry>),
 }
 
@@ -30,20 +29,20 @@ pub(crate) struct Entry {
     pub value: Node,
 }
 
-/// Where something was written. Lines and columns count from 1, columns in characters.
+/// Position in the input. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum At {
-    /// Nowhere in particular: what is missing from the whole file.
+    /// The file as a whole, for options that are missing.
     File,
     Line {
         line: usize,
         column: usize,
     },
-    /// A command-line argument, as it may be shown.
+    /// A command-line argument, in a form that may be shown.
     Argument(Arc<str>),
 }
 
-/// Tables inside tables; the configuration needs six.
+/// Maximum nesting of tables; the configuration needs six.
 pub(crate) const MAX_DEPTH: usize = 32;
 
 impl Node {
@@ -51,12 +50,12 @@ impl Node {
         Self { value: Value::Table(entries), at }
     }
 
-    /// The value under one key of this table; the first, where it is written twice.
+    /// The value of a key of this table; the first of duplicates.
     pub(crate) fn child(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
-    /// The entries of a table; none of anything else.
+    /// The entries of a table; empty for other values.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Table(entries) => entries,
@@ -68,7 +67,7 @@ impl Node {
         matches!(self.value, Value::Null)
     }
 
-    /// Sets what lies under a dotted path, making the tables on the way; an earlier value there stays, as a duplicate.
+    /// Inserts a value at a dotted path, creating tables as needed; an earlier value there is kept, as a duplicate.
     pub(crate) fn put(&mut self, path: &str, value: Value) {
         let at = self.at.clone();
         let Value::Table(entries) = &mut self.value else { return };
@@ -88,7 +87,7 @@ impl Node {
         }
     }
 
-    /// Puts `value` in the place of whatever stood under `key`.
+    /// Replaces all values of `key` by `value`.
     pub(crate) fn replace(&mut self, key: &str, value: Node) {
         if let Value::Table(entries) = &mut self.value {
             entries.retain(|entry| entry.key != key);
@@ -96,7 +95,7 @@ impl Node {
         }
     }
 
-    /// What this is, for a message that expected something else.
+    /// Describes the kind of value, for a message that expected another.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",

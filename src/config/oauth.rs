@@ -1,4 +1,4 @@
-//! `oauth.*`: where the access token comes from that a server takes instead of a password.
+//! `oauth.*`: source of the access token with which to log in instead of a password.
 
 use std::path::PathBuf;
 
@@ -12,17 +12,17 @@ use super::{
     tls::Tls,
 };
 
-/// Where access tokens come from.
+/// Source of access tokens.
 #[derive(Debug, Clone)]
 pub enum Tokens {
-    /// A file that something else renews.
+    /// A file that another program renews.
     File(PathBuf),
     /// A program that prints a token, and its arguments; never empty.
     Command(Vec<String>),
     Endpoint(Box<Endpoint>),
 }
 
-/// A token endpoint (RFC 6749 section 3.2), and what to say to it.
+/// A token endpoint (RFC 6749 section 3.2), and the parameters of the request.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Always https, with a host.
@@ -35,7 +35,7 @@ pub struct Endpoint {
     pub tls: Tls,
 }
 
-/// What entitles us to a token.
+/// OAuth grant with its credentials.
 #[derive(Debug, Clone)]
 pub enum Grant {
     ClientCredentials,
@@ -43,38 +43,38 @@ pub enum Grant {
 }
 
 options! {
-    /// The table as it is written.
+    /// The `oauth` table.
     #[derive(Debug, Clone)]
     pub struct Oauth {
-        /// Fills in `oauth.token_url`, `oauth.scope` and `oauth.grant` for a provider; each can still be written.
+        /// Provider, which sets `oauth.token_url`, `oauth.scope` and `oauth.grant`; each can be overridden.
         let provider: Option<Provider> = None,
-        /// Id of the directory (tenant) at Microsoft, or a domain of it.
+        /// Id of the directory (tenant) at Microsoft, or one of its domains.
         let tenant_id: Option<String> as Option<Tenant> = None,
-        /// Where tokens are fetched (RFC 6749), over https alone.
+        /// Token endpoint (RFC 6749); https only.
         let token_url: Option<Uri> as Option<TokenUrl> = None => "that of the provider",
-        /// Id of the application that is registered for this.
+        /// Client id of the registered application.
         let client_id: Option<String> = None,
-        /// Secret of the application. Better: `oauth.client_secret_file`, or a variable.
+        /// Client secret of the application. Better: `oauth.client_secret_file`, or a variable.
         let client_secret: Option<Secret> = None,
-        /// File that holds the application's secret; read again before every use.
+        /// File with the client secret; read again before every use.
         let client_secret_file: Option<PathBuf> = None,
-        /// What the token is to be good for.
+        /// Scope of the token.
         let scope: Option<String> = None => "that of the provider",
-        /// What entitles to a token.
+        /// Grant type.
         let grant: Option<GrantType> = None => "`refresh_token` where one is written, else `client_credentials`",
         /// The refresh token of `oauth.grant: refresh_token`. Better: `oauth.refresh_token_file`, or a variable.
         let refresh_token: Option<Secret> = None,
-        /// File that holds the refresh token; read again before every use.
+        /// File with the refresh token; read again before every use.
         let refresh_token_file: Option<PathBuf> = None,
-        /// File that holds an access token, which something else renews; read again before every login. Excludes all other
-        /// ways.
+        /// File with an access token that another program renews; read again before every login. Excludes all other options
+        /// for tokens.
         let token_file: Option<PathBuf> = None,
         /// Program that prints an access token on stdout, and its arguments; run, without a shell, before every login.
-        /// Excludes all other ways.
+        /// Excludes all other options for tokens.
         let token_command: Vec<String> = Vec::new(),
-        /// How the connection to `oauth.token_url` is protected.
+        /// TLS of the connection to `oauth.token_url`.
         let tls: Tls = nested,
-        /// What all of this comes to; `None` when nothing was written.
+        /// The source of tokens that these options select; `None` if none of them is set.
         pub tokens: Option<Tokens> = from |view| {
             let client_secret = secret::at_most_one(view, "client_secret", client_secret, client_secret_file);
             let refresh_token = secret::at_most_one(view, "refresh_token", refresh_token, refresh_token_file);
@@ -87,7 +87,7 @@ options! {
 }
 
 choices! {
-    /// Whose token endpoint it is.
+    /// Provider of the token endpoint.
     pub enum Provider = Microsoft365 {
         /// Exchange Online: needs `oauth.tenant_id`.
         Microsoft365 = "microsoft365",
@@ -97,16 +97,16 @@ choices! {
 }
 
 choices! {
-    /// What entitles to a token.
+    /// Grant type.
     pub enum GrantType = ClientCredentials {
         /// The application's own secret.
         ClientCredentials = "client_credentials",
-        /// A refresh token, which a person once consented to.
+        /// A refresh token, from a user's consent.
         RefreshToken = "refresh_token",
     }
 }
 
-/// The options of a token endpoint, as far as they could be read.
+/// Options of a token endpoint; `None` for those with problems.
 struct Written {
     provider: Option<Provider>,
     tenant_id: Option<String>,
@@ -151,7 +151,7 @@ fn tokens(view: &View<'_>, file: Option<PathBuf>, command: Vec<String>, written:
     }
 }
 
-/// Everything is looked at before anything is missed, so that all problems are told.
+/// All options are checked before missing ones end decoding, so that all problems are reported.
 fn endpoint(view: &View<'_>, written: Written) -> Option<Endpoint> {
     let provider = written.provider;
     let url = written.token_url.clone().or_else(|| url_of(view, &written));
@@ -179,7 +179,7 @@ fn endpoint(view: &View<'_>, written: Written) -> Option<Endpoint> {
     })
 }
 
-/// The URL where none is written.
+/// The token URL of the provider, if `token_url` is not set.
 fn url_of(view: &View<'_>, written: &Written) -> Option<Uri> {
     let url = match (written.provider, &written.tenant_id) {
         _ if view.has("token_url") => return None,
@@ -249,7 +249,7 @@ impl Form for TokenUrl {
     }
 }
 
-/// An id or a domain: it becomes a part of a URL.
+/// A directory id or domain, restricted to characters that are safe in a URL.
 struct Tenant;
 
 impl Form for Tenant {

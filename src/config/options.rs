@@ -1,13 +1,13 @@
-//! One declaration for each group of options: the struct, how it is read, and its table for schema and documentation.
+//! Macros that declare a group of options once: its struct, its decoding, and its table for schema and documentation.
 
 use super::form::Form;
 
-/// One option, as schema and documentation show it.
+/// Documentation and schema of one option.
 #[derive(Debug, Clone)]
 pub(crate) struct OptionDoc {
     /// Dotted path within its table.
     pub key: String,
-    /// What may be written, in words.
+    /// Description of valid values.
     pub kind: String,
     pub need: Need,
     pub doc: String,
@@ -18,7 +18,7 @@ pub(crate) struct OptionDoc {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Need {
     Required,
-    /// The default as text; empty: there is none.
+    /// The default as text; empty for no value.
     Default(String),
 }
 
@@ -28,7 +28,7 @@ impl OptionDoc {
         Self { key: key.to_owned(), kind: F::kind(), need, doc, schema: F::schema() }
     }
 
-    /// The same option, seen from the table around its own.
+    /// The same option, with its path relative to the enclosing table.
     pub(crate) fn within(self, table: &str) -> Self {
         Self { key: format!("{table}.{}", self.key), ..self }
     }
@@ -37,17 +37,17 @@ impl OptionDoc {
 /// Declares a struct of options. Each entry is one of
 ///
 /// ```text
-/// pub field: Type = required,                    // must be written
-/// pub field: Type = default,                     // an expression; earlier options can be used in it
-/// pub field: Type = default => "in words",       // where the default depends on something
+/// pub field: Type = required,                    // must be set
+/// pub field: Type = default,                     // an expression, which can use earlier options
+/// pub field: Type = default => "in words",       // documents a default that depends on something
 /// pub field: Type = nested,                      // another such struct, in a table of its own
 /// pub field: Type = flattened,                   // another such struct, in this same table
-/// pub field: Type = from |view| expression,      // made of earlier options; an `Option`, `None` when a problem was told
-/// let name: Type = …,                            // an option that is no field, or `nested` ones, for a later `from`
+/// pub field: Type = from |view| expression,      // an `Option` of earlier options; `None`: a problem was reported
+/// let name: Type = …,                            // an option (or a `nested` struct) that is no field, for a later `from`
 /// ```
 ///
-/// A key other than the field's name is written `field("dotted.key")`; how the value is written, where its type does not
-/// tell, `Type as Form`. Required, nested, flattened and `from` fields are `Option`s to the expressions below them.
+/// A key that differs from the field's name is given as `field("dotted.key")`, and a syntax other than the type's own as
+/// `Type as Form`. In later expressions, required, nested, flattened and `from` fields are `Option`s.
 macro_rules! options {
     ($(#[$attr:meta])* pub struct $name:ident $(: $default:ident)? { $($body:tt)* }) => {
         $crate::config::options::options! {
@@ -164,7 +164,7 @@ macro_rules! options {
         }
 
         $(impl $default for $name {
-            /// What an empty table gives.
+            /// The struct decoded from an empty table.
             fn default() -> Self {
                 $crate::config::decode::empty().expect("every option in it has a default")
             }
@@ -197,7 +197,7 @@ macro_rules! choices {
         }
 
         impl $name {
-            /// Every word that may be written, in the order of the documentation.
+            /// All valid words, in the order of the documentation.
             pub const NAMES: &'static [&'static str] = &[$($word, $($also,)*)*];
 
             pub fn from_name(name: &str) -> Option<Self> {

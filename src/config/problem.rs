@@ -1,23 +1,23 @@
-//! What is wrong with a configuration: every problem at once, each with its place, key and what was expected.
+//! Problems of a configuration: all of them at once, each with position, key and expected value.
 
 use std::fmt;
 
 use super::node::At;
 
-/// Everything that is wrong, in the order of the file. Never empty.
+/// All problems, in the order of the file. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
     file: String,
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong. Never quotes a secret.
+/// One problem. Never quotes a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub(crate) at: At,
-    /// Full key, such as `sinks.siem.tls.ca_file`; empty where it is about the whole file.
+    /// Full key, such as `sinks.siem.tls.ca_file`; empty for the file as a whole.
     pub key: String,
-    /// What was found and what was expected: lower case, no full stop.
+    /// The value found and the value expected: lower case, no full stop.
     pub message: String,
 }
 
@@ -42,7 +42,7 @@ impl Problem {
     }
 }
 
-/// One line a problem: `file:line:column: key: message`.
+/// One line per problem: `file:line:column: key: message`.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {

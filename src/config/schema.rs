@@ -1,4 +1,5 @@
-//! JSON Schema of the configuration, from the same declarations that read it: for editors, and for `schema config`.
+//! Generates the JSON Schema of the configuration from the same declarations that decode it: for editors, and for `schema
+//! config`.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +12,7 @@ use super::{
     syslog::Syslog,
 };
 
-/// The schema of a whole configuration file (JSON Schema 2020-12).
+/// Returns the schema of a whole configuration file (JSON Schema 2020-12).
 pub fn schema() -> Value {
     let mut schema = object(Config::options(), None);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -21,12 +22,12 @@ pub fn schema() -> Value {
     schema
 }
 
-/// Every type of source with its options.
+/// All types of sources, with their options.
 pub(super) fn sources() -> Vec<(&'static str, Vec<OptionDoc>)> {
     vec![("imap", source::Imap::options()), ("file", source::File::options())]
 }
 
-/// Every type of sink with the options of its own.
+/// All types of sinks, with the options specific to each.
 pub(super) fn sink_types() -> Vec<(&'static str, Vec<OptionDoc>)> {
     vec![("syslog", Syslog::options()), ("file", sink::File::options()), ("stdout", sink::Stdout::options())]
 }
@@ -35,7 +36,7 @@ fn sinks() -> Vec<(&'static str, Vec<OptionDoc>)> {
     sink_types().into_iter().map(|(name, own)| (name, [SinkConfig::options(), own].concat())).collect()
 }
 
-/// A table of named tables, each of one of the types.
+/// Schema of a table of named tables, each of one of `types`.
 fn named(types: Vec<(&'static str, Vec<OptionDoc>)>) -> Value {
     let types: Vec<Value> = types.into_iter().map(|(name, options)| object(options, Some(name))).collect();
     json!({
@@ -46,7 +47,7 @@ fn named(types: Vec<(&'static str, Vec<OptionDoc>)>) -> Value {
     })
 }
 
-/// A table with these options, dotted ones in tables of their own.
+/// Schema of a table with these options; dotted ones are put in nested tables.
 fn object(options: Vec<OptionDoc>, kind: Option<&str>) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();

@@ -1,15 +1,16 @@
-//! `search`: which mails of a folder are read, in the words of IMAP (RFC 3501 section 6.4.4) that need no CHARSET, which
-//! Microsoft 365 refuses. Checked here, so that a server never sees what it can't understand.
+//! `search`: IMAP SEARCH criteria (RFC 3501 section 6.4.4) for the mails of a folder to read, without those that need a
+//! CHARSET, which Microsoft 365 refuses. Checked here, so that a server never gets criteria that it can't understand.
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
 use super::{form::Form, near::nearest, units::size};
 
-/// What a command line has left for criteria: servers cut lines at 1,000 octets, and a range of mails stands before them.
+/// Maximum length of the criteria in a command, in octets: servers limit lines to 1,000, and the criteria follow a range of
+/// mails.
 const MOST_OCTETS: usize = 800;
-/// Brackets, NOTs and ORs within each other.
+/// Maximum nesting of parentheses, NOTs and ORs.
 const DEEPEST: usize = 20;
-/// A hundred years.
+/// Maximum age, in days: a hundred years.
 const OLDEST_DAYS: u32 = 36_500;
 
 const FLAGS: &[&str] =
@@ -20,7 +21,7 @@ const SIZES: &[&str] = &["LARGER", "SMALLER"];
 const KEYWORDS: &[&str] = &["KEYWORD", "UNKEYWORD"];
 const OTHERS: &[&str] = &["HEADER", "NOT", "OR"];
 
-/// Criteria that a mail must meet, all of them; none are met by every mail.
+/// Criteria, all of which a mail must match; an empty list matches every mail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Search {
     written: String,
@@ -43,17 +44,17 @@ enum Criterion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Day {
     Date(Date),
-    /// So many days before the search.
+    /// Number of days before the search.
     Ago(u32),
 }
 
 impl Search {
-    /// Whether every mail is wanted.
+    /// True if every mail matches.
     pub fn is_everything(&self) -> bool {
         self.criteria.is_empty()
     }
 
-    /// As a SEARCH command carries them at this time; empty where every mail is wanted.
+    /// Formats the criteria for a SEARCH command at time `now`; empty if every mail matches.
     pub fn criteria(&self, now: Timestamp) -> String {
         joined(&self.criteria, now.to_zoned_datetime(TimeZone::UTC).date())
     }
@@ -158,7 +159,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-/// What stands before the closing quotation mark, and what after it.
+/// Returns the text before the closing quotation mark, unescaped, and the text after it.
 fn quotation(text: &str) -> Result<(String, &str), String> {
     let mut content = String::new();
     let mut characters = text.char_indices();
@@ -184,7 +185,7 @@ impl<'t> Reader<'t> {
         Some(first)
     }
 
-    /// Up to the end, or to the bracket that closes.
+    /// Reads criteria up to the end, or to the closing parenthesis.
     fn all(&mut self, inside: bool) -> Result<Vec<Criterion>, String> {
         let mut criteria = Vec::new();
         loop {
@@ -203,7 +204,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// `after`: what needs it, for the message.
+    /// Reads one criterion; `after` is the expected element, for the message.
     fn one(&mut self, after: &str) -> Result<Criterion, String> {
         self.depth += 1;
         if self.depth > DEEPEST {
@@ -278,7 +279,7 @@ fn unknown(word: &str) -> String {
     }
 }
 
-/// `1-Nov-2026`, `2026-11-01` or `7d`.
+/// Parses a day: `1-Nov-2026`, `2026-11-01` or `7d`.
 fn day(key: &str, text: &str) -> Result<Day, String> {
     let ago = || text.strip_suffix(['d', 'D'])?.parse().ok().filter(|days| *days <= OLDEST_DAYS).map(Day::Ago);
     let date = || {

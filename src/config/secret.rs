@@ -1,4 +1,4 @@
-//! Secrets: values that no log, debug output or error ever shows.
+//! Secrets: values that are never shown in logs, debug output or errors.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{decode::View, form::Form};
 
-/// A secret written in the configuration, or the file that holds it and is read again before every use.
+/// A secret from the configuration, or the file that holds it and is read again before every use.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     Value(String),
@@ -24,7 +24,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The secret itself, without the line end that editors and `echo` leave. Reads the file anew each time.
+    /// Returns the secret itself, without the line end that editors and `echo` add. Reads the file each time.
     pub fn reveal(&self) -> Result<String, String> {
         match self {
             Secret::Value(value) => Ok(value.clone()),
@@ -35,7 +35,7 @@ impl Secret {
     }
 }
 
-/// How a secret's value is written: any text; no problem quotes it.
+/// Syntax of a secret: any text; no problem quotes it.
 impl Form for Secret {
     type Value = Secret;
 
@@ -56,7 +56,8 @@ impl Form for Secret {
     }
 }
 
-/// The secret of `key` or of its twin `key_file`, of which at most one may be written. `None`: a problem was told.
+/// Returns the secret of `key` or of its variant `key_file`, at most one of which may be set. `None`: a problem was
+/// reported.
 pub(super) fn at_most_one(
     view: &View<'_>,
     key: &str,
@@ -79,7 +80,7 @@ pub(super) fn at_most_one(
     }
 }
 
-/// Warns of a secret's file that everyone may read, or that can't be looked at now (it is read again when it is needed).
+/// Warns about a secret's file that everyone may read, or that is not accessible now (it is read again when needed).
 pub(super) fn warn_of(view: &View<'_>, key: &str, file: &Path) {
     match std::fs::metadata(file) {
         Ok(metadata) if readable_by_all(&metadata) => {
@@ -99,7 +100,7 @@ pub(super) fn readable_by_all(metadata: &std::fs::Metadata) -> bool {
     metadata.permissions().mode() & 0o004 != 0
 }
 
-/// Elsewhere, who may read a file is not told by a mode.
+/// On other systems, file modes do not tell who may read a file.
 #[cfg(not(unix))]
 pub(super) fn readable_by_all(_: &std::fs::Metadata) -> bool {
     false

@@ -1,19 +1,19 @@
-//! `trusted_authserv_ids` and `require_authenticated`: the options about senders, the same for every type of source.
+//! `trusted_authserv_ids` and `require_authenticated`: authentication of senders, the same for every type of source.
 
 use serde_json::json;
 
 use super::{decode::View, form::Form, options::options};
 
 options! {
-    /// Whose word counts on who sent a mail, and whether it must be known.
+    /// Servers trusted to authenticate senders, and whether authentication is required.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Senders: Default {
-        /// Your own mail servers, by the names (authserv-ids, RFC 8601) that their `Authentication-Results` fields begin with:
-        /// `mx.google.com`. Their topmost field says how a mail was authenticated; see `mail_auth` and `reporter_aligned` in
-        /// docs/events.md. All other such fields are ignored, since anyone can write them. `(none)` for fields that begin with
-        /// no name, as those of Microsoft 365.
+        /// Your own mail servers, by the authserv-ids (RFC 8601) that their `Authentication-Results` fields begin with:
+        /// `mx.google.com`. The topmost field of each gives the results of authenticating a mail; see `mail_auth` and
+        /// `reporter_aligned` in docs/events.md. All other such fields are ignored, since anyone can write them. `(none)`
+        /// for fields without an id, as those of Microsoft 365.
         pub trusted_authserv_ids: Vec<String> as Vec<AuthservId> = Vec::new() => "none",
-        /// Mails must be authenticated, as these servers tell. Reports in others, and files that are no mails, are
+        /// Requires that these servers have authenticated a mail. Reports in other mails, and files that are no mails, are
         /// quarantined unread, with an `ingest_error` (`sender_not_authenticated`).
         pub require_authenticated: bool = false,
     }
@@ -32,10 +32,10 @@ impl Senders {
     }
 }
 
-/// Written for servers whose fields begin with no name. A comment by the grammar, and so nobody's name.
+/// Value for fields without an authserv-id. A comment in the grammar of the field, so it can't be the id of a server.
 const NAMELESS: &str = "(none)";
 
-/// The name of a server in `Authentication-Results`, in lower case; empty for [`NAMELESS`].
+/// An authserv-id (the id of a server in `Authentication-Results`) in lower case; empty for [`NAMELESS`].
 pub(crate) struct AuthservId;
 
 impl Form for AuthservId {

@@ -1,4 +1,4 @@
-//! `sinks.*`: where events go, and how they are encoded.
+//! `sinks.*`: destinations of events, and their encoding.
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -16,34 +16,34 @@ use crate::event::EventType;
 pub use super::syslog::{Acknowledgements, EventTime, Framing, Syslog, SyslogFormat, SyslogMode};
 
 options! {
-    /// One named sink: what all kinds have in common, and the kind.
+    /// A named sink: the options that all types share, and the type.
     #[derive(Debug, Clone)]
     pub struct SinkConfig {
-        /// Names of the sources whose events it takes. Empty: all.
+        /// Names of the sources whose events the sink takes. Empty: all.
         pub inputs: Vec<String> = Vec::new(),
-        /// A mail is settled only when every required sink has confirmed it. At least one sink is required.
+        /// A mail is settled only after every required sink has confirmed it. At least one sink must be required.
         pub required: bool = true,
-        /// Event types it takes. Empty: all. The `probe` of `check` is sent to every sink, whatever this says.
+        /// Event types that the sink takes. Empty: all. The `probe` of `check` is sent to every sink regardless.
         pub events: Vec<EventType> = Vec::new(),
-        /// How events become bytes.
+        /// Encoding of events.
         pub encoding: Encoding = nested,
-        /// Bytes that may wait, unconfirmed.
+        /// Maximum size of unconfirmed events in the sink's queue.
         pub buffer_max_size("buffer.max_size"): u32 as Size<u32, 65_536, 1_073_741_824> = 8 << 20,
-        /// How fast events may go.
+        /// Rate limits.
         pub rate: Rate = flattened,
-        /// The kind, and its own options.
+        /// Type of the sink, with the options specific to it.
         pub kind: SinkKind = from |view| kind(view, encoding.as_ref()),
     }
 }
 
 impl SinkConfig {
-    /// True if it takes the events of this source.
+    /// True if the sink takes the events of this source.
     pub fn takes_from(&self, source: &str) -> bool {
         self.inputs.is_empty() || self.inputs.iter().any(|input| input == source)
     }
 
-    /// The text by which the ledger tells this sink from others: what its events depend on, which are its type, its
-    /// destination, `events` and `inputs`. A sink that is renamed, or reached in another way, has what it had before.
+    /// Text that identifies this sink in the ledger: everything that its events depend on, which are its type, its
+    /// destination, `events` and `inputs`. A sink that is renamed, or reached in another way, keeps its history.
     pub fn identity(&self) -> String {
         let (kind, destination) = match &self.kind {
             SinkKind::Stdout(_) => ("stdout", String::new()),
@@ -63,7 +63,7 @@ choices! {
     pub enum SinkType = Syslog {
         /// A syslog receiver over TLS, TCP or UDP.
         Syslog = "syslog",
-        /// Files, one for each day or as the pattern says.
+        /// Files, one per day or by the pattern.
         File = "file",
         /// Lines on standard output.
         Stdout = "stdout",
@@ -81,25 +81,25 @@ options! {
     /// `encoding.*`.
     #[derive(Debug, Clone)]
     pub struct Encoding: Default {
-        /// What an event looks like.
+        /// Codec of events.
         pub codec: Codec = Codec::Json,
-        /// How many of the fields are written.
+        /// Preset of fields to write.
         pub fields: Preset = Preset::Full,
-        /// Only these fields, in the order of the schema. Empty: all of the preset.
+        /// Write only these fields, in the order of the schema. Empty: all of the preset.
         pub only_fields: Vec<String> = Vec::new(),
-        /// All but these fields.
+        /// Do not write these fields.
         pub except_fields: Vec<String> = Vec::new(),
-        /// Leave out fields that have no value.
+        /// Omit fields without a value.
         pub omit_null: bool = false,
-        /// How fields with several values are written.
+        /// Format of fields with several values.
         pub arrays: Arrays = Arrays::Nested,
     }
 }
 
 choices! {
-    /// What an event looks like.
+    /// Codec of events.
     pub enum Codec = Json {
-        /// One JSON object an event (a line each, where the sink writes lines).
+        /// One JSON object per event (on a line of its own, if the sink writes lines).
         Json = "json" | "ndjson",
         /// A JSON array per file; `file` sinks only.
         Array = "array",
@@ -109,19 +109,19 @@ choices! {
 }
 
 choices! {
-    /// How many of the fields are written.
+    /// Preset of fields to write.
     pub enum Preset = Full {
-        /// All of them.
+        /// All fields.
         Full = "full",
-        /// Without provenance, arrays and what is derived from other fields.
+        /// Without provenance, arrays and fields derived from others.
         Lean = "lean",
-        /// The seed schema of dmarc-ingest and nothing else.
+        /// Only the seed schema of dmarc-ingest.
         Seed = "seed",
     }
 }
 
 choices! {
-    /// How fields with several values are written.
+    /// Format of fields with several values.
     pub enum Arrays = Nested {
         /// As JSON arrays.
         Nested = "nested",
@@ -134,20 +134,20 @@ options! {
     /// `rate_limit_num` events per `rate_limit_duration_secs`, and `rate_limit_bytes` per second.
     #[derive(Debug, Clone)]
     pub struct Rate: Default {
-        /// Events in `rate_limit_duration_secs`. None: as fast as the receiver takes them.
+        /// Maximum number of events per `rate_limit_duration_secs`. None: unlimited.
         pub events("rate_limit_num"): Option<NonZeroU32> as Option<NonZero<Whole<u32, 1, 4_294_967_295>>> = None,
-        /// What `rate_limit_num` counts by.
+        /// Period of `rate_limit_num`.
         pub per("rate_limit_duration_secs"): Duration as Seconds = Duration::from_secs(1),
-        /// Bytes a second. None: as fast as the receiver takes them.
+        /// Maximum number of bytes per second. None: unlimited.
         pub bytes_per_second("rate_limit_bytes"): Option<NonZeroU32> as Option<NonZero<Size<u32, 1_024, 1_073_741_824>>> = None,
     }
 }
 
 options! {
-    /// `type: stdout`. Data goes to stdout alone; everything else to stderr.
+    /// `type: stdout`. Only data is written to stdout; everything else to stderr.
     #[derive(Debug, Clone)]
     pub struct Stdout: Default {
-        /// A line is made smaller than this. Container runtimes split lines of more than 16 KiB.
+        /// Maximum size of a line; larger events are shrunk. Container runtimes split lines of more than 16 KiB.
         pub max_line_bytes: u32 as Size<u32, 480, 1_048_576> = 16_000,
     }
 }
@@ -156,11 +156,11 @@ options! {
     /// `type: file`.
     #[derive(Debug, Clone)]
     pub struct File {
-        /// Path of the file; `%Y`, `%m`, `%d` and other strftime directives are the day of ingest, UTC.
+        /// Path of the file; `%Y`, `%m`, `%d` and other strftime directives are replaced by the day of ingest, UTC.
         let pattern("path"): PathBuf as Template = required,
-        /// Days after which a file is deleted. Needs a path with a date in it. None: files are kept.
+        /// Days after which a file is deleted. Needs a path with a date. None: files are kept.
         pub retention_days: Option<NonZeroU32> as Option<NonZero<Whole<u32, 1, 36_500>>> = None,
-        /// strftime pattern, day of ingest, UTC.
+        /// Path with strftime directives, for the day of ingest, UTC.
         pub path: PathBuf = from |view| pattern.filter(|path| {
             let sound = retention_days.is_none() || Template::has_date(path);
             if !sound {
@@ -171,7 +171,7 @@ options! {
     }
 }
 
-/// The kind that `type` names; encodings that only some kinds have are refused for the others.
+/// Decodes the sink's options by its `type`; encodings that the type does not support are refused.
 fn kind(view: &View<'_>, encoding: Option<&Encoding>) -> Option<SinkKind> {
     let Some(kind) = view.required::<SinkType>("type") else {
         view.give_up();
@@ -202,7 +202,7 @@ fn known_fields(view: &View<'_>, key: &str, names: &[String]) {
     }
 }
 
-/// A plain number of seconds, under Vector's name for it.
+/// An integer number of seconds, as for Vector's option of this name.
 struct Seconds;
 
 impl super::form::Form for Seconds {

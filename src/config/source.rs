@@ -1,4 +1,4 @@
-//! `sources.*`: where mails come from.
+//! `sources.*`: mailboxes and files that mails are read from.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -35,86 +35,86 @@ options! {
     /// `type: imap`.
     #[derive(Debug, Clone)]
     pub struct Imap {
-        /// Name or address of the server.
+        /// Host name or address of the server.
         pub host: String as Host = required,
-        /// How the connection is protected. Never falls back to less.
+        /// Encryption of the connection. Never falls back to a weaker one.
         pub security: Security = Security::Tls,
         /// Port of the server.
         pub port: u16 as Whole<u16, 1, 65_535> = default_port(security) => "993; 143 with `security: starttls` or `none`",
-        /// Name to log in with.
+        /// User name for the login.
         pub user: String = required,
         /// The password. Better: `password_file`, or a variable.
         let written("password"): Option<Secret> = None,
-        /// File that holds the password; read again before every login. Excludes `password`.
+        /// File with the password; read again before every login. Excludes `password`.
         let written_file("password_file"): Option<PathBuf> = None,
-        /// How to log in.
+        /// Authentication mechanism.
         pub auth: Auth = Auth::Auto,
-        /// Where access tokens come from. Excludes `password`.
+        /// Source of access tokens. Excludes `password`.
         let oauth: Oauth = nested,
-        /// Where the encryption's files are, and what is checked.
+        /// TLS certificates, keys and verification.
         pub tls: Tls = nested,
-        /// A password, a token, or the certificate in `tls`.
+        /// Password, token, or the certificate in `tls`.
         pub credentials: Credentials = from |view| {
             let password = secret::at_most_one(view, "password", written, written_file);
             credentials(view, (auth, security), password, oauth.map(|oauth| oauth.tokens), tls.as_ref())
         },
-        /// Folder that is read, or a list of them. Folders are written with `/` or `.`; the server's own delimiter is used.
-        /// Or the use that the server marks the folder with: `\All`, `\Archive`, `\Junk`, `\Trash`.
-        /// `*` stands for any text, `%` for any text within one level: `Reports/*`. Such a pattern matches neither
-        /// `archive_folder` nor `quarantine_folder`.
+        /// Folder to read, or a list of them. Levels are separated by `/` or `.`, which the server's own delimiter replaces.
+        /// Also a special use that the server marks the folder with: `\All`, `\Archive`, `\Junk`, `\Trash`. `*` matches any
+        /// text, `%` any text within one level: `Reports/*`. Such a pattern matches neither `archive_folder` nor
+        /// `quarantine_folder`.
         pub folder: Vec<FolderName> as FolderNames = vec![FolderName::from("INBOX")],
-        /// Mails that are read, as IMAP search criteria: `UNSEEN SINCE 7d FROM google.com SUBJECT "Report Domain"`. Days are
+        /// Mails to read, as IMAP search criteria: `UNSEEN SINCE 7d FROM google.com SUBJECT "Report Domain"`. Days are
         /// written as `1-Nov-2026`, `2026-11-01`, or `7d` for 7 days ago. Mails marked as deleted are never read.
         pub search: Search = Search::default() => "all mails",
-        /// Folder that archived mails go to. May hold the day on which they are moved (UTC), such as `Processed/%Y/%m`.
-        /// Made where it is missing, and so is `quarantine_folder`.
+        /// Folder to archive mails in. May contain the day on which they are moved (UTC), such as `Processed/%Y/%m`. Created
+        /// if it does not exist, as is `quarantine_folder`.
         pub archive_folder: Option<String> as Option<FolderPattern> = None,
-        /// Folder that mails go to when something in them could not be read in full; may hold a date too. None: they stay
-        /// where they are, and are remembered.
+        /// Folder for mails with content that could not be read in full; may contain a date too. None: they stay in place,
+        /// and are remembered.
         pub quarantine_folder: Option<String> as Option<FolderPattern> = None,
-        /// What becomes of a mail once every report in it has arrived.
+        /// Action on a mail after every report in it has been delivered.
         pub after: After = After::by_default(&archive_folder) => "`archive` with an `archive_folder`, else `keep`",
-        /// What becomes of a mail that carries no report.
+        /// Action on a mail without a report.
         pub without_report: WithoutReport = WithoutReport::Keep,
-        /// How to learn of new mails between two looks.
+        /// Detection of new mails between polls.
         pub watch: Watch = Watch::Idle,
-        /// How often to look for new mails. With `watch: idle`, for what the server did not tell, and in the folders after the
-        /// first.
+        /// Interval at which to poll for new mails. With `watch: idle`, polling is for changes that the server did not
+        /// report, and for the folders after the first.
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
-        /// Mails taken in one pass, of each folder. None: all.
+        /// Maximum number of mails per folder in one pass. None: all.
         pub max_messages_per_run: Option<u32> as Option<Whole<u32, 1, 4_294_967_295>> = None,
-        /// How long a connection may take to come about.
+        /// Maximum time for a connection to be established.
         pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
-        /// How long the server may be silent while a response is awaited. An answer as a whole may take five times as long,
-        /// and a second more for each KiB of it that comes.
+        /// Maximum silence of the server while a response is awaited. A whole response may take five times as long, plus one
+        /// second for each KiB received.
         pub read_timeout: Duration as Time<1_000, 3_600_000> = Duration::from_secs(60),
-        /// Whether commands are sent before the answer to the one before is there, which saves much time over a long way.
-        /// `false` for servers that end the session over it.
+        /// Pipelines commands: they are sent before the previous one is answered, which saves much time on connections with
+        /// high latency. `false` for servers that end the session because of it.
         pub pipelining: bool = true,
-        /// Name put into every event from here, instead of the `tenant` of the whole configuration.
+        /// Tenant name, added to every event of this source instead of the global `tenant`.
         pub tenant: Option<String> = None,
-        /// The senders whose reports are taken.
+        /// Authentication of senders.
         pub senders: Senders = flattened,
     }
 }
 
 choices! {
-    /// How an IMAP connection is protected.
+    /// Encryption of an IMAP connection.
     pub enum Security = Tls {
         /// TLS from the first byte.
         Tls = "tls",
         /// Plain text until STARTTLS, which must succeed.
         Starttls = "starttls",
-        /// Plain text: only where the user writes it.
+        /// Plain text: only if configured explicitly.
         None = "none",
     }
 }
 
 choices! {
-    /// How to log in.
+    /// Authentication mechanism.
     pub enum Auth = Auto {
-        /// With a token, OAUTHBEARER where the server offers it, XOAUTH2 otherwise; with a password, PLAIN where offered,
-        /// LOGIN otherwise; with neither but a client certificate, EXTERNAL.
+        /// With a token, OAUTHBEARER if the server offers it, else XOAUTH2; with a password, PLAIN if offered, else LOGIN;
+        /// with only a client certificate, EXTERNAL.
         Auto = "auto",
         /// AUTHENTICATE PLAIN.
         Plain = "plain",
@@ -124,40 +124,40 @@ choices! {
         Xoauth2 = "xoauth2",
         /// AUTHENTICATE OAUTHBEARER, with a token.
         Oauthbearer = "oauthbearer",
-        /// AUTHENTICATE EXTERNAL: the certificate in `tls.crt_file` says who logs in.
+        /// AUTHENTICATE EXTERNAL: the certificate in `tls.crt_file` identifies the user.
         External = "external",
     }
 }
 
-/// What the server is shown at the login.
+/// Credentials for the login.
 #[derive(Debug, Clone)]
 pub enum Credentials {
     Password(Secret),
     Token(Tokens),
-    /// The client certificate of the encryption.
+    /// The TLS client certificate.
     Certificate,
 }
 
 choices! {
-    /// How to learn of new mails.
+    /// Detection of new mails.
     pub enum Watch = Idle {
-        /// The server tells at once, where it can: IDLE, in the first folder.
+        /// The server notifies at once, if it can: IDLE, in the first folder.
         Idle = "idle",
-        /// By looking every `poll_interval`.
+        /// Only by polling at every `poll_interval`.
         Poll = "poll",
     }
 }
 
 choices! {
-    /// What becomes of a mail whose reports have all arrived.
+    /// Action on a mail whose reports have all been delivered.
     pub enum After = Keep {
         /// Moved to `archive_folder`.
         Archive = "archive",
         /// Deleted; on Gmail, moved to its trash.
         Delete = "delete",
-        /// Left where it is, marked as read, and remembered.
+        /// Left in place, marked as read, and remembered.
         Seen = "seen",
-        /// Left alone and remembered.
+        /// Left in place unchanged, and remembered.
         Keep = "keep",
     }
 }
@@ -169,9 +169,9 @@ impl After {
 }
 
 choices! {
-    /// What becomes of a mail that carries no report.
+    /// Action on a mail without a report.
     pub enum WithoutReport = Keep {
-        /// Left alone and remembered.
+        /// Left in place unchanged, and remembered.
         Keep = "keep",
         /// Moved to `archive_folder`.
         Archive = "archive",
@@ -183,22 +183,23 @@ choices! {
 }
 
 options! {
-    /// `type: file`: a report, a mail, a folder of them, a Maildir, an mbox, or `-` for stdin. Nothing is changed there.
+    /// `type: file`: a report, a mail, a folder of them, a Maildir, an mbox, or `-` for stdin. Read-only: nothing is changed
+    /// there.
     #[derive(Debug, Clone)]
     pub struct File {
         /// File or folder to read, or `-` for stdin.
         pub path: PathBuf = required,
-        /// How often to look for new files.
+        /// Interval at which to look for new files.
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
-        /// Name put into every event from here, instead of the `tenant` of the whole configuration.
+        /// Tenant name, added to every event of this source instead of the global `tenant`.
         pub tenant: Option<String> = None,
-        /// The senders whose reports are taken.
+        /// Authentication of senders.
         pub senders: Senders = flattened,
     }
 }
 
 impl SourceConfig {
-    /// Whose events these are, where the source says so.
+    /// Tenant of the events, if the source sets one.
     pub fn tenant(&self) -> Option<&str> {
         match self {
             SourceConfig::Imap(imap) => imap.tenant.as_deref(),
@@ -215,7 +216,7 @@ impl SourceConfig {
 }
 
 impl SourceConfig {
-    /// How often it looks for something new, at the least.
+    /// Maximum time between two polls.
     pub fn poll_interval(&self) -> Duration {
         match self {
             SourceConfig::Imap(imap) => imap.poll_interval,
@@ -250,7 +251,7 @@ fn default_port(security: Security) -> u16 {
     if security == Security::Tls { 993 } else { 143 }
 }
 
-/// The one thing to log in with, which must fit how to.
+/// Selects the only credentials that are set, which must match `auth`.
 fn credentials(
     view: &View<'_>,
     (auth, security): (Auth, Security),
@@ -292,7 +293,7 @@ fn credentials(
     Some(credentials)
 }
 
-/// Folders must differ from each other and be there for what is to be moved to them.
+/// Checks that folders differ from each other, and are set for mails that are to be moved to them.
 fn sensible(view: &View<'_>, imap: &Imap) -> bool {
     let mut sensible = imap.senders.is_sensible(view);
     let mut refuse = |key: &str, message: &str| {
@@ -328,7 +329,7 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
     sensible
 }
 
-/// A host name or an address, IPv6 with or without brackets; kept without.
+/// A host name or address, IPv6 with or without brackets; stored without.
 pub(super) struct Host;
 
 impl Form for Host {

@@ -17,63 +17,62 @@ options! {
     /// `type: syslog`.
     #[derive(Debug, Clone)]
     pub struct Syslog {
-        /// How frames travel. UDP proves nothing of their arrival.
+        /// Transport of frames. With UDP, delivery can't be confirmed.
         pub mode: SyslogMode = SyslogMode::Tls,
-        /// Host and port of the receiver, `host:port`, IPv6 as `[::1]:6514`. Default ports: 6514 for tls, 601 for tcp,
-        /// 514 for udp.
+        /// Host and port of the receiver, `host:port`, IPv6 as `[::1]:6514`. Default ports: 6514 for tls, 601 for tcp, 514
+        /// for udp.
         let address: Address = required,
         /// Host of `address`.
         pub host: String = from |_view| address.as_ref().map(|address| address.host.clone()),
         /// Port of `address`.
         pub port: u16 = from |_view| address.as_ref().map(|address| address.port.unwrap_or(default_port(mode))),
-        /// Where the encryption's files are, and what is checked; only with `mode: tls`.
+        /// TLS certificates, keys and verification; only with `mode: tls`.
         pub tls: Tls = nested,
-        /// What a frame looks like. `rfc3164` is for receivers set up for dmarc-ingest, and for syslog-ng's `tcp()`.
+        /// Syslog format. `rfc3164` is for receivers set up for dmarc-ingest, and for syslog-ng's `tcp()`.
         pub format: SyslogFormat = SyslogFormat::Rfc5424,
-        /// How frames are told apart in a stream; of no meaning for UDP.
+        /// Framing of a stream; not used with UDP.
         pub framing("framing.method"): Framing = Framing::OctetCounting,
-        /// When a frame counts as arrived.
+        /// Condition for a frame to count as delivered.
         pub acknowledgements: Acknowledgements = Acknowledgements::Kernel,
-        /// Facility of the frames' priority.
+        /// Facility in the frames' priority.
         pub facility: u8 as Facility = 16,
         /// APP-NAME of the frames.
         pub app_name: String as HeaderName<48> = "DMARC_DATA".to_owned(),
         /// HOSTNAME of the frames. None: this machine's.
         pub hostname: Option<String> as Option<HeaderName<255>> = None,
-        /// Private enterprise number in the structured data's name `dmarc@PEN`. The default is the one set aside for
-        /// examples (RFC 5612); write your own if you have one.
+        /// Private enterprise number in the name of the structured data, `dmarc@PEN`. The default is the one reserved for
+        /// examples (RFC 5612); set your own if you have one.
         pub enterprise_number: u32 as Whole<u32, 1, 4_294_967_295> = 32_473,
-        /// Whether RFC 5424 frames carry the short fields as structured data too.
+        /// Adds the short fields to RFC 5424 frames as structured data, too.
         pub structured_data: bool = true,
-        /// What the frames' TIMESTAMP tells.
+        /// Time in the frames' TIMESTAMP.
         pub event_time: EventTime = EventTime::Ingest,
-        /// A frame is made smaller than this. rsyslog splits frames of more than 8,096 bytes unless told otherwise.
+        /// Maximum size of a frame; larger events are shrunk. rsyslog splits frames of more than 8,096 bytes by default.
         pub max_message_bytes: u32 as Size<u32, 480, 1_048_576> =
             if mode == SyslogMode::Udp { 1_400 } else { 8_000 } => "8000; 1400 with `mode: udp`",
-        /// How long a connection may take to come about.
+        /// Maximum time for a connection to be established.
         pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
-        /// How long the peer may leave written bytes unacknowledged before the connection is given up
-        /// (TCP_USER_TIMEOUT).
+        /// Maximum time for the peer to acknowledge written bytes; then the connection is closed (TCP_USER_TIMEOUT).
         let patience("send_timeout"): Duration as Time<1_000, 3_600_000> = Duration::from_secs(30),
-        /// How long the peer may leave written bytes unacknowledged before the connection is given up.
+        /// Maximum time for the peer to acknowledge written bytes; then the connection is closed.
         pub send_timeout: Duration = from |view| fits(view, mode, acknowledgements, max_message_bytes).then_some(patience),
     }
 }
 
 choices! {
-    /// How frames travel.
+    /// Transport of frames.
     pub enum SyslogMode = Tls {
         /// Encrypted TCP, RFC 5425.
         Tls = "tls",
         /// Plain TCP, RFC 6587.
         Tcp = "tcp",
-        /// A datagram each, RFC 5426.
+        /// One datagram per frame, RFC 5426.
         Udp = "udp",
     }
 }
 
 choices! {
-    /// What a frame looks like.
+    /// Syslog format.
     pub enum SyslogFormat = Rfc5424 {
         /// The syslog protocol of 2009.
         Rfc5424 = "rfc5424",
@@ -83,17 +82,17 @@ choices! {
 }
 
 choices! {
-    /// How frames are told apart in a stream.
+    /// Framing of a stream.
     pub enum Framing = OctetCounting {
         /// RFC 6587 octet counting: `LEN SP frame`.
         OctetCounting = "octet_counting",
-        /// Each frame ended by LF; what Fluent Bit expects by default.
+        /// Each frame terminated by LF; Fluent Bit's default.
         NewlineDelimited = "newline_delimited",
     }
 }
 
 choices! {
-    /// When a frame counts as arrived.
+    /// Condition for a frame to count as delivered.
     pub enum Acknowledgements = Kernel {
         /// The peer's kernel has acknowledged the bytes, and the connection was open and silent afterwards.
         Kernel = "kernel",
@@ -103,13 +102,13 @@ choices! {
 }
 
 choices! {
-    /// What the frames' TIMESTAMP tells.
+    /// Time in the frames' TIMESTAMP.
     pub enum EventTime = Ingest {
-        /// When the event was made; what a SIEM indexes arrivals by.
+        /// Time at which the event was created; for a SIEM that indexes by arrival.
         Ingest = "ingest",
-        /// The beginning of the report's period.
+        /// Start of the report's period.
         Begin = "begin",
-        /// The end of the report's period.
+        /// End of the report's period.
         End = "end",
     }
 }
@@ -122,10 +121,10 @@ fn default_port(mode: SyslogMode) -> u16 {
     }
 }
 
-/// The largest payload of a UDP datagram over IPv4.
+/// Maximum payload of a UDP datagram over IPv4, in bytes.
 const MAX_DATAGRAM: u32 = 65_507;
 
-/// Whether the options go together.
+/// Checks that the options are compatible.
 fn fits(view: &View<'_>, mode: SyslogMode, acknowledgements: Acknowledgements, max_message_bytes: u32) -> bool {
     let mut fits = true;
     let mut refuse = |key: &str, message: &str| {
@@ -149,7 +148,7 @@ fn fits(view: &View<'_>, mode: SyslogMode, acknowledgements: Acknowledgements, m
     fits
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+/// An address: `host`, `host:port`, `[v6]` or `[v6]:port`.
 pub(crate) struct Address {
     host: String,
     port: Option<u16>,
@@ -186,7 +185,7 @@ impl Form for Address {
     }
 }
 
-/// A syslog facility, by its name or number.
+/// A syslog facility, by name or number.
 struct Facility;
 
 const FACILITIES: [&str; 24] = [
@@ -222,7 +221,7 @@ impl Form for Facility {
     }
 }
 
-/// A header field of a frame: printable ASCII without spaces, of at most `MAX` characters (RFC 5424, 6).
+/// A field of the syslog header: printable ASCII without spaces, of at most `MAX` characters (RFC 5424, 6).
 struct HeaderName<const MAX: usize>;
 
 impl<const MAX: usize> Form for HeaderName<MAX> {

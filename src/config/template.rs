@@ -1,4 +1,4 @@
-//! Paths with a date in them.
+//! File paths with strftime directives.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use jiff::{
 
 use super::form::Form;
 
-/// A path with strftime directives, each of which can be filled in.
+/// A path with strftime directives, all of which can be formatted.
 pub(crate) struct Template;
 
 impl Template {
-    /// Whether the path changes with time.
+    /// True if the path depends on the time.
     pub(crate) fn has_date(path: &Path) -> bool {
         let pattern = path.to_string_lossy();
         // Two instants that differ in every part: year, month, day, weekday, hour, minute, second.
@@ -47,7 +47,7 @@ impl Form for Template {
     }
 }
 
-/// `pattern` filled in for `second` since 1970, in UTC.
+/// Formats `pattern` for `second` since 1970, in UTC.
 pub(super) fn at(pattern: &str, second: i64) -> Result<String, jiff::Error> {
     format(pattern, BrokenDownTime::from(Timestamp::from_second(second)?))
 }

@@ -1,4 +1,4 @@
-//! `tls.*`: the same options, under the same names, wherever a connection can be encrypted.
+//! `tls.*`: TLS options, the same for every connection that can be encrypted.
 
 use std::path::PathBuf;
 
@@ -7,24 +7,24 @@ use super::{decode::View, options::options, secret};
 options! {
     #[derive(Debug, Clone)]
     pub struct Tls: Default {
-        /// PEM file of authorities to trust instead of the system's.
+        /// PEM file of certificate authorities to trust instead of the system's.
         pub ca_file: Option<PathBuf> = None,
         /// PEM file of the client certificate and its chain; needs `tls.key_file`.
         pub crt_file: Option<PathBuf> = None,
-        /// PEM file of the client certificate's key; needs `tls.crt_file`.
+        /// PEM file of the client certificate's private key; needs `tls.crt_file`.
         let key("key_file"): Option<PathBuf> = None,
-        /// PEM file of the client certificate's key.
+        /// PEM file of the client certificate's private key.
         pub key_file: Option<PathBuf> = from |view| with_its_certificate(view, key),
-        /// `false` trusts any certificate whatsoever.
+        /// `false` accepts any certificate at all.
         pub verify_certificate: bool = true,
-        /// `false` trusts a certificate that is for another name.
+        /// `false` accepts a certificate for another host name.
         pub verify_hostname: bool = true,
-        /// Name to ask for and to check instead of the host's.
+        /// Server name for SNI and verification, instead of the host.
         pub server_name: Option<String> = None,
     }
 }
 
-/// A certificate without its key is of no use, nor the other way round.
+/// Checks that certificate and key are both set, or neither.
 fn with_its_certificate(view: &View<'_>, key: Option<PathBuf>) -> Option<Option<PathBuf>> {
     match (view.has("crt_file"), view.has("key_file")) {
         (true, false) => {

@@ -1,4 +1,4 @@
-//! What only shows when sources and sinks stand side by side.
+//! Checks options of sources and sinks against each other.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{
     sink::{SinkConfig, SinkKind},
 };
 
-/// Tells what does not go together in `root`, of which `config` is what could be read.
+/// Reports conflicts in `root`; `config` is its decoded form, if decoding succeeded.
 pub(super) fn check(root: &Node, config: Option<&Config>, decoder: &Decoder<'_>) {
     if !matches!(root.value, Value::Table(_) | Value::Null) {
         return;
@@ -39,7 +39,7 @@ pub(super) fn check(root: &Node, config: Option<&Config>, decoder: &Decoder<'_>)
         decoder.problem(at, "sinks", message);
     }
     outputs(root, config, decoder);
-    // Sources from the command line are for a look, and it has no place for a data_dir.
+    // Sources on the command line are for occasional runs, and there is no argument for a data_dir.
     let is_from_file = |sources: &Node| !sources.entries().iter().any(|source| matches!(source.at, At::Argument(_)));
     if config.data_dir.is_none() && root.child("sources").is_none_or(is_from_file) {
         decoder.warn(
@@ -50,7 +50,7 @@ pub(super) fn check(root: &Node, config: Option<&Config>, decoder: &Decoder<'_>)
     }
 }
 
-/// `read` is the sink, where it could be read; else only what stands there without variables is looked at.
+/// Checks `inputs` of a sink. `read` is the decoded sink; without it, only values without variables are checked.
 fn inputs(name: &str, sink: &Node, read: Option<&SinkConfig>, sources: &[&str], decoder: &Decoder<'_>) {
     let Some(node) = sink.child("inputs") else { return };
     let plain = |node: &Node| match &node.value {
@@ -74,7 +74,7 @@ fn inputs(name: &str, sink: &Node, read: Option<&SinkConfig>, sources: &[&str], 
     }
 }
 
-/// Two sinks must not write to the same place: their lines would tear each other apart.
+/// Checks that no two sinks write to the same destination, where their lines would be interleaved.
 fn outputs(root: &Node, config: &Config, decoder: &Decoder<'_>) {
     let mut taken = BTreeMap::new();
     for (name, sink) in &config.sinks {

@@ -1,4 +1,4 @@
-//! Durations and sizes, as people write them.
+//! Durations and sizes with units.
 
 use std::{marker::PhantomData, time::Duration};
 
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// `1h30m` and the like; `None` for anything else, and for what no `u64` of milliseconds can hold.
+/// Parses `1h30m` and the like; `None` for other texts, and if the milliseconds do not fit into a `u64`.
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
@@ -118,7 +118,7 @@ fn duration_text(duration: Duration) -> String {
     }
 }
 
-/// `8MiB` and the like; `None` for anything else, and for what no `u64` can hold.
+/// Parses `8MiB` and the like; `None` for other texts, and if the bytes do not fit into a `u64`.
 pub(super) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));

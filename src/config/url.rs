@@ -1,5 +1,5 @@
-//! Sources and sinks as URLs, for a start without a file. A URL becomes the same tree that a file would, so its options
-//! are read and checked by the same code.
+//! Parses sources and sinks given as URLs, to run without a file. A URL becomes the same tree as a file, so its options are
+//! decoded and checked by the same code.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const SOURCES: &str = "imaps://user@host/FOLDER, imap://user@host/FOLDER?starttl
 const SINKS: &str =
     "stdout:, file:/PATH/%Y%m%d.json, syslog+tls://host:6514, syslog+tcp://host:601, syslog+udp://host:514";
 
-/// Short names in a query, for sources and sinks; any other option goes by its full name.
+/// Short names of options in a query, for sources and sinks; other options have their full names.
 const SHORT: &[(&str, &str)] = &[
     ("archive", "archive_folder"),
     ("quarantine", "quarantine_folder"),
@@ -29,18 +29,18 @@ const SHORT: &[(&str, &str)] = &[
     ("server_name", "tls.server_name"),
 ];
 
-/// What must not stand in a URL.
+/// Options that are refused in a URL, since they are secrets.
 const SECRETS: &[&str] = &["password=", "oauth.client_secret=", "oauth.refresh_token="];
 
 /// A source as a tree.
 pub(super) struct Source {
     pub kind: &'static str,
     pub node: Node,
-    /// `user at host`, where the password is still to be asked for; the tree then holds a stand-in.
+    /// `user at host` if the password has to be asked for; the tree then contains a placeholder.
     pub password_of: Option<String>,
 }
 
-/// Reads the argument of `--from`.
+/// Parses the argument of `--from`.
 pub(super) fn source(argument: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Source, Problem> {
     let at = At::Argument(format!("--from {}", presentable(argument)).into());
     match scheme(argument) {
@@ -62,7 +62,7 @@ pub(super) fn source(argument: &str, variable: &dyn Fn(&str) -> Option<String>) 
     }
 }
 
-/// Reads the argument of `--to`: the kind of sink, and its tree.
+/// Parses the argument of `--to` to the type of sink, and its tree.
 pub(super) fn sink(argument: &str) -> Result<(&'static str, Node), Problem> {
     let at = At::Argument(format!("--to {}", presentable(argument)).into());
     let unknown = || Problem::new(at.clone(), "", format!("unknown kind of sink; known: {SINKS}"));
@@ -141,7 +141,7 @@ fn imap(rest: &str, tls: bool, at: At, variable: &dyn Fn(&str) -> Option<String>
     Ok(Source { kind: "imap", node, password_of })
 }
 
-/// The options of a query go where a file would have them.
+/// Adds the options of a query to the tree, as a file would have them.
 fn options(node: &mut Node, query: &str) -> Result<(), Problem> {
     for option in query.split('&').filter(|option| !option.is_empty() && *option != "starttls") {
         let Some((name, value)) = option.split_once('=') else {
@@ -161,7 +161,7 @@ fn typed(kind: &str, at: At) -> Node {
     node
 }
 
-/// The scheme of a URL and what follows its colon; `None` for a plain path, such as `./a:b`.
+/// Splits a URL into its scheme and the text after the colon; `None` for a plain path, such as `./a:b`.
 fn scheme(argument: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = argument.split_once(':')?;
     let named = scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
@@ -173,7 +173,7 @@ fn split_query(rest: &str) -> (&str, &str) {
     rest.split_once('?').unwrap_or((rest, ""))
 }
 
-/// `file:PATH` and `file:///PATH`; no % is decoded, since a sink's path has its own.
+/// Path of `file:PATH` and `file:///PATH`; % is not decoded, since a sink's path has its own directives.
 fn file_path(path: &str) -> &str {
     path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
@@ -190,7 +190,7 @@ fn decoded(text: &str, at: &At) -> Result<String, Problem> {
     decoded.map(Into::into).map_err(|_| Problem::new(at.clone(), "", "a % escape in it is not UTF-8"))
 }
 
-/// The argument without its query, and without what could be a password.
+/// The argument without its query, and without a possible password.
 fn presentable(argument: &str) -> Arc<str> {
     let (scheme, rest) = argument.split_once("://").unwrap_or(("", argument));
     let before_host = rest.rsplit_once('@').map_or("", |(user, _)| user);

@@ -1,4 +1,5 @@
-//! JSON. serde_json keeps no places, but it can lend each value as a slice of the text: its offset is its place.
+//! Parses JSON. serde_json keeps no positions, but it can borrow each value as a slice of the text, whose offset is the
+//! position.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -6,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{Lines, Problem};
 use crate::config::node::{Entry, MAX_DEPTH, Node, Value};
 
-/// The tree of a JSON document.
+/// Returns the tree of a JSON document.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let source = Source { text, lines: Lines::of(text) };
     let root: &RawValue = serde_json::from_str(text).map_err(|error| source.explain(text, &error))?;
@@ -52,7 +53,7 @@ impl<'t> Source<'t> {
         serde_json::from_str(written).map_err(|error| self.explain(written, &error))
     }
 
-    /// Where in the text a slice of it begins.
+    /// Offset of a slice of the text.
     fn offset(&self, part: &str) -> usize {
         (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
     }
@@ -66,7 +67,7 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The members of an object in their order, duplicates included.
+/// The members of an object in order, duplicates included.
 struct Pairs<'t>(Vec<(&'t RawValue, &'t RawValue)>);
 
 impl<'de> Deserialize<'de> for Pairs<'de> {

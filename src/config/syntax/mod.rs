@@ -1,4 +1,4 @@
-//! YAML, TOML and JSON, each into the same tree with places.
+//! Parsers for YAML, TOML and JSON, all into the same tree with positions.
 
 mod json;
 mod toml;
@@ -11,7 +11,7 @@ use super::{
     problem::Problem,
 };
 
-/// The language a configuration is written in.
+/// Format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Yaml,
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// By the ending of the file's name: `.yaml` or `.yml`, `.toml`, `.json`.
+    /// Returns the format by the file's extension: `.yaml` or `.yml`, `.toml`, `.json`.
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "yaml" | "yml" => Some(Format::Yaml),
@@ -31,7 +31,7 @@ impl Format {
     }
 }
 
-/// The tree of `text`; what the parser could not follow is told with its line.
+/// Returns the tree of `text`, or its syntax errors with their lines.
 pub(super) fn parse(text: &str, format: Format) -> Result<Node, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match format {
@@ -41,7 +41,7 @@ pub(super) fn parse(text: &str, format: Format) -> Result<Node, Vec<Problem>> {
     }
 }
 
-/// Line and column of byte offsets.
+/// Converts byte offsets to lines and columns.
 struct Lines {
     starts: Vec<usize>,
 }

@@ -1,4 +1,4 @@
-//! TOML. Its parser goes on after an error, so all of them are told.
+//! Parses TOML. The parser continues after an error, so all errors are reported.
 
 use toml::{
     Spanned,
@@ -8,7 +8,7 @@ use toml::{
 use super::{Lines, Problem};
 use crate::config::node::{At, Entry, Node, Value};
 
-/// The tree of a TOML document.
+/// Returns the tree of a TOML document.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Problem>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let source = Source { text, lines: Lines::of(text) };
@@ -30,7 +30,7 @@ impl Source<'_> {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Array(items) => Value::List(items.iter().map(|item| self.node(item)).collect()),
             DeValue::Table(table) => self.table(table),
-            // Integers without their underscores; the rest as written.
+            // Integers without their underscores; other values unchanged.
             DeValue::Integer(number) if number.radix() == 10 => Value::Text(number.as_str().to_owned()),
             _ => Value::Text(self.text.get(value.span()).unwrap_or_default().to_owned()),
         };

@@ -1,4 +1,4 @@
-//! YAML 1.2, from the parser's events: so duplicate keys are seen, and aliases cannot multiply without bound.
+//! Parses YAML 1.2 from the parser's events, so that duplicate keys are detected and aliases can't expand without bound.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 use super::Problem;
 use crate::config::node::{At, Entry, MAX_DEPTH, Node, Value};
 
-/// Nodes of one file, those that aliases repeat included. A hundred sinks have some thousand.
+/// Maximum number of nodes in a file, including those repeated by aliases. A hundred sinks have some thousand.
 const MAX_NODES: usize = 20_000;
 
-/// The tree of the one document in `text`.
+/// Returns the tree of the only document in `text`.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
@@ -25,19 +25,19 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
 struct Builder {
     open: Vec<Open>,
     root: Option<Node>,
-    /// What an anchor names, and how many nodes that is.
+    /// The node of each anchor, and its number of nodes.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     documents: usize,
 }
 
-/// A table or list that has not ended yet.
+/// A table or list that is not complete yet.
 struct Open {
     node: Node,
     anchor: usize,
     /// The key whose value comes next.
     key: Option<(String, At)>,
-    /// The count of nodes when it began.
+    /// Number of nodes before it began.
     before: usize,
 }
 
@@ -52,7 +52,7 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 untagged(tag.as_deref(), &at)?;
-                // The core schema's words for nothing, unless quoted or tagged as text.
+                // The core schema's forms of null, unless quoted or tagged as text.
                 let null = style == ScalarStyle::Plain
                     && tag.is_none()
                     && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
@@ -90,7 +90,7 @@ impl Builder {
         Ok(())
     }
 
-    /// A node of `size` nodes is complete: it becomes a key, a value, an item or the root.
+    /// Adds a complete node that consists of `size` nodes: as a key, a value, an item or the root.
     fn add(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), Problem> {
         self.nodes += size;
         if self.nodes > MAX_NODES {
@@ -122,7 +122,7 @@ impl Open {
     }
 }
 
-/// YAML's own tags (`!!str`) change nothing, as the option decides what a value means; others have no meaning here.
+/// Ignores YAML's own tags (`!!str`), as the option determines a value's type; refuses others, which have no meaning here.
 fn untagged(tag: Option<&Tag>, at: &At) -> Result<(), Problem> {
     match tag {
         None => Ok(()),
@@ -137,7 +137,7 @@ fn at(marker: &Marker) -> At {
     At::Line { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
-/// What YAML says when it can't go on, and what usually is the matter.
+/// Converts a syntax error to a problem, with advice on its usual cause.
 fn explain(error: &ScanError) -> Problem {
     const ADVICE: &[(&str, &str)] = &[
         ("tab", "indent with spaces, not tabs"),

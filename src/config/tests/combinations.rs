@@ -1,13 +1,13 @@
-//! Options that are each right and do not go together.
+//! Combinations of options that are valid alone but not together.
 
 use super::*;
 
-/// The small configuration with these lines for its only sink.
+/// Returns the small configuration with `lines` as its only sink.
 fn sink(lines: &str) -> String {
     SMALL.replace("    type: stdout\n", &lines.lines().map(|line| format!("    {line}\n")).collect::<String>())
 }
 
-/// The small configuration with these lines added to its source.
+/// Returns the small configuration with `lines` added to its source.
 fn source(lines: &str) -> String {
     let lines = lines.lines().map(|line| format!("    {line}\n")).collect::<String>();
     SMALL.replace("sinks:\n", &format!("{lines}sinks:\n"))

@@ -1,4 +1,4 @@
-//! Documentation and schema say what the code does.
+//! Checks that documentation and schema match the code.
 
 use super::*;
 use serde_json::Value;

@@ -1,10 +1,10 @@
-//! Whatever is in the file, loading it ends, and without a panic.
+//! Property tests with arbitrary files: loading terminates without a panic.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Pieces that parsers take for structure, so that random texts get somewhere.
+/// Tokens that parsers take for structure, so that random texts get past the parser.
 const PIECES: &[&str] = &[
     "sources",
     "sinks",

@@ -1,4 +1,4 @@
-//! What the loader promises, from the text to the structs.
+//! Tests of the loader, from text to structs.
 
 mod combinations;
 mod drift;
@@ -10,7 +10,7 @@ mod values;
 
 use super::*;
 
-/// A configuration of one mailbox and one stdout sink, which tests put their lines into.
+/// A configuration of one mailbox and one stdout sink, which tests modify.
 const SMALL: &str = "\
 sources:
   rua:
@@ -23,7 +23,7 @@ sinks:
     type: stdout
 ";
 
-/// Loads YAML with an environment of these variables.
+/// Loads YAML with these environment variables.
 fn yaml_with(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
     load_as(text, Format::Yaml, "dmarc.yaml", variables)
 }
@@ -39,7 +39,7 @@ fn load_as(text: &str, format: Format, name: &str, variables: &[(&str, &str)]) -
     Loader { variable: &variable, fields: &fields }.parse(text, format, name)
 }
 
-/// All that is wrong with a text that must be refused, one line each.
+/// Returns the problems of a text that must be refused, one line each.
 #[track_caller]
 fn problems(text: &str) -> Vec<String> {
     lines(yaml(text).expect_err("this configuration must be refused"))

@@ -1,4 +1,4 @@
-//! `oauth.*`, and what goes with it.
+//! `oauth.*` and related options.
 
 use super::*;
 use crate::config::{
@@ -7,7 +7,7 @@ use crate::config::{
     source::{Auth, Credentials},
 };
 
-/// The mailbox of [`SMALL`] with a table `oauth` instead of its password.
+/// The mailbox of [`SMALL`] with an `oauth` table instead of its password.
 fn with_oauth(lines: &str) -> String {
     let lines: String = lines.lines().map(|line| format!("      {line}\n")).collect();
     SMALL.replace("    password: s3cret\n", &format!("    oauth:\n{lines}"))
@@ -115,7 +115,7 @@ fn a_mailbox_has_one_thing_to_log_in_with_and_it_fits_how_to() {
     assert!(matches!(imap(&loaded).credentials, Credentials::Certificate));
     assert_eq!(imap(&loaded).auth, Auth::Auto);
     refused(&put(&certificate, "security: none"), "security", "shows no certificate");
-    // A certificate beside a password protects the connection.
+    // With a password, the certificate is used for the connection only.
     let both = put(SMALL, "tls: {crt_file: /a, key_file: /b}");
     assert!(matches!(imap(&yaml(&both).unwrap()).credentials, Credentials::Password(_)));
 }

@@ -1,4 +1,4 @@
-//! Every problem at once, each where it stands.
+//! Problems are reported all at once, each with its position.
 
 use super::*;
 

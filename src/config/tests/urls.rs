@@ -188,7 +188,7 @@ fn urls_replace_what_the_file_has_and_leave_the_rest() {
     assert_eq!(loaded.config.sources.keys().collect::<Vec<_>>(), ["rua"]);
 }
 
-/// An optional sink that missed events is what is most often shipped to again.
+/// Usually an optional sink that missed events is the one that is shipped to again.
 #[test]
 fn a_sink_of_the_file_may_be_named_and_is_then_required() {
     let folder = tempfile::tempdir().unwrap();
@@ -211,7 +211,7 @@ fn a_sink_of_the_file_may_be_named_and_is_then_required() {
     assert!(told.contains("unknown kind of sink") && told.contains("sinks of the file: siem, archive"), "{told}");
 }
 
-/// Mails that they wait for were archived without them.
+/// Regression: mails of sources that require these sinks were archived without being shipped to them.
 #[test]
 fn sinks_of_the_file_that_are_left_out_are_known_by_what_they_take() {
     let folder = tempfile::tempdir().unwrap();

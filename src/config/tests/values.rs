@@ -1,4 +1,4 @@
-//! Defaults, variables, secrets.
+//! Defaults, variables and secrets.
 
 use super::*;
 use crate::event::EventType;
