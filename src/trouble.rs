@@ -1,17 +1,17 @@
-//! Why something that arrived could not be read: the closed list of reasons that `ingest_error` events carry.
+//! Reasons why input could not be read: the closed list of reasons in `ingest_error` events.
 
 use std::{fmt, io};
 
-/// One thing that could not be read in full: what broke, and the limit and setting where it is one.
+/// An error in reading input: the reason, a description, and the limit that was hit, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub reason: Reason,
-    /// Lower case, what broke, then what was expected. May quote a reporter: encoders escape it.
+    /// Lower case: what broke, then what was expected. May quote a reporter: encoders escape it.
     pub detail: String,
     pub limit: Option<LimitHit>,
 }
 
-/// The limit that was hit: its setting's name in the configuration, and the value it had.
+/// The limit that was hit: the name and value of its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitHit {
     /// Full key, such as `limits.document_bytes`.
@@ -24,7 +24,7 @@ impl Trouble {
         Self { reason, detail: detail.into(), limit: None }
     }
 
-    /// A limit was hit: the detail ends in what to raise.
+    /// Creates a trouble for a limit that was hit; the detail ends in the setting to raise.
     pub fn over(reason: Reason, what: impl fmt::Display, setting: &'static str, value: u64) -> Self {
         Self {
             reason,
@@ -33,7 +33,7 @@ impl Trouble {
         }
     }
 
-    /// The trouble that a reader passed up through [`io::Error`], or the I/O error itself as one of `otherwise`.
+    /// Returns the trouble that a reader passed up through [`io::Error`], or the I/O error itself with reason `otherwise`.
     pub fn from_io(error: &io::Error, otherwise: Reason) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Trouble>()) {
             Some(trouble) => trouble.clone(),
@@ -50,7 +50,7 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-/// Readers below quick-xml and the archive crates can only fail with an [`io::Error`]; it carries the trouble.
+/// Wraps a trouble in an [`io::Error`], the only error that readers below quick-xml and the archive crates can return.
 impl From<Trouble> for io::Error {
     fn from(trouble: Trouble) -> Self {
         io::Error::other(trouble)
@@ -59,15 +59,15 @@ impl From<Trouble> for io::Error {
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal,)*) => {
-        /// The closed list of reason codes; users alert on them, so codes are only ever added.
+        /// Reason codes, a closed list; users alert on them, so codes are only ever added.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Reason { $($(#[doc = $doc])* $name,)* }
 
         impl Reason {
-            /// Every reason, in the order of the documentation.
+            /// All reasons, in the order of the documentation.
             pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
 
-            /// The code as it stands in the event.
+            /// The code, as in the event.
             pub fn code(self) -> &'static str {
                 match self { $(Reason::$name => $code,)* }
             }
@@ -78,15 +78,15 @@ macro_rules! reasons {
 reasons! {
     /// The mail is larger than `limits.mail_bytes` and was not fetched.
     MailTooLarge = "mail_too_large",
-    /// The bytes are no mail at all.
+    /// The bytes are not a mail.
     MailUnreadable = "mail_unreadable",
     /// The mail has more parts than `limits.mail_parts`.
     TooManyParts = "too_many_parts",
-    /// Mails or archives inside each other, deeper than `limits.nesting`.
+    /// Mails or archives are nested deeper than `limits.nesting`.
     NestedTooDeep = "nested_too_deep",
-    /// S/MIME or PGP around the report.
+    /// The report is encrypted with S/MIME or PGP.
     EncryptedMail = "encrypted_mail",
-    /// A Microsoft TNEF (winmail.dat) part around the report.
+    /// The report is inside a Microsoft TNEF (winmail.dat) part.
     Tnef = "tnef",
     /// A damaged gzip stream.
     CorruptGzip = "corrupt_gzip",
@@ -98,33 +98,34 @@ reasons! {
     CorruptTar = "corrupt_tar",
     /// A zip entry that needs a password.
     EncryptedZip = "encrypted_zip",
-    /// A container or compression method that is not read (bzip2, xz, 7z, rar, …).
+    /// An unsupported container or compression method (bzip2, xz, 7z, rar, …).
     UnsupportedContainer = "unsupported_container",
-    /// An archive holds more entries than `limits.archive_entries`.
+    /// The archives of a mail have more entries than `limits.archive_entries`.
     TooManyEntries = "too_many_entries",
-    /// One document inflates past `limits.document_bytes`.
+    /// One document inflates to more than `limits.document_bytes`.
     DocumentTooLarge = "document_too_large",
-    /// All documents of one mail inflate past `limits.mail_inflated_bytes`.
+    /// The decompressed data of one mail exceeds `limits.mail_inflated_bytes`, or the archives inside its archives exceed
+    /// `limits.mail_bytes`.
     MailInflatesTooFar = "mail_inflates_too_far",
     /// A stream inflates to more than `limits.inflation_ratio` times its size.
     InflationRatio = "inflation_ratio",
-    /// An attachment or file without a byte in it.
+    /// An empty attachment or file.
     Empty = "empty",
     /// Neither XML, JSON nor a feedback report.
     NotAReport = "not_a_report",
-    /// A DOCTYPE, which no report needs and which is how entity bombs are made.
+    /// A DOCTYPE, which no report needs and which entity bombs are made of.
     XmlDoctype = "xml_doctype",
-    /// XML that could not be followed even with repairs.
+    /// XML that could not be parsed even with repairs.
     XmlMalformed = "xml_malformed",
     /// The document ended before its end tag; the rows before that were shipped.
     XmlTruncated = "xml_truncated",
-    /// Elements inside each other deeper than `limits.xml_depth`.
+    /// XML elements are nested deeper than `limits.xml_depth`.
     XmlTooDeep = "xml_too_deep",
-    /// A tag longer than `limits.xml_token_bytes`, or sixteen times as much without a tag.
+    /// A tag is larger than `limits.xml_token_bytes`, or sixteen times as many bytes come without a tag.
     XmlTokenTooLarge = "xml_token_too_large",
-    /// JSON that could not be followed; the rows before that were shipped.
+    /// JSON that could not be parsed; the rows before the error were shipped.
     JsonMalformed = "json_malformed",
-    /// The JSON ended before its objects did; the rows before that were shipped.
+    /// The JSON ended before its objects were closed; the rows before that were shipped.
     JsonTruncated = "json_truncated",
     /// An abuse, opt-out or other feedback report (RFC 5965) that is not about authentication.
     NotDmarcFeedback = "not_dmarc_feedback",
@@ -135,14 +136,14 @@ reasons! {
     TooManyEventBytes = "too_many_event_bytes",
     /// The events of a report are more than `limits.event_expansion` times its size; the rows before that were shipped.
     EventExpansion = "event_expansion",
-    /// The reader itself failed; the report of it is a bug report.
+    /// The reader panicked: a bug in this program.
     ReaderPanic = "reader_panic",
-    /// The process died over this mail, the server could not send it, or a sink did not take its events while it took those of
-    /// others, `max_attempts` times.
+    /// The process crashed on this mail, the server could not send it, or a sink did not accept its events while it accepted
+    /// those of others, `max_attempts` times.
     AttemptsExhausted = "attempts_exhausted",
-    /// A report for a domain that is not among `domains`.
+    /// A report for a domain that is not in `domains`.
     UnwantedDomain = "unwanted_domain",
-    /// The sender is over its share of the day (`limits.sender_…_per_day`); the mail is left for another.
+    /// The sender exceeds its daily quota (`limits.sender_…_per_day`); the mail is left for another day.
     SenderOverLimit = "sender_over_limit",
     /// No server of `trusted_authserv_ids` has authenticated the mail, and `require_authenticated` is set.
     SenderNotAuthenticated = "sender_not_authenticated",
