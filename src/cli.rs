@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and its help.
+//! Command line: arguments and help.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::{
     event::schema,
 };
 
-/// Read when nothing else is said, if it is there.
+/// Read if no configuration is given and this file exists.
 pub const DEFAULT_CONFIG: &str = "/etc/dmarc-shipper/config.yaml";
 
 const EXAMPLES: &str = "\
@@ -129,7 +129,7 @@ pub struct Run {
     pub config: ConfigArgs,
 }
 
-/// Where the configuration comes from.
+/// Arguments that select the configuration.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
@@ -168,7 +168,7 @@ pub struct Check {
     #[arg(long)]
     pub no_probe: bool,
 
-    /// How to tell what was found; json is an object a line, one for each step
+    /// Format of the report; json is one object per line, one for each step
     #[arg(long, value_name = "FORMAT", default_value = "text", ignore_case = true,
           value_parser = PossibleValuesParser::new(CheckFormat::NAMES).try_map(check_format))]
     pub format: CheckFormat,
@@ -177,7 +177,7 @@ pub struct Check {
     pub config: ConfigArgs,
 }
 
-/// What the ledger in `data_dir` is asked.
+/// Commands on the ledger in `data_dir`.
 #[derive(Debug, Subcommand)]
 pub enum Ledger {
     /// Print one JSON line for each report that was shipped: what, when, and from which mail
@@ -226,7 +226,8 @@ pub struct Migrate {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dmarc-shipper")]
     pub data_dir: PathBuf,
 
-    /// Put the reports that this processed.json of dmarc-ingest remembers into the ledger there, so that they are not shipped again
+    /// Put the reports that this processed.json of dmarc-ingest remembers into the ledger there, so that they are not
+    /// shipped again
     #[arg(long, value_name = "FILE")]
     pub processed: Option<PathBuf>,
 }
@@ -244,7 +245,7 @@ pub enum SchemaOf {
     Event,
 }
 
-/// Where set, these go before the configuration's `log`.
+/// If set, these take precedence over the configuration's `log`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Log (on stderr)")]
 pub struct LogArgs {
@@ -253,19 +254,19 @@ pub struct LogArgs {
           value_parser = PossibleValuesParser::new(LogLevel::NAMES).try_map(level))]
     pub log_level: Option<LogLevel>,
 
-    /// How to write them; auto is text on a terminal and JSON otherwise [default: auto]
+    /// Format of the messages; auto is text on a terminal and JSON otherwise [default: auto]
     #[arg(long, global = true, value_name = "FORMAT", ignore_case = true,
           value_parser = PossibleValuesParser::new(LogFormat::NAMES).try_map(format))]
     pub log_format: Option<LogFormat>,
 }
 
-/// Reads the process's arguments. An error may also be `--help` or `--version`: `error.exit_code()` is 0 for these, and
-/// anything else is exit 64.
+/// Parses the arguments of the process. An error may also be `--help` or `--version`: `error.exit_code()` is 0 for these;
+/// anything else means exit 64.
 pub fn parse_args() -> Result<Cli, clap::Error> {
     parse_from(std::env::args_os())
 }
 
-/// Reads these arguments, the first of which is the program's name.
+/// Parses these arguments, the first of which is the program's name.
 pub fn parse_from<T: Into<std::ffi::OsString> + Clone>(
     arguments: impl IntoIterator<Item = T>,
 ) -> Result<Cli, clap::Error> {
@@ -273,8 +274,8 @@ pub fn parse_from<T: Into<std::ffi::OsString> + Clone>(
 }
 
 impl ConfigArgs {
-    /// Reads file and URLs as they were given. Without either, [`DEFAULT_CONFIG`]. `ask` asks a person for the password of
-    /// a URL source, see [`ask_on_terminal`].
+    /// Loads the configuration from the given file and URLs; [`DEFAULT_CONFIG`] if neither is given. `ask` prompts a person
+    /// for the password of a URL source, see [`ask_on_terminal`].
     pub fn load(&self, ask: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
         let from: Vec<String> = self.from.iter().cloned().chain(self.file.iter().map(|path| plain(path))).collect();
         let fields: Vec<_> = schema::field_names().collect();
@@ -282,12 +283,13 @@ impl ConfigArgs {
         Loader { fields: &fields, ..Loader::default() }.arguments(&arguments)
     }
 
-    /// Whether the sources are those of the command line.
+    /// True if the command line names the sources.
     pub fn names_sources(&self) -> bool {
         !self.from.is_empty() || !self.file.is_empty()
     }
 
-    /// With both ends on the command line, the default file is not needed; one that is named is still read.
+    /// Returns the file to read. If both sources and sinks are on the command line, the default file is not needed; a file
+    /// given by name is still read.
     fn file_to_read(&self, from: &[String]) -> Option<&Path> {
         let default = Path::new(DEFAULT_CONFIG);
         let complete = !from.is_empty() && !self.to.is_empty();
@@ -295,7 +297,7 @@ impl ConfigArgs {
     }
 }
 
-/// Asks on the terminal, without echo, for the password of `who`; `None` where there is no terminal.
+/// Prompts on the terminal, without echo, for the password of `who`; `None` if there is no terminal.
 pub fn ask_on_terminal(who: &str) -> Option<String> {
     use std::io::IsTerminal;
     if !rustix::stdio::stdin().is_terminal() {
@@ -304,7 +306,7 @@ pub fn ask_on_terminal(who: &str) -> Option<String> {
     rpassword::prompt_password(format!("Password of {who}: ")).ok().filter(|password| !password.is_empty())
 }
 
-/// The path as a source that no character in it makes a URL.
+/// Returns the path as a source that is not mistaken for a URL, whatever characters are in it.
 fn plain(path: &str) -> String {
     if path == "-" || path.starts_with('/') { path.to_owned() } else { format!("./{path}") }
 }
@@ -315,7 +317,7 @@ fn yaml_file(path: &str) -> Result<PathBuf, &'static str> {
     if yaml { Ok(path) } else { Err("YAML is written; expected a name that ends in .yaml or .yml") }
 }
 
-/// An IPv6 address may be written with brackets or without.
+/// Parses `HOST:PORT`. An IPv6 address may be written with brackets or without.
 fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
     let expected = "expected a host and a port, such as localhost:9598 or [::1]:9598";
     let (host, port) = text.rsplit_once(':').ok_or(expected)?;

@@ -1,6 +1,6 @@
-//! Exit codes, after sysexits: what an init system, a CronJob or a person can act on.
+//! Exit codes, after sysexits(3): for an init system, a CronJob or a person to act on.
 
-/// How the process ends. The worst of what happened wins, in the order of `rank`.
+/// Exit code of the process. If several apply, the worst is returned, in the order of `rank`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Done, or nothing to do.
@@ -9,7 +9,7 @@ pub enum Exit {
     Usage = 64,
     /// `parse`, a `file` source or `--strict`: some input could not be read in full.
     Data = 65,
-    /// A file to be read is not there.
+    /// An input file does not exist or can't be read.
     NoInput = 66,
     /// A peer can't be reached.
     Unavailable = 69,
@@ -28,7 +28,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// What a person must mend comes before what mends itself.
+    /// Severity: problems that a person must fix rank above those that a retry may fix.
     fn rank(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -45,7 +45,7 @@ impl Exit {
         }
     }
 
-    /// The worse of the two.
+    /// Returns the worse of the two.
     pub fn or_worse(self, other: Exit) -> Exit {
         if other.rank() > self.rank() { other } else { self }
     }

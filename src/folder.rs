@@ -1,4 +1,4 @@
-//! Folders that we write in: made 0750 where they are missing, and synced so that what was made in them survives.
+//! Folders that the program writes in: created with mode 0750 if missing, and synced so that new files in them survive a crash.
 
 use std::{
     fs::{DirBuilder, File},
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// Makes `folder` and whatever is missing above it, each 0750 and on the disk when this returns.
+/// Creates `folder` and all missing folders above it, each with mode 0750; they are on the disk when this returns.
 pub(crate) fn create(folder: &Path) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
@@ -17,7 +17,7 @@ pub(crate) fn create(folder: &Path) -> io::Result<()> {
     }
     match DirBuilder::new().mode(0o750).create(folder) {
         Ok(()) => folder.parent().map_or(Ok(()), sync),
-        // Somebody else was faster.
+        // Another process created it first.
         Err(_) if folder.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
@@ -32,7 +32,7 @@ pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// The parent of a bare file name is the empty path, which no system call understands.
+/// Returns `.` for the empty path: that is the parent of a bare file name, and no system call accepts it.
 pub(crate) fn or_here(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }

@@ -1,4 +1,4 @@
-//! `ledger list` and `ledger reset`: what was shipped, for a person or a script.
+//! The commands `ledger list` and `ledger reset`: show shipped reports, to a person or a script, or forget them.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -16,7 +16,7 @@ use crate::{
     stdio,
 };
 
-/// Prints one JSON line for each document that was shipped. Reads a copy, so it changes nothing.
+/// Prints one JSON line for each document that was shipped. Reads a copy of the ledger, so it changes nothing.
 pub fn list(data_dir: &Path) -> Exit {
     let ledger = match Ledger::open_for_reading(data_dir) {
         Ok((_, View::Locked)) => {
@@ -49,7 +49,7 @@ pub fn list(data_dir: &Path) -> Exit {
     }
 }
 
-/// Forgets everything that was shipped from here.
+/// Forgets everything that was shipped with this data folder.
 pub fn reset(data_dir: &Path) -> Exit {
     let _lock = match InstanceLock::acquire(data_dir) {
         Ok(lock) => lock,
@@ -83,7 +83,7 @@ fn print(out: &mut impl Write, key: &DocumentKey, shipped: &Shipped) -> io::Resu
 }
 
 fn cannot_write(error: &io::Error) -> Exit {
-    // `ledger list | head` has what it wants.
+    // `ledger list | head` has closed the pipe on purpose.
     if error.kind() != io::ErrorKind::BrokenPipe {
         error!("can't write to stdout: {error}");
     }

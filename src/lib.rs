@@ -6,7 +6,7 @@
 //!   └───────── settle the mail ◀── confirm ◀──────────┘
 //! ```
 //!
-//! The stages between `source` and `sink` are pure: no sockets, no clock, no logging. Only the pipeline knows them all.
+//! The stages between `source` and `sink` are pure: no sockets, no clock, no logging. Only `pipeline` knows all of them.
 
 pub mod source;
 

@@ -1,4 +1,4 @@
-//! Arguments → configuration → run → exit code; the only place that exits.
+//! Entry point: parses arguments, loads the configuration, runs the command; the only place that exits.
 
 use std::{
     io::{self, Write},
@@ -27,10 +27,10 @@ fn main() -> ExitCode {
     let cli = match cli::parse_args() {
         Ok(cli) => cli,
         Err(usage) if usage.use_stderr() => {
-            usage.print().ok(); // nobody is left to tell when stderr is closed
+            usage.print().ok(); // ignored: if stderr is closed, there is nowhere to report that
             return Exit::Usage.into();
         }
-        // The help, or the version.
+        // `--help` or `--version`.
         Err(asked) => {
             let Err(error) = stdio::output().and_then(|_| asked.print()) else { return Exit::Done.into() };
             writeln!(io::stderr(), "error: can't write to stdout: {error}").ok();
@@ -99,8 +99,8 @@ fn run(cli: &Cli) -> Exit {
     }
 }
 
-/// Loads the configuration and starts the log as it says; every problem and warning is said. The log's file is for `run`: who
-/// only looks may be another user, whose files it could not write to.
+/// Loads the configuration and starts the log that it configures; logs every problem and warning. Only `run` logs to the
+/// file: other commands may be run by another user, who could not write to its files.
 fn load(cli: &Cli, arguments: &cli::ConfigArgs, to_file: bool) -> Result<Config, Exit> {
     match arguments.load(&cli::ask_on_terminal) {
         Ok(loaded) => {
@@ -130,18 +130,18 @@ fn reship(run: &cli::Run, config: &Config) -> Option<Reship> {
     let midnight = |day: Date| TimeZone::UTC.to_timestamp(day.into()).unwrap_or(Timestamp::MAX);
     run.reship.then(|| Reship {
         since: run.since.map_or(Timestamp::MIN, midnight),
-        // Without a ledger nobody knows what was shipped before.
+        // Without a ledger, it is not known what was shipped before.
         only_known: !run.config.to.is_empty() && config.data_dir.is_some(),
     })
 }
 
-/// Without the warnings: whoever asks every few seconds has heard them from the instance that runs.
+/// Loads the configuration without its warnings: the running instance has logged them, and a health check runs every few seconds.
 fn load_quietly(cli: &Cli, arguments: &cli::ConfigArgs) -> Option<Config> {
     start_log(cli, None);
     arguments.load(&|_| None).map(|loaded| loaded.config).map_err(|problems| error!("{problems}")).ok()
 }
 
-/// The configuration as it stands in its file now, for a process that runs. `None`: it can't be used, which was said.
+/// Reloads the configuration from its file, for a running process. `None`: it can't be used, which was logged.
 fn load_again(cli: &Cli, run: &cli::Run) -> Option<Config> {
     match run.config.load(&|_| None) {
         Ok(loaded) => {
@@ -159,7 +159,7 @@ fn load_again(cli: &Cli, run: &cli::Run) -> Option<Config> {
     }
 }
 
-/// The folder that `ledger` is about, from the command line or the configuration.
+/// Returns the data folder for the command `ledger`, from the command line or the configuration.
 fn data_dir(cli: &Cli, of: &cli::LedgerArgs) -> Result<PathBuf, Exit> {
     if let Some(data_dir) = &of.data_dir {
         start_log(cli, None);
@@ -172,7 +172,7 @@ fn data_dir(cli: &Cli, of: &cli::LedgerArgs) -> Result<PathBuf, Exit> {
     })
 }
 
-/// The command line goes before the configuration.
+/// Starts the log. The command line takes precedence over the configuration.
 fn start_log(cli: &Cli, config: Option<&Config>) {
     let of_config =
         |log: Option<&config::Log>| log.map_or((LogLevel::Info, LogFormat::Auto), |log| (log.level, log.format));

@@ -1,4 +1,4 @@
-//! `parse`: reports and mails from disk to JSON lines on stdout. No ledger, no network, no configuration.
+//! The command `parse`: reads reports and mails from disk, prints JSON lines on stdout. No ledger, no network, no configuration.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -34,7 +34,7 @@ use crate::{
     trouble::Trouble,
 };
 
-/// Reads every path and prints its events. Exit 65: some input could not be read in full; 66: a path is not there.
+/// Reads every path and prints its events. Exit 65: some input could not be read in full; 66: a path can't be read.
 pub fn run(paths: &[PathBuf]) -> Exit {
     let limits = Limits::default();
     let done = Arc::new(Done::default());
@@ -100,7 +100,7 @@ fn one(
     Exit::Done
 }
 
-/// Events as lines. Ships whatever comes: nothing was shipped before, and nothing is remembered.
+/// [`Output`] that prints events as lines. Ships everything: no document counts as shipped before, and none is remembered.
 struct Lines<W: Write> {
     out: BufWriter<W>,
     encoder: Encoder,
@@ -109,7 +109,7 @@ struct Lines<W: Write> {
     done: Arc<Done>,
 }
 
-/// How far the reading has come.
+/// Progress of the reading.
 #[derive(Default)]
 struct Done {
     files: AtomicU64,
@@ -131,7 +131,7 @@ impl<W: Write> Lines<W> {
     fn finish(mut self) -> Exit {
         match self.failed.take().map_or_else(|| self.out.flush(), Err) {
             Ok(()) => Exit::Done,
-            // `parse … | head` has what it wants.
+            // `parse … | head` has closed the pipe on purpose.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Io,
             Err(error) => {
                 error!("can't write to stdout: {error}");

@@ -1,4 +1,4 @@
-//! The command `run`, and `health`, which asks it: one instance, one ledger, and the pipeline for as long as it is wanted; anew when asked to reload.
+//! The commands `run` and `health`: one instance, its ledger, reloads and signals, and the pipeline.
 
 use std::{
     io,
@@ -28,15 +28,15 @@ use crate::{
     pipeline::{self, Options},
 };
 
-/// Locks the data folder, opens the ledger, and lets the pipeline do the rest. `reload` reads the configuration again;
-/// `None` when it can't be used, which it has said then.
+/// Locks the data folder, opens the ledger, and runs the pipeline. `reload` reads the configuration again; `None` if it
+/// can't be used, which it has logged.
 pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>) -> Exit {
-    // Held until the end: one instance per data_dir. A dry run writes nothing there and may run beside another.
+    // Held until the end: one instance per data_dir. A dry run writes nothing there and may run beside another instance.
     let _lock = match config.data_dir.as_deref().filter(|_| !options.dry_run).map(InstanceLock::acquire).transpose() {
         Ok(lock) => lock,
         Err(error) => {
             error!("{error}");
-            // A run that ends will make room for this one: a schedule's next try may work.
+            // The other instance may be a run that ends: the next scheduled attempt may work.
             return if matches!(error, LockError::Held { .. }) { Exit::Undelivered } else { Exit::CannotCreate };
         }
     };
@@ -52,13 +52,13 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
         }
     };
     let exit = runtime.block_on(serve(config, ledger, options, reload));
-    // A write to a pipe that nobody reads may never end.
+    // A write to a pipe that nobody reads may never return.
     runtime.shutdown_background();
     token::end_all();
     exit
 }
 
-/// `health`: asks the instance that listens on `host`, a name or an address, whether it is well.
+/// The command `health`: asks the instance that listens on `host`, a name or an address, for its health.
 pub fn health(host: &str, port: u16) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -80,10 +80,10 @@ async fn ask(host: &str, port: u16) -> Result<(), String> {
     http::ask(stream, host).await
 }
 
-/// A health check that takes longer is as good as none.
+/// Time limit of a health check; a slower one is of no use.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// An instance that listens everywhere is asked on the loopback interface.
+/// Returns the address to ask: an instance that listens on all addresses is asked on the loopback interface.
 fn here(host: &str) -> &str {
     match host.parse() {
         Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1",
@@ -92,10 +92,10 @@ fn here(host: &str) -> &str {
     }
 }
 
-/// How often `metrics_file` is written.
+/// Interval at which `metrics_file` is written.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 
-/// What those who look after the process can ask and read; nothing, where the configuration doesn't say where.
+/// Monitoring of the process: health, metrics and the metrics file, as far as they are configured.
 struct Observed {
     condition: Arc<Condition>,
     exposition: Option<Exposition>,
@@ -130,7 +130,7 @@ impl Observed {
         Ok(observed)
     }
 
-    /// Writes `metrics_file` now and then, until the process ends.
+    /// Writes `metrics_file` periodically until the process ends.
     fn write_on(&self) {
         let (Some(exposition), Some(path)) = (self.exposition.clone(), self.metrics_file.clone()) else { return };
         tokio::spawn(async move {
@@ -142,7 +142,7 @@ impl Observed {
         });
     }
 
-    /// The last words, for who reads the file when the process is gone.
+    /// Writes the final metrics, for readers of the file after the process has ended.
     async fn end(&self, exit: Exit) {
         let (Some(exposition), Some(path)) = (&self.exposition, &self.metrics_file) else { return };
         metrics::RUN_EXIT_CODE.with_label_values::<&str>(&[]).set(f64::from(exit as u8));
@@ -154,7 +154,7 @@ impl Observed {
     }
 }
 
-/// Whether it failed, which is said the first time.
+/// Writes the metrics file; returns true if that failed. Logs the error the first time.
 async fn write(text: String, path: &Path, failing: bool) -> bool {
     let to = path.to_owned();
     let written = tokio::task::spawn_blocking(move || metrics::write(&text, &to)).await;
@@ -169,7 +169,7 @@ async fn write(text: String, path: &Path, failing: bool) -> bool {
     true
 }
 
-/// Runs the pipeline until it ends or a signal asks for that; after a reload, with the new configuration.
+/// Runs the pipeline until it ends or a signal asks for that; after a reload, runs it with the new configuration.
 async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload: &dyn Fn() -> Option<Config>) -> Exit {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -196,9 +196,9 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
                 signal = signals.next() => signal,
             };
             match signal {
-                // The terminal was closed after it.
+                // The terminal was closed after the stop was requested.
                 Signal::Hangup if stopping => {}
-                // A terminal that was closed; a single pass will not be asked for anything else.
+                // In a single pass, SIGHUP means that the terminal was closed: nobody asks it to reload.
                 Signal::Hangup if !options.once => {
                     notify.reloading();
                     match (reload().filter(|new| may_replace(new, &config)), &next) {
@@ -222,7 +222,7 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
                     info!(signal = signal.name(), "asked to stop");
                     notify.stopping();
                     stopping = true;
-                    // What a reload has begun to finish is finished, and that is the end.
+                    // If a reload is finishing what is in flight, that is completed, and then the process ends.
                     if next.take().is_none() {
                         stop.further();
                     }
@@ -230,8 +230,8 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
             }
         };
         match next {
-            // What could not be delivered in time stays where it is, for the pipeline that follows; nor is a file that could
-            // not be read in full a reason to end.
+            // Reports that could not be delivered in time stay in place for the next pipeline; a file that could not be
+            // read in full is no reason to end either.
             Some(new) if matches!(exit, Exit::Done | Exit::Data | Exit::Undelivered) => config = new,
             _ => {
                 observed.end(exit).await;
@@ -243,7 +243,7 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
     }
 }
 
-/// The lock and the ledger are those of one folder for the life of the process.
+/// True if a reload may use the new configuration. The process holds the lock and the ledger of one data folder for its life.
 fn may_replace(new: &Config, old: &Config) -> bool {
     if new.data_dir != old.data_dir {
         error!("data_dir can't be changed while running; stop this instance and start it anew");
@@ -284,7 +284,7 @@ fn open_ledger(config: &Config, options: Options) -> Result<Ledger, Exit> {
     })
 }
 
-/// A path or a permission that is not right, as against a disk that fails or is full.
+/// True for a wrong path or permission; false for a disk that fails or is full.
 fn needs_a_person(error: &io::Error) -> bool {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(error.kind(), IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem)

@@ -1,4 +1,4 @@
-//! For tests: a file system that is full after some kilobytes.
+//! Test helper: a file system that is full after some kilobytes.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ pub(crate) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None`, said loudly, where this process may not mount.
+    /// Mounts a tmpfs of this size; `None`, with a loud message, if this process may not mount.
     pub(crate) fn mount(kilobytes: u32) -> Option<Self> {
         let mounted = tempfile::tempdir().unwrap();
         let size = format!("size={kilobytes}k");
@@ -28,7 +28,7 @@ impl SmallDisk {
         self.mounted.path()
     }
 
-    /// Takes all the room there is; deleting the file gives it back.
+    /// Fills the disk; deleting the returned file frees it.
     pub(crate) fn fill(&self) -> PathBuf {
         let filler = self.path().join("filler");
         let mut size = 1 << 20;

@@ -1,12 +1,13 @@
-//! Standard input and output, as whoever started the process left them.
+//! Standard input and output, checked for being closed when the process was started.
 //!
-//! Before `main`, Rust's runtime opens /dev/null in the place of each of the descriptors 0, 1 and 2 that is closed, so that no
-//! file or socket gets such a number. From then on a closed stdout takes everything and reports no error: mails would be
-//! archived over lines that nobody got. Nor can it be told any more: /dev/null open for reading and writing is also what Python's
-//! `subprocess.DEVNULL` and daemon(3) give a program on purpose. So the descriptors are looked at before the runtime does.
+//! Before `main`, Rust's runtime opens /dev/null in place of each of the descriptors 0, 1 and 2 that is closed, so that no
+//! file or socket gets such a number. From then on a closed stdout accepts everything and reports no error: mails would be
+//! archived although nobody got their lines. It can't be detected any more either: /dev/null open for reading and writing
+//! is also what Python's `subprocess.DEVNULL` and daemon(3) give a program on purpose. So the descriptors are checked
+//! before the runtime starts.
 //!
-//! `std::io::stdout` and `stdin` are banned for the same reason (.clippy.toml): they take EBADF, such as that of a stdout open
-//! for reading only, for success.
+//! `std::io::stdout` and `stdin` are banned for the same reason (.clippy.toml): they treat EBADF, such as that of a stdout
+//! open for reading only, as success.
 
 use std::{
     fs::File,
@@ -24,7 +25,7 @@ use rustix::{
 static STDIN_CLOSED: AtomicBool = AtomicBool::new(false);
 static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// The loader calls it before `main`, and so before the runtime's own start.
+/// Called by the loader before `main`, and so before the start of Rust's runtime.
 #[used]
 #[allow(
     unsafe_code,
@@ -39,7 +40,7 @@ extern "C" fn note_what_is_closed() {
     }
 }
 
-/// Standard output, unbuffered, under a descriptor of its own.
+/// Returns standard output, unbuffered, under a descriptor of its own.
 ///
 /// # Errors
 ///
@@ -48,7 +49,7 @@ pub fn output() -> io::Result<File> {
     usable(&STDOUT_CLOSED, stdout(), OFlags::RDONLY, "open for reading only")
 }
 
-/// Standard input, unbuffered, under a descriptor of its own.
+/// Returns standard input, unbuffered, under a descriptor of its own.
 ///
 /// # Errors
 ///
@@ -67,7 +68,7 @@ fn usable(closed: &AtomicBool, descriptor: BorrowedFd<'_>, wrong: OFlags, so: &s
     Ok(descriptor.try_clone_to_owned()?.into())
 }
 
-/// Prints all of it on standard output.
+/// Prints all of `text` on standard output.
 ///
 /// # Errors
 ///
@@ -76,7 +77,7 @@ pub fn print(text: &str) -> io::Result<()> {
     output()?.write_all(text.as_bytes())
 }
 
-/// True of /dev/null, where what is written is gone.
+/// True for /dev/null, which discards what is written.
 pub fn discards(output: impl AsFd) -> bool {
     fstat(output).is_ok_and(|of| {
         FileType::from_raw_mode(of.st_mode) == FileType::CharacterDevice

@@ -1,4 +1,4 @@
-//! A mailbox: the way there, the login, and the folders.
+//! Checks of a mailbox: the connection, the login, and the folders.
 
 use super::{
     peer,
@@ -31,16 +31,16 @@ const GRANT: &str = "give the account these rights, or have the mails kept (afte
 
 const MAKE: &str = "make it by hand, or let the account make folders";
 
-/// A mailbox, and how it is to be used.
+/// A mailbox to check, with the settings that its checks depend on.
 pub struct Account<'a> {
     pub imap: &'a Imap,
-    /// What was shipped is remembered in a data_dir, so that mails which stay need no mark.
+    /// True if shipped reports are remembered in a data_dir, so that mails which stay need no mark.
     pub remembers: bool,
-    /// A folder may be made and deleted again.
+    /// True if a folder may be created and deleted again.
     pub probes: bool,
 }
 
-/// Tries each step. The login is tried once: accounts get locked.
+/// Tests each step. The login is tried only once, as accounts get locked.
 pub async fn check(account: &Account<'_>, steps: &mut Steps) -> Option<()> {
     let imap = account.imap;
     steps.plan([peer::NAME, peer::CONNECTION, peer::ENCRYPTION, LOGIN, ABILITIES]);
@@ -58,7 +58,7 @@ pub async fn check(account: &Account<'_>, steps: &mut Steps) -> Option<()> {
     looked
 }
 
-/// Up to the greeting, encrypted as the configuration wants it.
+/// Connects up to the greeting, encrypted as configured.
 async fn meet(imap: &Imap, steps: &mut Steps) -> Option<Guest> {
     let tcp = peer::reach(&imap.host, imap.port, imap.connect_timeout, steps).await?;
     let guest = steps.attempt(peer::ENCRYPTION, Guest::over(imap, tcp)).await?;
@@ -82,7 +82,7 @@ fn tell_encryption(guest: &Guest, steps: &mut Steps) {
     }
 }
 
-/// What the server can do, and what follows from what it can't.
+/// Reports the server's capabilities, and the consequences of those it lacks.
 fn abilities(account: &Account<'_>, visit: &Visit, steps: &mut Steps) {
     let imap = account.imap;
     let offered = ["MOVE", "UIDPLUS", "IDLE", "SPECIAL-USE", "NAMESPACE", "ACL"];
@@ -110,7 +110,7 @@ fn abilities(account: &Account<'_>, visit: &Visit, steps: &mut Steps) {
     }
 }
 
-/// The folders that are read, and those that mails go to. A folder in trouble does not hide the next.
+/// Checks the folders that are read, and those that mails are moved to. An error in one folder does not hide the next.
 async fn look_around(account: &Account<'_>, visit: &mut Visit, steps: &mut Steps) -> Option<()> {
     let imap = account.imap;
     read_folders(account, visit, steps).await;
@@ -192,7 +192,7 @@ fn tell_read(step: &str, look: &Look, needed: &[Right], steps: &mut Steps) {
     }
 }
 
-/// A folder that mails go to: may they, or may it be made?
+/// Checks that mails can be moved to a folder, or that the folder can be created.
 async fn target(
     account: &Account<'_>,
     visit: &mut Visit,
@@ -228,7 +228,7 @@ async fn target(
             let why = format!("{seen}; the server opens it read-only, so no mail can be put there");
             steps.fail(setting, Failure::new(Exit::Configuration, why).advising(GRANT));
         }
-        // The mails that were put there are, until a mail program looks at them.
+        // Mails moved there are \Recent until a mail client opens the folder.
         (None, Opened::HasRecent) => {
             steps.well(setting, format!("{seen}; whether more may be put there was not tried: some are \\Recent"));
         }
@@ -250,7 +250,7 @@ fn of_folder(name: &FolderName) -> String {
     format!("folder {name}")
 }
 
-/// The folders that mails go to, by the settings that name them.
+/// Returns the folders that mails are moved to, by the settings that name them.
 fn targets(imap: &Imap) -> impl Iterator<Item = (&'static str, &str)> {
     let targets = [(ARCHIVE, &imap.archive_folder), (QUARANTINE, &imap.quarantine_folder)];
     targets.into_iter().filter_map(|(setting, pattern)| Some((setting, pattern.as_deref()?)))
@@ -262,7 +262,7 @@ fn moves(imap: &Imap) -> bool {
         || matches!(imap.without_report, WithoutReport::Archive | WithoutReport::Quarantine)
 }
 
-/// What has to be allowed in a folder that is read.
+/// Returns the rights that are needed in a folder that is read.
 fn needed(account: &Account<'_>) -> Vec<Right> {
     let imap = account.imap;
     let unreadable = Verdict::Quarantine(Trouble::new(Reason::Empty, ""));

@@ -1,4 +1,4 @@
-//! What lies on this machine: the data folder, files that are read, files that are written.
+//! Checks of local files: the data folder, files that are read, files that are written.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ pub const FILE: &str = "file";
 const LET_WRITE: &str = "let this user write there, or name another path";
 const LET_READ: &str = "let this user read it";
 
-/// The folder that a running instance may be using at this moment: nothing in it is opened but the lock, to be read.
+/// Checks the data folder, which a running instance may be using: nothing in it is opened except the lock, for reading.
 pub async fn data_dir(data_dir: Option<&Path>, steps: &mut Steps) -> Option<()> {
     let Some(data_dir) = data_dir else {
         steps.note(
@@ -44,7 +44,7 @@ pub async fn data_dir(data_dir: Option<&Path>, steps: &mut Steps) -> Option<()> 
     Some(())
 }
 
-/// A file or folder that is read; what lies in a folder is not opened.
+/// Checks a file or folder that is read; files in a folder are not opened.
 pub async fn read(path: &Path, steps: &mut Steps) -> Option<()> {
     if path == Path::new("-") {
         steps.well(FILE, "stdin, which is not read");
@@ -55,7 +55,7 @@ pub async fn read(path: &Path, steps: &mut Steps) -> Option<()> {
     Some(())
 }
 
-/// The file that events of today go to. Returns the folder that is there and may be written to, of it or above it.
+/// Checks the file for today's events. Returns its folder, or the nearest existing one above, which may be written to.
 pub async fn written(path: &Path, steps: &mut Steps) -> Option<PathBuf> {
     let folder = writable_folder(path.parent().unwrap_or(Path::new("")), steps).await?;
     let state = steps.attempt(FILE, looked(path, usable)).await?;
@@ -63,7 +63,7 @@ pub async fn written(path: &Path, steps: &mut Steps) -> Option<PathBuf> {
     Some(folder)
 }
 
-/// A folder that can be written to, or made. Returns itself, or what is there of the way to it.
+/// Checks that a folder can be written to, or created. Returns it, or the nearest existing folder above it.
 async fn writable_folder(folder: &Path, steps: &mut Steps) -> Option<PathBuf> {
     let there = steps.attempt(FOLDER, looked(folder, there)).await?;
     if there == folder || folder.as_os_str().is_empty() {
@@ -74,14 +74,14 @@ async fn writable_folder(folder: &Path, steps: &mut Steps) -> Option<PathBuf> {
     Some(there)
 }
 
-/// Looks at `path` off the runtime's own threads: a dead network file system answers nobody.
+/// Runs `look` on a blocking thread: calls on a dead network file system never return.
 async fn looked<T: Send + 'static>(path: &Path, look: fn(&Path) -> Result<T, Failure>) -> Result<T, Failure> {
     let path = path.to_owned();
     let looked = tokio::task::spawn_blocking(move || look(&path)).await;
     looked.unwrap_or_else(|panic| Err(Failure::new(Exit::Internal, panic.to_string())))
 }
 
-/// The folder, or the nearest one above it that exists, if it can be written to.
+/// Returns the folder, or the nearest one above it that exists, if it can be written to.
 fn there(folder: &Path) -> Result<PathBuf, Failure> {
     let mut ancestors = folder.ancestors().filter(|above| !above.as_os_str().is_empty());
     let there = ancestors.find(|above| above.exists()).unwrap_or(Path::new("."));
@@ -117,7 +117,7 @@ fn holder(data_dir: &Path) -> Result<Option<String>, Failure> {
     })
 }
 
-/// What the last instance left, perhaps as another user.
+/// Checks the files that the last instance left, perhaps as another user.
 fn own_files(data_dir: &Path) -> Result<(), Failure> {
     let unreadable = |error| cannot(Exit::CannotCreate, "list", data_dir, &error).advising(LET_READ);
     for entry in fs::read_dir(data_dir).map_err(unreadable)? {
@@ -140,7 +140,7 @@ fn readable(path: &Path) -> Result<String, Failure> {
             .advising("look at the path, and whether a volume is mounted there"),
         _ => failed(error),
     })?;
-    // Not opened: a pipe would wait for its writer.
+    // Not opened: opening a pipe would wait for its writer.
     if about.is_dir() {
         may(path, Access::READ_OK | Access::EXEC_OK).map_err(failed)?;
         Ok(format!("{} is a folder, and can be listed", path.display()))

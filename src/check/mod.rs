@@ -1,8 +1,8 @@
-//! The command `check`: tries all that the configuration names, step by step, and says what to do about what fails.
+//! The command `check`: tests everything that the configuration names, step by step, and says how to fix failures.
 //!
-//! Sources and sinks are tried side by side, and told one after the other: one that does not answer hides nothing of the
-//! others, and costs no more than its own timeouts. It may run beside an instance: the ledger is not opened, no mail is
-//! touched, and no file that an instance writes to.
+//! Sources and sinks are tested in parallel and reported one after the other: one that does not answer hides nothing of the
+//! others, and takes no longer than its own timeouts. The command may run beside an instance: it does not open the ledger,
+//! change any mail, or write to a file that an instance writes to.
 
 mod imap;
 mod local;
@@ -41,15 +41,15 @@ use crate::{
     stdio,
 };
 
-/// How `check` was asked for.
+/// Command-line options of `check`.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Send an event to each sink, and make and delete folders where some are to be made.
+    /// Send an event to each sink; create and delete a test folder for each target folder that would have to be created.
     pub probe: bool,
     pub format: CheckFormat,
 }
 
-/// Tries everything, and prints the report: to stdout, or to stderr where a probe goes to stdout.
+/// Tests everything, and prints the report: to stdout, or to stderr if a probe goes to stdout.
 pub fn run(config: Config, options: Options) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -88,7 +88,7 @@ async fn check(config: Config, options: Options) -> Exit {
     let mut work = Work { stop: CancellationToken::new(), tasks: JoinSet::new(), parts: Vec::new() };
     work.begin(Arc::new(config), options);
     let Work { stop, tasks: _tasks, parts } = work;
-    // A task of its own: while it waits for whoever reads the report, signals are heard.
+    // A separate task, so that signals are handled while the report blocks on its reader.
     let mut telling = tokio::spawn(Report::new(out, options.format).tell(parts));
     loop {
         tokio::select! {
@@ -107,7 +107,7 @@ async fn check(config: Config, options: Options) -> Exit {
     }
 }
 
-/// All that is tried, side by side.
+/// All checks, running in parallel.
 struct Work {
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -153,14 +153,15 @@ impl Work {
         (told.clone(), Steps::new(told, self.stop.clone()))
     }
 
-    /// A panic, such as of the IMAP parser over what a server sends, is told as a failure of the part, and ends no other.
+    /// Spawns a check. A panic, such as of the IMAP parser on a server's response, is reported as a failure of this part,
+    /// and ends no other.
     fn spawn(&mut self, told: UnboundedSender<Step>, work: impl Future<Output = ()> + Send + 'static) {
         let work = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(work));
         self.tasks.spawn(async move {
             if work.await.is_err() {
                 let why = "this check itself failed: the peer sent what can't be read, or it is a bug";
                 let outcome = steps::Outcome::Failed(Failure::new(Exit::Internal, why));
-                told.send(Step { what: "check".to_owned(), outcome }).ok(); // nobody listens any more
+                told.send(Step { what: "check".to_owned(), outcome }).ok(); // ignored: nobody listens any more
             }
         });
     }

@@ -1,4 +1,4 @@
-//! The way to another machine: its name, a connection, and the encryption.
+//! Checks of the connection to another machine: name resolution, TCP and TLS.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,16 +15,17 @@ use crate::{
     },
 };
 
-/// Seconds. Certificates that a machine renews are new long before that.
+/// Remaining validity in seconds below which a certificate is reported. Certificates that are renewed automatically are
+/// renewed long before.
 const EXPIRES_SOON: i64 = 14 * 24 * 3600;
-/// A peer that doesn't say goodbye is left without.
+/// Time limit for closing the TLS connection; after that it is dropped.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 pub const NAME: &str = "name";
 pub const CONNECTION: &str = "connection";
 pub const ENCRYPTION: &str = "encryption";
 
-/// All addresses of `host`.
+/// Resolves all addresses of `host`.
 pub async fn find(host: &str, port: u16, limit: Duration, steps: &mut Steps) -> Option<Vec<SocketAddr>> {
     let addresses = steps.attempt(NAME, resolve(host, port, limit)).await?;
     let mut shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
@@ -33,7 +34,7 @@ pub async fn find(host: &str, port: u16, limit: Duration, steps: &mut Steps) -> 
     Some(addresses)
 }
 
-/// A connection to the first of the addresses that answers.
+/// Connects to the first of the addresses that answers.
 pub async fn reach(host: &str, port: u16, limit: Duration, steps: &mut Steps) -> Option<TcpStream> {
     let addresses = find(host, port, limit, steps).await?;
     let tcp = steps.attempt(CONNECTION, connect_to(host, &addresses, limit)).await?;
@@ -42,7 +43,7 @@ pub async fn reach(host: &str, port: u16, limit: Duration, steps: &mut Steps) ->
     Some(tcp)
 }
 
-/// A handshake with a syslog receiver, and the end of the connection.
+/// Does a TLS handshake with a syslog receiver, and closes the connection.
 pub async fn encrypt(syslog: &Syslog, tcp: TcpStream, steps: &mut Steps) -> Option<()> {
     let shaken = async {
         let shaken = timeout(syslog.connect_timeout, tls::handshake_noting(&syslog.tls, &syslog.host, tcp));
@@ -51,7 +52,7 @@ pub async fn encrypt(syslog: &Syslog, tcp: TcpStream, steps: &mut Steps) -> Opti
     let (mut stream, asked) = steps.attempt(ENCRYPTION, shaken).await?;
     let (mut shown, soon) = described(Encryption::of(&stream));
     if asked {
-        // Many ask and take anyone; those that don't may say so only later.
+        // Many servers ask and accept any certificate; those that don't may refuse it only later.
         let ours = if syslog.tls.crt_file.is_some() {
             "it is shown that of tls.crt_file"
         } else {
@@ -64,11 +65,11 @@ pub async fn encrypt(syslog: &Syslog, tcp: TcpStream, steps: &mut Steps) -> Opti
     } else {
         steps.well(ENCRYPTION, shown);
     }
-    timeout(GOODBYE, stream.shutdown()).await.ok(); // a courtesy
+    timeout(GOODBYE, stream.shutdown()).await.ok(); // ignored: nothing depends on it
     Some(())
 }
 
-/// What is told of it, and whether that needs attention.
+/// Returns a description of the encryption, and whether it needs attention.
 pub fn described(encryption: Encryption) -> (String, bool) {
     let mut shown = encryption.version.to_owned();
     let Some(until) = encryption.until else { return (shown, false) };

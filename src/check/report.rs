@@ -1,4 +1,4 @@
-//! The report: a heading for each part of the configuration, a line for each step.
+//! The report: a heading for each part of the configuration, and a line for each step.
 
 use std::io::{self, Write};
 
@@ -8,20 +8,20 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::steps::{Failure, Outcome, Step};
 use crate::{config::CheckFormat, exit::Exit};
 
-/// Of the names of steps, so that what they say begins in one column; longer ones push it to the right.
+/// Width of the column with the names of steps; longer names shift their details to the right.
 const NAME_WIDTH: usize = 18;
 
 /// One source, one sink, or the data folder.
 pub struct Part {
     pub kind: &'static str,
-    /// Empty where there is only one.
+    /// Empty if there is only one of its kind.
     pub name: String,
     /// Type and address, for people.
     pub about: String,
     pub steps: UnboundedReceiver<Step>,
 }
 
-/// Where it goes, and what was counted.
+/// Destination and totals of the report.
 pub struct Report<W> {
     out: W,
     format: CheckFormat,
@@ -30,7 +30,7 @@ pub struct Report<W> {
     exit: Exit,
 }
 
-/// A step, as `--format json` tells it.
+/// A step as written by `--format json`.
 #[derive(Serialize)]
 struct Line<'a> {
     part: &'a str,
@@ -47,7 +47,7 @@ impl<W: Write> Report<W> {
         Self { out, format, failed: 0, skipped: 0, exit: Exit::Done }
     }
 
-    /// Tells all parts in their order, each step as soon as it is there; returns the worst of the exit codes.
+    /// Reports all parts in order, each step as soon as it has finished; returns the worst of the exit codes.
     pub async fn tell(mut self, parts: Vec<Part>) -> Exit {
         match self.parts(parts).await {
             Ok(()) => self.exit,
@@ -106,7 +106,7 @@ impl<W: Write> Report<W> {
     }
 }
 
-/// Servers' texts are data: no control character of theirs reaches a terminal.
+/// Replaces control characters: texts from servers must not control the terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

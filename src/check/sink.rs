@@ -1,4 +1,4 @@
-//! A sink: the way there, and a probe that goes it.
+//! Checks of a sink: the connection to it, and a probe event.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
 
 const PROBE: &str = "probe";
 
-/// A sink, and whether an event is to be sent to it.
+/// The sink to check, and whether a probe event is sent to it.
 pub struct Target<'a> {
     pub name: &'a str,
     pub sink: &'a SinkConfig,
@@ -30,7 +30,7 @@ pub struct Target<'a> {
     pub probes: bool,
 }
 
-/// Tries each step of the way to the sink.
+/// Tests each step on the way to the sink.
 pub async fn check(target: &Target<'_>, steps: &mut Steps) -> Option<()> {
     match &target.sink.kind {
         SinkKind::Stdout(_) => {
@@ -78,8 +78,8 @@ async fn to_receiver(target: &Target<'_>, syslog: &Syslog, steps: &mut Steps) ->
     probe(target, target.sink, arrived, steps).await
 }
 
-/// The probe goes to a file beside the one of today and is deleted: a running instance may be writing to that, and what it
-/// has half written must not be taken for what a crash left.
+/// Checks a `file` sink. The probe goes to a file beside today's and is deleted: a running instance may be writing to
+/// today's file, and an event that it has half written must not be mistaken for the remains of a crash.
 async fn to_file(target: &Target<'_>, config: &File, steps: &mut Steps) -> Option<()> {
     let today = steps.attempt("path", async { file::path_at(&config.path, Timestamp::now()) }).await?;
     steps.plan([local::FOLDER, local::FILE, PROBE]);
@@ -89,16 +89,16 @@ async fn to_file(target: &Target<'_>, config: &File, steps: &mut Steps) -> Optio
     let sink = SinkConfig { kind, ..target.sink.clone() };
     let arrived = "was written to a file beside today's, is on the disk, and was deleted again";
     let arrived = probe(target, &sink, arrived, steps).await;
-    fs::remove_file(&scratch).ok(); // it is not there where the probe was not written
+    fs::remove_file(&scratch).ok(); // ignored: the file does not exist if the probe was not written
     arrived
 }
 
-/// The path as a pattern without a date.
+/// Escapes the path, so that as a pattern it has no date.
 fn literal(path: &Path) -> std::path::PathBuf {
     path.to_string_lossy().replace('%', "%%").into()
 }
 
-/// Sends an event as the pipeline would, and waits for the sink's confirmation, or for the first thing that it complains of.
+/// Sends an event as the pipeline would, and waits for the sink's confirmation, or for its first error.
 async fn probe(target: &Target<'_>, sink: &SinkConfig, arrived: &str, steps: &mut Steps) -> Option<()> {
     if !target.probes {
         steps.skip(PROBE, "--no-probe");
@@ -107,7 +107,7 @@ async fn probe(target: &Target<'_>, sink: &SinkConfig, arrived: &str, steps: &mu
     let event = Event::Probe(Box::new(ProbeEvent::new(target.tenant, target.name, Timestamp::now())));
     let delivery = deliver(target.name, sink, &event);
     match sink.kind {
-        // One that is written at this moment could not be deleted.
+        // Not interrupted: a file that is being written at that moment could not be deleted.
         SinkKind::File(_) => steps.attempt_whole(PROBE, delivery).await?,
         SinkKind::Syslog(_) | SinkKind::Stdout(_) => steps.attempt(PROBE, delivery).await?,
     }
@@ -138,7 +138,7 @@ async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), F
     }
 }
 
-/// The first reason to fail; never, where there is none.
+/// Waits for the sink's first error; never returns if there is none.
 async fn first_complaint(mut health: watch::Receiver<Health>) -> String {
     loop {
         if let Health::Failing { error } = &*health.borrow_and_update() {
@@ -150,7 +150,7 @@ async fn first_complaint(mut health: watch::Receiver<Health>) -> String {
     }
 }
 
-/// What it means when the sink would try again.
+/// Turns an error after which the sink would retry into a failure of the check.
 fn complains(sink: &SinkConfig, complaint: String) -> Failure {
     match sink.kind {
         SinkKind::Syslog(_) => {

@@ -1,4 +1,4 @@
-//! What is tried of one part of the configuration, step by step, and what came of each.
+//! Steps of the check of one part of the configuration, and their outcomes.
 
 use std::{future::Future, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     source::SourceError,
 };
 
-/// The longest that a step may take, whatever the timeouts of the configuration allow.
+/// Maximum time of a step, whatever the timeouts of the configuration allow.
 const STEP: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
@@ -24,14 +24,14 @@ pub struct Step {
 #[derive(Debug)]
 pub enum Outcome {
     Well(String),
-    /// Nothing is wrong, but something is worth knowing.
+    /// Nothing is wrong, but the user should know about it.
     Note(String),
     Failed(Failure),
-    /// What it needs is not there.
+    /// Not tested, because something that it needs failed.
     Skipped(String),
 }
 
-/// What broke, what to do about it where that does not say it, and the exit code that it means.
+/// The error, advice on how to fix it if the error does not say so, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     pub why: String,
@@ -39,11 +39,11 @@ pub struct Failure {
     pub exit: Exit,
 }
 
-/// The steps of one part: those that were told, and those that are still to come.
+/// The steps of one part: reports finished ones, and keeps those that are still planned.
 pub struct Steps {
     told: UnboundedSender<Step>,
     planned: Vec<String>,
-    /// Why nothing more can be tried.
+    /// Reason why the remaining steps can't be tested.
     in_the_way: String,
     stop: CancellationToken,
 }
@@ -53,12 +53,12 @@ impl Steps {
         Self { told, planned: Vec::new(), in_the_way: String::new(), stop }
     }
 
-    /// Steps that follow; each is told, by what comes of it or as skipped.
+    /// Adds planned steps; each will be reported, with its outcome or as skipped.
     pub fn plan<S: Into<String>>(&mut self, steps: impl IntoIterator<Item = S>) {
         self.planned.extend(steps.into_iter().map(Into::into));
     }
 
-    /// Does the work of a step. `None`: it failed, which was told, or the check was asked to stop.
+    /// Does the work of a step. `None`: it failed, which was reported, or the check was asked to stop.
     pub async fn attempt<T, E: Into<Failure>>(
         &mut self,
         what: &str,
@@ -75,7 +75,7 @@ impl Steps {
         }
     }
 
-    /// The same for work that leaves something behind when it is dropped half-way: it is not interrupted.
+    /// As `attempt`, for work that leaves something behind when it is dropped half-way: it is not interrupted.
     pub async fn attempt_whole<T, E: Into<Failure>>(
         &mut self,
         what: &str,
@@ -109,7 +109,7 @@ impl Steps {
         self.tell(what, Outcome::Failed(failure));
     }
 
-    /// No more is tried.
+    /// Ends the part: reports the remaining steps as skipped.
     pub fn end(mut self) {
         let why = std::mem::take(&mut self.in_the_way);
         for what in std::mem::take(&mut self.planned) {
@@ -119,7 +119,7 @@ impl Steps {
 
     fn tell(&mut self, what: &str, outcome: Outcome) {
         self.planned.retain(|planned| planned != what);
-        self.told.send(Step { what: what.to_owned(), outcome }).ok(); // nobody listens any more: the check was ended
+        self.told.send(Step { what: what.to_owned(), outcome }).ok(); // ignored: nobody listens any more, as the check was ended
     }
 }
 

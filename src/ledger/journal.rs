@@ -1,6 +1,6 @@
-//! Which mails are being read at this moment: what a process that died leaves here tells which mail it died over.
+//! Crash marker: records which mails are being read, so that the next process knows which mails this one died over.
 //!
-//! Nothing is synced: the kernel keeps what was written when the process dies, and no mail makes the machine die.
+//! Nothing is synced: the kernel keeps what was written when the process dies, and no mail crashes the machine.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,24 +16,24 @@ use super::key;
 use crate::source::Place;
 
 const FILE: &str = "reading";
-/// Of one reader: whether it is at work, and the name of its mail.
+/// Size of one reader's slot: a byte that is 1 while it reads, and the name of its mail.
 const SLOT: usize = 1 + NAME;
 const NAME: usize = 32;
-/// A file of more readers than this is not ours.
+/// Maximum number of slots read from the file; a file with more was not written by this program.
 const SLOTS: u64 = 1 << 16;
 
-/// A mail's or file's place, hashed.
+/// Hash of a mail's or file's place.
 pub(super) type PlaceName = [u8; NAME];
 
-/// A slot for each reader; none where nothing can be kept.
+/// A file with a slot for each reader; no file if nothing can be kept.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     file: Option<File>,
     readers: Mutex<u64>,
 }
 
-/// What one reader is at. While it only waits (for memory, or for room in a sink's queue) nothing that happens to the process is the
-/// mail's doing, so that counts as reading nothing.
+/// Record of the mail that one reader is reading. While the reader only waits (for memory, or for room in a sink's queue),
+/// a crash of the process is not caused by the mail, so that the record says that nothing is being read.
 #[derive(Debug, Clone)]
 pub struct Bookmark {
     journal: Arc<Journal>,
@@ -42,7 +42,7 @@ pub struct Bookmark {
 }
 
 impl Journal {
-    /// Opens the journal of `data_dir` (0600), and tells which mails were being read when the last process died.
+    /// Opens the journal of `data_dir` (0600), and returns the mails that were being read when the last process died.
     pub(super) fn open(data_dir: &Path) -> io::Result<(Self, Vec<PlaceName>)> {
         let path = data_dir.join(FILE);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -53,7 +53,7 @@ impl Journal {
         Ok((Self { file: Some(file), readers: Mutex::default() }, left))
     }
 
-    /// What was left is dealt with.
+    /// Clears the entries of the last process, after they were counted.
     pub(super) fn clear(&self) -> io::Result<()> {
         self.file.as_ref().map_or(Ok(()), |file| file.set_len(0))
     }
@@ -66,7 +66,7 @@ impl Journal {
 
     fn write(&self, slot: u64, bytes: &[u8]) {
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write_all_at(bytes, slot * SLOT as u64)) {
-            // What is lost is one count of a mail that may never kill anything.
+            // Only one count is lost, of a mail that may never crash anything.
             debug!(%error, "can't note which mail is being read");
         }
     }

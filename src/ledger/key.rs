@@ -1,11 +1,11 @@
-//! Keys: length-prefixed, so that no two documents, places or folders share one however they are named.
+//! Keys of the tables: length-prefixed, so that no two documents, places or folders share one, whatever their names are.
 
 use sha2::{Digest, Sha256};
 
 use super::{DocumentKey, ReportName, SinkKey, journal::PlaceName};
 use crate::source::Place;
 
-/// Tenant, then hash.
+/// Key of a document: tenant, then hash.
 pub(super) fn document(key: &DocumentKey) -> Vec<u8> {
     let mut bytes = vec![u8::from(key.tenant.is_some())];
     text(&mut bytes, key.tenant.as_deref().unwrap_or_default());
@@ -13,17 +13,17 @@ pub(super) fn document(key: &DocumentKey) -> Vec<u8> {
     bytes
 }
 
-/// Tenant, hash, then sink: the deliveries of a document lie side by side.
+/// Key of a delivery: tenant, hash, then sink, so that the deliveries of a document are adjacent.
 pub(super) fn delivery(document: &[u8], sink: &SinkKey) -> Vec<u8> {
     [document, &sink.0].concat()
 }
 
-/// The sink of a key of [`delivery`], of a document with this key.
+/// Returns the sink in a key made by [`delivery`] for the document with this key.
 pub(super) fn sink_of(document: &[u8], delivery: &[u8]) -> Option<SinkKey> {
     delivery.strip_prefix(document)?.try_into().ok().map(SinkKey)
 }
 
-/// The document that a key of [`document`] stands for.
+/// Returns the document of a key made by [`document`].
 pub(super) fn document_of(bytes: &[u8]) -> Option<DocumentKey> {
     let (&has_tenant, rest) = bytes.split_first()?;
     let (length, rest) = rest.split_first_chunk()?;
@@ -32,7 +32,7 @@ pub(super) fn document_of(bytes: &[u8]) -> Option<DocumentKey> {
     Some(DocumentKey { tenant: (has_tenant == 1).then_some(tenant), sha256: hash.try_into().ok()? })
 }
 
-/// `None` for what can't be met again.
+/// Key of a place; `None` for a place that can't be found again.
 pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     match place {
@@ -64,12 +64,12 @@ pub(super) fn folder(account: &str, folder: &str) -> Vec<u8> {
     bytes
 }
 
-/// A place's key at a fixed length.
+/// Hash of a place's key, of a fixed length.
 pub(super) fn place_name(place: &Place) -> Option<PlaceName> {
     self::place(place).map(|key| Sha256::digest(key).into())
 }
 
-/// Hashed: reporters write what they like, at any length. A value that is missing differs from an empty one.
+/// Key of a reporter's name. Hashed, because reporters write any text of any length. A missing value differs from an empty one.
 pub(super) fn report_name(tenant: Option<&str>, told: &[Option<&str>]) -> ReportName {
     let mut bytes = Vec::new();
     for value in std::iter::once(&tenant).chain(told) {
@@ -79,7 +79,7 @@ pub(super) fn report_name(tenant: Option<&str>, told: &[Option<&str>]) -> Report
     ReportName(Sha256::digest(bytes).into())
 }
 
-/// Hashed: a destination can be of any length.
+/// Key of a sink. Hashed, because a destination can be of any length.
 pub(super) fn sink(identity: &str) -> SinkKey {
     let hash: [u8; 32] = Sha256::digest(identity).into();
     let mut key = [0; 16];

@@ -1,13 +1,13 @@
-//! What has been shipped, and which mails and files were left in place: an embedded store in `data_dir`.
+//! The ledger: shipped documents, and mails and files left in place, in an embedded store in `data_dir`.
 //!
 //! All calls block, a commit for as long as the disk takes to sync; they belong on blocking threads.
 //!
-//! Everything expires by its last sight ([`Ledger::expire`]). A document is seen when it comes in again. A place is
-//! seen whenever a source asks for it, which a source does at each pass for all that still lies there: the ledger
-//! notes in memory which places it was asked for and has not written down for a day, and writes those with the next
-//! commit or expiry. So a mail that stays in its folder is remembered for as long as it stays there, at the cost of one
-//! write a day; the places of a folder that is gone, or of an old UIDVALIDITY, match nothing any more and expire.
-//! What UID is next in a folder is seen when it changes: in one that gets no mail for so long, it is asked for from 1 again.
+//! Entries expire by the time when they were last seen ([`Ledger::expire`]). A document is seen when it comes in again. A
+//! place is seen whenever a source asks for it, which a source does at each pass for every mail or file that still lies
+//! there: the ledger notes in memory which of these places were last written more than a day ago, and writes them with the
+//! next commit or expiry. So a mail that stays in its folder is remembered for as long as it stays there, at the cost of one
+//! write a day; the places of a folder that is gone, or of an old UIDVALIDITY, match nothing any more and expire. The next
+//! UID of a folder is seen when it changes: if a folder gets no mail for that long, its UIDs are searched from 1 again.
 
 mod journal;
 mod key;
@@ -41,63 +41,63 @@ use self::{
 };
 use crate::source::{Memory, Place};
 
-/// How long the last sight of a place may be behind before it is written down again, in seconds.
+/// Age in seconds at which the time when a place was last seen is written again.
 const SIGHT_SECONDS: i64 = 24 * 3600;
 
-/// The most that the clock by which entries expire goes on at one expiry. A machine whose clock jumps a year ahead for a
-/// while must not forget the year; one that was off for long remembers for some days more than it would have to.
+/// Maximum time by which one expiry advances the clock for expiry. A machine whose clock jumps a year ahead for a while
+/// must not forget the year; one that was off for long remembers for some days more than it would have to.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_hours(48);
 const EXPIRE_EVERY: SignedDuration = SignedDuration::from_hours(24);
-/// In the table `meta`: that clock, microseconds since 1970.
+/// Key of that clock in the table `meta`: microseconds since 1970.
 const CLOCK: &str = "clock";
-/// 2026-01-01. A clock that says less was not set yet, and is none to begin with.
+/// 2026-01-01. A clock with an earlier time was not set yet, and does not start the clock for expiry.
 const EARLIEST_MICROS: i64 = 1_767_225_600_000_000;
 
-/// What has been shipped. One process has it open at a time.
+/// Record of what has been shipped. Open in one process at a time.
 #[derive(Debug)]
 pub struct Ledger {
     store: Store,
     unwritten: Mutex<Unwritten>,
     journal: Arc<Journal>,
-    /// What went wrong with mails, by their places: those of the table. No more than were in flight at the end of a pass.
+    /// Failures of mails by their places, as in the table `attempts`. No more mails than were in flight at the end of a pass.
     attempts: Mutex<HashMap<PlaceName, Failures>>,
 }
 
 /// The result of [`Ledger::look_up`].
 #[derive(Debug)]
 pub struct Known {
-    /// When and where the document was first shipped, to whatever sink.
+    /// The first shipment of the document, to any sink: time and mail.
     pub shipped: Option<Shipped>,
-    /// What is known of its delivery to each sink that was asked for, in their order.
+    /// Delivery of the document to each sink that was asked for, in the same order.
     pub deliveries: Vec<Delivery>,
-    /// The hash of the first document that was shipped under its name.
+    /// SHA-256 of the first document that was shipped under the same reporter's name.
     pub named: Option<[u8; 32]>,
 }
 
-/// A document's delivery to one sink.
+/// State of a document's delivery to one sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     /// All of it has arrived.
     Done,
-    /// The first so many rows had arrived when the last process ended; 0 where none had.
+    /// This number of rows, from the first, had arrived when the last process ended; 0 if none had.
     Rows(u64),
 }
 
-/// What [`Ledger::open_for_reading`] found.
+/// Result of [`Ledger::open_for_reading`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// A copy of the ledger as it was at that moment.
+    /// A copy of the ledger as it was when it was opened.
     Copy,
-    /// There is none yet.
+    /// There is no ledger yet.
     Missing,
-    /// A running instance holds it, so nothing is known of what it has shipped.
+    /// A running instance holds the ledger, so its contents are not known.
     Locked,
 }
 
-/// Why the ledger could not be opened, read or written.
+/// Error in opening, reading or writing the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// Trying again can help: the next call opens the store anew.
+    /// A retry can help: the next call reopens the store.
     #[error("can't use the ledger {}: {error}", .path.display())]
     Io { path: PathBuf, error: redb::Error },
     #[error("the ledger {} is in use by another process; expected one instance per data_dir", .path.display())]
@@ -105,18 +105,18 @@ pub enum LedgerError {
     #[error("the ledger {} is of schema version {found}, and this program knows {known}; run the version that wrote it, \
              or move the ledger away (reports may then be shipped again, under the same event ids)", .path.display())]
     OtherVersion { path: PathBuf, found: u64, known: u64 },
-    /// Found while it was in use: the next call opens it anew, and sets it aside. Or found by [`Ledger::open_for_reading`].
+    /// Found while the ledger was in use: the next call reopens it, and sets it aside. Or found by [`Ledger::open_for_reading`].
     #[error("the ledger {} is corrupt: {why}", .path.display())]
     Corrupt { path: PathBuf, why: String },
 }
 
 impl Ledger {
-    /// Opens the ledger of `data_dir`, or starts one (mode 0600).
+    /// Opens the ledger of `data_dir`, or creates it (mode 0600).
     ///
-    /// A corrupt one is set aside as `ledger.redb.corrupt-<time>` with a warning, and a new one started: the mailbox
-    /// is the queue, so that costs reports that are shipped again under the same event ids, but none that are lost.
+    /// A corrupt ledger is set aside as `ledger.redb.corrupt-<time>` with a warning, and a new one is created: the mailbox
+    /// is the queue, so some reports are shipped again under the same event ids, but none are lost.
     ///
-    /// The mails that the last process was reading when it died are counted: see [`Ledger::attempts`].
+    /// Counts the mails that the last process was reading when it died: see [`Ledger::attempts`].
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
         let mut ledger = Self::of(Store::open(data_dir)?);
         let counted = match Journal::open(data_dir) {
@@ -135,19 +135,19 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Remembers for this process only.
+    /// Creates a ledger that lasts as long as this process.
     pub fn in_memory() -> Self {
         Self::of(Store::in_memory())
     }
 
-    /// A copy in memory of the ledger of `data_dir`, for a dry run: what is written to it is forgotten. Empty when
-    /// there is none, or when a running instance holds it.
+    /// Copies the ledger of `data_dir` into memory, for a dry run: writes to the copy are lost. The copy is empty if there
+    /// is no ledger, or if a running instance holds it.
     pub fn open_for_reading(data_dir: &Path) -> Result<(Self, View), LedgerError> {
         let (store, view) = Store::copy(data_dir)?;
         Ok((Self::of(store), view))
     }
 
-    /// All that is known of a document that comes in, at each of `sinks`, and of what its reporter calls it.
+    /// Looks up a document at each of `sinks`, and the document that was first shipped under the reporter's `name`.
     pub fn look_up(
         &self,
         key: &DocumentKey,
@@ -179,12 +179,12 @@ impl Ledger {
         })
     }
 
-    /// How many processes died while they were reading this mail, and had not come further with it than the one before.
+    /// Returns the number of processes that died while reading this mail without getting further with it than the one before.
     pub fn attempts(&self, place: &Place) -> u32 {
         self.failures(place).map_or(0, |failures| failures.deaths)
     }
 
-    /// What went wrong with this mail, and has not gone well since.
+    /// Returns the failures of this mail since it last made progress.
     pub fn failures(&self, place: &Place) -> Option<Failures> {
         let attempts = self.lock_attempts();
         if attempts.is_empty() {
@@ -193,13 +193,13 @@ impl Ledger {
         attempts.get(&key::place_name(place)?).cloned()
     }
 
-    /// [`Failures::last`] of the mail that has failed last.
+    /// Returns [`Failures::last`] of the mail that failed last.
     pub fn last_failure(&self) -> Option<Timestamp> {
         self.lock_attempts().values().map(|failures| failures.last).max()
     }
 
-    /// Notes the mails that a pass left in flight, waiting for `sinks`. Their [`Failures::last`] is `now`, and that of the oldest
-    /// a moment later.
+    /// Notes the mails that a pass left in flight, waiting for `sinks`. Their [`Failures::last`] is `now`; that of the
+    /// oldest is 1 µs later.
     pub fn note_unfinished(&self, mails: &[Unfinished], sinks: &str, now: Timestamp) -> Result<(), LedgerError> {
         let mut counted = HashMap::new();
         let later = now.checked_add(SignedDuration::from_micros(1)).unwrap_or(now);
@@ -224,17 +224,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Size of its file; 0 in memory.
+    /// Returns the size of the ledger's file in bytes; 0 in memory.
     pub fn bytes(&self) -> u64 {
         self.store.bytes()
     }
 
-    /// For one reader, to say which mail it is at.
+    /// Returns a bookmark, with which one reader records the mail that it reads.
     pub fn bookmark(&self) -> Bookmark {
         self.journal.bookmark()
     }
 
-    /// Hands out every document, in the order of tenants and hashes, until `each` has had enough.
+    /// Calls `each` for every document, ordered by tenant and hash, until it returns `Break`.
     pub fn documents(&self, each: &mut dyn FnMut(DocumentKey, Shipped) -> ControlFlow<()>) -> Result<(), LedgerError> {
         let mut odd = None;
         self.store.with(|db| {
@@ -257,7 +257,7 @@ impl Ledger {
         odd.map_or(Ok(()), |why| Err(self.store.corrupt(why)))
     }
 
-    /// Forgets every document and place; says how many there were.
+    /// Forgets everything; returns the number of documents and places.
     pub fn reset(&self) -> Result<u64, LedgerError> {
         let mut forgotten = 0;
         self.store.write(|transaction| {
@@ -273,8 +273,8 @@ impl Ledger {
         Ok(forgotten)
     }
 
-    /// Whether the mail or file at `place` was dealt with and left there; a sight of it. A ledger that can't be read
-    /// knows nothing: the mail is then read again, and its documents are looked up in their turn.
+    /// True if the mail or file at `place` was dealt with and left there; also notes that it was seen. False if the ledger
+    /// can't be read: the mail is then read again, and its documents are looked up in their turn.
     pub fn knows_place(&self, place: &Place) -> bool {
         let Some(key) = key::place(place) else { return false };
         let known = self.store.with(|db| row(&db.begin_read()?.open_table(PLACES)?, &key));
@@ -285,22 +285,22 @@ impl Ledger {
         true
     }
 
-    /// The UID that the next mail in this folder of `account` may have, as of the last look at it; written down with the next
-    /// commit or expiry. No more than a hint: numbers of mails may change.
+    /// Returns the UID that the next mail in this folder of `account` may have, as of the last look at the folder. A hint
+    /// only: the UIDs of mails may change. It is written with the next commit or expiry.
     pub fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
         let key = key::folder(account, folder);
         let known = self.store.with(|db| row(&db.begin_read()?.open_table(FOLDERS)?, &key)).ok()??;
         known.1.try_into().ok().map(u32::from_be_bytes)
     }
 
-    /// See [`next_uid`](Self::next_uid).
+    /// Sets the UID that [`next_uid`](Self::next_uid) returns.
     pub fn expect_uid(&self, account: &str, folder: &str, next: u32) {
         if self.next_uid(account, folder) != Some(next) {
             self.lock_unwritten().expect_uid(key::folder(account, folder), next);
         }
     }
 
-    /// Writes all of `batch`, or nothing of it; on the disk when this returns.
+    /// Writes all of `batch`, or nothing of it; the data is on the disk when this returns.
     pub fn commit(&self, batch: &Commit) -> Result<(), LedgerError> {
         let unwritten = std::mem::take(&mut *self.lock_unwritten());
         let done_with = self.attempts_at(&batch.read);
@@ -328,11 +328,11 @@ impl Ledger {
         self.keep_unwritten(unwritten, written)
     }
 
-    /// Forgets what was last seen more than `retention_days` before `now`; says how many documents and places.
+    /// Forgets entries last seen more than `retention_days` before `now`; returns the number of documents and places.
     ///
-    /// To be called after a pass over all sources, not before the first one: after a long pause, only the pass knows
-    /// which of the remembered mails are still there. Time that a clock jumped over is not believed: it goes on by two days
-    /// at an expiry at most. One that comes less than a day after the last has nothing to do: single runs may be minutes apart.
+    /// To be called after a pass over all sources, not before the first one: after a long pause, only the pass knows which of
+    /// the remembered mails are still there. Jumps of the system clock are limited: an expiry advances the clock for expiry
+    /// by two days at most. An expiry less than a day after the last one does nothing: single runs may be minutes apart.
     pub fn expire(&self, now: Timestamp, retention_days: u32) -> Result<u64, LedgerError> {
         let last = self.store.with(|db| clock(&db.begin_read()?.open_table(META)?))?;
         let unwritten = std::mem::take(&mut *self.lock_unwritten());
@@ -361,7 +361,7 @@ impl Ledger {
         Self { store, unwritten: Mutex::default(), journal: Arc::default(), attempts: Mutex::default() }
     }
 
-    /// Loads what was counted before, and counts one more for each of `left`.
+    /// Loads the failures counted before, and counts one more death for each of `left`.
     fn count_attempts(&self, left: &[PlaceName]) -> Result<(), LedgerError> {
         let mut counted = HashMap::new();
         self.store.with(|db| {
@@ -393,7 +393,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Those of `places` at which attempts count.
+    /// Returns those of `places` that have failures counted.
     fn attempts_at(&self, places: &[Place]) -> Vec<PlaceName> {
         let attempts = self.lock_attempts();
         if attempts.is_empty() {
@@ -427,7 +427,8 @@ impl Memory for Ledger {
 type Table<'a> = redb::Table<'a, &'static [u8], (i64, &'static [u8])>;
 
 fn row(table: &store::ReadOnlyTable, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, redb::Error> {
-    // Read before the table ends: what `get` returns does not hold the transaction, and commits free what no one holds.
+    // Copied before the table is dropped: the result of `get` does not hold the transaction, and commits free pages that
+    // nothing holds.
     let row = table.get(key)?.map(|row| {
         let (seen, json) = row.value();
         (seen, json.to_vec())
@@ -435,7 +436,7 @@ fn row(table: &store::ReadOnlyTable, key: &[u8]) -> Result<Option<(i64, Vec<u8>)
     Ok(row)
 }
 
-/// The sinks of all rows of a document, with what is stored there.
+/// Returns the sink and the stored value of each row of a document.
 fn deliveries(table: &store::ReadOnlyTable, document: &[u8]) -> Result<Vec<(SinkKey, Vec<u8>)>, redb::Error> {
     let [first, last] = [[0; 16], [0xff; 16]].map(|sink| key::delivery(document, &SinkKey(sink)));
     let mut found = Vec::new();
@@ -457,7 +458,7 @@ fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> 
         let before = documents.insert(&*key, row_of_document(shipped).borrowed())?;
         let before = before.and_then(|row| shipped_of(row.value().0, row.value().1).ok());
         let is_known = before.is_some();
-        // Shipped again, it was first shipped when it was.
+        // A document that is shipped again keeps the time when it was first shipped.
         if let Some(Shipped { first_shipped, .. }) = before {
             documents.insert(&*key, row_of_document(&Shipped { first_shipped, ..shipped.clone() }).borrowed())?;
         }
@@ -468,7 +469,7 @@ fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> 
                 progress.remove(&*delivery)?;
             }
         }
-        // Shipped to one more sink, it is remembered for as long at the others.
+        // Shipped to one more sink: the deliveries to the others are to be remembered for as long.
         if is_known {
             see_deliveries(&mut deliveries, &key, now)?;
         }
@@ -491,7 +492,7 @@ fn write_documents(transaction: &WriteTransaction, batch: &Commit, now: i64) -> 
     Ok(())
 }
 
-/// What is written down first says from when on time passes.
+/// Starts the clock for expiry at the first commit.
 fn start_clock(transaction: &WriteTransaction, now: i64) -> Result<(), redb::Error> {
     let mut meta = transaction.open_table(META)?;
     let is_set = meta.get(CLOCK)?.is_some();
@@ -505,7 +506,7 @@ fn clock(meta: &impl ReadableTable<&'static str, u64>) -> Result<Option<Timestam
     Ok(meta.get(CLOCK)?.and_then(|clock| Timestamp::from_microsecond(clock.value().try_into().ok()?).ok()))
 }
 
-/// The time by which entries expire: `now`, but never more than a step after what it was the last time.
+/// Advances the clock for expiry to `now`, but at most one step from its last value, and returns it.
 fn believed(transaction: &WriteTransaction, now: Timestamp) -> Result<Timestamp, redb::Error> {
     let mut meta = transaction.open_table(META)?;
     let last = clock(&meta)?;
@@ -515,12 +516,12 @@ fn believed(transaction: &WriteTransaction, now: Timestamp) -> Result<Timestamp,
     Ok(now)
 }
 
-/// Documents and places are what people are told numbers of.
+/// True for tables whose entries are counted in messages to users: documents and places.
 fn is_told_of(table: store::Definition) -> bool {
     [DOCUMENTS, PLACES].iter().any(|told| redb::TableHandle::name(told) == redb::TableHandle::name(&table))
 }
 
-/// Sets the last sight of every delivery of a document.
+/// Sets the time when every delivery of a document was last seen.
 fn see_deliveries(deliveries: &mut Table<'_>, document: &[u8], now: i64) -> Result<(), redb::Error> {
     let [first, last] = [[0; 16], [0xff; 16]].map(|sink| key::delivery(document, &SinkKey(sink)));
     let mut known = Vec::new();
@@ -533,7 +534,7 @@ fn see_deliveries(deliveries: &mut Table<'_>, document: &[u8], now: i64) -> Resu
     Ok(())
 }
 
-/// Sets the last sight of what is known under `key`; false where nothing is.
+/// Sets the time when the entry of `key` was last seen; false if there is none.
 fn see(table: &mut Table<'_>, key: &[u8], now: i64) -> Result<bool, redb::Error> {
     let known = table.get(key)?.map(|row| row.value().1.to_vec());
     let Some(json) = known else { return Ok(false) };

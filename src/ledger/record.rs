@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Place;
 
-/// A document by its content: SHA-256 over the decompressed bytes. Tenants share nothing.
+/// A document, identified by its content: SHA-256 over the decompressed bytes. Tenants share no documents.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DocumentKey {
     pub tenant: Option<String>,
     pub sha256: [u8; 32],
 }
 
-/// What a reporter itself calls a report: organisation, domain, report_id and period, hashed with the tenant. Some use one name
-/// for several reports (Google and Mimecast did), so it identifies nothing.
+/// A reporter's name for a report: organisation, domain, report_id and period, hashed with the tenant. Not unique: some
+/// reporters use one name for several reports (Google and Mimecast did).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReportName(pub(super) [u8; 32]);
 
@@ -25,13 +25,13 @@ impl ReportName {
     }
 }
 
-/// A sink by what its events depend on, hashed: what was shipped is known for each sink by itself. See
+/// Key of a sink: a hash of the settings that its events depend on. Shipped documents are recorded for each sink. See
 /// [`SinkConfig::identity`](crate::config::sink::SinkConfig::identity).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SinkKey(pub(super) [u8; 16]);
 
 impl SinkKey {
-    /// Every sink: for documents that another program shipped before this one.
+    /// Stands for every sink: for documents that another program shipped before this one.
     pub const EVERY: Self = Self([0; 16]);
 
     pub fn new(identity: &str) -> Self {
@@ -39,22 +39,22 @@ impl SinkKey {
     }
 }
 
-/// Rows of a document that a sink had confirmed when that was last written down.
+/// Number of a document's rows that a sink had confirmed when the progress was last written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The first so many of its rows have arrived.
+    /// Number of rows, from the first, that have arrived.
     pub rows: u64,
-    /// The version of the program that counted them: another one may count rows otherwise.
+    /// Version of the program that counted the rows: another version may count them differently.
     pub by: String,
 }
 
 impl Progress {
-    /// Progress as this version of the program counts it.
+    /// Progress as counted by this version of the program.
     pub fn of(rows: u64) -> Self {
         Self { rows, by: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
-    /// Rows that need not be sent again by this version of the program.
+    /// Returns the number of rows that this version of the program need not send again.
     pub fn arrived(&self) -> u64 {
         if self.by == env!("CARGO_PKG_VERSION") { self.rows } else { 0 }
     }
@@ -69,11 +69,11 @@ pub struct Shipped {
     pub report_id: Option<String>,
     /// Rows shipped.
     pub rows: u64,
-    /// The mail or file that it first came in.
+    /// The mail or file in which the document first came.
     pub mail: String,
 }
 
-/// Why a mail or file was left where it is.
+/// Reason why a mail or file was left in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceVerdict {
@@ -81,46 +81,46 @@ pub enum PlaceVerdict {
     Shipped,
     /// Something in it could not be read in full.
     Quarantined,
-    /// It carries no report.
+    /// It contains no report.
     WithoutReport,
 }
 
-/// What went wrong with a mail that has not been dealt with.
+/// Failures of a mail that has not been dealt with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// Processes that died while they were reading it, and had not come further with it than the one before.
+    /// Number of processes that died while reading it, without getting further than the one before.
     pub deaths: u32,
-    /// Passes in which sinks took the events of other mails, and then nothing of this one.
+    /// Number of passes in which sinks took the events of other mails, and then none of this one.
     pub passes: u32,
-    /// Sinks whose confirmation it waited for at the end of the last of them.
+    /// Sinks whose confirmation it waited for at the end of the last of these passes.
     pub sinks: String,
-    /// The last time that any of it happened, or that a pass ended while the mail was in flight among others.
+    /// Time of the last failure, or of the last pass that ended while the mail was in flight among others.
     pub last: Timestamp,
 }
 
-/// A mail that was in flight when a pass ended at a standstill.
+/// A mail that was in flight when a pass ended in a stall.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
     pub place: Place,
-    /// It was read first, so it is what most sinks were at: more likely at fault than any other.
+    /// True if it was read first, so that most sinks were working on it: more likely at fault than any other.
     pub is_oldest: bool,
-    /// It is what the sinks did not take: one more of [`Failures::passes`]. The others may only have been behind it.
+    /// True if the sinks did not take it: adds one to [`Failures::passes`]. The others may only have been queued behind it.
     pub is_at_fault: bool,
 }
 
-/// One transaction. Of mails that are moved away, the places need not be written down.
+/// Contents of one transaction. The places of mails that are moved away need not be written.
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// Documents, each with the sinks that it was shipped to.
     pub documents: Vec<(DocumentKey, Shipped, Arc<[SinkKey]>)>,
-    /// What the reporters call them. The first document under a name keeps it.
+    /// Reporters' names for the documents. The first document under a name keeps it.
     pub names: Vec<(ReportName, [u8; 32])>,
-    /// Duplicates: their last sight is now.
+    /// Duplicates: documents that were seen again now.
     pub seen_again: Vec<DocumentKey>,
     pub places: Vec<(Place, PlaceVerdict)>,
-    /// Documents under way to a sink.
+    /// Progress of documents in flight to a sink.
     pub progress: Vec<(DocumentKey, SinkKey, Progress)>,
-    /// Mails that were read to their end, or made progress: no attempt at them counts any more.
+    /// Mails that were read to their end, or made progress: their failures are forgotten.
     pub read: Vec<Place>,
     pub now: Timestamp,
 }
@@ -143,11 +143,11 @@ impl Commit {
     }
 }
 
-/// A row as stored: the last sight apart from the rest, so that expiry need not read the rest.
+/// A row as stored: the time when it was last seen is separate, so that expiry need not read the rest.
 pub(super) struct Row {
     /// Microseconds since 1970.
     pub(super) seen: i64,
-    /// JSON, but of failures.
+    /// JSON, except for failures.
     pub(super) json: Vec<u8>,
 }
 
@@ -157,7 +157,7 @@ impl Row {
     }
 }
 
-/// All fields but the last sight. Fields may be added, with a default; never renamed.
+/// All fields except the time when it was last seen. Fields may be added, with a default; never renamed.
 #[derive(Serialize, Deserialize)]
 struct Document {
     first_shipped: i64,
@@ -194,7 +194,7 @@ pub(super) fn progress_of(json: &[u8]) -> Result<Progress, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
-/// Two counts, and the names of sinks. Before the second count there was the first alone.
+/// Encodes two counts and the names of sinks. Older versions wrote the first count alone.
 pub(super) fn row_of_failures(failures: &Failures) -> Row {
     let Failures { deaths, passes, sinks, last } = failures;
     let bytes = [&deaths.to_be_bytes()[..], &passes.to_be_bytes()[..], sinks.as_bytes()].concat();

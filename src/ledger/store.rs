@@ -1,4 +1,4 @@
-//! The redb database under the ledger: opened, checked, set aside when corrupt, opened anew after a failed write.
+//! The ledger's redb database: opens and checks it, sets a corrupt one aside, reopens it after a failed write.
 
 use std::{
     fmt,
@@ -22,46 +22,46 @@ use tracing::warn;
 use super::{LedgerError, View};
 use crate::folder;
 
-/// Key → last sight in microseconds since 1970, and the rest as JSON.
+/// Key → time when the entry was last seen, in microseconds since 1970, and the rest as JSON.
 pub(super) type Definition = TableDefinition<'static, &'static [u8], (i64, &'static [u8])>;
 
 pub(super) const DOCUMENTS: Definition = TableDefinition::new("documents");
-/// Documents by the sinks that have them; the rest is empty. A document has a row here for each, and one in `documents`.
+/// Deliveries of documents to sinks; the rest is empty. A document has a row here for each sink, and one in `documents`.
 pub(super) const DELIVERIES: Definition = TableDefinition::new("deliveries");
 pub(super) const PLACES: Definition = TableDefinition::new("places");
-/// Documents under way to a sink: how many of their rows have arrived there.
+/// Documents in flight to a sink: the number of their rows that have arrived there.
 pub(super) const PROGRESS: Definition = TableDefinition::new("progress");
-/// What reporters call their reports; the rest is the document's SHA-256, as it is.
+/// Reporters' names for reports; the rest is the document's SHA-256, not encoded as JSON.
 pub(super) const NAMES: Definition = TableDefinition::new("names");
-/// Mails that a process died over; the rest is their number, big-endian.
+/// Failures of mails; the rest is two counts, big-endian (deaths of processes, passes), and the names of sinks.
 pub(super) const ATTEMPTS: Definition = TableDefinition::new("attempts");
 /// Folders of mailboxes; the rest is the UID that the next mail may have, big-endian.
 pub(super) const FOLDERS: Definition = TableDefinition::new("folders");
-/// All that expires by last sight.
+/// All tables whose entries expire by the time when they were last seen.
 pub(super) const TABLES: [Definition; 7] = [DOCUMENTS, DELIVERIES, PLACES, PROGRESS, NAMES, ATTEMPTS, FOLDERS];
 pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 
-/// Written to `meta`. A ledger of another version is refused: the meaning of its entries is not known.
+/// Schema version, in `meta`. A ledger of another version is refused: the meaning of its entries is not known.
 const SCHEMA: u64 = 2;
 
-/// The default is 1 GiB.
+/// Cache of redb in bytes; its default is 1 GiB.
 const CACHE_BYTES: usize = 4 << 20;
 
 const FILE: &str = "ledger.redb";
 
-/// A database, and where it lies.
+/// A database and its path.
 #[derive(Debug)]
 pub(super) struct Store {
     /// `None` in memory.
     data_dir: Option<PathBuf>,
-    /// `None` after an I/O error, when redb refuses everything until it is opened anew.
+    /// `None` after an I/O error, when redb refuses everything until it is reopened.
     open: RwLock<Option<Opened>>,
 }
 
 struct Opened {
-    /// The file that is open; `None` in memory.
+    /// Identity of the open file; `None` in memory.
     file: Option<FileId>,
-    /// Kept until something is written: documents are looked up one by one, and written many at once.
+    /// Kept open until the next write: documents are looked up one by one, and written many at a time.
     tables: Mutex<Option<Tables>>,
     database: Database,
 }
@@ -76,7 +76,7 @@ impl FileId {
     }
 }
 
-/// Tables to look documents up in, as the last commit left them.
+/// Tables in which documents are looked up, as of the last commit.
 pub(super) struct Tables {
     pub documents: ReadOnlyTable,
     pub deliveries: ReadOnlyTable,
@@ -116,12 +116,12 @@ impl Store {
         Ok((Self { data_dir: None, open: RwLock::new(Some(Opened::of(database, None))) }, View::Copy))
     }
 
-    /// Does `work` with the database, opened anew if an I/O error has closed it.
+    /// Calls `work` with the database, reopened if an I/O error has closed it.
     pub(super) fn with<R>(&self, work: impl FnOnce(&Database) -> Result<R, Error>) -> Result<R, LedgerError> {
         self.with_opened(|opened| work(&opened.database))
     }
 
-    /// Looks at what the last commit left.
+    /// Calls `work` with the tables as of the last commit.
     pub(super) fn look<R>(&self, work: impl FnOnce(&Tables) -> Result<R, Error>) -> Result<R, LedgerError> {
         self.with_opened(|opened| {
             let mut tables = opened.lock_tables();
@@ -151,12 +151,13 @@ impl Store {
         })
     }
 
-    /// One transaction: all of `work`, or nothing. A file that was deleted or replaced under it is noticed, and what lies
-    /// at its path is opened or begun: what is written to a file without a name is gone with the process.
+    /// Runs `work` in one transaction: all of it is written, or nothing. If the file was deleted or replaced meanwhile,
+    /// opens or creates the one at its path: what is written to a file without a name is lost with the process.
     pub(super) fn write(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), Error>) -> Result<(), LedgerError> {
         self.follow_path();
         self.with_opened(|opened| {
-            // Before, so that nothing is kept for them; and what was looked at meanwhile is of before.
+            // Before the write, so that redb keeps no pages for readers; and after it, as tables opened meanwhile are out
+            // of date.
             *opened.lock_tables() = None;
             let transaction = opened.database.begin_write()?;
             work(&transaction)?;
@@ -166,7 +167,7 @@ impl Store {
         })
     }
 
-    /// Closes a file that does not lie at its path any more.
+    /// Closes a file that no longer lies at its path.
     fn follow_path(&self) {
         let Some(data_dir) = &self.data_dir else { return };
         let here = fs::metadata(data_dir.join(FILE)).map(|metadata| FileId::of(&metadata));
@@ -241,7 +242,7 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Opens the database file, or starts a new one where there is none or a corrupt one.
+/// Opens the database file; creates a new one if there is none, or after a corrupt one was set aside.
 fn open_or_start(data_dir: &Path) -> Result<Opened, LedgerError> {
     let path = data_dir.join(FILE);
     match open_file(data_dir, &path) {
@@ -291,12 +292,12 @@ fn open_checked(backend: impl StorageBackend, path: &Path) -> Result<Database, L
 
 fn open_backend(backend: impl StorageBackend) -> Result<Database, Error> {
     let mut builder = Builder::new();
-    // Reads the whole file, some megabytes, and finds what a plain open would only meet later.
+    // Reads the whole file, some megabytes, and finds damage that a plain open would only find later.
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     Ok(builder.create_with_backend(backend)?)
 }
 
-/// The version that the database has, or now gets. The tables are made only in one of our version.
+/// Returns the schema version of the database, and sets it in a new one. Tables are created only in one of our version.
 fn check_schema(database: &Database) -> Result<u64, Error> {
     let transaction = database.begin_write()?;
     let mut meta = transaction.open_table(META)?;
@@ -306,7 +307,7 @@ fn check_schema(database: &Database) -> Result<u64, Error> {
         meta.insert("schema", SCHEMA)?;
     }
     drop(meta);
-    // Tables may have been added within a schema. A disk that is full lets a complete ledger be opened all the same.
+    // Tables may have been added within a schema version. A complete ledger can be opened even if the disk is full.
     let complete = transaction.list_tables()?.count() > TABLES.len();
     if found == SCHEMA && !complete {
         for table in TABLES {
@@ -319,7 +320,7 @@ fn check_schema(database: &Database) -> Result<u64, Error> {
     Ok(found)
 }
 
-/// After these, only opening the file anew can help; that also finds out whether it is corrupt.
+/// True if only reopening the file can help after this error; that also finds out whether it is corrupt.
 fn closes(error: &Error) -> bool {
     matches!(error, Error::Io(_) | Error::PreviousIo | Error::Backend(_) | Error::Corrupted(_) | Error::LockPoisoned(_))
 }
@@ -327,7 +328,7 @@ fn closes(error: &Error) -> bool {
 fn is_corruption(error: &Error) -> bool {
     match error {
         Error::Corrupted(_) | Error::RepairAborted => true,
-        // What is no database at all, or only the beginning of one (the second is a file's word, the third a copy's).
+        // Not a database at all, or only the beginning of one (the second kind is reported for a file, the third for a copy).
         Error::Io(error) => {
             matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::InvalidInput)
         }
@@ -335,7 +336,7 @@ fn is_corruption(error: &Error) -> bool {
     }
 }
 
-/// The file's bytes, unless a running instance holds it.
+/// Copies the file into memory; `None` if a running instance holds it.
 fn copy_unlocked(file: &FileBackend) -> Result<Option<InMemoryBackend>, DatabaseError> {
     let all = (Bound::Unbounded, Bound::Unbounded);
     if !file.try_lock_shared_range(all.0, all.1)? {

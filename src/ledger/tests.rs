@@ -5,7 +5,7 @@ use redb::Database;
 use super::*;
 
 impl Ledger {
-    /// When and where a document was shipped.
+    /// Returns when and where a document was shipped.
     pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
         Ok(self.look_up(key, &[], None)?.shipped)
     }
@@ -34,7 +34,7 @@ fn mail_of(account: &str, folder: &str, uid_validity: u32, uid: u32) -> Place {
     Place::Imap { source: "rua".into(), account: account.into(), folder: folder.into(), uid_validity, uid }
 }
 
-/// A document that one sink has.
+/// A document that was delivered to one sink.
 fn delivered(n: u8, shipped: Shipped) -> (DocumentKey, Shipped, Arc<[SinkKey]>) {
     (document(n), shipped, [sink("siem")].into())
 }
@@ -43,7 +43,7 @@ fn sink(name: &str) -> SinkKey {
     SinkKey::new(name)
 }
 
-/// What is known of a document at these sinks.
+/// Returns the deliveries of a document to these sinks.
 fn deliveries(ledger: &Ledger, n: u8, sinks: &[&str]) -> Vec<Delivery> {
     let sinks: Vec<_> = sinks.iter().map(|name| sink(name)).collect();
     ledger.look_up(&document(n), &sinks, None).unwrap().deliveries
@@ -202,7 +202,7 @@ fn a_ledger_of_another_version_is_refused_and_left_alone() {
     }
 }
 
-/// What was written after a `mv` over the ledger went to a file without a name, and was gone with the process.
+/// Regression: after a `mv` over the ledger, writes went to a file without a name, and were lost with the process.
 #[test]
 fn a_ledger_that_was_replaced_by_another_file_is_noticed_and_that_file_is_written() {
     let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -271,7 +271,7 @@ fn a_corrupt_ledger_is_set_aside_and_a_new_one_started() {
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.to_string_lossy().contains("ledger.redb.corrupt-"))
             .collect();
-        // A page that holds nothing may be anything.
+        // A damaged page that holds no data goes unnoticed.
         let known = ledger.document(&document(1)).unwrap();
         assert_eq!(known.is_none(), aside.len() == 1, "case {case}");
         assert_eq!(matches!(view, Err(LedgerError::Corrupt { .. })), aside.len() == 1, "case {case}");
@@ -348,7 +348,7 @@ fn progress_is_kept_for_each_sink_until_the_document_is_shipped_there() {
     assert_eq!(deliveries(&ledger, 1, &sinks), [Delivery::Done, Delivery::Rows(500), Delivery::Rows(0)]);
 }
 
-/// The mailboxes of two routes had the same report, and the second sink never got it.
+/// Regression: the mailboxes of two routes had the same report, and the second sink never got it.
 #[test]
 fn a_document_is_known_at_the_sinks_that_have_it_and_at_no_other() {
     let ledger = Ledger::in_memory();
@@ -414,7 +414,7 @@ fn a_mail_that_was_being_read_when_the_process_died_is_counted() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// A sink that is away for hours must not make a mail look dangerous.
+/// A sink that is down for hours must not make a mail look dangerous.
 #[test]
 fn a_process_that_dies_while_it_waits_for_a_sink_does_not_count_against_the_mail() {
     let root = tempfile::tempdir().unwrap();
@@ -439,7 +439,7 @@ fn attempts_are_forgotten_once_the_mail_was_read() {
     assert_eq!(Ledger::open(root.path()).unwrap().attempts(&killer), 0);
 }
 
-/// Each single run looked through all that is known.
+/// Regression: each single run went through all entries.
 #[test]
 fn nothing_expires_within_a_day_of_the_last_time() {
     let ledger = Ledger::in_memory();
@@ -450,7 +450,7 @@ fn nothing_expires_within_a_day_of_the_last_time() {
     assert_eq!((hours(23), hours(24), hours(25)), (0, 1, 0));
 }
 
-/// A clock that jumps ahead for an hour would otherwise have made everything new again.
+/// Without the step, a clock that jumps ahead for an hour would make every report new again.
 #[test]
 fn a_clock_that_jumps_ahead_makes_nothing_forgotten() {
     let ledger = Ledger::in_memory();
@@ -463,7 +463,7 @@ fn a_clock_that_jumps_ahead_makes_nothing_forgotten() {
     assert_eq!(forgotten, 1, "time that really passes counts");
 }
 
-/// The first expiry of all took any time for true: a service expires a day after its start.
+/// Regression: the first expiry believed any clock; a service expires for the first time a day after its start.
 #[test]
 fn the_first_commit_says_from_when_on_time_passes_unless_the_clock_was_not_set_yet() {
     let today = at(1_793_534_400);
@@ -478,7 +478,7 @@ fn the_first_commit_says_from_when_on_time_passes_unless_the_clock_was_not_set_y
     assert_eq!(expired(at(1000)), (0, 0), "1970 is no beginning: the next commit is");
 }
 
-/// What was read held a page that its transaction did not hold any more, and a commit freed it.
+/// Regression: a read used a page that its transaction did not hold any more, and a commit freed it.
 #[test]
 fn what_is_read_while_others_write_breaks_neither() {
     let ledger = Ledger::in_memory();
@@ -511,7 +511,7 @@ fn mails_that_were_not_delivered_are_counted_over_processes_until_they_are() {
     assert_eq!((other.passes, &*other.sinks, other.last), (0, "", now));
     assert!(guilty.last > other.last, "the oldest comes last");
     assert_eq!(ledger.failures(&mail("INBOX", 1, 9)), None);
-    // One that arrives, or comes further, has no past.
+    // A mail that arrives, or makes progress, has no failures any more.
     let read = vec![mail("INBOX", 1, 7)];
     ledger.commit(&Commit { read, ..Commit::at(now) }).unwrap();
     assert_eq!(ledger.failures(&mail("INBOX", 1, 7)), None);

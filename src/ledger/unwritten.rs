@@ -1,4 +1,4 @@
-//! What is noted in memory until something else is written, as it is not worth a transaction of its own.
+//! Pending updates: kept in memory until the next write, as they are not worth a transaction of their own.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,15 +11,15 @@ use super::{
     store::{FOLDERS, PLACES},
 };
 
-/// Places seen; some 100 bytes each. Those that find no room have their turn in a later pass.
+/// Maximum number of places seen; some 100 bytes each. Those that find no room are noted in a later pass.
 const MAX_SIGHTED: usize = 1 << 16;
 
-/// Goes with the next commit or expiry.
+/// Updates that are written with the next commit or expiry.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
-    /// Places seen, by their keys.
+    /// Keys of the places that were seen.
     sighted: HashSet<Vec<u8>>,
-    /// By the key of a folder, of which there are as many as are read: the UID that its next mail may have.
+    /// UID that the next mail of a folder may have, by the folder's key. As many entries as folders that are read.
     next_uids: HashMap<Vec<u8>, u32>,
 }
 
@@ -53,7 +53,7 @@ impl Unwritten {
         Ok(())
     }
 
-    /// It was not written: kept beside what was noted meanwhile, which is newer.
+    /// Takes back updates whose write failed; those noted meanwhile are newer and win.
     pub(super) fn take_back(&mut self, before: Self) {
         self.sighted.extend(before.sighted);
         for (folder, next) in before.next_uids {

@@ -1,4 +1,4 @@
-//! A config.ini of dmarc-ingest, or of the script that it came from.
+//! Dialect of the config.ini of dmarc-ingest, and of the script that it came from.
 
 use super::{
     draft::{Asked, Draft, address, dated},
@@ -7,7 +7,7 @@ use super::{
 
 pub(super) const NAME: &str = "dmarc-ingest";
 
-/// What it has and we have no option for, by `section.key`, and why that is no loss.
+/// Options without an equivalent here, by `section.key`, and why that is no loss.
 pub(super) const NO_EQUIVALENT: &[(&str, &str)] = &[
     ("processing.lock_file", "one instance per data_dir is held by a lock that dies with its process"),
     ("processing.dry_run", "it is asked for on the command line: run --once --dry-run"),
@@ -103,7 +103,7 @@ fn syslog(asked: &mut Asked<'_>, draft: &mut Draft) {
     sink.set_if("facility", facility.as_deref().map(|name| name.trim_start_matches("LOG_").to_lowercase()));
     sink.set_if("app_name", app_name);
     sink.set_list("events", &["dmarc_aggregate"]);
-    // The script that dmarc-ingest came from knew lines of key=value alone.
+    // The script that dmarc-ingest came from had only lines of key=value.
     let text = asked.ini.has("options") || ["text", "kv", "keyvalue", "key=value"].contains(&&*format);
     let codec = if text { "text" } else { "json" };
     sink.set_table("encoding", &[("codec", Some(codec.to_owned())), ("fields", Some("seed".to_owned()))]);
@@ -163,7 +163,7 @@ fn logging(asked: &mut Asked<'_>, draft: &mut Draft) {
     let level = asked.text(&["logging.level", "logging.log_level", "logging.loglevel"]);
     draft.log.set_if("level", level.map(|level| level.to_lowercase().replace("critical", "error")));
     let path = asked.path(&["logging.file_path", "logging.file", "logging.log_file", "logging.path"]);
-    // For Python, 0 of either is never to rotate; here the defaults stand.
+    // In Python, 0 for either means no rotation; here the defaults apply instead.
     let size = asked.number(&["logging.max_bytes", "logging.maxbytes"]).filter(|&size| size > 0);
     let count = asked.number(&["logging.backup_count", "logging.backupcount"]).filter(|&count| count > 0);
     if asked.flag(&["logging.enable_file", "logging.file_enabled"], path.is_some()) {

@@ -1,36 +1,37 @@
-//! A configuration of ours in the making, and what is to be said about it.
+//! Draft of the new configuration, and messages about it.
 
 use std::path::{Path, PathBuf};
 
 use super::{ini::Ini, yaml::Table};
 
-/// What a dialect makes of its options.
+/// Result of a dialect's conversion.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// Of the one source, without its credentials.
+    /// Options of the one source, without its credentials.
     pub source: Table,
     pub sinks: Vec<(&'static str, Table)>,
     pub log: Table,
-    /// Whether the source has to log in.
+    /// True if the source has to log in.
     pub logs_in: bool,
     pub password: Option<String>,
-    /// Where dmarc-ingest remembered what it had sent.
+    /// File in which dmarc-ingest remembered the reports that it had sent.
     pub processed: Option<PathBuf>,
-    /// What runs otherwise here, a sentence each.
+    /// Differences in behaviour, a sentence each.
     pub differences: Vec<String>,
 }
 
-/// The options of a file, as a dialect asks for them.
+/// The options of an ini file, as taken by a dialect.
 pub(super) struct Asked<'a> {
     pub ini: &'a Ini,
-    /// Relative paths begin here.
+    /// Base of relative paths.
     pub folder: &'a Path,
-    /// What was odd about values, a sentence each.
+    /// Unusual values, a sentence each.
     pub oddities: Vec<String>,
 }
 
 impl Asked<'_> {
-    /// The first of these that has a value. A comment after it, which `configparser` takes for a part of it, is left out.
+    /// Takes the first of these options that has a value. Drops a comment after the value, which `configparser` counts as
+    /// part of it.
     pub(super) fn text(&mut self, names: &[&str]) -> Option<String> {
         let option = self.ini.take(names)?;
         let value = match [" ;", " #", "\t;", "\t#"].iter().filter_map(|begin| option.value.find(begin)).min() {
@@ -43,7 +44,7 @@ impl Asked<'_> {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// Taken whole, and never shown.
+    /// Takes a value whole, and never shows it.
     pub(super) fn secret(&mut self, names: &[&str]) -> Option<String> {
         let option = self.ini.take(names)?;
         if option.value.contains([';', '#', '%']) {
@@ -54,7 +55,7 @@ impl Asked<'_> {
         Some(option.value.clone())
     }
 
-    /// The words of `configparser.getboolean`.
+    /// Parses the words of `configparser.getboolean`.
     pub(super) fn flag(&mut self, names: &[&str], default: bool) -> bool {
         let Some(value) = self.text(names) else { return default };
         match value.to_ascii_lowercase().as_str() {
@@ -71,7 +72,7 @@ impl Asked<'_> {
         self.text(names).map(|path| self.folder.join(path).display().to_string())
     }
 
-    /// A whole number; what is none is left out.
+    /// Takes a whole number; anything else is left out.
     pub(super) fn number(&mut self, names: &[&str]) -> Option<u64> {
         let value = self.text(names)?;
         let number = value.parse().ok();
@@ -82,12 +83,12 @@ impl Asked<'_> {
     }
 }
 
-/// `folder/pattern`, where the folder is taken literally and the pattern has dates in it.
+/// Returns `folder/pattern`, where the folder is literal and the pattern has dates in it.
 pub(super) fn dated(folder: &str, pattern: &str) -> String {
     format!("{}/{pattern}", folder.replace('%', "%%").trim_end_matches('/'))
 }
 
-/// `host:port`, with an IPv6 address in brackets.
+/// Returns `host:port`, with an IPv6 address in brackets.
 pub(super) fn address(host: &str, port: u64) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

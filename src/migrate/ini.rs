@@ -1,9 +1,9 @@
-//! Configuration files as Python's `configparser` reads them: `key = value` or `key: value` under `[sections]`, comments
-//! that begin with `#` or `;`, values that go on in indented lines, `%(name)s` for another option's value, `[DEFAULT]`.
+//! Parser for configuration files as Python's `configparser` reads them: `key = value` or `key: value` under `[sections]`,
+//! comments that begin with `#` or `;`, values continued in indented lines, `%(name)s` for another option's value, `[DEFAULT]`.
 
 use std::{cell::Cell, fmt};
 
-/// All options of a file, in its order. Remembers which of them were asked for.
+/// All options of a file, in order. Remembers which of them were taken.
 #[derive(Debug, Default)]
 pub(super) struct Ini {
     sections: Vec<String>,
@@ -13,7 +13,7 @@ pub(super) struct Ini {
 #[derive(Debug)]
 pub(super) struct IniOption {
     pub section: String,
-    /// In lower case, as option names are compared.
+    /// In lower case, as names of options are compared.
     pub key: String,
     pub value: String,
     /// Counted from 1.
@@ -21,7 +21,7 @@ pub(super) struct IniOption {
     asked_for: Cell<bool>,
 }
 
-/// A line that `configparser` would refuse too. Doesn't quote it: it may hold a password.
+/// A line that `configparser` would refuse too. Does not quote the line, which may hold a password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub(super) struct IniError {
@@ -29,24 +29,24 @@ pub(super) struct IniError {
     what: &'static str,
 }
 
-/// `[section] key (line n)`.
+/// Formats the option as `[section] key (line n)`.
 impl fmt::Display for IniOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {} (line {})", self.section, self.key, self.line)
     }
 }
 
-/// Options of this section stand in for those that others lack.
+/// Section whose options are defaults for those of other sections.
 const DEFAULT: &str = "DEFAULT";
 
-/// How deep `%(name)s` may lead from one value to the next, as in Python.
+/// Maximum depth of `%(name)s` from one value to the next, as in Python.
 const MAX_DEPTH: usize = 10;
 
 impl Ini {
     pub(super) fn parse(text: &str) -> Result<Self, IniError> {
         let mut ini = Self::default();
         let mut section: Option<String> = None;
-        // The indentation of the option that an indented line would go on with.
+        // The indentation of the option that an indented line would continue.
         let mut open: Option<usize> = None;
         for (number, raw) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let refuse = |what| Err(IniError { line: number + 1, what });
@@ -104,7 +104,7 @@ impl Ini {
         self.find(section, key).is_some()
     }
 
-    /// The first of these that has a value, each `section.key`. All of them count as asked for.
+    /// Takes the first of these options that has a value, each given as `section.key`. All of them count as taken.
     pub(super) fn take(&self, names: &[&str]) -> Option<&IniOption> {
         let mut first = None;
         for (section, key) in names.iter().filter_map(|name| name.split_once('.')) {
@@ -116,7 +116,7 @@ impl Ini {
         first
     }
 
-    /// Those that nobody has asked for.
+    /// Returns the options that were not taken.
     pub(super) fn rest(&self) -> impl Iterator<Item = &IniOption> {
         self.options.iter().filter(|option| !option.asked_for.get())
     }
@@ -130,14 +130,14 @@ impl Ini {
         let values: Vec<Option<String>> =
             self.options.iter().map(|option| self.value_of(&option.section, &option.value, 0)).collect();
         for (option, value) in self.options.iter_mut().zip(values) {
-            // What `configparser` could not interpolate was meant for a reader that doesn't.
+            // A value that `configparser` could not interpolate was meant for a reader that doesn't interpolate.
             if let Some(value) = value {
                 option.value = value;
             }
         }
     }
 
-    /// `raw` with `%%` and `%(name)s` replaced; `None` where a `%` is followed by anything else, or a name is not known.
+    /// Returns `raw` with `%%` and `%(name)s` replaced; `None` if a `%` is followed by anything else, or a name is unknown.
     fn value_of(&self, section: &str, raw: &str, depth: usize) -> Option<String> {
         let mut value = String::new();
         let mut rest = raw;

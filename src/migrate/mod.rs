@@ -1,10 +1,10 @@
-//! `migrate`: a config.ini of dmarc-ingest, or a parsedmarc.ini, to a configuration of ours.
+//! The command `migrate`: converts a config.ini of dmarc-ingest, or a parsedmarc.ini, to a configuration of this program.
 //!
 //! ```text
-//! ini ─▶ a dialect asks for its options ─▶ draft ─▶ YAML; what nobody asked for has no equivalent
+//! ini ─▶ a dialect takes its options ─▶ draft ─▶ YAML; options that nobody took have no equivalent
 //! ```
 //!
-//! The configuration goes to stdout or into a file, what differs and what is missing to the log. No password is ever shown.
+//! The configuration goes to stdout or into a file; differences and missing options go to the log. No password is ever shown.
 
 mod dmarc_ingest;
 mod draft;
@@ -37,24 +37,24 @@ use crate::{
     folder, stdio,
 };
 
-/// What is asked for.
+/// Command-line options of `migrate`.
 #[derive(Debug)]
 pub struct Migration<'a> {
     pub ini: &'a Path,
-    /// None: stdout.
+    /// `None` means stdout.
     pub output: Option<&'a Path>,
-    /// Whether files that are there may be replaced.
+    /// Replace files that exist.
     pub force: bool,
-    /// Where the configuration keeps its ledger.
+    /// Folder of the ledger in the new configuration.
     pub data_dir: &'a Path,
-    /// A `processed.json` to put into that ledger.
+    /// A `processed.json` to import into that ledger.
     pub processed: Option<&'a Path>,
 }
 
-/// Where the password is looked for, when the configuration has no file to stand beside.
+/// Path of the password file if the configuration goes to stdout, so that there is no file to put it beside.
 const PASSWORD_FILE: &str = "/etc/dmarc-shipper/imap-password";
 
-/// Writes the configuration, and says all that a person should know of it.
+/// Writes the configuration, and logs what the user should know about it.
 pub fn run(migration: &Migration<'_>) -> Exit {
     let text = match fs::read_to_string(migration.ini) {
         Ok(text) => text,
@@ -87,7 +87,7 @@ pub fn run(migration: &Migration<'_>) -> Exit {
     exit.or_worse(check(&made.yaml, migration.output))
 }
 
-/// A configuration, and what is to be said of it.
+/// The new configuration, and messages about it.
 struct Made {
     yaml: String,
     password: Option<String>,
@@ -125,7 +125,7 @@ fn make(text: &str, file: &Path, data_dir: &Path, password_file: &Path) -> Resul
     Ok(Made { yaml, password, logs_in, processed, oddities, missing, differences })
 }
 
-/// dmarc-ingest has sections and options of its own; both have `[imap]` and `[syslog]`.
+/// True for a parsedmarc.ini. dmarc-ingest has sections and options of its own; both have `[imap]` and `[syslog]`.
 fn is_parsedmarc(ini: &Ini) -> bool {
     ["general", "mailbox", "maildir", "msgraph", "gmail_api", "elasticsearch", "opensearch", "splunk_hec", "kafka"]
         .iter()
@@ -173,7 +173,7 @@ fn write(migration: &Migration<'_>, made: &Made, password_file: &Path) -> Result
     };
     let secret = made.password.as_deref().map(|password| (password_file, password, 0o600));
     let files: Vec<_> = secret.into_iter().chain([(output, &*made.yaml, 0o640)]).collect();
-    // All or nothing, as far as that can be known before.
+    // All files or none, as far as that can be known beforehand.
     for (path, ..) in &files {
         if !migration.force && path.symlink_metadata().is_ok() {
             error!("{} is there already; --force replaces it", path.display());
@@ -189,7 +189,7 @@ fn write(migration: &Migration<'_>, made: &Made, password_file: &Path) -> Result
     Ok(())
 }
 
-/// Under another name first, so that nobody reads half of it, or with another mode.
+/// Writes a file under a temporary name first, so that nobody reads half of it, or reads it with another mode.
 fn put(path: &Path, content: &str, mode: u32) -> io::Result<()> {
     let folder = folder::or_here(path.parent().unwrap_or(Path::new(""))).to_owned();
     folder::create(&folder)?;
@@ -201,7 +201,7 @@ fn put(path: &Path, content: &str, mode: u32) -> io::Result<()> {
     });
     let put = written.and_then(|()| fs::rename(&new, path)).and_then(|()| folder::sync(&folder));
     if put.is_err() {
-        fs::remove_file(&new).ok(); // it may not be there
+        fs::remove_file(&new).ok(); // ignored: it may not exist
     }
     put
 }
@@ -236,7 +236,8 @@ impl Made {
     }
 }
 
-/// What would be refused at start is said now; a value that was wrong there is wrong here.
+/// Checks the new configuration, so that errors are reported now and not at the first start; a value that was invalid in
+/// the ini is invalid here.
 fn check(yaml: &str, output: Option<&Path>) -> Exit {
     let fields: Vec<_> = schema::field_names().collect();
     let name = output.map_or("the configuration made".to_owned(), |output| output.display().to_string());

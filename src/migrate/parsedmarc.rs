@@ -1,4 +1,4 @@
-//! A parsedmarc.ini, for the parts that we have.
+//! Dialect of parsedmarc.ini, for the features that this program has.
 
 use super::{
     draft::{Asked, Draft, address, dated},
@@ -7,7 +7,7 @@ use super::{
 
 pub(super) const NAME: &str = "parsedmarc";
 
-/// What it has and we have no option for, by `section` or `section.key`, and what to do instead.
+/// Options without an equivalent here, by `section` or `section.key`, and what to do instead.
 pub(super) const NO_EQUIVALENT: &[(&str, &str)] = &[
     ("elasticsearch", "ship to Vector, Fluent Bit or Logstash, and from there"),
     ("opensearch", "ship to Vector, Fluent Bit or Logstash, and from there"),

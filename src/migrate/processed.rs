@@ -1,8 +1,8 @@
-//! What dmarc-ingest remembers of reports that it has sent, put into the ledger.
+//! Imports the reports that dmarc-ingest remembers as sent into the ledger.
 //!
-//! Its file is JSON, and its form is not documented. The ledger knows a report by the SHA-256 of its document, so that is what is
-//! looked for: 64 hexadecimal digits, wherever they stand, as a key or in a list. Names of files, report_ids and
-//! Message-IDs identify no document. A hash of something else, such as of the zip, matches no document and does no harm.
+//! Its file is JSON of an undocumented form. The ledger identifies a report by the SHA-256 of its document, so the import
+//! searches for 64 hexadecimal digits, as a key or in a list, wherever they are. Names of files, report_ids and Message-IDs
+//! identify no document. A hash of something else, such as of the zip, matches no document and does no harm.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,11 +14,11 @@ use crate::{
     ops::lock::InstanceLock,
 };
 
-/// Documents by their hash.
+/// Documents by their SHA-256.
 #[derive(Debug, Default)]
 pub(super) struct Processed {
     documents: BTreeMap<[u8; 32], Entry>,
-    /// Entries that name no document.
+    /// Number of entries that name no document.
     pub others: u64,
 }
 
@@ -29,7 +29,7 @@ struct Entry {
     report_id: Option<String>,
 }
 
-/// Documents in one transaction.
+/// Number of documents in one transaction.
 const BATCH: usize = 10_000;
 
 impl Processed {
@@ -43,7 +43,7 @@ impl Processed {
         self.documents.len()
     }
 
-    /// Puts them into the ledger in `data_dir`, beside what is there.
+    /// Adds the documents to the ledger in `data_dir`.
     pub(super) fn import(self, data_dir: &Path, tenant: Option<&str>) -> Result<(), String> {
         let _lock = InstanceLock::acquire(data_dir).map_err(|error| error.to_string())?;
         let ledger = Ledger::open(data_dir).map_err(|error| error.to_string())?;
@@ -68,7 +68,7 @@ impl Processed {
         Ok(())
     }
 
-    /// At a list of hashes, a table by hashes, a list of tables that hold one, or tables of these.
+    /// Searches a list of hashes, a table keyed by hashes, a list of tables that hold one, or tables of these.
     fn look(&mut self, value: &Value) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| match item {
@@ -100,7 +100,7 @@ impl Processed {
     }
 }
 
-/// Seconds since 1970, or RFC 3339; what has no zone is taken for UTC.
+/// Parses seconds since 1970, or RFC 3339; a time without a zone counts as UTC.
 fn time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Number(seconds) => Timestamp::from_second(seconds.as_f64()? as i64).ok(),

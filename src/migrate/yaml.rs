@@ -1,8 +1,8 @@
-//! YAML with comments, as a person would write it: `Table`s that are written below their names.
+//! Writes YAML with comments, as a person would write it: `Table`s that are written below their names.
 
 use std::fmt::Write;
 
-/// Options of one table, with the comments between them.
+/// Options of one table, and the comments between them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     lines: Vec<Line>,
@@ -24,7 +24,7 @@ impl Table {
         self.lines.push(Line::Option(key, scalar(value)));
     }
 
-    /// Where there is a value.
+    /// Sets the option if there is a value.
     pub(super) fn set_if(&mut self, key: &'static str, value: Option<impl AsRef<str>>) {
         if let Some(value) = value {
             self.set(key, value.as_ref());
@@ -36,7 +36,7 @@ impl Table {
         self.lines.push(Line::Option(key, format!("[{}]", values.join(", "))));
     }
 
-    /// A table in a line; nothing where it would be empty.
+    /// Sets a table on one line; nothing if it would be empty.
     pub(super) fn set_table(&mut self, key: &'static str, values: &[(&str, Option<String>)]) {
         let set = values.iter().filter_map(|(key, value)| Some(format!("{key}: {}", scalar(value.as_ref()?))));
         let set: Vec<_> = set.collect();
@@ -60,7 +60,7 @@ impl Table {
     }
 }
 
-/// A text that the configuration reads as exactly this: a `$` is no variable, and quotes stand where they are needed.
+/// Quotes a text so that the configuration reads exactly this text: `$` is escaped, and quotes are added if needed.
 fn scalar(text: &str) -> String {
     let text = text.replace('$', "$$");
     let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')

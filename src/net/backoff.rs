@@ -1,4 +1,4 @@
-//! How long to wait before the next try: doubling, with a cap and jitter, so that a fleet does not knock in step.
+//! Retry delays: exponential backoff with a cap and jitter, so that many instances do not retry in step.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ impl Backoff {
         Self { first, cap, next: first }
     }
 
-    /// The delay before the next try; each is longer than the one before, up to the cap.
+    /// Returns the delay before the next attempt; each is longer than the one before, up to the cap.
     pub fn delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = (self.next * 2).min(self.cap);
         delay.mul_f64(rand::random_range(0.5..=1.0))
     }
 
-    /// Whether nothing failed since something worked.
+    /// True if no attempt failed since the last success.
     pub fn is_fresh(&self) -> bool {
         self.next == self.first
     }
 
-    /// Something worked: start from the beginning the next time.
+    /// Restarts from the first delay, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

@@ -1,4 +1,4 @@
-//! A TCP connection to a host by name: asked anew each time, every address tried.
+//! Opens a TCP connection to a host by name: resolves it each time, and tries every address.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Why no connection came about.
+/// Error in opening a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("can't resolve the host name {host}: {error}")]
@@ -28,9 +28,9 @@ pub async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream
     connect_to(host, &addresses, limit).await
 }
 
-/// All addresses of `host`, at least one, each with `port`.
+/// Resolves `host` to all its addresses, at least one, each with `port`.
 pub async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, ConnectError> {
-    // "[::1]" is how people write it; the resolver wants it bare.
+    // Users write "[::1]"; the resolver needs it without brackets.
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<SocketAddr> = match timeout(limit, lookup_host((bare, port))).await {
         Ok(found) => found.map_err(|error| ConnectError::Resolve { host: host.into(), error })?.collect(),
@@ -49,7 +49,7 @@ pub async fn connect_to(host: &str, addresses: &[SocketAddr], limit: Duration) -
     for address in addresses {
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                stream.set_nodelay(true).ok(); // an option, not a promise: without it only latency suffers
+                stream.set_nodelay(true).ok(); // ignored: without this option only latency suffers
                 return Ok(stream);
             }
             Ok(Err(error)) => tried.push(format!("{}: {error}", address.ip())),

@@ -1,4 +1,4 @@
-//! One HTTP request over TLS, for answers that are small: no redirects, no connection is kept.
+//! HTTPS client for one request with a small response: no redirects, no connection is kept.
 
 use std::{
     error::Error,
@@ -28,13 +28,13 @@ use super::{
 };
 use crate::config::tls::Tls;
 
-/// From the name's resolution to the last byte of the answer.
+/// Time limit from the resolution of the name to the last byte of the response.
 const TIME: Duration = Duration::from_secs(30);
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Tokens have a few kilobytes.
+/// Maximum size of the body in bytes; tokens have a few kilobytes.
 const BODY_BYTES: usize = 64 << 10;
-/// Of all that comes: the body, headers, and answers before the answer (RFC 9110 section 15.2), of which hyper would read
-/// any number.
+/// Maximum number of bytes received: the body, headers, and interim responses (RFC 9110 section 15.2), of which hyper would
+/// read any number.
 const ANSWER_BYTES: usize = 256 << 10;
 
 pub struct Reply {
@@ -42,18 +42,18 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Error in getting a response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// A file of the configuration can't be used.
     #[error("{0}")]
     Configuration(String),
-    /// The server is not there, can't be trusted, or can't be understood: a later try may work.
+    /// The server can't be reached, trusted or understood: a later attempt may work.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Sends `form`, which is URL-encoded, to `url`, which is https. No error holds any of it.
+/// Sends `form`, which is URL-encoded, to `url`, which is https. No error contains any part of the form.
 pub async fn post_form(url: &Uri, tls: &Tls, form: String) -> Result<Reply, HttpError> {
     let failed = |error: &dyn Error| {
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
@@ -82,7 +82,7 @@ pub async fn post_form(url: &Uri, tls: &Tls, form: String) -> Result<Reply, Http
     timeout(TIME, exchange).await.unwrap_or_else(|_| Err(HttpError::Failed(format!("no answer within {TIME:?}"))))
 }
 
-/// A connection of which only so much is read.
+/// A connection of which at most `left` bytes are read.
 struct Capped<S> {
     stream: S,
     left: usize,

@@ -1,4 +1,4 @@
-//! What every connection needs: addresses, TLS, access tokens, and waiting before the next try.
+//! Network connections: addresses, TLS, access tokens, and retry delays.
 
 pub mod backoff;
 pub mod connect;

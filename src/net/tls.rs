@@ -1,4 +1,4 @@
-//! TLS as a client: what to trust, what to show, and what to tell the user when it fails.
+//! TLS client: trusted certificates, the client's own, and helpful errors.
 
 use std::{
     io,
@@ -30,10 +30,10 @@ use x509_cert::{Certificate, der::Decode};
 
 use crate::{config::tls::Tls, ops::metrics::CERTIFICATE_EXPIRY};
 
-/// Why an encrypted connection did not come about.
+/// Error in setting up an encrypted connection.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file of the configuration can't be used; another try won't help until it is mended.
+    /// A file of the configuration can't be used; a retry can't help until it is fixed.
     #[error("{0}")]
     Configuration(String),
     /// The peer can't be trusted, or does not speak TLS as expected.
@@ -41,8 +41,8 @@ pub enum TlsError {
     Handshake(String),
 }
 
-/// Reads the certificate files and makes ready for one connection. Called before every handshake, so that renewed
-/// files are used without a restart.
+/// Reads the certificate files and makes the configuration for one connection. Called before every handshake, so that
+/// renewed files are used without a restart.
 pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -65,7 +65,7 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-/// Shakes hands over `stream` as a client of `host`, or of `tls.server_name` where it is set.
+/// Does the handshake over `stream` as a client of `host`, or of `tls.server_name` if it is set.
 pub async fn handshake<S>(tls: &Tls, host: &str, stream: S) -> Result<TlsStream<S>, TlsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -73,8 +73,8 @@ where
     handshake_noting(tls, host, stream).await.map(|(stream, _)| stream)
 }
 
-/// As [`handshake`], and whether the server asked for a client certificate: one that did may refuse it after the
-/// handshake, which on TLS 1.3 ends for the client before the server has seen the certificate.
+/// As [`handshake`]; also returns whether the server asked for a client certificate. A server that did may refuse the
+/// certificate after the handshake, which on TLS 1.3 ends for the client before the server has seen the certificate.
 pub async fn handshake_noting<S>(tls: &Tls, host: &str, stream: S) -> Result<(TlsStream<S>, bool), TlsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -91,12 +91,12 @@ where
     Ok((stream, noting.asked.load(Ordering::Relaxed)))
 }
 
-/// What a handshake came to.
+/// Result of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encryption {
-    /// Such as `TLS 1.3`.
+    /// Protocol version, such as `TLS 1.3`.
     pub version: &'static str,
-    /// When the server's certificate expires; `None` where it can't be read, and was not checked.
+    /// Expiry of the server's certificate; `None` if it can't be parsed, and was not checked.
     pub until: Option<Timestamp>,
 }
 
@@ -112,21 +112,21 @@ impl Encryption {
     }
 }
 
-/// Tells the metrics until when the server's certificate is valid; one that nobody can read was not checked either.
+/// Records the expiry of the server's certificate in the metrics; one that can't be parsed was not checked either.
 fn note_expiry<S>(stream: &TlsStream<S>, name: &str) {
     if let Some(until) = expiry(stream) {
         CERTIFICATE_EXPIRY.with_label_values(&[name]).set(until.as_secs_f64());
     }
 }
 
-/// When the server's certificate expires, since 1970.
+/// Returns the expiry of the server's certificate, as the time since 1970.
 fn expiry<S>(stream: &TlsStream<S>) -> Option<Duration> {
     let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first())?;
     let leaf = Certificate::from_der(leaf).ok()?;
     Some(leaf.tbs_certificate().validity().not_after.to_unix_duration())
 }
 
-/// The client's certificates, and whether the server asked for one.
+/// The client's certificates, and a flag that the server asked for one.
 #[derive(Debug)]
 struct Noting {
     certificates: Arc<dyn ResolvesClientCert>,
@@ -144,13 +144,13 @@ impl ResolvesClientCert for Noting {
     }
 }
 
-/// What failed, and what to do about it.
+/// Describes the error, and what to do about it.
 fn explain(error: &io::Error, name: &str) -> TlsError {
     use rustls::{AlertDescription, CertificateError as Bad, Error, PeerIncompatible};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     TlsError::Handshake(match inner {
         Some(Error::InvalidCertificate(bad)) => match bad {
-            // An authority of the same name with another key signs "badly".
+            // An authority of the same name with another key makes a "bad" signature.
             Bad::UnknownIssuer | Bad::BadSignature => format!(
                 "the certificate of {name} is not signed by a trusted authority; \
                  name the authority's PEM file in tls.ca_file"
@@ -162,7 +162,7 @@ fn explain(error: &io::Error, name: &str) -> TlsError {
             Bad::Expired | Bad::ExpiredContext { .. } => {
                 format!("the certificate of {name} has expired ({bad}); the server needs a new one")
             }
-            // webpki's own reason, of which rustls passes on the text alone.
+            // webpki's own error, of which rustls passes on only the text.
             Bad::Other(why) if why.to_string().contains("CaUsedAsEndEntity") => format!(
                 "the certificate of {name} is an authority's (CA:TRUE, as `openssl req -x509` makes them) and may not be a \
                  server's; give the server one that the authority has signed, or a self-signed one with \
@@ -188,7 +188,8 @@ fn explain(error: &io::Error, name: &str) -> TlsError {
     })
 }
 
-/// The authorities to trust: the given file's, or the system's, or where there is no system, Mozilla's list as built in.
+/// Returns the authorities to trust: those of the given file, or the system's, or if the system has none, Mozilla's
+/// built-in list.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca_file {
@@ -221,7 +222,7 @@ fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// The usual verifier, with either half switched off where the user wrote so.
+/// The usual verifier, with the check of the certificate or of its host name switched off by the user.
 #[derive(Debug)]
 struct Verifier {
     web: Arc<WebPkiServerVerifier>,
@@ -243,7 +244,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match self.web.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // webpki checks the name last: whoever gets this far is trusted but for the name.
+            // webpki checks the name last: a certificate that gets this far is trusted except for the name.
             Err(Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }))
                 if !self.hostname =>
             {

@@ -1,4 +1,4 @@
-//! What stands still, and for how long: what `/readyz` answers by.
+//! Readiness and liveness: records which sources and sinks have stalled, and for how long; the basis of `/readyz`.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How sources and required sinks are doing. Written by the pipeline, read by whoever asks.
+/// Health of sources and required sinks. Written by the pipeline, read by the health checks.
 #[derive(Debug, Default)]
 pub struct Condition {
     state: Mutex<State>,
@@ -17,16 +17,17 @@ pub struct Condition {
 #[derive(Debug, Default)]
 struct State {
     stage: Stage,
-    /// By their names, with what they are before it: `source rua`.
+    /// Sources and sinks by kind and name, such as `source rua`.
     components: BTreeMap<String, Component>,
-    /// Since when mails have been waiting for what does not arrive, and what that is, in words.
+    /// Since when mails have been waiting for events that do not arrive, and what they wait for, in words.
     stuck: Option<(Instant, String)>,
     stuck_after: Duration,
-    /// When the flow was last looked at.
+    /// Time of the supervisor's last look.
     looked: Option<Instant>,
 }
 
-/// The flow is looked at four times a second; a disk that hangs may hold that up for some seconds.
+/// Time without a look of the supervisor after which the process counts as stalled. It looks four times a second; a disk
+/// that hangs may hold that up for some seconds.
 const MOTIONLESS_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -39,18 +40,18 @@ enum Stage {
 
 #[derive(Debug)]
 struct Component {
-    /// When it last did what it is there for.
+    /// When it last made progress.
     moved: Instant,
-    /// How long it may go without.
+    /// Time that it may go without progress.
     patience: Duration,
     trouble: Option<Arc<str>>,
-    /// It stands still only while it has a trouble.
+    /// True if it counts as stalled only while it has a trouble.
     may_rest: bool,
 }
 
 impl Condition {
-    /// The pipeline begins. A source that has done nothing for its interval and `stuck_after` stands still, a required
-    /// sink that has failed for `stuck_after`.
+    /// Starts the record of a pipeline. A source counts as stalled when it has made no progress for its interval plus
+    /// `stuck_after`; a required sink when it has failed for `stuck_after`.
     pub fn begin(&self, stuck_after: Duration, sources: &[(&str, Duration)], required_sinks: &[Arc<str>]) {
         let moved = Instant::now();
         let component = |patience, may_rest| Component { moved, patience, trouble: None, may_rest };
@@ -64,7 +65,7 @@ impl Condition {
         }
     }
 
-    /// What runs is being finished: nothing more is taken.
+    /// Records that the pipeline drains: it finishes what runs, and takes nothing more.
     pub fn drain(&self) {
         self.lock().stage = Stage::Draining;
     }
@@ -73,35 +74,37 @@ impl Condition {
         self.lock().stage == Stage::Draining
     }
 
-    /// A source has looked at what lies there, or a mail of it has been read.
+    /// Records that a source has completed a pass, or that one of its mails has been read.
     pub fn source_moved(&self, name: &str) {
         self.note(&source(name), None);
     }
 
-    /// A source can't do its work for now.
+    /// Records that a source can't do its work for now.
     pub fn source_troubled(&self, name: &str, why: &str) {
         self.note(&source(name), Some(why.into()));
     }
 
-    /// A sink works, or can't for now.
+    /// Records that a sink works, or that it can't for now.
     pub fn sink_is(&self, name: &str, trouble: Option<Arc<str>>) {
         self.note(&sink(name), trouble);
     }
 
-    /// The flow was looked at: since when mails have been waiting for what does not arrive, and what that is.
+    /// Records a look of the supervisor: since when mails have been waiting for events that do not arrive, and what they
+    /// wait for.
     pub fn stuck_since(&self, stuck: Option<(Instant, String)>) {
         let mut state = self.lock();
         (state.stuck, state.looked) = (stuck, Some(Instant::now()));
     }
 
-    /// Whether the process itself moves, whatever becomes of servers. Its beginning and its end have limits of their own.
+    /// True if the process itself makes progress; the state of remote servers does not matter. Its start and its end have
+    /// limits of their own.
     pub fn moves(&self, now: Instant) -> bool {
         let state = self.lock();
         state.stage != Stage::Running
             || state.looked.is_some_and(|looked| now.saturating_duration_since(looked) < MOTIONLESS_AFTER)
     }
 
-    /// Why the process is not ready; nothing, if it is.
+    /// Returns the reasons why the process is not ready; empty if it is.
     pub fn reasons(&self, now: Instant) -> Vec<String> {
         let state = self.lock();
         match state.stage {
@@ -120,7 +123,7 @@ impl Condition {
 
     fn note(&self, name: &str, trouble: Option<Arc<str>>) {
         if let Some(component) = self.lock().components.get_mut(name) {
-            // A trouble that goes on began when it began.
+            // A trouble that continues keeps its start time.
             if trouble.is_none() || (component.may_rest && component.trouble.is_none()) {
                 component.moved = Instant::now();
             }

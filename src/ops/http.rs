@@ -1,4 +1,4 @@
-//! HTTP for whoever looks after the process: `/livez`, `/readyz`, `/health` and `/metrics` on `api.address`.
+//! HTTP server for monitoring: `/livez`, `/readyz`, `/health` and `/metrics` on `api.address`.
 
 use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,26 +24,27 @@ use tokio::{
 
 use super::{condition::Condition, metrics::Exposition};
 
-/// Connections at a time; Prometheus and a kubelet need one each.
+/// Maximum number of open connections; Prometheus and a kubelet need one each.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Of the descriptors that the process may have, the part that connections to this port may take: one in so many. The others
-/// are for mailboxes, sinks and files.
+/// Share of the process's file descriptors that connections to this port may take: one in this many. The others are for
+/// mailboxes, sinks and files.
 const DESCRIPTOR_SHARE: u64 = 8;
 
-/// Time for a client to send its request line and header fields. Those who ask send them at once.
+/// Time for a client to send its request line and header fields. Monitoring clients send them at once.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 
-/// Time for a connection as a whole: its header, and a client that is slow to read some hundred KiB of metrics.
+/// Time limit of a connection: its header, and a client that is slow to read some hundred KiB of metrics.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
 
-/// Bytes of a request that are held, and so the longest header. Prometheus sends some 300.
+/// Size of the request buffer in bytes, and so of the longest header. Prometheus sends some 300.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Pause after a connection could not be accepted, such as for want of descriptors: the next try would fail as fast.
+/// Pause after a failed accept, such as for lack of descriptors: the next one would fail as fast.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Answers until the process ends. Liveness depends on nothing but the process: restarting it mends no SIEM.
+/// Serves until the process ends. Liveness depends only on the process: remote outages do not fail the probe, as a restart
+/// would not fix them.
 ///
 /// # Errors
 ///
@@ -83,8 +84,8 @@ pub async fn serve(address: SocketAddr, condition: Arc<Condition>, exposition: E
     Ok(())
 }
 
-/// Accepts for ever. With [`MAX_CONNECTIONS`] open, the oldest makes room for the next one: whoever sends a request at once is
-/// answered, however many others keep theirs open.
+/// Accepts connections for ever. If [`MAX_CONNECTIONS`] are open, the oldest is closed for the next one: a client that
+/// sends a request at once is answered, however many others keep theirs open.
 async fn accept(listener: TcpListener, router: Router) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / DESCRIPTOR_SHARE;
     let most = usize::try_from(descriptors).unwrap_or(usize::MAX).clamp(1, MAX_CONNECTIONS);
@@ -92,7 +93,7 @@ async fn accept(listener: TcpListener, router: Router) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            // The client was gone before it was its turn.
+            // The client closed the connection before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(_) => {
                 sleep(ACCEPT_PAUSE).await;
@@ -110,7 +111,7 @@ async fn accept(listener: TcpListener, router: Router) {
     }
 }
 
-/// Answers one request. Connections are not kept for another: each client asks a few times a minute.
+/// Answers one request. Connections are not kept alive: each client asks a few times a minute.
 async fn serve_one(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -118,7 +119,7 @@ async fn serve_one(stream: TcpStream, router: Router) {
         .max_buf_size(BUFFER_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that breaks off or takes too long gets no answer.
+    // A client that disconnects or takes too long gets no response.
     timeout(CONNECTION_TIME, connection).await.ok();
 }
 
@@ -127,11 +128,11 @@ fn answer(well: bool, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// Asks the instance at the other end whether it is well. One request with one answer needs no HTTP client.
+/// Asks the instance at the other end for its health. One request with one response needs no HTTP client.
 ///
 /// # Errors
 ///
-/// What it said instead, or why it could not be asked.
+/// The response if it is not 200, or the reason why there is none.
 pub async fn ask(mut stream: TcpStream, host: &str) -> Result<(), String> {
     let answer = exchange(&mut stream, host).await.map_err(|error| error.to_string())?;
     let status = answer.lines().next().unwrap_or_default();

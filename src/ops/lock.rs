@@ -1,4 +1,4 @@
-//! One instance per `data_dir`: a lock that the kernel lets go when the process dies, however it dies.
+//! One instance per `data_dir`: a file lock that the kernel releases when the process dies, for any reason.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,16 +14,16 @@ use rustix::{
 
 use crate::folder;
 
-/// Held for as long as this lives. The file `lock` stays: a lock on a deleted name would lock nobody out.
+/// A lock held for as long as this lives. The file `lock` stays: a lock on a deleted name would keep nobody out.
 #[derive(Debug)]
 pub struct InstanceLock {
     _file: File,
 }
 
-/// Why this instance may not use the folder.
+/// Reason why this instance may not use the folder.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process holds it; `holder` is what that process says of itself.
+    /// Another process holds the lock; `holder` is how that process identifies itself.
     #[error("{} is in use by {holder}; stop that instance, or give this one a data_dir of its own", .data_dir.display())]
     Held { data_dir: PathBuf, holder: String },
     #[error("can't create the data_dir {}: {error}; expected a folder that this user may write to", .data_dir.display())]
@@ -41,7 +41,7 @@ pub enum LockError {
 }
 
 impl InstanceLock {
-    /// Takes the lock of `data_dir`, which is made (0750) where it is missing. Never waits.
+    /// Takes the lock of `data_dir`, which is created (0750) if it is missing. Never waits.
     pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         folder::create(data_dir).map_err(|error| LockError::Create { data_dir: data_dir.into(), error })?;
         let path = data_dir.join("lock");
@@ -66,8 +66,8 @@ impl InstanceLock {
     }
 }
 
-/// Who holds the lock of `data_dir`, if anybody does. The lock is not taken, but shared for a moment: whoever begins at that
-/// very moment may be refused.
+/// Returns the holder of the lock of `data_dir`, if there is one. Takes a shared lock for a moment: an instance that starts
+/// at that very moment may be refused.
 pub fn holder_of(data_dir: &Path) -> io::Result<Option<String>> {
     let mut file = match File::open(data_dir.join("lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -80,7 +80,8 @@ pub fn holder_of(data_dir: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// A process id alone says little where the folder is shared between containers, in each of which it is 1.
+/// Text that identifies this process. A process id alone is not enough if the folder is shared between containers, in each
+/// of which it is 1.
 fn introduction() -> String {
     let pid = std::process::id();
     match rustix::system::uname().nodename().to_str() {
@@ -89,7 +90,7 @@ fn introduction() -> String {
     }
 }
 
-/// What the holder wrote, if it has come to that yet.
+/// Returns the text that the holder wrote, if it has got that far.
 fn holder(file: &mut File) -> String {
     let mut said = String::new();
     match file.take(300).read_to_string(&mut said) {

@@ -1,9 +1,8 @@
-//! Logs on stderr, and in a file on wish: text for a person at a terminal, JSON for everything else, one line each whatever
-//! is in it.
+//! Log on stderr, and optionally in a file: text if stderr is a terminal, otherwise JSON; one line per record, whatever is in it.
 //!
-//! Whoever mails a report decides what stands in many a field, so nothing reaches a line raw: see `log::line`.
-//! `RUST_LOG` is not read: the level is the configuration's. Records of the `log` crate never appear, since nothing
-//! bridges them: async-imap writes passwords there.
+//! The senders of reports control the contents of many fields, so nothing is written unescaped: see `log::line`. `RUST_LOG`
+//! is not read: the level comes from the configuration. Records of the `log` crate never appear, since nothing bridges
+//! them: async-imap writes passwords there.
 
 mod file;
 mod line;
@@ -26,18 +25,18 @@ use self::{file::LogFile, line::Fields};
 use super::progress;
 use crate::config::{self, LogFormat, LogLevel};
 
-/// What the JSON lines carry as `logger`: users split a shared stream by it.
+/// Value of `logger` in the JSON lines: users split a shared stream by it.
 const LOGGER: &str = "DMARC_SCRIPT";
 
-/// Logging was set up before; that can be done once in a process.
+/// Error: logging was set up before, which is possible only once in a process.
 #[derive(Debug, thiserror::Error)]
 #[error("logging was set up before")]
 pub struct AlreadySet;
 
-/// How the level is changed, once logging is set up.
+/// Handle to change the level, once logging is set up.
 static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// Logs on stderr from now on: this program's records from `level` on, those of its libraries from `warn` on.
+/// Starts the log on stderr: this program's records from `level` on, those of its libraries from `warn` on.
 pub fn init(level: LogLevel, format: LogFormat) -> Result<(), AlreadySet> {
     let terminal = io::stderr().is_terminal();
     let style = match format {
@@ -50,22 +49,23 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<(), AlreadySet> {
     LEVEL.set(handle).map_err(|_| AlreadySet)
 }
 
-/// The log in a file, and how its lines look.
+/// The log file, and the style of its lines.
 static FILE: Mutex<Option<(LogFile, Style)>> = Mutex::new(None);
 
-/// Logs into this file too from now on, or no longer.
+/// Starts to log into this file too, or stops if none is configured.
 pub fn to_file(file: &config::LogFile, format: LogFormat) {
     let style = if format == LogFormat::Text { Style::Text { colours: false } } else { Style::Json };
     let file = file.path.as_deref().map(|path| (LogFile::new(path, file.max_size.into(), file.max_files), style));
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file;
 }
 
-/// A record as a line in the style that it is asked for.
+/// Formats a record as a line in the requested style.
 type Line<'a> = &'a dyn Fn(Style) -> String;
 
-/// On stderr, and in the file. What is wrong with the file is said on stderr alone: it is no record, for where would it go?
+/// Writes a record to stderr and to the file. Errors of the file are reported on stderr alone: a record of them would go to
+/// the file too.
 fn everywhere(style: Style, line: Line<'_>) {
-    // A closed or full stderr is nobody's to hear of; `eprintln!` would panic.
+    // Errors of a closed or full stderr are ignored: there is nowhere to report them, and `eprintln!` would panic.
     let on_stderr = |line: &str| progress::above(|| drop(io::stderr().write_all(line.as_bytes())));
     on_stderr(&line(style));
     if let Some((file, style_of_file)) = &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -80,10 +80,10 @@ fn everywhere(style: Style, line: Line<'_>) {
     }
 }
 
-/// Logs from `level` on from now on.
+/// Sets the level from now on.
 pub fn set_level(level: LogLevel) {
     if let Some(handle) = LEVEL.get() {
-        // Fails when the subscriber is gone, which the global one never is.
+        // Fails if the subscriber is gone, which the global one never is.
         handle.reload(targets(level)).ok();
     }
 }
@@ -94,7 +94,7 @@ enum Style {
     Json,
 }
 
-/// <https://no-color.org>: present and not empty.
+/// Follows <https://no-color.org>: no colours if `NO_COLOR` is set and not empty.
 fn wants_colours() -> bool {
     let says = |name| std::env::var_os(name).unwrap_or_default();
     says("NO_COLOR").is_empty() && says("TERM") != "dumb"
@@ -119,7 +119,7 @@ fn targets(level: LogLevel) -> Targets {
     Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own)
 }
 
-/// Hands each record over as a line, line end included.
+/// Passes each record on as a line, line end included.
 struct Lines {
     write: Arc<dyn Fn(Line<'_>) + Send + Sync>,
 }

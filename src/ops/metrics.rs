@@ -1,4 +1,4 @@
-//! Metrics, with the names of Vector's component specification where it has one: of the process as a whole.
+//! Process-wide metrics; names follow Vector's component specification where it has one.
 
 use std::{
     fs, io,
@@ -61,7 +61,7 @@ metrics_table! {
     GaugeVec RUN_LAST_SUCCESS = "run_last_success_timestamp_seconds", [], "Likewise: Unix time of its end, if the exit code was 0.";
 }
 
-/// The sum of a counter over all its labels.
+/// Returns the sum of a counter over all its labels.
 pub fn total(counter: &IntCounterVec) -> u64 {
     let families = counter.collect();
     let counted = families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
@@ -72,7 +72,7 @@ fn named(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("dmarc_shipper")
 }
 
-/// Names and labels stand in the table, where a test sees that they are sound and each there once.
+/// Registers a metric. Names and labels are in the table, where a test checks that they are valid and unique.
 fn registered<T>(vector: prometheus::Result<MetricVec<T>>) -> MetricVec<T>
 where
     T: MetricVecBuilder + 'static,
@@ -83,10 +83,10 @@ where
     vector
 }
 
-/// All metrics as they are now, in Prometheus' text format.
+/// Returns all current metrics in Prometheus' text format.
 pub type Exposition = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// `refresh` is called before each exposition, for what is only looked at then.
+/// `refresh` is called before each exposition, to update values that are only measured then.
 pub fn exposition(refresh: impl Fn() + Send + Sync + 'static) -> Exposition {
     let began = Instant::now();
     BUILD_INFO.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_RUST_VERSION")]).set(1.0);
@@ -98,7 +98,7 @@ pub fn exposition(refresh: impl Fn() + Send + Sync + 'static) -> Exposition {
     })
 }
 
-/// Writes an exposition to `path`, whole or not at all: the node exporter reads it at any moment.
+/// Writes an exposition to `path` atomically: the node exporter may read it at any moment.
 pub fn write(exposition: &str, path: &Path) -> io::Result<()> {
     let beside = path.with_extension("tmp");
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
@@ -106,13 +106,13 @@ pub fn write(exposition: &str, path: &Path) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// Who reported, out of a list that no reporter can make longer.
+/// Returns the reporter's name from a fixed list, so that no reporter can add a label value.
 pub fn reporter(org: Option<&str>) -> &'static str {
     let org = org.unwrap_or_default().to_lowercase();
     REPORTERS.iter().find(|(part, _)| org.contains(part)).map_or("other", |(_, name)| name)
 }
 
-/// What stands in the organisation's name, and who that is.
+/// Text in the organisation's name, and the reporter that it identifies.
 const REPORTERS: &[(&str, &str)] = &[
     ("google", "google"),
     ("outlook", "microsoft"),
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
     }
 
-    /// `docs/metrics.md` is written from the table; `UPDATE_DOCS=1 cargo test` writes it anew.
+    /// `docs/metrics.md` is generated from the table; `UPDATE_DOCS=1 cargo test` writes it.
     #[test]
     fn the_documentation_of_metrics_is_up_to_date() {
         let mut page = INTRODUCTION.to_owned();

@@ -1,4 +1,4 @@
-//! What a program that runs for years needs beside its work: logs, metrics, and one instance at a time.
+//! Operations: logs, metrics, health, signals, and one instance at a time.
 
 pub mod allocator;
 pub mod condition;

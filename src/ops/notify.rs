@@ -1,5 +1,5 @@
-//! What systemd is told of the process (sd_notify(3)): `NAME=value` in lines, a datagram each time, to the socket that
-//! `NOTIFY_SOCKET` names. Where it is not set, nobody is told anything.
+//! systemd notifications (sd_notify(3)): lines of `NAME=value`, sent as one datagram each time to the socket named by
+//! `NOTIFY_SOCKET`. If that is not set, nothing is sent.
 
 use std::{
     collections::VecDeque,
@@ -18,42 +18,42 @@ use tracing::{error, warn};
 
 use super::condition::Condition;
 
-/// What is meant for this process alone: a command that it starts must not speak in its name.
+/// Variables meant for this process alone: a command that it starts must not send notifications in its name.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// How often the status is looked at, unless the watchdog is more impatient.
+/// Interval at which the status is checked, unless the watchdog's is shorter.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Delay before a state that found the listener's queue full is sent again. The kernel holds as few as ten datagrams
-/// (`net.unix.max_dgram_qlen`) for all processes that talk to one listener.
+/// Delay before a state that found the receiver's queue full is sent again. The kernel holds as few as ten datagrams
+/// (`net.unix.max_dgram_qlen`) for all processes that send to one receiver.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Characters of a status; it is one line for a person.
+/// Maximum number of characters of a status, which is one line for a person.
 const MAX_STATUS: usize = 500;
 
 const AT_WORK: &str = "at work";
 
-/// Who wants to hear how the process is. Sending never blocks: the socket is non-blocking.
+/// Sender of notifications. Sending never blocks: the socket is non-blocking.
 #[derive(Debug, Default)]
 pub struct Notify {
     listener: Option<(UnixDatagram, SocketAddr)>,
-    /// The process is killed when it says nothing for so long.
+    /// Watchdog timeout: the process is killed if it sends nothing for this long.
     watchdog: Option<Duration>,
     said: Mutex<Said>,
-    /// A state waits for room in the listener's queue.
+    /// Notified when a state waits for room in the receiver's queue.
     refused: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
 struct Said {
-    /// States that found the listener's queue full, in order: at most a reload, its end and the end of the process.
+    /// States that found the receiver's queue full, in order: at most a reload, its end and the end of the process.
     waiting: VecDeque<String>,
     /// The last status that was sent or waits.
     status: String,
 }
 
 impl Notify {
-    /// The one that the environment names, or nobody.
+    /// Returns a sender to the socket that the environment names; without one, nothing is sent.
     pub fn from_environment() -> Self {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return Self::default() };
         let name = name.to_string_lossy();
@@ -78,32 +78,32 @@ impl Notify {
         }
     }
 
-    /// The configuration is in force, and the work begins.
+    /// Notifies that the configuration is in force and the work begins.
     pub fn ready(&self) {
         self.enter("READY=1", AT_WORK);
     }
 
-    /// A new configuration is looked at. [`Self::ready`] follows, whatever came of it.
+    /// Notifies that a new configuration is being read. [`Self::ready`] follows, whether it is accepted or not.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-        // This and the READY=1 that follows take the place of an earlier one that still waits.
+        // This and the READY=1 that follows replace earlier states that still wait.
         self.said().waiting.clear();
         self.enter(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"), "reloading");
     }
 
-    /// The end has begun.
+    /// Notifies that the process is stopping.
     pub fn stopping(&self) {
         self.enter("STOPPING=1", "finishing what is in flight");
     }
 
-    /// Tells from now on what stands still, and the watchdog that the process moves: only while it does. Sends again what
-    /// found the listener's queue full.
+    /// Sends the status whenever it changes, and the watchdog keep-alive, only while the process makes progress. Resends
+    /// states that found the receiver's queue full.
     pub async fn attend(self: Arc<Self>, condition: Arc<Condition>) {
         if self.listener.is_none() {
             return;
         }
-        // Half of it, so that a late one is still in time.
+        // Half of the watchdog's, so that a late keep-alive is still in time.
         let period = self.watchdog.map_or(LOOK_EVERY, |watchdog| (watchdog / 2).min(LOOK_EVERY));
         let mut tick = interval_at(Instant::now() + period, period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -136,7 +136,7 @@ impl Notify {
         }
     }
 
-    /// Sends a state, or keeps it for later: a service whose `READY=1` never comes is killed when its start times out.
+    /// Sends a state, or keeps it for later: a service whose `READY=1` never arrives is killed when its start times out.
     fn enter(&self, state: &str, status: &str) {
         let message = format!("{state}\nSTATUS={status}");
         let mut said = self.said();
@@ -147,7 +147,7 @@ impl Notify {
         self.send_waiting(&mut said);
     }
 
-    /// True if nothing waits any more.
+    /// Sends the states that wait; true if none waits any more.
     fn send_waiting(&self, said: &mut Said) -> bool {
         while let Some(message) = said.waiting.front() {
             if !self.send(message) {
@@ -159,8 +159,8 @@ impl Notify {
         true
     }
 
-    /// False if the listener's queue is full. A listener that is not there takes everything: it can't be told, and a watchdog
-    /// draws its own conclusion.
+    /// Sends a message; false if the receiver's queue is full. Other errors, such as a missing receiver, count as sent:
+    /// they can't be reported, and a watchdog reacts by itself.
     fn send(&self, what: &str) -> bool {
         let Some((socket, address)) = &self.listener else { return true };
         let sent = socket.send_to_addr(what.as_bytes(), address);
@@ -172,7 +172,7 @@ impl Notify {
     }
 }
 
-/// One line: servers have a say in what troubles are called, and a second line would be another message.
+/// Returns the status as one line: servers influence the text of troubles, and a second line would be another notification.
 fn status(reasons: &[String]) -> String {
     if reasons.is_empty() {
         return AT_WORK.to_owned();
@@ -188,7 +188,7 @@ mod tests {
     const WATCHDOG: Duration = Duration::from_secs(4);
     const LONG: Duration = Duration::from_secs(600);
 
-    /// One who is told, and what was heard since the last question.
+    /// A receiver, and the messages that came since the last call.
     fn listener(watchdog: Option<Duration>) -> (Arc<Notify>, impl Fn() -> Vec<String>) {
         let name = format!("dmarc-shipper-{}-{:?}", std::process::id(), std::thread::current().id());
         let address = SocketAddr::from_abstract_name(name).unwrap();

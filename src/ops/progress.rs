@@ -1,4 +1,4 @@
-//! How far long work has come, for a person at a terminal: a bar on stderr, below the log's lines.
+//! Progress bar on stderr for long work, if stderr is a terminal; it stays below the lines of the log.
 
 use std::{
     io::{self, IsTerminal},
@@ -9,31 +9,31 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Work that takes no longer shows no bar.
+/// Delay before a bar is shown: shorter work shows none.
 const PATIENCE: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_millis(200);
 
-/// The bar that there is now.
+/// The current bar.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// How far the work has come.
+/// Progress of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Mails or files.
+    /// Number of mails or files done.
     pub done: u64,
-    /// Of so many; 0 where nobody knows.
+    /// Total number; 0 if it is not known.
     pub of: u64,
     pub rows: u64,
 }
 
-/// Work under way; dropped, its bar is gone.
+/// Work in progress; when this is dropped, its bar is removed.
 pub struct Progress {
     end: Option<mpsc::Sender<()>>,
     painter: Option<JoinHandle<()>>,
 }
 
-/// Shows `look`, five times a second, where stderr is a terminal. `unit`: of what is done. `prints`: data goes to stdout, and
-/// where that is a terminal too, a bar would only be in its way.
+/// Shows the result of `look` five times a second if stderr is a terminal. `unit` is the unit of `done`. `prints`: data
+/// goes to stdout; if that is a terminal too, no bar is shown, as it would only disturb.
 pub fn show(unit: &'static str, prints: bool, look: impl Fn() -> Seen + Send + 'static) -> Progress {
     let is_wanted = io::stderr().is_terminal() && !(prints && rustix::stdio::stdout().is_terminal()) && !is_dumb();
     if !is_wanted {
@@ -59,7 +59,7 @@ pub fn show(unit: &'static str, prints: bool, look: impl Fn() -> Seen + Send + '
     Progress { end: Some(end), painter: Some(painter) }
 }
 
-/// Writes to stderr while no bar is there: it is drawn again below.
+/// Runs `write`, which writes to stderr, with the bar hidden; the bar is drawn again below.
 pub fn above(write: impl FnOnce()) {
     match &*bar_now() {
         Some(bar) => bar.suspend(write),
@@ -71,7 +71,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(painter) = self.painter.take() {
-            painter.join().ok(); // one that failed has said so
+            painter.join().ok(); // ignored: a thread that panicked has reported it
         }
     }
 }
@@ -86,7 +86,7 @@ fn paint(bar: &ProgressBar, unit: &str, seen: Seen) {
         _ => format!("[{{bar:30}}] {{human_pos}} of {{human_len}} {unit}"),
     };
     let style = ProgressStyle::with_template(&format!("{known}, {{msg}} rows, {{elapsed}}"));
-    // First: each of the others may draw.
+    // Set first, as each of the other calls may draw.
     bar.set_style(style.expect("the template is sound").progress_chars("=> ").tick_chars("|/-\\ "));
     bar.set_length(seen.of);
     bar.set_message(seen.rows.to_string());
@@ -94,7 +94,7 @@ fn paint(bar: &ProgressBar, unit: &str, seen: Seen) {
     bar.tick();
 }
 
-/// A terminal that can't go back in a line.
+/// True for a terminal that can't move the cursor back in a line.
 fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }

@@ -1,29 +1,29 @@
-//! What the process is asked for from outside, and how it stops.
+//! Signals to the process, and the request to stop.
 
 use std::io;
 
 use tokio::signal::unix::{self, SignalKind};
 use tokio_util::sync::CancellationToken;
 
-/// A request to stop, in two steps.
+/// A request to stop, in two stages.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
-    /// Take nothing new; finish and settle what is in flight.
+    /// First stage: take nothing new; finish and settle what is in flight.
     pub gently: CancellationToken,
-    /// Give up what is in flight: it stays where it was.
+    /// Second stage: give up what is in flight, which stays where it was.
     pub now: CancellationToken,
-    /// A new configuration waits, which may have other addresses: give up what waits for a sink that can't be reached.
+    /// A new configuration waits, which may have other addresses: give up events that wait for a sink that can't be reached.
     pub reload: CancellationToken,
 }
 
 impl Stop {
-    /// Make room for a new configuration.
+    /// Requests a stop for a reload.
     pub fn for_reload(&self) {
         self.reload.cancel();
         self.gently.cancel();
     }
 
-    /// The first step, or after it the second.
+    /// Requests the first stage, or if that was requested before, the second.
     pub fn further(&self) {
         if self.gently.is_cancelled() {
             self.now.cancel();
@@ -49,7 +49,7 @@ impl Signal {
     }
 }
 
-/// The signals that are listened to; none of them does anything by itself any more.
+/// The handled signals; their default actions are off.
 #[derive(Debug)]
 pub struct Signals {
     terminate: unix::Signal,
@@ -66,7 +66,7 @@ impl Signals {
         })
     }
 
-    /// The next one. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => Signal::Terminate,

@@ -1,4 +1,4 @@
-//! From the configuration to sources and sinks that are ready to run.
+//! Builds sources and sinks from the configuration.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     source::{Source, files, imap::ImapSource},
 };
 
-/// A sink that does not run yet.
+/// A configured sink that is not running yet.
 pub struct Destination {
     pub name: Arc<str>,
     pub config: SinkConfig,
@@ -30,7 +30,7 @@ pub fn destinations(config: &Config) -> Vec<Destination> {
         .collect()
 }
 
-/// The sink as it is run.
+/// Builds a sink from its configuration.
 pub fn destination(name: Arc<str>, sink: &SinkConfig) -> Box<dyn Sink> {
     let rate = RateLimit::new(&sink.rate);
     match &sink.kind {
@@ -55,7 +55,7 @@ fn source(name: Arc<str>, source: &SourceConfig, config: &Config) -> Box<dyn Sou
     }
 }
 
-/// What syslog frames call this machine and process.
+/// Returns the host name and process id of syslog frames.
 pub fn this_machine() -> Host {
     Host { name: rustix::system::uname().nodename().to_string_lossy().into_owned(), pid: std::process::id() }
 }

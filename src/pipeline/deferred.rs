@@ -1,5 +1,5 @@
-//! Mails that this process does not read again today: their senders are over their shares, or what becomes of them is for a
-//! run with all sinks.
+//! Mails that this process does not read again today: their senders are over their daily shares, or a run with all sinks is
+//! to settle them.
 
 use std::{
     collections::HashSet,
@@ -11,12 +11,12 @@ use jiff::Timestamp;
 
 use crate::{flood::day_of, source::Place};
 
-/// Mails that are remembered. Those beyond it are read again at each poll of the day, at the cost of a fetch; a
-/// megabyte and a half when full.
+/// Maximum number of mails remembered, a megabyte and a half of memory. Mails beyond it are read again at each poll of the
+/// day, at the cost of a fetch.
 const MOST: usize = 100_000;
 
-/// The mails that were left today (UTC): polls do not fetch them again before the day has turned. A restart forgets them,
-/// as it forgets what their senders have spent.
+/// The mails that were left today (UTC): polls do not fetch them again before the day changes. A restart forgets them, as
+/// it forgets what their senders have used of their shares.
 #[derive(Debug, Default)]
 pub struct Deferred {
     hasher: RandomState,
@@ -26,7 +26,7 @@ pub struct Deferred {
 #[derive(Debug, Default)]
 struct State {
     day: i64,
-    /// Hashes of their places.
+    /// Hashes of the mails' places.
     mails: HashSet<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! How sources, readers and sinks ended: what is said of it, and which exit code it means.
+//! Ends of sources, readers and sinks: logs their errors, and maps them to exit codes.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::{
     source::{Pass, SourceError},
 };
 
-/// How a source ended.
+/// Name of a source that has ended, and its result.
 pub type SourceEnd = (Arc<str>, Result<Pass, SourceError>);
 
-/// How a sink ended.
+/// Name of a sink that has ended, and its result.
 pub struct SinkEnd {
     pub name: Arc<str>,
     pub required: bool,
@@ -44,7 +44,8 @@ impl From<&SinkError> for Exit {
     }
 }
 
-/// A pass that left something undone is to be retried where no other follows.
+/// Logs the end of a source and returns its exit code. A single pass that left mails unsettled is to be retried, as no
+/// other pass follows.
 pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Exit {
     let (source, result) = match ended {
         Ok(ended) => ended,
@@ -79,7 +80,8 @@ pub fn reader_ended(ended: &Result<(), JoinError>) -> Exit {
     }
 }
 
-/// `None`: the sink ended in order, or the flow can go on without it. `in_use`: events are still sent to it.
+/// Logs the end of a sink and returns its exit code. `None`: the sink ended without an error, or the run continues without
+/// it. `in_use`: events are still sent to it.
 pub fn sink_ended(ended: Result<SinkEnd, JoinError>, in_use: bool) -> Option<Exit> {
     let SinkEnd { name: sink, required, result } = match ended {
         Ok(end) => end,

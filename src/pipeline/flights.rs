@@ -1,12 +1,13 @@
-//! Mails in flight: which of them may be read beside others, and which one is at fault when a pass ends at a standstill.
+//! Mails in flight: decides which of them may be read beside others, and which one is at fault when a pass ends in a stall.
 //! No I/O.
 //!
-//! A sink sends and confirms in order. A mail whose events it never takes holds up what is queued behind it, and what was
-//! queued right before it as well: a syslog receiver that hangs up has confirmed nothing of the last quarter of a second. So
-//! all mails in flight at a standstill are *suspects*. In later passes they are read after all others (their sources see to
-//! that), the oldest of them last, and apart: first one, then two, four, eight, so that many that were only in bad company cost
-//! little. Those of a group at the next standstill are read after the rest of the suspects, so that groups shrink to the one
-//! mail that is at fault: it was read with nothing else in flight, and did not arrive at sinks that had taken others before.
+//! A sink sends and confirms in order. A mail whose events it never takes blocks what is queued behind it, and what was
+//! queued right before it as well: a syslog receiver that hangs up has confirmed nothing of the last quarter of a second.
+//! So all mails in flight at a stall are *suspects*. Later passes read them after all other mails (their sources see to
+//! that), the oldest of them last, and in groups of their own: first one mail, then two, four, eight, so that many mails
+//! that were only in flight beside the one at fault cost little. The mails of a group at the next stall are read after the
+//! rest of the suspects, so that groups shrink to the one mail that is at fault: it was read with nothing else in flight,
+//! and did not arrive at sinks that had taken others before.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,9 +21,9 @@ use crate::{ledger::Unfinished, source::Place};
 #[derive(Debug, Default)]
 pub struct Flights {
     flying: HashMap<MailId, Flight>,
-    /// How many of them are suspects.
+    /// Number of suspects among them.
     suspects: usize,
-    /// By the sinks of a route: its latest group.
+    /// Latest group of suspects of each route, by the route's sinks.
     groups: HashMap<Arc<[usize]>, Group>,
 }
 
@@ -31,13 +32,13 @@ struct Flight {
     place: Place,
     since: Instant,
     sinks: Arc<[usize]>,
-    /// Of a suspect: by sink, whether it had confirmed events of other mails when this one was opened.
+    /// For a suspect: for each sink, true if it had confirmed events of other mails when this one was opened.
     others_arrived: Option<Vec<bool>>,
-    /// Rows of it have arrived that the ledger knows of: the next pass begins behind them.
+    /// True if rows of it have arrived and are in the ledger: the next pass begins after them.
     has_advanced: bool,
 }
 
-/// Suspects of one standstill, for the same sinks, that are in flight together.
+/// Suspects of one stall, for the same sinks, that are in flight together.
 #[derive(Debug, Default)]
 struct Group {
     since: Option<Timestamp>,
@@ -46,7 +47,7 @@ struct Group {
 }
 
 impl Flights {
-    /// Whether a mail for `sinks` may be read now. `suspected`: at which standstill it was in flight.
+    /// True if a mail for `sinks` may be read now. `suspected` is the time of the stall at which it was in flight, if any.
     pub fn may_open(&mut self, sinks: &Arc<[usize]>, suspected: Option<Timestamp>) -> bool {
         if suspected.is_none() && self.suspects == 0 {
             return true;
@@ -66,7 +67,7 @@ impl Flights {
             && beside.all(|flight| flight.others_arrived.is_some() && flight.sinks == *sinks)
     }
 
-    /// `others_arrived`: of a suspect, by sink, whether it has confirmed anything so far.
+    /// Adds a mail. `others_arrived` is set for a suspect: for each sink, true if it has confirmed anything so far.
     pub fn open(&mut self, mail: MailId, place: Place, sinks: Arc<[usize]>, others_arrived: Option<Vec<bool>>) {
         if others_arrived.is_some() {
             self.suspects += 1;
@@ -81,19 +82,19 @@ impl Flights {
         }
     }
 
-    /// The ledger is told that rows of `mail` have arrived. Returns where it lies.
+    /// Records that arrived rows of `mail` are noted in the ledger. Returns the mail's place.
     pub fn advance(&mut self, mail: MailId) -> Option<&Place> {
         let flight = self.flying.get_mut(&mail)?;
         flight.has_advanced = true;
         Some(&flight.place)
     }
 
-    /// Where they come from, and since when they are in flight.
+    /// Returns the place of each mail, and since when it is in flight.
     pub fn iter(&self) -> impl Iterator<Item = (&Place, Instant)> {
         self.flying.values().map(|flight| (&flight.place, flight.since))
     }
 
-    /// The mails that wait for `owing`, sinks that have stood still, and which of them is at fault.
+    /// Returns the mails that wait for `owing`, sinks that have stalled, and marks the one that is at fault.
     pub fn unfinished(&self, owing: &[usize]) -> Vec<Unfinished> {
         let waiting = self.flying.iter().filter(|(_, flight)| flight.shares(owing));
         let oldest = waiting.clone().map(|(mail, _)| *mail).min();
@@ -105,7 +106,8 @@ impl Flights {
         waiting.map(unfinished).collect()
     }
 
-    /// Sinks that took nothing in this pass may be away, and who shares them may be what they do not take.
+    /// True if the mail is proved to be at fault: sinks that took nothing in this pass may be down, and any other mail in
+    /// flight to the same sinks may be the one that they do not take.
     fn is_at_fault(&self, flight: &Flight, owing: &[usize]) -> bool {
         let Some(others_arrived) = &flight.others_arrived else { return false };
         let mut waits_for = owing.iter().filter(|sink| flight.sinks.contains(sink));

@@ -1,4 +1,4 @@
-//! The run: everything started, watched, and brought to its end.
+//! Supervisor of a run: starts sources, readers and sinks, watches them, and shuts them down.
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
@@ -41,25 +41,25 @@ use crate::{
     source::{Intake, Source},
 };
 
-/// How often the flow is looked at for a sink that has stood still.
+/// Interval of the checks for a stalled sink.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// What may still take, once all is given up, to tell sources their verdicts and to say good-bye to servers. With
+/// Time left after everything is given up, to send sources their verdicts and to log out of servers. With
 /// `shutdown_timeout` (25 s) it stays below the 30 s after which Kubernetes kills.
 const FAREWELL: Duration = Duration::from_secs(4);
 
-/// A mail is not blamed for what took less, as with a `give_up_after` of 0.
+/// Shortest stall for which mails are blamed, also with a smaller `give_up_after`, such as 0.
 const LEAST_STANDSTILL: Duration = Duration::from_secs(1);
 
-/// A sink that is connected and has confirmed nothing for so long is not waited for by a reload, which may be what it needs. Receivers
-/// that are well take some milliseconds.
+/// Time after which a reload stops waiting for a sink that is connected and has confirmed nothing: the reload may be what
+/// it needs. Healthy receivers take some milliseconds.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 
-/// How often a run that goes on asks the ledger to forget what is past its time, which it does once a day.
+/// Interval at which a continuous run asks the ledger to expire old entries, which it does once a day.
 const ASK_TO_FORGET: Duration = Duration::from_secs(3600);
 
-/// Runs until the sources have ended (`once`), `stop` asks for it, or nothing more can be delivered.
-/// `condition` is told how all of it is doing.
+/// Runs until the sources have ended (`once`), `stop` asks for it, or nothing more can be delivered. Keeps `condition` up
+/// to date.
 pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop, condition: Arc<Condition>) -> Exit {
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
@@ -72,7 +72,7 @@ pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: St
     exit
 }
 
-/// A sink that runs.
+/// A running sink.
 struct Running {
     lane: Arc<Lane>,
     confirmed: watch::Receiver<u64>,
@@ -80,31 +80,31 @@ struct Running {
     /// Set while only its own rate limit holds the sink back.
     held: Busy,
     abort: CancellationToken,
-    /// How long it has confirmed nothing, by the number of the last event that it confirmed.
+    /// Stall timer of the sink, restarted when the number of the last confirmed event changes.
     patience: Patience<u64>,
     hangs_for: Option<Duration>,
 }
 
 impl Running {
-    /// Whatever another sink confirms: a required one that is owed events and confirms none hangs.
+    /// Checks for a hanging sink: it is required, has unconfirmed events, and confirms none, whatever other sinks confirm.
     fn look(&mut self, now: Instant) {
         let owes = self.lane.is_required() && self.unconfirmed() > 0;
         let confirmed = *self.confirmed.borrow();
         self.hangs_for = self.patience.look(owes.then_some(confirmed), self.held.is_any(), now);
     }
 
-    /// Events in its queue or under way.
+    /// Returns the number of events that are queued or sent but not confirmed.
     fn unconfirmed(&self) -> u64 {
         self.lane.last().saturating_sub(*self.confirmed.borrow())
     }
 
-    /// Whether a reload does not wait for it.
+    /// True if a reload does not wait for the sink: it is not connected, or it hangs.
     fn is_given_up(&self) -> bool {
         *self.health.borrow() != Health::Up || self.hangs_for.is_some_and(|time| time >= HANGS_AFTER)
     }
 }
 
-/// All that runs.
+/// All parts of a run.
 struct Flow {
     config: Arc<Config>,
     options: Options,
@@ -121,11 +121,11 @@ struct Flow {
     meters: Vec<SinkMeter>,
     condition: Arc<Condition>,
     began: Instant,
-    /// Cancelled when what is in flight is given up.
+    /// Cancelled when the events in flight are given up.
     abort: CancellationToken,
-    /// Cancelled when nothing more is to be settled.
+    /// Cancelled when no more mails are to be settled.
     settled: CancellationToken,
-    /// Until when a stop that was asked for has to be through.
+    /// Time by which a requested stop has to be complete.
     deadline: Option<Instant>,
     patience: Patience<Instant>,
     exit: Exit,
@@ -269,7 +269,7 @@ impl Flow {
 
     async fn run(mut self) -> Exit {
         let ended_by_itself = self.watch().await;
-        // What still runs was given up on: let no sink hold a reader, tell every mail, and say good-bye.
+        // Whatever still runs is given up: release readers that wait for a sink, send every mail a verdict, log out of servers.
         self.stop.gently.cancel();
         self.condition.drain();
         if !ended_by_itself {
@@ -305,7 +305,7 @@ impl Flow {
         exit
     }
 
-    /// Looks on until every source and reader has ended (true), or until something is reason to give up what runs.
+    /// Watches until every source and reader has ended (true), or until there is a reason to give up those that run (false).
     async fn watch(&mut self) -> bool {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -341,7 +341,7 @@ impl Flow {
         true
     }
 
-    /// Whether there is still hope; the exit code where there is none.
+    /// Checks the run: true to continue; false, with the exit code, to give up.
     fn look(&mut self) -> (Exit, bool) {
         let in_flight = self.desk.in_flight();
         let (waited, who) = self.measure().unzip();
@@ -368,21 +368,21 @@ impl Flow {
         (Exit::Done, true)
     }
 
-    /// Whether all that is still to arrive is queued for required sinks without a connection, or that hang.
+    /// True if all events that are not confirmed yet wait for required sinks that are not connected or that hang.
     fn waits_for_the_given_up(&self) -> bool {
         let mut owing = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0).peekable();
         owing.peek().is_some() && owing.all(Running::is_given_up)
     }
 
-    /// Whether the flow waits for its own work: a mail is being read, or all that sinks have to send is held back by their rate
-    /// limits.
+    /// True if the run waits for its own work: a mail is being read, or all that sinks have to send is held back by their
+    /// rate limits.
     fn waits_for_us(&self) -> bool {
         let with_frames = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0);
         let held: Vec<bool> = with_frames.map(|sink| sink.held.is_any()).collect();
         self.at_reading.is_any() || (!held.is_empty() && held.iter().all(|held| *held))
     }
 
-    /// Brings the metrics and the condition up to date; returns how long nothing has arrived that others were waited for, and
+    /// Updates the metrics and the condition. Returns how long the run has waited for others without anything arriving, and
     /// who they are, in words.
     fn measure(&mut self) -> Option<(Duration, String)> {
         self.meters.iter_mut().for_each(SinkMeter::look);
@@ -399,7 +399,7 @@ impl Flow {
         stuck
     }
 
-    /// Has the ledger note the mails in flight, where their sinks have stood still.
+    /// Has the ledger note the mails in flight, if their sinks have stalled.
     async fn note_unfinished(&mut self) {
         let least = self.config.give_up_after.min(self.config.shutdown_timeout).max(LEAST_STANDSTILL);
         if self.measure().is_none_or(|(waited, _)| waited < least) {
@@ -409,11 +409,11 @@ impl Flow {
         let owing: Vec<_> = owing.map(|(number, sink)| (number, sink.lane.name.clone())).collect();
         let desk = self.desk.clone();
         let noting = tokio::task::spawn_blocking(move || desk.note_unfinished(&owing));
-        // On a disk that hangs it is done without.
+        // A disk that hangs is not waited for any longer.
         timeout(FAREWELL, noting).await.ok();
     }
 
-    /// Waits for sources and readers, which know that it is over.
+    /// Waits for the sources and readers to end, after they were asked to.
     async fn part(&mut self) {
         while let Some(ended) = self.sources.join_next().await {
             self.exit = self.exit.or_worse(source_ended(ended, self.options));
@@ -423,12 +423,12 @@ impl Flow {
         }
     }
 
-    /// Lets the sinks send what is left in their queues, and says what of it they could not.
+    /// Lets the sinks send what is left in their queues, and reports what they could not send.
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
         for Running { lane, confirmed, health, abort, .. } in std::mem::take(&mut self.lanes) {
             queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.counts(), confirmed));
-            // Of those that are not required; the others have nothing to wait for.
+            // For sinks that are not required; the required ones have nothing left to wait for.
             if self.stop.reload.is_cancelled() && *health.borrow() != Health::Up {
                 abort.cancel();
             }
@@ -466,7 +466,7 @@ impl Flow {
     }
 }
 
-/// Lets the ledger forget what is past its time.
+/// Expires old entries of the ledger.
 async fn expire(ledger: Arc<Ledger>, retention_days: u32) {
     match tokio::task::spawn_blocking(move || ledger.expire(Timestamp::now(), retention_days)).await {
         Ok(Ok(0)) => {}

@@ -1,4 +1,4 @@
-//! What one source lets in: reports for wanted domains, as much as a sender may send, and as many errors as can be told.
+//! Admission control of one source: wanted domains, the daily share of each sender, and the limit of error events.
 
 use std::sync::Arc;
 
@@ -14,31 +14,31 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// Stands before the reading of one source's mails; lives as long as the process reads them.
+/// Admission control in front of one source's reader; lives as long as the process reads the source's mails.
 #[derive(Debug)]
 pub struct Gate {
     source: Arc<str>,
-    /// Policy domains whose reports are wanted; empty: all.
+    /// Policy domains whose reports are wanted; empty means all.
     domains: Vec<String>,
     senders: Senders,
-    /// `None`: nothing is counted.
+    /// `None`: mails and errors are not counted.
     flood: Option<Flood>,
     errors_per_hour: u64,
-    /// The last error that was held back.
+    /// The last error whose event was held back.
     held: Option<Failure>,
 }
 
-/// What is told of one thing that could not be read.
+/// An error in reading, with what its `ingest_error` event reports.
 #[derive(Debug)]
 pub struct Failure {
     pub trouble: Trouble,
-    /// SHA-256 of the bytes that could not be read; `None` where there are none, or they were not looked at.
+    /// SHA-256 of the bytes that could not be read; `None` if there are none, or they were not looked at.
     pub sha256: Option<[u8; 32]>,
     pub provenance: Arc<Provenance>,
 }
 
 impl Gate {
-    /// Lets everything in, and counts nothing: for what a user asks to be read here and now.
+    /// Returns a gate that admits everything and counts nothing: for input that a user asks to be read directly.
     pub fn open() -> Self {
         Self {
             source: "".into(),
@@ -50,7 +50,7 @@ impl Gate {
         }
     }
 
-    /// The gate of one source: each counts on its own, so that a flood in one mailbox leaves the others alone.
+    /// Returns the gate of one source. Each source counts by itself, so that a flood in one mailbox does not affect the others.
     pub fn new(source: Arc<str>, config: &Config) -> Self {
         let senders = config.sources.get(&*source).map(SourceConfig::senders).cloned().unwrap_or_default();
         Self {
@@ -63,12 +63,12 @@ impl Gate {
         }
     }
 
-    /// Counts a mail before it is opened, and gives the most that it may inflate to, of `most` that any may. `sender` is
-    /// `None` for what is not counted.
+    /// Counts a mail before it is opened. Returns the bytes that it may inflate to, of the `most` that any mail may.
+    /// `sender` is `None` for input that is not counted.
     ///
     /// # Errors
     ///
-    /// Its sender is over its share of the day, and it is to be left for another.
+    /// The sender is over its share of the day; the mail is to be left for another day.
     pub fn mail(&mut self, sender: Option<&Sender>, bytes: u64, most: u64, now: Timestamp) -> Result<u64, Trouble> {
         let Some(flood) = &mut self.flood else { return Ok(most) };
         say_deferred(&self.source, flood.turn_to(now));
@@ -76,21 +76,21 @@ impl Gate {
         flood.mail(sender, bytes).map(|()| flood.inflatable(sender, bytes, most))
     }
 
-    /// The trouble of a mail that inflates to more than [`Gate::mail`] allowed.
+    /// Returns the trouble of a mail that inflates to more than [`Gate::mail`] allowed.
     pub fn inflates_too_far(&self, sender: Option<&Sender>) -> Option<Trouble> {
         self.flood.as_ref().zip(sender).map(|(flood, sender)| flood.inflates_too_far(sender))
     }
 
-    /// The servers whose word on a mail's sender counts, by their authserv-ids in lower case.
+    /// Returns the authserv-ids, in lower case, of the servers whose `Authentication-Results` are trusted.
     pub fn trusted_authserv_ids(&self) -> &[String] {
         &self.senders.trusted_authserv_ids
     }
 
-    /// Whether reports of this sender may be read. `auth` is what the trusted servers said.
+    /// Checks that reports of this sender may be read. `auth` is what the trusted servers found.
     ///
     /// # Errors
     ///
-    /// Senders have to be authenticated, and this one is not.
+    /// Senders have to be authenticated (`require_authenticated`), and this one is not.
     pub fn sender(&self, auth: Option<&MailAuth>) -> Result<(), Trouble> {
         if !self.senders.require_authenticated || auth.is_some_and(|auth| auth.authenticated_domain().is_some()) {
             return Ok(());
@@ -105,7 +105,7 @@ impl Gate {
         Err(Trouble::new(Reason::SenderNotAuthenticated, detail))
     }
 
-    /// Whether reports for this policy domain are wanted. Where only some domains' are, one that names none isn't.
+    /// Checks that reports for this policy domain are wanted. If only some domains are, a report that names none is not.
     pub fn domain(&self, domain: Option<&str>) -> Result<(), Trouble> {
         let name = domain.map(values::domain).unwrap_or_default();
         let is_below = |wanted: &String| {
@@ -123,24 +123,24 @@ impl Gate {
         Err(Trouble::new(Reason::UnwantedDomain, detail))
     }
 
-    /// Whether a mail may come to `cost`, asked before the first row of a report is shipped.
+    /// Checks that a mail may cost `cost`; called before the first row of a report is shipped.
     ///
     /// # Errors
     ///
-    /// It does not fit into the sender's share of the day, and is to be left for another.
+    /// The cost does not fit into the sender's share of the day; the mail is to be left for another day.
     pub fn admits(&mut self, sender: Option<&Sender>, cost: &Cost) -> Result<(), Trouble> {
         let (Some(flood), Some(sender)) = (&mut self.flood, sender) else { return Ok(()) };
         flood.admits(sender, cost)
     }
 
-    /// Takes the cost of a mail that has been read, or deferred, from its sender's share.
+    /// Subtracts the cost of a mail that has been read, or deferred, from its sender's share.
     pub fn charge(&mut self, sender: Option<&Sender>, cost: &Cost, is_deferred: bool) {
         if let (Some(flood), Some(sender)) = (&mut self.flood, sender) {
             flood.charge(sender, cost, is_deferred);
         }
     }
 
-    /// The event of a failure; `None`: it is counted, and a later one tells the number.
+    /// Returns the event of a failure; `None` if it is held back: it is counted, and a later event reports the number.
     pub fn tell(&mut self, sender: Option<&Sender>, failure: Failure) -> Option<IngestErrorEvent> {
         let Some(flood) = &mut self.flood else { return Some(failure.event(0)) };
         match flood.error(failure.trouble.reason, sender, failure.provenance.ingest) {
@@ -163,7 +163,7 @@ impl Gate {
         }
     }
 
-    /// Says what has not been said: the last error that was held back, with the number of those before it.
+    /// Returns the event of the last error that was held back, with the number of those before it, and logs deferred mails.
     pub fn close(&mut self) -> Option<IngestErrorEvent> {
         let flood = self.flood.as_mut()?;
         say_deferred(&self.source, flood.end_day());

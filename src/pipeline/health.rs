@@ -1,4 +1,4 @@
-//! What is said of a sink while it runs: that it fails, that it works again, what it missed. In one place for all kinds.
+//! Logs the health of each sink while it runs: it fails, works again, missed events. In one place for all kinds of sinks.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -11,10 +11,10 @@ use tracing::{debug, info, warn};
 use super::{lane::Counts, meters::SinkLabels};
 use crate::{ops::condition::Condition, sink::Health};
 
-/// How often events that an optional sink misses are told, as a number.
+/// Interval at which the number of events that an optional sink missed is logged.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Logs how a sink is doing, each change once, until the sink has ended.
+/// Logs each change of a sink's health once, until the sink has ended.
 pub async fn tell(
     sink: Arc<str>,
     labels: SinkLabels,
@@ -53,7 +53,7 @@ pub async fn tell(
     }
 }
 
-/// Whether the sink is failing now.
+/// Logs the health; returns true if the sink is failing now.
 fn say(sink: &str, health: &Health, failing: bool) -> bool {
     match health {
         Health::Starting => failing,

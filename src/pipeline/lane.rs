@@ -1,4 +1,4 @@
-//! From one event to the queues of the sinks that want it.
+//! Sink queues: encodes each event and queues it for every sink that takes it.
 
 use std::{
     sync::{
@@ -26,42 +26,42 @@ use crate::{
     source::Place,
 };
 
-/// One sink as the readers see it: what it takes, and its queue.
+/// A sink as seen by the readers: its configuration and its queue.
 #[derive(Debug)]
 pub struct Lane {
     pub name: Arc<str>,
     config: SinkConfig,
     outlet: Outlet,
-    /// Its number among all sinks, as in a [`Mark`].
+    /// Index of the sink among all sinks, as in a [`Mark`].
     number: usize,
     counts: Arc<Counts>,
 }
 
-/// What is counted of a sink. Apart from the lane, whose end is the sink's sign that no more is to come.
+/// Counters of one sink. Separate from the lane: when the lane is dropped, the sink knows that no more events come.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub queued: AtomicU64,
     pub queued_bytes: AtomicU64,
-    /// Events that its `events` don't name.
+    /// Events of types that the sink's option `events` does not list.
     pub filtered: AtomicU64,
-    /// Events that did not fit while it was slow or away; only an optional sink misses any.
+    /// Events dropped because the queue was full or the sink had ended; only sinks that are not required miss any.
     pub missed: AtomicU64,
 }
 
-/// The lanes of one source, with encoders of its own. Lives on the thread that reads its mails.
+/// The sink queues of one source, each with an encoder of its own. Lives on the thread that reads the source's mails.
 pub struct Emitter {
     lanes: Vec<(Arc<Lane>, Encoder)>,
     runtime: Handle,
     mark: Mark,
     bookmark: Bookmark,
     readers: Busy,
-    /// While a mail is read, and no sink is waited for.
+    /// Set while a mail is read and no sink is waited for.
     at_work: Option<AtWork>,
     scratch: Vec<u8>,
 }
 
-/// A reader that has waited so long for a sink gives back the memory that it can do without: long enough that a sink which
-/// is only slow does not make it inflate the same again and again.
+/// Time that a reader waits for a sink before it releases the memory that it can do without. Long enough that a sink which
+/// is only slow does not make it inflate the same data again and again.
 const MOMENT: Duration = Duration::from_millis(250);
 
 /// A frame that waits for room in its sink's queue.
@@ -85,7 +85,7 @@ impl Lane {
         self.config.required
     }
 
-    /// The number of the last event that was queued for it.
+    /// Returns the number of the last event that was queued for the sink.
     pub fn last(&self) -> u64 {
         self.outlet.last()
     }
@@ -102,7 +102,8 @@ impl Lane {
         self.config.events.is_empty() || self.config.events.contains(&event_type)
     }
 
-    /// Queues one frame, waiting for room where the sink is required.
+    /// Queues one frame and returns its number. If the queue is full, waits for room if the sink is required, and returns
+    /// `None` otherwise.
     fn queue(
         &self,
         frame: Bytes,
@@ -123,7 +124,7 @@ impl Lane {
 }
 
 impl Emitter {
-    /// `sinks` is the number of all sinks.
+    /// `sinks` is the total number of sinks.
     pub fn new<'a>(
         source: &str,
         lanes: impl Iterator<Item = &'a Arc<Lane>>,
@@ -140,26 +141,26 @@ impl Emitter {
         Self { lanes, runtime, mark: vec![0; sinks], bookmark, readers, at_work: None, scratch: Vec::new() }
     }
 
-    /// A mail begins: the mark is to be its own, so that one that sends nothing waits for nothing.
+    /// Starts a mail with a mark of its own, so that a mail that sends nothing to a sink does not wait for it.
     pub fn begin(&mut self, mail: &Place) {
         self.mark.fill(0);
         self.at_work.get_or_insert_with(|| self.readers.begin());
         self.bookmark.begin(mail);
     }
 
-    /// That of the mail that was begun last.
+    /// Returns the bookmark of the mail that was begun last.
     pub fn bookmark(&self) -> Bookmark {
         self.bookmark.clone()
     }
 
-    /// No mail is being read any more.
+    /// Records that no mail is being read any more.
     pub fn rest(&mut self) {
         self.bookmark.end();
         self.at_work = None;
     }
 
-    /// Sends one event to those of `recipients` that take it. Blocks while a required sink's queue is full; calls `idle` when
-    /// that takes long, so that the reader gives back what it can do without meanwhile.
+    /// Sends one event to those of `recipients` that take its type. Blocks while a required sink's queue is full; calls
+    /// `idle` when that takes long, so that the reader releases the memory that it can do without meanwhile.
     pub fn emit(&mut self, event: &Event, recipients: &Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
         let second = event.provenance().ingest.as_second();
         for (lane, encoder) in &mut self.lanes {
@@ -199,7 +200,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// The last number that each sink has given to an event since [`Emitter::begin`].
+    /// Returns for each sink the number of the last event queued since [`Emitter::begin`]; 0 if there was none.
     pub fn mark(&self) -> &Mark {
         &self.mark
     }

@@ -1,4 +1,4 @@
-//! What sources ask and tell beside mails: what is remembered, what they have looked through, what troubles them.
+//! The pipeline's side of [`Memory`]: mails remembered in the ledger, completed passes, and troubles of sources.
 
 use std::{
     collections::BTreeSet,
@@ -19,10 +19,10 @@ use crate::{
     source::{Memory, Place},
 };
 
-/// The ledger, as the sources ask it; and which of them have not asked it about everything yet.
+/// The ledger, as queried by the sources; and the sources that have not completed a pass yet.
 pub struct Remembered {
     pub ledger: Arc<Ledger>,
-    /// Every mail that is still there is read again.
+    /// True if every mail that is still there is read again.
     pub ships_again: bool,
     pub to_look_through: Mutex<BTreeSet<String>>,
     pub condition: Arc<Condition>,
@@ -33,7 +33,7 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// Whether the ledger knows by now which of the mails it remembers are still there.
+    /// True if the ledger knows which of the mails that it remembers are still there, so that it may forget the others.
     pub fn may_forget(&self) -> bool {
         self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }

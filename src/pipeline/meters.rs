@@ -1,4 +1,4 @@
-//! What is counted of sources and sinks. Sinks are looked at now and then, so that an event costs them nothing.
+//! Metrics of sources and sinks. Sinks are polled, so that metrics cost nothing per event.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
     source::Verdict,
 };
 
-/// Counts for one source's reader.
+/// Metrics of one source's reader.
 pub struct SourceMeter {
     labels: Labels,
     bytes: IntCounter,
@@ -65,13 +65,13 @@ impl SourceMeter {
         }
     }
 
-    /// The source could not work with its server.
+    /// Counts that the source could not work with its server.
     pub fn troubled(&self) {
         self.labels.error("unavailable", "receiving");
     }
 }
 
-/// A mail has its verdict.
+/// Counts a settled mail by its verdict.
 pub fn mail_settled(source: &str, verdict: &Verdict) {
     let outcome = match verdict {
         Verdict::Archive => "archived",
@@ -83,17 +83,17 @@ pub fn mail_settled(source: &str, verdict: &Verdict) {
     metrics::MAILS.with_label_values(&[source, outcome]).inc();
 }
 
-/// A report that was new has arrived.
+/// Records the time at which a new report arrived.
 pub fn report_arrived(source: &str, at: Timestamp) {
     metrics::LAST_REPORT.with_label_values(&[source]).set(at.as_second() as f64);
 }
 
-/// A source has looked at all that lies there.
+/// Records the time at which a source has completed a pass over all that is there.
 pub fn looked_through(source: &str, at: Timestamp) {
     metrics::LAST_PASS.with_label_values(&[source]).set(at.as_second() as f64);
 }
 
-/// Mails of each source that are in flight, and how old the oldest of them are.
+/// Records the number of mails in flight of each source, and the age of the oldest.
 pub fn in_flight<'a>(sources: impl Iterator<Item = &'a str>, mails: &BTreeMap<Arc<str>, (usize, Instant)>) {
     let now = Instant::now();
     for source in sources {
@@ -105,7 +105,7 @@ pub fn in_flight<'a>(sources: impl Iterator<Item = &'a str>, mails: &BTreeMap<Ar
     }
 }
 
-/// One sink, as it is looked at.
+/// Metrics of one sink, polled.
 pub struct SinkMeter {
     counts: Arc<Counts>,
     level: Level,
@@ -122,7 +122,7 @@ pub struct SinkMeter {
     utilization: Gauge,
 }
 
-/// What was counted at the last look: counters outlive the sink, which a reload replaces.
+/// Values at the last poll, to add the differences: counters outlive the sink, which a reload replaces.
 #[derive(Default)]
 struct Seen {
     received: u64,
@@ -134,7 +134,7 @@ struct Seen {
     busy: f64,
 }
 
-/// How much one look of four in a second counts: a minute's looks are what is told.
+/// Weight of one poll, of four per second, in the utilization, which averages over a minute.
 const LOOK_WEIGHT: f64 = 1.0 / 240.0;
 
 impl SinkMeter {
@@ -164,7 +164,7 @@ impl SinkMeter {
     }
 
     pub fn look(&mut self) {
-        // In this order, so that no more is ever seen to be sent than was received.
+        // Read in this order, so that the events sent never exceed those received.
         let sent = *self.confirmed.borrow();
         let waiting = self.level.bytes();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -186,7 +186,7 @@ impl SinkMeter {
     }
 }
 
-/// What tells a source or sink from the others.
+/// Labels that identify a source or sink.
 struct Labels {
     id: Arc<str>,
     kind: &'static str,
@@ -204,7 +204,7 @@ impl Labels {
     }
 }
 
-/// A sink's, without its lane.
+/// Labels of a sink, without its lane.
 pub struct SinkLabels(Labels);
 
 impl SinkLabels {
@@ -217,7 +217,7 @@ impl SinkLabels {
         Self(Labels { id: lane.name.clone(), kind: "sink", component_type })
     }
 
-    /// The sink began to fail.
+    /// Counts that the sink began to fail.
     pub fn failed(&self) {
         self.0.error("delivery_failed", "sending");
     }

@@ -1,11 +1,11 @@
-//! The sinks that still need a document, and the ones that an event goes to.
+//! Missing deliveries: the sinks that still need a document, and the recipients of each event.
 
-/// How much of a document each sink of a route still needs. Two sources that share a document may ship to different sinks,
-/// and a sink may have got its first rows before the process was killed.
+/// Rows of a document that each sink of a route still needs. Two sources that share a document may ship to different sinks,
+/// and a sink may have received the first rows before the process was killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// By the number of the sink: the first so many rows have arrived there. `None`: it has all of the document, or another
-    /// mail in flight brings it.
+    /// By the number of the sink: the number of rows, from the first, that have arrived there. `None`: it has all of the
+    /// document, or another mail in flight brings it.
     sinks: Vec<(usize, Option<u64>)>,
 }
 
@@ -14,7 +14,7 @@ impl Missing {
         Self { sinks }
     }
 
-    /// A document that every sink needs from its row `arrived` + 1 on, for a reader that has one output.
+    /// Returns the state of a document that every sink needs from row `arrived` + 1 on, for a reader with one output.
     pub fn from_row(arrived: u64) -> Self {
         Self::new(vec![(0, Some(arrived))])
     }
@@ -29,12 +29,12 @@ impl Missing {
         self.sinks.iter().any(|(_, rows)| rows.is_none())
     }
 
-    /// The number of first rows that nobody needs.
+    /// Returns the number of rows, from the first, that no sink needs.
     pub fn arrived(&self) -> u64 {
         self.sinks.iter().filter_map(|(_, rows)| *rows).min().unwrap_or_default()
     }
 
-    /// Each sink that needs the document, with its number and the rows that it has.
+    /// Returns the number of each sink that needs the document, with the number of rows that it has.
     pub fn needed(&self) -> impl Iterator<Item = (usize, u64)> {
         self.sinks.iter().filter_map(|(sink, rows)| Some((*sink, (*rows)?)))
     }
@@ -47,7 +47,7 @@ impl Missing {
 /// The sinks of a route that an event is sent to.
 #[derive(Debug, Clone, Copy)]
 pub enum Recipients<'a> {
-    /// All of them: events of the mail itself, or of a document that nobody needs.
+    /// All of them: events of the mail itself, or of a document that no sink needs.
     All,
     /// Those that need the document: its `report` event.
     Needing(&'a Missing),

@@ -1,4 +1,4 @@
-//! The whole flow: the only place that knows every stage.
+//! The pipeline: connects sources, readers, sinks and the ledger; the only module that knows every stage.
 //!
 //! ```text
 //! source task ─mails▶ reader (on a blocking thread while mails wait) ─frames▶ sink task
@@ -6,8 +6,9 @@
 //!      └────── verdict ◀── settling task (ledger) ◀────────────────────┘
 //! ```
 //!
-//! Mails, and what of them is held inflated, take their memory from the intake budget, frames from each sink's: when a sink
-//! slows down its queue fills, the readers block, the intake fills, and the source stops fetching.
+//! Backpressure: mails, and what readers hold of them inflated, take their memory from the intake budget, frames from the
+//! buffer of each sink. When a sink slows down, its queue fills, the readers block, the intake budget runs out, and the
+//! source stops fetching.
 
 pub mod build;
 mod deferred;
@@ -60,32 +61,32 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// How `run` was asked for.
+/// Command-line options of `run`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// One pass over what is there now.
+    /// Make one pass over what is there now, then end.
     pub once: bool,
-    /// Change and send nothing.
+    /// Dry run: change and send nothing.
     pub dry_run: bool,
-    /// An input that could not be read is exit 65, in a mailbox too.
+    /// Exit with 65 if an input could not be read, also in a mailbox.
     pub strict: bool,
     pub reship: Option<Reship>,
 }
 
-/// What was shipped before is shipped again, where it is met.
+/// Selection of reports that were shipped before and are shipped again when a source finds them.
 #[derive(Debug, Clone, Copy)]
 pub struct Reship {
-    /// Only what was first shipped at this time or later.
+    /// Only reports first shipped at this time or later.
     pub since: Timestamp,
-    /// What was never shipped is left alone: some of the sinks that are to have it have no part in this run.
+    /// Skip reports that were never shipped: some of the sinks that are to receive them take no part in this run.
     pub only_known: bool,
 }
 
-/// Mails that may wait between a source and its reader; their bytes are bounded by the intake budget. More than a source
-/// takes at once: while it waits to hand one over, it settles none.
+/// Capacity of the channel between a source and its reader, in mails; their bytes are bounded by the intake budget. More
+/// than a source hands over at once: while it waits to hand one over, it settles none.
 const MAILS_WAITING: usize = 4_096;
 
-/// Reads the mails of one source, one at a time.
+/// Reader of one source's mails, one mail at a time.
 struct SourceReader {
     mails: mpsc::Receiver<Mail>,
     verdicts: mpsc::UnboundedSender<(crate::source::MailRef, Verdict)>,
@@ -104,7 +105,7 @@ struct SourceReader {
 }
 
 impl SourceReader {
-    /// Reads until the source has ended.
+    /// Reads mails until the source has ended.
     async fn run(mut self) {
         while let Some(mail) = self.mails.recv().await {
             let task = tokio::task::spawn_blocking(move || {
@@ -116,12 +117,14 @@ impl SourceReader {
                 self.emitter.rest();
                 self
             });
-            // Readers contain their panics; one that gets here is a fault of this file, and the mail keeps its place.
+            // `reading::read` catches the panics of readers; one that gets here is a bug of this file, and the mail stays
+            // in place.
             self = task.await.expect("what is left of reading does not panic");
         }
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(event) = self.gate.close() {
-                // A sink that has ended has said why; the log has what is not told.
+                // Ignored: a required sink that has ended has logged its error, and `close` has logged the number of errors
+                // held back.
                 self.emitter.emit(&Event::IngestError(Box::new(event)), &Recipients::All, &|| {}).ok();
             }
         });
@@ -159,7 +162,7 @@ impl SourceReader {
         let mut output =
             ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk, route: &self.route };
         let reading = match undelivered {
-            // In another pass its `ingest_error` did not arrive either.
+            // The `ingest_error` of an earlier pass did not arrive either.
             Some(trouble) if failures.passes > self.config.max_attempts => {
                 error!(mail = %place, %trouble, "set aside without an event, which the sinks did not take either");
                 Ok(Reading { troubles: vec![trouble], ..Reading::default() })
@@ -185,7 +188,7 @@ impl SourceReader {
     }
 }
 
-/// Why a mail is not read any more that sinks did not take in so many passes.
+/// Returns the reason why a mail is not read again: in `most` passes its events did not arrive at the sinks.
 fn undelivered(failures: &Failures, most: u32) -> Option<Trouble> {
     let Failures { passes, sinks, .. } = failures;
     (*passes >= most).then(|| {
@@ -198,7 +201,7 @@ fn undelivered(failures: &Failures, most: u32) -> Option<Trouble> {
     })
 }
 
-/// What the ledger is to remember of a mail with this verdict, where its source leaves it in place.
+/// Returns the verdict that the ledger is to remember for a mail that its source leaves in place.
 fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdict> {
     let remembered = match verdict {
         Verdict::Archive => PlaceVerdict::Shipped,
@@ -213,7 +216,7 @@ fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdi
     (!taken_away).then_some(remembered)
 }
 
-/// The sinks and the ledger, as one mail's reader sees them.
+/// [`Output`] of one mail: emits to the sinks, claims documents at the settlement.
 struct ToSinks<'a> {
     mail: MailId,
     emitter: &'a mut Emitter,
@@ -224,7 +227,7 @@ struct ToSinks<'a> {
 
 impl Output for ToSinks<'_> {
     fn emit(&mut self, event: Event, recipients: Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
-        // A mail that stays comes again, and is no second one.
+        // A mail that this run does not settle is read again later, so its reports are not counted as duplicates.
         let is_duplicate = matches!(&event, Event::Report(report) if report.outcome() == Outcome::Duplicate);
         if is_duplicate && !self.desk.settles_mails(self.route) {
             return Ok(());

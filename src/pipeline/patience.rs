@@ -1,14 +1,14 @@
-//! Measures for how long nothing has arrived though others were waited for.
+//! Stall timer: measures how long nothing has arrived while the run waited for others.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two looks no more than this counts: whoever was suspended (SIGSTOP, a frozen container) for longer could not
+/// Maximum time counted between two looks: a process that was suspended (SIGSTOP, a frozen container) for longer could not
 /// have seen anything arrive.
 const MOST: Duration = Duration::from_secs(1);
 
-/// Measures a standstill by looking at it every now and then. `T` tells one standstill from the next.
+/// Stall timer that is polled. `T` distinguishes one stall from the next.
 #[derive(Debug)]
 pub struct Patience<T> {
     looked: Instant,
@@ -21,8 +21,8 @@ impl<T: PartialEq> Patience<T> {
         Self { looked: now, since: None, spent: Duration::ZERO }
     }
 
-    /// How long it has stood still, if it does. `since`: where it stands, or when it began to stand still. `ours`: what we do
-    /// ourselves is waited for, and the time since the last look does not count.
+    /// Returns the length of the stall, if there is one. `since` is the position at which it stands, or the time when it
+    /// began; `ours` is true if the run waits for its own work: the time since the last look does not count then.
     pub fn look(&mut self, since: Option<T>, ours: bool, now: Instant) -> Option<Duration> {
         let passed = now.saturating_duration_since(self.looked).min(MOST);
         self.looked = now;
@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(looks.last(), Some(Some(LOOK * 8)));
     }
 
-    /// A run that was suspended for longer than `give_up_after` gave up as soon as it went on.
+    /// Regression: a run that was suspended for longer than `give_up_after` gave up as soon as it was resumed.
     #[test]
     fn time_in_which_nobody_could_look_does_not_count() {
         let begin = Instant::now();

@@ -1,9 +1,9 @@
-//! The memory of `intake.max_size`: one budget for the mails of all sources and for what readers hold inflated.
+//! Memory budget of `intake.max_size`: shared by the mails of all sources and by what readers hold inflated.
 //!
-//! Mails wait for their bytes before they are fetched. A reader that has to hold a large container takes what is left, and
-//! where that is not enough, it waits until it is the one reader that may go beyond the budget, by one container. Nobody
-//! waits for ever: a reader gives back what it holds before it waits for memory, and when it has waited for a sink for a
-//! moment (`lane.rs`); so whoever holds something is at work.
+//! Mails wait for their bytes before they are fetched. A reader that has to hold a large container takes what is left;
+//! where that is not enough, it waits for the single permit to go beyond the budget, by one container. There is no
+//! deadlock: a reader releases what it holds before it waits for memory, and when it has waited for a sink for a moment
+//! (`lane.rs`); so every holder is at work.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::{
     ledger::Bookmark,
 };
 
-/// The budget, and the one leave to go beyond it.
+/// The budget, and the single permit to go beyond it.
 #[derive(Debug, Clone)]
 pub struct Pool {
     budget: Arc<Semaphore>,
     beyond: Arc<Semaphore>,
 }
 
-/// The pool as the reader of one mail sees it.
+/// The pool as seen by the reader of one mail.
 pub struct Share {
     pool: Pool,
     runtime: Handle,
     bookmark: Bookmark,
 }
 
-/// What one container has of it.
+/// Memory taken from the pool for one container.
 struct Taken {
     pool: Pool,
     runtime: Handle,
@@ -45,12 +45,13 @@ impl Pool {
         Self { budget: Arc::new(Semaphore::new(bytes as usize)), beyond: Arc::new(Semaphore::new(1)) }
     }
 
-    /// What mails take their bytes from.
+    /// Returns the semaphore from which mails take their bytes.
     pub fn budget(&self) -> &Arc<Semaphore> {
         &self.budget
     }
 
-    /// `bookmark` is that of the mail: a process that dies while its reader waits here did not die over it.
+    /// Returns the share of one reader. `bookmark` is its mail's: a process that dies while its reader waits here did not
+    /// die because of the mail.
     pub fn share(&self, runtime: Handle, bookmark: Bookmark) -> Share {
         Share { pool: self.clone(), runtime, bookmark }
     }
@@ -85,7 +86,7 @@ impl Reservation for Taken {
         let beyond = self.runtime.block_on(self.pool.beyond.clone().acquire_owned());
         self.bookmark.resume();
         self.beyond = Some(beyond.expect("the pool is never closed"));
-        // It covers all of the container.
+        // The permit covers all of the container.
         self.bytes = None;
     }
 }
@@ -127,7 +128,7 @@ mod tests {
         first.grow(600);
         first.grow(usize::MAX);
         assert_eq!(pool.budget().available_permits(), BUDGET as usize);
-        // Another one finds room in the budget, and waits where that is not enough.
+        // Another one finds room in the budget, and waits if that is not enough.
         let (tell, told) = mpsc::channel();
         let other = pool.share(runtime.handle().clone(), Ledger::in_memory().bookmark());
         let waiting = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! One mail → its events. Blocking work, without sockets: the pipeline runs it on a thread of its own, `parse` directly.
+//! Reads one mail and makes its events. Blocks, without sockets: the pipeline runs it on its own thread, `parse` directly.
 
 use std::{
     io::Read,
@@ -34,15 +34,15 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// Where the events of a mail go, and who knows what was shipped before.
+/// Destination of a mail's events, and record of the documents shipped before.
 pub trait Output {
-    /// Calls `idle` when it has to wait for long.
+    /// Emits an event; calls `idle` if it has to wait for long.
     fn emit(&mut self, event: Event, recipients: Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped>;
-    /// `name` is what the reporter calls it.
+    /// Claims a document; `name` is the reporter's name for it.
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped>;
-    /// The first `rows` rows of a document that was claimed have been emitted, and more follow.
+    /// Records that the first `rows` rows of a claimed document have been emitted, and that more follow.
     fn rows_read(&mut self, _document: &DocumentKey, _rows: u64) {}
-    /// Every row of a document that was claimed has been emitted.
+    /// Records that every row of a claimed document has been emitted.
     fn document_read(&mut self, document: &DocumentKey);
 }
 
@@ -52,14 +52,14 @@ pub struct Incoming<'a> {
     pub content: &'a Result<bytes::Bytes, Trouble>,
     pub place: &'a Place,
     pub tenant: Option<&'a str>,
-    /// How much of the addresses in failure reports is shown.
+    /// Form in which failure reports show addresses.
     pub addresses: Addresses,
-    /// Processes that died over it, and how many may.
+    /// Number of processes that died while reading it, and the maximum.
     pub attempts: Attempts,
     pub now: Timestamp,
 }
 
-/// See [`Ledger::attempts`](crate::ledger::Ledger::attempts), and `max_attempts`.
+/// Processes that died ([`Ledger::attempts`](crate::ledger::Ledger::attempts)), and their maximum (`max_attempts`).
 #[derive(Debug, Clone, Copy)]
 pub struct Attempts {
     pub made: u32,
@@ -67,7 +67,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// For what is read without a count.
+    /// For input whose attempts are not counted.
     pub const FIRST: Self = Self { made: 0, most: u32::MAX };
 
     fn left(self) -> Result<(), Trouble> {
@@ -83,33 +83,33 @@ impl Attempts {
     }
 }
 
-/// What reading one mail came to.
+/// Result of reading one mail.
 #[derive(Debug, Default)]
 pub struct Reading {
     /// Documents that this mail shipped, or shares with another mail in flight.
     pub documents: Vec<(DocumentKey, Shipped)>,
-    /// What the reporters call those that it shipped, with their hashes.
+    /// Reporters' names for the documents that it shipped, with the documents' hashes.
     pub names: Vec<(ReportName, [u8; 32])>,
     /// Documents that were shipped before.
     pub seen_again: Vec<DocumentKey>,
-    /// Documents of which nothing was shipped now, because they were before or are under way.
+    /// Number of documents of which nothing was shipped now, because they were shipped before or are in flight.
     pub duplicates: u64,
-    /// Documents that this run is not to ship.
+    /// Number of documents that this run is not to ship.
     pub left: u64,
-    /// The sender is over its share of the day: what is not shipped of the mail yet is left for another.
+    /// Set if the sender is over its share of the day: what is not shipped of the mail yet is left for another day.
     pub deferred: Option<Trouble>,
-    /// That was told now, and not before.
+    /// True if the deferral was reported for this mail, and not for an earlier one.
     pub is_news: bool,
     /// Rows emitted.
     pub rows: u64,
-    /// What could not be read in full, or was turned away.
+    /// Errors in input that could not be read in full, or was turned away.
     pub troubles: Vec<Trouble>,
-    /// Of these, how many were counted and not told.
+    /// Number of these errors that were only counted, without an event.
     pub held_back: usize,
 }
 
 impl Reading {
-    /// What is to become of the mail: the one place where outcomes become verdicts.
+    /// Returns the verdict on the mail; the one place where outcomes become verdicts.
     pub fn verdict(&self) -> Verdict {
         match (self.troubles.first(), self.documents.len() + self.seen_again.len()) {
             _ if self.left > 0 => Verdict::Leave,
@@ -121,8 +121,8 @@ impl Reading {
     }
 }
 
-/// Reads one mail and emits its events. `Err`: a sink has ended, and the mail is to be left as it was.
-/// A panic in a reader becomes an `ingest_error`, and the mail is quarantined.
+/// Reads one mail and emits its events. `Err`: a sink has ended or the ledger can't be read, and the mail is to be left as
+/// it was. A panic in a reader becomes an `ingest_error`, and the mail is quarantined.
 pub fn read(
     mail: Incoming<'_>,
     limits: &Limits,
@@ -164,18 +164,18 @@ struct Reader<'a> {
     mail: Incoming<'a>,
     limits: &'a Limits,
     gate: &'a mut Gate,
-    /// Where containers are held; given back while a sink is waited for.
+    /// Memory for inflated containers; released while a sink is waited for.
     room: &'a Room<'a>,
     output: &'a mut dyn Output,
     envelope: Arc<Envelope>,
-    /// What trusted servers said of its sender.
+    /// Authentication results of trusted servers for the mail's sender.
     mail_auth: Option<Arc<MailAuth>>,
-    /// Whose share of the day this takes from; `None`: nobody's.
+    /// Sender whose share of the day the mail counts against; `None`: it is not counted.
     sender: Option<Sender>,
-    /// What the mail takes from it.
+    /// Cost of the mail to that share.
     cost: Cost,
     reading: Reading,
-    /// The output has ended: emit nothing more.
+    /// True once the output has ended: no more events are emitted.
     stopped: bool,
 }
 
@@ -200,7 +200,7 @@ impl Reader<'_> {
         if let Some(beyond) = beyond.clone().filter(|_| allowed < most) {
             opened.allow(allowed, beyond);
         }
-        // Asked only of what holds a report: other mails are not this program's business.
+        // Reported only for mails that hold a report; other mails are of no concern to this program.
         let mut admitted = Some(self.gate.sender(self.mail_auth.as_deref()));
         let inflated = opened.walk(self.room, &mut |found| match found {
             _ if self.stopped || self.reading.deferred.is_some() => {}
@@ -215,14 +215,14 @@ impl Reader<'_> {
             }
         });
         self.cost.inflated_bytes = inflated.bytes;
-        // What came out last may have been passed over as no report, for want of the rest of it.
+        // The last document may have been passed over as no report, because the rest of it was missing.
         if let Some(beyond) = beyond.filter(|_| inflated.is_cut && self.reading.deferred.is_none()) {
             self.defer(beyond);
         }
     }
 
-    /// The share that the mail takes from: none where a person asked for a file, or for what comes from stdin, and it is
-    /// no mail or does not come again.
+    /// Returns the sender whose share the mail counts against. `None` for stdin, which does not come again, and for a file
+    /// that a person asked for and that is no mail.
     fn sender_of(&self, origin: Origin<'_>) -> Option<Sender> {
         let from = self.envelope.from.as_deref();
         let is_counted = !matches!(self.mail.place, Place::Stdin { .. }) && (from.is_some() || origin == Origin::Mail);
@@ -240,7 +240,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Ships a document that can be read, unless it was shipped before or is under way.
+    /// Ships a document that can be read, unless it was shipped before or is in flight.
     fn surveyed(&mut self, document: &Document<'_>, mut survey: Survey) {
         let cost = Cost {
             inflated_bytes: document.inflated(),
@@ -294,7 +294,7 @@ impl Reader<'_> {
                 let shipped = self.shipped(&head, survey.rows);
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
                 self.emit(Event::Report(Box::new(duplicate)), Recipients::All);
-                // Told when it was shipped; this mail goes where the first one went.
+                // Reported when the document was shipped; counted again so that this mail gets the same verdict as the first one.
                 self.reading.troubles.extend(survey.damage);
                 self.reading.duplicates += 1;
                 match claimed {
@@ -305,14 +305,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Bytes of all events of a report, with what is told of the mail's sender in each.
+    /// Returns the size in bytes of all events of a report, including the sender's authentication results that each repeats.
     fn event_bytes(&self, survey: &Survey) -> u64 {
         let of_sender = self.mail_auth.as_deref().map(report::of_sender).unwrap_or_default();
         survey.event_bytes.saturating_add(of_sender.saturating_mul(survey.rows))
     }
 
-    /// Whether a report may be shipped: each domain that it is for is wanted, the mail's events are not too many, and
-    /// its sender may send as much. Asked before the document is claimed, which one that is turned away must not be.
+    /// Checks that a report may be shipped: each domain that it is for is wanted, the events of the mail are not too large,
+    /// and its sender may send as much. Called before the document is claimed: one that is turned away must not be claimed.
     fn admit(&mut self, survey: &Survey, cost: &Cost) -> Result<(), Trouble> {
         for domain in survey.report.domains() {
             self.gate.domain(domain)?;
@@ -325,8 +325,8 @@ impl Reader<'_> {
         self.gate.admits(self.sender.as_ref(), cost)
     }
 
-    /// Emits every row to the sinks that need it; those that none needs are added up all the same. Reads the document again
-    /// for them, unless its survey has `held` them.
+    /// Emits every row to the sinks that need it; rows that no sink needs count in the totals all the same. Reads the
+    /// document again for the rows, unless its survey has `held` them.
     fn rows(
         &mut self,
         document: &Document<'_>,
@@ -366,7 +366,7 @@ impl Reader<'_> {
         (tally, read.err())
     }
 
-    /// `row` is the number of the document's row, from 1.
+    /// Emits one row. `row` is its number in the document, from 1.
     fn row(
         &mut self,
         key: &DocumentKey,
@@ -387,7 +387,7 @@ impl Reader<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Leaves the rest of the mail for another day.
+    /// Leaves the rest of the mail for another day, and reports that.
     fn defer(&mut self, trouble: Trouble) {
         let failure = Failure { trouble: trouble.clone(), sha256: None, provenance: self.provenance(None) };
         if let Some(event) = self.gate.tell(self.sender.as_ref(), failure) {
@@ -397,7 +397,7 @@ impl Reader<'_> {
         self.reading.deferred = Some(trouble);
     }
 
-    /// A document that gives nothing: one `report` event, for who adds documents up, and the reason.
+    /// Reports a document that can't be read: one `report` event, for consumers that count documents, and the error.
     fn unreadable(&mut self, attachment: Option<String>, sha256: [u8; 32], trouble: Trouble) {
         if trouble.reason == Reason::SenderOverLimit {
             return self.defer(trouble);
@@ -459,17 +459,17 @@ impl Reader<'_> {
     }
 }
 
-/// Rows after which the progress of a document is noted: some tens of milliseconds of work.
+/// Interval in rows at which the progress of a document is recorded: some tens of milliseconds of work.
 const PROGRESS_ROWS: u64 = 1_000;
 
-/// The warning of a document that came under another's name.
+/// Warning in the `report` event of a document that came under another document's name.
 const REUSED: &str = "report_id_reused: another report came with the same organisation, domain, report_id and period";
 
-/// What the rows of a report become events with.
+/// Data from which the events of a report's rows are made.
 enum Rows {
     Aggregate(Arc<aggregate::Shared>),
     TlsRpt(Arc<tls_rpt::Shared>),
-    /// There is one, and this is it.
+    /// A failure report has one event, which is this one.
     Failure(Box<FailureEvent>),
 }
 
@@ -502,10 +502,10 @@ fn outcome_of(tally: &Tally, damaged: bool) -> Outcome {
     }
 }
 
-/// Of a document that no reader understood, what is hashed, in bytes: a bomb is not inflated to its end for it.
+/// Maximum number of bytes hashed of a document that no reader understood: a bomb is not inflated to its end for it.
 const HASHED_BYTES: u64 = 2 << 20;
 
-/// The hash of what comes out of a document that no reader understood, as far as it comes out and is hashed.
+/// Returns the hash of a document that no reader understood: of what can be decompressed, up to `HASHED_BYTES`.
 fn hash_of(document: &Document<'_>) -> [u8; 32] {
     let mut hasher = Sha256::new();
     let (mut content, mut chunk) = (document.open().take(HASHED_BYTES), [0; 8192]);

@@ -1,4 +1,4 @@
-//! What happens once a mail's events have arrived: one ledger transaction, then the verdict to its source.
+//! Settlement of mails whose events have arrived: one ledger transaction, then the verdict to the source.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,91 +24,91 @@ use crate::{
     source::{MailRef, Place, Verdict},
 };
 
-/// The process's own number for a mail, over all sources.
+/// Number of a mail, unique in the process over all sources.
 pub type MailId = u64;
 
-/// How long to wait before a ledger that could not be written is tried again.
+/// Delay before a failed ledger write is retried.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
 
-/// How often the ledger is written while more is on its way: a transaction costs some milliseconds of a disk's time,
-/// for one mail as for a hundred. Sinks that confirm less often than this find it waiting for them.
+/// Minimum interval of ledger transactions while more mails are in flight: a transaction costs some milliseconds of disk
+/// time, for one mail as for a hundred. Confirmations that come less often than this are written without delay.
 const COMMIT_EVERY: Duration = Duration::from_millis(10);
 
-/// How often the progress of documents under way is written down. A kill costs the events of so long, told again.
+/// Interval at which the progress of documents in flight is written. A kill costs at most the events of this time, sent again.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// The last of the suspects is held for so long at the begin of a pass, unless a sink of its route confirms something: mails of
+/// Time that the last suspect is held back at the start of a run, unless a sink of its route confirms something: mails of
 /// other sources, which know nothing of it, are to be read before. Longer than it takes to log in and list a folder.
 const HELD_FOR_OTHERS: Duration = Duration::from_secs(10);
 
-/// How often a reader that waits for its turn looks whether it is over.
+/// Interval at which a reader that waits for its turn checks for a stop.
 const LOOK_FOR_STOP: Duration = Duration::from_millis(250);
 
-/// All mails between their first read byte and their verdict; shared by the readers and the settling task.
+/// All mails from their first read byte to their verdict; shared by the readers and the settling task.
 #[derive(Debug)]
 pub struct Desk {
     ledger: Arc<Ledger>,
     /// Mails that this process does not read again today.
     deferred: Arc<Deferred>,
     reship: Option<Reship>,
-    /// All sinks of the configuration, in the order of the marks.
+    /// Ledger keys of all sinks of the configuration, in the order of the marks.
     sinks: Vec<SinkKey>,
     began: Timestamp,
     began_at: Instant,
     has_several_sources: bool,
     state: Mutex<State>,
     news: Notify,
-    /// A mail is in flight no longer.
+    /// Notified when a mail is no longer in flight.
     landed: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
     tracker: Tracker<MailId, DocumentKey>,
-    /// Mails read to their end, by what is to be written and said about them.
+    /// Mails read to their end, each with the data for the ledger and for its source.
     read: HashMap<MailId, Read>,
-    /// What reporters call the documents that are in flight.
+    /// Documents in flight, by the names that reporters give them.
     names: HashMap<ReportName, DocumentKey>,
-    /// Rows that have arrived of documents under way, to be written down.
+    /// Rows of documents in flight that have arrived and are not in the ledger yet.
     progress: HashMap<(DocumentKey, usize), (Place, u64)>,
     flights: Flights,
     next: MailId,
-    /// When something last arrived or was settled, or there was nothing to wait for.
+    /// Time at which something last arrived or was settled, or at which a mail was opened with no other in flight.
     moved: Instant,
-    /// Settling has ended: what is read from now on is left as it was.
+    /// True once settling has ended: mails read from then on are left as they were.
     closed: bool,
-    /// Mails that were left as they were.
+    /// Number of mails that were left as they were.
     left: u64,
-    /// The ledger could not be read the last time, and that was said.
+    /// True if the last read of the ledger failed, which was logged.
     unreadable: bool,
 }
 
-/// One mail that has been read: what the ledger and its source are to be told.
+/// A mail that has been read, with the data for the ledger and for its source.
 #[derive(Debug)]
 pub struct Read {
     pub reply: Reply,
     pub place: Place,
     pub verdict: Verdict,
-    /// Documents shipped from this mail, or shared with another in flight.
+    /// Documents shipped from this mail, or shared with another mail in flight.
     pub documents: Vec<(DocumentKey, Shipped)>,
-    /// The sinks of its source's route, which have these documents once the mail has arrived.
+    /// Ledger keys of the sinks on its source's route, which have these documents once the mail has arrived.
     pub sinks: Arc<[SinkKey]>,
-    /// What their reporters call them.
+    /// Reporters' names for the documents.
     pub names: Vec<(ReportName, [u8; 32])>,
-    /// Documents that the ledger knew.
+    /// Documents that the ledger knew before.
     pub seen_again: Vec<DocumentKey>,
-    /// The mail stays where it is, and is to be remembered with this.
+    /// Set if the mail stays in place: the verdict to remember for it.
     pub stays: Option<PlaceVerdict>,
 }
 
-/// The sinks that take a source's events: their numbers in the marks, and their keys in the ledger, in one order.
+/// The sinks that take a source's events: their numbers in the marks, and their keys in the ledger, in the same order.
 #[derive(Debug, Clone)]
 pub struct Route {
     numbers: Vec<usize>,
     keys: Arc<[SinkKey]>,
-    /// Of the numbers, those of required sinks.
+    /// Those of `numbers` that are required sinks.
     required: Arc<[usize]>,
-    /// No required sink of the file is left out of it by the command line.
+    /// True if the command line leaves out no required sink of the configuration file for this source.
     is_whole: bool,
 }
 
@@ -118,7 +118,7 @@ impl Route {
     }
 }
 
-/// Where a mail's verdict goes.
+/// Return address for a mail's verdict.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub mail: MailRef,
@@ -127,31 +127,31 @@ pub struct Reply {
 
 impl Reply {
     pub fn send(&self, verdict: Verdict) {
-        // A source that has ended needs no verdicts: silence means retry.
+        // A source that has ended needs no verdict: a mail without one is retried.
         self.verdicts.send((self.mail, verdict)).ok();
     }
 }
 
-/// Whether a document is to be shipped.
+/// Result of claiming a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// For at least one sink.
+    /// To be shipped, to at least one sink.
     Mine {
         missing: Missing,
-        /// Another document came under the same name.
+        /// True if another document came under the same name.
         reuses_name: bool,
     },
-    /// Under way already from another mail or the same, to each sink that does not have it.
+    /// In flight already, from another mail or the same one, to each sink that does not have it.
     InFlight,
-    /// Every sink of the route has it, as the ledger tells.
+    /// According to the ledger, every sink of the route has it.
     Known,
-    /// Never shipped, and not to be by a run that has only some of the sinks.
+    /// Never shipped, and not to be shipped by a run that has only some of the sinks.
     NeverShipped,
 }
 
 impl Desk {
     pub fn new(ledger: Arc<Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
-        // In a dry run no sink is there to be waited for.
+        // A dry run has no sinks to wait for.
         let required: Vec<_> = config.sinks.values().map(|sink| sink.required && !options.dry_run).collect();
         Self {
             ledger,
@@ -178,7 +178,7 @@ impl Desk {
         }
     }
 
-    /// The route of a source.
+    /// Returns the route of a source.
     pub fn route(&self, source: &str, config: &Config) -> Route {
         let sinks = config.sinks.values().enumerate().filter(|(_, sink)| sink.takes_from(source));
         let numbers: Vec<_> = sinks.map(|(number, _)| number).collect();
@@ -191,7 +191,7 @@ impl Desk {
         }
     }
 
-    /// False in a run that has only some of the sinks: what becomes of the mails is for a run with all of them.
+    /// False in a run that has only some of the sinks: a run with all of them settles the mails.
     pub fn settles_mails(&self, route: &Route) -> bool {
         route.is_whole && !self.ships_only_known()
     }
@@ -200,18 +200,18 @@ impl Desk {
         self.reship.is_some_and(|reship| reship.only_known)
     }
 
-    /// How many processes died over a mail, see [`Ledger::attempts`].
+    /// Returns the number of processes that died while reading a mail, see [`Ledger::attempts`].
     pub fn attempts(&self, place: &Place) -> u32 {
         self.ledger.attempts(place)
     }
 
-    /// What went wrong with a mail in earlier passes. Nothing does in a run that leaves all mails where they are.
+    /// Returns what went wrong with a mail in earlier passes; `None` in a run that leaves all mails in place.
     pub fn failures(&self, place: &Place, route: &Route) -> Option<Failures> {
         self.ledger.failures(place).filter(|_| self.settles_mails(route))
     }
 
-    /// A mail is about to be read. Blocks while it may not be beside those in flight, after a call of `waits`; see
-    /// [`Flights`]. `None`: it was stopped before.
+    /// Registers a mail that is about to be read. Blocks while it may not be read beside those in flight (see [`Flights`]),
+    /// after a call of `waits`. `None`: the run was stopped before.
     pub fn open(&self, place: &Place, route: &Route, stop: &CancellationToken, waits: impl FnOnce()) -> Option<MailId> {
         let suspected = self.failures(place, route).map(|failures| failures.last);
         let is_last = self.has_several_sources && suspected.is_some() && suspected == self.ledger.last_failure();
@@ -244,8 +244,8 @@ impl Desk {
         Some(mail)
     }
 
-    /// Claims a document for `mail`, at each sink of its route that does not have it and to which no other mail in flight
-    /// brings it. `Err`: the ledger can't tell, so the mail has to stay where it is.
+    /// Claims a document for `mail`, at each sink of its route that does not have it and gets it from no other mail in
+    /// flight. `Err`: the ledger can't be read, so the mail has to stay in place.
     pub fn claim(
         &self,
         mail: MailId,
@@ -253,7 +253,7 @@ impl Desk {
         document: &DocumentKey,
         name: Option<&ReportName>,
     ) -> Result<Claimed, Stopped> {
-        // Locked over the look into the ledger: a delivery leaves the tracker only after it is in there.
+        // Locked during the look-up in the ledger: a delivery leaves the tracker only after it is in the ledger.
         let mut state = self.lock();
         let known = match self.ledger.look_up(document, &route.keys, name) {
             Ok(known) => known,
@@ -288,7 +288,7 @@ impl Desk {
         Ok(Claimed::Mine { missing, reuses_name })
     }
 
-    /// The rows that each sink of a route needs of a document, by what the ledger knows and what is in flight.
+    /// Returns the rows of a document that each sink of a route needs, from the ledger and the documents in flight.
     fn missing(
         &self,
         tracker: &Tracker<MailId, DocumentKey>,
@@ -296,7 +296,7 @@ impl Desk {
         document: &DocumentKey,
         known: &Known,
     ) -> Missing {
-        // What was shipped again in this run is not shipped again for the next mail with the same document.
+        // A document shipped again earlier in this run is not shipped again for the next mail that contains it.
         let is_due =
             |reship: Reship, shipped: &Shipped| shipped.first_shipped >= reship.since && shipped.last_seen < self.began;
         let again = match (self.reship, &known.shipped) {
@@ -314,7 +314,7 @@ impl Desk {
             (sink, rows)
         };
         let mut sinks: Vec<_> = route.numbers.iter().zip(&known.deliveries).map(rows).collect();
-        // Nobody waits for a sink that is not required, so its progress is not known: it goes on where the others do.
+        // A sink that is not required is not waited for, so its progress is not known: it resumes where the others do.
         let required = |sink: usize| tracker.waits_for(sink);
         let arrived = sinks.iter().filter(|(sink, _)| required(*sink)).filter_map(|(_, rows)| *rows).min();
         for (_, rows) in sinks.iter_mut().filter(|(sink, rows)| rows.is_some() && !required(*sink)) {
@@ -323,7 +323,7 @@ impl Desk {
         Missing::new(sinks)
     }
 
-    /// The first `rows` rows of a document of `mail`'s own have been emitted.
+    /// Records that the first `rows` rows of a document claimed by `mail` have been emitted.
     pub fn rows_read(&self, mail: MailId, document: &DocumentKey, rows: u64, mark: &Mark) {
         self.lock().tracker.rows_read(mail, document, rows, mark);
     }
@@ -332,7 +332,7 @@ impl Desk {
         self.lock().tracker.document_read(mail, document, mark);
     }
 
-    /// A mail has been read to its end: settle it when `mark` has been confirmed.
+    /// Records that a mail has been read to its end, to be settled when `mark` has been confirmed.
     pub fn mail_read(&self, mail: MailId, mark: Mark, read: Read) {
         let mut state = self.lock();
         if state.closed {
@@ -347,7 +347,7 @@ impl Desk {
         }
     }
 
-    /// Reading was given up; the mail is left as it was.
+    /// Gives up reading a mail, which is left as it was.
     pub fn abandon(&self, mail: MailId, reply: &Reply) {
         let mut state = self.lock();
         state.abandon(mail);
@@ -357,8 +357,8 @@ impl Desk {
         self.news.notify_one();
     }
 
-    /// Has the ledger note which mails are in flight when a pass ends at a standstill, waiting for `owing`: required sinks
-    /// by their numbers and names. Blocks.
+    /// Has the ledger note which mails are in flight when a pass ends in a stall, waiting for `owing`: required sinks by
+    /// their numbers and names. Blocks.
     pub fn note_unfinished(&self, owing: &[(usize, Arc<str>)]) {
         let numbers: Vec<_> = owing.iter().map(|(number, _)| *number).collect();
         let names: Vec<_> = owing.iter().map(|(_, name)| &**name).collect();
@@ -378,28 +378,28 @@ impl Desk {
         }
     }
 
-    /// A mail is not even begun: it is left as it was.
+    /// Leaves a mail as it was, without reading it.
     pub fn leave(&self, reply: &Reply) {
         self.lock().leave(reply);
     }
 
-    /// Mails that were left as they were, for another run.
+    /// Returns the number of mails that were left as they were, for another run.
     pub fn left(&self) -> u64 {
         self.lock().left
     }
 
-    /// A sink has confirmed something.
+    /// Wakes the settling task after a sink has confirmed something.
     pub fn wake(&self) {
         self.news.notify_one();
     }
 
-    /// Since when mails have been waiting without anything arriving; `None` while nothing waits.
+    /// Returns since when mails have been waiting without anything arriving; `None` while no mail waits.
     pub fn stuck_since(&self) -> Option<Instant> {
         let state = self.lock();
         (state.tracker.mails() > 0).then_some(state.moved)
     }
 
-    /// By source, how many mails are in flight, and since when the oldest of them is.
+    /// Returns for each source the number of mails in flight, and since when the oldest of them is.
     pub fn flying(&self) -> BTreeMap<Arc<str>, (usize, Instant)> {
         let mut by_source: BTreeMap<Arc<str>, (usize, Instant)> = BTreeMap::new();
         for (place, since) in self.lock().flights.iter() {
@@ -409,13 +409,13 @@ impl Desk {
         by_source
     }
 
-    /// Mails that have been opened and not settled.
+    /// Returns the number of mails that have been opened and not settled.
     pub fn in_flight(&self) -> usize {
         self.lock().tracker.mails()
     }
 
-    /// Settles mails as their events arrive, until `done`; then what has arrived by that time, and leaves the rest.
-    /// `confirmed` are those of the required sinks, with their numbers in the marks.
+    /// Settles mails as their events arrive, until `done`; then those whose events have arrived by that time, and leaves
+    /// the rest. `confirmed` are the confirmed counts of the required sinks, with the sinks' numbers in the marks.
     pub async fn settle(self: Arc<Self>, confirmed: Vec<(usize, watch::Receiver<u64>)>, done: CancellationToken) {
         let mut written = Instant::now();
         let mut arrived = Vec::new();
@@ -473,8 +473,8 @@ impl Desk {
         arrived
     }
 
-    /// One ledger transaction for all of `batch` and for the progress of what is under way, then the verdicts. While the
-    /// ledger can't be written it is tried again, until `done`: the mails are then left as they were.
+    /// Writes one ledger transaction for all of `batch` and for the progress of documents in flight, then sends the
+    /// verdicts. A failed write is retried until `done`: the mails are then left as they were.
     async fn write_and_tell(self: &Arc<Self>, batch: Vec<(MailId, Read)>, done: &CancellationToken) {
         let progress = std::mem::take(&mut self.lock().progress);
         if batch.is_empty() && progress.is_empty() {
@@ -514,7 +514,7 @@ impl Desk {
             state.forget(*mail);
             meters::mail_settled(read.place.source(), &read.verdict);
             if matches!(read.verdict, Verdict::Leave) {
-                // This run has nothing more to do with it.
+                // This run does not read it again.
                 self.deferred.add(&read.place, Timestamp::now());
             }
             if !read.documents.is_empty() {
@@ -526,7 +526,7 @@ impl Desk {
         state.moved = Instant::now();
         drop(state);
         self.landed.notify_all();
-        // One right after the other, so that a source finds them together.
+        // Sent in a row, so that a source receives them together.
         for (_, read) in batch {
             read.reply.send(read.verdict);
         }
@@ -551,14 +551,14 @@ impl Desk {
         commit
     }
 
-    /// A reader that panics inside the ledger leaves the state as it was before the call.
+    /// Ignores poisoning: a reader that panics inside the ledger leaves the state as it was before the call.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The sinks of the configuration as the ledger knows them, in the order of their names. Several that differ in nothing
-/// but how they are reached or encoded are told apart by their order, among all that the file names.
+/// Returns the ledger keys of the configured sinks, in the order of their names. Sinks that differ only in the way they are
+/// reached or encoded are distinguished by their order among all sinks of the configuration file.
 fn sink_keys(config: &Config) -> Vec<SinkKey> {
     let mut seen: HashMap<String, u32> = HashMap::new();
     let mut key = |identity: String| {

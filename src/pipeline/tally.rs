@@ -1,4 +1,4 @@
-//! What a run did, for its closing words and its exit code.
+//! Summary of a run: counts for the closing log messages and the exit code.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -27,7 +27,7 @@ pub struct Tally {
     deferred: AtomicU64,
     without_report: AtomicU64,
     unreadable: AtomicU64,
-    /// Of these, in files that the user pointed at.
+    /// Those of the unreadable mails that are files the user pointed at.
     unreadable_files: AtomicU64,
 }
 
@@ -36,13 +36,13 @@ impl Tally {
         self.expected.fetch_add(mails, Ordering::Relaxed);
     }
 
-    /// How far the only pipeline of this process has come.
+    /// Returns the progress of the run; it reads metrics of the process, which must run no other pipeline.
     pub fn seen(&self) -> Seen {
         let (of, rows) = (self.expected.load(Ordering::Relaxed), self.rows.load(Ordering::Relaxed));
         Seen { done: metrics::total(&metrics::MAILS), of, rows }
     }
 
-    /// Counts one mail, and says what could not be read in it.
+    /// Counts one mail, and logs what could not be read in it.
     pub fn add(&self, place: &Place, reading: &Reading, verdict: &Verdict) {
         let add = |counter: &AtomicU64, by: u64| counter.fetch_add(by, Ordering::Relaxed);
         add(&self.mails, 1);
@@ -53,7 +53,7 @@ impl Tally {
         match verdict {
             Verdict::WithoutReport => add(&self.without_report, 1),
             Verdict::Quarantine(trouble) => {
-                // What the sinks are not told one by one, the log is not either.
+                // Errors that are not sent to the sinks one by one are not logged one by one either.
                 if reading.held_back > 0 && reading.held_back == reading.troubles.len() {
                     debug!(mail = %place, %trouble, "could not be read in full");
                 } else {
@@ -65,7 +65,7 @@ impl Tally {
                 add(&self.unreadable, 1)
             }
             Verdict::Defer(trouble) => {
-                // Told once for a sender and day.
+                // Reported once for each sender and day.
                 if reading.is_news {
                     warn!(mail = %place, %trouble, "left for another day");
                 } else {
@@ -77,13 +77,13 @@ impl Tally {
         };
     }
 
-    /// What was read, as an exit code.
+    /// Returns the exit code for the input that was read: [`Exit::Data`] if some of it could not be.
     pub fn exit(&self, options: Options) -> Exit {
         let counted = if options.strict { &self.unreadable } else { &self.unreadable_files };
         if counted.load(Ordering::Relaxed) > 0 { Exit::Data } else { Exit::Done }
     }
 
-    /// Says what the run came to, and what a reader might miss: a CronJob's pod is gone before anyone asks it.
+    /// Logs the result of the run, and hints on what a user might miss: a CronJob's pod is gone before anyone can query it.
     pub fn say(&self, options: Options, left: u64, took: Duration, exit: Exit) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let summary = if options.dry_run { "dry run: nothing was sent, moved or written" } else { "run ended" };

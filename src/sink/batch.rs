@@ -1,4 +1,4 @@
-//! Frames by the batch: as many as are there and the rate limit lets through at once.
+//! Batches of frames: as many as are queued, and as the rate limit admits at once.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio::time::{Instant, sleep_until};
 use super::{Frame, Inlet, Status, rate::RateLimit};
 use crate::deliver::busy::Busy;
 
-/// Gathers frames into batches of up to `max_bytes`; a larger frame is a batch of its own.
+/// Collects frames into batches of up to `max_bytes`; a larger frame is a batch of its own.
 pub(super) struct Batches {
     inlet: Inlet,
     rate: RateLimit,
     held_back: Busy,
     max_bytes: usize,
-    /// Taken from the queue, and not part of a batch yet.
+    /// Taken from the queue, but not part of a batch yet.
     held: Option<Frame>,
 }
 
@@ -23,7 +23,7 @@ impl Batches {
         Self { inlet, rate, held_back: status.held(), max_bytes, held: None }
     }
 
-    /// Lets frames gather until no more have come for `lull`, or until `most`. Cancel-safe.
+    /// Lets frames collect until none has come for `lull`, or until `most`. Cancel-safe.
     pub(super) async fn gather(&self, lull: Duration, most: Instant) {
         let mut before = 0;
         while Instant::now() < most {
@@ -36,10 +36,10 @@ impl Batches {
         }
     }
 
-    /// The next batch, never an empty one; `None` when the queue has ended. Cancel-safe: no frame is lost.
+    /// Returns the next batch, never an empty one; `None` when the queue has ended. Cancel-safe: no frame is lost.
     ///
-    /// A batch ends when the queue is empty for the moment, or when the rate limit would make it wait: what was
-    /// gathered is then written and confirmed first.
+    /// A batch ends when the queue is empty for the moment, or when the rate limit would make it wait: the frames collected
+    /// so far are then written and confirmed first.
     pub(super) async fn next(&mut self) -> Option<Vec<Frame>> {
         if self.held.is_none() {
             self.held = self.inlet.next().await;

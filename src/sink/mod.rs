@@ -1,4 +1,4 @@
-//! Where events go: the [`Sink`] trait, the bounded queue before each sink, and its way of confirming.
+//! Sinks: the [`Sink`] trait, the bounded queue in front of each sink, and the confirmation of events.
 
 mod batch;
 pub mod file;
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deliver::busy::Busy;
 
-/// One destination. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
-/// cancelled, or until trying again cannot help. It retries by itself, for ever, what may work later.
+/// A destination of events. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
+/// cancelled, or until a retry cannot help. Whatever may work later, it retries by itself, without end.
 pub trait Sink: Send {
     fn run(
         self: Box<Self>,
@@ -27,54 +27,54 @@ pub trait Sink: Send {
     ) -> BoxFuture<'static, Result<(), SinkError>>;
 }
 
-/// One encoded event, framed for its sink; dropping it gives its bytes back to the queue's budget.
+/// One encoded event, framed for its sink; dropping it returns its bytes to the queue's budget.
 #[derive(Debug)]
 pub struct Frame {
     /// Counts from 1 without gaps, in the order of the queue.
     pub number: u64,
     pub bytes: Bytes,
-    /// The day-of-ingest of the event, seconds since 1970 UTC: what a `file` sink names its file by.
+    /// When the event came in, in seconds since 1970 UTC; a `file` sink names its file by the day.
     pub ingest_second: i64,
     pub permit: OwnedSemaphorePermit,
 }
 
-/// The taking end of a sink's queue.
+/// Receiving end of a sink's queue.
 ///
-/// A frame occupies the budget (`buffer.max_size`) from the moment it is queued until it is dropped, so a sink that
-/// keeps its frames until they are confirmed bounds queue and replay window with one number, and backs up its readers.
+/// A frame occupies the budget (`buffer.max_size`) from the moment it is queued until it is dropped. So a sink that keeps its
+/// frames until they are confirmed bounds queue and replay window with one number, and applies backpressure to the readers.
 #[derive(Debug)]
 pub struct Inlet {
     frames: mpsc::UnboundedReceiver<Frame>,
 }
 
 impl Inlet {
-    /// The next frame; `None` when all senders are gone. Cancel-safe.
+    /// Waits for the next frame; `None` when all senders are gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<Frame> {
         self.frames.recv().await
     }
 
-    /// Frames that are already there.
+    /// Returns the number of frames in the queue.
     pub fn waiting(&self) -> usize {
         self.frames.len()
     }
 
-    /// A frame that is already there.
+    /// Returns the next frame if it is in the queue already.
     pub fn try_next(&mut self) -> Option<Frame> {
         self.frames.try_recv().ok()
     }
 }
 
-/// The filling end of a sink's queue. Numbers frames; used by reader threads, which it blocks when the queue is full.
+/// Sending end of a sink's queue. Numbers frames; used by reader threads, which block while the queue is full.
 #[derive(Debug)]
 pub struct Outlet {
     frames: mpsc::UnboundedSender<Frame>,
     budget: Arc<Semaphore>,
     max_bytes: u32,
-    /// The last number given out. Locked from numbering to queueing, so that the queue's order is the numbers' order.
+    /// The last number assigned. Locked from numbering to queueing, so that the order of the queue is that of the numbers.
     last: std::sync::Mutex<u64>,
 }
 
-/// How full a queue is.
+/// Fill level of a queue.
 #[derive(Debug, Clone)]
 pub struct Level {
     budget: Arc<Semaphore>,
@@ -82,7 +82,7 @@ pub struct Level {
 }
 
 impl Level {
-    /// Bytes of the frames that have not been dropped yet.
+    /// Returns the bytes of the frames that have not been dropped yet.
     pub fn bytes(&self) -> u64 {
         u64::from(self.max_bytes).saturating_sub(self.budget.available_permits() as u64)
     }
@@ -93,7 +93,7 @@ impl Level {
 #[error("the sink has ended")]
 pub struct Ended;
 
-/// A queue of at most `max_bytes` of unconfirmed frames.
+/// Creates a queue for at most `max_bytes` of unconfirmed frames.
 pub fn queue(max_bytes: u32) -> (Outlet, Inlet) {
     let (sender, frames) = mpsc::unbounded_channel();
     let outlet = Outlet {
@@ -116,7 +116,7 @@ impl Outlet {
         self.number(bytes, ingest_second, permit)
     }
 
-    /// Queues one frame if it fits now; `Ok(None)`: it does not, and was not queued.
+    /// Queues one frame if it fits now; `Ok(None)`: it does not fit, and was not queued.
     pub fn try_send(&self, bytes: Bytes, ingest_second: i64) -> Result<Option<u64>, Ended> {
         match self.budget.clone().try_acquire_many_owned(self.wanted(&bytes)) {
             Ok(permit) => self.number(bytes, ingest_second, permit).map(Some),
@@ -125,12 +125,12 @@ impl Outlet {
         }
     }
 
-    /// The number of the last frame queued, 0 before the first.
+    /// Returns the number of the last frame queued; 0 before the first.
     pub fn last(&self) -> u64 {
         *self.lock()
     }
 
-    /// For who wants to know how full the queue is. Does not keep it open.
+    /// Returns a handle for the fill level, which does not keep the queue open.
     pub fn level(&self) -> Level {
         Level { budget: self.budget.clone(), max_bytes: self.max_bytes }
     }
@@ -152,7 +152,7 @@ impl Outlet {
     }
 }
 
-/// How a sink tells the pipeline what has arrived and how it is doing.
+/// A sink's channel to the pipeline: confirmed events and health.
 #[derive(Debug, Clone)]
 pub struct Status {
     confirmed: watch::Sender<u64>,
@@ -160,12 +160,12 @@ pub struct Status {
     held: Busy,
 }
 
-/// How a sink is doing, for logs, readiness and the exit code.
+/// Health of a sink, for logs, readiness and the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     Starting,
     Up,
-    /// It keeps trying; `error` is the last reason.
+    /// The sink retries; `error` is the latest reason.
     Failing {
         error: Arc<str>,
     },
@@ -178,13 +178,13 @@ impl Status {
         (Self { confirmed, health, held: Busy::default() }, confirmed_rx, health_rx)
     }
 
-    /// Says that the sink holds its next frame back by itself, for its rate limit, and has all before it confirmed: nobody
-    /// else is to blame for the time that this takes.
+    /// Returns the flag that the sink holds its next frame back for its own rate limit, with all frames before it
+    /// confirmed: the time that this takes is not a stall of the receiver.
     pub fn held(&self) -> Busy {
         self.held.clone()
     }
 
-    /// Everything up to and including `number` has arrived. Numbers never go back.
+    /// Records that everything up to and including `number` has arrived. Numbers never go back.
     pub fn confirm(&self, number: u64) {
         self.confirmed.send_if_modified(|confirmed| {
             let news = number > *confirmed;
@@ -202,16 +202,16 @@ impl Status {
     }
 }
 
-/// Why a sink ended for good.
+/// Error that ended a sink for good.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The output can't be created (a folder that is missing, no permission). Exit 73.
     #[error("{0}")]
     CannotCreate(String),
-    /// Writing failed in a way that another try won't mend. Exit 74.
+    /// A write failed, and a retry cannot help. Exit 74.
     #[error("{0}")]
     CannotWrite(String),
-    /// The reader of stdout has gone (EPIPE): stop, and settle nothing. Exit 74.
+    /// The reader of stdout is gone (EPIPE): stop, and settle nothing. Exit 74.
     #[error("nobody reads stdout any more")]
     BrokenPipe,
     /// A certificate, key or other file of the configuration can't be used. Exit 78.

@@ -1,4 +1,4 @@
-//! How fast a sink may send: events and bytes, each with a burst.
+//! Rate limit of a sink: events and bytes, each with a burst.
 
 use std::{num::NonZeroU32, ops::Add, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::config::sink::Rate;
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Moment>>;
 
-/// The rate limit of one sink. After a pause, `rate_limit_num` events may go at once and `rate_limit_bytes` bytes (one
-/// second's worth); from then on they go evenly, at the rate.
+/// The rate limit of one sink. After a pause, `rate_limit_num` events and `rate_limit_bytes` bytes (one second's worth) may
+/// be sent at once; from then on, events are spaced evenly at the rate.
 #[derive(Debug)]
 pub struct RateLimit {
     events: Option<Limiter>,
@@ -26,7 +26,7 @@ pub struct RateLimit {
 impl RateLimit {
     pub fn new(rate: &Rate) -> Self {
         let limiter = |num: NonZeroU32, per: Duration| {
-            // None: so many that less than a nanosecond lies between two of them, which is no limit.
+            // `None`: less than a nanosecond between two events, which is no limit.
             let quota = Quota::with_period(per / num.get())?.allow_burst(num);
             Some(Limiter::direct_with_clock(quota, TokioClock))
         };
@@ -40,8 +40,8 @@ impl RateLimit {
         self.events.is_none() && self.bytes.is_none()
     }
 
-    /// Waits until one event of this many bytes may be sent. An event larger than the burst pays for itself in
-    /// several parts. A wait that is dropped midway has spent what it got so far.
+    /// Waits until one event of this many bytes may be sent. An event larger than the burst is admitted in several parts. A
+    /// wait that is dropped midway has used up the parts admitted so far.
     pub async fn admit(&self, bytes: usize) {
         if let Some(events) = &self.events {
             spend(events, NonZeroU32::MIN).await;
@@ -57,14 +57,14 @@ impl RateLimit {
     }
 }
 
-/// Waits for `n` cells, which are no more than the limiter's burst.
+/// Waits for `n` cells, which must not exceed the limiter's burst.
 async fn spend(limiter: &Limiter, n: NonZeroU32) {
     while let Ok(Err(not_yet)) = limiter.check_n(n) {
         tokio::time::sleep(not_yet.wait_time_from(TokioClock.now())).await;
     }
 }
 
-/// Tokio's clock, so that waits are its timers too.
+/// Tokio's clock, so that the waits can use its timers.
 #[derive(Debug, Clone, Copy)]
 struct TokioClock;
 
@@ -109,7 +109,7 @@ mod tests {
         })
     }
 
-    /// Seconds on the paused clock until `events` of `bytes` each were admitted.
+    /// Returns the seconds on the paused clock until `events` of `bytes` each were admitted.
     async fn seconds(limit: &RateLimit, events: usize, bytes: usize) -> f64 {
         let start = Instant::now();
         for _ in 0..events {

@@ -1,6 +1,6 @@
-//! `stdout`: frames as they come, lines already, to this process's standard output.
+//! `stdout` sink: writes frames, which are whole lines, to the standard output of this process.
 //!
-//! A written line counts as arrived: that the pipe took it is all that can be known.
+//! A written line counts as arrived: nothing more can be known than that the pipe took it.
 
 use std::{
     fs::File,
@@ -16,13 +16,13 @@ use tracing::warn;
 use super::{Frame, Health, Inlet, Sink, SinkError, Status, batch::Batches, rate::RateLimit, worker::Worker};
 use crate::{net::backoff::Backoff, stdio};
 
-/// What a pipe holds on Linux: a larger write would only wait for its reader.
+/// Capacity of a pipe on Linux, in bytes: a larger write would only wait for the reader.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// Writes frames to standard output, up to 64 KiB at a time.
+/// Sink that writes frames to standard output, up to 64 KiB at a time.
 pub struct StdoutSink {
     rate: RateLimit,
-    /// Where to write instead of standard output.
+    /// Output to write to instead of standard output.
     output: Option<File>,
 }
 
@@ -31,7 +31,7 @@ impl StdoutSink {
         Self { rate, output: None }
     }
 
-    /// Writes to `output` instead: a pipe, a socket, a file.
+    /// Creates a sink that writes to `output` instead: a pipe, a socket, a file.
     pub fn onto(output: File, rate: RateLimit) -> Self {
         Self { rate, output: Some(output) }
     }
@@ -78,7 +78,7 @@ impl Sink for StdoutSink {
     }
 }
 
-/// The descriptor, and what of the last write it has not taken yet.
+/// The output, and the rest of the last write that it has not taken yet.
 struct Output {
     file: File,
     rest: Bytes,
@@ -90,14 +90,14 @@ impl Output {
         self.resume()
     }
 
-    /// Goes on where the last write ended, even in mid-line.
+    /// Continues where the last write ended, even in the middle of a line.
     fn resume(&mut self) -> io::Result<()> {
         while !self.rest.is_empty() {
             match self.file.write(&self.rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(taken) => drop(self.rest.split_to(taken)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Whoever shares the other side, such as a parent's event loop, may have made it non-blocking.
+                // A process that shares the other end, such as a parent's event loop, may have made it non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => wait_until_writable(&self.file)?,
                 Err(error) => return Err(error),
             }
@@ -121,7 +121,7 @@ fn joined(batch: &[Frame]) -> Bytes {
     }
 }
 
-/// A full or failing disk that stdout was redirected to; the lines that follow wait.
+/// True if a retry can help: stdout is redirected to a disk that is full or fails. Later lines wait.
 fn may_pass(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(

@@ -1,4 +1,4 @@
-//! Where mails come from: the [`Source`] trait, and what passes between a source and the pipeline.
+//! Sources of mails: the [`Source`] trait, and the data that passes between a source and the pipeline.
 
 pub mod files;
 pub mod imap;
@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::trouble::Trouble;
 
-/// One place that mails or report files are read from. Runs in its own task, and ends when its work is done
-/// (`once`), when `intake.stop` is cancelled and its mails are settled, or when trying again cannot help.
+/// A place that mails or report files are read from. Runs in its own task, and ends when its work is done (`once`), when
+/// `intake.stop` is cancelled and its mails are settled, or when a retry cannot help.
 pub trait Source: Send {
     /// The name that the user gave it; the `source` key of its events.
     fn name(&self) -> &str;
@@ -22,7 +22,7 @@ pub trait Source: Send {
     fn run(self: Box<Self>, intake: Intake) -> BoxFuture<'static, Result<Pass, SourceError>>;
 }
 
-/// What a source has to talk to the pipeline with.
+/// A source's connection to the pipeline.
 pub struct Intake {
     mails: mpsc::Sender<Mail>,
     verdicts: mpsc::UnboundedReceiver<(MailRef, Verdict)>,
@@ -31,52 +31,52 @@ pub struct Intake {
     memory: Arc<dyn Memory>,
     /// Make one pass over what is there now, then end.
     pub once: bool,
-    /// Change nothing: open read-only, and say what would be done.
+    /// Dry run: open read-only, change nothing, and log what would be done.
     pub dry_run: bool,
     /// Cancelled when the process stops: take no more mails, settle what was handed over, end.
     pub stop: CancellationToken,
 }
 
-/// What is remembered of mails and files that were left where they are.
+/// Memory of mails and files that were left in place.
 pub trait Memory: Send + Sync {
-    /// Whether the mail at `place` was dealt with before and is not to be read again.
+    /// True if the mail at `place` was dealt with before and is not to be read again.
     fn knows(&self, place: &Place) -> bool;
 
-    /// When a pass last ended that this mail may have stood in the way of, if one has. Such mails are handed over after all
-    /// others, those of longest ago first.
+    /// Returns when a pass last ended in a stall that this mail may have caused, if one did. Such mails are handed over
+    /// after all others, those with the oldest time first.
     fn suspected(&self, _place: &Place) -> Option<Timestamp> {
         None
     }
 
-    /// A source has asked about everything that lies where it looks.
+    /// Reports that a source has asked about every mail that lies where it looks.
     fn looked_through(&self, _source: &str) {}
 
-    /// So many mails more are to be read.
+    /// Reports that `mails` more mails were found that will be read.
     fn expects(&self, _mails: u64) {}
 
-    /// A source can't do its work for now, and tries again.
+    /// Reports that a source can't do its work for now, and will retry.
     fn troubled(&self, _source: &str, _why: &str) {}
 
-    /// The UID that the next mail in this folder, by its name on the wire, may have: a hint.
+    /// Returns the UID that the next mail in this folder, by its name on the wire, may have: a hint.
     fn next_uid(&self, _account: &str, _folder: &str) -> Option<u32> {
         None
     }
 
-    /// What [`next_uid`](Self::next_uid) is to say from now on.
+    /// Sets what [`next_uid`](Self::next_uid) returns from now on.
     fn expect_uid(&self, _account: &str, _folder: &str, _next: u32) {}
 
-    /// Whether all of it is gone with the process: a source then marks the mails that it leaves, where it can.
+    /// True if all of it is lost when the process ends: a source then marks the mails that it leaves, where it can.
     fn forgets(&self) -> bool {
         false
     }
 
-    /// Whether everything is to be read again, whatever is remembered or marked.
+    /// True if everything is to be read again, whatever is remembered or marked.
     fn ships_again(&self) -> bool {
         false
     }
 }
 
-/// The source's own number for a mail in its hands.
+/// Number of a mail that a source has handed over, chosen by the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailRef(pub u64);
 
@@ -84,13 +84,13 @@ pub struct MailRef(pub u64);
 pub struct Mail {
     pub mail: MailRef,
     pub place: Place,
-    /// The mail as it lies in the mailbox, or the file; or why it was not fetched.
+    /// The mail as it lies in the mailbox, or the file; or the reason why it was not fetched.
     pub content: Result<Bytes, Trouble>,
     /// Given back when the mail has been read.
     pub permit: OwnedSemaphorePermit,
 }
 
-/// Where a mail lies: names it in events, and is the key under which the ledger remembers it.
+/// Location of a mail: identifies it in events, and is the key under which the ledger remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// `account` is `user@host:port`: UIDs of another account or server mean other mails.
@@ -114,14 +114,14 @@ pub enum Place {
     },
 }
 
-/// What is to become of a mail, once everything in it is confirmed. No verdict means: leave it for the next run.
+/// Decision on a mail, once all of its events are confirmed. Without a verdict, the mail is left for the next run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Every report in it has arrived.
     Archive,
     /// Something in it could not be read in full; what could be has arrived.
     Quarantine(Trouble),
-    /// It carries no report: left alone and remembered, or what the source's `without_report` says.
+    /// It contains no report: left in place and remembered, or treated as the source's `without_report` says.
     WithoutReport,
     /// Its sender is over its share of the day: leave it as it was, for another day.
     Defer(Trouble),
@@ -129,7 +129,7 @@ pub enum Verdict {
     Leave,
 }
 
-/// What a source did in its last pass.
+/// Counts of a source's last pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pass {
     /// Mails handed over.
@@ -139,11 +139,11 @@ pub struct Pass {
     /// Mails whose verdict could not be carried out (they are shipped; the next run settles them), or that could not be
     /// fetched (the next run tries again).
     pub unsettled: u64,
-    /// Mails passed over because they are remembered.
+    /// Mails skipped because they are remembered.
     pub remembered: u64,
 }
 
-/// Why a source ended: which exit code it means, and whether another try can help.
+/// Error with which a source ended: determines the exit code, and whether a retry can help.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Name resolution, connection, TLS or protocol: the server is not there, or not as expected. Exit 69.
@@ -164,7 +164,7 @@ pub enum SourceError {
 }
 
 impl Intake {
-    /// The pipeline's end makes this; `budget_bytes` bounds the mails that are held at once.
+    /// Called by the pipeline; `budget_bytes` bounds the mails that are held at once.
     pub fn new(
         mails: mpsc::Sender<Mail>,
         verdicts: mpsc::UnboundedReceiver<(MailRef, Verdict)>,
@@ -178,12 +178,12 @@ impl Intake {
         Self { mails, verdicts, budget, budget_bytes, memory, once, dry_run, stop }
     }
 
-    /// The bytes of mail that may be held at once; a batch should stay well below it.
+    /// Returns the bytes of mail that may be held at once; a batch should stay well below it.
     pub fn budget_bytes(&self) -> u32 {
         self.budget_bytes
     }
 
-    /// Whether the mail at `place` was dealt with before and is not to be read again.
+    /// True if the mail at `place` was dealt with before and is not to be read again.
     pub fn remembers(&self, place: &Place) -> bool {
         self.memory.knows(place)
     }
@@ -193,37 +193,37 @@ impl Intake {
         self.memory.suspected(place)
     }
 
-    /// Tells that it has been asked about everything that lies where `source` looks: what it was not asked about is gone.
+    /// Reports that `source` has asked about every mail that lies where it looks: mails that it did not ask about are gone.
     pub fn looked_through(&self, source: &str) {
         self.memory.looked_through(source);
     }
 
-    /// Tells that so many mails were found that will be handed over.
+    /// Reports that `mails` mails were found that will be handed over.
     pub fn expects(&self, mails: u64) {
         self.memory.expects(mails);
     }
 
-    /// The UID that the next mail in this folder, by its name on the wire, may have: a hint. 1 where nothing is known.
+    /// Returns the UID that the next mail in this folder, by its name on the wire, may have: a hint. 1 if nothing is known.
     pub fn next_uid(&self, account: &str, folder: &str) -> u32 {
         self.memory.next_uid(account, folder).unwrap_or(1)
     }
 
-    /// Tells what [`next_uid`](Self::next_uid) is to say from now on.
+    /// Sets what [`next_uid`](Self::next_uid) returns from now on.
     pub fn expect_uid(&self, account: &str, folder: &str, next: u32) {
         self.memory.expect_uid(account, folder, next);
     }
 
-    /// Tells that `source` can't do its work for now.
+    /// Reports that `source` can't do its work for now.
     pub fn troubled(&self, source: &str, why: &str) {
         self.memory.troubled(source, why);
     }
 
-    /// Whether what is remembered is gone with the process: mails that stay are then marked where they lie.
+    /// True if what is remembered is lost when the process ends: mails that stay are then marked where they lie.
     pub fn forgets(&self) -> bool {
         self.memory.forgets()
     }
 
-    /// Whether mails are to be read again that are marked as dealt with.
+    /// True if mails that are marked as dealt with are to be read again.
     pub fn ships_again(&self) -> bool {
         self.memory.ships_again()
     }
@@ -236,23 +236,23 @@ impl Intake {
         async { permit.await.expect("the intake budget is never closed") }
     }
 
-    /// To reserve bytes of the budget elsewhere, if there is room.
+    /// Returns the budget, to reserve bytes of it elsewhere, if there is room.
     pub fn budget(&self) -> Arc<Semaphore> {
         self.budget.clone()
     }
 
-    /// Hands a mail over for reading. Does not wait for it to be read: the budget does that.
+    /// Hands a mail over for reading. Does not wait for it to be read: the budget bounds the mails that wait.
     pub async fn hand_over(&self, mail: Mail) -> Result<(), SourceError> {
         self.mails.send(mail).await.map_err(|_| SourceError::Stopped)
     }
 
-    /// The next verdict on a mail handed over before. Every mail gets one, in any order; `None` when the pipeline
+    /// Waits for the next verdict on a mail handed over before. Every mail gets one, in any order; `None` when the pipeline
     /// is gone. Cancel-safe.
     pub async fn verdict(&mut self) -> Option<(MailRef, Verdict)> {
         self.verdicts.recv().await
     }
 
-    /// A verdict that has already arrived.
+    /// Returns a verdict that has already arrived, if there is one.
     pub fn try_verdict(&mut self) -> Option<(MailRef, Verdict)> {
         self.verdicts.try_recv().ok()
     }
@@ -266,7 +266,7 @@ impl Place {
     }
 }
 
-/// As logs name it: `rua/INBOX uid 7`, `reports/a.xml`, `reports.mbox mail 2`, `stdin`.
+/// Formats the place as logs name it: `rua/INBOX uid 7`, `reports/a.xml`, `reports.mbox mail 2`, `stdin`.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! A program that prints an access token. What it prints is never shown.
+//! Runs a program that prints an access token. Its output is never shown.
 
 use std::{
     process::Stdio,
@@ -16,18 +16,18 @@ use tokio::{
 use super::{TokenError, sound};
 use crate::ops::notify::VARIABLES;
 
-/// Such programs may ask a server of their own.
+/// Time limit; such programs may query a server of their own.
 const TIME: Duration = Duration::from_secs(30);
-/// Of each stdout and stderr; tokens have a few kilobytes.
+/// Maximum number of bytes kept, of stdout and of stderr each; tokens have a few kilobytes.
 const OUTPUT_BYTES: u64 = 64 << 10;
-/// Characters of the program's complaint that are shown.
+/// Maximum number of characters shown of the program's error message.
 const SHOWN: usize = 200;
 
-/// The process groups of the programs that run now.
+/// Process groups of the programs that are running.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// A program and all that it has started, such as what a shell waits for: killed together when this is dropped before the
-/// program has ended.
+/// A program and all processes that it has started, such as those that a shell waits for: killed together if this is
+/// dropped before the program has ended.
 struct Group {
     leader: Option<Pid>,
     ended: bool,
@@ -50,7 +50,7 @@ impl Drop for Group {
     }
 }
 
-/// Kills the programs that still run, for a process that ends: its runtime may not come to drop what waits for them.
+/// Kills the programs that still run, when the process ends: its runtime may not get to drop the futures that wait for them.
 pub fn end_all() {
     running().drain(..).for_each(kill);
 }
@@ -60,7 +60,7 @@ fn running() -> MutexGuard<'static, Vec<Pid>> {
 }
 
 fn kill(leader: Pid) {
-    kill_process_group(leader, Signal::KILL).ok(); // all of it may have ended just now
+    kill_process_group(leader, Signal::KILL).ok(); // ignored: all of it may have ended just now
 }
 
 pub async fn run(command: &[String]) -> Result<String, TokenError> {
@@ -86,7 +86,7 @@ pub async fn run(command: &[String]) -> Result<String, TokenError> {
     let ended = timeout(TIME, async {
         let (printed, complaint) = tokio::join!(read(stdout), read(stderr));
         let status = child.wait().await;
-        group.ended = true; // its number may be another one's from now on
+        group.ended = true; // its process id may be reused from now on
         (printed, complaint, status)
     });
     let Ok((printed, complaint, status)) = ended.await else {
@@ -105,18 +105,18 @@ pub async fn run(command: &[String]) -> Result<String, TokenError> {
     }
 }
 
-/// All that is printed, of which the beginning is kept: the program must not be stopped by a full pipe.
+/// Reads all of the output and keeps its beginning: the program must not block on a full pipe.
 async fn read(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
-        // What can't be read was not printed.
+        // A read error counts as the end of the output.
         (&mut pipe).take(OUTPUT_BYTES).read_to_end(&mut bytes).await.ok();
         tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await.ok();
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What the program complains of, without what it printed, should it repeat it.
+/// Returns the first line of the program's error message, without its output, in case the message repeats it.
 fn first_line(complaint: &str, printed: &str) -> String {
     let hidden = if printed.is_empty() { complaint.to_owned() } else { complaint.replace(printed, "…") };
     match hidden.lines().map(str::trim).find(|line| !line.is_empty()) {
@@ -169,7 +169,7 @@ mod tests {
         );
     }
 
-    /// The process id that a script has written, once it has.
+    /// Waits until a script has written a process id, and returns it.
     async fn written(to: &std::path::Path) -> Pid {
         loop {
             if let Some(id) = std::fs::read_to_string(to).ok().and_then(|text| text.trim().parse().ok()) {
@@ -181,7 +181,7 @@ mod tests {
 
     async fn until_gone(process: Pid) {
         let state = || std::fs::read_to_string(format!("/proc/{process}/stat"));
-        // One that nobody waits for yet has ended all the same.
+        // A zombie has ended all the same.
         while state().is_ok_and(|stat| !stat.contains(") Z ")) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

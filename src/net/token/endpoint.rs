@@ -1,4 +1,4 @@
-//! A token endpoint (RFC 6749): what is asked, and what is made of the answer.
+//! Token endpoint (RFC 6749): makes the request, and parses the response.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -15,23 +15,23 @@ use crate::{
     net::http::{HttpError, Reply, post_form},
 };
 
-/// A token is not used for the last part of its life, which is at most this: a session is to last for a while.
+/// Maximum length of the last part of a token's life in which it is not used any more: a session is to last for a while.
 const UNUSED_AT_MOST: Duration = Duration::from_secs(300);
-/// A year; what claims to last longer is taken for that.
+/// Maximum lifetime in seconds, a year; longer ones are shortened to it.
 const LONGEST_LIFE: u64 = 31_536_000;
 
 pub struct Fetched {
     pub token: String,
-    /// How long it may be used; `None` where the endpoint does not say.
+    /// Time for which it may be used; `None` if the endpoint does not say.
     pub lasts: Option<Duration>,
 }
 
-/// The refresh token that the endpoint gave in exchange for the configured one, if it did.
+/// The refresh token that the endpoint issued in place of the configured one, if it did.
 #[derive(Default)]
 pub struct Renewal(Mutex<Option<Renewed>>);
 
 struct Renewed {
-    /// What the configuration held then: when it holds another, that is the newest.
+    /// The configured token at that time: if the configuration holds another one now, that is the newest.
     configured: String,
     newest: String,
 }
@@ -67,7 +67,7 @@ pub async fn fetch(endpoint: &Endpoint, renewal: &Renewal) -> Result<Fetched, To
     if let Some(configured) = configured {
         match &answer {
             Ok((_, Some(refresh_token))) => renewal.renew(configured, refresh_token.clone()),
-            // The configured one may still be good when its successor is not.
+            // The configured token may still be valid when its successor is not.
             Err(TokenError::Refused(_)) => renewal.forget(),
             _ => {}
         }
@@ -75,7 +75,7 @@ pub async fn fetch(endpoint: &Endpoint, renewal: &Renewal) -> Result<Fetched, To
     answer.map(|(fetched, _)| fetched)
 }
 
-/// Why an answer holds no token, in the endpoint's words.
+/// Reason why a response holds no token, in the endpoint's words.
 #[derive(Debug, PartialEq, Eq)]
 enum No {
     NotNow(String),
@@ -96,7 +96,7 @@ impl No {
     }
 }
 
-/// The token in an answer, and the new refresh token if there is one (RFC 6749 sections 5.1 and 5.2).
+/// Returns the token in a response, and the new refresh token if there is one (RFC 6749 sections 5.1 and 5.2).
 fn judge(reply: &Reply) -> Result<(Fetched, Option<String>), No> {
     let status = reply.status;
     let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
@@ -122,7 +122,7 @@ fn judge(reply: &Reply) -> Result<(Fetched, Option<String>), No> {
     }
 }
 
-/// As a number or, as some endpoints write it, a text.
+/// Parses a number, also one that some endpoints write as a string.
 fn seconds(expires_in: &Value) -> Option<u64> {
     expires_in.as_u64().or_else(|| expires_in.as_str()?.parse().ok())
 }
@@ -136,7 +136,7 @@ fn encoded(value: &str) -> String {
     utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
 }
 
-/// The options of this connection are not those of the mailbox's.
+/// Renames options in an error: those of this connection are under `oauth.tls`, not the mailbox's.
 fn of_oauth(text: &str) -> String {
     text.replace(" tls.", " oauth.tls.")
 }

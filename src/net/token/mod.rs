@@ -11,11 +11,11 @@ pub use self::command::end_all;
 use self::endpoint::Renewal;
 use crate::config::oauth::Tokens;
 
-/// The access tokens of one account. At most one is kept, until shortly before it expires, and only where it was fetched:
-/// files and commands keep their own.
+/// The access tokens of one account. At most one is kept, until shortly before it expires, and only if it was fetched from
+/// an endpoint: files and commands keep their own.
 pub struct AccessTokens {
     source: Tokens,
-    /// Held while a token is fetched, so that several sessions that need one fetch one.
+    /// Locked while a token is fetched, so that several sessions that need one fetch it once.
     kept: Mutex<Option<Kept>>,
     renewal: Renewal,
 }
@@ -23,20 +23,20 @@ pub struct AccessTokens {
 /// A token to log in with.
 pub struct Token {
     pub text: String,
-    /// It is as new as can be: another can't be had by asking again.
+    /// True if the token is new: asking again would not give another.
     pub fresh: bool,
 }
 
-/// Why there is no token.
+/// Error in getting a token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The endpoint is not there, or not ready: a later try may work.
+    /// The endpoint can't be reached, or is not ready: a later attempt may work.
     #[error("{0}")]
     Unavailable(String),
-    /// The endpoint, or the command, gives us none.
+    /// The endpoint or the command refuses to give a token.
     #[error("{0}")]
     Refused(String),
-    /// A file is not as it must be.
+    /// A file can't be used as it is.
     #[error("{0}")]
     Configuration(String),
 }
@@ -66,7 +66,7 @@ impl AccessTokens {
         Ok(Token { text: fetched.token, fresh: true })
     }
 
-    /// The server refused the token, or ended a session that was opened with it: the next one is fetched.
+    /// Forgets the token, after the server refused it or ended a session that was opened with it: the next one is fetched.
     pub async fn discard(&self) {
         *self.kept.lock().await = None;
     }
@@ -79,7 +79,8 @@ fn in_file(path: &Path) -> Result<String, TokenError> {
     sound(&text).ok_or_else(|| wrong("expected one access token and nothing else in".into()))
 }
 
-/// The token in `text`, whatever blanks surround it; `None` for what is none (RFC 6750 section 2.1: visible ASCII).
+/// Returns the token in `text`, without surrounding whitespace; `None` if it is not a valid token (RFC 6750 section 2.1:
+/// visible ASCII).
 fn sound(text: &str) -> Option<String> {
     let token = text.trim();
     (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then(|| token.to_owned())

@@ -1,7 +1,7 @@
-//! The log in a file: rotated by size here, or by logrotate, and never a reason to stop.
+//! Log file: rotated by size here, or by logrotate; errors never stop the process.
 //!
-//! Before each line the file's name is looked at: whether logrotate renamed the file, truncated it, or somebody deleted its
-//! folder, the next line goes to where the name leads then. So no signal is needed.
+//! Before each line, the file's name is checked: if logrotate renamed or truncated the file, or somebody deleted its
+//! folder, the next line goes to the file that now has the name. So no signal is needed.
 
 use std::{
     ffi::OsString,
@@ -13,14 +13,14 @@ use std::{
 
 use crate::folder;
 
-/// `path`, and up to `max_files` older ones as `path.1`, `path.2`, …; none grows past `max_size` bytes by more than a line.
+/// `path`, and up to `max_files` older files as `path.1`, `path.2`, …; none exceeds `max_size` bytes by more than a line.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     max_size: u64,
     max_files: u32,
     open: Option<File>,
-    /// A write stopped within a line.
+    /// True if a write stopped within a line.
     torn: bool,
     missed: u64,
     complained: bool,
@@ -32,12 +32,12 @@ impl LogFile {
         Self { path, max_size, max_files, open: None, torn: false, missed: 0, complained: false }
     }
 
-    /// Lines that did not come into the file since the last one that did.
+    /// Returns the number of lines lost since the last one that was written to the file.
     pub(super) fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// Appends `line`, line end included. What stands in its way is returned the first time.
+    /// Appends `line`, line end included. Returns the error the first time that it occurs.
     pub(super) fn write(&mut self, line: &str) -> Option<String> {
         let written = self.try_write(line);
         let complained = std::mem::replace(&mut self.complained, written.is_err());
@@ -61,7 +61,7 @@ impl LogFile {
         rotated
     }
 
-    /// Opens what the name stands for now, unless it is open; its size.
+    /// Opens the file that has the name now, unless it is open; returns its size.
     fn follow(&mut self) -> io::Result<u64> {
         let named = fs::metadata(&self.path);
         if let (Some(file), Ok(named)) = (&self.open, &named)

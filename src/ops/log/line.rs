@@ -1,4 +1,4 @@
-//! A record as one line: nothing in it can end the line, steer a terminal, or pass for another field.
+//! Formats a record as one line: nothing in it can end the line, control a terminal, or look like another field.
 
 use std::fmt::{self, Write};
 
@@ -9,7 +9,7 @@ use tracing::{
 
 use super::LOGGER;
 
-/// A value longer than this many characters is cut: a record is for reading.
+/// Maximum number of characters of a value; longer ones are cut, as a record is for reading.
 const MAX_CHARS: usize = 4096;
 
 /// The message and fields of a record, in their order.
@@ -22,12 +22,12 @@ pub(super) struct Fields {
 #[derive(Debug)]
 enum Value {
     Text(String),
-    /// A number or truth value, which JSON knows as such.
+    /// A number or boolean, which JSON has as such.
     Plain(String),
 }
 
 impl Fields {
-    /// A record that is nothing but its message.
+    /// A record that has only a message.
     pub(super) fn saying(message: String) -> Self {
         Self { message, rest: Vec::new() }
     }
@@ -71,7 +71,7 @@ impl Visit for Fields {
     }
 }
 
-/// `{"timestamp":…,"level":…,"logger":…,"target":…,"message":…,` and the fields; each key once.
+/// Formats a record as JSON: `{"timestamp":…,"level":…,"logger":…,"target":…,"message":…,` and the fields; each key once.
 pub(super) fn json(now: &str, level: &str, target: &str, fields: &Fields) -> String {
     let mut line = String::with_capacity(256);
     let mut known = Vec::new();
@@ -93,7 +93,7 @@ pub(super) fn json(now: &str, level: &str, target: &str, fields: &Fields) -> Str
     line
 }
 
-/// `2026-01-02T03:04:05.678Z  INFO message key=value`.
+/// Formats a record as text: `2026-01-02T03:04:05.678Z  INFO message key=value`.
 pub(super) fn text(now: &str, level: Level, colours: bool, fields: &Fields) -> String {
     let mut line = String::with_capacity(256);
     let (before, after) = if colours { (colour(level), "\x1b[0m") } else { ("", "") };
@@ -164,8 +164,8 @@ fn text_escape(line: &mut String, c: char) {
     line.extend(c.escape_unicode());
 }
 
-/// Controls (also those above ASCII, which some terminals obey), and what reorders or hides text: bidirectional
-/// controls (Unicode 16, UAX #9), zero-width characters, line separators, musical format characters, tags.
+/// True for control characters (also those above ASCII, which some terminals obey), and for those that reorder or hide text:
+/// bidirectional controls (Unicode 16, UAX #9), zero-width characters, line separators, musical format characters, tags.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -111,7 +111,7 @@ proptest! {
     }
 }
 
-/// Set in the child process that logs to a stderr that nobody reads.
+/// Set in the child process whose log goes to a stderr that nobody reads.
 const ALONE: &str = "DMARC_SHIPPER_TEST_LOG_TO_NOBODY";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Passes played through: which mails are read when, and which one is blamed.
+//! Simulated passes: the order in which mails are read, and the one that is blamed.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,22 @@ fn uid(place: &Place) -> u32 {
     *uid
 }
 
-/// The standstill of a pass with this number.
+/// Time of the stall of a pass with this number.
 fn at(pass: i64) -> Timestamp {
     Timestamp::from_second(pass).unwrap()
 }
 
-/// Mails for one sink that takes them all, but the guilty one and what is in flight with it.
+/// Mails for one sink that takes all of them, except the guilty one and what is in flight with it.
 #[derive(Default)]
 struct Mailbox {
-    /// By UID, when they were last in flight at a standstill.
+    /// By UID, the last stall at which the mail was in flight.
     mails: BTreeMap<u32, Option<Timestamp>>,
     counted: BTreeMap<u32, u32>,
     passes: i64,
 }
 
 impl Mailbox {
-    /// What a pass does, as sources and the desk do it. Returns what arrived, in its order.
+    /// Simulates a pass of the sources and the settlement. Returns the mails that arrived, in order.
     fn pass(&mut self, guilty: &[u32]) -> Vec<u32> {
         self.passes += 1;
         let (mut flights, mut arrived, mut flying) = (Flights::default(), Vec::new(), Vec::new());
@@ -77,7 +77,7 @@ fn the_guilty_one_is_found_in_few_passes_wherever_it_lies_and_no_other_is_counte
         while mailbox.counted.get(&guilty) < Some(&3) {
             mailbox.pass(&[guilty]);
             assert!(mailbox.passes <= 16, "{guilty}: {mailbox:?}", mailbox = mailbox.mails.len());
-            // A new one comes, without which nobody could tell it from an outage.
+            // A new mail arrives, without which the guilty one could not be distinguished from an outage.
             mailbox.mails.insert(2000 + u32::try_from(mailbox.passes).unwrap(), None);
         }
         assert_eq!(mailbox.counted, [(guilty, 3)].into());
@@ -126,7 +126,7 @@ fn an_outage_makes_nobody_guilty_and_costs_little_afterwards() {
     assert_eq!(groups, 9, "1, 2, 4 and so on");
 }
 
-/// Opens one suspect by itself, and tells whether it is at fault when the `owing` stand still.
+/// Opens one suspect by itself; returns true if it is at fault when the sinks `owing` stall.
 fn is_at_fault(sinks: &[usize], others_arrived: &[bool], owing: &[usize], advances: bool) -> bool {
     let mut flights = Flights::default();
     assert!(flights.may_open(&sinks.into(), Some(at(1))));

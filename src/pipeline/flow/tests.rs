@@ -1,4 +1,4 @@
-//! The run with sources and sinks made for the purpose: how it ends when one of them does not do its part.
+//! Runs with mock sources and sinks: the end of a run when one of them does not do its part.
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -13,22 +13,22 @@ use crate::{
     source::{Mail, MailRef, Pass, Place, SourceError},
 };
 
-/// No run of these tests takes this long; one that does hangs.
+/// Upper bound for a run of these tests; one that takes longer hangs.
 const LONG: Duration = Duration::from_secs(60);
 
 const ONCE: Options = Options { once: true, dry_run: false, strict: false, reship: None };
 
-/// What a sink does with its frames.
+/// Behaviour of a mock sink.
 #[derive(Clone, Copy, PartialEq)]
 enum Doing {
     Confirms,
-    /// Takes nothing until it is stopped.
+    /// Takes no frames until it is stopped.
     Nothing,
-    /// Takes all and confirms nothing.
+    /// Takes all frames and confirms none.
     Keeps,
-    /// Confirms some frames a second.
+    /// Confirms some frames per second.
     Trickles,
-    /// Ends in order after its first frame.
+    /// Ends without an error after its first frame.
     Ends,
 }
 
@@ -61,7 +61,7 @@ impl Sink for Doing {
     }
 }
 
-/// Hands over reports of so many rows, looks through nothing else, and ends as it is told.
+/// Mock source: hands over reports with these numbers of rows, and ends with the result of `then`.
 struct Reports {
     rows: Vec<usize>,
     then: fn(Pass) -> Result<Pass, SourceError>,
@@ -128,7 +128,7 @@ const MANY: usize = 500;
 const REQUIRED: &str = r#""out": {"type": "stdout", "buffer": {"max_size": "64KiB"}}"#;
 const OPTIONAL: &str = r#""more": {"type": "file", "path": "more.ndjson", "required": false}"#;
 
-/// Runs a source into a sink for each that is configured, in the order of their names.
+/// Runs a source into one mock sink for each configured sink, in the order of their names.
 async fn run(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<Ledger>, options: Options) -> Exit {
     ends(start(config, sinks, source, ledger, options, Stop::default())).await
 }
@@ -157,7 +157,7 @@ async fn a_run_without_trouble_exits_with_0() {
     assert_eq!(exit, Exit::Done);
 }
 
-/// While sinks sent what was left, with nobody looking at the flow any more, it was taken for one that has come to a halt.
+/// Regression: while sinks sent what was left, and nothing looked at the flow any more, the run was taken for stalled.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_single_pass_is_no_halt_however_long_it_takes() {
     let flow = start(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, Stop::default());
@@ -166,14 +166,14 @@ async fn the_end_of_a_single_pass_is_no_halt_however_long_it_takes() {
     assert!(condition.moves(Instant::now() + LONG));
 }
 
-/// Who looks at a sink for the metrics held its queue open, so that each single pass took all of `shutdown_timeout`.
+/// Regression: the metrics held a sink's queue open, so that each single pass took all of `shutdown_timeout`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_pass_ends_when_everything_has_arrived() {
     let config = Config { shutdown_timeout: LONG * 10, ..config(REQUIRED) };
     assert_eq!(run(config, &[Doing::Confirms], Reports::default(), ledger(), ONCE).await, Exit::Done);
 }
 
-/// The reader was waited for, and it waited for room in the queue, for ever.
+/// Regression: the run waited for ever for the reader, which waited for room in the queue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_source_failed_ends_though_a_sink_takes_nothing() {
     let source =
@@ -182,7 +182,7 @@ async fn a_run_whose_source_failed_ends_though_a_sink_takes_nothing() {
     assert_eq!(exit, Exit::Unavailable);
 }
 
-/// Mails went on being fetched and left, without end and without a word.
+/// Regression: mails were fetched and left again and again, without end and without a log message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_sink_that_ends_by_itself_ends_the_run() {
     let source = Reports { rows: vec![2, 2], ..Reports::default() };
@@ -190,14 +190,14 @@ async fn a_required_sink_that_ends_by_itself_ends_the_run() {
     assert_eq!(exit, Exit::Internal);
 }
 
-/// It was 0.
+/// Regression: the exit code was 0.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_pass_that_could_not_move_its_mails_is_to_be_retried() {
     let source = Reports { then: |pass| Ok(Pass { unsettled: 1, ..pass }), ..Reports::default() };
     assert_eq!(run(config(REQUIRED), &[Doing::Confirms], source, ledger(), ONCE).await, Exit::Undelivered);
 }
 
-/// It was 0: nothing was in flight any more when it was stopped, because what was left was never begun.
+/// Regression: the exit code was 0, as nothing was in flight when the run was stopped: the mails left had never been begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_pass_that_was_stopped_is_to_be_retried() {
     let stop = Stop::default();
@@ -212,7 +212,7 @@ async fn what_is_not_confirmed_within_give_up_after_is_to_be_retried() {
     assert_eq!(exit, Exit::Undelivered);
 }
 
-/// Each confirmation of the other sink, which went on for longer than the test may take, was one of both.
+/// Regression: a confirmation of the other sink counted for both; that sink confirms for longer than the test may take.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_confirms_nothing_is_given_up_though_another_confirms_now_and_then() {
     let sinks = r#""dead": {"type": "stdout"}, "slow": {"type": "file", "path": "slow.ndjson"}"#;
@@ -222,7 +222,7 @@ async fn a_sink_that_confirms_nothing_is_given_up_though_another_confirms_now_an
     assert_eq!(exit, Exit::Undelivered);
 }
 
-/// A sink that was connected was waited for until `shutdown_timeout`, however long it had not confirmed anything.
+/// Regression: a connected sink was waited for until `shutdown_timeout`, however long it had not confirmed anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_does_not_wait_for_a_sink_that_hangs() {
     let config = Config { shutdown_timeout: LONG * 10, ..config(REQUIRED) };
@@ -235,7 +235,7 @@ async fn a_reload_does_not_wait_for_a_sink_that_hangs() {
     assert_eq!(ends(flow).await, Exit::Undelivered);
 }
 
-/// A long report of which no sink wanted to know anything was taken for a receiver that says nothing.
+/// Regression: a long report of which no sink takes any event was mistaken for a receiver that does not answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_that_reading_takes_is_no_silence_of_a_sink() {
     // Longer than a slow disk takes for the ledger, and shorter than the reading.
@@ -272,7 +272,7 @@ async fn a_sink_that_is_not_required_holds_nothing_up_whatever_it_does() {
     }
 }
 
-/// A mail's mark held the numbers of those before it, so that what no sink wanted to know of waited all the same.
+/// Regression: a mail's mark held the numbers of earlier mails, so that a mail without events for any sink waited for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_sends_nothing_to_a_sink_does_not_wait_for_it() {
     let sinks = r#""deaf": {"type": "stdout", "events": ["dmarc_aggregate"]}"#;

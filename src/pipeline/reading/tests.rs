@@ -4,7 +4,7 @@ use super::*;
 use crate::event::{Field, Value};
 use crate::extract::Unshared;
 
-/// Keeps what is told, and what was claimed.
+/// Keeps the emitted events, and the claimed documents.
 #[derive(Default)]
 struct Kept {
     events: Vec<Event>,
@@ -49,7 +49,7 @@ impl Kept {
         self.events.iter().map(|event| event.event_type().as_str()).collect()
     }
 
-    /// A value of the last event.
+    /// Returns a value of the last event.
     fn last(&self, key: &str) -> String {
         let mut fields: Vec<Field<'_>> = Vec::new();
         self.events.last().unwrap().fields(&mut fields);

@@ -1,9 +1,9 @@
-//! Each limit is hit by a mail, through all readers: what is told, what is shipped, and what becomes of the mail.
+//! Each limit is hit by a mail, through all readers: the error, the rows shipped, and the verdict on the mail.
 
 use super::*;
 use crate::{config::decode::Options, source::files};
 
-/// A mail that hits a limit, and the rows that are shipped of it all the same.
+/// A mail that hits a limit, and the number of rows that are shipped of it all the same.
 struct Case {
     setting: &'static str,
     value: u64,
@@ -45,7 +45,7 @@ fn cases() -> Vec<Case> {
             43,
         ),
     ];
-    // How many rows come out before the ratio is looked at is the reader's affair; it is some.
+    // The number of rows that are read before the ratio is checked depends on the reader; it is not 0.
     let ratio = case("limits.inflation_ratio", 10, "inflation_ratio", &[&small, &gzip(&long)], 0);
     let expansion = case("limits.event_expansion", 10, "event_expansion", &[&small, &gzip(&long)], 0);
     cases.extend([ratio, expansion]);
@@ -67,7 +67,7 @@ fn a_limit_that_is_hit_is_told_once_with_its_setting_and_the_rest_is_shipped() {
         } else {
             assert_eq!(source.out.rows(), rows, "{setting}");
         }
-        // One more is read without a word.
+        // With a limit of one more, it is read without an error.
         let mut raised = Source::with("");
         assert_eq!(raised.mail(&mail).troubles.len(), usize::from(setting == "limits.xml_depth"), "{setting}");
     }

@@ -1,4 +1,4 @@
-//! Mails through the reader as `run` uses it, with a gate, and everything it emits collected.
+//! Mails through the reader as `run` uses it, with a gate; all emitted events are collected.
 
 mod limits;
 mod panics;
@@ -24,17 +24,17 @@ use crate::{config, encode::Encoder, extract::Unshared, trouble::Trouble};
 
 const NOON: i64 = 1_793_534_400; // 2026-11-01T12:00:00Z
 
-/// Keeps what is emitted, as JSON, and remembers the documents that were claimed.
+/// Collects the emitted events, as JSON, and remembers the documents that were claimed.
 #[derive(Default)]
 struct Collected {
     events: Vec<Value>,
     known: HashSet<DocumentKey>,
     /// Called before each event is kept; may panic.
     before: Option<Before>,
-    /// Rows that arrived before, of each document that is claimed.
+    /// Number of rows that arrived before, for each document that is claimed.
     arrived: u64,
     reuses_name: bool,
-    /// What was told of the progress of documents, in rows.
+    /// Reported progress of documents, in rows.
     progress: Vec<u64>,
 }
 
@@ -75,14 +75,14 @@ impl Collected {
         self.of("dmarc_aggregate").len()
     }
 
-    /// Reason and `suppressed` of each error.
+    /// Returns the reason and `suppressed` of each error.
     fn errors(&self) -> Vec<(&str, i64)> {
         let errors = self.of("ingest_error").into_iter();
         errors.map(|event| (event["reason"].as_str().unwrap(), event["suppressed"].as_i64().unwrap())).collect()
     }
 }
 
-/// One source under way: its configuration, its gate, and what came out.
+/// One source: its configuration, its gate, and the collected output.
 struct Source {
     config: Config,
     gate: Gate,
@@ -148,7 +148,7 @@ fn quarantined(reading: &Reading) -> Trouble {
 
 const ROW: &str = "<record><row><source_ip>192.0.2.1</source_ip><count>1</count></row></record>";
 
-/// A report on this domain of so many rows; `id` tells it from others.
+/// A report on this domain with `rows` rows; `id` distinguishes it from others.
 fn report(domain: &str, id: usize, rows: usize) -> Vec<u8> {
     report_of(domain, id, &ROW.repeat(rows))
 }

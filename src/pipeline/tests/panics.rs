@@ -1,5 +1,5 @@
-//! A fault on the reading thread. No input is known that makes a reader panic, and the program has no hook to make it:
-//! these tests panic in the output, which the readers call from where a fault of theirs would unwind from.
+//! Panics on the reading thread. No input is known that makes a reader panic, and the program has no hook to make it: these
+//! tests panic in the output, which the readers call from where a panic of theirs would unwind.
 
 use super::*;
 

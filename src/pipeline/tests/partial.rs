@@ -1,10 +1,10 @@
-//! Runs with some of the sinks of the file.
+//! Runs with some of the sinks of the configuration file.
 
 use super::*;
 use crate::{config::Arguments, ledger::Ledger};
 
-/// The second of two sinks that the ledger tells apart by their order took the name of the first, which then never got what
-/// was shipped to the second.
+/// Regression: the second of two sinks that the ledger distinguishes by their order took the key of the first, which then
+/// never got what was shipped to the second.
 #[test]
 fn a_sink_has_its_name_in_the_ledger_also_in_a_run_without_the_others() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Documents that an earlier process had begun, and mails that it died over.
+//! Documents that an earlier process had begun to ship, and mails that processes died over.
 
 use super::*;
 

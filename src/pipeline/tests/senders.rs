@@ -1,4 +1,4 @@
-//! Who sent a mail: what trusted servers say of it is told in its events, and who must be known and is not is turned away.
+//! Authentication of senders: events show the results of trusted servers, and mails without the required ones are turned away.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn honest(id: usize) -> Vec<u8> {
     mail("reports@receiver.example", &[&told(id)])
 }
 
-/// A report that says that it comes from receiver.example.
+/// A report with an email address at receiver.example in its metadata.
 fn told(id: usize) -> Vec<u8> {
     let report = String::from_utf8(report("example.com", id, 2)).unwrap();
     report.replacen("<report_metadata>", "<report_metadata><email>dmarc@receiver.example</email>", 1).into_bytes()

@@ -1,4 +1,4 @@
-//! Floods and strangers: what is turned away, and that none of it goes unsaid.
+//! Floods and unknown senders: what is turned away, and that all of it is reported.
 
 use super::*;
 
@@ -106,7 +106,7 @@ fn the_next_error_tells_how_many_were_held_back_and_the_last_one_of_all_the_rest
     let last = source.out.events.last().unwrap();
     assert_eq!((last["suppressed"].as_i64(), last["mail_uid"].as_i64()), (Some(2), Some(12)));
     assert!(source.gate.close().is_none(), "said once");
-    // Told, and told as held back: twelve.
+    // Reported, and reported as held back: twelve in all.
     let errors = source.out.errors();
     assert_eq!(errors.len() as i64 + errors.iter().map(|(_, suppressed)| suppressed).sum::<i64>(), 12);
 }

@@ -1,4 +1,4 @@
-//! What a crash can leave of a write, at every byte of it, and what is made of that at the next start.
+//! Writes interrupted by a crash, at every byte, and their repair at the next start.
 
 use std::{fs, path::Path};
 
@@ -19,7 +19,7 @@ fn events(numbers: std::ops::Range<usize>) -> Vec<Bytes> {
     numbers.map(event).collect()
 }
 
-/// The numbers of the events in the file, which has to be whole.
+/// Returns the numbers of the events in the file, which has to be whole.
 fn numbers(path: &Path, codec: Codec) -> Vec<u64> {
     let text = fs::read_to_string(path).unwrap();
     let values: Vec<Value> = match codec {

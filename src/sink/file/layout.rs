@@ -1,4 +1,4 @@
-//! How events stand in a file: lines, or the elements of a JSON array; and where a file that a crash left ends.
+//! Layout of events in a file: lines, or the elements of a JSON array; also finds the end of a file after a crash.
 
 use std::{
     fs::File,
@@ -11,37 +11,37 @@ use serde::de::IgnoredAny;
 
 use crate::config::sink::Codec;
 
-/// What stands after the last element of an array.
+/// Bytes after the last element of an array.
 pub(super) const CLOSING: &[u8] = b"\n]\n";
 
-/// The most that a crash can leave unfinished: a batch and one frame, with room to spare. What lies further back was
-/// confirmed, or is not ours.
+/// Maximum number of bytes that a crash can leave incomplete: a batch and one frame, with room to spare. Anything further
+/// back was confirmed, or was not written by this program.
 const TORN_BYTES: u64 = 16 << 20;
 
-/// Why a file can't be continued.
+/// Reason why a file can't be continued.
 #[derive(Debug)]
 pub(super) enum Unusable {
-    /// What is in it was not written by a sink with this codec; the text says what was expected.
+    /// Its content was not written by a sink with this codec; the text says what was expected.
     NotOurs(&'static str),
     Io(io::Error),
 }
 
-/// Where the next event goes in a file that was found, and what has to be done before.
+/// Position of the next event in an existing file, and the repair that is needed before it is written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct End {
-    /// Offset behind the last whole event.
+    /// Offset after the last whole event.
     pub(super) at: u64,
     pub(super) tail: Tail,
 }
 
-/// What stands behind the last whole event.
+/// Bytes after the last whole event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
-    /// Just what this program leaves there.
+    /// Exactly the bytes that this program leaves there.
     Whole,
-    /// What a crash left of a write.
+    /// Part of a write that a crash interrupted.
     Torn,
-    /// Nothing, not even the line end: of a first and only event.
+    /// Nothing, not even a line end: the file holds a single event.
     NoLineEnd,
     /// The end of an array as another program writes it.
     Foreign,
@@ -62,7 +62,7 @@ pub(super) fn find_end(file: &File, len: u64, codec: Codec) -> Result<End, Unusa
     Ok(end)
 }
 
-/// Makes `block` the bytes that put `frames` behind the last event, which ends at `end`; returns where then the last one ends.
+/// Makes `block` the bytes that append `frames` after the last event, which ends at `end`; returns the new end of the last event.
 pub(super) fn block(frames: &[Bytes], end: u64, codec: Codec, block: &mut Vec<u8>) -> u64 {
     block.clear();
     let mut first = end == 0;
@@ -107,15 +107,15 @@ fn end_of_lines(file: &File, len: u64, codec: Codec) -> Result<End, Unusable> {
         }
         start = from;
     }
-    // Not one whole line. What is a whole object all the same is not thrown away: it may be somebody's file.
+    // There is no whole line. A whole object is kept all the same: the file may be somebody else's.
     if codec == Codec::Json && len <= TORN_BYTES && serde_json::from_slice::<IgnoredAny>(&read(file, 0, len)?).is_ok() {
         return Ok(End { at: len, tail: Tail::NoLineEnd });
     }
     Ok(End { at: 0, tail: Tail::Torn })
 }
 
-/// Reads the whole array: after a power cut the block with the old closing bracket may be newer or older than what
-/// follows, so that a good end alone proves nothing.
+/// Reads the whole array: after a power failure, the block with the old closing bracket may be newer or older than the
+/// blocks after it, so that a correct end alone proves nothing.
 fn end_of_array(file: &File, len: u64) -> Result<End, Unusable> {
     const EXPECTED: &str = "expected a JSON array";
     let opening = read(file, 0, len.min(3))?;
@@ -127,7 +127,7 @@ fn end_of_array(file: &File, len: u64) -> Result<End, Unusable> {
     if !opening.starts_with(b"[") {
         return Err(Unusable::NotOurs(EXPECTED));
     }
-    // Another program's array, such as one written by Python: continued if it is whole.
+    // An array of another program, such as one written by Python: continued if it is whole.
     let whole: Result<Vec<IgnoredAny>, _> = serde_json::from_reader(BufReader::new(from_start(file)?));
     let elements = whole.map_err(|error| match error.io_error_kind() {
         Some(kind) => Unusable::Io(kind.into()),
@@ -144,8 +144,8 @@ fn end_of_array(file: &File, len: u64) -> Result<End, Unusable> {
     }
 }
 
-/// Goes through an array that has each element on a line of its own, up to the first that is not whole. `None` when
-/// the elements span lines: then it is not one of ours.
+/// Scans an array that has each element on a line of its own, up to the first that is not whole. `None` if the elements
+/// span lines: then this program did not write it.
 fn end_of_elements(file: &File, len: u64) -> io::Result<Option<End>> {
     let mut reader = BufReader::new(from_start(file)?);
     let mut line = Vec::new();
@@ -161,7 +161,7 @@ fn end_of_elements(file: &File, len: u64) -> io::Result<Option<End>> {
         }
         let mut values = serde_json::Deserializer::from_slice(&line).into_iter::<IgnoredAny>();
         let Some(Ok(_)) = values.next() else {
-            // Nothing of ours was here before the first element: what is torn of it has no line end.
+            // Before the first element there was nothing of ours: if the first element is incomplete, it has no line end.
             return if at == 0 && line.ends_with(b"\n") { Ok(None) } else { torn };
         };
         let element = values.byte_offset();

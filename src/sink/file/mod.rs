@@ -1,7 +1,7 @@
-//! `file`: events appended to a file a day, confirmed when they are on the disk.
+//! `file` sink: appends events to one file per day; they are confirmed when they are on the disk.
 //!
-//! The name is the strftime pattern of the day on which an event came in, UTC. A file is continued by later runs. What
-//! a crash left unfinished at its end was never confirmed, so it is cut off, and its events come again.
+//! The name is the strftime pattern of the day on which an event came in, UTC. Later runs continue a file. A write that a
+//! crash left incomplete at its end was never confirmed, so it is cut off, and its events are sent again.
 
 mod layout;
 mod pattern;
@@ -32,18 +32,18 @@ use crate::{
     net::backoff::Backoff,
 };
 
-/// A sync costs some milliseconds: worth it for a thousand events, and no memory to speak of.
+/// Maximum batch in bytes. A sync costs some milliseconds: a batch is worth it with a thousand events, and takes little memory.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// How often is synced while more is on its way.
+/// Interval between syncs while more events keep coming.
 const SYNC_EVERY: Duration = Duration::from_millis(20);
-/// Nothing more is on its way when nothing has come for so long.
+/// Time without new events after which a batch is written.
 const LULL: Duration = Duration::from_millis(2);
 
-/// How soon after midnight (UTC) old files go at the latest.
+/// Interval of the check for old files: maximum time after midnight (UTC) until they are deleted.
 const SWEEP: Duration = Duration::from_secs(3600);
 
-/// Appends events to files, each batch with one `fdatasync`.
+/// Sink that appends events to files, each batch with one `fdatasync`.
 pub struct FileSink {
     name: Arc<str>,
     config: File,
@@ -93,7 +93,7 @@ impl FileSink {
     }
 }
 
-/// The file that events go to which come in `at` this time, by the pattern `path`.
+/// Returns the file for events that come in `at` this time, by the pattern `path`.
 pub fn path_at(path: &Path, at: Timestamp) -> Result<PathBuf, SinkError> {
     Ok(Pattern::new(path).map_err(SinkError::Configuration)?.path_at(at.as_second()))
 }
@@ -109,7 +109,7 @@ impl Sink for FileSink {
     }
 }
 
-/// The writing thread, and how it is doing.
+/// The writing thread, and its health.
 struct Files {
     worker: Worker<Writer>,
     status: Status,
@@ -117,7 +117,7 @@ struct Files {
 }
 
 impl Files {
-    /// Writes a batch, each day's events to their file, and confirms it.
+    /// Writes a batch, the events of each day to their file, and confirms it.
     async fn write(&mut self, batch: &[Frame], pattern: &Pattern) -> Result<(), SinkError> {
         for (path, frames) in by_path(batch, pattern) {
             let frames: Arc<[Bytes]> = frames.into();
@@ -134,7 +134,7 @@ impl Files {
         self.worker.call(|writer| writer.sweep(Timestamp::now())).await.map_err(gone)
     }
 
-    /// Has the thread do `job` again and again until it succeeds, or until it makes no sense to go on.
+    /// Runs `job` on the thread until it succeeds, or until `verdict` makes its error a permanent one.
     async fn until_done(
         &mut self,
         verdict: fn(FileError) -> Result<String, SinkError>,
@@ -151,7 +151,7 @@ impl Files {
     }
 }
 
-/// The frames of each file, in their order.
+/// Returns the frames of each file, in order.
 fn by_path(batch: &[Frame], pattern: &Pattern) -> Vec<(PathBuf, Vec<Bytes>)> {
     let mut files: Vec<(PathBuf, Vec<Bytes>)> = Vec::new();
     let mut last: Option<(i64, usize)> = None;
@@ -172,7 +172,7 @@ fn by_path(batch: &[Frame], pattern: &Pattern) -> Vec<(PathBuf, Vec<Bytes>)> {
     files
 }
 
-/// Before the first event: what only a person can mend ends the sink, so that it is seen at the start.
+/// Classifies an error before the first event: what only a person can fix ends the sink, so that it is noticed at the start.
 fn cannot_create(error: FileError) -> Result<String, SinkError> {
     match error {
         FileError::NotOurs { .. } => Err(SinkError::CannotWrite(error.to_string())),
@@ -183,7 +183,8 @@ fn cannot_create(error: FileError) -> Result<String, SinkError> {
     }
 }
 
-/// Later: a folder that is away or a disk that is full comes back, and nobody may be there to start the sink again.
+/// Classifies an error after the start: a folder that is unmounted or a full disk may recover, and nobody may be there to
+/// restart the sink.
 fn cannot_write(error: FileError) -> Result<String, SinkError> {
     match error {
         FileError::NotOurs { .. } => Err(SinkError::CannotWrite(error.to_string())),

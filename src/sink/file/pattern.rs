@@ -1,4 +1,4 @@
-//! The path of a `file` sink: a strftime pattern, and the day that a file's name tells.
+//! Path of a `file` sink: a strftime pattern, and the date in the name of a file.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -15,12 +15,12 @@ pub(super) struct Pattern {
     text: String,
     /// The path up to the first component with a conversion in it.
     base: PathBuf,
-    /// The components from there on; none when the path is the same every day.
+    /// The components from there on; empty if the path is the same every day.
     parts: Vec<String>,
 }
 
 impl Pattern {
-    /// Errors name what jiff can't format, or that the path is no UTF-8.
+    /// Parses a path. Errors say what jiff can't format, or that the path is not UTF-8.
     pub(super) fn new(path: &Path) -> Result<Self, String> {
         let shown = path.display();
         let text = path.to_str().ok_or_else(|| format!("path {shown} is not UTF-8; expected a strftime pattern"))?;
@@ -38,25 +38,25 @@ impl Pattern {
         Ok(Self { text: text.into(), base, parts })
     }
 
-    /// The file for events that came in at `second` since 1970.
+    /// Returns the file for events that came in at `second` since 1970.
     pub(super) fn path_at(&self, second: i64) -> PathBuf {
         let end = if second < 0 { Timestamp::MIN } else { Timestamp::MAX };
         let time = Timestamp::from_second(second).unwrap_or(end).to_zoned_datetime(TimeZone::UTC);
-        // What formats for one time formats for all; were it not so, the pattern itself would be a name to write to.
+        // A pattern that formats for one time formats for all; otherwise, the pattern itself would be the name of the file.
         strtime::format(&self.text, &time).map_or_else(|_| self.text.clone().into(), PathBuf::from)
     }
 
-    /// The folder that all files lie in or below.
+    /// Returns the folder that all files lie in or below.
     pub(super) fn base(&self) -> &Path {
         &self.base
     }
 
-    /// One pattern for each name below [`base`](Self::base), from the top down.
+    /// Returns one pattern for each name below [`base`](Self::base), from the top down.
     pub(super) fn parts(&self) -> &[String] {
         &self.parts
     }
 
-    /// Whether a file's path tells the day: only then can it be said which files are old.
+    /// True if the path of a file contains the full date: only then can old files be recognised.
     pub(super) fn tells_the_day(&self) -> bool {
         let samples = [date(2023, 11, 28), date(2024, 2, 29)];
         samples.into_iter().all(|day| {
@@ -65,16 +65,16 @@ impl Pattern {
         })
     }
 
-    /// The day that the path `tail` below [`base`](Self::base) tells, if it is one that this pattern would make.
+    /// Returns the date in the path `tail` below [`base`](Self::base), if this pattern would make that path.
     pub(super) fn day_of(&self, tail: &str) -> Option<Date> {
         let parts = self.parts.join("/");
         let time = strtime::parse(&parts, tail).ok()?.to_datetime().ok()?.to_zoned_datetime(TimeZone::UTC).ok()?;
-        // The parser takes more than the formatter makes, such as a day without its zero.
+        // The parser accepts more than the formatter makes, such as a day without its leading zero.
         (strtime::format(&parts, &time).ok()? == tail).then(|| time.date())
     }
 }
 
-/// Whether `name` may be one that `part` makes; the whole path decides.
+/// True if `part` may make `name`; the whole path decides.
 pub(super) fn may_match(part: &str, name: &str) -> bool {
     if part.contains('%') { strtime::parse(part, name).is_ok() } else { part == name }
 }

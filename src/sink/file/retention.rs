@@ -1,4 +1,4 @@
-//! Deletes the files of days long past: those that the sink's own pattern made, and no others.
+//! Retention: deletes old files, only those that the sink's own pattern made.
 
 use std::{os::fd::OwnedFd, path::PathBuf};
 
@@ -11,18 +11,18 @@ use rustix::{
 use super::pattern::{Pattern, may_match};
 use crate::folder;
 
-/// What a sweep did.
+/// Result of a sweep.
 #[derive(Debug, Default)]
 pub(super) struct Swept {
     pub(super) deleted: Vec<PathBuf>,
-    /// What is old but could not be deleted, or a folder that could not be read.
+    /// Old files that could not be deleted, and folders that could not be read.
     pub(super) failed: Vec<(PathBuf, Errno)>,
 }
 
 /// Deletes the files below `pattern`'s base whose path is one that the pattern makes for a day before `oldest`.
 ///
-/// Folders are entered, and files deleted, by their descriptors and without following symbolic links, so that nobody
-/// can lead the sweep elsewhere while it runs. The base itself is the user's word and may be a link.
+/// Folders are entered, and files deleted, by their descriptors and without following symbolic links, so that nobody can
+/// redirect the sweep while it runs. The base itself is configured by the user and may be a link.
 pub(super) fn delete_before(oldest: Date, pattern: &Pattern) -> Swept {
     let mut swept = Swept::default();
     if pattern.tells_the_day() {
@@ -67,7 +67,7 @@ fn sweep(folder: &OwnedFd, above: &str, parts: &[String], what: &Sweep<'_>, swep
     }
 }
 
-/// Read to the end before anything is deleted: what a folder lists while it changes is not defined.
+/// Reads all names before anything is deleted: the listing of a folder that changes meanwhile is undefined.
 fn names_in(folder: &OwnedFd) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
@@ -90,7 +90,7 @@ fn delete_if_old(folder: &OwnedFd, name: &str, tail: &str, what: &Sweep<'_>) -> 
     unlinkat(folder, name, AtFlags::empty()).map(|()| true)
 }
 
-/// The folder `name`, or `None` when that is something else, such as a link to a folder.
+/// Opens the folder `name`; `None` if that is something else, such as a link to a folder.
 fn enter(folder: &OwnedFd, name: &str) -> Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(folder, name, flags, Mode::empty()) {

@@ -1,4 +1,4 @@
-//! One open file: appended to batch by batch, and brought back to its last confirmed end after a failure.
+//! One open file: appends batches, and restores the last confirmed end after a failure.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,28 +12,28 @@ use bytes::Bytes;
 use super::layout::{self, CLOSING, Tail, Unusable};
 use crate::{config::sink::Codec, folder};
 
-/// A file that events are appended to. Between two calls it ends in a whole event, or is marked as torn.
+/// A file that events are appended to. Between two calls it ends with a whole event, or is marked as torn.
 #[derive(Debug)]
 pub(super) struct Target {
     path: PathBuf,
     file: File,
     codec: Codec,
-    /// Offset behind the last confirmed event.
+    /// Offset after the last confirmed event.
     end: u64,
-    /// Something may have been written behind `end` that was not confirmed.
+    /// True if unconfirmed bytes may have been written after `end`.
     torn: bool,
-    /// The bytes of the last batch; its room is used again.
+    /// The bytes of the last batch; kept to reuse the memory.
     block: Vec<u8>,
 }
 
-/// What opening a file had to mend.
+/// Repair made when a file was opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mended {
-    /// Bytes cut off its end: an event of which a crash left only a part.
+    /// Number of bytes cut off at its end: an event that a crash left incomplete.
     pub(super) cut: u64,
 }
 
-/// Why a file could not be written. Only a file that is not ours is given up; everything else may pass.
+/// Error in writing a file. Only a file that is not ours is given up; every other error may pass.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error("{} is not a file that this sink can continue: {why}; move it away, or give the sink another path", .path.display())]
@@ -48,7 +48,7 @@ pub(super) enum FileError {
 }
 
 impl Target {
-    /// Opens `path`, made with its folders where they are missing, and cuts off what a crash left unfinished.
+    /// Opens `path`, created with its folders if missing, and cuts off what a crash left incomplete.
     pub(super) fn open(path: &Path, codec: Codec) -> Result<(Self, Option<Mended>), FileError> {
         let failed = |doing| move |error| FileError::Io { doing, path: path.into(), error };
         let above = path.parent().unwrap_or(Path::new(""));
@@ -56,7 +56,7 @@ impl Target {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            // Lines land at the end even when `logrotate` truncates the file at this very moment.
+            // Lines are appended at the end even if `logrotate` truncates the file at this very moment.
             .append(codec != Codec::Array)
             .create(true)
             .truncate(false)
@@ -67,7 +67,7 @@ impl Target {
         if !about.is_file() {
             return Err(FileError::NotOurs { path: path.into(), why: "expected a regular file" });
         }
-        // Each time: whether an earlier try that made the file came to this point is not known.
+        // On each open: it is not known whether an earlier attempt that created the file got this far.
         folder::sync(above).map_err(failed("sync the folder of"))?;
         let end = layout::find_end(&file, about.len(), codec).map_err(|unusable| match unusable {
             Unusable::NotOurs(why) => FileError::NotOurs { path: path.into(), why },
@@ -88,7 +88,7 @@ impl Target {
         &self.path
     }
 
-    /// Whether the path still leads to this file, and nobody else has changed its length: not rotated away, deleted,
+    /// True if the path still leads to this file, and nobody else has changed its length: it was not rotated, deleted,
     /// truncated or written to.
     pub(super) fn is_in_place(&self) -> bool {
         let (Ok(there), Ok(here)) = (fs::metadata(&self.path), self.file.metadata()) else { return false };
@@ -96,7 +96,7 @@ impl Target {
         same && if self.torn { here.len() >= self.end } else { here.len() == self.len() }
     }
 
-    /// Appends `frames` and waits until they are on the disk. On an error, none of them count.
+    /// Appends `frames` and waits until they are on the disk. On an error, none of them counts as written.
     pub(super) fn append(&mut self, frames: &[Bytes]) -> Result<(), FileError> {
         self.restore()?;
         let end = layout::block(frames, self.end, self.codec, &mut self.block);
@@ -108,11 +108,11 @@ impl Target {
         Ok(())
     }
 
-    /// Takes back what was written behind the last confirmed event.
+    /// Removes what was written after the last confirmed event.
     pub(super) fn restore(&mut self) -> Result<(), FileError> {
         if self.torn {
             if self.codec == Codec::Array && self.end > 0 {
-                // First in place, where there is room even on a full disk.
+                // Overwrites in place first, for which there is room even on a full disk.
                 self.file.write_all_at(CLOSING, self.end).map_err(|error| self.failed("write", error))?;
             }
             self.file.set_len(self.len()).map_err(|error| self.failed("truncate", error))?;
@@ -121,7 +121,7 @@ impl Target {
         Ok(())
     }
 
-    /// How long the file is when nothing is torn.
+    /// Returns the length of the file when nothing is torn.
     fn len(&self) -> u64 {
         let closed = self.codec == Codec::Array && self.end > 0;
         self.end + if closed { CLOSING.len() as u64 } else { 0 }

@@ -118,7 +118,7 @@ async fn events_go_to_the_file_of_the_day_they_came_in() {
     let root = tempfile::tempdir().unwrap();
     let sink = Running::start(root.path().join("%Y/%m%d.json"), Codec::Json);
     for n in 0..6 {
-        // Readers run side by side: around midnight the days alternate.
+        // Readers run in parallel: around midnight the days alternate.
         sink.outlet.send(line(n), BEFORE_MIDNIGHT + (n % 2) as i64).await.unwrap();
     }
     sink.end().await;

@@ -1,4 +1,4 @@
-//! The files of one sink, on the thread that may block: opened, rotated, swept.
+//! The files of one sink, on a thread that may block: opening, rotation, retention.
 
 use std::{io::ErrorKind, num::NonZeroU32, path::Path, sync::Arc};
 
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{config::sink::Codec, folder};
 
-/// Yesterday's, today's, and one for clocks that are set.
+/// Maximum number of open files: yesterday's, today's, and one for clocks that are changed.
 const OPEN_FILES: usize = 3;
 
-/// The files that a sink has open: never more than three, the one last used at the end.
+/// The open files of a sink: never more than three, the one used last at the end.
 pub(super) struct Writer {
     sink: Arc<str>,
     codec: Codec,
@@ -25,7 +25,7 @@ pub(super) struct Writer {
     retention: Option<Retention>,
 }
 
-/// What is deleted when.
+/// Settings and state of the deletion of old files.
 pub(super) struct Retention {
     pub(super) pattern: Pattern,
     pub(super) days: NonZeroU32,
@@ -38,8 +38,8 @@ impl Writer {
         Self { sink, codec, open: Vec::new(), retention }
     }
 
-    /// Finds out whether `path` can be written, before there is anything to write: makes its folder, and opens and
-    /// mends the file if it is there. Makes no empty file.
+    /// Checks that `path` can be written, before there is anything to write: creates its folder, and opens and repairs the
+    /// file if it exists. Creates no empty file.
     pub(super) fn prepare(&mut self, path: &Path) -> Result<(), FileError> {
         if path.exists() {
             let target = self.take(path)?;
@@ -58,18 +58,18 @@ impl Writer {
         let mut target = self.take(path)?;
         let appended = target.append(frames);
         if appended.is_err() {
-            // Now if possible, and before the next try if not.
+            // Restored now if possible, otherwise before the next attempt.
             target.restore().ok();
         }
         self.open.push(target);
         if appended.is_err() {
-            // The disk may be full of what is old.
+            // The disk may be full of old files.
             self.sweep(Timestamp::now());
         }
         appended
     }
 
-    /// Deletes the files of days that are past keeping; once on each day.
+    /// Deletes the files of days past their retention; once a day.
     pub(super) fn sweep(&mut self, now: Timestamp) {
         let today = now.to_zoned_datetime(TimeZone::UTC).date();
         let Some(retention) = self.retention.as_mut().filter(|retention| retention.swept != Some(today)) else {
@@ -87,14 +87,14 @@ impl Writer {
         }
     }
 
-    /// The open file at `path`; opened anew when it is not there any more.
+    /// Returns the open file at `path`; reopens it if it is no longer there.
     fn take(&mut self, path: &Path) -> Result<Target, FileError> {
         if let Some(index) = self.open.iter().position(|target| target.path() == path) {
             let mut target = self.open.remove(index);
             if target.is_in_place() {
                 return Ok(target);
             }
-            // Rotated away with a torn end, perhaps; nobody will look at it again.
+            // It may have been rotated with an incomplete end; nobody will look at it again.
             target.restore().ok();
             info!(sink = %self.sink, path = %path.display(), "the file was moved, deleted or changed; opening it anew");
         }
@@ -113,7 +113,7 @@ impl Writer {
 }
 
 impl FileError {
-    /// Whether only a person can mend this: a missing permission, a file where a folder should be.
+    /// True if only a person can fix this: a missing permission, a file where a folder should be.
     pub(super) fn needs_a_person(&self) -> bool {
         match self {
             FileError::NotOurs { .. } => true,

@@ -86,7 +86,7 @@ async fn stop_ends_the_sink_while_a_write_is_blocked() {
     let sink = start(writer);
     let fills_the_pipe = Bytes::from(vec![b'a'; 1 << 20]);
     sink.outlet.send(fills_the_pipe, 0).await.unwrap();
-    // A first byte is there: the write has begun, and it can't end.
+    // The first byte has arrived: the write has begun, and can't end.
     let reader = tokio::task::spawn_blocking(move || reader.read_exact(&mut [0]).map(|()| reader)).await.unwrap();
     sink.stop.cancel();
     sink.run.await.unwrap().unwrap();

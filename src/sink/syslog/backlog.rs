@@ -1,5 +1,5 @@
-//! What is to be sent: first what a lost connection left unconfirmed, then what comes from the queue, as fast as the
-//! rate limit lets it.
+//! Send queue: first the frames that a lost connection left unconfirmed, then those from the sink's queue, as fast as the
+//! rate limit allows.
 
 use std::sync::Arc;
 
@@ -10,28 +10,28 @@ use crate::{
     sink::{Frame, Inlet, rate::RateLimit},
 };
 
-/// Bytes collected for one write; more saves no system calls worth counting, and a batch is confirmed as one.
+/// Maximum number of bytes in one write; more would save few system calls, and a write is confirmed as a whole.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// The queue's end, the replay window and the rate limit before the wire. All bytes in it are within the queue's budget.
+/// The receiving end of the queue, the replay window and the rate limit. All bytes in it are within the queue's budget.
 pub struct Backlog {
     inlet: Inlet,
     ended: bool,
     window: Window<Frame>,
     rate: Arc<RateLimit>,
     held: Busy,
-    /// The wait for the next frame's turn, kept so that a cancelled wait goes on where it was.
+    /// The wait for the rate limit to admit the next frame, kept so that a cancelled wait is resumed.
     turn: Option<BoxFuture<'static, ()>>,
 }
 
 impl Backlog {
-    /// `held`: tells that only the rate limit keeps the next frame from being sent.
+    /// `held` is set while only the rate limit keeps the next frame from being sent.
     pub fn new(inlet: Inlet, rate: RateLimit, held: Busy) -> Self {
         Self { inlet, ended: false, window: Window::default(), rate: Arc::new(rate), held, turn: None }
     }
 
-    /// Adds the frames to send next to an empty `batch`: waits for the first, then takes what is there and may go.
-    /// The batch stays empty only at the queue's end. Cancel-safe.
+    /// Adds the frames to send next to an empty `batch`: waits for the first, then takes those that are queued and
+    /// admitted. The batch stays empty only at the end of the queue. Cancel-safe.
     pub async fn fill(&mut self, batch: &mut Vec<u8>) {
         while batch.len() < BATCH_BYTES {
             if self.window.next_to_send().is_none() {
@@ -55,19 +55,19 @@ impl Backlog {
         }
     }
 
-    /// Waits until there is something to send or to send again; false at the queue's end with nothing left.
+    /// Waits until there is something to send or to send again; false at the end of the queue with nothing left.
     pub async fn wait(&mut self) -> bool {
         !self.window.is_empty() || self.receive().await
     }
 
-    /// Ends when the queue has ended and nothing is left to be confirmed, and not before.
+    /// Completes only when the queue has ended and nothing is left to be confirmed.
     pub async fn exhausted(&mut self) {
         if self.wait().await {
             std::future::pending().await
         }
     }
 
-    /// Takes the next frame of the queue into the window; false at the queue's end.
+    /// Takes the next frame of the queue into the window; false at the end of the queue.
     async fn receive(&mut self) -> bool {
         if !self.ended {
             match self.inlet.next().await {
@@ -78,32 +78,32 @@ impl Backlog {
         !self.ended
     }
 
-    /// What was handed out lies before this offset of the connection's stream.
+    /// Records that the frames handed out lie before this offset of the connection's stream.
     pub fn written(&mut self, offset: u64) {
         self.window.written(offset);
     }
 
-    /// The peer has everything before this offset: the last number that is confirmed by it.
+    /// Confirms the frames before this offset, which the peer has; returns the number of the last one.
     pub fn confirm(&mut self, offset: u64) -> Option<u64> {
         self.window.confirm_up_to(offset)
     }
 
-    /// A new connection: starts from the oldest frame; returns how many are sent again.
+    /// Restarts from the oldest frame, for a new connection; returns the number of frames that are sent again.
     pub fn rewind(&mut self) -> usize {
         self.window.rewind()
     }
 
-    /// Whether frames were handed out that are not confirmed.
+    /// True if frames were handed out that are not confirmed.
     pub fn is_in_flight(&self) -> bool {
         self.window.in_flight() > 0
     }
 
-    /// The queue has ended and every frame was handed out.
+    /// True if the queue has ended and every frame was handed out.
     pub fn is_drained(&self) -> bool {
         self.ended && self.window.next_to_send().is_none()
     }
 
-    /// The queue has ended and every frame is confirmed.
+    /// True if the queue has ended and every frame is confirmed.
     pub fn is_done(&self) -> bool {
         self.ended && self.window.is_empty()
     }

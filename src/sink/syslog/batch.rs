@@ -1,27 +1,27 @@
-//! What one connection carries with `acknowledgements: strict`.
+//! The batch of frames that one connection carries with `acknowledgements: strict`.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Reopening costs some round trips, which this many bytes outweigh; and a receiver must be able to read as much
-/// within the send timeout.
+/// Maximum size of a batch in bytes: it outweighs the round trips of a new connection, and a receiver must be able to read
+/// as much within the send timeout.
 const BYTES: usize = 1 << 20;
-/// No frame for this long: the queue is empty and the batch is closed.
+/// Time without a new frame after which the batch is closed, as the queue is empty.
 const LINGER: Duration = Duration::from_millis(100);
-/// A slow but steady trickle is confirmed this often.
+/// Maximum duration of a batch, so that a slow but steady stream of frames is confirmed.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The frames between opening and closing one connection. At most 1 MiB and one write more.
+/// The frames between opening and closing one connection. At most 1 MiB plus one write.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: usize,
-    /// Of the first write and of the last one.
+    /// Time of the first write and of the last one.
     span: Option<(Instant, Instant)>,
 }
 
 impl Batch {
-    /// These bytes are on their way.
+    /// Records that these bytes are being written.
     pub fn add(&mut self, bytes: usize, now: Instant) {
         self.bytes += bytes;
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
@@ -31,7 +31,7 @@ impl Batch {
         self.bytes >= BYTES
     }
 
-    /// When to close it, unless more comes; `None`: it is empty.
+    /// Returns the time at which to close the batch unless more frames come; `None` if it is empty.
     pub fn due(&self) -> Option<Instant> {
         self.span.map(|(first, last)| (last + LINGER).min(first + LONGEST))
     }

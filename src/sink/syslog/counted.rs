@@ -1,4 +1,4 @@
-//! A TCP stream that counts what the kernel has taken and given.
+//! Part of the ACK probe: a TCP stream that counts the bytes written to and read from the kernel.
 
 use std::{
     io,
@@ -11,13 +11,13 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Lies below TLS, so that its count and the kernel's send queue speak of the same bytes.
+/// A counting TCP stream. Lies below TLS, so that its count and the kernel's send queue are about the same bytes.
 #[derive(Debug)]
 pub struct Counted {
     pub socket: TcpStream,
-    /// Bytes that the kernel has taken from us.
+    /// Number of bytes that the kernel has taken from us.
     pub written: u64,
-    /// Bytes that the peer has sent and we have read.
+    /// Number of bytes that the peer has sent and we have read.
     pub heard: u64,
 }
 

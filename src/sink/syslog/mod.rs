@@ -1,10 +1,10 @@
-//! Syslog over TCP, TLS or UDP to one receiver, with proof of receipt as far as the protocol allows any.
+//! `syslog` sink: TCP, TLS or UDP to one receiver, with proof of receipt as far as the protocol allows any.
 //!
-//! Syslog has no acknowledgements (RFC 5425, RFC 6587). Over TCP and TLS a frame is confirmed when the receiver's
-//! kernel has acknowledged its last byte and the connection was open and silent a quarter of a second later; what the
-//! receiver has not read by then is lost if it dies. `acknowledgements: strict` closes that gap by ending the connection
-//! after each batch: a peer that closes in order, all bytes acknowledged, has read them all. Behind a proxy either
-//! proves the proxy's receipt. Over UDP the send call confirms, which proves nothing.
+//! Syslog has no acknowledgements (RFC 5425, RFC 6587). Over TCP and TLS a frame is confirmed when the receiver's kernel
+//! has acknowledged its last byte and the connection was open and silent a quarter of a second later; bytes that the
+//! receiver has not read by then are lost if it dies. `acknowledgements: strict` closes that gap by closing the connection
+//! after each batch: a peer that closes without a reset, with all bytes acknowledged, has read them all. Behind a proxy,
+//! both prove only the proxy's receipt. Over UDP a successful send confirms a frame, which proves nothing.
 
 mod backlog;
 mod batch;
@@ -29,7 +29,7 @@ use crate::{
     deliver::window::Numbered,
 };
 
-/// Sends frames, which arrive ready for the socket (over UDP each is one datagram), to one syslog receiver.
+/// Sink for one syslog receiver. Its frames are encoded for the socket already; over UDP each is one datagram.
 #[derive(Debug)]
 pub struct SyslogSink {
     name: Arc<str>,

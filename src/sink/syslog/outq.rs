@@ -1,4 +1,4 @@
-//! What the kernel still holds of the bytes written to a TCP socket.
+//! Part of the ACK probe: the bytes in a TCP socket's send queue that the peer has not acknowledged.
 
 use std::{ffi::c_int, io, os::fd::AsFd};
 
@@ -24,17 +24,17 @@ const SIOCOUTQ: Opcode = 0x5411;
 /// linux/sockios.h.
 const SIOCOUTQNSD: Opcode = 0x894B;
 
-/// Bytes of a TCP socket's send queue. A FIN counts as one.
+/// Send queue of a TCP socket, in bytes. A FIN counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queued {
     /// Not acknowledged by the peer's kernel, sent or not (SIOCOUTQ; tcp(7), `write_seq - snd_una` in tcp_ioctl).
     pub unacknowledged: u64,
-    /// Not even sent (SIOCOUTQNSD; `write_seq - snd_nxt`).
+    /// Not sent yet (SIOCOUTQNSD; `write_seq - snd_nxt`).
     pub unsent: u64,
 }
 
 impl Queued {
-    /// All that was sent is acknowledged and yet the rest is not sent: the peer has closed its receive window.
+    /// True if everything sent is acknowledged and the rest is not sent: the peer has closed its receive window.
     pub fn window_is_closed(self) -> bool {
         self.unsent > 0 && self.unsent >= self.unacknowledged
     }
@@ -44,7 +44,7 @@ pub fn queued(socket: impl AsFd) -> io::Result<Queued> {
     Ok(Queued { unacknowledged: ask::<SIOCOUTQ>(&socket)?, unsent: ask::<SIOCOUTQNSD>(&socket)? })
 }
 
-#[allow(unsafe_code)] // There is no safe call for it; both requests stand above, and nothing else can be asked.
+#[allow(unsafe_code)] // There is no safe call for it; both requests are defined above, and nothing else can be requested.
 fn ask<const REQUEST: Opcode>(socket: impl AsFd) -> io::Result<u64> {
     // SAFETY: both requests are valid on any socket (another kind of file answers with an error), and both write
     // exactly one C int, which is what this getter has room for.

@@ -1,14 +1,14 @@
-//! Acknowledgements that have to age before they count.
+//! ACK delay: TCP acknowledgements that count only after a grace period.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// Offsets that the peer's kernel has acknowledged, each with the moment at which that was seen; one counts when the
-/// connection is still open `grace` later. One entry for each look at a connection that moves.
+/// Offsets that the peer's kernel has acknowledged, each with the time when that was seen; an offset counts if the
+/// connection is still open `grace` later. One entry for each look at which the offset has advanced.
 ///
-/// What a receiver has not read dies with it. Without grace, an rsyslog killed in mid-stream took 2,000 to 2,800
-/// confirmed frames of 500 bytes with it; what it reads within the grace is safe from that.
+/// Bytes that a receiver has not read are lost when it dies. Without a grace period, an rsyslog killed in mid-stream lost
+/// 2,000 to 2,800 confirmed frames of 500 bytes; what it reads within the grace period is safe from that.
 #[derive(Debug)]
 pub struct Ripening {
     seen: VecDeque<(Instant, u64)>,
@@ -17,12 +17,13 @@ pub struct Ripening {
 }
 
 impl Ripening {
-    /// Nothing counts before `not_before` either.
+    /// Creates an empty list; nothing counts before `not_before` either.
     pub fn new(grace: Duration, not_before: Instant) -> Self {
         Self { seen: VecDeque::new(), grace, not_before }
     }
 
-    /// The connection is open now and this offset acknowledged: the offset that counts, if there is a new one.
+    /// Records that the connection is open now and this offset acknowledged; returns the offset that counts, if there is a
+    /// new one.
     pub fn see(&mut self, now: Instant, offset: u64) -> Option<u64> {
         if self.seen.back().is_none_or(|(_, last)| *last < offset) {
             self.seen.push_back((now, offset));

@@ -1,4 +1,4 @@
-//! One connection's life: frames go out, proofs of receipt come in, until the queue ends or the connection does.
+//! One connection from handshake to close: sends frames and confirms them, until the queue or the connection ends.
 
 use std::time::Duration;
 
@@ -17,42 +17,43 @@ use super::{
 };
 use crate::config::sink::{Acknowledgements, Syslog};
 
-/// An acknowledgement counts when the connection is still open after this long. A receiver that refuses us by address
-/// or number of sessions accepts first and closes then; one that dies takes along what its kernel holds. It costs
-/// only that mails are settled so much later.
+/// Time that the connection must stay open after an acknowledgement for the acknowledgement to count. A receiver that
+/// refuses us by address or number of sessions accepts first and closes then; one that dies loses what its kernel holds.
+/// The delay costs only that mails are settled so much later.
 const GRACE: Duration = Duration::from_millis(250);
-/// One that checks client certificates may do so after the handshake: rsyslog compares names only then. A session ticket
-/// is no sign of consent, since OpenSSL sends it as part of the handshake.
+/// Time after the handshake before which nothing counts, if the receiver asks for a client certificate: it may check the
+/// certificate only then; rsyslog compares names after the handshake. A session ticket is no sign of acceptance, since
+/// OpenSSL sends it as part of the handshake.
 const SETTLING: Duration = Duration::from_secs(2);
-/// How often to ask the kernel what was acknowledged: at first, and at most.
+/// Interval at which the kernel is asked for acknowledged bytes: the first, and the maximum.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_CAP: Duration = Duration::from_millis(50);
-/// How long to wait for the peer's goodbye when nothing depends on it any more.
+/// Time limit for the peer to close its side when nothing depends on it any more.
 const GOODBYE: Duration = Duration::from_secs(2);
 const GOODBYE_WHEN_STOPPED: Duration = Duration::from_millis(500);
 
-/// How a connection ended without a fault.
+/// End of a connection without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Nothing is under way; the next frame needs a new connection.
+    /// Nothing is in flight; the next frame needs a new connection.
     Closed,
-    /// We were told to stop.
+    /// A stop was requested.
     Stopped,
 }
 
-/// One connection, from the end of its handshake to its own.
+/// One connection, from the end of its handshake to its close.
 pub struct Session<'a> {
     wire: Wire,
     backlog: &'a mut Backlog,
     standing: &'a mut Standing,
     stop: &'a CancellationToken,
-    /// With strict acknowledgements, what this connection is to carry.
+    /// With strict acknowledgements, the batch that this connection carries.
     batch: Option<Batch>,
-    /// Frames that are sent again on it.
+    /// Number of frames that are sent again on it.
     again: usize,
     /// The bytes of the next write.
     next: Vec<u8>,
-    /// Nothing that was written on it waits to be confirmed.
+    /// True if nothing that was written on it waits to be confirmed.
     idle: bool,
     settles: Instant,
     settled: bool,
@@ -61,16 +62,16 @@ pub struct Session<'a> {
     looks: Looks,
 }
 
-/// What the peer's kernel has acknowledged, and since when no more.
+/// Bytes that the peer's kernel has acknowledged, and since when that number has not grown.
 struct Progress {
     acknowledged: u64,
     since: Instant,
-    /// How long it may stand still before it is called a failure.
+    /// Time that it may stall before that is reported as a failure.
     limit: Duration,
     stalled: bool,
 }
 
-/// When to look next: soon after news, less and less often without any.
+/// Schedule of the next look: soon after a change, less and less often without any.
 struct Looks {
     next: Instant,
     pause: Duration,
@@ -104,7 +105,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Carries frames until the queue or the batch ends, until the peer leaves an idle connection, or until stopped.
+    /// Sends frames until the queue or the batch ends, until the peer closes an idle connection, or until stopped.
     pub async fn run(mut self) -> Result<End, LinkError> {
         match self.carry().await {
             Err(error) if self.idle && self.settled => {
@@ -127,7 +128,7 @@ impl<'a> Session<'a> {
             select! {
                 biased;
                 () = self.stop.cancelled() => {
-                    timeout(GOODBYE_WHEN_STOPPED, self.wire.close()).await.ok(); // a courtesy: nothing rests on it
+                    timeout(GOODBYE_WHEN_STOPPED, self.wire.close()).await.ok(); // ignored: nothing depends on it
                     return Ok(End::Stopped);
                 }
                 written = self.wire.exchange() => {
@@ -143,7 +144,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Puts the next bytes on the wire, if it still stands: a peer may have left while there was nothing to say.
+    /// Loads the next bytes, if the connection is still open: the peer may have closed it while there was nothing to send.
     fn load(&mut self) -> Result<(), LinkError> {
         self.wire.acknowledged()?;
         if self.next.is_empty() {
@@ -160,7 +161,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Asks what has been acknowledged and draws the conclusions.
+    /// Asks which bytes have been acknowledged, and confirms their frames.
     fn look(&mut self) -> Result<(), LinkError> {
         let now = Instant::now();
         self.looks.taken(now);
@@ -186,7 +187,7 @@ impl<'a> Session<'a> {
         self.idle = !self.backlog.is_in_flight();
     }
 
-    /// A receiver that takes nothing more is reported, and left in peace: it may only be slow.
+    /// Reports a receiver that takes nothing more, but keeps the connection: it may only be slow.
     fn watch(&mut self, acknowledged: u64, now: Instant) {
         let moves = acknowledged > self.progress.acknowledged || acknowledged == self.wire.written();
         self.progress.acknowledged = acknowledged;
@@ -205,7 +206,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether all that this connection is to carry has been written, and is confirmed if it can be without closing.
+    /// True if all that this connection is to carry has been written, and is confirmed if that is possible without closing.
     fn is_complete(&self) -> bool {
         match &self.batch {
             _ if !self.wire.is_unloaded() => false,
@@ -218,7 +219,7 @@ impl<'a> Session<'a> {
 
     async fn finish(&mut self) -> Result<End, LinkError> {
         if self.batch.is_none() {
-            timeout(GOODBYE, self.wire.close()).await.ok(); // all is confirmed; this is so that no RST destroys it
+            timeout(GOODBYE, self.wire.close()).await.ok(); // all is confirmed; closing avoids an RST, which would destroy it
             return Ok(End::Closed);
         }
         select! {
@@ -233,8 +234,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A peer that closes with FIN when its kernel has acknowledged everything has read everything: with bytes unread it
-/// would have sent RST.
+/// Closes both sides. A peer that closes with FIN when its kernel has acknowledged everything has read everything: with
+/// bytes unread it would have sent RST.
 async fn close_both_sides(wire: &mut Wire) -> Result<(), LinkError> {
     wire.close().await?;
     wire.settle_queue().await

@@ -1,4 +1,4 @@
-//! How the sink stands with its receiver. The pipeline logs what changes.
+//! Health of the receiver, as seen by the sink. The pipeline logs its changes.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -6,7 +6,7 @@ use tracing::debug;
 
 use crate::sink::{Health, Status};
 
-/// What was last said of the receiver.
+/// Reporter of the receiver's health and of confirmed frames.
 #[derive(Debug)]
 pub struct Standing {
     name: Arc<str>,
@@ -19,7 +19,7 @@ impl Standing {
         Self { name, status, confirmed: 0 }
     }
 
-    /// The receiver takes frames; `again` of them for a second time.
+    /// Reports that the receiver takes frames; `again` of them were sent a second time.
     pub fn up(&mut self, again: usize) {
         if again > 0 {
             debug!(sink = &*self.name, frames = again, "sent again what was not confirmed");
@@ -27,23 +27,23 @@ impl Standing {
         self.status.report(Health::Up);
     }
 
-    /// It does not; it will be tried again.
+    /// Reports that the receiver does not take frames; the sink retries.
     pub fn failing(&mut self, error: &dyn Display) {
         self.status.report(Health::Failing { error: error.to_string().into() });
     }
 
-    /// The receiver hung up when nothing was under way, as some do with idle connections; no failure.
+    /// Logs that the receiver closed the connection with nothing in flight, as some do with idle connections; no failure.
     pub fn idle_end(&self, error: &dyn Display) {
         debug!(sink = &*self.name, %error, "idle connection ended; the next frame opens another");
     }
 
-    /// Everything up to frame `number` has arrived.
+    /// Records that everything up to frame `number` has arrived.
     pub fn confirm(&mut self, number: u64) {
         self.confirmed = number;
         self.status.confirm(number);
     }
 
-    /// The last number that was confirmed.
+    /// Returns the last number that was confirmed.
     pub fn confirmed(&self) -> u64 {
         self.confirmed
     }

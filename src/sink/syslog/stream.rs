@@ -20,12 +20,12 @@ use crate::{
     sink::{Inlet, SinkError, Status, rate::RateLimit},
 };
 
-/// A restart of a receiver takes about that long.
+/// Initial retry delay: about the time that a receiver's restart takes.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_CAP: Duration = Duration::from_secs(30);
 
-/// Sends until the queue has ended and everything is confirmed, or until stopped. Fails only when the very first try
-/// shows that the configuration is wrong: files that break later are about to be mended.
+/// Sends until the queue has ended and everything is confirmed, or until stopped. Fails only if the very first attempt
+/// shows that the configuration is wrong: files that become unusable later are probably being replaced.
 pub async fn run(
     name: Arc<str>,
     config: &Syslog,
@@ -35,7 +35,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), SinkError> {
     if config.mode == SyslogMode::Tls {
-        // Before the receiver's first answer, which may be long in coming.
+        // Before the receiver's first answer, which may take long.
         client_config(&config.tls).map_err(|error| SinkError::Configuration(error.to_string()))?;
     }
     let mut backlog = Backlog::new(inlet, rate, status.held());

@@ -1,19 +1,19 @@
-//! The bytes that a receiver may say. Syslog has no answers, so whatever it says is dropped, and one that never stops is
-//! left.
+//! Limit for bytes from a receiver. Syslog has no replies, so they are dropped; a receiver that sends without end is
+//! disconnected.
 
 use tokio::time::Instant;
 
-/// Bytes beyond those that it was sent: session tickets, a banner, a word for each frame.
+/// Allowance in bytes beyond those sent to the receiver: session tickets, a banner, an echo for each frame.
 const BYTES: u64 = 1 << 20;
-/// Bytes a second in the long run: too few to cost anything.
+/// Allowed bytes per second in the long run: too few to cost anything.
 const RATE: u64 = 64 << 10;
 
-/// What is left of that to a connection.
+/// Remaining allowance of a connection.
 #[derive(Debug)]
 pub struct Talk {
     left: u64,
     refilled: Instant,
-    /// The most that was heard beyond what was written.
+    /// Maximum excess so far of the bytes received over those written.
     excess: u64,
 }
 
@@ -22,7 +22,7 @@ impl Talk {
         Self { left: BYTES, refilled: now, excess: 0 }
     }
 
-    /// Whether a peer may have said so much, in all, to whom so much was written.
+    /// True if the peer may have sent `heard` bytes in total, with `written` bytes sent to it.
     pub fn may_be(&mut self, heard: u64, written: u64, now: Instant) -> bool {
         let more = RATE as f64 * now.saturating_duration_since(self.refilled).as_secs_f64();
         self.left = self.left.saturating_add(more as u64).min(BYTES);

@@ -1,4 +1,4 @@
-//! Syslog over UDP (RFC 5426): a datagram for each frame, and no word back.
+//! Syslog over UDP (RFC 5426): one datagram for each frame, without any reply.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,15 +16,15 @@ use crate::{
     sink::{Frame, Inlet, Status, rate::RateLimit},
 };
 
-/// A receiver that moved to another address is found again after this long.
+/// Interval at which the host name is resolved again, in case the receiver has moved to another address.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
-/// A datagram that no one listens for bounces when it is too late to know which it was; this long without a bounce
-/// counts as being heard.
+/// Time without an ICMP error after which the receiver counts as up. When a datagram finds no listener, the error arrives
+/// too late to know which datagram it was.
 const BOUNCES_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_CAP: Duration = Duration::from_secs(30);
 
-/// Why a datagram could not be sent.
+/// Error in sending a datagram.
 #[derive(Debug, thiserror::Error)]
 enum UdpError {
     #[error("can't resolve the host name {host}: {error}")]
@@ -48,7 +48,7 @@ enum UdpError {
     },
 }
 
-/// Sends until the queue has ended or until stopped. A frame is confirmed when the kernel took its datagram.
+/// Sends until the queue has ended or until stopped. A frame is confirmed when the kernel has taken its datagram.
 pub async fn run(
     name: Arc<str>,
     config: &Syslog,
@@ -76,16 +76,16 @@ pub async fn run(
     }
 }
 
-/// Where datagrams go at present.
+/// Current socket and address of the receiver.
 struct Line<'a> {
     config: &'a Syslog,
     socket: Option<(UdpSocket, SocketAddr, Instant)>,
-    /// When the last datagram came back.
+    /// Time of the last datagram that found no listener.
     bounced: Option<Instant>,
 }
 
 impl Line<'_> {
-    /// Tries until the datagram is sent.
+    /// Retries until the datagram is sent.
     async fn deliver(&mut self, frame: &Frame, standing: &mut Standing) {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
         while let Err(error) = self.send(&frame.bytes, standing).await {
@@ -101,7 +101,7 @@ impl Line<'_> {
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
-            // The error is an earlier datagram's: nobody listened. This one has not been sent yet.
+            // The error belongs to an earlier datagram, which found no listener. This one has not been sent yet.
             standing.failing(&format_args!("nobody listens at {to}: {error}; what is sent there is lost"));
             sent = socket.send(bytes).await;
             self.bounced = Some(Instant::now());
@@ -111,7 +111,7 @@ impl Line<'_> {
         match sent {
             Ok(_) if self.bounced.is_none() => standing.up(0),
             Ok(_) => {}
-            // It bounced between the two calls; it counts all the same, for over UDP nothing is proven by that.
+            // An ICMP error arrived between the two calls. The datagram counts as sent all the same: UDP proves nothing.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
                 return Err(UdpError::TooLarge { bytes: bytes.len(), to, error });
@@ -121,7 +121,7 @@ impl Line<'_> {
         Ok(())
     }
 
-    /// The socket towards the receiver, whose name is asked for again now and then.
+    /// Returns the socket to the receiver; its host name is resolved again from time to time.
     async fn socket(&mut self) -> Result<(&UdpSocket, SocketAddr), UdpError> {
         let old = self.socket.take();
         let current = match old {
@@ -129,7 +129,7 @@ impl Line<'_> {
             old => match (self.connect().await, old) {
                 (Ok(new), Some(old)) if new.1 == old.1 => (old.0, old.1, Instant::now()),
                 (Ok(new), _) => new,
-                // A name server that is down for a moment takes nothing from an address that works.
+                // A name server that is down for a moment does not make a working address unusable.
                 (Err(_), Some(old)) => (old.0, old.1, Instant::now()),
                 (Err(error), None) => return Err(error),
             },

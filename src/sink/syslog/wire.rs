@@ -1,4 +1,4 @@
-//! One connection to the receiver: opened, written to while it is read, asked what has arrived, and closed.
+//! One connection to the receiver: opens it, writes while reading, queries what has been acknowledged, and closes it.
 
 use std::{
     future::poll_fn,
@@ -26,11 +26,11 @@ use crate::{
     },
 };
 
-/// A silent peer is asked after this long whether it is still there, and given up after three questions unanswered.
+/// A silent peer is probed after 60 s, and given up after three unanswered probes.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(3);
 
-/// Why a connection did not come about, or ended.
+/// Error in opening a connection, or one that ended it.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     #[error(transparent)]
@@ -53,7 +53,7 @@ pub enum LinkError {
          whether it accepts the one of tls.crt_file"
     )]
     Refused(#[source] Box<LinkError>),
-    /// Only asked of it with `acknowledgements: strict`.
+    /// Only required with `acknowledgements: strict`.
     #[error("the receiver did not close its side of the connection within {0:.0?} (send_timeout) of ours")]
     NotClosed(Duration),
 }
@@ -62,17 +62,17 @@ pub enum LinkError {
 pub struct Wire {
     stream: Either<Counted, TlsStream<Counted>>,
     load: Vec<u8>,
-    /// So many bytes of `load` are in the stream.
+    /// Number of bytes of `load` that are in the stream.
     taken: usize,
     certificate_asked: bool,
     send_timeout: Duration,
     talk: Talk,
-    /// Whether TCP_USER_TIMEOUT is switched off because the peer has closed its window.
+    /// True while TCP_USER_TIMEOUT is switched off because the peer has closed its window.
     patient: bool,
 }
 
 impl Wire {
-    /// Resolves, connects, shakes hands. Never falls back to plain text.
+    /// Resolves the name, connects, and does the TLS handshake. Never falls back to plain text.
     pub async fn open(config: &Syslog) -> Result<Self, LinkError> {
         let socket = connect(&config.host, config.port, config.connect_timeout).await?;
         let options = SockRef::from(&socket);
@@ -94,12 +94,12 @@ impl Wire {
         Ok(Self { stream, load: Vec::new(), taken: 0, certificate_asked, send_timeout, talk, patient: false })
     }
 
-    /// Whether the server asked for a client certificate.
+    /// True if the server asked for a client certificate.
     pub fn certificate_asked(&self) -> bool {
         self.certificate_asked
     }
 
-    /// Takes the bytes to write next, and gives back an empty buffer for the ones after them. Only when unloaded.
+    /// Takes the bytes to write next, and returns an empty buffer for those after them. Only when unloaded.
     pub fn load(&mut self, bytes: &mut Vec<u8>) {
         debug_assert!(self.is_unloaded());
         std::mem::swap(&mut self.load, bytes);
@@ -109,8 +109,8 @@ impl Wire {
         self.load.is_empty()
     }
 
-    /// Writes the load, if there is one, and ends when the kernel has all of it; reads all the while, so that two
-    /// peers which both write can't block each other. Without a load it ends only by an error. Cancel-safe.
+    /// Writes the load, if there is one, and completes when the kernel has all of it. Reads all the while, so that two
+    /// peers which both write can't block each other. Without a load it completes only with an error. Cancel-safe.
     pub async fn exchange(&mut self) -> Result<(), LinkError> {
         poll_fn(|cx| self.poll_exchange(cx)).await
     }
@@ -137,8 +137,8 @@ impl Wire {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Reads and drops what the peer says (over TLS: tickets, key updates) until there is no more; an alert, an
-    /// error or the end is an error.
+    /// Reads and drops what the peer sends (over TLS: tickets, key updates) until there is no more. A TLS alert, an I/O
+    /// error or the end of the stream is an error.
     fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
         let mut room = [0; 4096];
         loop {
@@ -158,23 +158,23 @@ impl Wire {
         }
     }
 
-    /// Below TLS, whose own messages are talk, too.
+    /// Checks the limit for bytes from the peer, counted below TLS, so that TLS messages count too.
     fn bear_talk(&mut self) -> Result<(), LinkError> {
         let &Counted { heard, written, .. } = self.counted();
         if self.talk.may_be(heard, written, Instant::now()) { Ok(()) } else { Err(LinkError::Talks(heard)) }
     }
 
-    /// Bytes that the kernel has taken from us, below TLS.
+    /// Returns the number of bytes that the kernel has taken from us, below TLS.
     pub fn written(&self) -> u64 {
         self.counted().written
     }
 
-    /// Bytes, as `written` counts them, that the peer's kernel has acknowledged, provided that afterwards the connection
-    /// was open and all that the peer had said was read; `None`: it is saying something, ask again.
+    /// Returns the number of bytes, counted as in `written`, that the peer's kernel has acknowledged, provided that afterwards
+    /// the connection was open and everything that the peer had sent was read. `None`: the peer is sending something, ask again.
     pub fn acknowledged(&mut self) -> Result<Option<u64>, LinkError> {
         let queued = outq::queued(&self.counted().socket)?;
         self.hear(&mut Context::from_waker(Waker::noop()))?;
-        // Tokio learns of arrivals with a delay; the socket itself is the judge of what came before this moment.
+        // Tokio learns of received data with a delay; the socket itself knows what came before this moment.
         match recv(&self.counted().socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((_, 0)) => return Err(LinkError::Closed),
             Ok(_) => return Ok(None),
@@ -185,8 +185,9 @@ impl Wire {
         Ok(Some(self.written().saturating_sub(queued.unacknowledged)))
     }
 
-    /// A closed window that answers probes is backpressure: the connection stays. TCP_USER_TIMEOUT would end it, and
-    /// what the next connection's buffers took from us would count as delivered to a receiver that reads nothing.
+    /// Switches TCP_USER_TIMEOUT off while the peer's window is closed. A closed window that answers probes is
+    /// backpressure: the connection stays. TCP_USER_TIMEOUT would end it, and what the next connection's buffers took from
+    /// us would count as delivered to a receiver that reads nothing.
     fn bear_with(&mut self, window_is_closed: bool) -> io::Result<()> {
         if self.patient != window_is_closed {
             let limit = (!window_is_closed).then_some(self.send_timeout);
@@ -196,8 +197,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Says goodbye (close_notify, FIN) and reads until the peer has closed its side too. Without that, the kernel
-    /// answers what we left unread with RST, which destroys what the peer has not read. Waits as long as the peer.
+    /// Closes our side (close_notify, FIN) and reads until the peer has closed its side too. Otherwise, the kernel answers
+    /// data that we left unread with RST, which destroys what the peer has not read. Waits as long as the peer takes.
     pub async fn close(&mut self) -> Result<(), LinkError> {
         let mut ended = false;
         poll_fn(|cx| {
@@ -222,7 +223,7 @@ impl Wire {
         }
     }
 
-    /// Waits until everything up to our FIN is acknowledged; an error when it never will be.
+    /// Waits until everything up to our FIN is acknowledged; an error if it never will be.
     pub async fn settle_queue(&mut self) -> Result<(), LinkError> {
         while outq::queued(&self.counted().socket)?.unacknowledged > 0 {
             if let Some(error) = self.counted().socket.take_error()? {

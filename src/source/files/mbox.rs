@@ -1,4 +1,4 @@
-//! An mbox, one mail at a time, however large it is.
+//! Reader for mboxes of any size, one mail at a time.
 //!
 //! A mail begins after a line `From …` that stands first or after an empty line. That line is left out, and lines that
 //! a writer quoted (`>From `, `>>From `) lose one `>` (mboxrd; the same for mboxo, where no mail is quoted itself).
@@ -11,7 +11,7 @@ use crate::trouble::Trouble;
 
 use super::walk::too_large;
 
-/// A line is looked at in pieces of this many bytes.
+/// A line is read in pieces of at most this many bytes.
 const PIECE_BYTES: u64 = 64 << 10;
 
 /// The mails of an mbox. Holds one of them, at most `limit` bytes.
@@ -66,7 +66,7 @@ impl<R: BufRead> Mbox<R> {
         if bytes > self.limit {
             return Ok(Some(Err(too_large("the mail's size", self.limit))));
         }
-        // The empty line before the next mail is the writer's.
+        // The writer added the empty line before the next mail.
         if self.ends_in_empty_line(&mail) {
             let end = if mail.ends_with(b"\r\n") { 2 } else { 1 };
             mail.truncate(mail.len() - end);
@@ -90,7 +90,7 @@ impl<R: BufRead> Mbox<R> {
 }
 
 impl<R: BufRead> Iterator for Mbox<R> {
-    /// A mail, or that it is too large; an I/O error ends the mbox.
+    /// A mail, or the trouble that it is too large; an I/O error ends the mbox.
     type Item = io::Result<Result<Bytes, Trouble>>;
 
     fn next(&mut self) -> Option<Self::Item> {

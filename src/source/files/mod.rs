@@ -1,5 +1,5 @@
-//! Mails and reports from disk: files, folders, Maildirs, mboxes, stdin. Nothing is changed there; what was read is
-//! remembered by path, size and time of change.
+//! `file` source: reads mails and reports from files, folders, Maildirs, mboxes and stdin. Changes nothing there; what was
+//! read is remembered by path, size and mtime.
 
 mod mbox;
 #[cfg(test)]
@@ -34,7 +34,7 @@ pub fn new(name: Arc<str>, config: config::source::File, limits: Limits) -> File
     FileSource { name, config, limits }
 }
 
-/// Whether the place is in a mailbox, where anyone's private mail may lie, and not a file that was meant as a report.
+/// True if the place is in a mailbox, where anyone's private mail may lie; false for a file that was meant as a report.
 pub fn is_in_mailbox(place: &Place) -> bool {
     match place {
         Place::Imap { .. } => true,
@@ -76,13 +76,13 @@ struct Running {
     handed_over: u64,
     /// Mails without a verdict.
     waiting: HashMap<MailRef, Place>,
-    /// Where they lie.
+    /// Places of these mails.
     places: HashSet<Place>,
-    /// What this pass could not read, and why.
+    /// Files and folders that this pass could not read, with their errors.
     unreadable: BTreeMap<PathBuf, String>,
-    /// What could not be read the last time, so that it is told once.
+    /// Those that the last pass could not read, so that each is logged once.
     told: BTreeSet<PathBuf>,
-    /// When mails that this pass has met and not taken were last in the way of others.
+    /// Times at which mails that this pass has met and not taken were last suspected of blocking others.
     suspected: BTreeSet<Timestamp>,
 }
 
@@ -115,8 +115,8 @@ impl Running {
         }
     }
 
-    /// One walk over everything, to take what was never in the way of others, or what was last so at this time. Ends early
-    /// when the process stops.
+    /// Walks over everything once, and takes the mails that were last suspected at this time; `None`: those that never
+    /// were. Ends early when the process stops.
     async fn pass_over(&mut self, suspected: Option<Timestamp>) -> Result<(), SourceError> {
         let mut walker = walk(self.source.name.clone(), &self.source.config.path, &self.source.limits);
         loop {
@@ -150,12 +150,12 @@ impl Running {
             self.suspected.extend(since.filter(|_| suspected.is_none()));
             return false;
         }
-        // One that was handed over in an earlier pass is remembered only after its verdict. The mails of an mbox that is
-        // piped in are all in one place.
+        // A mail that was handed over in an earlier pass is remembered only after its verdict. The mails of an mbox that is
+        // piped in all have the same place.
         matches!(place, Place::Stdin { .. }) || !self.places.contains(place)
     }
 
-    /// Reads a file and hands it over; false when the process stops.
+    /// Reads a file and hands it over; false if the process stops.
     async fn take(&mut self, found: FoundFile) -> Result<bool, SourceError> {
         let stop = self.intake.stop.clone();
         let Some(permit) = stop.run_until_cancelled(self.intake.reserve(found.bytes)).await else { return Ok(false) };
@@ -185,7 +185,7 @@ impl Running {
         Ok(true)
     }
 
-    /// Does `work` while verdicts come in. None when the process stops before it is done.
+    /// Does `work`, and settles verdicts that come meanwhile. `None` if the process stops before it is done.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, SourceError> {
         let stop = self.intake.stop.clone();
         let mut work = pin!(work);
@@ -229,8 +229,8 @@ impl Running {
         self.source.config.path == Path::new("-")
     }
 
-    /// Runs what blocks on another thread. Stdin may block for ever, and the runtime would wait for a thread of its own
-    /// before the process can end.
+    /// Runs blocking `work` on another thread. A read from stdin may block for ever, and the runtime would wait for a
+    /// thread of its own before the process can end.
     fn blocking<T, F>(&self, work: F) -> impl Future<Output = Result<T, SourceError>> + use<T, F>
     where
         T: Send + 'static,

@@ -19,7 +19,7 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// A folder with these files, each holding its own name.
+/// Creates a folder with these files, each containing its own name.
 fn folder(files: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in files {
@@ -30,7 +30,7 @@ fn folder(files: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-/// What a walk finds: paths below the folder with `#part`, and what was read.
+/// Returns the results of a walk: paths below the folder with `#part`, and the content read.
 fn seen(path: &Path, limits: &Limits) -> Vec<(String, Result<String, Reason>)> {
     let below =
         |name: &str| name.strip_prefix(&*path.to_string_lossy()).unwrap_or(name).trim_start_matches('/').to_owned();
@@ -159,7 +159,7 @@ fn a_file_that_changes_between_finding_and_reading_is_not_read() {
     assert!(found.read().is_err());
 }
 
-/// A pipeline that remembers what it gave a verdict on, and the source that it runs.
+/// A pipeline that remembers the mails with a verdict, and the source that it runs.
 struct Bench {
     mails: mpsc::Receiver<Mail>,
     verdicts: mpsc::UnboundedSender<(MailRef, Verdict)>,
@@ -176,7 +176,7 @@ impl Memory for Remembered {
         self.0.lock().unwrap().contains(place)
     }
 
-    /// As the name of the file says: `suspect-7` since the seventh second.
+    /// As the name of the file says: `suspect-7` is suspected since second 7.
     fn suspected(&self, place: &Place) -> Option<Timestamp> {
         let Place::File { path, .. } = place else { return None };
         let (_, second) = path.rsplit_once("suspect-")?;
@@ -249,7 +249,7 @@ async fn what_is_remembered_is_passed_over_until_it_changes() {
     let mut bench = Bench::start(folder.path(), false, 1000);
     let (a, _) = bench.mail().await;
     let (b, _) = bench.mail().await;
-    // Without a verdict neither comes again.
+    // Without a verdict, neither is handed over again.
     fs::write(folder.path().join("c"), "c").unwrap();
     let (c, text) = bench.mail().await;
     assert_eq!(text, "c");
@@ -270,7 +270,7 @@ async fn no_more_is_read_than_the_budget_allows() {
     assert!(bench.mails.try_recv().is_err());
     bench.archive(&a);
     drop(a);
-    // Both would take 8 of the 6.
+    // Both would take 8 of the 6 bytes.
     let (b, _) = bench.mail().await;
     assert_eq!(b.permit.num_permits(), 4);
     bench.archive(&b);

@@ -1,4 +1,4 @@
-//! The walk over files and folders: what is there to be read, in the order of its paths. Blocking.
+//! Directory walk: finds the files and folders to be read, ordered by path. Blocking.
 
 use std::{
     collections::VecDeque,
@@ -20,13 +20,13 @@ use crate::{
 
 use super::mbox::Mbox;
 
-/// Endings of files that are still being written, in the habit of downloads and copies.
+/// Suffixes of files that are still being written, as used by downloads and copies.
 const UNFINISHED: &[&str] = &[".tmp", ".part", ".partial", ".filepart", ".crdownload"];
 
 /// Walks over what `path` names: a file, a folder and its folders, a Maildir, an mbox, or `-` for stdin.
 ///
-/// Hidden files are passed over, and so are special files (devices, sockets, pipes) and links to folders, unless `path`
-/// itself names one. Of a Maildir, `cur` and `new` are read.
+/// Hidden files are skipped, and so are special files (devices, sockets, pipes) and links to folders, unless `path` itself
+/// names one. Of a Maildir, `cur` and `new` are read.
 pub fn walk(source: Arc<str>, path: &Path, limits: &Limits) -> Walker {
     match path.to_str() {
         Some("-") => match stdio::input() {
@@ -39,15 +39,15 @@ pub fn walk(source: Arc<str>, path: &Path, limits: &Limits) -> Walker {
     }
 }
 
-/// Walks over what comes in through stdin: one file, or an mbox.
+/// Walks over the input from stdin: one file, or an mbox.
 pub(super) fn walk_input(source: Arc<str>, stdin: Box<dyn Read + Send>, limits: &Limits) -> Walker {
     Walker::from(source, Pending::Stdin(stdin), limits)
 }
 
-/// A walk in progress. Holds the names in the folders that it stands in, and of an mbox one mail.
+/// A walk in progress. Holds the names in the folders on its current path, and of an mbox one mail.
 pub struct Walker {
     source: Arc<str>,
-    /// Bytes.
+    /// Maximum size of a mail, in bytes.
     limit: u64,
     folders: Vec<VecDeque<Pending>>,
     mbox: Option<OpenMbox>,
@@ -57,11 +57,11 @@ pub struct Walker {
 #[derive(Debug)]
 pub enum Step {
     Found(FoundFile),
-    /// Something there can't be read; the walk goes on.
+    /// Something can't be read; the walk continues.
     Unreadable(Unreadable),
 }
 
-/// A file or folder that can't be read, and why.
+/// A file or folder that can't be read, with the error.
 #[derive(Debug)]
 pub struct Unreadable {
     pub path: PathBuf,
@@ -72,14 +72,14 @@ pub struct Unreadable {
 #[derive(Debug)]
 pub struct FoundFile {
     pub place: Place,
-    /// What reading it takes in memory.
+    /// Memory that reading it takes, in bytes.
     pub bytes: u64,
     content: Content,
 }
 
 #[derive(Debug)]
 enum Content {
-    /// A file of this size and time of change.
+    /// A file of this size and mtime.
     At(PathBuf, u64, i128),
     Here(Bytes),
     TooLarge(Trouble),
@@ -102,7 +102,7 @@ struct OpenMbox {
 }
 
 impl FoundFile {
-    /// Reads the file. Fails also when it changes meanwhile: then it is still being written.
+    /// Reads the file. Fails also if the file changes meanwhile: then it is still being written.
     pub fn read(self) -> Result<(Place, Result<Bytes, Trouble>), Unreadable> {
         let content = match self.content {
             Content::Here(bytes) => Ok(bytes),
@@ -168,7 +168,7 @@ impl Walker {
         if metadata.is_file() {
             return self.file(path, &metadata, in_maildir);
         }
-        // A link to a folder may lead back to where we are.
+        // A link to a folder may lead back to a folder above.
         if metadata.is_dir() && !link.is_symlink() {
             self.enter(path);
         }
@@ -194,7 +194,7 @@ impl Walker {
         Ok(Some(FoundFile { place, bytes, content }))
     }
 
-    /// What has no size beforehand: stdin, a pipe.
+    /// Reads an input whose size is not known beforehand: stdin, a pipe.
     fn stream(
         &mut self,
         path: PathBuf,
@@ -255,7 +255,7 @@ impl Walker {
     }
 }
 
-/// That a mail or file is over `limits.mail_bytes`.
+/// Returns the trouble of a mail or file over `limits.mail_bytes`.
 pub(super) fn too_large(what: &str, limit: u64) -> Trouble {
     Trouble::over(Reason::MailTooLarge, format_args!("{what}, in bytes,"), "limits.mail_bytes", limit)
 }
@@ -264,7 +264,7 @@ fn about<T>(path: &Path, result: io::Result<T>) -> Result<T, Unreadable> {
     result.map_err(|error| Unreadable { path: path.to_owned(), error })
 }
 
-/// What is in a folder and neither hidden nor unfinished, in the order of names.
+/// Lists the entries of a folder that are neither hidden nor unfinished, ordered by name.
 fn list(folder: &Path, pending: fn(PathBuf) -> Pending) -> VecDeque<Pending> {
     let mut paths = Vec::new();
     let mut failed = None;
@@ -289,7 +289,7 @@ fn is_wanted(name: &str) -> bool {
     !name.starts_with('.') && !UNFINISHED.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Whether the input begins like an mbox, and the input from its start.
+/// Returns whether the input begins like an mbox, and the input from its start.
 fn begins_mbox(mut input: Box<dyn Read + Send>) -> io::Result<(bool, Box<dyn BufRead + Send>)> {
     let mut head = Vec::new();
     input.by_ref().take(5).read_to_end(&mut head)?;
@@ -313,7 +313,7 @@ fn mtime(metadata: &Metadata) -> i128 {
     match metadata.modified().map(|modified| modified.duration_since(UNIX_EPOCH)) {
         Ok(Ok(after)) => nanoseconds(after),
         Ok(Err(before)) => -nanoseconds(before.duration()),
-        // Not on any system that we run on.
+        // Does not happen on any system that the program runs on.
         Err(_) => 0,
     }
 }
