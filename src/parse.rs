@@ -23,7 +23,7 @@ use crate::{
     ops::progress::{self, Seen},
     pipeline::{
         Claimed, Missing, Recipients, Stopped,
-        gate::Gate,
+        admission::Admission,
         reading::{Attempts, Incoming, Output, read},
     },
     source::{
@@ -88,7 +88,7 @@ fn one(
         now: Timestamp::now(),
     };
     let room = Room::new(&Unshared);
-    let Ok(reading) = read(incoming, limits, &mut Gate::open(), &room, lines) else { return Exit::Io };
+    let Ok(reading) = read(incoming, limits, &mut Admission::open(), &room, lines) else { return Exit::Io };
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
             warn!(file = %place, %trouble, "could not be read in full");

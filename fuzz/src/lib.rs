@@ -104,12 +104,12 @@ impl Document {
         assert!(rows.len() as u64 <= limits.rows);
         let most = limits.auth_results as usize;
         assert!(rows.iter().all(|row| row.dkim_auth.len().max(row.spf_auth.len()).max(row.reasons.len()) <= most));
-        let document = match report::survey(Format::Xml, open(), limits) {
-            Ok(survey) => {
-                assert_eq!((survey.rows, &survey.damage), (rows.len() as u64, &end.err()));
-                assert!(survey.held.is_none_or(|held| held == rows));
-                let Report::Aggregate(report) = survey.report else { panic!("XML is an aggregate report") };
-                Self { report: Some((*report, survey.sha256)), rows, damage: survey.damage }
+        let document = match report::scan(Format::Xml, open(), limits) {
+            Ok(scan) => {
+                assert_eq!((scan.rows, &scan.damage), (rows.len() as u64, &end.err()));
+                assert!(scan.held.is_none_or(|held| held == rows));
+                let Report::Aggregate(report) = scan.report else { panic!("XML is an aggregate report") };
+                Self { report: Some((*report, scan.sha256)), rows, damage: scan.damage }
             }
             Err(trouble) => {
                 assert_eq!((rows.len(), end.as_ref()), (0, Err(&trouble)));
@@ -155,11 +155,11 @@ pub fn tls_report<R: BufRead>(open: impl Fn() -> R, limits: &Limits, provenance:
         ControlFlow::Continue(())
     });
     assert!(rows.len() as u64 <= limits.rows);
-    match report::survey(Format::Json, open(), limits) {
-        Ok(survey) => {
-            assert_eq!((survey.rows, &survey.damage), (rows.len() as u64, &end.err()));
-            let Report::TlsRpt(report) = survey.report else { panic!("JSON is a TLS report") };
-            let shared = tls_rpt::Shared::new(*report, survey.sha256, provenance.clone());
+    match report::scan(Format::Json, open(), limits) {
+        Ok(scan) => {
+            assert_eq!((scan.rows, &scan.damage), (rows.len() as u64, &end.err()));
+            let Report::TlsRpt(report) = scan.report else { panic!("JSON is a TLS report") };
+            let shared = tls_rpt::Shared::new(*report, scan.sha256, provenance.clone());
             let mut tally = Tally::default();
             for row in rows {
                 let event = TlsRptEvent::new(shared.clone(), row);
@@ -177,11 +177,11 @@ pub fn tls_report<R: BufRead>(open: impl Fn() -> R, limits: &Limits, provenance:
 
 /// Reads the fields of a failure report, and tells it with its addresses and without.
 pub fn failure_report(content: impl BufRead, limits: &Limits, provenance: Arc<Provenance>) {
-    match report::survey(Format::Feedback, content, limits) {
-        Ok(survey) => {
-            let Report::Failure(report) = survey.report else { panic!("feedback is a failure report") };
+    match report::scan(Format::Feedback, content, limits) {
+        Ok(scan) => {
+            let Report::Failure(report) = scan.report else { panic!("feedback is a failure report") };
             for addresses in [Addresses::Masked, Addresses::Full] {
-                let event = FailureEvent::new(&report, survey.sha256, provenance.clone(), addresses);
+                let event = FailureEvent::new(&report, scan.sha256, provenance.clone(), addresses);
                 line(Event::Failure(Box::new(event)));
             }
         }

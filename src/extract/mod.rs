@@ -6,7 +6,7 @@
 //! is held at a time, in a [`Room`] that can be made to drop it.
 //!
 //! A mailbox may also be in use by people. So unrelated attachments (an invoice, a word processor's file, a zip with a
-//! password) are ignored silently, unless the mail is marked as a report; see `marks.rs`.
+//! password) are ignored silently, unless the mail is marked as a report; see `report_hints.rs`.
 
 mod auth_results;
 mod budget;
@@ -14,8 +14,8 @@ mod decode;
 mod failure;
 mod header;
 mod inflate;
-mod marks;
 mod mime;
+mod report_hints;
 mod room;
 mod sniff;
 mod stream;

@@ -12,8 +12,8 @@ use super::{
     decode::Encoding,
     failure,
     header::{self, Header, clip, field_name, lines},
-    marks,
     mime::{Part, Structure},
+    report_hints,
     sniff::{self, Kind},
     stream::{Compression, Container, End, Extent, PEEK_BYTES, SMALL_BYTES, Stream, last_byte, read_up_to},
     tar, zip,
@@ -122,12 +122,12 @@ impl<'w> Walk<'w> {
     }
 
     fn mail_of(&mut self, header: Header, mail: &Extent<'_>, around: &Around<'_>) {
-        let is_marked = around.is_meant || marks::header(&header);
+        let is_marked = around.is_meant || report_hints::header(&header);
         let structure = match mail.look(self.budget, |bytes| Structure::of(header, bytes, self.budget)) {
             Ok(structure) => structure,
             Err(trouble) => return self.foreign(around, trouble),
         };
-        let is_meant = is_marked || structure.parts.iter().any(marks::part);
+        let is_meant = is_marked || structure.parts.iter().any(report_hints::part);
         let may_be_prose = is_meant && !structure.parts.iter().any(Part::is_feedback);
         for part in &structure.parts {
             let stream = stream_of(part, mail);
@@ -140,7 +140,7 @@ impl<'w> Walk<'w> {
                 attachment: &attachment,
                 depth: around.depth,
                 is_meant,
-                is_companion: !name.is_some_and(marks::name) && is_companion(part, &first),
+                is_companion: !name.is_some_and(report_hints::name) && is_companion(part, &first),
             };
             let prose =
                 (may_be_prose && part.header.kind == "text/plain").then(|| self.prose(&stream, &first)).flatten();
@@ -283,7 +283,7 @@ impl<'w> Walk<'w> {
             let mut inside = name.map_or_else(|| around.clone(), |name| around.member(name));
             match member {
                 Ok(member) => {
-                    inside.is_meant |= name.is_some_and(marks::name);
+                    inside.is_meant |= name.is_some_and(report_hints::name);
                     self.stream(member, &inside);
                 }
                 Err(trouble) if matches!(trouble.reason, Reason::CorruptGzip | Reason::CorruptZlib) => {

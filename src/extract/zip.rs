@@ -15,7 +15,7 @@ use crate::trouble::{Reason, Trouble};
 
 use super::{
     header::clip,
-    marks,
+    report_hints,
     stream::{Compression, End, Extent, Stream},
 };
 
@@ -81,7 +81,7 @@ impl Member {
             is_clutter: name.ends_with('/')
                 || name.starts_with("__MACOSX/")
                 || [".DS_Store", "Thumbs.db"].contains(&file),
-            is_marked: marks::name(&name),
+            is_marked: report_hints::name(&name),
             name: clip(&name),
             is_encrypted: entry.encrypted(),
             method: entry.compression(),

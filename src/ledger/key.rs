@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{DocumentKey, ReportName, SinkKey, journal::PlaceName};
+use super::{DocumentKey, ReportName, SinkKey, crash_marker::PlaceName};
 use crate::source::Place;
 
 /// Key of a document: tenant, then hash.

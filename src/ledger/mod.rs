@@ -9,11 +9,11 @@
 //! write a day; the places of a folder that is gone, or of an old UIDVALIDITY, match nothing any more and expire. The next
 //! UID of a folder is seen when it changes: if a folder gets no mail for that long, its UIDs are searched from 1 again.
 
-mod journal;
+mod crash_marker;
 mod key;
+mod pending;
 mod record;
 mod store;
-mod unwritten;
 
 use std::{
     collections::HashMap,
@@ -27,17 +27,17 @@ use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransact
 use tracing::{info, warn};
 
 pub use self::{
-    journal::Bookmark,
+    crash_marker::Bookmark,
     record::{Commit, DocumentKey, Failures, PlaceVerdict, Progress, ReportName, Shipped, SinkKey, Unfinished},
 };
 use self::{
-    journal::{Journal, PlaceName},
+    crash_marker::{CrashMarker, PlaceName},
+    pending::Pending,
     record::{
         Row, failures_of, micros, progress_of, row_of_document, row_of_failures, row_of_place, row_of_progress,
         shipped_of,
     },
     store::{ATTEMPTS, DELIVERIES, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
-    unwritten::Unwritten,
 };
 use crate::source::{Memory, Place};
 
@@ -57,8 +57,8 @@ const EARLIEST_MICROS: i64 = 1_767_225_600_000_000;
 #[derive(Debug)]
 pub struct Ledger {
     store: Store,
-    unwritten: Mutex<Unwritten>,
-    journal: Arc<Journal>,
+    pending: Mutex<Pending>,
+    crash_marker: Arc<CrashMarker>,
     /// Failures of mails by their places, as in the table `attempts`. No more mails than were in flight at the end of a pass.
     attempts: Mutex<HashMap<PlaceName, Failures>>,
 }
@@ -119,11 +119,11 @@ impl Ledger {
     /// Counts the mails that the last process was reading when it died: see [`Ledger::attempts`].
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
         let mut ledger = Self::of(Store::open(data_dir)?);
-        let counted = match Journal::open(data_dir) {
-            Ok((journal, left)) => {
-                ledger.journal = Arc::new(journal);
+        let counted = match CrashMarker::open(data_dir) {
+            Ok((crash_marker, left)) => {
+                ledger.crash_marker = Arc::new(crash_marker);
                 ledger.count_attempts(&left).and_then(|()| {
-                    let cleared = ledger.journal.clear();
+                    let cleared = ledger.crash_marker.clear();
                     cleared.map_err(|error| LedgerError::Io { path: data_dir.into(), error: error.into() })
                 })
             }
@@ -231,7 +231,7 @@ impl Ledger {
 
     /// Returns a bookmark, with which one reader records the mail that it reads.
     pub fn bookmark(&self) -> Bookmark {
-        self.journal.bookmark()
+        self.crash_marker.bookmark()
     }
 
     /// Calls `each` for every document, ordered by tenant and hash, until it returns `Break`.
@@ -302,7 +302,7 @@ impl Ledger {
 
     /// Writes all of `batch`, or nothing of it; the data is on the disk when this returns.
     pub fn commit(&self, batch: &Commit) -> Result<(), LedgerError> {
-        let unwritten = std::mem::take(&mut *self.lock_unwritten());
+        let pending = std::mem::take(&mut *self.lock_unwritten());
         let done_with = self.attempts_at(&batch.read);
         let written = self.store.write(|transaction| {
             let now = micros(batch.now);
@@ -319,13 +319,13 @@ impl Ledger {
                 attempts.remove(&name[..])?;
             }
             drop(places);
-            unwritten.write(transaction)
+            pending.write(transaction)
         });
         if written.is_ok() {
             let mut attempts = self.lock_attempts();
             attempts.retain(|name, _| !done_with.contains(name));
         }
-        self.keep_unwritten(unwritten, written)
+        self.keep_unwritten(pending, written)
     }
 
     /// Forgets entries last seen more than `retention_days` before `now`; returns the number of documents and places.
@@ -335,13 +335,13 @@ impl Ledger {
     /// by two days at most. An expiry less than a day after the last one does nothing: single runs may be minutes apart.
     pub fn expire(&self, now: Timestamp, retention_days: u32) -> Result<u64, LedgerError> {
         let last = self.store.with(|db| clock(&db.begin_read()?.open_table(META)?))?;
-        let unwritten = std::mem::take(&mut *self.lock_unwritten());
-        if unwritten.is_empty() && last.is_some_and(|last| now >= last && now.duration_since(last) < EXPIRE_EVERY) {
+        let pending = std::mem::take(&mut *self.lock_unwritten());
+        if pending.is_empty() && last.is_some_and(|last| now >= last && now.duration_since(last) < EXPIRE_EVERY) {
             return Ok(0);
         }
         let mut forgotten = 0;
         let written = self.store.write(|transaction| {
-            unwritten.write(transaction)?;
+            pending.write(transaction)?;
             let now = believed(transaction, now)?;
             let oldest = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(retention_days)));
             let oldest = oldest.map_or(i64::MIN, micros);
@@ -354,11 +354,11 @@ impl Ledger {
             }
             Ok(())
         });
-        self.keep_unwritten(unwritten, written).map(|()| forgotten)
+        self.keep_unwritten(pending, written).map(|()| forgotten)
     }
 
     fn of(store: Store) -> Self {
-        Self { store, unwritten: Mutex::default(), journal: Arc::default(), attempts: Mutex::default() }
+        Self { store, pending: Mutex::default(), crash_marker: Arc::default(), attempts: Mutex::default() }
     }
 
     /// Loads the failures counted before, and counts one more death for each of `left`.
@@ -406,13 +406,13 @@ impl Ledger {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_unwritten(&self) -> MutexGuard<'_, Unwritten> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_unwritten(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep_unwritten(&self, unwritten: Unwritten, written: Result<(), LedgerError>) -> Result<(), LedgerError> {
+    fn keep_unwritten(&self, pending: Pending, written: Result<(), LedgerError>) -> Result<(), LedgerError> {
         if written.is_err() {
-            self.lock_unwritten().take_back(unwritten);
+            self.lock_unwritten().take_back(pending);
         }
         written
     }

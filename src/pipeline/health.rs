@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync::watch, time::interval};
 use tracing::{debug, info, warn};
 
-use super::{lane::Counts, meters::SinkLabels};
+use super::{component_metrics::SinkLabels, sink_queue::Counts};
 use crate::{ops::condition::Condition, sink::Health};
 
 /// Interval at which the number of events that an optional sink missed is logged.

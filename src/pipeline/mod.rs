@@ -10,22 +10,22 @@
 //! buffer of each sink. When a sink slows down, its queue fills, the readers block, the intake budget runs out, and the
 //! source stops fetching.
 
+pub mod admission;
 pub mod build;
+mod component_metrics;
 mod deferred;
 mod ends;
 mod flights;
-mod flow;
-pub mod gate;
 mod health;
-mod lane;
-mod memory;
-mod meters;
 mod missing;
-mod patience;
 mod pool;
 pub mod reading;
-mod settling;
-mod tally;
+mod settlement;
+mod sink_queue;
+mod source_memory;
+mod stall_timer;
+mod summary;
+mod supervisor;
 
 use std::sync::Arc;
 
@@ -35,20 +35,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::{
+    admission::Admission,
+    component_metrics::SourceMeter,
     deferred::Deferred,
-    gate::Gate,
-    lane::Emitter,
-    meters::SourceMeter,
     pool::Pool,
     reading::{Attempts, Incoming, Output, Reading, read},
-    settling::{Desk, MailId, Read, Reply, Route},
-    tally::Tally,
+    settlement::{MailId, Read, Reply, Route, Settlement},
+    sink_queue::Emitter,
+    summary::Summary,
 };
 pub use self::{
-    flow::run,
-    lane::Stopped,
     missing::{Missing, Recipients},
-    settling::Claimed,
+    settlement::Claimed,
+    sink_queue::Stopped,
+    supervisor::run,
 };
 use crate::{
     config::{Config, FailureReports, source::SourceConfig},
@@ -92,11 +92,11 @@ struct SourceReader {
     verdicts: mpsc::UnboundedSender<(crate::source::MailRef, Verdict)>,
     emitter: Emitter,
     meter: SourceMeter,
-    gate: Gate,
-    desk: Arc<Desk>,
+    admission: Admission,
+    settlement: Arc<Settlement>,
     route: Route,
     config: Arc<Config>,
-    tally: Arc<Tally>,
+    summary: Arc<Summary>,
     deferred: Arc<Deferred>,
     condition: Arc<Condition>,
     pool: Pool,
@@ -122,7 +122,7 @@ impl SourceReader {
             self = task.await.expect("what is left of reading does not panic");
         }
         let closing = tokio::task::spawn_blocking(move || {
-            if let Some(event) = self.gate.close() {
+            if let Some(event) = self.admission.close() {
                 // Ignored: a required sink that has ended has logged its error, and `close` has logged the number of errors
                 // held back.
                 self.emitter.emit(&Event::IngestError(Box::new(event)), &Recipients::All, &|| {}).ok();
@@ -135,15 +135,15 @@ impl SourceReader {
         let Mail { mail, place, content, permit } = mail;
         let reply = Reply { mail, verdicts: self.verdicts.clone() };
         if self.stop.is_cancelled() {
-            return self.desk.leave(&reply);
+            return self.settlement.leave(&reply);
         }
         self.meter.mail(content.as_ref().map_or(0, |bytes| bytes.len() as u64));
-        let opened = self.desk.open(&place, &self.route, &self.stop, || self.emitter.rest());
-        let Some(id) = opened else { return self.desk.leave(&reply) };
+        let opened = self.settlement.open(&place, &self.route, &self.stop, || self.emitter.rest());
+        let Some(id) = opened else { return self.settlement.leave(&reply) };
         self.emitter.begin(&place);
         let limits: &Limits = &self.config.limits;
         let now = Timestamp::now();
-        let failures = self.desk.failures(&place, &self.route).unwrap_or_default();
+        let failures = self.settlement.failures(&place, &self.route).unwrap_or_default();
         let undelivered = undelivered(&failures, self.config.max_attempts);
         let content = content.and_then(|bytes| undelivered.clone().map_or(Ok(bytes), Err));
         let incoming = Incoming {
@@ -154,26 +154,31 @@ impl SourceReader {
                 FailureReports::Masked => Addresses::Masked,
                 FailureReports::Full => Addresses::Full,
             },
-            attempts: Attempts { made: self.desk.attempts(&place), most: self.config.max_attempts },
+            attempts: Attempts { made: self.settlement.attempts(&place), most: self.config.max_attempts },
             now,
         };
         let share = self.pool.share(Handle::current(), self.emitter.bookmark());
         let room = Room::new(&share);
-        let mut output =
-            ToSinks { mail: id, emitter: &mut self.emitter, meter: &self.meter, desk: &self.desk, route: &self.route };
+        let mut output = ToSinks {
+            mail: id,
+            emitter: &mut self.emitter,
+            meter: &self.meter,
+            settlement: &self.settlement,
+            route: &self.route,
+        };
         let reading = match undelivered {
             // The `ingest_error` of an earlier pass did not arrive either.
             Some(trouble) if failures.passes > self.config.max_attempts => {
                 error!(mail = %place, %trouble, "set aside without an event, which the sinks did not take either");
                 Ok(Reading { troubles: vec![trouble], ..Reading::default() })
             }
-            _ => read(incoming, limits, &mut self.gate, &room, &mut output),
+            _ => read(incoming, limits, &mut self.admission, &room, &mut output),
         };
         drop((content, permit));
-        let Ok(reading) = reading else { return self.desk.abandon(id, &reply) };
+        let Ok(reading) = reading else { return self.settlement.abandon(id, &reply) };
         let mut verdict = reading.verdict();
-        self.tally.add(&place, &reading, &verdict);
-        if !self.desk.settles_mails(&self.route) && !matches!(verdict, Verdict::Defer(_)) {
+        self.summary.add(&place, &reading, &verdict);
+        if !self.settlement.settles_mails(&self.route) && !matches!(verdict, Verdict::Defer(_)) {
             verdict = Verdict::Leave;
         }
         if matches!(verdict, Verdict::Defer(_)) {
@@ -184,7 +189,7 @@ impl SourceReader {
         let Reading { documents, names, seen_again, .. } = reading;
         let sinks = self.route.keys();
         let read = Read { reply, place, verdict, documents, sinks, names, seen_again, stays };
-        self.desk.mail_read(id, self.emitter.mark().clone(), read);
+        self.settlement.mail_read(id, self.emitter.mark().clone(), read);
     }
 }
 
@@ -221,7 +226,7 @@ struct ToSinks<'a> {
     mail: MailId,
     emitter: &'a mut Emitter,
     meter: &'a SourceMeter,
-    desk: &'a Desk,
+    settlement: &'a Settlement,
     route: &'a Route,
 }
 
@@ -229,7 +234,7 @@ impl Output for ToSinks<'_> {
     fn emit(&mut self, event: Event, recipients: Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
         // A mail that this run does not settle is read again later, so its reports are not counted as duplicates.
         let is_duplicate = matches!(&event, Event::Report(report) if report.outcome() == Outcome::Duplicate);
-        if is_duplicate && !self.desk.settles_mails(self.route) {
+        if is_duplicate && !self.settlement.settles_mails(self.route) {
             return Ok(());
         }
         self.meter.event(&event);
@@ -237,15 +242,15 @@ impl Output for ToSinks<'_> {
     }
 
     fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        self.desk.claim(self.mail, self.route, document, name)
+        self.settlement.claim(self.mail, self.route, document, name)
     }
 
     fn rows_read(&mut self, document: &DocumentKey, rows: u64) {
-        self.desk.rows_read(self.mail, document, rows, self.emitter.mark());
+        self.settlement.rows_read(self.mail, document, rows, self.emitter.mark());
     }
 
     fn document_read(&mut self, document: &DocumentKey) {
-        self.desk.document_read(self.mail, document, self.emitter.mark());
+        self.settlement.document_read(self.mail, document, self.emitter.mark());
     }
 }
 

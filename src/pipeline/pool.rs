@@ -3,7 +3,7 @@
 //! Mails wait for their bytes before they are fetched. A reader that has to hold a large container takes what is left;
 //! where that is not enough, it waits for the single permit to go beyond the budget, by one container. There is no
 //! deadlock: a reader releases what it holds before it waits for memory, and when it has waited for a sink for a moment
-//! (`lane.rs`); so every holder is at work.
+//! (`sink_queue.rs`); so every holder is at work.
 
 use std::sync::Arc;
 

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{
-    gate::{Failure, Gate},
-    lane::Stopped,
+    admission::{Admission, Failure},
     missing::{Missing, Recipients},
-    settling::Claimed,
+    settlement::Claimed,
+    sink_queue::Stopped,
 };
 use crate::{
     event::{
@@ -29,7 +29,7 @@ use crate::{
     flood::{Cost, Sender},
     ledger::{DocumentKey, ReportName, Shipped},
     limits::Limits,
-    report::{self, Report, Survey},
+    report::{self, Report, Scan},
     source::{Place, Verdict, files},
     trouble::{Reason, Trouble},
 };
@@ -126,14 +126,14 @@ impl Reading {
 pub fn read(
     mail: Incoming<'_>,
     limits: &Limits,
-    gate: &mut Gate,
+    admission: &mut Admission,
     room: &Room<'_>,
     output: &mut dyn Output,
 ) -> Result<Reading, Stopped> {
     let mut reader = Reader {
         mail,
         limits,
-        gate,
+        admission,
         room,
         output,
         envelope: Arc::default(),
@@ -156,14 +156,14 @@ pub fn read(
             }
         }
     }
-    reader.gate.charge(reader.sender.as_ref(), &reader.cost, reader.reading.deferred.is_some());
+    reader.admission.charge(reader.sender.as_ref(), &reader.cost, reader.reading.deferred.is_some());
     if reader.stopped { Err(Stopped) } else { Ok(reader.reading) }
 }
 
 struct Reader<'a> {
     mail: Incoming<'a>,
     limits: &'a Limits,
-    gate: &'a mut Gate,
+    admission: &'a mut Admission,
     /// Memory for inflated containers; released while a sink is waited for.
     room: &'a Room<'a>,
     output: &'a mut dyn Output,
@@ -188,20 +188,20 @@ impl Reader<'_> {
         };
         let mut opened = extract::open(bytes, origin, self.limits);
         self.envelope = opened.envelope();
-        self.mail_auth = opened.mail_auth(self.gate.trusted_authserv_ids()).map(Arc::new);
+        self.mail_auth = opened.mail_auth(self.admission.trusted_authserv_ids()).map(Arc::new);
         self.sender = self.sender_of(origin);
         let (size, most) = (bytes.len() as u64, self.limits.mail_inflated_bytes);
-        let allowed = match self.gate.mail(self.sender.as_ref(), size, most, self.mail.now) {
+        let allowed = match self.admission.mail(self.sender.as_ref(), size, most, self.mail.now) {
             Ok(allowed) => allowed,
             Err(trouble) => return self.defer(trouble),
         };
         self.cost.bytes = size;
-        let beyond = self.gate.inflates_too_far(self.sender.as_ref());
+        let beyond = self.admission.inflates_too_far(self.sender.as_ref());
         if let Some(beyond) = beyond.clone().filter(|_| allowed < most) {
             opened.allow(allowed, beyond);
         }
         // Reported only for mails that hold a report; other mails are of no concern to this program.
-        let mut admitted = Some(self.gate.sender(self.mail_auth.as_deref()));
+        let mut admitted = Some(self.admission.sender(self.mail_auth.as_deref()));
         let inflated = opened.walk(self.room, &mut |found| match found {
             _ if self.stopped || self.reading.deferred.is_some() => {}
             _ if matches!(admitted, Some(Err(_)) | None) => {
@@ -231,48 +231,48 @@ impl Reader<'_> {
     }
 
     fn document(&mut self, document: &Document<'_>) {
-        match report::survey(document.format, document.open(), self.limits) {
-            Ok(Survey { damage: Some(trouble), .. }) | Err(trouble) if trouble.reason == Reason::SenderOverLimit => {
+        match report::scan(document.format, document.open(), self.limits) {
+            Ok(Scan { damage: Some(trouble), .. }) | Err(trouble) if trouble.reason == Reason::SenderOverLimit => {
                 self.defer(trouble);
             }
-            Ok(survey) => self.surveyed(document, survey),
+            Ok(scan) => self.scanned(document, scan),
             Err(trouble) => self.unreadable(document.attachment.clone(), hash_of(document), trouble),
         }
     }
 
     /// Ships a document that can be read, unless it was shipped before or is in flight.
-    fn surveyed(&mut self, document: &Document<'_>, mut survey: Survey) {
+    fn scanned(&mut self, document: &Document<'_>, mut scan: Scan) {
         let cost = Cost {
             inflated_bytes: document.inflated(),
-            rows: self.cost.rows + survey.rows,
-            event_bytes: self.cost.event_bytes.saturating_add(self.event_bytes(&survey)),
+            rows: self.cost.rows + scan.rows,
+            event_bytes: self.cost.event_bytes.saturating_add(self.event_bytes(&scan)),
             ..self.cost
         };
-        if let Err(trouble) = self.admit(&survey, &cost) {
+        if let Err(trouble) = self.admit(&scan, &cost) {
             return match trouble.reason {
                 Reason::SenderOverLimit => self.defer(trouble),
-                _ => self.trouble(document.attachment.clone(), Some(survey.sha256), trouble),
+                _ => self.trouble(document.attachment.clone(), Some(scan.sha256), trouble),
             };
         }
         let provenance = self.provenance(document.attachment.clone());
-        let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: survey.sha256 };
-        let name = survey.report.name().map(|told| ReportName::new(provenance.tenant.as_deref(), &told));
+        let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: scan.sha256 };
+        let name = scan.report.name().map(|told| ReportName::new(provenance.tenant.as_deref(), &told));
         let Ok(claimed) = self.output.claim(&key, name.as_ref()) else {
             self.stopped = true;
             return;
         };
         if matches!(claimed, Claimed::Mine { reuses_name: true, .. }) {
-            survey.report.warn(REUSED.into());
+            scan.report.warn(REUSED.into());
         }
-        let rows = Rows::of(survey.report, survey.sha256, provenance, self.mail.addresses);
+        let rows = Rows::of(scan.report, scan.sha256, provenance, self.mail.addresses);
         let head = rows.head().clone();
         match claimed {
             Claimed::Mine { missing, .. } => {
                 self.cost = cost;
-                let (mut tally, damage) = self.rows(document, rows, survey.held, &key, &missing);
-                tally.rows_skipped = survey.skipped;
+                let (mut tally, damage) = self.rows(document, rows, scan.held, &key, &missing);
+                tally.rows_skipped = scan.skipped;
                 self.output.document_read(&key);
-                let damage = damage.or(survey.damage);
+                let damage = damage.or(scan.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
                 let shipped = self.shipped(&head, tally.rows);
                 if missing.is_partial() {
@@ -284,18 +284,18 @@ impl Reader<'_> {
                     Recipients::Needing(&missing),
                 );
                 if let Some(trouble) = damage {
-                    self.trouble(document.attachment.clone(), Some(survey.sha256), trouble);
+                    self.trouble(document.attachment.clone(), Some(scan.sha256), trouble);
                 }
                 self.reading.names.extend(name.map(|name| (name, key.sha256)));
                 self.reading.documents.push((key, shipped));
             }
             Claimed::NeverShipped => self.reading.left += 1,
             Claimed::InFlight | Claimed::Known => {
-                let shipped = self.shipped(&head, survey.rows);
+                let shipped = self.shipped(&head, scan.rows);
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
                 self.emit(Event::Report(Box::new(duplicate)), Recipients::All);
                 // Reported when the document was shipped; counted again so that this mail gets the same verdict as the first one.
-                self.reading.troubles.extend(survey.damage);
+                self.reading.troubles.extend(scan.damage);
                 self.reading.duplicates += 1;
                 match claimed {
                     Claimed::InFlight => self.reading.documents.push((key, shipped)),
@@ -306,27 +306,27 @@ impl Reader<'_> {
     }
 
     /// Returns the size in bytes of all events of a report, including the sender's authentication results that each repeats.
-    fn event_bytes(&self, survey: &Survey) -> u64 {
+    fn event_bytes(&self, scan: &Scan) -> u64 {
         let of_sender = self.mail_auth.as_deref().map(report::of_sender).unwrap_or_default();
-        survey.event_bytes.saturating_add(of_sender.saturating_mul(survey.rows))
+        scan.event_bytes.saturating_add(of_sender.saturating_mul(scan.rows))
     }
 
     /// Checks that a report may be shipped: each domain that it is for is wanted, the events of the mail are not too large,
     /// and its sender may send as much. Called before the document is claimed: one that is turned away must not be claimed.
-    fn admit(&mut self, survey: &Survey, cost: &Cost) -> Result<(), Trouble> {
-        for domain in survey.report.domains() {
-            self.gate.domain(domain)?;
+    fn admit(&mut self, scan: &Scan, cost: &Cost) -> Result<(), Trouble> {
+        for domain in scan.report.domains() {
+            self.admission.domain(domain)?;
         }
         let most = self.limits.mail_event_bytes;
         if cost.event_bytes > most {
             let what = "the size of the events of the mail's reports, in bytes,";
             return Err(Trouble::over(Reason::TooManyEventBytes, what, "limits.mail_event_bytes", most));
         }
-        self.gate.admits(self.sender.as_ref(), cost)
+        self.admission.admits(self.sender.as_ref(), cost)
     }
 
     /// Emits every row to the sinks that need it; rows that no sink needs count in the totals all the same. Reads the
-    /// document again for the rows, unless its survey has `held` them.
+    /// document again for the rows, unless its scan has `held` them.
     fn rows(
         &mut self,
         document: &Document<'_>,
@@ -390,7 +390,7 @@ impl Reader<'_> {
     /// Leaves the rest of the mail for another day, and reports that.
     fn defer(&mut self, trouble: Trouble) {
         let failure = Failure { trouble: trouble.clone(), sha256: None, provenance: self.provenance(None) };
-        if let Some(event) = self.gate.tell(self.sender.as_ref(), failure) {
+        if let Some(event) = self.admission.tell(self.sender.as_ref(), failure) {
             self.reading.is_news = true;
             self.emit(Event::IngestError(Box::new(event)), Recipients::All);
         }
@@ -409,7 +409,7 @@ impl Reader<'_> {
 
     fn trouble(&mut self, attachment: Option<String>, sha256: Option<[u8; 32]>, trouble: Trouble) {
         let failure = Failure { trouble: trouble.clone(), sha256, provenance: self.provenance(attachment) };
-        match self.gate.tell(self.sender.as_ref(), failure) {
+        match self.admission.tell(self.sender.as_ref(), failure) {
             Some(event) => self.emit(Event::IngestError(Box::new(event)), Recipients::All),
             None => self.reading.held_back += 1,
         }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::repair::{Repair, Warnings};
+use crate::report::warnings::{Repair, Warnings};
 
 /// Decodes a document chunk by chunk; holds no more than one chunk.
 pub struct Utf8<R> {

@@ -6,16 +6,16 @@
 
 use std::io::BufRead;
 
-use super::encoding::Utf8;
-use super::hashed::Hashed;
-use super::repair::{Repair, Warnings};
-use super::values::{blank_trimmed, keyword};
-use super::{Report, Survey, damaged_after_end, weight};
+use crate::report::encoding::Utf8;
+use crate::report::hashed::Hashed;
+use crate::report::values::{blank_trimmed, keyword};
+use crate::report::warnings::{Repair, Warnings};
+use crate::report::{Report, Scan, damaged_after_end, weight};
 use crate::trouble::{Reason, Trouble};
 
 /// Maximum number of bytes read of a report. The fields take some kilobytes; only a canonicalised body in base64 can be
 /// longer, and neither that nor anything after it is needed.
-pub(super) const HELD: u64 = 1 << 20;
+pub(in crate::report) const HELD: u64 = 1 << 20;
 /// Maximum number of bytes kept of a field.
 const TEXT: usize = 4 << 10;
 /// Maximum number of values kept of a field that may occur repeatedly.
@@ -52,7 +52,7 @@ pub struct Failure {
     pub warnings: Vec<String>,
 }
 
-pub(super) fn survey(open: impl BufRead) -> Result<Survey, Trouble> {
+pub(in crate::report) fn scan(open: impl BufRead) -> Result<Scan, Trouble> {
     let mut source = Hashed::new(open);
     let mut warnings = Warnings::default();
     let mut drafted = Draft::default();
@@ -66,7 +66,7 @@ pub(super) fn survey(open: impl BufRead) -> Result<Survey, Trouble> {
     report.warnings.extend(damaged_after_end(failure));
     let event_bytes = weight::failure(&report, read);
     let report = Report::Failure(Box::new(report));
-    Ok(Survey { sha256, report, rows: 1, skipped: 0, event_bytes, held: None, damage: None })
+    Ok(Scan { sha256, report, rows: 1, skipped: 0, event_bytes, held: None, damage: None })
 }
 
 fn read(source: impl BufRead, warnings: &mut Warnings) -> Result<String, Trouble> {

@@ -1,24 +1,17 @@
 //! Parses a document into a report without interpreting it: texts are only trimmed, rows are streamed.
 //!
-//! A document is read twice. `survey` reads it to its end: identity (SHA-256), the parts outside the rows in whatever order
+//! A document is read twice. `scan` reads it to its end: identity (SHA-256), the parts outside the rows in whatever order
 //! they occur, and every repair and loss. `rows` reads it again and returns one row at a time, so that only one row is held.
-//! Most reports are small: for these the survey keeps the rows and saves the second reading.
+//! Most reports are small: for these the scan keeps the rows and saves the second reading.
 
 mod aggregate;
-mod character;
 mod encoding;
-mod extension;
 mod failure;
-mod guard;
 mod hashed;
-mod json;
-mod repair;
-mod schema;
-mod tag;
-mod text_room;
+mod json_sanitizer;
 mod tls_rpt;
-mod tree;
 pub mod values;
+mod warnings;
 mod weight;
 mod xml;
 
@@ -30,9 +23,9 @@ use std::ops::ControlFlow;
 
 use aggregate::Document;
 use hashed::Hashed;
-use repair::{Repair, Warnings};
+use warnings::{Repair, Warnings};
 
-pub use extension::Extension;
+pub use aggregate::Extension;
 pub use failure::Failure;
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
 pub use weight::of_sender;
@@ -52,15 +45,15 @@ const HELD_EVENT_BYTES: u64 = 256 << 10;
 ///
 /// If nothing of it can be shipped: not a report, a DOCTYPE, damaged before its first row is complete, or feedback on
 /// something else than DMARC.
-pub fn survey(format: Format, open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
+pub fn scan(format: Format, open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> {
     match format {
-        Format::Xml => survey_aggregate(open, limits),
-        Format::Json => tls_rpt::survey(open, limits),
-        Format::Feedback => failure::survey(open),
+        Format::Xml => scan_aggregate(open, limits),
+        Format::Json => tls_rpt::scan(open, limits),
+        Format::Feedback => failure::scan(open),
     }
 }
 
-fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
+fn scan_aggregate(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> {
     let mut source = Hashed::new(open);
     let read = source.count();
     let mut document = Document::new(&mut source, limits);
@@ -89,7 +82,7 @@ fn survey_aggregate(open: impl BufRead, limits: &Limits) -> Result<Survey, Troub
     }
     let held = held.filter(|_| damage.is_none());
     let report = Report::Aggregate(Box::new(report));
-    Ok(Survey { sha256, report, rows, skipped, event_bytes, held, damage })
+    Ok(Scan { sha256, report, rows, skipped, event_bytes, held, damage })
 }
 
 /// Result of reading a whole document, without its rows.
@@ -112,12 +105,12 @@ fn damaged_after_end(failure: Option<std::io::Error>) -> Vec<String> {
 
 /// Reads an aggregate report again and passes each complete row to `each`, in order; stops early if `each` breaks.
 ///
-/// These are the rows that [`survey`] counted, with the same indexes, whatever the document and however its input is
+/// These are the rows that [`scan`] counted, with the same indexes, whatever the document and however its input is
 /// chunked.
 ///
 /// # Errors
 ///
-/// The survey's damage, after the rows before it.
+/// The scan's damage, after the rows before it.
 pub fn rows(open: impl BufRead, limits: &Limits, each: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), Trouble> {
     let mut document = Document::new(open, limits);
     while let Some(row) = document.next_row()? {
@@ -128,11 +121,11 @@ pub fn rows(open: impl BufRead, limits: &Limits, each: &mut dyn FnMut(Row) -> Co
     Ok(())
 }
 
-/// Like [`rows`], for an SMTP TLS report. A failure report has one row, which is in its survey.
+/// Like [`rows`], for an SMTP TLS report. A failure report has one row, which is in its scan.
 ///
 /// # Errors
 ///
-/// The survey's damage, after the rows before it.
+/// The scan's damage, after the rows before it.
 pub fn tls_rows(
     open: impl BufRead,
     limits: &Limits,
@@ -143,7 +136,7 @@ pub fn tls_rows(
 
 /// Result of reading a whole document once.
 #[derive(Debug, Clone)]
-pub struct Survey {
+pub struct Scan {
     /// SHA-256 of the decompressed document, before any conversion.
     pub sha256: [u8; 32],
     pub report: Report,

@@ -3,20 +3,20 @@
 //! Streaming: only two short texts per policy are held, since a failure may precede the policy that it belongs to. Reporters
 //! write single objects instead of lists and lists instead of texts, so each key accepts both.
 
-mod places;
+mod keys;
 
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 
 use serde::de::DeserializeSeed;
 
-use self::places::{Objects, Place};
-use super::hashed::Hashed;
-use super::json::{Guard, trouble_of};
-use super::repair::{Repair, Warnings};
-use super::weight::Weight;
-use super::{Report, Survey, damaged_after_end};
+use self::keys::{Objects, Place};
 use crate::limits::Limits;
+use crate::report::hashed::Hashed;
+use crate::report::json_sanitizer::{Sanitizer, trouble_of};
+use crate::report::warnings::{Repair, Warnings};
+use crate::report::weight::Weight;
+use crate::report::{Report, Scan, damaged_after_end};
 use crate::trouble::{Reason, Trouble};
 
 /// Maximum number of policies of one report that are kept. A report is about one domain, which has a policy or two at a
@@ -84,7 +84,7 @@ pub struct TlsFailure {
     pub reason_code: Option<String>,
 }
 
-pub(super) fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trouble> {
+pub(in crate::report) fn scan(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> {
     let mut source = Hashed::new(open);
     let mut rows = 0;
     let mut each = |_| {
@@ -102,11 +102,11 @@ pub(super) fn survey(open: impl BufRead, limits: &Limits) -> Result<Survey, Trou
         report.warnings.extend(damaged_after_end(failure));
     }
     let report = Report::TlsRpt(Box::new(report));
-    Ok(Survey { sha256, report, rows, skipped, event_bytes, held: None, damage })
+    Ok(Scan { sha256, report, rows, skipped, event_bytes, held: None, damage })
 }
 
 /// Result of reading a report, without the rows.
-pub(super) struct Read {
+pub(in crate::report) struct Read {
     report: TlsRpt,
     skipped: u64,
     event_bytes: u64,
@@ -115,8 +115,12 @@ pub(super) struct Read {
 }
 
 /// Reads a report to its end, and passes its rows to `each`. The data read before an error is returned, too.
-pub(super) fn read(source: impl BufRead, limits: &Limits, each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>) -> Read {
-    let mut guard = BufReader::new(Guard::new(source));
+pub(in crate::report) fn read(
+    source: impl BufRead,
+    limits: &Limits,
+    each: &mut dyn FnMut(TlsRow) -> ControlFlow<()>,
+) -> Read {
+    let mut sanitizer = BufReader::new(Sanitizer::new(source));
     let mut reading = Reading {
         limits,
         each,
@@ -130,7 +134,7 @@ pub(super) fn read(source: impl BufRead, limits: &Limits, each: &mut dyn FnMut(T
         warnings: Warnings::default(),
         stopped: None,
     };
-    let mut json = serde_json::Deserializer::from_reader(&mut guard);
+    let mut json = serde_json::Deserializer::from_reader(&mut sanitizer);
     let parsed = Objects::new(&mut reading, Place::Report).deserialize(&mut json);
     if parsed.is_ok() && json.end().is_err_and(|error| !error.is_io()) {
         reading.warnings.note(Repair::TrailingJunk, "");
@@ -143,7 +147,7 @@ pub(super) fn read(source: impl BufRead, limits: &Limits, each: &mut dyn FnMut(T
         }
         (None, Ok(())) => Ok(()),
     };
-    let mut warnings = std::mem::take(&mut guard.get_mut().warnings);
+    let mut warnings = std::mem::take(&mut sanitizer.get_mut().warnings);
     let Reading { held, mut weight, skipped, warnings: own, .. } = reading;
     warnings.add(own);
     let report = TlsRpt { warnings: warnings.texts(), ..held.report };

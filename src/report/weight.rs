@@ -4,9 +4,9 @@
 //! a long head becomes many times its size. The estimate is made as rows are read, before any event is built: so a limit
 //! ends both readings of a document at the same row.
 
-use super::{DkimAuth, Extension, Failure, Override, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow};
 use crate::extract::{AuthResult, MailAuth};
 use crate::limits::Limits;
+use crate::report::{DkimAuth, Extension, Failure, Override, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow};
 use crate::trouble::{Reason, Trouble};
 
 /// Bytes of an event without the texts of its report: keys, hashes, times, data about the mail. In events of real reports,
@@ -18,7 +18,7 @@ const ENTRY: u64 = 128;
 const FREE: u64 = 1 << 20;
 
 /// Counts the bytes read of a document, and the estimated bytes of its events.
-pub(super) struct Weight<'l> {
+pub(in crate::report) struct Weight<'l> {
     limits: &'l Limits,
     read: u64,
     /// Bytes of the texts of the report's head, as far as they are known.
@@ -72,7 +72,7 @@ impl<'l> Weight<'l> {
 }
 
 /// Rows whose events have an estimated size.
-pub(super) trait Weighed {
+pub(in crate::report) trait Weighed {
     /// Size of its event as JSON, in bytes, without the texts of the report's head.
     fn weight(&self) -> u64;
 }
@@ -164,8 +164,8 @@ pub fn of_sender(auth: &MailAuth) -> u64 {
 }
 
 /// Size of the only event of a failure report, in bytes: a report is read up to 1 MiB, so it needs no limit.
-pub(super) fn failure(report: &Failure, document: u64) -> u64 {
-    EVENT + document.min(super::failure::HELD).saturating_mul(2) + lines(&report.warnings)
+pub(in crate::report) fn failure(report: &Failure, document: u64) -> u64 {
+    EVENT + document.min(crate::report::failure::HELD).saturating_mul(2) + lines(&report.warnings)
 }
 
 fn all<const N: usize>(texts: [&Option<String>; N]) -> u64 {

@@ -40,7 +40,7 @@ impl Kept {
         let now = "2026-11-01T12:00:00Z".parse().unwrap();
         let incoming =
             Incoming { content: &content, place: &place, tenant: None, addresses, attempts: Attempts::FIRST, now };
-        read(incoming, &Limits::default(), &mut Gate::open(), &Room::new(&Unshared), self)
+        read(incoming, &Limits::default(), &mut Admission::open(), &Room::new(&Unshared), self)
             .map_err(|_| "stopped")
             .unwrap()
     }

@@ -1,4 +1,4 @@
-//! Mails through the reader as `run` uses it, with a gate; all emitted events are collected.
+//! Mails through the reader as `run` uses it, with a admission; all emitted events are collected.
 
 mod limits;
 mod panics;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 use super::{
-    gate::Gate,
+    admission::Admission,
     reading::{Attempts, Incoming, Output, Reading, read},
     *,
 };
@@ -82,10 +82,10 @@ impl Collected {
     }
 }
 
-/// One source: its configuration, its gate, and the collected output.
+/// One source: its configuration, its admission, and the collected output.
 struct Source {
     config: Config,
-    gate: Gate,
+    admission: Admission,
     out: Collected,
     mails: u32,
     second: i64,
@@ -108,8 +108,8 @@ impl Source {
             "{lines}\nsources: {{rua: {{type: file, path: /nowhere, {options}}}}}\nsinks: {{out: {{type: stdout}}}}\n"
         );
         let config = config::parse(&text, config::Format::Yaml, "test.yaml").unwrap().config;
-        let gate = Gate::new("rua".into(), &config);
-        Self { config, gate, out: Collected::default(), mails: 0, second: NOON, attempts: Attempts::FIRST }
+        let admission = Admission::new("rua".into(), &config);
+        Self { config, admission, out: Collected::default(), mails: 0, second: NOON, attempts: Attempts::FIRST }
     }
 
     fn mail(&mut self, mail: &[u8]) -> Reading {
@@ -134,7 +134,7 @@ impl Source {
             attempts: self.attempts,
             now,
         };
-        read(incoming, &self.config.limits, &mut self.gate, &Room::new(&Unshared), &mut self.out).unwrap()
+        read(incoming, &self.config.limits, &mut self.admission, &Room::new(&Unshared), &mut self.out).unwrap()
     }
 }
 

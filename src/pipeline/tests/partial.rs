@@ -16,8 +16,8 @@ fn a_sink_has_its_name_in_the_ledger_also_in_a_run_without_the_others() {
         let to: Vec<String> = to.iter().map(ToString::to_string).collect();
         let arguments = Arguments { file: Some(&file), from: &[], to: &to, ask: &|_| None };
         let config = config::from_arguments(&arguments).unwrap().config;
-        let desk = Desk::new(Arc::new(Ledger::in_memory()), Arc::default(), &config, Options::default());
-        desk.route("rua", &config).keys().to_vec()
+        let settlement = Settlement::new(Arc::new(Ledger::in_memory()), Arc::default(), &config, Options::default());
+        settlement.route("rua", &config).keys().to_vec()
     };
     let both = keys(&[]);
     assert_eq!(keys(&["a"]), both[..1]);

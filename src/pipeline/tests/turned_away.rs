@@ -53,7 +53,7 @@ fn a_report_that_became_wanted_is_shipped() {
     let mut source = Source::with("domains: example.com");
     let stranger = mail("r@x.example", &[&report("example.org", 1, 3)]);
     quarantined(&source.mail(&stranger));
-    source.gate = Gate::open();
+    source.admission = Admission::open();
     assert_eq!(source.mail(&stranger).verdict(), Verdict::Archive);
     assert_eq!(source.out.rows(), 3);
 }
@@ -101,11 +101,11 @@ fn the_next_error_tells_how_many_were_held_back_and_the_last_one_of_all_the_rest
     }
     let suppressed: Vec<i64> = source.out.errors().iter().map(|(_, suppressed)| *suppressed).collect();
     assert_eq!(suppressed, [0, 0, 5, 0]);
-    let last = source.gate.close().unwrap();
+    let last = source.admission.close().unwrap();
     source.out.emit(Event::IngestError(Box::new(last)), Recipients::All, &|| {}).unwrap();
     let last = source.out.events.last().unwrap();
     assert_eq!((last["suppressed"].as_i64(), last["mail_uid"].as_i64()), (Some(2), Some(12)));
-    assert!(source.gate.close().is_none(), "said once");
+    assert!(source.admission.close().is_none(), "said once");
     // Reported, and reported as held back: twelve in all.
     let errors = source.out.errors();
     assert_eq!(errors.len() as i64 + errors.iter().map(|(_, suppressed)| suppressed).sum::<i64>(), 12);
@@ -134,11 +134,11 @@ fn mails_without_a_sender_have_one_share_together() {
 #[test]
 fn an_open_gate_lets_everything_in_and_tells_every_error() {
     let mut source = Source::with("domains: example.org\nlimits: {errors_per_hour: 1, sender_mails_per_day: 1}");
-    source.gate = Gate::open();
+    source.admission = Admission::open();
     for id in 0..3 {
         source.mail(&from("x.example", id));
         source.mail(&mail("r@x.example", &[b"<feedback><a"]));
     }
     assert_eq!((source.out.rows(), source.out.errors().len()), (6, 3));
-    assert!(source.gate.close().is_none());
+    assert!(source.admission.close().is_none());
 }

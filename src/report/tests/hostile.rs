@@ -86,7 +86,7 @@ const RECORD: &str = "<record><row><count>1</count></row></record>";
 fn an_error_below_after_the_report_is_a_warning() {
     let document = fixture("001-plain");
     let read = read_with(|| failing(&document), &Limits::default()).expect("whole");
-    assert_eq!((read.rows.len(), read.survey.damage.is_none()), (2, true));
+    assert_eq!((read.rows.len(), read.scan.damage.is_none()), (2, true));
     assert_eq!(read.codes(), ["damaged_after_end"]);
     assert!(read.report().warnings[0].contains("the checksum differs"));
 }
@@ -96,7 +96,7 @@ fn an_error_below_within_the_report_is_its_damage() {
     let document = fixture("026-truncated");
     let read = read_with(|| failing(&document), &Limits::default()).expect("one row");
     assert_eq!(read.rows.len(), 1);
-    assert_eq!(read.survey.damage, Some(failing(b"").trouble));
+    assert_eq!(read.scan.damage, Some(failing(b"").trouble));
     let head = fixture("027-truncated-before-a-row");
     assert_eq!(read_with(|| failing(&head), &Limits::default()).err(), Some(failing(b"").trouble));
 }
@@ -104,11 +104,11 @@ fn an_error_below_within_the_report_is_its_damage() {
 #[test]
 fn a_damaged_document_is_hashed_as_far_as_it_came() {
     let document = fixture("026-truncated");
-    let whole = read(&document).expect("one row").survey.sha256;
-    assert_eq!(read_with(|| failing(&document), &Limits::default()).expect("one row").survey.sha256, whole);
+    let whole = read(&document).expect("one row").scan.sha256;
+    assert_eq!(read_with(|| failing(&document), &Limits::default()).expect("one row").scan.sha256, whole);
     let trailed = [fixture("001-plain"), b"x".repeat(100_000)].concat();
-    let short = read(&trailed[..trailed.len() - 1]).expect("a report").survey.sha256;
-    assert_ne!(read(&trailed).expect("a report").survey.sha256, short);
+    let short = read(&trailed[..trailed.len() - 1]).expect("a report").scan.sha256;
+    assert_ne!(read(&trailed).expect("a report").scan.sha256, short);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn deep_nesting_is_refused_at_the_limit() {
     assert_eq!(reason("<a>".repeat(100_000)), Reason::NotAReport);
     let after_a_row = format!("<feedback>{RECORD}{}", "<a>".repeat(100));
     let read = read(after_a_row).expect("one row");
-    let damage = read.survey.damage.expect("too deep");
+    let damage = read.scan.damage.expect("too deep");
     assert_eq!((read.rows.len(), damage.reason), (1, Reason::XmlTooDeep));
     assert_eq!(damage.limit.map(|limit| (limit.setting, limit.value)), Some(("limits.xml_depth", 32)));
 }
@@ -162,7 +162,7 @@ fn a_document_that_goes_on_without_a_tag_is_refused() {
         for chunk in [1, 100, 100_000] {
             let document = format!("<feedback>{RECORD}{}{RECORD}</feedback>", " ".repeat(times));
             let read = read_with(|| BufReader::with_capacity(chunk, document.as_bytes()), &limits).expect("a row");
-            assert_eq!(read.survey.damage.is_none(), is_read, "{times} by {chunk}");
+            assert_eq!(read.scan.damage.is_none(), is_read, "{times} by {chunk}");
             assert_eq!(read.rows.len(), if is_read { 2 } else { 1 }, "{times} by {chunk}");
         }
     }
@@ -218,12 +218,12 @@ fn rows_over_the_limit_are_damage() {
         let document = format!("<feedback>{records}</feedback>");
         let read = read_with(|| document.as_bytes(), &limits).expect("three rows");
         assert_eq!(read.rows.len(), 3);
-        let damage = read.survey.damage.expect("more than three");
+        let damage = read.scan.damage.expect("more than three");
         assert_eq!(damage.reason, Reason::TooManyRows);
         assert!(damage.detail.contains("raise limits.rows"), "{damage}");
     }
     let exact = format!("<feedback>{}</feedback>", RECORD.repeat(3));
-    assert!(read_with(|| exact.as_bytes(), &limits).expect("three rows").survey.damage.is_none());
+    assert!(read_with(|| exact.as_bytes(), &limits).expect("three rows").scan.damage.is_none());
 }
 
 /// Regression: 240 KB of mail with ten million of these records used up the quota of their sender.
@@ -239,7 +239,7 @@ fn records_that_say_nothing_are_no_rows_and_any_number_of_them_is_soon_refused()
         let few = format!("<feedback>{RECORD}{}{RECORD}</feedback>", unit.repeat(10));
         let few = read(few).expect("two rows");
         let skipped = 10 * unit.matches("<row/>").count().max(1) as u64;
-        assert_eq!((few.rows.len(), few.survey.skipped, few.codes()), (2, skipped, vec!["empty_record"]), "{unit}");
+        assert_eq!((few.rows.len(), few.scan.skipped, few.codes()), (2, skipped, vec!["empty_record"]), "{unit}");
         let bomb = || repeated("<feedback>", unit, 10_000_000, "</feedback>");
         assert_eq!(read_with(bomb, &Limits::default()).expect_err("a bomb").reason, Reason::XmlMalformed, "{unit}");
     }
@@ -272,7 +272,7 @@ fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_to
     );
     let row = "<record><row><source_ip>192.0.2.1</source_ip><count>1</count></row></record>";
     let read = read_with(|| repeated(&head, row, 300_000, "</feedback>"), &Limits::default()).expect("rows");
-    let damage = read.survey.damage.clone().expect("too many bytes");
+    let damage = read.scan.damage.clone().expect("too many bytes");
     assert_eq!((damage.reason, damage.limit.unwrap().setting), (Reason::EventExpansion, "limits.event_expansion"));
     let report = read.report();
     let texts = [&report.org_name, &report.email, &report.extra_contact_info, &report.report_id];
@@ -280,10 +280,10 @@ fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_to
     assert_eq!((kept, read.codes()), (4 << 10, vec!["text_shortened"]));
     let document = (head.len() + row.len() * read.rows.len()) as u64;
     // The warning itself is only counted at the end.
-    assert!(read.survey.event_bytes <= document * 64 * 11 / 10, "{} of {document}", read.survey.event_bytes);
+    assert!(read.scan.event_bytes <= document * 64 * 11 / 10, "{} of {document}", read.scan.event_bytes);
     // With a short head the same rows are complete.
     let read = read_with(|| repeated("<feedback>", row, 300_000, "</feedback>"), &Limits::default()).expect("rows");
-    assert!(read.rows.len() > 299_000 && read.survey.damage.is_none(), "{}", read.rows.len());
+    assert!(read.rows.len() > 299_000 && read.scan.damage.is_none(), "{}", read.rows.len());
 }
 
 /// The shared data of a record is repeated in each of its rows.
@@ -293,7 +293,7 @@ fn a_record_of_many_rows_and_long_results_ends_before_it_becomes_too_many_bytes(
     let head = format!("<feedback><record><auth_results>{long}</auth_results>");
     let bomb = || repeated(&head, "<row><count>1</count></row>", 1_000_000, "</record></feedback>");
     let read = read_with(bomb, &Limits::default()).expect("rows");
-    assert_eq!(read.survey.damage.as_ref().map(|damage| damage.reason), Some(Reason::EventExpansion));
+    assert_eq!(read.scan.damage.as_ref().map(|damage| damage.reason), Some(Reason::EventExpansion));
     let kept: usize =
         read.rows[0].dkim_auth.iter().filter_map(|dkim| dkim.human_result.as_ref()).map(String::len).sum();
     assert_eq!(kept, 32 << 10);

@@ -11,7 +11,7 @@ use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::{Aggregate, Report, Row, Survey, rows, survey};
+use super::{Aggregate, Report, Row, Scan, rows, scan};
 use crate::extract::Format;
 use crate::limits::Limits;
 use crate::trouble::Trouble;
@@ -19,13 +19,13 @@ use crate::trouble::Trouble;
 /// Result of both passes over a document.
 #[derive(Debug)]
 struct Read {
-    survey: Survey,
+    scan: Scan,
     rows: Vec<Row>,
 }
 
 impl Read {
     fn report(&self) -> &Aggregate {
-        let Report::Aggregate(report) = &self.survey.report else { panic!("no aggregate report") };
+        let Report::Aggregate(report) = &self.scan.report else { panic!("no aggregate report") };
         report
     }
 
@@ -50,12 +50,12 @@ fn read_with<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Result<Read, 
         ControlFlow::Continue(())
     });
     assert!(given.iter().map(|row| row.index).eq(0..given.len() as u64));
-    match survey(Format::Xml, open(), limits) {
-        Ok(survey) => {
-            assert_eq!(survey.rows, given.len() as u64);
-            assert_eq!(survey.damage, end.err());
-            assert!(survey.held.as_ref().is_none_or(|held| *held == given));
-            Ok(Read { survey, rows: given })
+    match scan(Format::Xml, open(), limits) {
+        Ok(scan) => {
+            assert_eq!(scan.rows, given.len() as u64);
+            assert_eq!(scan.damage, end.err());
+            assert!(scan.held.as_ref().is_none_or(|held| *held == given));
+            Ok(Read { scan, rows: given })
         }
         Err(trouble) => {
             assert_eq!(end.as_ref(), Err(&trouble));

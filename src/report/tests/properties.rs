@@ -221,9 +221,9 @@ proptest! {
         chunk in 1usize..9,
     ) {
         let document = pieces.concat();
-        let whole = read(&document).map(|read| (read.content(), read.survey.sha256));
+        let whole = read(&document).map(|read| (read.content(), read.scan.sha256));
         let chopped = read_with(|| BufReader::with_capacity(chunk, document.as_bytes()), &Limits::default());
-        prop_assert_eq!(chopped.map(|read| (read.content(), read.survey.sha256)), whole);
+        prop_assert_eq!(chopped.map(|read| (read.content(), read.scan.sha256)), whole);
     }
 
     #[test]
@@ -231,7 +231,7 @@ proptest! {
         let document = [b"<feedback>", text.as_bytes(), noise.as_slice(), text.as_bytes()].concat();
         let limits = Limits { xml_token_bytes: 32, ..Limits::default() };
         let mut up = Vec::new();
-        let _ = super::super::guard::Guard::new(document.as_slice(), &limits).read_to_end(&mut up);
+        let _ = super::super::xml::Sanitizer::new(document.as_slice(), &limits).read_to_end(&mut up);
         let mut reader = quick_xml::Reader::from_reader(up.as_slice());
         reader.config_mut().check_end_names = false;
         reader.config_mut().allow_unmatched_ends = true;

@@ -55,12 +55,12 @@ fn a_plain_report_is_read_in_full() {
     assert_eq!((first.index, second.index), (0, 1));
     assert_eq!(second.source_ip, some("2001:db8::2"));
     assert_eq!((second.dkim_auth.len(), second.spf_auth.len()), (0, 1));
-    assert!(read.codes().is_empty() && read.survey.damage.is_none());
+    assert!(read.codes().is_empty() && read.scan.damage.is_none());
 }
 
 #[test]
 fn the_hash_is_that_of_the_bytes_as_they_came() {
-    let hash = |name| read_fixture(name).survey.sha256;
+    let hash = |name| read_fixture(name).scan.sha256;
     let hex: String = hash("039-after-the-end").iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "3cb8e66610eb3f60e0cf205a0997cd0d096f79de76d83031b1f4829f2c43284d");
     assert_ne!(hash("001-plain"), hash("003-utf-8-bom"));
@@ -174,7 +174,7 @@ fn the_whole_rows_of_a_truncated_report_are_read() {
     let read = read_fixture("026-truncated");
     assert_eq!(read.rows.len(), 1);
     assert_eq!(read.report().org_name, some("Receiver Example"));
-    let damage = read.survey.damage.expect("it is cut off");
+    let damage = read.scan.damage.expect("it is cut off");
     assert_eq!(damage.reason, Reason::XmlTruncated);
     assert_eq!(damage.detail, "the document ends inside <domain> after 1 whole rows; expected </feedback>");
 }
@@ -250,13 +250,13 @@ fn missing_parts_are_none() {
     assert!(no_results.dkim_auth.is_empty() && no_results.spf_auth.is_empty());
     assert_eq!((no_scope.dkim.clone(), no_scope.dkim_auth[0].selector.clone()), (None, None));
     // The third record has no data.
-    assert_eq!((read.survey.skipped, read.codes()), (1, vec!["empty_record"]));
+    assert_eq!((read.scan.skipped, read.codes()), (1, vec!["empty_record"]));
 }
 
 #[test]
 fn a_report_without_records_is_fine() {
     let read = read_fixture("036-no-records");
-    assert_eq!((read.survey.rows, read.survey.damage.is_none()), (0, true));
+    assert_eq!((read.scan.rows, read.scan.damage.is_none()), (0, true));
     assert_eq!(read.report().report_id, some("r-1"));
 }
 
@@ -316,7 +316,7 @@ fn what_is_no_report_is_named() {
 #[test]
 fn the_rows_of_a_small_report_without_damage_are_held_and_no_others() {
     let of = |records: usize| format!("<feedback>{}</feedback>", "<record><count>1</count></record>\n".repeat(records));
-    let is_held = |document: &str| read(document).unwrap().survey.held.is_some();
+    let is_held = |document: &str| read(document).unwrap().scan.held.is_some();
     assert!(is_held(&of(0)) && is_held(&of(120)));
     assert!(!is_held(&of(500)), "they would take far more than the document");
     assert!(!is_held(&of(120).replacen("<record>", &(" ".repeat(40_000) + "<record>"), 1)));

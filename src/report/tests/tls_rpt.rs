@@ -26,14 +26,14 @@ fn read_tls(document: &[u8], chunk: usize, limits: &Limits) -> Result<ReadTls, T
         }
         ControlFlow::Continue(())
     });
-    let survey = survey(Format::Json, BufReader::with_capacity(chunk, document), limits)?;
-    assert_eq!(survey.rows, (policies.len() + failures.len()) as u64);
-    assert_eq!(survey.damage, end.err());
-    let Report::TlsRpt(report) = survey.report else { panic!("no TLS report") };
+    let scan = scan(Format::Json, BufReader::with_capacity(chunk, document), limits)?;
+    assert_eq!(scan.rows, (policies.len() + failures.len()) as u64);
+    assert_eq!(scan.damage, end.err());
+    let Report::TlsRpt(report) = scan.report else { panic!("no TLS report") };
     for index in policies.iter().map(|policy| policy.index).chain(failures.iter().map(|failure| failure.policy)) {
         assert!(index < report.policies.len());
     }
-    Ok(ReadTls { report: *report, policies, failures, damage: survey.damage.map(|trouble| trouble.reason) })
+    Ok(ReadTls { report: *report, policies, failures, damage: scan.damage.map(|trouble| trouble.reason) })
 }
 
 fn json(name: &str) -> Vec<u8> {
@@ -245,8 +245,8 @@ fn policies_and_failures_that_say_nothing_are_no_rows() {
     let failures = vec!["{}"; 1_000].join(",");
     let real = r#"{"policy": {"policy-type": "sts"}, "failure-details": [{}, {"result-type": "validation-failure"}]}"#;
     let document = format!(r#"{{"policies": [{{}}, {{"failure-details": [{failures}]}}, {real}]}}"#);
-    let survey = survey(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
-    assert_eq!((survey.rows, survey.skipped), (2, 1_003));
+    let scan = scan(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
+    assert_eq!((scan.rows, scan.skipped), (2, 1_003));
 }
 
 #[test]
@@ -256,10 +256,10 @@ fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_to
         r#"{{"organization-name": "{0}", "report-id": "{0}", "contact-info": "{0}", "policies": [{{"failure-details": [{failures}]}}]}}"#,
         "A".repeat(4_000)
     );
-    let survey = survey(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
-    assert_eq!(survey.damage.map(|damage| damage.reason), Some(Reason::EventExpansion));
-    assert!(survey.event_bytes <= 64 * document.len() as u64 * 11 / 10);
-    let Report::TlsRpt(report) = survey.report else { panic!("it is a TLS report") };
+    let scan = scan(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
+    assert_eq!(scan.damage.map(|damage| damage.reason), Some(Reason::EventExpansion));
+    assert!(scan.event_bytes <= 64 * document.len() as u64 * 11 / 10);
+    let Report::TlsRpt(report) = scan.report else { panic!("it is a TLS report") };
     assert_eq!(report.organization_name.map(|name| name.len()), Some(1 << 10));
 }
 

@@ -6,13 +6,13 @@
 //! after each batch: a peer that closes without a reset, with all bytes acknowledged, has read them all. Behind a proxy,
 //! both prove only the proxy's receipt. Over UDP a successful send confirms a frame, which proves nothing.
 
-mod backlog;
+mod ack_delay;
 mod batch;
-mod counted;
-mod outq;
-mod ripening;
+mod counting_stream;
+mod health;
+mod kernel_queue;
+mod send_queue;
 mod session;
-mod standing;
 mod stream;
 mod talk;
 mod udp;

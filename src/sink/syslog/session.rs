@@ -9,10 +9,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    backlog::Backlog,
+    ack_delay::AckDelay,
     batch::Batch,
-    ripening::Ripening,
-    standing::Standing,
+    health::SinkHealth,
+    send_queue::SendQueue,
     wire::{LinkError, Wire},
 };
 use crate::config::sink::{Acknowledgements, Syslog};
@@ -44,8 +44,8 @@ pub enum End {
 /// One connection, from the end of its handshake to its close.
 pub struct Session<'a> {
     wire: Wire,
-    backlog: &'a mut Backlog,
-    standing: &'a mut Standing,
+    send_queue: &'a mut SendQueue,
+    health: &'a mut SinkHealth,
     stop: &'a CancellationToken,
     /// With strict acknowledgements, the batch that this connection carries.
     batch: Option<Batch>,
@@ -57,7 +57,7 @@ pub struct Session<'a> {
     idle: bool,
     settles: Instant,
     settled: bool,
-    ripening: Ripening,
+    ack_delay: AckDelay,
     progress: Progress,
     looks: Looks,
 }
@@ -81,17 +81,17 @@ impl<'a> Session<'a> {
     pub fn new(
         wire: Wire,
         config: &Syslog,
-        backlog: &'a mut Backlog,
-        standing: &'a mut Standing,
+        send_queue: &'a mut SendQueue,
+        health: &'a mut SinkHealth,
         stop: &'a CancellationToken,
     ) -> Self {
         let now = Instant::now();
         let settling = if wire.certificate_asked() { SETTLING } else { GRACE };
-        let again = backlog.rewind();
+        let again = send_queue.rewind();
         Self {
             wire,
-            backlog,
-            standing,
+            send_queue,
+            health,
             stop,
             batch: (config.acknowledgements == Acknowledgements::Strict).then(Batch::default),
             again,
@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
             idle: true,
             settles: now + settling,
             settled: false,
-            ripening: Ripening::new(GRACE, now + settling),
+            ack_delay: AckDelay::new(GRACE, now + settling),
             progress: Progress { acknowledged: 0, since: now, limit: config.send_timeout, stalled: false },
             looks: Looks { next: now, pause: LOOK_FIRST },
         }
@@ -109,7 +109,7 @@ impl<'a> Session<'a> {
     pub async fn run(mut self) -> Result<End, LinkError> {
         match self.carry().await {
             Err(error) if self.idle && self.settled => {
-                self.standing.idle_end(&error);
+                self.health.idle_end(&error);
                 Ok(End::Closed)
             }
             Err(error) if !self.settled && self.wire.certificate_asked() => Err(LinkError::Refused(error.into())),
@@ -122,8 +122,8 @@ impl<'a> Session<'a> {
             if self.is_complete() {
                 return self.finish().await;
             }
-            let may_fill = self.wire.is_unloaded() && !self.backlog.is_drained();
-            let watching = !self.settled || self.backlog.is_in_flight();
+            let may_fill = self.wire.is_unloaded() && !self.send_queue.is_drained();
+            let watching = !self.settled || self.send_queue.is_in_flight();
             let due = self.batch.as_ref().and_then(Batch::due).filter(|_| self.wire.is_unloaded());
             select! {
                 biased;
@@ -133,10 +133,10 @@ impl<'a> Session<'a> {
                 }
                 written = self.wire.exchange() => {
                     written?;
-                    self.backlog.written(self.wire.written());
+                    self.send_queue.written(self.wire.written());
                     self.looks.soon();
                 }
-                () = self.backlog.fill(&mut self.next), if may_fill => self.load()?,
+                () = self.send_queue.fill(&mut self.next), if may_fill => self.load()?,
                 () = sleep_until(self.looks.next), if watching => {}
                 () = sleep_until(due.unwrap_or(self.looks.next)), if due.is_some() => {}
             }
@@ -168,11 +168,11 @@ impl<'a> Session<'a> {
         let Some(acknowledged) = self.wire.acknowledged()? else { return Ok(()) };
         if !self.settled && now >= self.settles {
             self.settled = true;
-            self.standing.up(self.again);
+            self.health.up(self.again);
         }
         self.watch(acknowledged, now);
         if self.batch.is_none()
-            && let Some(offset) = self.ripening.see(now, acknowledged)
+            && let Some(offset) = self.ack_delay.see(now, acknowledged)
         {
             self.confirm(offset);
         }
@@ -180,11 +180,11 @@ impl<'a> Session<'a> {
     }
 
     fn confirm(&mut self, offset: u64) {
-        if let Some(number) = self.backlog.confirm(offset) {
-            self.standing.confirm(number);
+        if let Some(number) = self.send_queue.confirm(offset) {
+            self.health.confirm(number);
             self.looks.soon();
         }
-        self.idle = !self.backlog.is_in_flight();
+        self.idle = !self.send_queue.is_in_flight();
     }
 
     /// Reports a receiver that takes nothing more, but keeps the connection: it may only be slow.
@@ -194,11 +194,11 @@ impl<'a> Session<'a> {
         if moves {
             self.progress.since = now;
             if std::mem::take(&mut self.progress.stalled) {
-                self.standing.up(0);
+                self.health.up(0);
             }
         } else if !self.progress.stalled && now - self.progress.since >= self.progress.limit {
             self.progress.stalled = true;
-            self.standing.failing(&format_args!(
+            self.health.failing(&format_args!(
                 "the receiver has acknowledged nothing for {:.0?} (send_timeout), {} bytes wait for it",
                 self.progress.limit,
                 self.wire.written() - acknowledged,
@@ -210,9 +210,9 @@ impl<'a> Session<'a> {
     fn is_complete(&self) -> bool {
         match &self.batch {
             _ if !self.wire.is_unloaded() => false,
-            None => self.backlog.is_done(),
+            None => self.send_queue.is_done(),
             Some(batch) => {
-                self.backlog.is_drained() || batch.is_full() || batch.due().is_some_and(|due| due <= Instant::now())
+                self.send_queue.is_drained() || batch.is_full() || batch.due().is_some_and(|due| due <= Instant::now())
             }
         }
     }
@@ -228,7 +228,7 @@ impl<'a> Session<'a> {
                 closed.map_err(|_| LinkError::NotClosed(self.progress.limit))??;
             }
         }
-        self.standing.up(self.again);
+        self.health.up(self.again);
         self.confirm(self.wire.written());
         Ok(End::Closed)
     }

@@ -6,9 +6,9 @@ use tokio::{select, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    backlog::Backlog,
+    health::SinkHealth,
+    send_queue::SendQueue,
     session::{End, Session},
-    standing::Standing,
     wire::{LinkError, Wire},
 };
 use crate::{
@@ -38,18 +38,18 @@ pub async fn run(
         // Before the receiver's first answer, which may take long.
         client_config(&config.tls).map_err(|error| SinkError::Configuration(error.to_string()))?;
     }
-    let mut backlog = Backlog::new(inlet, rate, status.held());
-    let mut standing = Standing::new(name, status);
+    let mut send_queue = SendQueue::new(inlet, rate, status.held());
+    let mut health = SinkHealth::new(name, status);
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
     let mut first = true;
     loop {
-        let confirmed_before = standing.confirmed();
+        let confirmed_before = health.confirmed();
         let opened = select! {
             () = stop.cancelled() => return Ok(()),
             opened = Wire::open(config) => opened,
         };
         let ended = match opened {
-            Ok(wire) => Session::new(wire, config, &mut backlog, &mut standing, &stop).run().await,
+            Ok(wire) => Session::new(wire, config, &mut send_queue, &mut health, &stop).run().await,
             Err(LinkError::Tls(TlsError::Configuration(error))) if first => {
                 return Err(SinkError::Configuration(error));
             }
@@ -62,17 +62,17 @@ pub async fn run(
                 backoff.reset();
                 select! {
                     () = stop.cancelled() => return Ok(()),
-                    more = backlog.wait() => if !more { return Ok(()) },
+                    more = send_queue.wait() => if !more { return Ok(()) },
                 }
             }
             Err(error) => {
-                standing.failing(&error);
-                if standing.confirmed() > confirmed_before {
+                health.failing(&error);
+                if health.confirmed() > confirmed_before {
                     backoff.reset();
                 }
                 select! {
                     () = stop.cancelled() => return Ok(()),
-                    () = backlog.exhausted() => return Ok(()),
+                    () = send_queue.exhausted() => return Ok(()),
                     () = sleep(backoff.delay()) => {}
                 }
             }

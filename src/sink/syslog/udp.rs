@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::standing::Standing;
+use super::health::SinkHealth;
 use crate::{
     config::sink::Syslog,
     net::backoff::Backoff,
@@ -59,14 +59,14 @@ pub async fn run(
 ) {
     let held = status.held();
     let mut line = Line { config, socket: None, bounced: None };
-    let mut standing = Standing::new(name, status);
+    let mut health = SinkHealth::new(name, status);
     let send_all = async {
         while let Some(frame) = inlet.next().await {
             let waiting = held.begin();
             rate.admit(frame.bytes.len()).await;
             drop(waiting);
-            line.deliver(&frame, &mut standing).await;
-            standing.confirm(frame.number);
+            line.deliver(&frame, &mut health).await;
+            health.confirm(frame.number);
         }
     };
     select! {
@@ -86,30 +86,30 @@ struct Line<'a> {
 
 impl Line<'_> {
     /// Retries until the datagram is sent.
-    async fn deliver(&mut self, frame: &Frame, standing: &mut Standing) {
+    async fn deliver(&mut self, frame: &Frame, health: &mut SinkHealth) {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
-        while let Err(error) = self.send(&frame.bytes, standing).await {
-            standing.failing(&error);
+        while let Err(error) = self.send(&frame.bytes, health).await {
+            health.failing(&error);
             self.socket = None;
             sleep(backoff.delay()).await;
         }
     }
 
-    async fn send(&mut self, bytes: &[u8], standing: &mut Standing) -> Result<(), UdpError> {
+    async fn send(&mut self, bytes: &[u8], health: &mut SinkHealth) -> Result<(), UdpError> {
         let (socket, to) = self.socket().await?;
         let mut sent = socket.send(bytes).await;
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             // The error belongs to an earlier datagram, which found no listener. This one has not been sent yet.
-            standing.failing(&format_args!("nobody listens at {to}: {error}; what is sent there is lost"));
+            health.failing(&format_args!("nobody listens at {to}: {error}; what is sent there is lost"));
             sent = socket.send(bytes).await;
             self.bounced = Some(Instant::now());
         } else if self.bounced.is_none_or(|when| when.elapsed() > BOUNCES_WITHIN) {
             self.bounced = None;
         }
         match sent {
-            Ok(_) if self.bounced.is_none() => standing.up(0),
+            Ok(_) if self.bounced.is_none() => health.up(0),
             Ok(_) => {}
             // An ICMP error arrived between the two calls. The datagram counts as sent all the same: UDP proves nothing.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::{counted::Counted, outq, talk::Talk};
+use super::{counting_stream::CountingStream, kernel_queue, talk::Talk};
 use crate::{
     config::sink::{Syslog, SyslogMode},
     net::{
@@ -60,7 +60,7 @@ pub enum LinkError {
 
 /// An open connection and the bytes that are being written to it.
 pub struct Wire {
-    stream: Either<Counted, TlsStream<Counted>>,
+    stream: Either<CountingStream, TlsStream<CountingStream>>,
     load: Vec<u8>,
     /// Number of bytes of `load` that are in the stream.
     taken: usize,
@@ -78,7 +78,7 @@ impl Wire {
         let options = SockRef::from(&socket);
         options.set_tcp_user_timeout(Some(config.send_timeout))?;
         options.set_tcp_keepalive(&KEEPALIVE)?;
-        let counted = Counted { socket, written: 0, heard: 0 };
+        let counted = CountingStream { socket, written: 0, heard: 0 };
         let (stream, certificate_asked) = if config.mode == SyslogMode::Tls {
             let shaken = timeout(config.connect_timeout, handshake_noting(&config.tls, &config.host, counted)).await;
             let (stream, asked) = shaken.map_err(|_| LinkError::HandshakeTimeout {
@@ -160,7 +160,7 @@ impl Wire {
 
     /// Checks the limit for bytes from the peer, counted below TLS, so that TLS messages count too.
     fn bear_talk(&mut self) -> Result<(), LinkError> {
-        let &Counted { heard, written, .. } = self.counted();
+        let &CountingStream { heard, written, .. } = self.counted();
         if self.talk.may_be(heard, written, Instant::now()) { Ok(()) } else { Err(LinkError::Talks(heard)) }
     }
 
@@ -172,7 +172,7 @@ impl Wire {
     /// Returns the number of bytes, counted as in `written`, that the peer's kernel has acknowledged, provided that afterwards
     /// the connection was open and everything that the peer had sent was read. `None`: the peer is sending something, ask again.
     pub fn acknowledged(&mut self) -> Result<Option<u64>, LinkError> {
-        let queued = outq::queued(&self.counted().socket)?;
+        let queued = kernel_queue::queued(&self.counted().socket)?;
         self.hear(&mut Context::from_waker(Waker::noop()))?;
         // Tokio learns of received data with a delay; the socket itself knows what came before this moment.
         match recv(&self.counted().socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -225,7 +225,7 @@ impl Wire {
 
     /// Waits until everything up to our FIN is acknowledged; an error if it never will be.
     pub async fn settle_queue(&mut self) -> Result<(), LinkError> {
-        while outq::queued(&self.counted().socket)?.unacknowledged > 0 {
+        while kernel_queue::queued(&self.counted().socket)?.unacknowledged > 0 {
             if let Some(error) = self.counted().socket.take_error()? {
                 return Err(error.into());
             }
@@ -234,14 +234,14 @@ impl Wire {
         Ok(())
     }
 
-    fn counted(&self) -> &Counted {
+    fn counted(&self) -> &CountingStream {
         match &self.stream {
             Either::Left(counted) => counted,
             Either::Right(tls) => tls.get_ref().0,
         }
     }
 
-    fn counted_mut(&mut self) -> &mut Counted {
+    fn counted_mut(&mut self) -> &mut CountingStream {
         match &mut self.stream {
             Either::Left(counted) => counted,
             Either::Right(tls) => tls.get_mut().0,

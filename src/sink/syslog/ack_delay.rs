@@ -10,13 +10,13 @@ use tokio::time::Instant;
 /// Bytes that a receiver has not read are lost when it dies. Without a grace period, an rsyslog killed in mid-stream lost
 /// 2,000 to 2,800 confirmed frames of 500 bytes; what it reads within the grace period is safe from that.
 #[derive(Debug)]
-pub struct Ripening {
+pub struct AckDelay {
     seen: VecDeque<(Instant, u64)>,
     grace: Duration,
     not_before: Instant,
 }
 
-impl Ripening {
+impl AckDelay {
     /// Creates an empty list; nothing counts before `not_before` either.
     pub fn new(grace: Duration, not_before: Instant) -> Self {
         Self { seen: VecDeque::new(), grace, not_before }
@@ -47,21 +47,21 @@ mod tests {
     #[test]
     fn an_offset_counts_when_its_grace_is_over_and_not_before() {
         let start = Instant::now();
-        let mut ripening = Ripening::new(GRACE, start);
-        assert_eq!(ripening.see(start, 10), None);
-        assert_eq!(ripening.see(start + GRACE / 2, 20), None);
-        assert_eq!(ripening.see(start + GRACE, 20), Some(10));
-        assert_eq!(ripening.see(start + GRACE * 3 / 2, 30), Some(20));
-        assert_eq!(ripening.see(start + GRACE * 5, 30), Some(30));
-        assert_eq!(ripening.see(start + GRACE * 9, 30), None);
+        let mut ack_delay = AckDelay::new(GRACE, start);
+        assert_eq!(ack_delay.see(start, 10), None);
+        assert_eq!(ack_delay.see(start + GRACE / 2, 20), None);
+        assert_eq!(ack_delay.see(start + GRACE, 20), Some(10));
+        assert_eq!(ack_delay.see(start + GRACE * 3 / 2, 30), Some(20));
+        assert_eq!(ack_delay.see(start + GRACE * 5, 30), Some(30));
+        assert_eq!(ack_delay.see(start + GRACE * 9, 30), None);
     }
 
     #[test]
     fn nothing_counts_before_the_connection_has_settled() {
         let start = Instant::now();
-        let mut ripening = Ripening::new(GRACE, start + GRACE * 5);
-        assert_eq!(ripening.see(start, 10), None);
-        assert_eq!(ripening.see(start + GRACE * 4, 20), None);
-        assert_eq!(ripening.see(start + GRACE * 5, 30), Some(20));
+        let mut ack_delay = AckDelay::new(GRACE, start + GRACE * 5);
+        assert_eq!(ack_delay.see(start, 10), None);
+        assert_eq!(ack_delay.see(start + GRACE * 4, 20), None);
+        assert_eq!(ack_delay.see(start + GRACE * 5, 30), Some(20));
     }
 }

@@ -8,9 +8,9 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
+    component_metrics::{self, SourceMeter},
     deferred::Deferred,
-    meters::{self, SourceMeter},
-    tally::Tally,
+    summary::Summary,
 };
 use crate::{
     config::Config,
@@ -27,7 +27,7 @@ pub struct Remembered {
     pub to_look_through: Mutex<BTreeSet<String>>,
     pub condition: Arc<Condition>,
     pub config: Arc<Config>,
-    pub tally: Arc<Tally>,
+    pub summary: Arc<Summary>,
     /// Mails that this process does not read again today.
     pub deferred: Arc<Deferred>,
 }
@@ -67,11 +67,11 @@ impl Memory for Remembered {
     fn looked_through(&self, source: &str) {
         self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
         self.condition.source_moved(source);
-        meters::looked_through(source, Timestamp::now());
+        component_metrics::looked_through(source, Timestamp::now());
     }
 
     fn expects(&self, mails: u64) {
-        self.tally.expect(mails);
+        self.summary.expect(mails);
     }
 
     fn troubled(&self, source: &str, why: &str) {

@@ -8,13 +8,13 @@ use crate::sink::{Health, Status};
 
 /// Reporter of the receiver's health and of confirmed frames.
 #[derive(Debug)]
-pub struct Standing {
+pub struct SinkHealth {
     name: Arc<str>,
     status: Status,
     confirmed: u64,
 }
 
-impl Standing {
+impl SinkHealth {
     pub fn new(name: Arc<str>, status: Status) -> Self {
         Self { name, status, confirmed: 0 }
     }

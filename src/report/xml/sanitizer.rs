@@ -10,14 +10,14 @@
 use std::io::{self, BufRead, Read};
 
 use super::character::{is_forbidden, is_reference};
-use super::encoding::Utf8;
-use super::repair::{Repair, Warnings};
-use super::tag::{self, Step, Tag};
+use super::tag_scanner::{self, Step, Tag};
 use crate::limits::Limits;
+use crate::report::encoding::Utf8;
+use crate::report::warnings::{Repair, Warnings};
 use crate::trouble::{LimitHit, Reason, Trouble};
 
 /// Turns any bytes into well-formed tokens; see the module.
-pub struct Guard<R> {
+pub struct Sanitizer<R> {
     source: Utf8<R>,
     /// Decoded input that is not yet processed.
     chunk: String,
@@ -60,7 +60,7 @@ const REFERENCE: usize = 12;
 /// Multiple of `limits.xml_token_bytes` that may come without a tag; text, white space and comments of reports are shorter.
 const UNTAGGED: u64 = 16;
 
-impl<R: BufRead> Guard<R> {
+impl<R: BufRead> Sanitizer<R> {
     pub fn new(source: R, limits: &Limits) -> Self {
         Self {
             source: Utf8::new(source),
@@ -161,7 +161,7 @@ impl<R: BufRead> Guard<R> {
         self.count_untagged(run.len() + usize::from(!rest.is_empty()))?;
         self.give_text(run);
         Ok(match rest.split_first() {
-            Some((b'<', after)) => match tag::simple(after) {
+            Some((b'<', after)) => match tag_scanner::simple(after) {
                 Some(length) if length as u64 <= self.token_bytes => {
                     self.give_tag(&rest[..=length]);
                     &after[length..]
@@ -376,7 +376,7 @@ impl<R: BufRead> Guard<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Guard<R> {
+impl<R: BufRead> BufRead for Sanitizer<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.given == self.out.len() {
             match &self.end {
@@ -396,7 +396,7 @@ impl<R: BufRead> BufRead for Guard<R> {
     }
 }
 
-impl<R: BufRead> Read for Guard<R> {
+impl<R: BufRead> Read for Sanitizer<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.fill_buf()?.read(into)?;
         self.consume(read);

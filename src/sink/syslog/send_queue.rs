@@ -14,7 +14,7 @@ use crate::{
 const BATCH_BYTES: usize = 64 << 10;
 
 /// The receiving end of the queue, the replay window and the rate limit. All bytes in it are within the queue's budget.
-pub struct Backlog {
+pub struct SendQueue {
     inlet: Inlet,
     ended: bool,
     window: Window<Frame>,
@@ -24,7 +24,7 @@ pub struct Backlog {
     turn: Option<BoxFuture<'static, ()>>,
 }
 
-impl Backlog {
+impl SendQueue {
     /// `held` is set while only the rate limit keeps the next frame from being sent.
     pub fn new(inlet: Inlet, rate: RateLimit, held: Busy) -> Self {
         Self { inlet, ended: false, window: Window::default(), rate: Arc::new(rate), held, turn: None }

@@ -27,7 +27,7 @@ pub(super) type PlaceName = [u8; NAME];
 
 /// A file with a slot for each reader; no file if nothing can be kept.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(super) struct CrashMarker {
     file: Option<File>,
     readers: Mutex<u64>,
 }
@@ -36,12 +36,12 @@ pub(super) struct Journal {
 /// a crash of the process is not caused by the mail, so that the record says that nothing is being read.
 #[derive(Debug, Clone)]
 pub struct Bookmark {
-    journal: Arc<Journal>,
+    crash_marker: Arc<CrashMarker>,
     slot: u64,
     mail: Option<PlaceName>,
 }
 
-impl Journal {
+impl CrashMarker {
     /// Opens the journal of `data_dir` (0600), and returns the mails that were being read when the last process died.
     pub(super) fn open(data_dir: &Path) -> io::Result<(Self, Vec<PlaceName>)> {
         let path = data_dir.join(FILE);
@@ -61,7 +61,7 @@ impl Journal {
     pub(super) fn bookmark(self: &Arc<Self>) -> Bookmark {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         *readers += 1;
-        Bookmark { journal: self.clone(), slot: *readers - 1, mail: None }
+        Bookmark { crash_marker: self.clone(), slot: *readers - 1, mail: None }
     }
 
     fn write(&self, slot: u64, bytes: &[u8]) {
@@ -82,13 +82,13 @@ impl Bookmark {
         if let Some(name) = self.mail {
             let mut slot = [1; SLOT];
             slot[1..].copy_from_slice(&name);
-            self.journal.write(self.slot, &slot);
+            self.crash_marker.write(self.slot, &slot);
         }
     }
 
     pub fn pause(&self) {
         if self.mail.is_some() {
-            self.journal.write(self.slot, &[0]);
+            self.crash_marker.write(self.slot, &[0]);
         }
     }
 

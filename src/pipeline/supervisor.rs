@@ -17,18 +17,18 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     MAILS_WAITING, Options, SourceReader,
+    admission::Admission,
     build::{self, Destination},
+    component_metrics::{self, SinkLabels, SinkMeter, SourceMeter},
     deferred::Deferred,
     ends::{SinkEnd, SourceEnd, reader_ended, sink_ended, source_ended},
-    gate::Gate,
     health,
-    lane::{Emitter, Lane},
-    memory::Remembered,
-    meters::{self, SinkLabels, SinkMeter, SourceMeter},
-    patience::Patience,
     pool::Pool,
-    settling::Desk,
-    tally::Tally,
+    settlement::Settlement,
+    sink_queue::{Emitter, SinkQueue},
+    source_memory::Remembered,
+    stall_timer::StallTimer,
+    summary::Summary,
 };
 use crate::{
     config::{Config, sink::SinkKind},
@@ -64,38 +64,38 @@ pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: St
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
     let prints = config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
-    let flow = Flow::start(destinations, sources, Arc::new(config), ledger, options, stop, condition);
-    let tally = flow.tally.clone();
-    let progress = options.once.then(|| progress::show("mails", prints, move || tally.seen()));
-    let exit = flow.run().await;
+    let supervisor = Supervisor::start(destinations, sources, Arc::new(config), ledger, options, stop, condition);
+    let summary = supervisor.summary.clone();
+    let progress = options.once.then(|| progress::show("mails", prints, move || summary.seen()));
+    let exit = supervisor.run().await;
     drop(progress);
     exit
 }
 
 /// A running sink.
 struct Running {
-    lane: Arc<Lane>,
+    queue: Arc<SinkQueue>,
     confirmed: watch::Receiver<u64>,
     health: watch::Receiver<Health>,
     /// Set while only its own rate limit holds the sink back.
     held: Busy,
     abort: CancellationToken,
     /// Stall timer of the sink, restarted when the number of the last confirmed event changes.
-    patience: Patience<u64>,
+    stall_timer: StallTimer<u64>,
     hangs_for: Option<Duration>,
 }
 
 impl Running {
     /// Checks for a hanging sink: it is required, has unconfirmed events, and confirms none, whatever other sinks confirm.
     fn look(&mut self, now: Instant) {
-        let owes = self.lane.is_required() && self.unconfirmed() > 0;
+        let owes = self.queue.is_required() && self.unconfirmed() > 0;
         let confirmed = *self.confirmed.borrow();
-        self.hangs_for = self.patience.look(owes.then_some(confirmed), self.held.is_any(), now);
+        self.hangs_for = self.stall_timer.look(owes.then_some(confirmed), self.held.is_any(), now);
     }
 
     /// Returns the number of events that are queued or sent but not confirmed.
     fn unconfirmed(&self) -> u64 {
-        self.lane.last().saturating_sub(*self.confirmed.borrow())
+        self.queue.last().saturating_sub(*self.confirmed.borrow())
     }
 
     /// True if a reload does not wait for the sink: it is not connected, or it hangs.
@@ -105,18 +105,18 @@ impl Running {
 }
 
 /// All parts of a run.
-struct Flow {
+struct Supervisor {
     config: Arc<Config>,
     options: Options,
     stop: Stop,
-    desk: Arc<Desk>,
+    settlement: Arc<Settlement>,
     memory: Arc<Remembered>,
-    tally: Arc<Tally>,
+    summary: Arc<Summary>,
     sources: JoinSet<SourceEnd>,
     readers: JoinSet<()>,
     sinks: JoinSet<SinkEnd>,
     settling: JoinHandle<()>,
-    lanes: Vec<Running>,
+    queues: Vec<Running>,
     at_reading: Busy,
     meters: Vec<SinkMeter>,
     condition: Arc<Condition>,
@@ -127,11 +127,11 @@ struct Flow {
     settled: CancellationToken,
     /// Time by which a requested stop has to be complete.
     deadline: Option<Instant>,
-    patience: Patience<Instant>,
+    stall_timer: StallTimer<Instant>,
     exit: Exit,
 }
 
-impl Flow {
+impl Supervisor {
     fn start(
         destinations: Vec<Destination>,
         sources: Vec<Box<dyn Source>>,
@@ -142,10 +142,10 @@ impl Flow {
         condition: Arc<Condition>,
     ) -> Self {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
-        let (mut sinks, mut lanes, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
+        let (mut sinks, mut queues, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
         let mut required_sinks = Vec::new();
         let deferred: Arc<Deferred> = Arc::default();
-        let desk = Arc::new(Desk::new(ledger.clone(), deferred.clone(), &config, options));
+        let settlement = Arc::new(Settlement::new(ledger.clone(), deferred.clone(), &config, options));
         for (number, Destination { name, config, sink }) in destinations.into_iter().enumerate() {
             let (outlet, inlet) = sink::queue(config.buffer_max_size);
             let (status, confirmed, health) = Status::new();
@@ -154,25 +154,25 @@ impl Flow {
                 required_sinks.push(name.clone());
                 confirmations.push((number, confirmed.clone()));
             }
-            let lane = Arc::new(Lane::new(name.clone(), config, outlet, number));
+            let queue = Arc::new(SinkQueue::new(name.clone(), config, outlet, number));
             let abort = abort.child_token();
             let held = status.held();
             let running = sink.run(inlet, status, abort.clone());
-            let (labels, counts) = (SinkLabels::of(&lane), lane.counts());
+            let (labels, counts) = (SinkLabels::of(&queue), queue.counts());
             tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
-            let patience = Patience::new(Instant::now());
-            lanes.push(Running { lane, confirmed, health, held, abort, patience, hangs_for: None });
+            let stall_timer = StallTimer::new(Instant::now());
+            queues.push(Running { queue, confirmed, health, held, abort, stall_timer, hangs_for: None });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
         for (_, mut confirmed) in confirmations.iter().cloned() {
-            let desk = desk.clone();
+            let settlement = settlement.clone();
             tokio::spawn(async move {
                 while confirmed.changed().await.is_ok() {
-                    desk.wake();
+                    settlement.wake();
                 }
             });
         }
-        let settling = tokio::spawn(desk.clone().settle(confirmations, settled.clone()));
+        let settling = tokio::spawn(settlement.clone().settle(confirmations, settled.clone()));
         let intervals: Vec<_> =
             config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
@@ -184,43 +184,43 @@ impl Flow {
             }
         }
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
-        let tally: Arc<Tally> = Arc::default();
-        let mut flow = Self {
+        let summary: Arc<Summary> = Arc::default();
+        let mut supervisor = Self {
             memory: Arc::new(Remembered {
                 ledger,
                 ships_again: options.reship.is_some(),
                 to_look_through: Mutex::new(names),
                 condition: condition.clone(),
                 config: config.clone(),
-                tally: tally.clone(),
+                summary: summary.clone(),
                 deferred,
             }),
-            tally,
+            summary,
             sources: JoinSet::new(),
             readers: JoinSet::new(),
             deadline: None,
-            patience: Patience::new(Instant::now()),
+            stall_timer: StallTimer::new(Instant::now()),
             exit: Exit::Done,
-            meters: lanes.iter().map(|sink| SinkMeter::new(&sink.lane, sink.confirmed.clone())).collect(),
+            meters: queues.iter().map(|sink| SinkMeter::new(&sink.queue, sink.confirmed.clone())).collect(),
             condition,
             began: Instant::now(),
             config,
             options,
             stop,
-            desk,
+            settlement,
             sinks,
             settling,
-            lanes,
+            queues,
             at_reading: Busy::default(),
             abort,
             settled,
         };
-        let pool = Pool::new(flow.config.intake_max_size);
+        let pool = Pool::new(supervisor.config.intake_max_size);
         let host = build::this_machine();
         for source in sources {
-            flow.connect(source, &pool, &host);
+            supervisor.connect(source, &pool, &host);
         }
-        flow
+        supervisor
     }
 
     /// Starts one source and its reader.
@@ -238,13 +238,13 @@ impl Flow {
             self.stop.gently.clone(),
         );
         let name: Arc<str> = source.name().into();
-        let (lanes, sinks) = (self.lanes.iter().map(|sink| &sink.lane), self.config.sinks.len());
+        let (queues, sinks) = (self.queues.iter().map(|sink| &sink.queue), self.config.sinks.len());
         let reader = SourceReader {
             mails,
             verdicts,
             emitter: Emitter::new(
                 &name,
-                lanes,
+                queues,
                 sinks,
                 host,
                 Handle::current(),
@@ -252,11 +252,11 @@ impl Flow {
                 self.at_reading.clone(),
             ),
             meter: SourceMeter::new(&name, &self.config),
-            gate: Gate::new(name.clone(), &self.config),
-            desk: self.desk.clone(),
-            route: self.desk.route(&name, &self.config),
+            admission: Admission::new(name.clone(), &self.config),
+            settlement: self.settlement.clone(),
+            route: self.settlement.route(&name, &self.config),
             config: self.config.clone(),
-            tally: self.tally.clone(),
+            summary: self.summary.clone(),
             deferred: self.memory.deferred.clone(),
             condition: self.condition.clone(),
             pool: pool.clone(),
@@ -289,9 +289,9 @@ impl Flow {
             self.exit = self.exit.or_worse(Exit::Internal);
         }
         let stopped = self.deadline.is_some() && !self.options.dry_run;
-        if self.options.once && (stopped || self.desk.left() > 0) {
+        if self.options.once && (stopped || self.settlement.left() > 0) {
             warn!(
-                left = self.desk.left(),
+                left = self.settlement.left(),
                 "not everything was dealt with; the rest stays where it is for the next run"
             );
             self.exit = self.exit.or_worse(Exit::Undelivered);
@@ -300,8 +300,8 @@ impl Flow {
             expire(self.memory.ledger.clone(), self.config.ledger.retention_days).await;
         }
         self.measure();
-        let exit = self.exit.or_worse(self.tally.exit(self.options));
-        self.tally.say(self.options, self.desk.left(), self.began.elapsed(), exit);
+        let exit = self.exit.or_worse(self.summary.exit(self.options));
+        self.summary.say(self.options, self.settlement.left(), self.began.elapsed(), exit);
         exit
     }
 
@@ -320,7 +320,7 @@ impl Flow {
                     None => (Exit::Done, true),
                 },
                 () = self.stop.gently.cancelled(), if self.deadline.is_none() => {
-                    info!(in_flight = self.desk.in_flight(), "stopping: finishing what is in flight");
+                    info!(in_flight = self.settlement.in_flight(), "stopping: finishing what is in flight");
                     self.condition.drain();
                     self.deadline = Some(Instant::now() + self.config.shutdown_timeout);
                     (Exit::Done, true)
@@ -343,7 +343,7 @@ impl Flow {
 
     /// Checks the run: true to continue; false, with the exit code, to give up.
     fn look(&mut self) -> (Exit, bool) {
-        let in_flight = self.desk.in_flight();
+        let in_flight = self.settlement.in_flight();
         let (waited, who) = self.measure().unzip();
         if self.settling.is_finished() {
             return (Exit::Internal, false);
@@ -370,14 +370,14 @@ impl Flow {
 
     /// True if all events that are not confirmed yet wait for required sinks that are not connected or that hang.
     fn waits_for_the_given_up(&self) -> bool {
-        let mut owing = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0).peekable();
+        let mut owing = self.queues.iter().filter(|sink| sink.queue.is_required() && sink.unconfirmed() > 0).peekable();
         owing.peek().is_some() && owing.all(Running::is_given_up)
     }
 
     /// True if the run waits for its own work: a mail is being read, or all that sinks have to send is held back by their
     /// rate limits.
     fn waits_for_us(&self) -> bool {
-        let with_frames = self.lanes.iter().filter(|sink| sink.lane.is_required() && sink.unconfirmed() > 0);
+        let with_frames = self.queues.iter().filter(|sink| sink.queue.is_required() && sink.unconfirmed() > 0);
         let held: Vec<bool> = with_frames.map(|sink| sink.held.is_any()).collect();
         self.at_reading.is_any() || (!held.is_empty() && held.iter().all(|held| *held))
     }
@@ -386,11 +386,11 @@ impl Flow {
     /// who they are, in words.
     fn measure(&mut self) -> Option<(Duration, String)> {
         self.meters.iter_mut().for_each(SinkMeter::look);
-        meters::in_flight(self.config.sources.keys().map(String::as_str), &self.desk.flying());
+        component_metrics::in_flight(self.config.sources.keys().map(String::as_str), &self.settlement.flying());
         let now = Instant::now();
-        let waited = self.patience.look(self.desk.stuck_since(), self.waits_for_us(), now);
-        self.lanes.iter_mut().for_each(|sink| sink.look(now));
-        let hanging = self.lanes.iter().filter_map(|sink| Some((sink.hangs_for?, &sink.lane.name))).max();
+        let waited = self.stall_timer.look(self.settlement.stuck_since(), self.waits_for_us(), now);
+        self.queues.iter_mut().for_each(|sink| sink.look(now));
+        let hanging = self.queues.iter().filter_map(|sink| Some((sink.hangs_for?, &sink.queue.name))).max();
         let stuck = match hanging {
             Some((time, sink)) => Some((time, format!("the sink {sink} has confirmed nothing"))),
             None => waited.map(|time| (time, "nothing was confirmed".to_owned())),
@@ -405,10 +405,11 @@ impl Flow {
         if self.measure().is_none_or(|(waited, _)| waited < least) {
             return;
         }
-        let owing = self.lanes.iter().enumerate().filter(|(_, sink)| sink.lane.is_required() && sink.unconfirmed() > 0);
-        let owing: Vec<_> = owing.map(|(number, sink)| (number, sink.lane.name.clone())).collect();
-        let desk = self.desk.clone();
-        let noting = tokio::task::spawn_blocking(move || desk.note_unfinished(&owing));
+        let owing =
+            self.queues.iter().enumerate().filter(|(_, sink)| sink.queue.is_required() && sink.unconfirmed() > 0);
+        let owing: Vec<_> = owing.map(|(number, sink)| (number, sink.queue.name.clone())).collect();
+        let settlement = self.settlement.clone();
+        let noting = tokio::task::spawn_blocking(move || settlement.note_unfinished(&owing));
         // A disk that hangs is not waited for any longer.
         timeout(FAREWELL, noting).await.ok();
     }
@@ -426,8 +427,8 @@ impl Flow {
     /// Lets the sinks send what is left in their queues, and reports what they could not send.
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
-        for Running { lane, confirmed, health, abort, .. } in std::mem::take(&mut self.lanes) {
-            queues.push((lane.name.clone(), lane.is_required(), lane.last(), lane.counts(), confirmed));
+        for Running { queue, confirmed, health, abort, .. } in std::mem::take(&mut self.queues) {
+            queues.push((queue.name.clone(), queue.is_required(), queue.last(), queue.counts(), confirmed));
             // For sinks that are not required; the required ones have nothing left to wait for.
             if self.stop.reload.is_cancelled() && *health.borrow() != Health::Up {
                 abort.cancel();

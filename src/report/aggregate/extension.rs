@@ -1,7 +1,7 @@
 //! Extensions: elements of an aggregate report that are not in its schema (RFC 9990 section 3.1.1.6 and appendix A), and
 //! their attributes. Kept flat, one entry for each text, in document order.
 
-use super::repair::{Repair, Warnings};
+use crate::report::warnings::{Repair, Warnings};
 
 /// A text within an element that is not in the schema, or an attribute of such an element.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

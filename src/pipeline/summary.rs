@@ -16,7 +16,7 @@ use crate::{
 
 /// Counts of one run.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Summary {
     /// Mails that sources have found so far.
     expected: AtomicU64,
     mails: AtomicU64,
@@ -31,7 +31,7 @@ pub struct Tally {
     unreadable_files: AtomicU64,
 }
 
-impl Tally {
+impl Summary {
     pub fn expect(&self, mails: u64) {
         self.expected.fetch_add(mails, Ordering::Relaxed);
     }

@@ -6,8 +6,8 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Held, Reading};
-use crate::report::repair::{Repair, Warnings};
 use crate::report::values::blank_trimmed;
+use crate::report::warnings::{Repair, Warnings};
 
 /// Maximum bytes kept of a text, as in XML reports; and of one that is repeated in the events of other rows.
 const TEXT: usize = 4 << 10;

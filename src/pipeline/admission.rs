@@ -16,7 +16,7 @@ use crate::{
 
 /// Admission control in front of one source's reader; lives as long as the process reads the source's mails.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Admission {
     source: Arc<str>,
     /// Policy domains whose reports are wanted; empty means all.
     domains: Vec<String>,
@@ -37,8 +37,8 @@ pub struct Failure {
     pub provenance: Arc<Provenance>,
 }
 
-impl Gate {
-    /// Returns a gate that admits everything and counts nothing: for input that a user asks to be read directly.
+impl Admission {
+    /// Returns a admission that admits everything and counts nothing: for input that a user asks to be read directly.
     pub fn open() -> Self {
         Self {
             source: "".into(),
@@ -50,7 +50,7 @@ impl Gate {
         }
     }
 
-    /// Returns the gate of one source. Each source counts by itself, so that a flood in one mailbox does not affect the others.
+    /// Returns the admission of one source. Each source counts by itself, so that a flood in one mailbox does not affect the others.
     pub fn new(source: Arc<str>, config: &Config) -> Self {
         let senders = config.sources.get(&*source).map(SourceConfig::senders).cloned().unwrap_or_default();
         Self {
@@ -76,7 +76,7 @@ impl Gate {
         flood.mail(sender, bytes).map(|()| flood.inflatable(sender, bytes, most))
     }
 
-    /// Returns the trouble of a mail that inflates to more than [`Gate::mail`] allowed.
+    /// Returns the trouble of a mail that inflates to more than [`Admission::mail`] allowed.
     pub fn inflates_too_far(&self, sender: Option<&Sender>) -> Option<Trouble> {
         self.flood.as_ref().zip(sender).map(|(flood, sender)| flood.inflates_too_far(sender))
     }

@@ -1,4 +1,4 @@
-//! Pull parser (quick-xml over the guard): tags and text, and every failure as a [`Trouble`].
+//! Pull parser (quick-xml over the sanitizer): tags and text, and every failure as a [`Trouble`].
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -6,12 +6,12 @@ use std::io::{self, BufRead, Read};
 use quick_xml::Reader;
 use quick_xml::events::{BytesEnd, BytesRef, BytesStart, Event};
 
-use super::guard::Guard;
-use super::repair::Warnings;
+use super::sanitizer::Sanitizer;
 use crate::limits::Limits;
+use crate::report::warnings::Warnings;
 use crate::trouble::{Reason, Trouble};
 
-/// A pull parser over a [`Guard`]; holds one token.
+/// A pull parser over a [`Sanitizer`]; holds one token.
 pub struct Xml<R> {
     reader: Reader<Lent<R>>,
     buffer: Vec<u8>,
@@ -34,13 +34,13 @@ const FORGET: usize = 10_000;
 
 impl<R: BufRead> Xml<R> {
     pub fn new(source: R, limits: &Limits) -> Self {
-        let guard = Lent(Some(Guard::new(source, limits)));
-        Self { reader: reader(guard), buffer: Vec::new(), open: 0 }
+        let sanitizer = Lent(Some(Sanitizer::new(source, limits)));
+        Self { reader: reader(sanitizer), buffer: Vec::new(), open: 0 }
     }
 
-    /// The guard's repairs so far.
+    /// The sanitizer's repairs so far.
     pub fn warnings(&self) -> Warnings {
-        self.reader.get_ref().0.as_ref().map(|guard| guard.warnings().clone()).unwrap_or_default()
+        self.reader.get_ref().0.as_ref().map(|sanitizer| sanitizer.warnings().clone()).unwrap_or_default()
     }
 
     pub fn next(&mut self) -> Result<Token<'_>, Trouble> {
@@ -66,7 +66,7 @@ impl<R: BufRead> Xml<R> {
             Event::Text(text) => Token::Text(text.into_inner()),
             Event::GeneralRef(reference) => Token::Character(character(&reference)),
             Event::Eof => Token::Eof,
-            // The guard removes all of these.
+            // The sanitizer removes all of these.
             Event::CData(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {
                 Token::Text(Cow::Borrowed(""))
             }
@@ -74,15 +74,15 @@ impl<R: BufRead> Xml<R> {
     }
 }
 
-fn reader<R: BufRead>(guard: Lent<R>) -> Reader<Lent<R>> {
-    let mut reader = Reader::from_reader(guard);
+fn reader<R: BufRead>(sanitizer: Lent<R>) -> Reader<Lent<R>> {
+    let mut reader = Reader::from_reader(sanitizer);
     let config = reader.config_mut();
     config.check_end_names = false;
     config.allow_unmatched_ends = true;
     reader
 }
 
-/// Resolves a reference. The guard passes on only references that are defined without a DTD.
+/// Resolves a reference. The sanitizer passes on only references that are defined without a DTD.
 fn character(reference: &BytesRef) -> char {
     if let Ok(Some(c)) = reference.resolve_char_ref() {
         return c;
@@ -97,23 +97,23 @@ fn character(reference: &BytesRef) -> char {
     }
 }
 
-/// A guard that can be taken back from the reader that owns it; an empty document after that.
-struct Lent<R>(Option<Guard<R>>);
+/// A sanitizer that can be taken back from the reader that owns it; an empty document after that.
+struct Lent<R>(Option<Sanitizer<R>>);
 
 impl<R: BufRead> BufRead for Lent<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.0.as_mut().map_or(Ok(&[]), Guard::fill_buf)
+        self.0.as_mut().map_or(Ok(&[]), Sanitizer::fill_buf)
     }
 
     fn consume(&mut self, amount: usize) {
-        if let Some(guard) = &mut self.0 {
-            guard.consume(amount);
+        if let Some(sanitizer) = &mut self.0 {
+            sanitizer.consume(amount);
         }
     }
 }
 
 impl<R: BufRead> Read for Lent<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.as_mut().map_or(Ok(0), |guard| guard.read(into))
+        self.0.as_mut().map_or(Ok(0), |sanitizer| sanitizer.read(into))
     }
 }

@@ -6,16 +6,16 @@ use std::rc::Rc;
 
 use quick_xml::events::BytesStart;
 
+use super::elements::{Draft, Node};
 use super::extension::ExtensionRoom;
-use super::repair::{Repair, Warnings};
-use super::schema::{Draft, Node};
+use super::open_elements::{Element, Tree, attributes, without_end_tag};
 use super::text_room::{Part, TextRoom};
-use super::tree::{Element, Tree, attributes, without_end_tag};
-use super::values::{blank_trimmed, is_blank};
-use super::weight::Weight;
-use super::xml::{Token, Xml};
-use super::{Finished, Row};
 use crate::limits::Limits;
+use crate::report::values::{blank_trimmed, is_blank};
+use crate::report::warnings::{Repair, Warnings};
+use crate::report::weight::Weight;
+use crate::report::xml::{Token, Xml};
+use crate::report::{Finished, Row};
 use crate::trouble::{Reason, Trouble};
 
 /// Streaming parser of a report; holds one record.

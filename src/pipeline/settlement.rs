@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Deferred, Missing, Options, Reship, Stopped, flights::Flights, meters};
+use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights};
 use crate::{
     config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
@@ -46,7 +46,7 @@ const LOOK_FOR_STOP: Duration = Duration::from_millis(250);
 
 /// All mails from their first read byte to their verdict; shared by the readers and the settling task.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Settlement {
     ledger: Arc<Ledger>,
     /// Mails that this process does not read again today.
     deferred: Arc<Deferred>,
@@ -149,7 +149,7 @@ pub enum Claimed {
     NeverShipped,
 }
 
-impl Desk {
+impl Settlement {
     pub fn new(ledger: Arc<Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
         // A dry run has no sinks to wait for.
         let required: Vec<_> = config.sinks.values().map(|sink| sink.required && !options.dry_run).collect();
@@ -483,8 +483,8 @@ impl Desk {
         let commit = Arc::new(self.commit_of(&batch, progress));
         let mut failing = false;
         loop {
-            let (desk, to_write) = (self.clone(), commit.clone());
-            let written = tokio::task::spawn_blocking(move || desk.ledger.commit(&to_write)).await;
+            let (settlement, to_write) = (self.clone(), commit.clone());
+            let written = tokio::task::spawn_blocking(move || settlement.ledger.commit(&to_write)).await;
             let error = match written {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => error.to_string(),
@@ -512,13 +512,13 @@ impl Desk {
         let mut state = self.lock();
         for (mail, read) in &batch {
             state.forget(*mail);
-            meters::mail_settled(read.place.source(), &read.verdict);
+            component_metrics::mail_settled(read.place.source(), &read.verdict);
             if matches!(read.verdict, Verdict::Leave) {
                 // This run does not read it again.
                 self.deferred.add(&read.place, Timestamp::now());
             }
             if !read.documents.is_empty() {
-                meters::report_arrived(read.place.source(), Timestamp::now());
+                component_metrics::report_arrived(read.place.source(), Timestamp::now());
             }
         }
         let State { names, tracker, .. } = &mut *state;

@@ -16,14 +16,14 @@ const MAX_SIGHTED: usize = 1 << 16;
 
 /// Updates that are written with the next commit or expiry.
 #[derive(Debug, Default)]
-pub(super) struct Unwritten {
+pub(super) struct Pending {
     /// Keys of the places that were seen.
     sighted: HashSet<Vec<u8>>,
     /// UID that the next mail of a folder may have, by the folder's key. As many entries as folders that are read.
     next_uids: HashMap<Vec<u8>, u32>,
 }
 
-impl Unwritten {
+impl Pending {
     pub(super) fn is_empty(&self) -> bool {
         self.sighted.is_empty() && self.next_uids.is_empty()
     }

@@ -13,7 +13,7 @@ use tokio::{
 
 /// A counting TCP stream. Lies below TLS, so that its count and the kernel's send queue are about the same bytes.
 #[derive(Debug)]
-pub struct Counted {
+pub struct CountingStream {
     pub socket: TcpStream,
     /// Number of bytes that the kernel has taken from us.
     pub written: u64,
@@ -21,7 +21,7 @@ pub struct Counted {
     pub heard: u64,
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for CountingStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
@@ -30,7 +30,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for CountingStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let taken = ready!(Pin::new(&mut self.socket).poll_write(cx, buf))?;
         self.written += taken as u64;

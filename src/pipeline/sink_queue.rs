@@ -28,7 +28,7 @@ use crate::{
 
 /// A sink as seen by the readers: its configuration and its queue.
 #[derive(Debug)]
-pub struct Lane {
+pub struct SinkQueue {
     pub name: Arc<str>,
     config: SinkConfig,
     outlet: Outlet,
@@ -37,7 +37,7 @@ pub struct Lane {
     counts: Arc<Counts>,
 }
 
-/// Counters of one sink. Separate from the lane: when the lane is dropped, the sink knows that no more events come.
+/// Counters of one sink. Separate from the queue: when the queue is dropped, the sink knows that no more events come.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub queued: AtomicU64,
@@ -50,7 +50,7 @@ pub struct Counts {
 
 /// The sink queues of one source, each with an encoder of its own. Lives on the thread that reads the source's mails.
 pub struct Emitter {
-    lanes: Vec<(Arc<Lane>, Encoder)>,
+    queues: Vec<(Arc<SinkQueue>, Encoder)>,
     runtime: Handle,
     mark: Mark,
     bookmark: Bookmark,
@@ -72,7 +72,7 @@ type Sending<'a> = BoxFuture<'a, Result<u64, Ended>>;
 #[error("delivery has stopped")]
 pub struct Stopped;
 
-impl Lane {
+impl SinkQueue {
     pub fn new(name: Arc<str>, config: SinkConfig, outlet: Outlet, number: usize) -> Self {
         Self { name, config, outlet, number, counts: Arc::default() }
     }
@@ -127,18 +127,18 @@ impl Emitter {
     /// `sinks` is the total number of sinks.
     pub fn new<'a>(
         source: &str,
-        lanes: impl Iterator<Item = &'a Arc<Lane>>,
+        queues: impl Iterator<Item = &'a Arc<SinkQueue>>,
         sinks: usize,
         host: &Host,
         runtime: Handle,
         bookmark: Bookmark,
         readers: Busy,
     ) -> Self {
-        let lanes = lanes
-            .filter(|lane| lane.config.takes_from(source))
-            .map(|lane| (lane.clone(), Encoder::new(&lane.config, host)))
+        let queues = queues
+            .filter(|queue| queue.config.takes_from(source))
+            .map(|queue| (queue.clone(), Encoder::new(&queue.config, host)))
             .collect();
-        Self { lanes, runtime, mark: vec![0; sinks], bookmark, readers, at_work: None, scratch: Vec::new() }
+        Self { queues, runtime, mark: vec![0; sinks], bookmark, readers, at_work: None, scratch: Vec::new() }
     }
 
     /// Starts a mail with a mark of its own, so that a mail that sends nothing to a sink does not wait for it.
@@ -163,12 +163,12 @@ impl Emitter {
     /// `idle` when that takes long, so that the reader releases the memory that it can do without meanwhile.
     pub fn emit(&mut self, event: &Event, recipients: &Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
         let second = event.provenance().ingest.as_second();
-        for (lane, encoder) in &mut self.lanes {
-            if !recipients.include(lane.number) {
+        for (queue, encoder) in &mut self.queues {
+            if !recipients.include(queue.number) {
                 continue;
             }
-            if !lane.takes(event.event_type()) {
-                lane.counts.filtered.fetch_add(1, Ordering::Relaxed);
+            if !queue.takes(event.event_type()) {
+                queue.counts.filtered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             self.scratch.clear();
@@ -189,11 +189,11 @@ impl Emitter {
                 self.bookmark.resume();
                 queued
             };
-            match lane.queue(Bytes::copy_from_slice(&self.scratch), second, wait) {
-                Ok(Some(number)) => self.mark[lane.number] = number,
-                Err(Ended) if lane.config.required => return Err(Stopped),
+            match queue.queue(Bytes::copy_from_slice(&self.scratch), second, wait) {
+                Ok(Some(number)) => self.mark[queue.number] = number,
+                Err(Ended) if queue.config.required => return Err(Stopped),
                 Ok(None) | Err(Ended) => {
-                    lane.counts.missed.fetch_add(1, Ordering::Relaxed);
+                    queue.counts.missed.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }

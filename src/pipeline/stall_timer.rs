@@ -10,13 +10,13 @@ const MOST: Duration = Duration::from_secs(1);
 
 /// Stall timer that is polled. `T` distinguishes one stall from the next.
 #[derive(Debug)]
-pub struct Patience<T> {
+pub struct StallTimer<T> {
     looked: Instant,
     since: Option<T>,
     spent: Duration,
 }
 
-impl<T: PartialEq> Patience<T> {
+impl<T: PartialEq> StallTimer<T> {
     pub fn new(now: Instant) -> Self {
         Self { looked: now, since: None, spent: Duration::ZERO }
     }
@@ -45,8 +45,8 @@ mod tests {
     #[test]
     fn a_standstill_is_as_long_as_it_was_looked_at() {
         let begin = Instant::now();
-        let mut patience = Patience::new(begin);
-        let looks = (0..9).map(|look| patience.look(Some(begin), false, begin + LOOK * look));
+        let mut stall_timer = StallTimer::new(begin);
+        let looks = (0..9).map(|look| stall_timer.look(Some(begin), false, begin + LOOK * look));
         assert_eq!(looks.last(), Some(Some(LOOK * 8)));
     }
 
@@ -54,27 +54,27 @@ mod tests {
     #[test]
     fn time_in_which_nobody_could_look_does_not_count() {
         let begin = Instant::now();
-        let mut patience = Patience::new(begin);
-        patience.look(Some(begin), false, begin);
-        assert_eq!(patience.look(Some(begin), false, begin + LOOK * 1000), Some(MOST));
+        let mut stall_timer = StallTimer::new(begin);
+        stall_timer.look(Some(begin), false, begin);
+        assert_eq!(stall_timer.look(Some(begin), false, begin + LOOK * 1000), Some(MOST));
     }
 
     #[test]
     fn time_in_which_we_are_at_work_ourselves_does_not_count() {
         let begin = Instant::now();
-        let mut patience = Patience::new(begin);
-        patience.look(Some(begin), true, begin);
-        patience.look(Some(begin), true, begin + LOOK * 2);
-        assert_eq!(patience.look(Some(begin), false, begin + LOOK * 3), Some(LOOK));
+        let mut stall_timer = StallTimer::new(begin);
+        stall_timer.look(Some(begin), true, begin);
+        stall_timer.look(Some(begin), true, begin + LOOK * 2);
+        assert_eq!(stall_timer.look(Some(begin), false, begin + LOOK * 3), Some(LOOK));
     }
 
     #[test]
     fn whatever_arrives_ends_it() {
         let begin = Instant::now();
-        let mut patience = Patience::new(begin);
-        patience.look(Some(begin), false, begin);
-        patience.look(Some(begin), false, begin + LOOK);
-        assert_eq!(patience.look(Some(begin + LOOK), false, begin + LOOK * 2), Some(Duration::ZERO));
-        assert_eq!(patience.look(None, false, begin + LOOK * 3), None);
+        let mut stall_timer = StallTimer::new(begin);
+        stall_timer.look(Some(begin), false, begin);
+        stall_timer.look(Some(begin), false, begin + LOOK);
+        assert_eq!(stall_timer.look(Some(begin + LOOK), false, begin + LOOK * 2), Some(Duration::ZERO));
+        assert_eq!(stall_timer.look(None, false, begin + LOOK * 3), None);
     }
 }

@@ -6,8 +6,8 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::encoding::Utf8;
-use super::repair::{Repair, Warnings};
+use crate::report::encoding::Utf8;
+use crate::report::warnings::{Repair, Warnings};
 use crate::trouble::{Reason, Trouble};
 
 /// Maximum bytes of a string: many times as much as a policy or an explanation takes. The parser holds one at a time.
@@ -16,7 +16,7 @@ const STRING: usize = 64 << 10;
 const DEPTH: usize = 32;
 
 /// Sanitizing reader of a document; holds one chunk.
-pub struct Guard<R> {
+pub struct Sanitizer<R> {
     source: Utf8<R>,
     chunk: Vec<u8>,
     given: usize,
@@ -29,7 +29,7 @@ pub struct Guard<R> {
     pub warnings: Warnings,
 }
 
-impl<R: BufRead> Guard<R> {
+impl<R: BufRead> Sanitizer<R> {
     pub fn new(source: R) -> Self {
         Self {
             source: Utf8::new(source),
@@ -93,7 +93,7 @@ impl<R: BufRead> Guard<R> {
     }
 }
 
-impl<R: BufRead> Read for Guard<R> {
+impl<R: BufRead> Read for Sanitizer<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.given == self.chunk.len() && !(self.ended && self.failure.is_none()) {
             self.refill()?;
@@ -126,7 +126,7 @@ mod tests {
 
     fn passed(json: &[u8]) -> (String, Option<Reason>) {
         let mut text = Vec::new();
-        let end = Guard::new(json).read_to_end(&mut text);
+        let end = Sanitizer::new(json).read_to_end(&mut text);
         (String::from_utf8(text).unwrap(), end.err().map(|error| Trouble::from_io(&error, Reason::ReaderPanic).reason))
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use prometheus::{Gauge, IntCounter};
 use tokio::{sync::watch, time::Instant};
 
-use super::lane::{Counts, Lane};
+use super::sink_queue::{Counts, SinkQueue};
 use crate::{
     config::{Config, sink::SinkKind, source::SourceConfig},
     event::Event,
@@ -138,14 +138,14 @@ struct Seen {
 const LOOK_WEIGHT: f64 = 1.0 / 240.0;
 
 impl SinkMeter {
-    pub fn new(lane: &Lane, confirmed: watch::Receiver<u64>) -> Self {
-        let labels = SinkLabels::of(lane).0;
+    pub fn new(queue: &SinkQueue, confirmed: watch::Receiver<u64>) -> Self {
+        let labels = SinkLabels::of(queue).0;
         let all = labels.all();
         let discarded = |intentional| {
             let [id, kind, component_type] = all;
             metrics::DISCARDED_EVENTS.with_label_values(&[id, kind, component_type, intentional])
         };
-        metrics::BUFFER_MAX_BYTES.with_label_values(&all).set(f64::from(lane.config().buffer_max_size));
+        metrics::BUFFER_MAX_BYTES.with_label_values(&all).set(f64::from(queue.config().buffer_max_size));
         Self {
             confirmed,
             seen: Seen::default(),
@@ -158,8 +158,8 @@ impl SinkMeter {
             buffer_bytes: metrics::BUFFER_BYTES.with_label_values(&all),
             buffer_events: metrics::BUFFER_EVENTS.with_label_values(&all),
             utilization: metrics::UTILIZATION.with_label_values(&all),
-            counts: lane.counts(),
-            level: lane.level(),
+            counts: queue.counts(),
+            level: queue.level(),
         }
     }
 
@@ -204,17 +204,17 @@ impl Labels {
     }
 }
 
-/// Labels of a sink, without its lane.
+/// Labels of a sink, without its queue.
 pub struct SinkLabels(Labels);
 
 impl SinkLabels {
-    pub fn of(lane: &Lane) -> Self {
-        let component_type = match lane.config().kind {
+    pub fn of(queue: &SinkQueue) -> Self {
+        let component_type = match queue.config().kind {
             SinkKind::Stdout(_) => "stdout",
             SinkKind::File(_) => "file",
             SinkKind::Syslog(_) => "syslog",
         };
-        Self(Labels { id: lane.name.clone(), kind: "sink", component_type })
+        Self(Labels { id: queue.name.clone(), kind: "sink", component_type })
     }
 
     /// Counts that the sink began to fail.

@@ -133,18 +133,25 @@ async fn run(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<Ledge
     ends(start(config, sinks, source, ledger, options, Stop::default())).await
 }
 
-async fn ends(flow: Flow) -> Exit {
-    timeout(LONG, flow.run()).await.expect("the run hangs")
+async fn ends(supervisor: Supervisor) -> Exit {
+    timeout(LONG, supervisor.run()).await.expect("the run hangs")
 }
 
-fn start(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<Ledger>, options: Options, stop: Stop) -> Flow {
+fn start(
+    config: Config,
+    sinks: &[Doing],
+    source: Reports,
+    ledger: Arc<Ledger>,
+    options: Options,
+    stop: Stop,
+) -> Supervisor {
     let destinations = config.sinks.iter().zip(sinks).map(|((name, config), doing)| Destination {
         name: name.as_str().into(),
         config: config.clone(),
         sink: Box::new(*doing),
     });
     let destinations = destinations.collect();
-    Flow::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, Arc::default())
+    Supervisor::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, Arc::default())
 }
 
 fn ledger() -> Arc<Ledger> {
@@ -157,12 +164,12 @@ async fn a_run_without_trouble_exits_with_0() {
     assert_eq!(exit, Exit::Done);
 }
 
-/// Regression: while sinks sent what was left, and nothing looked at the flow any more, the run was taken for stalled.
+/// Regression: while sinks sent what was left, and nothing looked at the supervisor any more, the run was taken for stalled.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_single_pass_is_no_halt_however_long_it_takes() {
-    let flow = start(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, Stop::default());
-    let condition = flow.condition.clone();
-    ends(flow).await;
+    let supervisor = start(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, Stop::default());
+    let condition = supervisor.condition.clone();
+    ends(supervisor).await;
     assert!(condition.moves(Instant::now() + LONG));
 }
 
@@ -202,8 +209,8 @@ async fn a_single_pass_that_could_not_move_its_mails_is_to_be_retried() {
 async fn a_single_pass_that_was_stopped_is_to_be_retried() {
     let stop = Stop::default();
     stop.gently.cancel();
-    let flow = start(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, stop);
-    assert_eq!(ends(flow).await, Exit::Undelivered);
+    let supervisor = start(config(REQUIRED), &[Doing::Confirms], Reports::default(), ledger(), ONCE, stop);
+    assert_eq!(ends(supervisor).await, Exit::Undelivered);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,12 +234,12 @@ async fn a_sink_that_confirms_nothing_is_given_up_though_another_confirms_now_an
 async fn a_reload_does_not_wait_for_a_sink_that_hangs() {
     let config = Config { shutdown_timeout: LONG * 10, ..config(REQUIRED) };
     let stop = Stop::default();
-    let flow = start(config, &[Doing::Keeps], Reports::default(), ledger(), Options::default(), stop.clone());
-    while flow.lanes[0].unconfirmed() == 0 {
+    let supervisor = start(config, &[Doing::Keeps], Reports::default(), ledger(), Options::default(), stop.clone());
+    while supervisor.queues[0].unconfirmed() == 0 {
         sleep(Duration::from_millis(10)).await;
     }
     stop.for_reload();
-    assert_eq!(ends(flow).await, Exit::Undelivered);
+    assert_eq!(ends(supervisor).await, Exit::Undelivered);
 }
 
 /// Regression: a long report of which no sink takes any event was mistaken for a receiver that does not answer.
@@ -257,8 +264,8 @@ async fn the_time_that_a_rate_limit_takes_is_no_silence_of_a_sink() {
     let config = Arc::new(Config { give_up_after: Duration::from_secs(2), ..config(&sinks) });
     let destinations = build::destinations(&config);
     let sources: Vec<Box<dyn Source>> = vec![Box::new(Reports::default())];
-    let flow = Flow::start(destinations, sources, config, ledger(), ONCE, Stop::default(), Arc::default());
-    assert_eq!(ends(flow).await, Exit::Done);
+    let supervisor = Supervisor::start(destinations, sources, config, ledger(), ONCE, Stop::default(), Arc::default());
+    assert_eq!(ends(supervisor).await, Exit::Done);
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
 }
 

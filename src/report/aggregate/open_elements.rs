@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use quick_xml::events::BytesStart;
 
-use super::repair::Repair;
-use super::schema::Node;
+use super::elements::Node;
+use crate::report::warnings::Repair;
 
 /// The open elements, outermost first; never deeper than `limits.xml_depth`.
 #[derive(Default)]

@@ -1,0 +1,10 @@
+//! XML of reports → tokens: a sanitizer repairs the bytes, quick-xml parses them.
+
+mod character;
+mod reader;
+mod sanitizer;
+mod tag_scanner;
+
+pub use reader::{Token, Xml};
+#[cfg(test)]
+pub use sanitizer::Sanitizer;
