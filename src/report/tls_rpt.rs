@@ -128,8 +128,9 @@ pub(in crate::report) fn read(
         failures: 0,
         rows: 0,
         skipped: 0,
-        room: ROOM,
         head_room: HEAD,
+        policy_room: ROOM,
+        failure_room: ROOM,
         weight: Weight::new(limits),
         warnings: Warnings::default(),
         stopped: None,
@@ -165,9 +166,10 @@ struct Reading<'r> {
     rows: u64,
     /// Number of rows without data, which are not passed on.
     skipped: u64,
-    /// Remaining bytes to keep of the texts of the current policy or failure, and of those of the report.
-    room: usize,
+    /// Remaining bytes to keep of the texts of the report, of the current policy, and of its current failure.
     head_room: usize,
+    policy_room: usize,
+    failure_room: usize,
     weight: Weight<'r>,
     warnings: Warnings,
     /// Set if reading ends before the document does: `Ok` if the caller stopped it, else the limit that was hit.
@@ -212,12 +214,12 @@ impl Reading<'_> {
             Place::Policy => {
                 let policy = std::mem::take(&mut self.held.policy);
                 self.row(TlsRow::Policy(policy));
-                self.room = ROOM;
+                self.policy_room = ROOM;
             }
             Place::Failure => {
                 let failure = std::mem::take(&mut self.held.failure);
                 self.row(TlsRow::Failure(failure));
-                self.room = ROOM;
+                self.failure_room = ROOM;
             }
             Place::Described => {
                 if let Some(name) = self.held.report.policies.last_mut() {

@@ -240,6 +240,29 @@ fn no_list_text_or_number_of_policies_is_held_beyond_its_bound() {
     assert_eq!(read.failures[0].result_type.as_ref().map(String::len), Some(4 << 10));
 }
 
+/// Regression: each failure gave back the room of its policy and took what was left of it.
+#[test]
+fn a_policy_and_each_of_its_failures_have_room_of_their_own() {
+    let texts = |count: usize| vec![format!("\"{}\"", "h".repeat(4_000)); count].join(",");
+    let failure = format!(r#""failure-details": [{{"result-type": {}}}]"#, texts(1));
+    let policy = format!(r#""policy": {{"mx-host": [{}]}}"#, texts(4));
+    let thrice = vec![format!("{policy}, {failure}"); 3].join(", ");
+    let document = format!(r#"{{"policies": [{{{thrice}}}]}}"#);
+    let read = read_tls(document.as_bytes(), 4096, &Limits::default()).unwrap();
+    assert_eq!(read.policies[0].mx_hosts.iter().map(String::len).sum::<usize>(), 32 << 10);
+    assert_eq!(read.failures.len(), 3);
+    assert!(read.failures.iter().all(|failure| failure.result_type.as_ref().is_some_and(|text| text.len() == 4_000)));
+    assert_eq!(codes(&read), ["text_shortened"]);
+}
+
+#[test]
+fn a_list_under_two_keys_is_as_long_as_under_one() {
+    let hosts = vec!["\"mx.example.com\""; 40].join(",");
+    let document = format!(r#"{{"policies": [{{"policy": {{"mx-host": [{hosts}], "mx-host-pattern": [{hosts}]}}}}]}}"#);
+    let read = read_tls(document.as_bytes(), 4096, &Limits::default()).unwrap();
+    assert_eq!((read.policies[0].mx_hosts.len(), codes(&read)), (64, vec!["list_shortened"]));
+}
+
 #[test]
 fn policies_and_failures_that_say_nothing_are_no_rows() {
     let failures = vec!["{}"; 1_000].join(",");

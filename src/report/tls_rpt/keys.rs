@@ -78,7 +78,11 @@ impl Reading<'_> {
     /// Returns as much of a text as may be kept: `most` bytes if other rows repeat it.
     fn fitting(&mut self, place: Place, mut told: String, most: usize) -> String {
         let is_of_report = matches!(place, Place::Report | Place::Range);
-        let room = if is_of_report { &mut self.head_room } else { &mut self.room };
+        let room = match place {
+            Place::Report | Place::Range => &mut self.head_room,
+            Place::Policy | Place::Described | Place::Summary => &mut self.policy_room,
+            Place::Failure => &mut self.failure_room,
+        };
         let most = if is_of_report || place == Place::Described { most } else { TEXT };
         let end = told.floor_char_boundary(most.min(*room));
         if end < told.len() {
@@ -151,6 +155,9 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
                     let told = map.next_value_seed(Texts(&mut reading.warnings))?;
                     reading.weight.read(told.iter().map(String::len).sum());
                     let room = LIST.saturating_sub(slot(&mut reading.held).len());
+                    if told.len() > room {
+                        reading.warnings.note(Repair::ListShortened, "");
+                    }
                     for told in told.into_iter().take(room) {
                         let told = reading.fitting(place, told, TEXT);
                         slot(&mut reading.held).extend(Some(told).filter(|told| !told.is_empty()));
