@@ -1,5 +1,7 @@
 //! Finds the known name that a mistyped one is most similar to, for "did you mean".
 
+use strsim::osa_distance;
+
 /// Returns the nearest of `known`, if at most a third of the letters differ.
 pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let written = written.to_ascii_lowercase().replace('-', "_");
@@ -7,28 +9,10 @@ pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str
     known
         .into_iter()
         .filter(|name| name.len().abs_diff(written.len()) <= tolerance)
-        .map(|name| (distance(&written, name), name))
+        .map(|name| (osa_distance(&written, name), name))
         .filter(|&(distance, name)| distance <= tolerance && distance < name.len())
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
-}
-
-/// Edit distance: number of letters to insert, delete, replace, or swap with a neighbour (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    // rows[i][j]: distance from the first i letters of a to the first j of b; the borders are all deletions or insertions.
-    let mut rows: Vec<Vec<usize>> = (0..=a.len()).map(|i| (i..=i + b.len()).collect()).collect();
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let wrong = usize::from(a[i - 1] != b[j - 1]);
-            let mut least = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + wrong);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = least;
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

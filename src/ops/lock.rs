@@ -1,15 +1,10 @@
 //! One instance per `data_dir`: a file lock that the kernel releases when the process dies, for any reason.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-};
-
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
 };
 
 use crate::folder;
@@ -54,12 +49,12 @@ impl InstanceLock {
             .mode(0o640)
             .open(&path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file.try_lock() {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
+            Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held { data_dir: data_dir.into(), holder: holder(&mut file) });
             }
-            Err(error) => return Err(failed(error.into())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         file.set_len(0).and_then(|()| file.write_all(introduction().as_bytes())).map_err(failed)?;
         Ok(Self { _file: file })
@@ -73,10 +68,10 @@ pub fn holder_of(data_dir: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
+    match file.try_lock_shared() {
         Ok(()) => Ok(None),
-        Err(Errno::WOULDBLOCK) => Ok(Some(holder(&mut file))),
-        Err(error) => Err(error.into()),
+        Err(TryLockError::WouldBlock) => Ok(Some(holder(&mut file))),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
