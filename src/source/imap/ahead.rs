@@ -13,8 +13,8 @@ use crate::source::Intake;
 /// Maximum number of mails to prefetch: about as many as are read while the next command is on its way to a distant
 /// server.
 const MAILS: u32 = 768;
-/// Size in bytes up to which a mail is prefetched. Smaller mails arrive whole; of larger ones this much is transferred in
-/// vain. Most mails with one report are smaller.
+/// Size in bytes below which a prefetched mail arrives whole; of others this much is transferred in vain. Most mails with
+/// one report are smaller.
 const MAIL_BYTES: u32 = 8 << 10;
 
 /// Range of UIDs to prefetch, if the intake's budget has room at that time.

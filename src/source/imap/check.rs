@@ -115,8 +115,8 @@ impl Visit {
         self.over
     }
 
-    /// Returns the folders to read. Fails like `run` does: if the only folder does not exist, or if one of them is a folder
-    /// that mails are moved to.
+    /// Returns the folders to read. Fails like `run` does: if no pattern is configured and none of the folders exists, or if
+    /// mails are moved to one of them.
     pub async fn folders(&mut self) -> Result<Vec<Found>, SourceError> {
         self.over = true;
         let found = async {

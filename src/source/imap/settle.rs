@@ -218,8 +218,8 @@ impl Tried {
         tried
     }
 
-    /// Takes out the mails that were certainly moved: if all commands together, and `also` from others, reported at least
-    /// as many EXPUNGEs. Dovecot reports them when it has nothing else to do.
+    /// Takes out the mails that were certainly moved: if no command was refused, and all together, with `also` from others,
+    /// reported at least as many EXPUNGEs. Dovecot reports them when it has nothing else to do.
     pub fn moved(&mut self, also: usize) -> Vec<u32> {
         let gone: usize = self.done.iter().map(|(_, gone)| gone).sum();
         if !self.refused.is_empty() || gone + also < self.uids().count() {

@@ -123,7 +123,7 @@ impl Tour {
         self.stops.first().filter(|stop| stop.failing_since.is_none() && stop.listed)
     }
 
-    /// Makes the watched folder due at this time, after a report of new mail.
+    /// Makes the watched folder due at this time at the latest, after a report of new mail.
     pub fn first_has_news(&mut self, at: Instant) {
         if let Some(first) = self.stops.first_mut() {
             first.due = Some(first.due.map_or(at, |due| due.min(at)));
