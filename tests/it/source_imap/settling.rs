@@ -153,7 +153,7 @@ async fn folders_of_others_are_read_as_they_are_written() {
     }
 }
 
-/// Microsoft 365: no keyword can be set or searched for.
+/// Microsoft 365: our keyword can't be set, and must not be searched for.
 fn without_keywords(_: &mut State, command: &str) -> Act {
     match command.starts_with("SELECT") {
         true => Act::Say(
