@@ -1,4 +1,4 @@
-//! The least that any client could do: log in, and fetch and move all mails with two commands that are sent together.
+//! Baseline: the fastest that an IMAP client can be. Logs in, and fetches and moves all mails with two pipelined commands.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::support::{
     dovecot::{PASSWORD, USER},
 };
 
-/// Returns how long it took from sending the two commands to the end of the second.
+/// Returns the time from sending the two commands to the end of the second.
 pub async fn fetch_and_move(port: u16, ca: &Ca) -> Duration {
     let tcp = TcpStream::connect(("localhost", port)).await.unwrap();
     tcp.set_nodelay(true).unwrap();
@@ -40,7 +40,7 @@ impl Client {
         self.until(end).await;
     }
 
-    /// Reads up to the line that begins so.
+    /// Reads up to the line that begins with `end`.
     async fn until(&mut self, end: &str) {
         let mut line = Vec::new();
         while !line.starts_with(end.as_bytes()) {
@@ -53,7 +53,7 @@ impl Client {
     }
 }
 
-/// The length of the literal that this line announces.
+/// Returns the length of the literal that this line announces.
 fn literal(line: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(line).ok()?.strip_suffix("}\r\n")?;
     text.rsplit_once('{')?.1.parse().ok()

@@ -1,4 +1,4 @@
-//! A relay that delays each direction, as a long way does: what comes in leaves later, but as fast as it came.
+//! Relay that delays each direction like a distant network: data leaves later, but at the rate at which it arrived.
 
 use std::{
     io::{Read, Write},
@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is due within so long goes on together: a write for each piece would cost the two that are measured, and who share
-/// their cores with the relay, more than it costs itself.
+/// Data that becomes due within this time is forwarded together: a write for each piece would cost the two programs under
+/// measurement, which share their cores with the relay, more than the relay itself.
 const GRAIN: Duration = Duration::from_millis(1);
 
-/// Passes on one session.
+/// Forwards one session.
 pub struct Relay {
     pub port: u16,
     session: JoinHandle<Duration>,
@@ -35,14 +35,14 @@ impl Relay {
         Self { port, session }
     }
 
-    /// How long the client took, from its connection to its last word.
+    /// Returns the duration of the client's session, from its connection to its last byte.
     pub fn session(self) -> Duration {
         self.session.join().unwrap()
     }
 }
 
-/// Each piece has a time at which it is due; the queue between the two threads holds what is on its way. Returns the one that
-/// ends when `from` has said its last.
+/// Forwards data from `from` to `to`. Each piece has a time at which it is due; the queue between the two threads holds
+/// the data in transit. Returns the thread that ends at end of file on `from`.
 fn pass_on(mut from: TcpStream, mut to: TcpStream, each_way: Duration) -> JoinHandle<()> {
     to.set_nodelay(true).unwrap();
     let (sender, on_its_way) = mpsc::channel::<(Instant, Vec<u8>)>();
@@ -70,7 +70,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, each_way: Duration) -> JoinHa
                 break;
             }
         }
-        to.shutdown(Shutdown::Write).ok(); // its other end may be gone
+        to.shutdown(Shutdown::Write).ok(); // the other end may be gone
     });
     hearing
 }

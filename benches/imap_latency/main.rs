@@ -1,13 +1,13 @@
-//! How much longer the program takes than the least that any IMAP client could do, over a long way.
+//! Measures the latency of the program over a distant network, compared with the fastest that any IMAP client can be.
 //!
-//! 2,000 mails lie in a Dovecot behind a relay that delays each direction by 25 ms. Compared are
-//! * a whole session that logs in, selects, and fetches and moves all mails with one `UID FETCH` and one `UID MOVE` that are
-//!   sent together, with that of a `run --once`, both as the relay sees them, from the connection to the client's last word;
-//!   what the process took from its start to its end is told, too;
+//! 2,000 mails are in a Dovecot behind a relay that delays each direction by 25 ms. The comparisons are
+//! * a whole session that logs in, selects, and fetches and moves all mails with one `UID FETCH` and one `UID MOVE`, which
+//!   are pipelined, with that of a `run --once`; both as measured by the relay, from the connection to the client's last
+//!   byte. The time of the process from its start to its end is printed, too;
 //! * these two commands alone, with the part of the run that fetches, ships and archives: from the first command after the
-//!   mails were listed to the end of the last, without the fetch of those that came along with the list; and
-//! * what the way costs of either session: the same without a delay is subtracted. The rest is work, which the program has
-//!   more of: it reads the mails, and notes what it has shipped.
+//!   mails were listed to the end of the last, without the fetch of mails that were prefetched together with the list; and
+//! * the cost of the network in either session: the time without a delay is subtracted. The rest is work, of which the
+//!   program has more: it parses the mails, and records what it has shipped.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "it measures, and says what")]
 
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
@@ -50,16 +50,16 @@ fn main() {
     );
 }
 
-/// What one session took.
+/// Durations of one session.
 struct Took {
     session: Duration,
-    /// From the first command for mails to the end of the last.
+    /// Time from the first command for mails to the end of the last.
     two_commands: Duration,
-    /// From the start of a process to its end; of the least, which has none, its session.
+    /// Time from the start of a process to its end; for the baseline, which has no process, the time of its session.
     process: Duration,
 }
 
-/// What the least took, and the program: medians.
+/// Medians of the baseline and of the program.
 struct Both {
     session: [Duration; 2],
     two_commands: [Duration; 2],
@@ -92,7 +92,7 @@ fn ratio(what: &str, [least, program]: [Duration; 2]) -> f64 {
 
 fn mailbox(batch: &Batch, each_way: Duration) -> (Ca, Dovecot, Relay) {
     let ca = Ca::new();
-    // Without the record of all that is said, which the tests look into.
+    // Without Dovecot's record of all commands (rawlog), which the tests read.
     let unrecorded = Options { extra: "protocol imap {\n  rawlog_dir =\n}\n".into(), ..Options::default() };
     let dovecot = Dovecot::with(&ca.server(), &unrecorded);
     delivery::deliver(&dovecot, &batch.mails);
@@ -128,7 +128,7 @@ fn program(batch: &Batch, each_way: Duration) -> Took {
     Took { session, two_commands: done.duration_since(listed).unsigned_abs(), process }
 }
 
-/// When the log says so.
+/// Returns the time at which this message was logged.
 fn said(log: &str, message: &str) -> Timestamp {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let line = lines.into_iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("{message}: {log}"));

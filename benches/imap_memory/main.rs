@@ -1,7 +1,8 @@
-//! How much memory the program needs for a folder of 100,000 mails, and how long the command lines get that it sends.
+//! Measures the peak memory of the program for a folder of 100,000 mails, and the length of the command lines that it
+//! sends.
 //!
-//! Every second mail was deleted, so that no UID follows another and sets of them can't be written as ranges. The mails lie in
-//! a Dovecot; `run --once` fetches, ships and archives all of them.
+//! Every second mail was deleted, so that no two UIDs are consecutive and UID sets can't be written as ranges. The mails
+//! are in a Dovecot; `run --once` fetches, ships and archives all of them.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "it measures, and says what")]
 
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
@@ -27,9 +28,9 @@ use support::{
 };
 
 const MAILS: usize = 100_000;
-/// What a small container has.
+/// Memory limit of a small container.
 const MOST_KIB: u64 = 64 << 10;
-/// Servers should take lines of this length (RFC 7162 section 4).
+/// Line length that servers should accept (RFC 7162 section 4).
 const MOST_OCTETS: usize = 8_000;
 
 fn main() {
@@ -55,14 +56,14 @@ fn main() {
         peak >> 10,
         lines.len()
     );
-    // A row and a report each.
+    // One row event and one report event per mail.
     assert_eq!(place.read("out.ndjson").lines().count(), 2 * MAILS);
     assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (0, MAILS));
     assert!(peak < MOST_KIB, "{peak} KiB");
     assert!(*longest <= MOST_OCTETS, "{longest} octets");
 }
 
-/// Delivers twice as many, and deletes every second.
+/// Delivers twice as many mails, and deletes every second one.
 fn fill(dovecot: &Dovecot) {
     let mailbox = dovecot.mailbox();
     for seed in 0..MAILS / 1000 {
@@ -83,7 +84,7 @@ fn fill(dovecot: &Dovecot) {
     assert_eq!(mailbox.count("INBOX"), MAILS);
 }
 
-/// The most that it occupies until its end, which has to be a good one.
+/// Returns the peak memory of a run, which must exit with success.
 fn peak_kib(run: &mut Child) -> u64 {
     let mut peak = 0;
     loop {

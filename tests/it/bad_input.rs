@@ -1,4 +1,4 @@
-//! What goes wrong at the user's: the exit code, the remedy in the message, and what becomes of the mails.
+//! Errors of users, servers and mails: the exit code, the remedy in the message, and what happens to the mails.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::support::{
     workplace::{Workplace, imaps, stdout, with},
 };
 
-/// Runs once with a changed source and expects this exit code and these words.
+/// Runs once with a changed source; expects this exit code and these words on stderr.
 #[track_caller]
 fn refused(changes: Value, code: i32, words: &[&str]) {
     let ca = Ca::new();
@@ -21,7 +21,7 @@ fn refused(changes: Value, code: i32, words: &[&str]) {
     assert!(finished.stdout.is_empty() && !finished.stderr.contains(PASSWORD), "{finished:?}");
 }
 
-/// To stdout, and not waiting long for a server that may yet come.
+/// Returns a configuration that writes to stdout and gives up soon on a server that is unreachable.
 fn impatient(workplace: &Workplace, source: Value) -> Value {
     with(workplace.config(source, stdout()), json!({"give_up_after": "2s"}))
 }
@@ -80,7 +80,7 @@ fn a_file_that_cannot_be_made_stops_the_run_and_leaves_the_mails() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     Batch::generate(31, 1, 1..=1, 0).mails.iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
-    // Root may write anywhere, but not below a file.
+    // Root may write to any folder, but can't create a file below a file.
     let path = workplace.write("a-file", "").join("out.ndjson");
     let sink = json!({"type": "file", "path": path});
     workplace.once(&workplace.config(imaps(&dovecot, &ca), sink)).exits(73).says(&["a-file"]);
@@ -169,7 +169,7 @@ fn a_mail_that_cannot_be_read_is_quarantined_and_holds_up_no_other() {
     broken.iter().for_each(|(mail, _)| dovecot.mailbox().deliver("INBOX", mail));
     dovecot.mailbox().deliver("INBOX", &batch.mails[1]);
 
-    // A stranger's mail must not fail the job.
+    // Mails of strangers must not make the run fail.
     let events = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0).events();
     let mut reasons: Vec<&str> = events.iter().filter_map(|event| event["reason"].as_str()).collect();
     reasons.sort_unstable();

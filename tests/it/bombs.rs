@@ -1,6 +1,7 @@
-//! What is made to cost: the program may take 64 MiB of memory beside the file itself, and says what it refused.
+//! Decompression bombs and other inputs made to exhaust memory: the program may use 64 MiB of memory in addition to the
+//! file itself, and reports what it refused.
 //!
-//! What it may not have is measured by the kernel: with less it would be out of memory, and end by a signal.
+//! The limit is enforced by the kernel: a program that needs more runs out of memory, and ends by a signal.
 
 use std::{ffi::OsStr, fs, io::Write};
 
@@ -11,7 +12,7 @@ use crate::support::process::{Finished, Shipper};
 
 const MIB: usize = 1 << 20;
 
-/// Memory that the program may take beside the file itself, in MiB.
+/// Memory that the program may use in addition to the file itself, in MiB.
 const MOST: usize = 64;
 
 #[test]
@@ -86,7 +87,7 @@ fn a_mail_of_nothing_but_newlines_or_fields_takes_little_beside_itself() {
 fn a_large_report_is_read_row_by_row() {
     let record = "<record><row><source_ip>192.0.2.1</source_ip><count>1</count></row></record>\n";
     let report = [gzip_of(b"<feedback>", record.repeat(1000).as_bytes(), 20), gzip(b"</feedback>")].concat();
-    // Held whole, its rows would take more than this.
+    // If all rows were kept in memory, they would need more than this.
     let rows = parsed("large.xml.gz", &report, 24).exited(0).stdout.lines().count();
     assert_eq!(rows, 20_001);
 }
@@ -97,14 +98,14 @@ fn the_bound_on_memory_is_one() {
     assert_eq!(finished.status.code(), None, "{finished:?}");
 }
 
-/// What `parse` says of a file, which is to be refused for this reason.
+/// Runs `parse` on a file, which must be refused for this reason.
 #[track_caller]
 fn refused(name: &str, file: &[u8], reason: &str) {
     let events = parsed(name, file, MOST).exited(65).events();
     assert!(events.iter().any(|event| event["reason"] == reason), "{reason}: {events:?}");
 }
 
-/// `parse` with so many MiB of memory beside the file's own size.
+/// Runs `parse` with a limit of `most` MiB of memory plus the size of the file.
 #[track_caller]
 fn parsed(name: &str, file: &[u8], most: usize) -> Finished {
     let folder = TempDir::new().unwrap();
@@ -120,12 +121,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A gzip of `head`, and `unit` so many times, as a member each: so it is made in no time.
+/// Returns a gzip of `head` and `times` copies of `unit`. Each copy is a gzip member of its own, so that even a large one
+/// is made quickly.
 fn gzip_of(head: &[u8], unit: &[u8], times: usize) -> Vec<u8> {
     [gzip(head), gzip(unit).repeat(times)].concat()
 }
 
-/// A zip with one member of `head` and so many MiB of one byte, of which only the first is deflated.
+/// Returns a zip with one member: `head`, and `mib` MiB of one byte, of which only the first MiB is really compressed, and
+/// its blocks repeated.
 fn zip_bomb(name: &str, head: &[u8], byte: u8, mib: usize) -> Vec<u8> {
     let data = [deflated(head), deflated(&vec![byte; MIB]).repeat(mib), vec![3, 0]].concat();
     let mut crc = Crc::new();
@@ -145,7 +148,7 @@ fn zip_bomb(name: &str, head: &[u8], byte: u8, mib: usize) -> Vec<u8> {
     [local, entry, end].concat()
 }
 
-/// Deflate blocks that others can follow.
+/// Returns deflate blocks that other blocks can follow.
 fn deflated(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() / 4 + 1024);
     let status = Compress::new(Compression::best(), false).compress_vec(bytes, &mut out, FlushCompress::Full).unwrap();

@@ -1,4 +1,4 @@
-//! From a mailbox to a receiver, whole: what arrives is what was mailed, and the mailbox says so.
+//! End to end: every mailed report arrives at the receiver unchanged, and the mailbox shows that it was handled.
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ fn a_receiver_that_asks_for_a_client_certificate_gets_it() {
         Rsyslog::with(&ca, &rsyslog::Options { peers: Peers::Named("shipper.example"), ..Default::default() });
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
 
-    // On TLS 1.3 the refusal arrives after the handshake: what was written by then must not count.
+    // With TLS 1.3 the refusal arrives after the handshake: data written until then must not be confirmed.
     let stranger = syslog_tls(rsyslog.tls_port, &ca);
     let config = with(workplace.config(imaps(&dovecot, &ca), stranger.clone()), json!({"give_up_after": "3s"}));
     workplace.once(&config).exits(75).says(&["tls.crt_file"]);
@@ -230,12 +230,13 @@ fn nothing_is_lost_when_the_program_is_killed_in_the_middle() {
     }
 }
 
-/// Names of mails without the empty list of flags that a server adds when it first shows a mail to anyone.
+/// Returns file names of mails without the empty list of flags, which a server adds when a client first sees the mail.
 fn unflagged(names: &[String]) -> Vec<String> {
     names.iter().map(|name| name.strip_suffix(":2,").unwrap_or(name).to_owned()).collect()
 }
 
-/// What the sink of a dashboard missed can be told to it alone; the others are told nothing twice, and miss nothing new.
+/// Events that the sink of a dashboard missed can be shipped again to that sink only; the others get no event twice, and
+/// miss no new one.
 #[test]
 fn what_was_shipped_is_shipped_again_to_one_sink_and_nothing_new_with_it() {
     let (ca, batch, new) = (Ca::new(), Batch::generate(19, 4, 1..=3, 0), Batch::generate(20, 1, 1..=3, 0));

@@ -1,4 +1,4 @@
-//! Every event is as `dmarc-shipper schema event` says.
+//! Every event conforms to the schema printed by `dmarc-shipper schema event`.
 
 use std::{fs, path::Path, sync::OnceLock};
 
@@ -60,7 +60,7 @@ fn conforms(event: &Value, file: &Path) {
     assert_eq!(faults(event), [""; 0], "{event} in {}", file.display());
 }
 
-/// What is wrong with the event by the schema of its type.
+/// Returns the violations of the schema of the event's type.
 fn faults(event: &Value) -> Vec<String> {
     let types = schema()["oneOf"].as_array().unwrap();
     let Some(own) = types.iter().find(|own| own["properties"]["event_type"]["const"] == event["event_type"]) else {
@@ -68,7 +68,7 @@ fn faults(event: &Value) -> Vec<String> {
     };
     let mut faults = Vec::new();
     check(event, own, "", &mut faults);
-    // A schema lets unknown keys pass; ours lists all there are.
+    // A JSON Schema accepts unknown keys; this one must list all.
     let keys = event.as_object().unwrap().keys();
     faults.extend(keys.filter(|key| own["properties"].get(key).is_none()).map(|key| format!("{key} is not listed")));
     faults
@@ -79,7 +79,7 @@ fn schema() -> &'static Value {
     SCHEMA.get_or_init(|| serde_json::from_str(&Shipper::new(["schema", "event"]).exits(0).stdout).unwrap())
 }
 
-/// The part of JSON Schema (draft 2020-12) that ours is written in; any other keyword fails the test.
+/// Validates the subset of JSON Schema (draft 2020-12) that our schema uses; any other keyword fails the test.
 fn check(value: &Value, schema: &Value, path: &str, faults: &mut Vec<String>) {
     let mut fault = |what: String| faults.push(format!("{path}: {what}: {value}"));
     for (keyword, told) in schema.as_object().unwrap() {

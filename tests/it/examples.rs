@@ -1,4 +1,4 @@
-//! What stands in `examples/` works as it is.
+//! The files in `examples/` work as they are.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn every_source_in_the_page_on_mailboxes_is_valid() {
     let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert_eq!(blocks.len(), 9);
     for block in blocks {
-        // Within a list, a block stands as far to the right as its first line.
+        // A code block within a list is indented like its first line.
         let margin = block.len() - block.trim_start().len();
         let lines: Vec<&str> = block.lines().map(|line| line.get(margin..).unwrap_or_default()).collect();
         let workplace = Workplace::new();
@@ -38,7 +38,7 @@ fn every_source_in_the_page_on_mailboxes_is_valid() {
     }
 }
 
-/// The numbers are those of examples/README.md.
+/// The numbers are those given in examples/README.md.
 #[test]
 fn the_example_mailbox_gives_what_its_readme_says() {
     let ca = Ca::new();
@@ -75,7 +75,7 @@ fn the_configuration_in_the_readme_is_valid() {
     Shipper::new(["check", "--offline", "--config", file.to_str().unwrap()]).exits(0).says(&["sources", "sinks"]);
 }
 
-/// The commands that start something from outside the source tree: their URLs and options are understood.
+/// Commands that read or write outside of the source tree (all but `parse`): their URLs and options are accepted.
 #[test]
 fn every_command_line_of_the_readme_is_understood() {
     let readme = readme().replace("\\\n", " ");
@@ -84,7 +84,7 @@ fn every_command_line_of_the_readme_is_understood() {
     let workplace = Workplace::new();
     workplace.write("config.yaml", section("```yaml\n", "```"));
     for command in commands.into_iter().filter(|command| !command.starts_with("parse")) {
-        // What `run` would ship, `check` only reads.
+        // `check` only reads what `run` would ship.
         let words = command.split('#').next().unwrap().split_whitespace().filter(|word| *word != "--once");
         let words = words.map(|word| match word.trim_matches('\'') {
             "run" => "check".to_owned(),
@@ -100,14 +100,14 @@ fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
 }
 
-/// What stands in the README between the first `begin` and the `end` after it.
+/// Returns the text of the README between the first `begin` and the next `end`.
 fn section(begin: &str, end: &str) -> String {
     let readme = readme();
     let (_, rest) = readme.split_once(begin).unwrap();
     rest.split_once(end).unwrap().0.to_owned()
 }
 
-/// The events of the example mailbox, without those of what can't be read.
+/// Returns the events of the example mailbox, without those for unreadable mails.
 #[track_caller]
 fn assert_example_events(events: &[Value]) {
     let rows: Vec<_> = events.iter().filter(|event| event["event_type"] == "dmarc_aggregate").collect();

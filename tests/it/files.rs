@@ -1,4 +1,4 @@
-//! The `file` sink through the binary: names, layouts, and what is deleted.
+//! The `file` sink of the program: file names, layouts, and retention.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ use crate::support::{
     workplace::Workplace,
 };
 
-/// A configuration that reads the folder `reports` and writes with this sink.
+/// Returns a configuration that reads the folder `reports` and writes with this sink.
 fn config(workplace: &Workplace, batch: &Batch, sink: Value) -> Value {
     let folder = workplace.path("reports");
     fs::create_dir_all(&folder).unwrap();

@@ -1,5 +1,5 @@
-//! Floods through the whole program: mails that are deferred or quarantined, that none of it goes unsaid, and that
-//! honest mails are shipped beside them.
+//! Floods of mails: excess mails are deferred or quarantined, each is accounted for in events, and legitimate mails are
+//! still shipped.
 
 use std::{fs, thread, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::support::{
     workplace::{Workplace, imaps, stdout, with},
 };
 
-/// Error events, and with them all that they say was held back.
+/// Returns the error events, and their number including those that were suppressed.
 fn errors(finished: &Finished) -> (Vec<Value>, i64) {
     let errors: Vec<Value> =
         finished.events().into_iter().filter(|event| event["event_type"] == "ingest_error").collect();
@@ -83,13 +83,13 @@ fn a_sender_over_its_share_and_a_stranger_s_report_hold_up_nobody_else() {
     let reasons: Vec<&str> = told.iter().filter_map(|event| event["reason"].as_str()).collect();
     let count = |folder| dovecot.mailbox().count(folder);
     let rows = finished.events().iter().filter(|event| event["event_type"] == "dmarc_aggregate").count();
-    // A day may end while the test runs: then the greedy one has another share.
+    // A day may end while the test runs: then the flooding sender gets a new share.
     if finished.stderr.matches("over its share").count() == 1 {
         assert_eq!((all, rows), (4, 3));
         assert_eq!(reasons, ["sender_over_limit", "unwanted_domain"]);
         assert_eq!((count("INBOX"), count("Processed"), count("Unreadable")), (3, 3, 1));
     }
-    // What is over a share is neither remembered nor moved: the next run goes on with it.
+    // Mails over the share are neither remembered nor moved: the next run continues with them.
     workplace.once(&config).exits(0);
     workplace.once(&config).exits(0);
     assert_eq!((count("INBOX"), count("Processed"), count("Unreadable")), (0, 6, 1));
@@ -123,12 +123,12 @@ fn polls_do_not_fetch_a_deferred_mail_again_on_the_same_day() {
     }
 }
 
-/// Mails, forged and honest ones each: some in the suite, 1,000 by `make flood`.
+/// Number of forged mails, and of legitimate ones: few by default, 1,000 in `make flood`.
 fn flood_mails() -> usize {
     std::env::var("FLOOD_MAILS").map_or(24, |mails| mails.parse().unwrap())
 }
 
-/// One of several kinds of mails, each made to cost, that say they are from a domain.
+/// Returns a mail that claims to be from `domain`, of one of several kinds that are each expensive in another way.
 fn forged(domain: &str, number: usize) -> Vec<u8> {
     let row = "<record><row><source_ip>10.0.0.66</source_ip><count>1</count></row></record>";
     let head = format!("<feedback><report_metadata><org_name>x</org_name><report_id>forged{number}</report_id>");
@@ -138,18 +138,18 @@ fn forged(domain: &str, number: usize) -> Vec<u8> {
     let gzip = |host: &str, document: String| mail(host, "Report", number, "r", Container::Gzip, document.as_bytes());
     match number % 8 {
         0 => gzip(domain, of(&head, &"<record/>".repeat(30_000))),
-        // As many rows as an ordinary mail may have, below; and many more.
+        // As many rows as an ordinary mail; and many more.
         1 => gzip(domain, of(&head, &row.repeat(ORDINARY_ROWS))),
         2 => gzip(domain, of(&head, &row.repeat(40 * ORDINARY_ROWS))),
-        // A long head over short rows.
+        // A long head and short rows.
         3 => {
             let long = "A".repeat(4_000);
             let head = format!("{head}<email>{long}</email><extra_contact_info>{long}</extra_contact_info>");
             gzip(domain, of(&head, &row.repeat(1_000)))
         }
-        // White space, of which much packs into little.
+        // White space, which compresses well.
         4 => gzip(domain, of(&head, &format!("{row}{}", " ".repeat(60_000)).repeat(10))),
-        // Bytes that don't pack.
+        // An uncompressed document.
         5 => mail(domain, "Report", number, "r", Container::Plain, of(&head, &row.repeat(4_000)).as_bytes()),
         6 => gzip(&format!("s{number}.{domain}"), of(&head, &row.repeat(ORDINARY_ROWS))),
         _ => {
@@ -163,19 +163,19 @@ fn forged(domain: &str, number: usize) -> Vec<u8> {
     }
 }
 
-/// Rows of the largest ordinary mail, as the test sets the shares.
+/// Number of rows in the largest ordinary mail.
 const ORDINARY_ROWS: usize = 5;
-/// An event of a forged row takes some 1,600 bytes.
+/// Limit for the bytes of events; an event of a forged row takes about 1,600 bytes.
 const EVENT_SHARE: u64 = 20 << 20;
 
-/// 240 KB of mail from `x@google.com` used up the share of google.com, and the honest mails behind it were remembered as over
-/// the limit and never read.
+/// Regression: 240 KB of mail from `x@google.com` used up the share of google.com, and the legitimate mails behind it were
+/// remembered as over the limit and never read.
 #[test]
 fn a_flood_of_forged_mails_holds_up_no_honest_one_and_takes_no_more_than_the_share() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let mails = flood_mails();
-    // A hundredth or less of what they are by default, so that it is done in time.
+    // A hundredth or less of the default limits, so that the test is fast.
     let share = json!({
         "sender_bytes_per_day": 200 << 20,
         "sender_inflated_bytes_per_day": 200 << 20,
@@ -196,7 +196,7 @@ fn a_flood_of_forged_mails_holds_up_no_honest_one_and_takes_no_more_than_the_sha
         }
         let running = workplace.shipper(&["run", "--once", "--config"], &config).start();
         let mut memory = 0;
-        // A process that has ended, and was not waited for, has none.
+        // A process that has ended, and was not waited for, has no peak memory in /proc.
         while let Some(peak) = running.peak_memory_yet() {
             memory = peak.max(memory);
             thread::sleep(Duration::from_millis(20));
@@ -207,7 +207,7 @@ fn a_flood_of_forged_mails_holds_up_no_honest_one_and_takes_no_more_than_the_sha
         let shipped = rows(&events).filter(|event| event["source_ip"] != "10.0.0.66");
         let expected = if run == 0 { first.essences() } else { sorted([&first, &second]) };
         assert_eq!(essences(shipped), expected, "{}", finished.stderr);
-        // One sender and one without a name, of which each has two pools; and what is told of each mail.
+        // One sender and mails without one, with two pools each; and the events about each mail.
         let runs = run as u64 + 1;
         let limit = runs * (4 * EVENT_SHARE + 4_000 * 2 * mails as u64);
         let size = fs::metadata(workplace.path("out.ndjson")).unwrap().len();
@@ -218,7 +218,7 @@ fn a_flood_of_forged_mails_holds_up_no_honest_one_and_takes_no_more_than_the_sha
         assert!(size < limit, "{size} of {limit}");
         assert!((1..=2 * runs + 1).contains(&deferred), "once for a sender and day: {deferred}");
     }
-    // The forged ones that are left are read by later runs: nothing is lost, and nothing needs a hand.
+    // The remaining forged mails are read by later runs: nothing is lost, and no manual action is needed.
     assert!(dovecot.mailbox().count("INBOX") > 0);
 }
 

@@ -1,6 +1,7 @@
-//! What the program makes of each fixture in `tests/data/`, as it stands beside it in the `.ndjson` file.
+//! Golden tests: the events of each fixture in `tests/data/` equal those in the `.ndjson` file beside it.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test it golden` writes those anew. Read what it wrote: a wrong one is worse than none.
+//! `UPDATE_GOLDEN=1 cargo test --test it golden` writes those files anew. Review them: a wrong golden file is worse than
+//! none.
 
 use std::{
     collections::HashMap,
@@ -13,12 +14,12 @@ use serde_json::Value;
 
 use crate::support::process::Shipper;
 
-/// The folders that hold nothing but fixtures and what is made of them.
+/// Folders that contain only fixtures and their golden files.
 const FOLDERS: [&str; 6] = ["report", "value", "container", "mail", "tls_rpt", "failure"];
 
 macro_rules! fixtures {
     ($($path:literal => $name:ident,)*) => {
-        /// Those that have a test.
+        /// Fixtures that have a test.
         const NAMED: &[&str] = &[$($path,)*];
 
         $(
@@ -243,11 +244,11 @@ fn every_fixture_has_a_test_and_every_golden_file_a_fixture() {
     }
 }
 
-/// The events of the fixture are those of the golden file beside it.
+/// Fails unless the events of the fixture equal those of its golden file.
 #[track_caller]
 fn holds(fixture: &str) {
     let golden = data().join(beside(fixture));
-    // Of a mail without a report nothing is told.
+    // A mail without a report yields no events.
     let now = parsed().get(fixture).map_or("", String::as_str);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(golden, now).unwrap();
@@ -260,7 +261,7 @@ fn holds(fixture: &str) {
     assert_eq!(now.lines().count(), held.lines().count(), "lines of {}", golden.display());
 }
 
-/// All events of each fixture, by one run of the program over all of them.
+/// Returns the events of all fixtures, from a single run of the program.
 fn parsed() -> &'static HashMap<String, String> {
     static PARSED: OnceLock<HashMap<String, String>> = OnceLock::new();
     PARSED.get_or_init(|| {
@@ -282,7 +283,7 @@ fn fixtures() -> Vec<String> {
     files(|name| !name.ends_with(".ndjson"))
 }
 
-/// Paths from `tests/data/` on, sorted.
+/// Returns paths relative to `tests/data/`, sorted.
 fn files(wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let names = |folder: &'static str| {
         let entries = fs::read_dir(data().join(folder)).unwrap();
@@ -293,7 +294,7 @@ fn files(wanted: impl Fn(&str) -> bool) -> Vec<String> {
     files
 }
 
-/// `report/001-plain.xml` → `report/001-plain.ndjson`
+/// Returns the path of the golden file: `report/001-plain.xml` → `report/001-plain.ndjson`
 fn beside(fixture: &str) -> String {
     let (folder, name) = fixture.split_once('/').unwrap();
     format!("{folder}/{}.ndjson", name.split('.').next().unwrap())

@@ -1,4 +1,5 @@
-//! Text that strangers write, made to steer terminals, forge lines and hide: it reaches no log line, file name or frame raw.
+//! Hostile text in mails: terminal escapes, forged log lines and hidden text must not reach a log line, file name or frame
+//! unescaped.
 
 use std::{
     ffi::OsStr,
@@ -17,12 +18,12 @@ use crate::support::{
     workplace::Workplace,
 };
 
-/// Terminal escapes, line ends of all kinds, a forged log line and frame, what ends fields of every format, and characters
-/// that reorder or hide text.
+/// Terminal escapes, line ends of all kinds, a forged log line and frame, field terminators of every format, and
+/// characters that reorder or hide text.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{0}\u{7f}\r\n2026-11-01T00:00:00Z ERROR forged level=error\n<14>1 - - - - - - \
                        forged\u{85}\u{2028}\u{2029}\u{202e}\u{2066}\u{200b}\u{feff}\u{ad}\u{e0041}\"] } '\\ a=b,";
 
-/// So many bytes as no domain name has.
+/// More bytes than a domain name may have.
 const LONG: usize = 100_000;
 
 #[test]
@@ -96,11 +97,11 @@ fn hostile_text_reaches_no_text_log_raw() {
     clean_json_log(&Shipper::new([OsStr::new("parse"), folder.as_os_str(), OsStr::new("--log-format=json")]).exits(65));
 }
 
-/// A folder of mails, hostile in every place that a stranger fills; so are the files' names.
+/// Creates a folder of mails that are hostile in every part that a sender controls; so are the file names.
 fn mails(workplace: &Workplace) -> PathBuf {
     let folder = workplace.path("mails");
     fs::create_dir_all(&folder).unwrap();
-    // In XML: without what would make it other markup, or another encoding.
+    // Text for XML documents: without characters that would make it other markup, or another encoding.
     let xml = &HOSTILE.replace('<', "&lt;").replace(['"', '\0'], "");
     let record = format!(
         "<record><row><source_ip>{0}</source_ip><count>{0}</count><policy_evaluated><disposition>{0}</disposition>\
@@ -151,7 +152,7 @@ fn mails(workplace: &Workplace) -> PathBuf {
     folder
 }
 
-/// A mail whose headers bring control characters raw, in encoded words and in a percent-encoded name.
+/// Returns a mail whose headers contain control characters raw, in encoded words and in a percent-encoded name.
 fn mail(from: &str, document: &[u8]) -> Vec<u8> {
     let raw = HOSTILE.replace(['\r', '\n'], "");
     let percent: String = HOSTILE.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -170,7 +171,7 @@ fn syslog(port: u16, options: Value) -> Value {
     sink
 }
 
-/// A receiver of one connection, and all that came over it.
+/// Accepts one connection, and returns all data received on it.
 fn receive() -> (u16, JoinHandle<String>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -192,7 +193,7 @@ fn octet_counted(mut text: &str) -> Vec<&str> {
     frames
 }
 
-/// That the test's mails did what they are for.
+/// Fails unless the mails had the effects that the test intends.
 #[track_caller]
 fn all_came(events: &[Value]) {
     let reasons: Vec<&str> = events.iter().filter_map(|event| event["reason"].as_str()).collect();
@@ -207,7 +208,7 @@ fn all_came(events: &[Value]) {
     assert!(row["attachment"].as_str().unwrap().contains("\u{1b}[2J"), "{row}");
 }
 
-/// Every line clean; gives their number.
+/// Fails unless every line is clean; returns their number.
 #[track_caller]
 fn clean_lines(text: &str) -> usize {
     assert!(text.ends_with('\n'));

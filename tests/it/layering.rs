@@ -1,4 +1,4 @@
-//! Who may import whom: the rules of ARCHITECTURE.md, held against the source text.
+//! Checks the imports between modules in the source text against the rules of ARCHITECTURE.md.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -8,10 +8,11 @@ use std::{
 
 use syn::visit::{self, Visit};
 
-/// Modules that any other may use.
+/// Modules that any other module may use.
 const GROUND: &[&str] = &["trouble", "limits"];
 
-/// What each module of the library may import from its siblings, beside [`GROUND`]; only the pipeline knows all stages.
+/// Allowed imports of each module of the library from its siblings, in addition to [`GROUND`]; only `pipeline` may use all
+/// stages.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trouble", &[]),
     ("limits", &["config"]),
@@ -45,7 +46,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Pure stages must not reach for the world.
+/// Paths that the pure stages must not use: they do no I/O.
 const PURE: &[&str] = &["extract", "report", "event", "encode", "deliver", "flood"];
 const IMPURE_WORDS: &[&str] = &[
     "tokio::",
@@ -112,7 +113,7 @@ fn pure_stages_touch_no_socket_file_clock_or_log() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Only a folder's own files may need each other.
+/// Import cycles are only allowed within one folder.
 #[test]
 fn no_import_circle_leads_through_two_folders() {
     let imports = import_graph();
@@ -131,7 +132,7 @@ fn files_hold_one_idea() {
     assert!(long.is_empty(), "files past 600 lines hold more than one idea: {long:?}");
 }
 
-/// Every file under `src/`: its top-level module, its path, and its text without tests and comments.
+/// Returns every file under `src/`: its top-level module, its path, and its text without tests and comments.
 fn sources() -> Vec<(String, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -161,7 +162,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
         .collect()
 }
 
-/// The names right after `crate::`, also within `use crate::{…}`.
+/// Returns the names right after `crate::`, also within `use crate::{…}`.
 fn imports(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("crate::") {
@@ -174,7 +175,7 @@ fn imports(text: &str) -> Vec<String> {
     found
 }
 
-/// The first names of a brace group, up to its own closing brace.
+/// Returns the first names in a brace group, up to its closing brace.
 fn top_level_names(group: &str) -> Vec<String> {
     let (mut depth, mut fresh, mut names) = (0, true, Vec::new());
     for (at, letter) in group.char_indices() {
@@ -204,7 +205,7 @@ fn path_of(path: &str) -> ModulePath {
     path.split("::").map(str::to_owned).collect()
 }
 
-/// Each module of the library, and those that it imports or names.
+/// Returns each module of the library with the modules that it imports or names.
 fn import_graph() -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files: BTreeMap<ModulePath, PathBuf> =
@@ -213,7 +214,7 @@ fn import_graph() -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
         let file = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
         let mut named = Named { module: module.clone(), paths: Vec::new() };
         named.visit_file(&file);
-        // A path names a module and, after it, what is in there.
+        // A path consists of a module and, after it, an item in there.
         let modules = named.paths.into_iter().filter_map(|mut path| {
             while !path.is_empty() && !files.contains_key(&path) {
                 path.pop();
@@ -232,9 +233,9 @@ fn module_of(file: &Path) -> ModulePath {
     module
 }
 
-/// A way from a module back to itself through another folder: `a::b > c > a::b`.
+/// Returns a cycle from a module back to itself through another folder: `a::b > c > a::b`.
 fn circle_through(imports: &BTreeMap<ModulePath, BTreeSet<ModulePath>>, from: &ModulePath) -> Option<String> {
-    // By module and whether the way to it has left the folder: how it was reached.
+    // Paths, by module and by whether the path has left the folder.
     let mut ways = BTreeMap::from([((from, false), vec![from.join("::")])]);
     let mut next = vec![(from, false)];
     while let Some((module, left)) = next.pop() {
@@ -253,20 +254,20 @@ fn circle_through(imports: &BTreeMap<ModulePath, BTreeSet<ModulePath>>, from: &M
     None
 }
 
-/// Collects the paths within this crate that a file names outside its tests.
+/// Collects the paths within this crate that a file uses outside its tests.
 struct Named {
     module: ModulePath,
     paths: Vec<ModulePath>,
 }
 
 impl Named {
-    /// Adds a path as written, from the crate's root on.
+    /// Adds a path as written, resolved from the crate's root.
     fn add(&mut self, written: &[String]) {
         let (mut path, mut rest) = match written.first().map(String::as_str) {
             Some("crate") => (Vec::new(), &written[1..]),
             Some("self") => (self.module.clone(), &written[1..]),
             Some("super") => (self.module.clone(), written),
-            // A submodule, or another crate, of which no module has the name.
+            // A submodule, or an external crate; no module has the name of one.
             Some(_) => (self.module.clone(), written),
             None => return,
         };

@@ -1,4 +1,4 @@
-//! The log in a file beside stderr.
+//! The log file (`log.file`), written in addition to stderr.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -11,7 +11,7 @@ use crate::support::{
     workplace::{Workplace, stdout, with},
 };
 
-/// Looks at an empty folder, and logs to `own.log`.
+/// Returns a configuration that reads an empty folder, and logs to `own.log`.
 fn idle(workplace: &Workplace, file: Value) -> Value {
     let inbox = workplace.path("inbox");
     fs::create_dir_all(&inbox).unwrap();

@@ -1,4 +1,4 @@
-//! What the program occupies, whatever is mailed in, however many sources there are, and whatever the sinks do.
+//! Memory of the program, which is bounded for any mail, any number of sources, and any behaviour of the sinks.
 
 use std::{fs, io::Write};
 
@@ -20,7 +20,7 @@ use crate::support::{
 const MIB: usize = 1 << 20;
 const ROWS: usize = 200;
 
-/// A report of 200 rows, larger than what is always held.
+/// Returns a report of 200 rows, too large for the streams that are always kept in memory.
 fn report(number: usize) -> Vec<u8> {
     let row = |n| {
         format!(
@@ -37,7 +37,7 @@ fn report(number: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A zip of a report and so many bytes of something else, stored.
+/// Returns a zip with a report and an uncompressed member of `bytes` bytes.
 fn archive(number: usize, bytes: usize) -> Vec<u8> {
     let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
@@ -57,13 +57,13 @@ fn mail(kind: &str, attachment: &[u8]) -> Vec<u8> {
     (header + &STANDARD.encode(attachment)).into_bytes()
 }
 
-/// A mail of some kilobytes: a gzip that holds a mail of so many MiB, with a report at its beginning.
+/// Returns a mail of a few kilobytes: a gzip that contains a mail of `mib` MiB, with a report at its beginning.
 fn nested(number: usize, mib: usize) -> Vec<u8> {
     let head = "From: dmarc@mail.example\r\nSubject: Report Domain: example.com\r\n\
                 Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/xml; name=report.xml\r\n\r\n";
     let head =
         [head.as_bytes(), &report(number), b"\r\n--b\r\nContent-Type: image/png; name=logo.png\r\n\r\n"].concat();
-    // Joined gzips are one.
+    // Concatenated gzip members are one gzip file.
     let filler = gzip(&[b"x".repeat(72).as_slice(), b"\r\n"].concat().repeat(MIB / 74));
     mail("application/gzip", &[gzip(&head), filler.repeat(mib), gzip(b"--b--\r\n")].concat())
 }
@@ -74,7 +74,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-/// So many sources of one such mail each.
+/// Returns `count` sources of one such mail each.
 fn sources(workplace: &Workplace, prefix: &str, count: usize, mib: usize) -> Map<String, Value> {
     let source = |number| {
         let name = format!("{prefix}{number}");
@@ -103,7 +103,7 @@ fn a_hundred_sources_of_nested_mails_stay_within_128_mib_while_the_sink_is_down_
         let words = ["run", "--once", "--log-level", "warn", "--config"].map(AsRef::as_ref);
         Shipper::in_cgroup(&group, words.into_iter().chain(arguments)).start().finish_measured()
     };
-    // Killed for want of memory it would have no exit code.
+    // A process that is killed because it is out of memory has no exit code.
     let (finished, down) = run();
     finished.exited(75);
     rsyslog.resume();
@@ -157,7 +157,7 @@ fn a_mail_of_60_mib_is_read_where_the_intake_may_hold_1_mib() {
     finished.exited(0);
     assert_eq!(workplace.read("out.ndjson").lines().count(), 9 * (ROWS + 1));
     eprintln!("a mail of 60 MiB: {} MiB", peak >> 10);
-    // The mail, its archive, and the program.
+    // Memory for the mail, its archive, and the program itself.
     assert!(peak < 160 << 10, "{peak} KiB");
 }
 

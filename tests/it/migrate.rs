@@ -1,4 +1,4 @@
-//! `migrate`: the configurations of others, and what the program makes of them.
+//! `migrate`: converts configurations of other programs.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What the fixtures call their password, as it is after `configparser`.
+/// Password in the fixtures, after the unescaping by `configparser`.
 const SECRET: &str = "pa%ss;w#rd";
 
 fn fixtures() -> Vec<PathBuf> {
@@ -62,7 +62,7 @@ fn what_is_made_can_be_used_as_it_is() {
         assert_eq!(in_file.stdout, "");
         let checked = check(&config).exits(0);
         let warnings: Vec<_> = checked.stderr.lines().filter(|line| line.contains("\"warn\"")).collect();
-        // What was unsafe there is carried over, and told.
+        // Unsafe settings are carried over, with a warning.
         assert!(warnings.iter().all(|line| line.contains("tls.verify_certificate")), "{}: {warnings:?}", ini.display());
         let password = workplace.path("etc/imap-password");
         assert_eq!(fs::read_to_string(&password).unwrap(), SECRET);
@@ -127,7 +127,7 @@ fn a_migrated_configuration_ships_what_its_receiver_knew() {
 fn reports_that_the_other_program_remembers_are_not_shipped_again() {
     let (ca, batch) = (Ca::new(), Batch::generate(92, 5, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
-    // What the hashes are is told by a ledger of ours that has shipped them from files.
+    // Obtains the hashes from a ledger of our own, after the reports were shipped from files.
     let first = workplace.path("first").display().to_string();
     let mails = Workplace::new();
     for (number, mail) in batch.mails.iter().take(3).enumerate() {
@@ -158,7 +158,7 @@ fn guide() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/migration.md")).unwrap()
 }
 
-/// The configuration of the guide for a time side by side.
+/// Returns the guide's configuration for running both programs side by side.
 fn side_by_side() -> String {
     let guide = guide();
     let (_, rest) = guide.split_once("```yaml\n").unwrap();
@@ -182,7 +182,7 @@ fn every_command_of_the_guide_does_what_it_is_there_for() {
             .replace("/var/lib/dmarc-shipper", workplace.path("data").to_str().unwrap())
             .replace("config.ini", workplace.path("config.ini").to_str().unwrap())
             .replace("processed.json", workplace.path("processed.json").to_str().unwrap())
-            // There is no such mailbox; what can be known without it is.
+            // The mailbox does not exist, so only the offline checks are made.
             .replace("run --once --dry-run", "check --offline");
         let force = here.starts_with("migrate").then_some("--force");
         Shipper::new(here.split_whitespace().chain(force)).exits(0);
@@ -199,20 +199,21 @@ fn the_guide_names_fields_that_there_are() {
     let rows: Vec<&str> = rest.lines().take_while(|line| line.starts_with('|')).collect();
     assert!(rows.len() > 25, "{rows:?}");
     let ours = rows.iter().flat_map(|row| row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2));
-    // A value of a field, and an option.
+    // These are a value of a field, and an option.
     for name in ours.filter(|name| !["pass", "failure_reports: full"].contains(name)) {
         assert!(names::fields().contains_key(name), "there is no field {name}");
     }
 }
 
-/// The guide's way: side by side in two folders, then the switch with the same ledger.
+/// The procedure of the guide: both programs side by side with separate data folders, then the switch with the same
+/// ledger.
 #[test]
 fn after_a_time_side_by_side_nothing_is_told_twice_and_what_is_new_is_told() {
     let (ca, old, new) = (Ca::new(), Batch::generate(93, 3, 1..=5, 0), Batch::generate(94, 2, 1..=5, 0));
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let mailbox = dovecot.mailbox();
     mailbox.create_folder("Processed");
-    // What the other program has dealt with, and what it will.
+    // One mail that the other program has handled, and those that it has not.
     mailbox.deliver("Processed", &old.mails[0]);
     old.mails[1..].iter().for_each(|mail| mailbox.deliver("INBOX", mail));
     let place =
@@ -231,7 +232,7 @@ fn after_a_time_side_by_side_nothing_is_told_twice_and_what_is_new_is_told() {
     };
     assert_eq!(compare(), old.essences());
     assert_eq!((mailbox.count("INBOX"), mailbox.count("Processed")), (2, 1));
-    // It moves a mail, which is another mail in another folder then.
+    // The other program moves a mail; in the new folder it has a new identity.
     mailbox.deliver("Processed", &old.mails[1]);
     assert_eq!(compare(), old.essences());
 

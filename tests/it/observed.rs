@@ -1,4 +1,4 @@
-//! What those who look after the process can ask it, and what it leaves behind.
+//! Observability: health endpoints, metrics, and the state that is left behind.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::support::{
     workplace::{Workplace, imaps, stdout, syslog_tls, with},
 };
 
-/// Status and body of a GET.
+/// Sends a GET; returns status and body.
 fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
@@ -30,7 +30,7 @@ fn get(port: u16, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-/// Each series with its value.
+/// Returns each series with its value.
 fn series(exposition: &str) -> BTreeMap<String, f64> {
     let lines = exposition.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     lines
@@ -39,7 +39,7 @@ fn series(exposition: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// The value of the series with this name and all of these labels.
+/// Returns the value of the series with this name and all of these labels.
 #[track_caller]
 fn value(series: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
     let name = format!("dmarc_shipper_{name}");
@@ -68,7 +68,7 @@ fn metrics_tell_what_came_and_what_arrived() {
     eventually(LONG, "the mails are moved", || (dovecot.mailbox().count("INBOX") == 0).then_some(()));
     rsyslog.wait_for(batch.event_count() + 2);
 
-    // A damaged document is told by a report and an error.
+    // A damaged document yields a report event and an error event.
     let events = (batch.event_count() + 2) as f64;
     let all = eventually(LONG, "all of it is counted", || {
         let all = series(&get(port, "/metrics")?.1);
@@ -162,7 +162,7 @@ fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
     assert_all_archived(&dovecot, &batch);
 }
 
-/// A source was taken to stand still from its list to its next one, however many mails it handed over meanwhile.
+/// Regression: a source was considered stalled from one listing to the next, however many mails it handed over meanwhile.
 #[test]
 fn a_source_that_works_through_a_long_pass_is_ready_all_the_time() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(85, 60, 5..=5, 0), free_port());
@@ -258,10 +258,10 @@ fn an_address_that_is_taken_and_one_that_is_none_are_said() {
     workplace.shipper(&["health", "--config"], &config).exits(78).says(&["api.address"]);
 }
 
-/// How many sockets a process has open.
+/// Returns the number of open sockets of a process.
 fn sockets(process: u32) -> usize {
     let opened = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
-    // One that is closed meanwhile is none.
+    // A socket that is closed meanwhile is not counted.
     opened
         .filter(|entry| {
             let target = entry.as_ref().ok().and_then(|entry| std::fs::read_link(entry.path()).ok());
@@ -287,7 +287,7 @@ fn clients_that_never_end_their_requests_hold_neither_memory_nor_descriptors_tha
             let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
             client.set_write_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
             write!(client, "GET /livez HTTP/1.1\r\nHost: x\r\n").ok();
-            // It may have been closed in favour of those that came after it, or for the length of its header.
+            // The server may have closed the connection in favour of newer ones, or because its header is too long.
             (0..30).all(|_| client.write_all(field.as_bytes()).is_ok());
             client
         })

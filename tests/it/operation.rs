@@ -1,4 +1,4 @@
-//! What operators rely on: who may run beside whom, what is read again, what the log says and never says.
+//! Operation: concurrent instances, repeated runs, closed standard streams, and the content of the log.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::process::Signal;
@@ -43,7 +43,8 @@ fn a_reader_of_stdout_that_has_gone_settles_nothing() {
     Shipper::new(["parse", sample]).with_stdout_closed().exits(74);
 }
 
-/// Rust's runtime opens /dev/null in the place of what is closed: 60 mails were archived, and 6,000 rows were gone.
+/// Regression: Rust's runtime opens /dev/null in place of a closed stdout, so 60 mails were archived and 6,000 rows were
+/// lost.
 #[test]
 fn a_stdout_that_is_closed_or_can_t_be_written_to_settles_nothing_and_is_said() {
     let (ca, batch) = (Ca::new(), Batch::generate(63, 5, 1..=5, 0));
@@ -76,7 +77,7 @@ fn a_stdin_that_is_closed_or_can_t_be_read_is_no_empty_one() {
         for arguments in [&["parse", "-"][..], &["run", "--once", "--from", "-", "--to", "stdout:"]] {
             Shipper::redirected(redirection, arguments).exits(66).says(&["can", "read", "it "]);
         }
-        // Who does not read it doesn't miss it.
+        // A command that does not read stdin does not need it.
         Shipper::redirected(redirection, ["parse", "examples/mailbox/01-gzip.eml"]).exits(0);
     }
     Shipper::redirected("</dev/null", ["parse", "-"]).exits(65).says(&["there is nothing in it"]);
@@ -110,7 +111,8 @@ fn dev_null_as_stdout_is_taken_with_a_warning() {
     let file = workplace.write("config.json", config.to_string()).display().to_string();
     let gone = "stdout is /dev/null: what is shipped there is gone";
     Shipper::redirected(">/dev/null", ["check", "--config", &file]).exits(0).says(&["was written to /dev/null"]);
-    // As Python's subprocess.DEVNULL is: the same as what the runtime puts in the place of a closed one.
+    // Like Python's subprocess.DEVNULL, and indistinguishable from the /dev/null that Rust's runtime opens in place of a
+    // closed stdout.
     Shipper::redirected("1<>/dev/null", ["run", "--once", "--config", &file]).exits(0).says(&[gone]);
     let parsed = Shipper::redirected(">/dev/null", ["parse", "examples/mailbox/01-gzip.eml"]).exits(0);
     assert!(!parsed.stderr.contains("/dev/null"), "{}", parsed.stderr);
@@ -163,7 +165,7 @@ fn no_secret_is_in_the_log_at_any_level() {
             starttls(&dovecot, &ca),
             with(imaps(&dovecot, &ca), from_file.clone()),
             with(imaps(&dovecot, &ca), plain.clone()),
-            // Refused, and the server's answer and the failed command are told.
+            // The login is refused; the server's answer and the failed command are logged.
             with(imaps(&dovecot, &ca), json!({"user": "someone@example.com"})),
         ] {
             let config = workplace.config(with(source, json!({"auth": auth})), stdout());

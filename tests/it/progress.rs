@@ -1,4 +1,4 @@
-//! The bar that long work shows on a terminal, and nowhere else.
+//! The progress bar, which long operations show on a terminal only.
 
 use std::io::{self, Write};
 
@@ -14,14 +14,14 @@ use crate::support::{
     workplace::{Workplace, imaps, with},
 };
 
-/// The lines that stay on a terminal: without what was written over, and what steers it.
+/// Returns the lines that remain on a terminal: without overwritten text and control sequences.
 fn lines(terminal: &Terminal) -> Vec<String> {
     let text = terminal.text();
     let lines = text.split("\r\n").map(|line| line.rsplit(['\r', '\u{1b}']).next().unwrap());
     lines.map(|line| line.trim_start_matches("[2K").to_owned()).collect()
 }
 
-/// Archives mails for longer than a bar takes to appear.
+/// Returns a configuration that archives mails slowly enough for a progress bar to appear.
 fn slow(workplace: &Workplace, source: Value) -> Value {
     let sink = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 20});
     with(workplace.config(source, sink), json!({"log": {"format": "json"}}))

@@ -1,4 +1,4 @@
-//! What `make release` and hosted CI rely on: where the version stands, and the names of make's targets.
+//! Prerequisites of `make release` and hosted CI: the places of the version number, and the names of make targets.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ fn read(name: &str) -> String {
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// `.ci/release` writes it there.
+/// The version is written there by `.ci/release`.
 #[test]
 fn every_file_that_names_the_version_has_the_one_of_cargo_toml() {
     let chart = yaml::parse(&read("helm/dmarc-shipper/Chart.yaml"));
@@ -30,7 +30,8 @@ fn every_file_that_names_the_version_has_the_one_of_cargo_toml() {
     }
 }
 
-/// The profile `release` compiles quickly, and is not what was measured and checked for its size.
+/// The profile `release` is optimized for compile time; the one for releases is another, whose size is measured and
+/// checked.
 #[test]
 fn what_is_shipped_is_built_with_the_profile_dist() {
     for (name, built) in [
@@ -48,7 +49,7 @@ fn the_changelog_has_the_section_that_a_release_dates() {
     assert_eq!(read("CHANGELOG.md").matches("\n## [Unreleased]\n").count(), 1);
 }
 
-/// A workflow that calls what is not there is noticed by nobody before it runs.
+/// A workflow that calls a missing target is not noticed before it runs.
 #[test]
 fn hosted_ci_runs_what_is_there_with_pinned_actions_and_may_only_read() {
     let makefile = read("Makefile");

@@ -1,4 +1,5 @@
-//! What a killed process had begun: long reports go on where they were, and a mail that kills it does so a few times only.
+//! Resuming after a kill: long reports continue after the last confirmed rows, and a mail that kills the process is tried
+//! only a few times.
 
 use std::fs;
 
@@ -27,7 +28,7 @@ fn kill(running: Running) {
 fn a_long_report_goes_on_where_its_rows_had_arrived_when_the_process_was_killed() {
     let (ca, batch) = (Ca::new(), Batch::generate(71, 1, 20_000..=20_000, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
-    // A second's events are the least that a kill costs.
+    // A kill costs at least the events of one second.
     let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 2_500});
     let config = workplace.config(imaps(&dovecot, &ca), slow);
     let running = workplace.shipper(&["run", "--config"], &config).start();
@@ -48,7 +49,7 @@ fn a_long_report_goes_on_where_its_rows_had_arrived_when_the_process_was_killed(
     assert_eq!(dovecot.mailbox().count("Processed"), 1);
 }
 
-/// Progress was known by the sink's name, so that the new file got only the rest.
+/// Regression: progress was recorded by the name of the sink, so that the new file got only the remaining rows.
 #[test]
 fn a_long_report_begins_anew_for_another_file_under_the_same_sink_name() {
     let (ca, batch) = (Ca::new(), Batch::generate(74, 1, 8_000..=8_000, 0));
@@ -64,7 +65,7 @@ fn a_long_report_begins_anew_for_another_file_under_the_same_sink_name() {
     assert_eq!(essences(rows(&ndjson(&workplace.read("other.ndjson")))), batch.essences());
 }
 
-/// Rows that one sink had are not rows that another has.
+/// Rows that one sink received are not progress of another.
 #[test]
 fn a_long_report_begins_anew_for_a_sink_that_was_added_meanwhile() {
     let (ca, batch) = (Ca::new(), Batch::generate(72, 1, 8_000..=8_000, 0));
@@ -83,7 +84,7 @@ fn a_long_report_begins_anew_for_a_sink_that_was_added_meanwhile() {
 
 #[test]
 fn a_mail_that_kills_the_process_again_and_again_is_quarantined_and_holds_nothing_up() {
-    // Reading the first of it takes long enough for the kill to hit it: no mail is known that does it by itself.
+    // Parsing this mail takes long enough for the kill to hit it; no mail is known that kills the process by itself.
     let (ca, batch) = (Ca::new(), Batch::generate(73, 1, 20_000..=20_000, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let sink = json!({"type": "file", "path": workplace.path("kept.ndjson")});
@@ -108,7 +109,7 @@ fn a_mail_that_kills_the_process_again_and_again_is_quarantined_and_holds_nothin
     assert_eq!(error["reason"], "attempts_exhausted");
 }
 
-/// Many a reporter has sent different reports under one name; one that is not shipped is lost.
+/// Many reporters have sent different reports with the same report id; one that is not shipped would be lost.
 #[test]
 fn another_report_under_a_known_name_is_shipped_and_marked() {
     let ca = Ca::new();
@@ -122,7 +123,7 @@ fn another_report_under_a_known_name_is_shipped_and_marked() {
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let sink = json!({"type": "file", "path": workplace.path("kept.ndjson")});
     let config = workplace.config(imaps(&dovecot, &ca), sink);
-    // One in the same run, one in a later one.
+    // One arrives in the same run, one in a later run.
     dovecot.mailbox().deliver("INBOX", &others[0]);
     workplace.once(&config).exits(0);
     dovecot.mailbox().deliver("INBOX", &others[1]);

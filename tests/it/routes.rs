@@ -1,4 +1,4 @@
-//! Several sources and sinks: what was shipped is known for each sink by itself.
+//! Routes: several sources and sinks. Shipped reports are recorded separately for each sink.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,13 @@ use crate::support::{
 
 const SECOND: &str = "second@example.com";
 
-/// A server with two mailboxes.
+/// Starts a server with two mailboxes.
 fn two_mailboxes(ca: &Ca) -> Dovecot {
     let options = Options { users: vec![(USER, PASSWORD), (SECOND, PASSWORD)], ..Options::default() };
     Dovecot::with(&ca.server(), &options)
 }
 
-/// Delivers the batch to both mailboxes, as it comes with `rua=mailto:a,mailto:b`.
+/// Delivers the batch to both mailboxes, as happens with `rua=mailto:a,mailto:b`.
 fn deliver_to_both(dovecot: &Dovecot, mails: &[Vec<u8>]) {
     deliver(dovecot, mails);
     for mail in mails {
@@ -36,7 +36,7 @@ fn file(workplace: &Workplace, name: &str, inputs: &[&str]) -> Value {
     json!({"type": "file", "path": workplace.path(name), "inputs": inputs})
 }
 
-/// A sink for each mailbox, and one that takes both.
+/// Returns a configuration with a sink for each mailbox, and one for both.
 fn two_routes(workplace: &Workplace, dovecot: &Dovecot, ca: &Ca) -> Value {
     let second = with(imaps(dovecot, ca), json!({"user": SECOND}));
     json!({
@@ -60,7 +60,8 @@ fn assert_told_once(batch: &Batch, events: &[Value]) {
     assert_eq!(rows(events).count(), batch.row_count(), "told once");
 }
 
-/// The sink of the mailbox that was read second got `outcome: duplicate` and no rows, and its mails were archived.
+/// Regression: the sink of the mailbox that was read second got `outcome: duplicate` and no rows, and its mails were
+/// archived.
 #[test]
 fn a_report_that_lies_in_two_mailboxes_arrives_at_the_sinks_of_both() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(81, 12, 1..=20, 0), Workplace::new());
@@ -112,7 +113,7 @@ fn a_sink_that_is_added_later_gets_a_report_that_comes_again_and_the_others_do_n
     assert_told_once(&batch, &told(&workplace, "added.ndjson"));
 }
 
-/// The mail of the second mailbox was archived by a run that had no part in its route.
+/// Regression: the mail of the second mailbox was archived by a run that did not include its route.
 #[test]
 fn shipping_again_to_one_sink_leaves_mails_for_the_sinks_that_never_had_them() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(84, 3, 1..=5, 0), Workplace::new());
@@ -132,7 +133,7 @@ fn shipping_again_to_one_sink_leaves_mails_for_the_sinks_that_never_had_them() {
     assert_eq!(dovecot.mailbox_of(SECOND).count("Processed"), batch.mails.len());
 }
 
-/// It archived what the other sinks had not got, and they never got it.
+/// Regression: the run archived mails that the other sinks had not received, and they never received them.
 #[test]
 fn a_run_for_one_sink_leaves_mails_for_the_others_which_then_get_them_alone() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(86, 4, 1..=5, 0), Workplace::new());
@@ -173,7 +174,7 @@ fn a_run_for_all_sinks_of_a_mailbox_settles_its_mails_and_leaves_those_of_anothe
     assert_told_once(&batch, &told(&workplace, "subsidiary.ndjson"));
 }
 
-/// A service for one sink reads what it leaves once, and not at each poll.
+/// A service for one sink reads mails that it leaves in place only once, not at each poll.
 #[test]
 fn a_service_for_one_sink_tells_it_of_an_unreadable_mail_once_and_leaves_that_too() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
@@ -197,7 +198,8 @@ fn a_service_for_one_sink_tells_it_of_an_unreadable_mail_once_and_leaves_that_to
     assert_eq!((told_of(), dovecot.mailbox().count("INBOX")), (vec![1, 2], 2));
 }
 
-/// UIDs that were known in the old mailbox were taken for known in the new one, and its mails were never read.
+/// Regression: UIDs that were known in the old mailbox were considered known in the new one, and its mails were never
+/// read.
 #[test]
 fn another_account_under_the_same_source_name_is_read_though_its_uidvalidity_is_the_same() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(85, 4, 1..=5, 0), Workplace::new());
@@ -218,7 +220,7 @@ fn another_account_under_the_same_source_name_is_read_though_its_uidvalidity_is_
     assert_told_once(&batch, &told(&workplace, "out.ndjson"));
 }
 
-/// How often the program is killed; `make soak` says more.
+/// Number of kills; `make soak` sets a higher one.
 const KILLS: usize = 8;
 
 #[test]

@@ -1,4 +1,4 @@
-//! The servers that the other tests rely on do what those tests believe.
+//! Checks assumptions of the other tests about the servers that they use.
 
 use std::{
     io::{Read, Write},
@@ -23,7 +23,7 @@ use crate::support::{
     syslog_ng::SyslogNg,
 };
 
-/// A frame as the program is to send it: escaped structured data, ASCII JSON.
+/// A frame in the format of the program: escaped structured data, ASCII JSON.
 const FRAME: &str = concat!(
     "<134>1 2026-11-23T10:00:00.123456Z host.example DMARC_DATA 42 dmarc_aggregate ",
     r#"[dmarc@32473 event_id="abc" org="a \"b\" \\ \] c"] "#,
@@ -56,7 +56,7 @@ fn rsyslog_that_wants_a_client_certificate_takes_the_right_one_only() {
     let rsyslog =
         Rsyslog::with(&ca, &rsyslog::Options { peers: Peers::Named("shipper.example"), ..Default::default() });
     for stranger in [None, Some(ca.client("someone.example"))] {
-        // On TLS 1.3 the refusal comes after the handshake, so the write may still succeed.
+        // With TLS 1.3 the refusal comes after the handshake, so the write may still succeed.
         let mut tls = tls(&ca, stranger, rsyslog.tls_port);
         tls.write_all(&counted(FRAME)).ok();
         assert!(matches!(tls.read(&mut [0; 1]), Err(_) | Ok(0)), "the session goes on");

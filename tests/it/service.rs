@@ -1,4 +1,4 @@
-//! `run` without `--once`, and what happens when servers or the program itself go away.
+//! `run` as a service (without `--once`): restarts of servers, signals, and reload.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::support::{
     workplace::{Workplace, imaps, stdout, syslog_tcp, syslog_tls, with},
 };
 
-/// A mailbox that is looked at every second, the shortest there is.
+/// Returns a source with the shortest poll interval, one second.
 fn polled(dovecot: &Dovecot, ca: &Ca) -> Value {
     with(imaps(dovecot, ca), json!({"poll_interval": "1s"}))
 }
@@ -58,7 +58,7 @@ fn sigterm_while_the_receiver_is_away_leaves_the_mails_and_says_that_they_are_un
         json!({"sinks": sinks, "shutdown_timeout": "2s", "give_up_after": "1d"}),
     );
     let running = workplace.shipper(&["run", "--config"], &config).start();
-    // The other sink has all of it, so all of it waits for this one.
+    // The other sink has received all events, so the mails only wait for this one.
     eventually(LONG, "everything is in flight", || {
         (running.stdout().lines().count() == batch.event_count()).then_some(())
     });
@@ -85,7 +85,7 @@ fn a_single_run_waits_for_a_receiver_that_comes_back() {
 fn nothing_is_lost_when_the_receiver_restarts_in_the_middle() {
     let (ca, batch) = (Ca::new(), Batch::generate(54, 40, 5..=10, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
-    // What rsyslog's kernel has and rsyslog has not read yet is lost with it; only `strict` knows of that.
+    // Data that rsyslog's kernel has and rsyslog has not read is lost with it; only `strict` detects that.
     let sink = with(syslog_tcp(rsyslog.tcp_port), json!({"rate_limit_num": 100, "acknowledgements": "strict"}));
     let running = workplace.once(&workplace.config(imaps(&dovecot, &ca), sink)).start();
     rsyslog.wait_for(50);
@@ -141,7 +141,7 @@ fn sighup_takes_a_new_configuration_without_losing_anything() {
     batch.mails[..8].iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
     let running = workplace.shipper(&["run", "--config"], &config).start();
     eventually(LONG, "it is at work", || workplace.path("old.ndjson").exists().then_some(()));
-    // Its file is the one that it was started with.
+    // The file of this sink is the same as in the running configuration.
     let both = with(
         config,
         json!({"sinks": {"old": file("old.ndjson"), "new": file("new.ndjson")}, "log": {"level": "debug"}}),
@@ -186,7 +186,7 @@ fn sighup_with_a_configuration_that_can_t_be_used_leaves_the_old_one_at_work() {
     assert_eq!(essences(rows(&running.finish().exited(0).events())), batch.essences());
 }
 
-/// It was said that the old one goes on, and did not.
+/// Regression: the log said that the old configuration stays in use, but it did not.
 #[test]
 fn sighup_with_a_configuration_that_can_t_be_used_during_a_reload_leaves_that_at_work() {
     let (ca, batch) = (Ca::new(), Batch::generate(60, 9, 5..=10, 0));
@@ -212,7 +212,7 @@ fn sighup_with_a_configuration_that_can_t_be_used_during_a_reload_leaves_that_at
     assert_rows(&batch, &told);
 }
 
-/// All of it waited for shutdown_timeout, though nothing could come of that.
+/// Regression: the mails waited for shutdown_timeout, although the sink could not be reached.
 #[test]
 fn sighup_that_mends_the_address_of_a_sink_takes_effect_at_once() {
     let (ca, batch) = (Ca::new(), Batch::generate(66, 12, 5..=10, 0));
@@ -236,7 +236,7 @@ fn sighup_that_mends_the_address_of_a_sink_takes_effect_at_once() {
         running.signal(Signal::TERM);
         running.finish().says(&["what waits for a sink that can't be reached", "\"reloaded\""]);
         assert_eq!(told_once(&events(&rsyslog.received())), batch.essences());
-        // What arrived before may come again, under the same ids.
+        // Events that arrived before may be repeated, with the same ids.
         let kept = ndjson(&workplace.read("kept.ndjson"));
         assert_eq!(told_once(&kept), batch.essences());
     }
@@ -246,7 +246,7 @@ fn sighup_that_mends_the_address_of_a_sink_takes_effect_at_once() {
 fn sighup_that_mends_the_address_of_a_source_takes_effect_at_once() {
     let (ca, batch) = (Ca::new(), Batch::generate(67, 4, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
-    // It accepts, and never answers.
+    // A server that accepts connections, and never answers.
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = |port: u16| {
         let source =
@@ -262,7 +262,7 @@ fn sighup_that_mends_the_address_of_a_source_takes_effect_at_once() {
     assert_eq!(essences(rows(&running.finish().exited(0).events())), batch.essences());
 }
 
-/// The process ended with 65.
+/// Regression: the process ended with exit code 65.
 #[test]
 fn sighup_goes_on_after_a_file_that_could_not_be_read_in_full() {
     let workplace = Workplace::new();
@@ -277,7 +277,7 @@ fn sighup_goes_on_after_a_file_that_could_not_be_read_in_full() {
     running.finish();
 }
 
-/// It went on, with the file as it was then.
+/// Regression: the process continued, with the configuration file as it was at that time.
 #[test]
 fn sighup_after_sigterm_changes_nothing() {
     let (ca, batch) = (Ca::new(), Batch::generate(61, 8, 5..=10, 0));
@@ -291,7 +291,7 @@ fn sighup_after_sigterm_changes_nothing() {
     running.signal(Signal::HUP);
     let finished = running.finish().exited(0);
     assert!(!finished.stderr.contains("reloading"), "{}", finished.stderr);
-    // What was not read yet.
+    // Ships the mails that were not read before the signal.
     workplace.once(&config).exits(0);
     assert_rows(&batch, &ndjson(&workplace.read("out.ndjson")));
 }

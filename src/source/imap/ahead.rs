@@ -1,5 +1,5 @@
-//! Mails that are asked for before it is known that they are there, along with the list: a way to the server and back is
-//! spared for them.
+//! Prefetch: fetches small mails together with the first listing, before it is known that they exist; this saves a round
+//! trip.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,39 +10,41 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{bodies::body, budget::Asked, flight::Command};
 use crate::source::Intake;
 
-/// Mails that are asked for: some as many as are read while the next command is on its way to a server far off.
+/// Maximum number of mails to prefetch: about as many as are read while the next command is on its way to a distant
+/// server.
 const MAILS: u32 = 768;
-/// Mails below this size come whole, and of others so much comes for nothing, bytes. Most with one report are smaller.
+/// Size in bytes below which a prefetched mail arrives whole; of others this much is transferred in vain. Most mails with
+/// one report are smaller.
 const MAIL_BYTES: u32 = 8 << 10;
 
-/// What is asked for, where the intake's budget has room when it is.
+/// Range of UIDs to prefetch, if the intake's budget has room at that time.
 #[derive(Debug, Clone)]
 pub struct Ahead {
-    /// The UID that the first of them may have.
+    /// First UID of the range.
     from: u32,
     mails: u32,
     budget: Arc<Semaphore>,
 }
 
-/// What is under way, or came.
+/// Prefetch under way, and the mails that arrived.
 #[derive(Debug)]
 pub struct Early {
     first: u32,
     last: u32,
     held: HashMap<u32, Bytes>,
-    /// For as much as may come.
+    /// Reservation in the intake's budget for all bytes that may arrive.
     permit: OwnedSemaphorePermit,
 }
 
 impl Ahead {
-    /// No more than `most` mails. None where it is forgotten from one process to the next where the last one came to: in an
-    /// INBOX that has other mails, those would come for nothing each time.
+    /// Prefetches at most `most` mails from UID `from` on; none if the last UID is forgotten between processes: in an
+    /// INBOX that has other mails, those would be transferred in vain each time.
     pub fn of(from: u32, most: u32, intake: &Intake) -> Self {
         let room = if intake.forgets() { 0 } else { intake.budget_bytes() / 4 / MAIL_BYTES };
         Self { from: from.max(1), mails: MAILS.min(most).min(room), budget: intake.budget() }
     }
 
-    /// `None` where there is no room now.
+    /// Reserves the bytes and starts the prefetch; `None` if the budget has no room now.
     pub fn begin(&self) -> Option<Early> {
         let last = self.from.checked_add(self.mails.checked_sub(1)?)?;
         let permit = self.budget.clone().try_acquire_many_owned(self.mails * MAIL_BYTES).ok()?;
@@ -51,15 +53,15 @@ impl Ahead {
 }
 
 impl Early {
-    /// UIDs need not be there (RFC 3501 section 6.4.8).
+    /// Returns the FETCH command. UIDs in the range need not exist (RFC 3501 section 6.4.8).
     pub fn command(&self) -> Command {
         let (mails, most) = (self.last - self.first + 1, u64::from(MAIL_BYTES));
         let text = format!("UID FETCH {}:{} (UID BODY.PEEK[]<0.{MAIL_BYTES}>)", self.first, self.last);
-        // Servers that know no parts send whole mails: small ones may pass.
+        // Servers without partial FETCH send whole mails: small ones may pass.
         Command::new(text, Asked::contents(mails as usize, u64::from(mails) * most, 8 * most))
     }
 
-    /// Whether it was asked for.
+    /// True if `uid` is in the prefetched range.
     pub fn has(&self, uid: u32) -> bool {
         (self.first..=self.last).contains(&uid)
     }
@@ -73,8 +75,8 @@ impl Early {
         }
     }
 
-    /// Takes those that came whole out of `uids`: as long as they were told to be in `sizes`, and no longer than `mail_bytes`.
-    /// The permit is for all of them.
+    /// Removes from `uids` the mails that arrived whole, and returns them: those whose length is the one in `sizes`, and
+    /// at most `mail_bytes`. The permit is for all of them.
     pub fn take_whole(
         self,
         uids: &mut Vec<u32>,

@@ -1,4 +1,5 @@
-//! Moves that go along with a FETCH: what was shipped is moved while more is on its way, and the server waits for nobody.
+//! UID MOVE pipelined with FETCH: moves shipped mails to the archive folder while others are still being fetched, so that
+//! the server is never idle.
 
 use futures::{Stream, StreamExt, stream};
 
@@ -12,14 +13,15 @@ use super::{
     uids::Set,
 };
 
-/// Moves to the archive, of mails that become due for it.
+/// Pipelined moves to the archive folder, of mails that become due during a FETCH.
 pub struct Along {
-    /// `None`: nothing goes along, as the server can't move, or something is to be asked first.
+    /// Archive folder; `None` if nothing is moved during the FETCH, because the server has no MOVE or the folder must be
+    /// looked up or created first.
     target: Option<Folder>,
     due: Due,
     sent: Vec<Set>,
     outcomes: Vec<Option<Result<Outcome, Fault>>>,
-    /// Mails that were reported gone while the others were under way.
+    /// Number of mails reported as expunged while the FETCH commands were under way.
     gone: usize,
 }
 
@@ -28,7 +30,7 @@ impl Along {
         Self { target, due, sent: Vec::new(), outcomes: Vec::new(), gone: 0 }
     }
 
-    /// To be sent after other commands of a flight.
+    /// Returns the UID MOVE commands, to be sent after the FETCH commands.
     pub fn commands(&mut self) -> impl Stream<Item = Command> + Send {
         let Self { target, due, sent, .. } = self;
         let Some(target) = target else { return stream::empty().left_stream() };
@@ -36,14 +38,16 @@ impl Along {
         commands(sets, |set| to(target, "UID MOVE", set), sent).right_stream()
     }
 
-    /// Takes what came of them off the end of what came of the flight, where `others` were sent before them. Dovecot goes on
-    /// with them while a FETCH waits for its output to be read, so that what is gone is reported before the end of that.
+    /// Takes the outcomes of the moves off the end of `outcomes`; the first `others` belong to the FETCH commands. Dovecot
+    /// executes the moves while a FETCH waits for its output to be read, so it reports their EXPUNGE responses before the
+    /// FETCH ends.
     pub fn ended(&mut self, outcomes: &mut Vec<Option<Result<Outcome, Fault>>>, others: usize) {
         self.outcomes = outcomes.split_off(others.min(outcomes.len()));
         self.gone = outcomes.iter().flatten().flatten().map(|outcome| outcome.expunged).sum();
     }
 
-    /// Notes what was moved, and gives back what is due; so is again what was refused, or not moved for certain.
+    /// Reports moved mails in `report` and returns what is still due: this includes mails whose move was refused or is not
+    /// confirmed.
     pub fn end(self, report: &mut Report) -> Due {
         let Self { mut due, sent, outcomes, gone, .. } = self;
         let mut tried = Tried::of(sent, outcomes);

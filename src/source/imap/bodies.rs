@@ -1,5 +1,5 @@
-//! Getting whole mails: small ones in batches, so that latency is paid per batch, large ones in parts, so that what holds a
-//! response holds no more than a part.
+//! Fetching message bodies: small mails in batches, so that latency is paid once per batch, large ones with partial FETCH,
+//! so that the buffer for a response never holds more than one part.
 
 use std::collections::BTreeSet;
 
@@ -18,19 +18,21 @@ use super::{
     uids::sets,
 };
 
-/// Mails below which one batch stays.
+/// Maximum number of mails in a batch.
 pub const BATCH_MAILS: usize = 2_000;
-/// Bytes of mail below which one batch stays, unless one mail is larger.
+/// Maximum size of a batch in bytes, unless a single mail is larger.
 pub const BATCH_BYTES: u64 = 8 << 20;
-/// Mails above this size are fetched in parts of it, bytes.
+/// Size in bytes above which a mail is fetched in parts, and the size of each part.
 const PART_BYTES: u64 = 1 << 20;
-/// A server's RFC822.SIZE may be off by line ends and headers it adds; more than this is another mail, or a lie.
+/// Tolerance in bytes for RFC822.SIZE, which may be off by line ends and headers that the server adds; a larger difference
+/// means another mail, or a false size.
 const SLACK_BYTES: u64 = 64 << 10;
-/// The same for a batch: some servers tell no true size of any mail.
+/// Tolerance in bytes for a whole batch: some servers give no correct size of any mail.
 const BATCH_SLACK_BYTES: u64 = 4 << 20;
 
-/// Fetches the mails of one batch, and sends each to `mails` as it comes. Leaves them as they are: PEEK sets no \Seen.
-/// What is gone meanwhile does not come; returns those that did not come though they are there. Moves go `along`.
+/// Fetches the mails of one batch and sends each to `mails` as it arrives. Flags are not changed: BODY.PEEK does not set
+/// \Seen. Mails expunged meanwhile are skipped; returns those that did not arrive though they are in the folder. Moves are
+/// pipelined with it (`along`).
 ///
 /// `mails` needs no bound of its own: the bytes of the batch are reserved.
 pub async fn bodies(
@@ -44,7 +46,7 @@ pub async fn bodies(
     let mut missing = at_once(session, &small, mail_bytes, mails, along).await?;
     for mail in large {
         match in_parts(session, mail, mail_bytes).await? {
-            // Nobody listens any more when the process is stopping; the batch is read to its end all the same.
+            // If the process is stopping, the receiver is gone; the batch is still read to its end.
             Some(content) => drop(mails.send((mail.uid, content))),
             None => missing.push(mail.uid),
         }
@@ -53,8 +55,8 @@ pub async fn bodies(
     present(session, &missing).await
 }
 
-/// Returns those that did not come, sorted; also those that did when more had come than was told, and was reserved: they
-/// come again in smaller batches.
+/// Fetches small mails with pipelined commands. Returns the UIDs that did not arrive, sorted; also those that arrived
+/// after the room that was reserved according to the sizes was used up: they are fetched again in smaller batches.
 async fn at_once(
     session: &mut Session,
     batch: &[Candidate],
@@ -102,7 +104,8 @@ async fn at_once(
     Ok(wanted.into_iter().collect())
 }
 
-/// A part that is shorter than asked for is the last; what size the server told is only a hint. `None`: it did not come.
+/// Fetches one mail in parts. A part that is shorter than requested is the last one; RFC822.SIZE is only a hint. `None` if
+/// the mail did not arrive.
 async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Result<Option<Bytes>, Fault> {
     let most = expected(mail.size, SLACK_BYTES).min(mail_bytes);
     let mut content = Vec::with_capacity(usize::try_from(mail.size.min(most)).unwrap_or_default());
@@ -110,7 +113,7 @@ async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Re
         let offset = content.len() as u64;
         let mut part = Part::Missing;
         let command = format!("UID FETCH {} (UID BODY.PEEK[]<{offset}.{PART_BYTES}>)", mail.uid);
-        // The first part may be all of it, from a server that knows no parts.
+        // A server without partial FETCH may send the whole mail as the first part.
         let asked = Asked::contents(1, if offset == 0 { most } else { PART_BYTES }, most);
         let fetched = session.command(Command::new(command, asked), |response| {
             if let Some((uid, origin, piece)) = body(response)
@@ -124,12 +127,12 @@ async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Re
             }
         });
         match fetched.await {
-            // Some servers refuse a part that begins where the mail ends.
+            // Some servers refuse a part that starts at the end of the mail.
             Err(Fault::Refused { .. }) if offset >= mail.size => return Ok(Some(content.into())),
             other => other?,
         };
         if content.len() as u64 > most {
-            // What was told of its size is wrong: to be tried again with more room.
+            // The size given by the server is wrong: fail, so that the mail is fetched again with more room.
             let announced = mail.size.saturating_mul(2).min(mail_bytes).max(content.len() as u64);
             return Err(Fault::Oversize { announced, allowed: most });
         }
@@ -145,19 +148,20 @@ async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Re
     }
 }
 
-/// What came of asking for a part.
+/// Result of fetching one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Missing,
-    /// As long as was asked for: more is to come.
+    /// As long as requested: more parts follow.
     Full,
     Last,
-    /// Not what was asked for.
+    /// Not the requested part.
     Stray,
 }
 
 impl Part {
-    /// `origin`: what the server says that the piece begins at. Servers that know no parts send the whole mail.
+    /// Classifies a piece of `bytes` bytes. `origin`: the origin octet in the response, if any. Servers without partial
+    /// FETCH send the whole mail.
     fn of(origin: Option<u32>, bytes: u64, offset: u64) -> Self {
         match origin {
             None if offset == 0 && bytes > PART_BYTES => Self::Last,
@@ -169,7 +173,7 @@ impl Part {
     }
 }
 
-/// The UID of a FETCH response, the offset of its text where it is a part, and the text.
+/// Returns the UID of a FETCH response, the origin octet if it is a partial body, and the body.
 pub fn body<'r>(response: &'r Response<'_>) -> Option<(u32, Option<u32>, &'r [u8])> {
     let Response::Fetch(_, attributes) = response else { return None };
     let uid = uid(attributes)?;
@@ -179,7 +183,7 @@ pub fn body<'r>(response: &'r Response<'_>) -> Option<(u32, Option<u32>, &'r [u8
     })
 }
 
-/// The most that may come where this size was told.
+/// Returns the maximum number of bytes to accept for a size given by the server.
 fn expected(told: u64, slack: u64) -> u64 {
     told.saturating_add(told / 5).saturating_add(slack)
 }
@@ -194,10 +198,10 @@ mod tests {
             (Some(0), PART_BYTES, 0, Part::Full),
             (Some(0), 10, 0, Part::Last),
             (Some(1 << 20), 0, PART_BYTES, Part::Last),
-            // The whole mail, from a server that knows no parts.
+            // The whole mail, from a server without partial FETCH.
             (None, 3 * PART_BYTES, 0, Part::Last),
             (None, 10, 0, Part::Last),
-            // The same part again: assembled, it would be another mail.
+            // The first part again: assembled, it would make a different mail.
             (Some(0), PART_BYTES, PART_BYTES, Part::Stray),
             (None, PART_BYTES, PART_BYTES, Part::Stray),
             (Some(0), 2 * PART_BYTES, 0, Part::Stray),

@@ -1,9 +1,9 @@
-//! The bytes and the time that a server may take for its answers. Every command says what it asks for when it is sent. No
-//! I/O.
+//! Limits on the bytes and the time of a server's responses. Each command states the size of its response when it is sent.
+//! No I/O.
 //!
-//! Bytes that were asked for come first; whatever comes beyond them is unasked, and has one allowance for the whole session,
-//! which fills up again slowly. Time is granted by tagged lines, and by the bytes that were asked for: a slow link may take
-//! hours for a large mail, and a server that sends a byte now and then is given up in minutes.
+//! Received bytes count first against those that were requested; all further bytes are unsolicited, and count against one
+//! allowance for the whole session, which refills slowly. Tagged responses and requested bytes grant time: a large mail
+//! may take hours over a slow link, but a server that sends a byte now and then is given up after minutes.
 
 use std::time::Duration;
 
@@ -11,89 +11,90 @@ use tokio::time::Instant;
 
 use super::guard::Overrun;
 
-/// Bytes a second below which a server is as good as silent. A modem of 9,600 bit/s carries 1,200.
+/// Bytes per second below which a server is treated as silent. A modem of 9,600 bit/s carries 1,200.
 const LEAST_RATE: u64 = 1 << 10;
-/// A command may take as long as a server may be silent, and may be late by this many times as much, in all: Dovecot says
-/// `* OK Still here` while it works.
+/// A command may take as long as the server may be silent (`read_timeout`). On top of that, all commands together may be
+/// late by this many times as much: Dovecot sends `* OK Still here` while it works.
 const LATE: u32 = 4;
-/// Bytes of the answer to any command: a tagged line, a few untagged ones, the capabilities. The longest seen have 3 KB.
+/// Bytes of the response to any command: a tagged line, a few untagged ones, the capabilities. The longest seen have 3 KB.
 const ANSWER_BYTES: u64 = 64 << 10;
-/// Literals of one response to a command that asks for no mail: folder names.
+/// Bytes of all literals of one response to a command that fetches no mail: folder names.
 const NAME_BYTES: u64 = 64 << 10;
-/// Bytes of text about a mail: its size and flags, its number, that it is gone, its new UID. Some 110 with many keywords.
+/// Bytes of text about one mail: its size and flags, its sequence number, its EXPUNGE, its new UID. About 110 with many
+/// keywords.
 const MAIL_TEXT_BYTES: u64 = 256;
-/// Time for the work on a mail that is searched, moved or marked: a maildir on a network file system takes less.
+/// Time that a server may take to search, move or flag one mail: a maildir on a network file system takes less.
 const MAIL_TIME: Duration = Duration::from_millis(20);
-/// Text about all mails of a folder at once, before the server has told how many they are: 150,000 of them. A folder of more
+/// Bytes of text about all mails of a folder, before the server has sent EXISTS: enough for 150,000 mails. A larger folder
 /// is listed by other means.
 const FOLDER_TEXT_BYTES: u64 = 16 << 20;
-/// Names of all folders: 20,000 of 100 bytes.
+/// Bytes of a LIST of all folders: 20,000 names of 100 bytes.
 const NAMES_BYTES: u64 = 2 << 20;
-/// Unasked bytes that may come at once: another program that marks 15,000 mails makes as many. One that marks more costs a
-/// session, and no mail.
+/// Unsolicited bytes that may arrive at once: another client that flags 15,000 mails causes as many. One that flags more
+/// costs a session, but no mail.
 const UNASKED_BYTES: u64 = 1 << 20;
-/// Unasked bytes a second in the long run: what 50 mails make that come or go.
+/// Unsolicited bytes per second in the long run: as many as 50 mails cause that arrive or are expunged.
 const UNASKED_RATE: u64 = 4 << 10;
 
-/// The answer that a command asks for.
+/// Size and time of the response that a command asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
     bytes: u64,
-    /// Of all literals of one response.
+    /// Bytes of all literals of one response.
     literal: u64,
-    /// The time that the server may need for its own work.
+    /// Time that the server may need for its own work.
     time: Duration,
-    /// The time that it may be silent, beyond the usual.
+    /// Time that the server may be silent, in addition to `read_timeout`.
     silence: Duration,
 }
 
 impl Asked {
-    /// Whether it was done, and perhaps a few words.
+    /// A tagged response and a few untagged ones.
     pub const LITTLE: Self =
         Self { bytes: ANSWER_BYTES, literal: NAME_BYTES, time: Duration::ZERO, silence: Duration::ZERO };
-    /// The names of folders.
+    /// A LIST of folder names.
     pub const NAMES: Self = Self { bytes: NAMES_BYTES, ..Self::LITTLE };
-    /// A line about each mail of the folder.
+    /// One line per mail of the folder.
     pub const FOLDER: Self = Self { bytes: FOLDER_TEXT_BYTES, ..Self::LITTLE };
 
-    /// A line, or a number, about each of so many mails.
+    /// One line, or one number, for each of `mails` mails.
     pub fn mails(mails: usize) -> Self {
         let (text, time) = (mails as u64 * MAIL_TEXT_BYTES, MAIL_TIME * u32::try_from(mails).unwrap_or(u32::MAX));
         Self { bytes: ANSWER_BYTES + text, time, ..Self::LITTLE }
     }
 
-    /// So many mails, or parts of them, of so many `bytes` together, which grant their own time; `literal` is the most that
-    /// one may have.
+    /// `mails` mails, or parts of them, with `bytes` bytes in total, which grant their own time. `literal`: the maximum
+    /// size of one of them.
     pub fn contents(mails: usize, bytes: u64, literal: u64) -> Self {
         Self { bytes: Self::mails(mails).bytes.saturating_add(bytes), literal, ..Self::LITTLE }
     }
 
-    /// News, within this time.
+    /// Unsolicited responses (IDLE), within this time.
     pub fn news(within: Duration) -> Self {
         Self { bytes: 0, time: within, silence: within, ..Self::LITTLE }
     }
 }
 
-/// What the server may still send, and how long it may take.
+/// Bytes that the server may still send, and time that it may take, for the commands under way.
 #[derive(Debug)]
 pub struct Budget {
     silence: Duration,
     under_way: Vec<Asked>,
-    /// Mails of the first folder of the session, once the server has told their number.
+    /// Number of mails in the first folder of the session (EXISTS), once known.
     mails: Option<u32>,
-    /// Of what was asked for.
+    /// Requested bytes that have not arrived.
     left: u64,
     unasked: u64,
     refilled: Instant,
-    /// Bytes asked for that came since the last tagged line.
+    /// Requested bytes that arrived since the last tagged response.
     came: u64,
-    /// Time that the server took, until `looked`, beyond what tagged lines have granted.
+    /// Time that the server took, until `looked`, beyond what tagged responses have granted.
     spent: Duration,
     looked: Instant,
 }
 
 impl Budget {
-    /// `silence`: how long the server may be silent.
+    /// `silence`: how long the server may be silent (`read_timeout`).
     pub fn new(silence: Duration, now: Instant) -> Self {
         Self {
             silence,
@@ -108,7 +109,7 @@ impl Budget {
         }
     }
 
-    /// A command is sent.
+    /// Adds a command that is being sent.
     pub fn begin(&mut self, asked: Asked, now: Instant) {
         if self.under_way.is_empty() {
             self.left = 0;
@@ -119,8 +120,8 @@ impl Budget {
         self.left = self.left.saturating_add(self.bytes_of(asked));
     }
 
-    /// The server tells how many mails there are: so many may be told of when all of the folder are asked for. Only the first
-    /// number counts, or the server could raise it as it goes.
+    /// Records EXISTS: a command for all mails of the folder may return this many lines. Only the first value counts;
+    /// otherwise the server could raise it as it likes.
     pub fn exists(&mut self, mails: u32) {
         let before = self.bytes_under_way();
         self.mails.get_or_insert(mails);
@@ -138,7 +139,8 @@ impl Budget {
         self.under_way.iter().fold(0, |sum, asked| sum.saturating_add(self.bytes_of(*asked)))
     }
 
-    /// A command that was begun with this has had its tagged line. What it did not use is not for others.
+    /// Removes a command that was added with `asked`, after its tagged response. Bytes that it did not use are not left to
+    /// other commands.
     pub fn end(&mut self, asked: Asked, now: Instant) {
         if let Some(at) = self.under_way.iter().position(|begun| *begun == asked) {
             self.under_way.swap_remove(at);
@@ -153,22 +155,22 @@ impl Budget {
         !self.under_way.is_empty()
     }
 
-    /// Bytes that the literals of one response may have together.
+    /// Returns the maximum number of bytes in all literals of one response.
     pub fn literal(&self) -> u64 {
         self.under_way.iter().map(|asked| asked.literal).max().unwrap_or(NAME_BYTES)
     }
 
-    /// How long the server may be silent.
+    /// Returns how long the server may be silent.
     pub fn silence(&self) -> Duration {
         self.silence + self.under_way.iter().map(|asked| asked.silence).max().unwrap_or_default()
     }
 
-    /// When its time is over, if nothing more comes.
+    /// Returns when the server's time is up if nothing more arrives.
     pub fn ends(&self) -> Instant {
         self.looked + self.time().saturating_sub(self.spent)
     }
 
-    /// So many bytes have come.
+    /// Counts `bytes` received bytes; an error if they exceed the limits.
     pub fn take(&mut self, bytes: u64, now: Instant) -> Result<(), Overrun> {
         let more = UNASKED_RATE as f64 * now.saturating_duration_since(self.refilled).as_secs_f64();
         self.unasked = self.unasked.saturating_add(more as u64).min(UNASKED_BYTES);
@@ -181,7 +183,7 @@ impl Budget {
         if self.spent > self.time() { Err(self.slow()) } else { Ok(()) }
     }
 
-    /// Why a server whose time is over is given up.
+    /// Returns the error for a server whose time is up.
     pub fn slow(&self) -> Overrun {
         Overrun::Slow { came: self.came, limit: self.time() }
     }
@@ -195,7 +197,8 @@ impl Budget {
         Duration::from_secs(self.came / LEAST_RATE)
     }
 
-    /// A process that was suspended could not have seen anything come.
+    /// Adds the time since the last call to `spent`, at most `silence`: a process that was suspended could not see
+    /// anything arrive.
     fn look(&mut self, now: Instant) {
         self.spent += now.saturating_duration_since(self.looked).min(self.silence());
         self.looked = now;
@@ -209,7 +212,8 @@ mod tests {
     const SILENCE: Duration = Duration::from_secs(60);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How long a server is listened to that sends so many bytes a second, and how many bytes that were.
+    /// Returns how long it takes until a server that sends `bytes` bytes per second is given up, and how many bytes
+    /// arrived.
     fn listened(asked: &[Asked], bytes: u64) -> (Duration, u64, Option<Overrun>) {
         let begin = Instant::now();
         let mut budget = Budget::new(SILENCE, begin);
@@ -256,7 +260,7 @@ mod tests {
         }
     }
 
-    /// A server that ends each command at once and sends a flood with it.
+    /// A server that completes each command at once and floods the session along with it.
     #[test]
     fn the_unasked_allowance_is_that_of_a_session_and_not_of_each_command() {
         let mut now = Instant::now();
@@ -271,7 +275,7 @@ mod tests {
             budget.end(Asked::LITTLE, now);
             came += 1;
         };
-        // 192 KiB of each are unasked.
+        // 192 KiB of each response are unsolicited.
         assert_eq!((overrun, came), (Overrun::Unasked, 5));
     }
 
@@ -342,7 +346,7 @@ mod tests {
         assert_eq!(budget.ends(), begin + SECOND * 30 + SILENCE * (1 + LATE));
     }
 
-    /// How many commands a server may answer that takes so long for each.
+    /// Returns how many commands, of at most 1,000, are completed by a server that takes `each` for each of them.
     fn answered(each: Duration, between: Duration) -> usize {
         let mut now = Instant::now();
         let mut budget = Budget::new(SILENCE, now);

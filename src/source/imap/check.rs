@@ -1,5 +1,5 @@
-//! A look at an account, step by step, for `check`. No mail is touched: folders are opened to be read, and for writing only
-//! where that can't take \Recent from a mail.
+//! The IMAP part of the command `check`: examines an account step by step. No mail is changed: folders are opened with
+//! EXAMINE, and with SELECT only if that can't clear \Recent of a mail.
 
 use std::sync::Arc;
 
@@ -26,41 +26,41 @@ use crate::{
     source::SourceError,
 };
 
-/// What the folders begin with that are made and deleted again, to see whether the account may make any.
+/// Prefix of the temporary folders that are created and deleted to test whether the account may create folders.
 pub const TEMPORARY: &str = "dmarc-shipper-check-";
 
-/// A connection that is not logged in yet.
+/// A session that is not authenticated yet.
 pub struct Guest {
     config: Imap,
     session: Session,
 }
 
-/// A session that is logged in.
+/// An authenticated session.
 pub struct Visit {
     config: Imap,
     session: Session,
     naming: Naming,
     foreseen: Foreseen,
-    /// The session broke, or a command was dropped half-way: nothing more can be asked.
+    /// The session broke, or a command was dropped before its end: no more commands can be sent.
     over: bool,
 }
 
-/// What was learnt of a folder.
+/// Result of examining a folder.
 #[derive(Debug)]
 pub struct Look {
     pub mails: u32,
     pub uid_validity: u32,
-    /// What is needed there and not allowed; `None`: the server does not tell.
+    /// Rights that are needed in the folder and not granted; `None` if the server does not tell.
     pub lacking: Option<Vec<Right>>,
     pub opened: Opened,
 }
 
-/// What a SELECT said, which tells more than EXAMINE.
+/// Result of SELECT, which reveals more than EXAMINE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
-    /// Nothing has to be known.
+    /// Not needed: SELECT was not sent.
     NotNeeded,
-    /// It holds mails that are \Recent, which a SELECT would take from them.
+    /// The folder has \Recent mails, for which SELECT would clear that flag.
     HasRecent,
     ReadOnly,
     Writable {
@@ -68,7 +68,7 @@ pub enum Opened {
     },
 }
 
-/// What an account may be allowed to do in a folder (RFC 4314 section 2.1).
+/// Rights of an account in a folder (RFC 4314 section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     Insert,
@@ -79,13 +79,13 @@ pub enum Right {
 }
 
 impl Guest {
-    /// Encrypts, where the connection is to be from its first byte on.
+    /// Wraps a connection; performs the TLS handshake if the connection uses implicit TLS.
     pub async fn over(config: &Imap, tcp: TcpStream) -> Result<Self, SourceError> {
         let session = Session::over_tcp(config, Arc::new(Account::new(config)), tcp).await?;
         Ok(Self { config: config.clone(), session })
     }
 
-    /// Hears the greeting, and encrypts, where that comes after it.
+    /// Reads the greeting, and performs STARTTLS if configured.
     pub async fn greeted(self) -> Result<Self, SourceError> {
         let Self { config, session } = self;
         let session = session.greeted(&config).await?;
@@ -96,7 +96,7 @@ impl Guest {
         self.session.encryption()
     }
 
-    /// Logs in; and by which method, `None` where the server knew us already.
+    /// Logs in. Returns the mechanism too; `None` if the server sent PREAUTH.
     pub async fn log_in(self) -> Result<(Visit, Option<&'static str>), SourceError> {
         let Self { config, mut session } = self;
         let method = session.log_in(&config).await?;
@@ -110,18 +110,19 @@ impl Visit {
         self.session.offers(capability)
     }
 
-    /// Whether nothing more can be asked.
+    /// True if no more commands can be sent.
     pub fn is_over(&self) -> bool {
         self.over
     }
 
-    /// The folders that are read. Errors as `run` has them: a single one that is not there, one that mails are moved to.
+    /// Returns the folders to read. Fails like `run` does: if no pattern is configured and none of the folders exists, or if
+    /// mails are moved to one of them.
     pub async fn folders(&mut self) -> Result<Vec<Found>, SourceError> {
         self.over = true;
         let found = async {
             let (session, naming, foreseen) = (&mut self.session, &self.naming, &mut self.foreseen);
             let targets = match Targets::find(session, &self.config, naming.clone(), foreseen, true).await {
-                // What is wrong with these is told by itself.
+                // Configuration errors in the target folders are reported by a step of their own.
                 Err(Fault::Configuration(_)) => {
                     let none = Imap {
                         archive_folder: None,
@@ -140,34 +141,34 @@ impl Visit {
         self.noted(found)
     }
 
-    /// Whether mails are deleted by moving them to a folder.
+    /// True if mails are deleted by moving them to the trash folder.
     pub fn moves_to_trash(&self) -> bool {
         targets::keeps_deleted(&self.session)
     }
 
-    /// The folder that deleted mails go to.
+    /// Returns the name of the trash folder.
     pub async fn trash(&mut self) -> Result<String, SourceError> {
         self.over = true;
         let trash = mailbox::trash(&mut self.session, &self.naming).await;
         self.noted(trash).map(|trash| trash.shown())
     }
 
-    /// The folder that `pattern` means now; `None` where it is not there.
+    /// Returns the folder that `pattern` stands for today; `None` if it does not exist.
     pub async fn find(&mut self, pattern: &str) -> Result<Option<Folder>, SourceError> {
         self.over = true;
         let found = mailbox::find(&mut self.session, &today(pattern), &self.naming, &self.foreseen).await;
         self.noted(found)
     }
 
-    /// Looks at a folder, and at whether what is needed may be done there.
+    /// Examines a folder and the rights that are needed there.
     pub async fn look(&mut self, folder: &Folder, needed: &[Right]) -> Result<Look, SourceError> {
         self.over = true;
         let look = look(&mut self.session, folder, needed).await;
         self.noted(look)
     }
 
-    /// Makes and deletes a folder beside the one that is missing, to see whether `run` can make that. Returns its name if
-    /// it could not be deleted. Not to be dropped half-way.
+    /// Creates and deletes a temporary folder next to the missing one, to test whether `run` can create that. Returns its
+    /// name if it could not be deleted. Not cancel-safe: run it to its end.
     pub async fn make_and_delete(&mut self, setting: &str, pattern: &str) -> Result<Option<String>, SourceError> {
         self.over = true;
         let tried = make_and_delete(&mut self.session, setting, &today(pattern), &self.naming).await;
@@ -187,7 +188,7 @@ impl Visit {
 }
 
 impl Right {
-    /// What the account may not do without it.
+    /// Returns the operation that is not possible without this right.
     pub fn what(self) -> &'static str {
         match self {
             Right::Insert => "put mails into it (i)",
@@ -204,14 +205,14 @@ impl Right {
             Right::Insert => any(&[AclRight::Insert]),
             Right::MarkSeen => any(&[AclRight::Seen]),
             Right::SetKeywords => any(&[AclRight::Write]),
-            // Both were one right before RFC 4314.
+            // RFC 2086 (before RFC 4314) had a single right for both.
             Right::Delete => any(&[AclRight::DeleteMessage, AclRight::OldDelete]),
             Right::Expunge => any(&[AclRight::Expunge, AclRight::OldDelete]),
         }
     }
 }
 
-/// A folder that is not there ends nothing.
+/// True if the session can still be used: a missing folder does not end it.
 fn leaves_session(fault: &Fault) -> bool {
     fault.leaves_session() || matches!(fault, Fault::Configuration(_))
 }
@@ -240,7 +241,7 @@ async fn look(session: &mut Session, folder: &Folder, needed: &[Right]) -> Resul
     Ok(Look { mails: exists, uid_validity, lacking, opened })
 }
 
-/// How many mails are \\Recent; where the server does not tell, some may be.
+/// Returns the number of \\Recent mails; 1 if the server does not tell, as there may be some.
 async fn recent_mails(session: &mut Session, folder: &Folder) -> Result<u32, Fault> {
     let mut recent = 1;
     let command = format!("STATUS {} (RECENT)", folder.quoted());
@@ -297,7 +298,7 @@ async fn make_and_delete(
     Err(mailbox::not_made(setting, written, &refused.unwrap_or_default()))
 }
 
-/// A name that nobody has, where the first level of `missing` would be made that is not there.
+/// Returns an unused name at the place where the first missing level of `missing` would be created.
 async fn beside(session: &mut Session, missing: &str, delimiter: Option<char>) -> Result<Folder, Fault> {
     let mut first = missing;
     for level in levels_above(missing, delimiter) {

@@ -1,4 +1,4 @@
-//! What is to be done to mails, and what becomes due while that is under way.
+//! Queue of actions on mails: what is due now, and what becomes due while commands for it are under way.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,7 +13,7 @@ use super::{
     uids::{Set, sets},
 };
 
-/// Mails by what is to be done to them.
+/// UIDs by the action that is due.
 pub struct Due {
     mails: BTreeMap<Action, Vec<u32>>,
     more: UnboundedReceiver<Vec<(u32, Action)>>,
@@ -30,7 +30,7 @@ impl Due {
         more.into_iter().for_each(|(uid, action)| self.mails.entry(action).or_default().push(uid));
     }
 
-    /// Mails that the same is to be done to; `None` where nothing is due now.
+    /// Returns the next action and its UID sets; `None` if nothing is due now.
     pub fn next(&mut self) -> Option<(Action, Vec<Set>)> {
         while let Ok(more) = self.more.try_recv() {
             self.add(more);
@@ -39,7 +39,7 @@ impl Due {
         Some((action, sorted(uids)))
     }
 
-    /// The sets of `first`, and then those of the mails that `action` becomes due for.
+    /// Yields the sets in `first`, and then those of mails for which `action` becomes due.
     pub fn sets(&mut self, action: Action, first: Vec<Set>) -> impl Stream<Item = Set> {
         let mut sets = VecDeque::from(first);
         stream::poll_fn(move |cx| {

@@ -1,4 +1,4 @@
-//! What can go wrong between us and an IMAP server, by what it means for the next try.
+//! Errors of an IMAP session, classified by what they mean for the next attempt.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use crate::{
     source::SourceError,
 };
 
-/// Characters of a server's text that are shown.
+/// Maximum number of characters of a server's text that are shown.
 const SHOWN: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The server is not there, or no longer, or not ready: a later try may work.
+    /// The server is unreachable, has closed the connection, or is not ready: a later attempt may work.
     #[error("{0}")]
     Lost(String),
-    /// The server ended the session because the login has run out: a new one helps, and no mail is at fault.
+    /// The server ended the session because the login has expired: a new login helps, and no mail is at fault.
     #[error("{0}")]
     LoggedOut(String),
-    /// The server sent what can't be followed: the session is of no more use.
+    /// The server violated the protocol: the session can't be used any more.
     #[error("{0}")]
     Unintelligible(String),
-    /// The server announced a literal larger than what was asked for: the session is of no more use.
+    /// The server announced a literal that is larger than requested: the session can't be used any more.
     #[error("the server announced {announced} bytes where at most {allowed} were expected")]
     Oversize { announced: u64, allowed: u64 },
-    /// The server sends more than anybody asked for: the session is of no more use, and the next one is not begun soon.
+    /// The server keeps sending unsolicited data: the session can't be used any more, and the next one is delayed.
     #[error("{0}")]
     Flooded(String),
-    /// The server answered NO or BAD: the session goes on.
+    /// The server answered NO or BAD: the session can still be used.
     #[error("the server refused {command}: {}", .answer.shown())]
     Refused { command: String, answer: Answer },
-    /// The server wants to be left alone for a while, which it told or didn't.
+    /// The server asks for fewer requests, and may have said how long to wait.
     #[error("{text}")]
     Throttled { text: String, wait: Option<Duration> },
     #[error("{0}")]
@@ -39,7 +39,7 @@ pub enum Fault {
     Configuration(String),
 }
 
-/// The status line of a response: its code's first word in upper case (RFC 5530), and its text.
+/// Text of a status response: the first word of its response code in upper case (RFC 5530), and the human-readable text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     pub code: Option<String>,
@@ -47,7 +47,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What the server said, fit for a log line.
+    /// Returns the code and the text, fit for a log line.
     pub fn shown(&self) -> String {
         match (&self.code, self.text.is_empty()) {
             (Some(code), true) => plain(code),
@@ -57,14 +57,14 @@ impl Answer {
         }
     }
 
-    /// Codes of RFC 5530 that say "not now".
+    /// True for the response codes of RFC 5530 that mean "try again later".
     pub fn is_temporary(&self) -> bool {
         matches!(self.code.as_deref(), Some("UNAVAILABLE" | "INUSE" | "SERVERBUG" | "LIMIT"))
     }
 }
 
 impl Fault {
-    /// Whether commands can still be sent.
+    /// True if the session can still be used after this fault.
     pub fn leaves_session(&self) -> bool {
         matches!(self, Fault::Refused { .. })
     }
@@ -96,7 +96,7 @@ impl From<TlsError> for Fault {
     }
 }
 
-/// A server's text without control characters, and no longer than a log line wants it.
+/// Returns a server's text without control characters, shortened for a log line.
 pub fn plain(text: &str) -> String {
     plain_to(text, SHOWN)
 }

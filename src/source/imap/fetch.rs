@@ -1,4 +1,4 @@
-//! Finding mails: UIDs and sizes.
+//! Listing mails: UIDs (SEARCH) and sizes (RFC822.SIZE).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,46 +13,47 @@ use super::{
 };
 use async_imap::imap_proto::{AttributeValue, MailboxDatum, Response};
 
-/// Mails of one folder that a pass asks about, from the newest on: nothing is held or looped over for what a server only
-/// claims. 280 reports a day for ten years; where shipped mails are taken away, the next pass sees those behind them.
+/// Maximum number of mails of one folder that a pass lists, newest first: memory and loops are not sized by a number that
+/// a server merely claims. Equals 280 reports a day for ten years; if shipped mails are removed from the folder, the next
+/// pass lists those beyond.
 const MOST_LISTED: u32 = 1 << 20;
-/// Mails per SEARCH: keeps its response, one line, far below what the guard takes for one.
+/// Mails per SEARCH: keeps the response, which is one line, far below the line limit of the guard.
 const SEARCHED_AT_ONCE: u32 = 5_000;
-/// Mails whose sizes are asked for at once.
+/// Mails per request for sizes.
 pub const SIZED_AT_ONCE: usize = 2_000;
-/// Asks for all that decides which mails of the selected folder are listed, and for their sizes.
+/// Fetches all that decides which mails of the selected folder are listed, and their sizes.
 pub const CENSUS: &str = "UID FETCH 1:* (UID FLAGS RFC822.SIZE)";
-/// Mails of which a census keeps the sizes; those of others are asked for when it is their turn.
+/// Number of mails whose sizes are kept from a census; others are requested when they are needed.
 const CENSUS_SIZES: usize = 1 << 14;
 const SIZES: &str = "(UID RFC822.SIZE)";
-/// Taken for the size of a mail whose size isn't told.
+/// Size in bytes that is assumed for a mail if the server gives none.
 const UNTOLD_BYTES: u64 = 64 << 10;
 
 /// A mail to be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     pub uid: u32,
-    /// As the server told it, bytes.
+    /// RFC822.SIZE, in bytes.
     pub size: u64,
 }
 
-/// The mails of a folder that are to be looked at.
+/// The mails of a folder to process.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Sorted.
     pub uids: Vec<u32>,
-    /// Sizes that were told along with them, bytes.
+    /// Sizes in bytes, as far as the listing gave them.
     pub sizes: HashMap<u32, u64>,
-    /// Mails that came along.
+    /// Prefetched mails.
     pub early: Option<Early>,
-    /// Mails that the server claims and that were not asked about.
+    /// Number of mails beyond the limit, which were not listed.
     pub beyond: u32,
 }
 
-/// What the server said to [`CENSUS`].
+/// Response to [`CENSUS`].
 #[derive(Debug, Default)]
 pub struct Census {
-    /// By UID: whether [`KEYWORD`] is on it. Those that are marked as deleted are only counted.
+    /// UIDs, with true if [`KEYWORD`] is set. Mails flagged \Deleted are only counted.
     mails: BTreeMap<u32, bool>,
     sizes: HashMap<u32, u64>,
     deleted: u32,
@@ -60,7 +61,7 @@ pub struct Census {
 }
 
 impl Census {
-    /// `early`: mails that are asked for along with it.
+    /// `early`: mails that are prefetched together with the census.
     pub fn with(early: Option<Early>) -> Self {
         Self { early, ..Self::default() }
     }
@@ -86,8 +87,8 @@ impl Census {
         }
     }
 
-    /// The mails to be looked at, `marked_too`, also those that were dealt with; `None` unless it told of each mail that
-    /// `exists`.
+    /// Returns the mails to process; with `marked_too`, also those with the keyword. `None` unless the census covers all
+    /// mails, `exists` of them.
     pub fn listing(self, exists: u32, marked_too: bool) -> Option<Listing> {
         let told = self.mails.len() as u64 + u64::from(self.deleted);
         let uids = self.mails.into_iter().filter(|(_, is_marked)| marked_too || !is_marked).map(|(uid, _)| uid);
@@ -96,10 +97,10 @@ impl Census {
     }
 }
 
-/// All mails in the folder that meet `criteria` and are not marked as deleted.
+/// Lists all mails in the folder that match `criteria` and are not flagged \Deleted.
 ///
-/// By ranges of sequence numbers, from the top: what is expunged meanwhile moves mails down, into a range still to come,
-/// so that none is missed. New ones wait for the next pass.
+/// Searches ranges of sequence numbers, from the highest down: an EXPUNGE meanwhile shifts mails to lower numbers, into a
+/// range still to be searched, so that none is missed. New mails wait for the next pass.
 pub async fn list(session: &mut Session, exists: u32, criteria: &str) -> Result<Listing, Fault> {
     let wanted = undeleted(criteria);
     let mut commands = Vec::new();
@@ -118,10 +119,10 @@ pub async fn list(session: &mut Session, exists: u32, criteria: &str) -> Result<
     Ok(Listing { uids, beyond, ..Listing::default() })
 }
 
-/// Whether there are mails that meet `criteria` above this UID.
+/// True if mails above UID `newest` match `criteria`.
 pub async fn has_newer(session: &mut Session, newest: u32, criteria: &str) -> Result<bool, Fault> {
     let Some(first) = newest.checked_add(1) else { return Ok(false) };
-    // `n:*` always has the last mail in it, also where its UID is below n.
+    // `n:*` always includes the last mail, even if its UID is below n.
     let newer = search(SEARCHED_AT_ONCE as usize, &format!("UID {first}:* {}", undeleted(criteria)));
     let found = searched(session, vec![newer]).await?;
     Ok(found.into_iter().any(|uid| uid >= first))
@@ -131,7 +132,7 @@ fn undeleted(criteria: &str) -> String {
     format!("UNDELETED {criteria}").trim_end().to_owned()
 }
 
-/// Those of `uids` that are in the folder, deleted or not; both sorted.
+/// Returns those of `uids` that are in the folder, including mails flagged \Deleted; both sorted.
 pub async fn present(session: &mut Session, uids: &[u32]) -> Result<Vec<u32>, Fault> {
     let commands = sets(uids).iter().map(|set| search(set.uids.len(), &format!("UID {}", set.text))).collect();
     let mut found = searched(session, commands).await?;
@@ -141,7 +142,8 @@ pub async fn present(session: &mut Session, uids: &[u32]) -> Result<Vec<u32>, Fa
     Ok(found)
 }
 
-/// A search that finds so many `mails` at most. Never with a CHARSET: Microsoft 365 refuses it, and nothing here needs one.
+/// Returns a UID SEARCH that finds at most `mails` mails. Never with a CHARSET: Microsoft 365 refuses it, and nothing here
+/// needs one.
 fn search(mails: usize, criteria: &str) -> Command {
     Command::new(format!("UID SEARCH {criteria}"), Asked::mails(mails))
 }
@@ -159,7 +161,8 @@ async fn searched(session: &mut Session, commands: Vec<Command>) -> Result<Vec<u
     Ok(uids)
 }
 
-/// Those of `uids` that are still there with their sizes, sorted by UID. A size that isn't told is guessed.
+/// Returns those of `uids` that are still in the folder with their sizes, sorted by UID. A missing size is replaced by a
+/// default.
 pub async fn sizes(session: &mut Session, uids: &[u32]) -> Result<Vec<Candidate>, Fault> {
     let commands: Vec<Command> = sets(uids)
         .iter()

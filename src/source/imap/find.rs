@@ -1,4 +1,4 @@
-//! Which folders are read: names looked up, and patterns (RFC 3501 section 6.3.8) expanded to the names that there are.
+//! Resolves the configured folders: looks up names, and expands patterns (RFC 3501 section 6.3.8) to existing names.
 
 use super::{
     fault::Fault,
@@ -10,15 +10,15 @@ use super::{
 };
 use crate::config::folder::FolderName;
 
-/// A folder that was looked for; `None`: it is not there.
+/// Result of a folder lookup; `folder` is `None` if it does not exist.
 #[derive(Debug)]
 pub struct Found {
     pub name: String,
     pub folder: Option<Folder>,
 }
 
-/// The folders that `wanted` stands for, each once, in its order. A name that is not there is an error when it is all that
-/// is wanted.
+/// Returns the folders that `wanted` stands for, each once, in its order. Fails if no pattern is wanted and none of the
+/// names exists.
 pub async fn find_wanted(
     session: &mut Session,
     wanted: &[FolderName],
@@ -52,7 +52,8 @@ pub async fn find_wanted(
     }
 }
 
-/// As written, else with the server's delimiter, else either below INBOX: the first of these that matches anything.
+/// Lists the folders that match a pattern. Tries the pattern as written, then with the server's delimiter, then both below
+/// INBOX, and returns the matches of the first one that has any.
 async fn matching(session: &mut Session, pattern: &str, naming: &Naming) -> Result<Vec<Folder>, Fault> {
     for pattern in naming.meant(pattern) {
         let listed = list(session, &to_utf7(&pattern)).await?;

@@ -1,4 +1,4 @@
-//! Several commands under way at once (RFC 3501 section 5.5), so that the way to the server and back is paid for once.
+//! Pipelining: several commands under way at once (RFC 3501 section 5.5), so that the round-trip time is paid only once.
 
 use std::{collections::VecDeque, pin::pin};
 
@@ -11,52 +11,51 @@ use super::{
     session::{Outcome, Session, out_of_step, told, verb},
 };
 
-/// Commands under way at once: with lines of a thousand octets, no more than what any socket holds while a server is busy.
+/// Maximum number of commands under way: with lines of 1,000 octets, they fit any socket buffer while the server is busy.
 const AT_ONCE: usize = 16;
 
-/// A command that was sent.
+/// A command that was sent and has no tagged response yet.
 struct UnderWay {
     tag: String,
     verb: String,
-    /// Its place among all.
+    /// Index among all commands of this call.
     at: usize,
     asked: Asked,
-    /// Mails that were reported gone while it was the first.
+    /// Number of EXPUNGE responses that arrived while it was the oldest command under way.
     expunged: usize,
 }
 
-/// What one response means to the commands under way.
+/// Meaning of a response for the commands under way.
 enum Told {
-    /// The end of one of them: which, and whether it was OK.
+    /// Tagged response: the position of its command, and true if it was OK.
     Done(usize, bool, Answer),
     Expunged,
     Stray,
-    /// The server asks for more: what is to be sent, where it is due.
+    /// Continuation request (`+`), and the bytes to send; `None` if none was expected.
     Continue(Option<Vec<u8>>),
     Other,
 }
 
-/// A command without secrets, and the answer that it asks for.
+/// A command without secrets, and the size of the response that it asks for.
 pub struct Command {
     text: String,
     asked: Asked,
 }
 
-/// A command to be sent.
+/// A command to send.
 pub(super) struct Line {
-    /// Stands for it in errors: its arguments may be secret.
+    /// Name of the command in errors: its arguments may be secret.
     pub verb: String,
-    /// All of it, or what comes before the server asks for more with `+`.
+    /// The whole command, or the part before the first continuation request (`+`).
     pub bytes: Vec<u8>,
     pub asked: Asked,
 }
 
 impl Session {
-    /// Sends `commands` without waiting for the end of one before the next, and passes each untagged response to `on`,
-    /// whichever it came for. Returns what came of each, in their order: an error there is a refusal that leaves the session
-    /// as it is.
+    /// Pipelines `commands`, and passes each untagged response to `on`, whichever command it belongs to. Returns their
+    /// outcomes in order: an error among these is a NO or BAD that leaves the session usable.
     ///
-    /// None may depend on what another one before it does: that is sent all the same when the other is refused.
+    /// No command may depend on the effect of an earlier one: it is sent even if that one is refused.
     pub async fn flight(
         &mut self,
         commands: impl IntoIterator<Item = Command, IntoIter: Send>,
@@ -67,8 +66,9 @@ impl Session {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    /// Like [`flight`](Self::flight), with commands that may come while others are under way: it has ended when none is,
-    /// and none is there to be sent. `outcomes` also tells what ended before the session broke.
+    /// Like [`flight`](Self::flight), for commands that may be added while others are under way: returns when none is
+    /// under way and none is ready to be sent. `outcomes` also has the commands that were completed before the session
+    /// broke.
     pub async fn fly(
         &mut self,
         commands: impl Stream<Item = Command> + Send,
@@ -78,7 +78,8 @@ impl Session {
         self.follow(commands.map(Line::of), |_| None, on, outcomes).await
     }
 
-    /// Sends `lines` and follows each to its end; what `answer` makes of the text of a `+` is sent, `None` where none is due.
+    /// Sends `lines` and waits for the tagged response of each. `answer` maps the text of a continuation request (`+`) to
+    /// the bytes to send, or to `None` if none was expected.
     pub(super) async fn follow(
         &mut self,
         lines: impl Stream<Item = Line> + Send,
@@ -135,7 +136,7 @@ impl Session {
                         },
                     });
                 }
-                // Servers do one after the other where it matters.
+                // Attributed to the oldest command: servers execute commands one after the other if their order matters.
                 Told::Expunged => under_way[0].expunged += 1,
                 Told::Stray => return Err(out_of_step("a response to a command that was never sent")),
                 Told::Continue(Some(part)) => self.write(&part).await?,
@@ -152,7 +153,7 @@ impl Command {
     }
 }
 
-/// One that asks for nothing but whether it was done, and perhaps a few words.
+/// A command whose response is a tagged line and a few untagged ones.
 impl From<String> for Command {
     fn from(text: String) -> Self {
         Self::new(text, Asked::LITTLE)
@@ -171,7 +172,7 @@ impl Line {
     }
 }
 
-/// The first refusal, where there is one.
+/// Returns the first refusal, if any.
 pub fn all(outcomes: Vec<Result<Outcome, Fault>>) -> Result<(), Fault> {
     outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
 }

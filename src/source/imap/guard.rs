@@ -1,10 +1,10 @@
-//! The reader between the network and async-imap: it caps every response before it is buffered, holds the server to the
-//! [`Budget`] of the commands under way, and takes out what makes the parser panic.
+//! Guard between the network and async-imap: limits each response before it is buffered, enforces the [`Budget`] of the
+//! commands under way, and rewrites input that makes the parser panic.
 //!
-//! async-imap allocates an announced literal before it arrives (`{400000000}` costs 394 MB), buffers a line without an
-//! end, parses all of a line again whenever a piece of it comes, and follows brackets recursively. The [`Scanner`] reads
-//! along, sees literals exactly where imap-proto sees them, lets lines up only when they are whole, and fails the read where
-//! a cap is met.
+//! async-imap allocates an announced literal before it arrives (`{400000000}` costs 394 MB), buffers a line without end,
+//! parses a whole line again whenever a piece of it arrives, and recurses into parentheses. The [`Scanner`] reads along,
+//! recognizes literals exactly where imap-proto does, passes a line on only when it is complete, and fails the read if a
+//! limit is exceeded.
 
 use std::{
     fmt,
@@ -22,17 +22,18 @@ use tokio::{
 
 use super::budget::{Asked, Budget};
 
-/// Text of one response. The longest honest one is a SEARCH over 5,000 mails, some 55 KB.
+/// Maximum bytes of text in one response. The longest legitimate one is a SEARCH over 5,000 mails, about 55 KB.
 const LINE_BYTES: u64 = 1 << 20;
-/// Brackets within brackets; imap-proto calls itself for each. A FETCH needs three, a MIME tree some dozens.
+/// Maximum nesting depth of parentheses, for each of which imap-proto recurses. A FETCH needs three, a MIME structure a
+/// few dozen.
 const DEPTH: u32 = 64;
 const HELD_BYTES: usize = 16 << 10;
 
-/// Any connection that IMAP can be spoken over.
+/// A connection that can carry IMAP.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-/// The server went beyond what it was asked for, or took too long over it. Travels up inside of an [`io::Error`].
+/// The server exceeded the limits of the commands under way. Passed to the caller inside an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overrun {
     #[error("the server announced {announced} bytes where at most {allowed} were expected")]
@@ -47,27 +48,28 @@ pub enum Overrun {
     Slow { came: u64, limit: Duration },
 }
 
-/// A connection that reads no further than the end of a response at a time, and fails when a response is too large, when the
-/// server is silent for too long, or when its answers cost more than the commands under way allow.
+/// A connection that reads one response at a time, and fails if a response is too large, if the server is silent for too
+/// long, or if its responses exceed the budget of the commands under way.
 pub struct Guard {
     wire: Box<dyn Wire>,
-    /// At most a line, and what one read brings: what came lies between `start` and `end`.
+    /// Buffer for at most one line plus the bytes of one read; received bytes are between `start` and `end`.
     held: Vec<u8>,
     start: usize,
-    /// Up to here it may go up.
+    /// End of the bytes that may be passed on.
     free: usize,
-    /// Up to here the scanner has seen it.
+    /// End of the bytes that were scanned.
     scanned: usize,
     end: usize,
     scanner: Scanner,
     budget: Budget,
-    /// Since when a read waits for the next byte.
+    /// When the current wait for the next byte began.
     silent_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Guard {
-    /// `silence`: how long a read may wait for the next byte, which also tells how long an answer may take.
+    /// `silence`: how long a read may wait for the next byte (`read_timeout`), from which the time limit of a response is
+    /// derived too.
     pub fn new(wire: Box<dyn Wire>, silence: Duration) -> Self {
         Self {
             wire,
@@ -83,7 +85,7 @@ impl Guard {
         }
     }
 
-    /// A command is sent that asks for this.
+    /// Registers a command that is being sent.
     pub fn begin(&mut self, asked: Asked) {
         if !self.budget.is_under_way() {
             self.silent_since = None;
@@ -92,23 +94,24 @@ impl Guard {
         self.scanner.allowed = self.budget.literal();
     }
 
-    /// The server tells how many mails the selected folder holds.
+    /// Records the number of mails in the selected folder (EXISTS).
     pub fn exists(&mut self, mails: u32) {
         self.budget.exists(mails);
     }
 
-    /// It has had its tagged line.
+    /// Unregisters a command after its tagged response.
     pub fn end(&mut self, asked: Asked) {
         self.budget.end(asked, Instant::now());
         self.scanner.allowed = self.budget.literal();
     }
 
-    /// The connection itself, to go on with TLS; `None` when the server has already sent more than was asked for.
+    /// Returns the connection itself, to start TLS on it; `None` if unread data is left in the buffer (command injection
+    /// before STARTTLS).
     pub fn into_wire(self) -> Option<Box<dyn Wire>> {
         (self.start == self.end).then_some(self.wire)
     }
 
-    /// Adds what comes to what is held; true at the end of the connection.
+    /// Reads from the connection into the buffer; true at end of file.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.make_room();
         let mut buffer = ReadBuf::new(&mut self.held[self.end..]);
@@ -132,8 +135,8 @@ impl Guard {
         }
     }
 
-    /// Whether the server has been silent, or taken its time, for too long. Looks at the clock itself: bytes below TLS that
-    /// bring none above it can use up the turn of this task, in which a timer then never ends.
+    /// Ready if the server has been silent, or has taken its time, for too long. Compares the clock itself: TLS records
+    /// without application data can use up the cooperative budget of this task, and then a timer never fires.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
         let since = *self.silent_since.get_or_insert(now);
@@ -147,7 +150,7 @@ impl Guard {
         self.timer.as_mut().poll(cx)
     }
 
-    /// For another read, behind the part of a line that is held.
+    /// Makes room in the buffer for another read, behind the incomplete line that it holds.
     fn make_room(&mut self) {
         if self.start > 0 {
             self.held.copy_within(self.start..self.end, 0);
@@ -199,30 +202,30 @@ impl AsyncWrite for Guard {
     }
 }
 
-/// async-imap asks for it; what is held may be mail, and stays out.
+/// async-imap requires `Debug`; the buffer may contain mail, and is not shown.
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guard")
     }
 }
 
-/// How far the scanner came.
+/// Progress of the scanner in its input.
 struct Passed {
     scanned: usize,
-    /// As much of it may go up.
+    /// Number of these bytes that may be passed on.
     free: usize,
 }
 
-/// Follows responses byte by byte, across reads of any size.
+/// State machine that scans responses byte by byte, across reads of any size.
 struct Scanner {
-    /// For the literals of one response together.
+    /// Maximum bytes of all literals of one response.
     allowed: u64,
-    /// The first bytes of the response: they tell status text from data.
+    /// First bytes of the response, which distinguish status text from data.
     head: [u8; 9],
     is_status: bool,
     text_bytes: u64,
     literal_bytes: u64,
-    /// Of the literal that is passing.
+    /// Bytes of the current literal that have not arrived.
     remaining: u64,
     announcement: Announcement,
     depth: u32,
@@ -230,7 +233,7 @@ struct Scanner {
     last: u8,
 }
 
-/// How much of `{n}CRLF` the last bytes were.
+/// Matched part of a literal announcement `{n}CRLF`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Announcement {
     None,
@@ -255,8 +258,8 @@ impl Scanner {
         }
     }
 
-    /// Looks at `input` up to the end of the response. Whole lines may go up, and literals as they come: what is above tries
-    /// to read a response, at some cost, whenever something comes.
+    /// Scans `input` up to the end of the response. Complete lines may be passed on, and literals as they arrive:
+    /// async-imap tries to parse a response, at some cost, whenever it gets data.
     fn pass(&mut self, input: &mut [u8]) -> Result<Passed, Overrun> {
         let (mut at, mut free) = (0, 0);
         while let Some(byte) = input.get_mut(at) {
@@ -282,9 +285,10 @@ impl Scanner {
         Ok(Passed { scanned: at, free })
     }
 
-    /// Status text is for people, but imap-proto panics on a non-ASCII byte right after a response code, and gives up on
-    /// NUL. A `{` there must not look like a literal to either of us. And it knows no NAMESPACE, a response that comes only
-    /// where it was asked for: `* NAMESPACE (…` goes up as the status text `* NO ESPACE (…`.
+    /// Replaces bytes that imap-proto can't parse. It panics on a non-ASCII byte in status text right after a response
+    /// code, and fails at NUL; that text is only for people. A `{` there must not look like a literal, neither to
+    /// imap-proto nor to this scanner. imap-proto does not know NAMESPACE either, a response that is only sent on request:
+    /// `* NAMESPACE (…` is passed on as the status text `* NO ESPACE (…`.
     fn clean(&self, byte: u8) -> u8 {
         match byte {
             b'A' | b'a' if self.text_bytes == 3 && self.head[..3].eq_ignore_ascii_case(b"* N") => b'O',
@@ -296,7 +300,7 @@ impl Scanner {
         }
     }
 
-    /// Takes one byte of text; true at the end of a response.
+    /// Processes one byte of text; true at the end of a response.
     fn step(&mut self, byte: u8) -> Result<bool, Overrun> {
         if let Some(place) = usize::try_from(self.text_bytes).ok().and_then(|at| self.head.get_mut(at)) {
             *place = byte;
@@ -308,7 +312,7 @@ impl Scanner {
         }
         self.follow_brackets(byte)?;
         let announced = self.follow_announcement(byte);
-        // The second byte of an escaped pair escapes nothing itself.
+        // The second byte of an escape sequence escapes nothing itself.
         self.last = if self.quoted && self.last == b'\\' { 0 } else { byte };
         if let Some(bytes) = announced {
             self.literal_bytes = self.literal_bytes.saturating_add(bytes);
@@ -354,8 +358,8 @@ impl Scanner {
     }
 }
 
-/// Whether the response that begins so is `tag STATUS text`, `+ text` or `* STATUS text`, told as imap-proto tells it. Not
-/// known before the word is there, and not needed before.
+/// True if a response that begins with `head` is `tag STATUS text`, `+ text` or `* STATUS text`, by the same rules as in
+/// imap-proto. False until the word is complete, before which it is not needed.
 fn is_status(head: &[u8; 9]) -> bool {
     let begins = |word: &[u8]| head.get(2..2 + word.len()).is_some_and(|at| at.eq_ignore_ascii_case(word));
     match head {

@@ -1,4 +1,4 @@
-//! What is made of what happened: verdicts, mails that came, work that ended.
+//! Event handlers of a run: verdicts, fetched mails, and completed jobs of the session.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use super::{
 use crate::source::{MailRef, SourceError, Verdict};
 
 impl Run {
-    /// The pipeline has decided on mails. Verdicts come by the batch: what is due together is settled with one command.
+    /// Handles verdicts of the pipeline. All that have arrived are handled together, so that they are settled with one
+    /// command.
     pub(super) fn judged_together(&mut self, first: (MailRef, Verdict)) {
         let mut next = Some(first);
         while let Some((mail, verdict)) = next {
@@ -31,7 +32,7 @@ impl Run {
         let action = action(verdict, &self.source.config);
         match action {
             None => self.round.tally.left += 1,
-            // Its number means another mail now, or none.
+            // After a change of UIDVALIDITY, the UID belongs to another mail, or to none.
             _ if self.uid_validity() != Some(uid_validity) || self.round.failed.is_some() => {
                 self.round.pass.unsettled += 1;
             }
@@ -140,7 +141,8 @@ impl Run {
         fault.map_or(Ok(()), |fault| self.broke(fault))
     }
 
-    /// A server that tells of mail and then has none is believed less and less soon.
+    /// Handles a report of new mail in IDLE. If such reports turn out false, the next are followed up with increasing
+    /// delay.
     fn heed_news(&mut self) {
         let (is_first, delay) = (self.news.is_fresh(), self.news.delay());
         self.news_at = Instant::now() + if is_first { Duration::ZERO } else { delay };
@@ -164,7 +166,8 @@ impl Run {
         self.recognise(selected.uid_validity);
     }
 
-    /// A batch has ended well. What did not come is gone from the folder, or `withheld`.
+    /// Handles a successful batch. A mail that did not arrive was expunged, or is in `withheld`: it exists, but the server
+    /// did not send it.
     fn fetched(&mut self, withheld: &[u32]) {
         let Some((mut missing, _)) = self.fetching.take() else { return };
         let gone = missing.len() - withheld.len().min(missing.len());
@@ -212,7 +215,8 @@ impl Run {
     }
 }
 
-/// A mail's part of what was reserved for its batch; the budget may hold less than a mail that is larger than all of it.
+/// Splits a mail's part off the bytes reserved for its batch; the reservation may be smaller than the mail, if that is
+/// larger than the whole budget.
 pub(super) fn share(permit: &mut OwnedSemaphorePermit, bytes: u64) -> OwnedSemaphorePermit {
     let there = permit.num_permits();
     let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(there);

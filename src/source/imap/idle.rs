@@ -1,5 +1,5 @@
-//! Waiting for new mail: IDLE (RFC 2177), written on our own session, since async-imap takes a connection that ends in it
-//! for a wait that was broken off.
+//! IDLE (RFC 2177): waits for new mail. Implemented on our own session, because async-imap reports a connection that ends
+//! during IDLE as an interrupted wait.
 
 use std::time::Duration;
 
@@ -16,29 +16,29 @@ use super::{
     session::{Session, out_of_step, told},
 };
 
-/// The first wait. A mail that came between the last SEARCH and IDLE, and that the server then didn't tell of, is found
-/// after it.
+/// Duration of the first IDLE. A mail that arrived between the last SEARCH and IDLE, and that the server did not report,
+/// is found after it.
 const FIRST: Duration = Duration::from_secs(30);
-/// Later ones end between these: some boxes on the way forget a connection that is silent for ten minutes.
+/// Range of durations of later ones: some firewalls and NAT devices drop a connection that is silent for ten minutes.
 const SHORTEST: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(540);
-/// News that turned out to be none: the next are followed up so much later, each time twice as long, up to `LONGEST_PAUSE`.
-/// Mails that don't meet the criteria are such news, and so are lies.
+/// Delay before a further report of new mail is followed up, after one that turned out false; doubled each time, up to
+/// `LONGEST_PAUSE`. Mails that don't match the criteria cause such reports, and so does a server that lies.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Why a wait ended.
+/// Reason why an IDLE ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
-    /// The server told of mail.
+    /// The server reported new mail (EXISTS).
     News,
     Time,
-    /// The session is wanted for something else.
+    /// The session is needed for something else.
     Asked,
 }
 
-/// Waits in the selected folder until there are mails above `newest` that meet `criteria` (true), or until `end` (false).
-/// Before every wait it looks for itself: nobody tells of what came before.
+/// Waits in the selected folder until mails above UID `newest` match `criteria` (true), or until `end` (false). Each IDLE
+/// is preceded by a SEARCH: a server does not report mail that arrived before IDLE.
 pub async fn watch(
     session: &mut Session,
     newest: u32,
@@ -59,7 +59,7 @@ pub async fn watch(
     }
 }
 
-/// News end it after `pause` at the soonest.
+/// Runs one IDLE of at most `most`. A report of new mail ends it, but not before `pause` has passed.
 async fn idle(
     session: &mut Session,
     most: Duration,
@@ -82,7 +82,7 @@ async fn idle(
     session.grant(wait);
     let begin = Instant::now();
     let woken = loop {
-        // Reading is cancel-safe: what came of a response waits for the next read.
+        // Reading is cancel-safe: the received part of a response is kept for the next read.
         tokio::select! {
             biased;
             _ = &mut *end => break Woken::Asked,
@@ -105,18 +105,18 @@ async fn idle(
                 return Ok(woken);
             }
             Heard::Done(done) => return Err(ended(session, done)),
-            // News that comes now is found by the next SEARCH.
+            // Mail that is reported now is found by the next SEARCH.
             Heard::Begun | Heard::News | Heard::Other => {}
         }
     }
 }
 
 enum Heard {
-    /// The server waits with us.
+    /// Continuation request: the server has entered IDLE.
     Begun,
     News,
     Other,
-    /// Its tagged line: whether it was OK. `None`: that of a command that was never sent.
+    /// Tagged response: true if it was OK. `None`: its tag belongs to no command that was sent.
     Done(Option<(bool, Answer)>),
 }
 
@@ -131,7 +131,7 @@ fn heard(response: &Response<'_>, tag: &str) -> Heard {
     }
 }
 
-/// A tagged line before DONE: refused, or out of step.
+/// Returns the fault for a tagged response before DONE: a refusal, or a protocol violation.
 fn ended(session: &Session, done: Option<(bool, Answer)>) -> Fault {
     match done {
         Some((false, answer)) => session.refused("IDLE".into(), answer),
@@ -148,7 +148,8 @@ mod tests {
     use super::{super::auth::Account, *};
     use crate::config::{Format, parse, source::SourceConfig};
 
-    /// A session with a server that answers a SEARCH with `found` and waits in IDLE, at each command with the time it came.
+    /// Returns a session with a server that answers each SEARCH with the next of `found`, and each IDLE with a
+    /// continuation request. The task returns the commands, with the time at which each arrived.
     fn session(found: Vec<&'static str>) -> (Session, tokio::task::JoinHandle<Vec<(Duration, String)>>) {
         let text = "{sources: {a: {type: imap, host: h, user: u, password: p}}, sinks: {o: {type: stdout}}}";
         let loaded = parse(text, Format::Yaml, "test.yaml").unwrap();
@@ -182,7 +183,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_is_renewed_after_some_minutes_and_a_search_follows_each() {
-        // The range n:* has the last mail in it, also where that is below n.
+        // The range n:* always includes the last mail, even if its UID is below n.
         let (mut session, server) = session(vec!["7", "", "7", "8"]);
         let (_end, ended) = oneshot::channel();
         assert_eq!(watch(&mut session, 7, "UNSEEN", ended).await, Ok(true));
@@ -214,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ends_is_an_error_and_not_an_end_of_the_wait() {
-        // The server is gone at the second search.
+        // The server closes the connection at the second SEARCH.
         let (mut session, _server) = session(vec![""]);
         let (_end, ended) = oneshot::channel();
         let fault = watch(&mut session, 7, "", ended).await.unwrap_err();

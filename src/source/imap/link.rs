@@ -1,7 +1,7 @@
-//! The session and the task it works in.
+//! The session and the task that owns it while it is in use.
 //!
-//! Each piece of work runs in a task of its own that takes the session along and brings it back: a command is never
-//! dropped half-way when something else happens meanwhile, and a panic of the parser costs the session, not the process.
+//! Each job runs in a task of its own that takes the session and returns it: a command is never dropped before its end
+//! when something else happens meanwhile, and a panic of the parser costs the session, not the process.
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
@@ -34,16 +34,16 @@ use super::{
 };
 use crate::config::{folder::FolderName, source::Imap};
 
-/// A session that is logged in.
+/// An authenticated session, its target folders, and its selected folder.
 pub struct Open {
     session: Session,
     targets: Targets,
     selected: Option<(Folder, Selected)>,
-    /// What the selected folder holds was told just now.
+    /// True if the SELECT is the one from the start of the session, so that its result is still current.
     is_fresh: bool,
-    /// What it holds was asked when the session began.
+    /// Census of the selected folder from the start of the session.
     census: Option<Census>,
-    /// What was asked when the session began.
+    /// Results of the LIST commands from the start of the session.
     foreseen: Foreseen,
     dry_run: bool,
 }
@@ -54,23 +54,23 @@ pub enum Link {
     Busy(Job),
 }
 
-/// Work under way.
+/// A running job.
 pub struct Job {
     task: AbortOnDropHandle<Finished>,
     mails: Option<UnboundedReceiver<(u32, Bytes)>>,
-    /// Takes what is to be done to mails meanwhile.
+    /// Sender for further actions to settle during the job.
     more: Option<UnboundedSender<Vec<(u32, Action)>>>,
-    /// Ends a wait for new mail.
+    /// Ends the wait for new mail when dropped.
     end: Option<oneshot::Sender<()>>,
 }
 
-/// Work that has ended: the session unless it broke, what went wrong, and what came out of it.
+/// Result of a job: the session unless it broke, the fault if any, and the output.
 #[derive(Default)]
 pub struct Finished {
     open: Option<Box<Open>>,
     pub fault: Option<Fault>,
     pub yielded: Yield,
-    /// How mails were settled, by work that does that.
+    /// Outcome of settling, for jobs that settle mails.
     pub report: Option<Report>,
 }
 
@@ -83,9 +83,9 @@ pub enum Yield {
     Selected,
     Listed(Listing),
     Sized(Vec<Candidate>),
-    /// Mails that did not come though they are there.
+    /// UIDs that the server did not send although they are in the folder.
     Fetched(Vec<u32>),
-    /// A wait has ended: whether there is new mail.
+    /// The wait has ended; true if there is new mail.
     Watched(bool),
 }
 
@@ -95,8 +95,8 @@ pub enum Progress {
 }
 
 impl Link {
-    /// What happens next; never, where nothing is under way. Cancel-safe. The session is back when this says that the
-    /// work has finished.
+    /// Waits for the next event of the running job; forever if there is none. Cancel-safe. The session is available again
+    /// once this has returned [`Progress::Finished`].
     pub async fn progress(&mut self) -> Progress {
         let Link::Busy(job) = self else { return std::future::pending().await };
         if let Some(mails) = &mut job.mails {
@@ -114,7 +114,7 @@ impl Link {
         Progress::Finished(Box::new(finished))
     }
 
-    /// `first`: the folder that is read first, where it is known already.
+    /// Opens a session. `first`: the folder to read first, if it is known already.
     pub fn open(config: Arc<Imap>, account: Arc<Account>, first: Option<First>, dry_run: bool) -> Self {
         start(async move {
             let session = match Session::open(&config, account.clone()).await {
@@ -123,35 +123,35 @@ impl Link {
             };
             match begin(session, &config, account, first, dry_run).await {
                 Ok(open) => finish(Box::new(open), Ok(()), |()| Yield::Opened),
-                // There was one, all the same.
+                // The login succeeded, so this counts as an opened session.
                 Err(fault) => Finished { fault: Some(fault), yielded: Yield::Opened, ..Finished::default() },
             }
         })
     }
 
-    /// Whether it waits for new mail, and was not asked to end that yet.
+    /// True if it is waiting for new mail and was not asked to end that yet.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Link::Busy(Job { end: Some(_), .. }))
     }
 
-    /// Mails are being fetched or settled: these are to be settled, too. What comes too late for that is not in the report.
+    /// Adds mails to settle to a running fetch or settle job. Those that arrive too late for it are not in its report.
     pub fn settle_too(&self, due: Vec<(u32, Action)>) {
         if let Link::Busy(Job { more: Some(more), .. }) = self {
             more.send(due).ok();
         }
     }
 
-    /// Ends a wait for new mail, which takes a moment.
+    /// Ends the wait for new mail; the server's answer to DONE takes a moment.
     pub fn end_wait(&mut self) {
         if let Link::Busy(job) = self {
-            // Dropping it says so too.
+            // Dropping the sender ends the wait.
             job.end = None;
         }
     }
 }
 
 impl Open {
-    /// What SELECT said of this folder, if it is the one that is selected.
+    /// Returns the result of SELECT for `folder`, if that is the selected one.
     pub fn selected(&self, folder: &Folder) -> Option<Selected> {
         self.selected.as_ref().filter(|(selected, _)| selected == folder).map(|(_, said)| *said)
     }
@@ -160,7 +160,7 @@ impl Open {
         self.session.offers(capability)
     }
 
-    /// What was told at the outset does not hold for long.
+    /// Drops the answers from the start of the session, which become outdated.
     pub fn moves_on(&mut self) {
         self.is_fresh = false;
         self.census = None;
@@ -182,8 +182,8 @@ impl Open {
         })
     }
 
-    /// Selects the folder anew, to learn what is in it now, and lists its mails; `marked_too`, those
-    /// with the keyword of mails that were dealt with.
+    /// Lists the mails of a folder. Selects it again first, for current data; with `marked_too`, mails with the keyword of
+    /// handled mails are listed too.
     pub fn list(mut self: Box<Self>, folder: Folder, mut criteria: String, marked_too: bool) -> Link {
         start(async move {
             let fresh = self.selected(&folder).filter(|_| self.is_fresh);
@@ -208,7 +208,8 @@ impl Open {
         })
     }
 
-    /// Waits for mail above `newest` in the folder. `uid_validity`: under which `newest` was told; under another, all is new.
+    /// Waits for mail above UID `newest` in the folder. `uid_validity`: the UIDVALIDITY that `newest` belongs to; under
+    /// another one, all mail is new.
     pub fn watch(mut self: Box<Self>, folder: Folder, uid_validity: u32, newest: u32, criteria: String) -> Link {
         let (end, ended) = oneshot::channel();
         let job = job(async move {
@@ -229,7 +230,7 @@ impl Open {
     }
 
     async fn select_now(&mut self, folder: &Folder) -> Result<Selected, Fault> {
-        // A SELECT that fails leaves nothing selected (RFC 3501 section 6.3.1).
+        // A failed SELECT leaves no folder selected (RFC 3501 section 6.3.1).
         self.selected = None;
         let said = mailbox::select(&mut self.session, folder, self.dry_run).await?;
         self.selected = Some((folder.clone(), said));
@@ -243,7 +244,7 @@ impl Open {
         })
     }
 
-    /// Fetches the mails of `batch`, and settles what becomes due meanwhile.
+    /// Fetches the mails of `batch`, and settles mails that become due meanwhile.
     pub fn fetch(mut self: Box<Self>, batch: Vec<Candidate>, mail_bytes: u64, read: Vec<Folder>) -> Link {
         let (sender, mails) = mpsc::unbounded_channel();
         let (more, receiver) = mpsc::unbounded_channel();
@@ -278,7 +279,7 @@ impl Open {
         settle::settle(&mut self.session, &mut self.targets, read, due, report).await
     }
 
-    /// Keeps the server from closing an idle session.
+    /// Sends NOOP, to keep the server from closing an idle session.
     pub fn keep(mut self: Box<Self>) -> Link {
         start(async move {
             let result = self.session.command("NOOP", |_| ()).await;
@@ -300,7 +301,7 @@ async fn begin(
 ) -> Result<Open, Fault> {
     let asked = AssertUnwindSafe(outset(&mut session, config, first.as_ref(), dry_run)).catch_unwind().await;
     let outset = match (asked.unwrap_or_else(|_| Err(parser_failed())), &first) {
-        // Nothing depends on the census, which the server may have broken over.
+        // The census is optional, and may be what the server failed at: retry without it.
         (
             Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_) | Fault::Oversize { .. } | Fault::Flooded(_))),
             Some(First { folder, census: Some(_) }),

@@ -1,4 +1,4 @@
-//! Folders on the server: finding them under whatever name the user wrote, making them, selecting them.
+//! Mailboxes ("folders"): LIST, CREATE and SELECT, by the names that users write in the configuration.
 
 use std::borrow::Cow;
 
@@ -15,37 +15,37 @@ use super::{
 };
 use crate::config::folder::{FolderName, special_use};
 
-/// Folders listed when the one to read is not there.
+/// Maximum number of folders shown in the error if a configured folder does not exist.
 const SHOWN_FOLDERS: usize = 20;
-/// Folders of one pattern. Those of a pattern in the configuration are all looked through in each pass, and some is
-/// remembered of each.
+/// Maximum number of folders that match one pattern. Each pass reads all folders that a configured pattern matches, and
+/// keeps some state of each.
 const MOST_FOLDERS: usize = 10_000;
 
-/// A folder, by its name on the wire.
+/// A folder, by its mailbox name in the protocol (modified UTF-7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder(String);
 
-/// What SELECT or EXAMINE said.
+/// Result of SELECT or EXAMINE.
 #[derive(Debug, Clone, Copy)]
 pub struct Selected {
     pub uid_validity: u32,
-    /// The UID that the next mail to come will have, where that was told.
+    /// UIDNEXT: the UID of the next mail to arrive, if the server sent it.
     pub uid_next: Option<u32>,
     pub exists: u32,
     pub read_only: bool,
-    /// Mails can be marked with [`KEYWORD`].
+    /// True if mails can be marked with [`KEYWORD`] (PERMANENTFLAGS).
     pub takes_keyword: bool,
-    /// Some may be.
+    /// True if some mail may be marked with it (FLAGS).
     pub knows_keyword: bool,
 }
 
 impl Folder {
-    /// Of a name on the wire. INBOX is the one name that has no case (RFC 3501 section 5.1).
+    /// Creates a folder from a name in the protocol. INBOX is the only case-insensitive name (RFC 3501 section 5.1).
     pub fn of(name: &str) -> Self {
         Self(if name.eq_ignore_ascii_case("INBOX") { "INBOX".into() } else { name.into() })
     }
 
-    /// The one folder that every mailbox has, under a name that is the same everywhere.
+    /// Returns INBOX if `name` is that: the one folder that every account has, with the same name on all servers.
     pub fn always(name: &FolderName) -> Option<Self> {
         name.as_str().eq_ignore_ascii_case("INBOX").then(|| Self::of(name.as_str()))
     }
@@ -54,23 +54,23 @@ impl Folder {
         &self.0
     }
 
-    /// As a command carries it.
+    /// Returns the name as a quoted string.
     pub fn quoted(&self) -> String {
         quoted(&self.0)
     }
 
-    /// Whether the name on the wire begins with this one, as people read it.
+    /// True if the folder's name begins with `name`, which is in plain text.
     pub fn begins_with(&self, name: &str) -> bool {
         self.0.starts_with(&to_utf7(name))
     }
 
-    /// As people read it.
+    /// Returns the decoded name, for people.
     pub fn shown(&self) -> String {
         from_utf7(&self.0)
     }
 }
 
-/// A SELECT that is under way, or EXAMINE where nothing may be changed.
+/// A SELECT under way, or an EXAMINE if nothing may be changed.
 pub struct Selecting {
     folder: Folder,
     read_only: bool,
@@ -128,7 +128,7 @@ impl Selecting {
         Ok(Selected {
             uid_validity,
             uid_next: self.uid_next,
-            // Each mail has a UID below the next one's, whatever the server claims.
+            // Each mail has a UID below UIDNEXT, whatever EXISTS claims.
             exists: self.exists.min(self.uid_next.map_or(u32::MAX, |next| next.saturating_sub(1))),
             read_only: outcome.answer.code.as_deref() == Some("READ-ONLY"),
             takes_keyword: self.takes_keyword,
@@ -143,8 +143,8 @@ pub async fn select(session: &mut Session, folder: &Folder, read_only: bool) -> 
     selecting.end(&outcome, session.host())
 }
 
-/// CREATE, and SUBSCRIBE so that mail programs show it. Servers should make the levels above too (RFC 3501 section
-/// 6.3.3); for those that don't, they are made one by one.
+/// Creates a folder (CREATE), and subscribes to it (SUBSCRIBE) so that mail clients show it. Servers should create the
+/// parent levels too (RFC 3501 section 6.3.3); for those that don't, these are created one by one.
 pub async fn create(session: &mut Session, folder: &Folder, delimiter: Option<char>) -> Result<(), Fault> {
     let refused = match create_one(session, folder).await {
         Err(fault) if fault.leaves_session() => fault,
@@ -157,7 +157,7 @@ pub async fn create(session: &mut Session, folder: &Folder, delimiter: Option<ch
     for folder in above {
         match create_one(session, &folder).await {
             Err(fault) if !fault.leaves_session() => return Err(fault),
-            _ => {} // it was there before, or the last one says what is wrong
+            _ => {} // it existed already, or the last CREATE tells what is wrong
         }
     }
     create_one(session, folder).await.map_err(|fault| if fault.leaves_session() { refused } else { fault })
@@ -170,11 +170,11 @@ async fn create_one(session: &mut Session, folder: &Folder) -> Result<(), Fault>
     }
     match session.command(format!("SUBSCRIBE {}", folder.quoted()), |_| ()).await {
         Err(fault) if !fault.leaves_session() => Err(fault),
-        _ => Ok(()), // a matter of looks
+        _ => Ok(()), // cosmetic: a mail client may not show it
     }
 }
 
-/// Under any name that may be meant; or the one that the server marks with the use that was written.
+/// Finds a folder under any name that `written` may mean, or by its special use, if that is written.
 pub async fn find(
     session: &mut Session,
     written: &str,
@@ -197,7 +197,7 @@ pub async fn find(
     Ok(None)
 }
 
-/// Makes a folder that [`find`] did not find.
+/// Creates a folder that [`find`] did not find.
 pub async fn make(session: &mut Session, setting: &str, written: &str, naming: &Naming) -> Result<Folder, Fault> {
     let mut refused = None;
     for name in naming.to_make(&named(session, written, naming).await?) {
@@ -214,7 +214,7 @@ pub async fn make(session: &mut Session, setting: &str, written: &str, naming: &
     Err(not_made(setting, written, &refused.unwrap_or_default()))
 }
 
-/// What it means that the server makes no such folder.
+/// Returns the fault for a refused CREATE: temporary, or a configuration error.
 pub(super) fn not_made(setting: &str, written: &str, answer: &Answer) -> Fault {
     let text = format!("can't make the folder {written:?} for {setting}: {}", answer.shown());
     if answer.is_temporary() { Fault::Lost(text) } else { Fault::Configuration(text) }
@@ -234,7 +234,7 @@ pub async fn missing(session: &mut Session, written: &str) -> Fault {
     ))
 }
 
-/// What was written, or the name of the folder that the server marks with the use that was.
+/// Returns the written name, or the name of the folder with the special use that is written instead.
 pub(super) async fn named<'w>(session: &mut Session, written: &'w str, naming: &Naming) -> Result<Cow<'w, str>, Fault> {
     Ok(match special_use(written) {
         Some((special_use, below)) => marked(session, special_use, below, naming).await?.into(),
@@ -242,7 +242,7 @@ pub(super) async fn named<'w>(session: &mut Session, written: &'w str, naming: &
     })
 }
 
-/// The name of the folder with a use (RFC 6154), and of a level `below` it.
+/// Returns the name of the folder with a special use (RFC 6154), or of the level `below` it.
 async fn marked(
     session: &mut Session,
     special_use: &str,
@@ -252,7 +252,7 @@ async fn marked(
     let is_marked = |folder: &Listed| folder.special_use.is_some();
     let mut listed = list_with(session, "LIST \"\" \"*\"", is_marked).await?;
     if listed.is_empty() && session.offers("SPECIAL-USE") && session.offers("LIST-EXTENDED") {
-        // Servers may tell it only to those who ask.
+        // Servers may return special uses only if asked for them.
         listed = list_with(session, "LIST \"\" \"*\" RETURN (SPECIAL-USE)", is_marked).await?;
     }
     let is_wanted = |folder: &&Listed| folder.is_for(special_use) && folder.selectable;
@@ -272,7 +272,7 @@ async fn marked(
     })
 }
 
-/// The folder that deleted mails go to, on Gmail.
+/// Returns Gmail's trash folder.
 pub async fn trash(session: &mut Session, naming: &Naming) -> Result<Folder, Fault> {
     match marked(session, "\\Trash", None, naming).await {
         Ok(name) => Ok(Folder(to_utf7(&name))),
@@ -283,7 +283,7 @@ pub async fn trash(session: &mut Session, naming: &Naming) -> Result<Folder, Fau
     }
 }
 
-/// A folder as LIST tells it.
+/// One LIST response.
 pub struct Listed {
     pub name: String,
     pub delimiter: Option<char>,
@@ -327,7 +327,8 @@ pub async fn list(session: &mut Session, pattern: &str) -> Result<Vec<Listed>, F
     Ok(found)
 }
 
-/// The first folders that are listed and wanted, one more than there may be.
+/// Returns the listed folders that satisfy `is_wanted`; at most [`MOST_FOLDERS`] and one more, so that the caller sees an
+/// excess.
 async fn list_with(
     session: &mut Session,
     command: &str,
@@ -343,7 +344,7 @@ async fn list_with(
         }
     });
     match listing.await {
-        // Some names can't exist on some servers, and they say so instead of finding nothing.
+        // Some servers answer NO to a name that can't exist there, instead of an empty list.
         Err(Fault::Refused { .. }) => Ok(Vec::new()),
         Err(fault) => Err(fault),
         Ok(_) => Ok(found),

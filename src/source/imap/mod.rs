@@ -1,9 +1,12 @@
-//! Mails from an IMAP folder: fetched in batches, handed over, and moved once their verdict is there.
+//! IMAP source: fetches mails from the folders of an account in batches, hands them to the pipeline, and moves, deletes or
+//! flags each after its verdict.
 //!
-//! `budget` (what answers may cost) and `guard` (holds the server to it) → `session` and `flight` (commands, one or several at once, checked) → `opening`, `auth`,
-//! `outset`, `mailbox`, `find`, `fetch`, `ahead`, `bodies`, `settle`, `due` and `along`, `idle` (what is said) → `link` (the task that says it) →
-//! `tour` (which folder), `round` and `owed` (what is to be done in it) and `suspects` (whose fault it is) → `run` (when), `work` (what next),
-//! `heed`, `turn` and `setback` (what is made of it). `check` only looks.
+//! The modules, from the bottom up: `budget` (limits on responses) and `guard` (enforces them) → `session` and `flight`
+//! (commands, single or pipelined, with checked outcomes) → `opening`, `auth`, `outset`, `mailbox`, `find`, `fetch`,
+//! `ahead`, `bodies`, `settle`, `due` and `along`, `idle` (the commands themselves) → `link` (the task that runs them) →
+//! `tour` (choice of the folder), `round` and `owed` (work left in it) and `suspects` (tells faults of mails from faults
+//! of the server) → `run` (main loop), `work` (next command), `heed`, `turn` and `setback` (handling of results and
+//! errors). `check` only examines.
 
 mod ahead;
 mod along;
@@ -47,7 +50,7 @@ pub use self::settle::{deletes, takes_away};
 use super::{Intake, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 
-/// Folders of one account, one after the other, over one session at a time.
+/// Source that reads the folders of one account in turn, over a single session at a time.
 pub struct ImapSource {
     name: Arc<str>,
     config: Arc<config::source::Imap>,
@@ -60,8 +63,8 @@ pub struct ImapSource {
 }
 
 impl ImapSource {
-    /// `give_up_after`: how long a single pass (`once`) goes on trying when its session was lost. `max_attempts`: how often
-    /// a mail that can't be fetched is tried before it is handed over unread.
+    /// `give_up_after`: how long a single pass (`once`) keeps retrying after it lost its session. `max_attempts`: how
+    /// often a mail that can't be fetched is tried before it is handed over unread.
     pub fn new(
         name: Arc<str>,
         config: config::source::Imap,

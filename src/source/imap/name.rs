@@ -1,4 +1,5 @@
-//! Folder names: quoting, modified UTF-7 (RFC 3501 section 5.1.3), and what a user may mean by `/` and `.`.
+//! Mailbox names: quoted strings, modified UTF-7 (RFC 3501 section 5.1.3), namespaces (RFC 2342), and the meaning of `/`
+//! and `.` in names that users write.
 
 use base64::{
     Engine, alphabet,
@@ -7,12 +8,12 @@ use base64::{
 
 const UTF7: GeneralPurpose = GeneralPurpose::new(&alphabet::IMAP_MUTF7, NO_PAD);
 
-/// A quoted string; `text` is printable ASCII.
+/// Returns `text`, which must be printable ASCII, as a quoted string.
 pub fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// What stood between the quotes: imap-proto leaves the escapes in.
+/// Removes the escapes from the content of a quoted string: imap-proto leaves them in.
 pub fn unquoted(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -25,7 +26,8 @@ pub fn unquoted(text: &str) -> String {
     plain
 }
 
-/// As names travel: printable ASCII stands for itself, runs of all else as base64 of UTF-16 between `&` and `-`.
+/// Encodes a name in modified UTF-7: printable ASCII is unchanged, runs of all else become base64 of UTF-16 between `&`
+/// and `-`.
 pub fn to_utf7(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     let mut run: Vec<u8> = Vec::new();
@@ -51,7 +53,7 @@ fn end_run(run: &mut Vec<u8>, encoded: &mut String) {
     }
 }
 
-/// For people; what is not modified UTF-7 stays as it is.
+/// Decodes modified UTF-7, for people; returns the rest unchanged from the first part that is not valid.
 pub fn from_utf7(name: &str) -> String {
     let mut decoded = String::with_capacity(name.len());
     let mut rest = name;
@@ -76,24 +78,24 @@ fn run_text(run: &str) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-/// How a server builds names: what stands between their levels, and what before those of the user's own folders.
+/// Naming scheme of a server: hierarchy delimiter, and prefixes of the namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Naming {
     pub delimiter: Option<char>,
-    /// `INBOX.` or nothing, mostly; `None` where the server does not tell.
+    /// Prefix of the personal namespace, mostly `INBOX.` or empty; `None` if the server does not tell.
     personal: Option<String>,
-    /// What folders of other users and of all begin with.
+    /// Prefixes of the other users' and shared namespaces.
     foreign: Vec<String>,
 }
 
 impl Naming {
-    /// Of a server without NAMESPACE.
+    /// Naming scheme of a server without NAMESPACE.
     pub fn guessed(delimiter: Option<char>) -> Self {
         Self { delimiter, personal: None, foreign: Vec::new() }
     }
 
-    /// From the response of RFC 2342, such as `(("INBOX." ".")) NIL (("shared." "."))`; `None` where it is none, or has no
-    /// namespace for the user's own folders.
+    /// Parses a NAMESPACE response (RFC 2342) such as `(("INBOX." ".")) NIL (("shared." "."))`; `None` if it is not valid,
+    /// or has no personal namespace.
     pub fn told(response: &str) -> Option<Self> {
         let mut namespaces = namespaces(response);
         let (personal, delimiter) = namespaces.iter().position(|(kind, _, _)| *kind == 0).map(|at| {
@@ -104,16 +106,16 @@ impl Naming {
         Some(Self { delimiter: delimiter.chars().next(), personal: Some(personal), foreign })
     }
 
-    /// The name with the server's own delimiter between its levels. Where the user wrote a `/`, that alone parts levels
-    /// and a dot is part of a name; otherwise dots do.
+    /// Replaces the level separators in a written name with the server's delimiter. If the name contains a `/`, only that
+    /// separates levels and a dot is part of a name; otherwise dots separate them.
     pub fn translated(&self, written: &str) -> String {
         let Some(delimiter) = self.delimiter else { return written.into() };
         let separator = if written.contains('/') { '/' } else { '.' };
         written.replace(separator, delimiter.encode_utf8(&mut [0; 4]))
     }
 
-    /// Names under which a folder may be there: as written, else with the server's delimiter, else either among the user's
-    /// own.
+    /// Returns the names under which an existing folder may be found: as written, then with the server's delimiter, then
+    /// both in the personal namespace.
     pub fn meant(&self, written: &str) -> Vec<String> {
         let mut names = vec![written.to_owned()];
         let translated = self.translated(written);
@@ -125,7 +127,7 @@ impl Naming {
         names
     }
 
-    /// Names under which a missing folder may be made, the best first.
+    /// Returns the names under which a missing folder may be created, the best first.
     pub fn to_make(&self, written: &str) -> Vec<String> {
         let name = self.translated(written);
         match (self.own(&name), &self.personal) {
@@ -135,14 +137,14 @@ impl Naming {
         }
     }
 
-    /// The name among the user's own folders: below INBOX on servers like Courier and Cyrus. `None` where it is there
-    /// already, or among those of others.
+    /// Returns the name in the personal namespace, such as below INBOX on servers like Courier and Cyrus. `None` if it is
+    /// already in there, or in a namespace of others.
     fn own(&self, name: &str) -> Option<String> {
         let below_inbox = || Some(format!("INBOX{}", self.delimiter?));
         let prefix = self.personal.clone().or_else(below_inbox)?;
         let is_within = |prefix: &String| {
             let (top, rest) = (prefix.len().min("INBOX".len()), prefix.len());
-            // INBOX is the one part of a name that has no case (RFC 3501 section 5.1).
+            // INBOX is the only case-insensitive part of a name (RFC 3501 section 5.1).
             let case = prefix.get(..top).is_some_and(|top| top.eq_ignore_ascii_case("INBOX"));
             name.get(..rest).is_some_and(|begin| begin == prefix || (case && begin.eq_ignore_ascii_case(prefix)))
         };
@@ -151,7 +153,7 @@ impl Naming {
     }
 }
 
-/// Kind (0: the user's own, 1: other users', 2: shared), prefix and delimiter of each namespace.
+/// Returns kind (0: personal, 1: other users', 2: shared), prefix and delimiter of each namespace.
 fn namespaces(response: &str) -> Vec<(usize, String, String)> {
     let (mut found, mut kind, mut depth) = (Vec::new(), 0, 0_u32);
     let mut strings: Vec<String> = Vec::new();
@@ -174,7 +176,7 @@ fn namespaces(response: &str) -> Vec<(usize, String, String)> {
                 while let Some(character) = characters.next().filter(|next| *next != '"') {
                     string.extend(if character == '\\' { characters.next() } else { Some(character) });
                 }
-                // Deeper ones belong to extensions.
+                // Strings at a deeper level belong to extensions.
                 if depth == 2 {
                     strings.push(string);
                 }
@@ -185,7 +187,7 @@ fn namespaces(response: &str) -> Vec<(usize, String, String)> {
     found
 }
 
-/// Names of the levels above `name`, from the top.
+/// Returns the names of the parent levels of `name`, the topmost first.
 pub fn levels_above(name: &str, delimiter: Option<char>) -> impl Iterator<Item = &str> {
     let ends = delimiter.into_iter().flat_map(move |delimiter| name.match_indices(delimiter));
     ends.map(|(end, _)| &name[..end]).filter(|level| !level.is_empty() && !level.eq_ignore_ascii_case("INBOX"))

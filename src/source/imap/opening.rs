@@ -1,4 +1,4 @@
-//! How a session begins: the connection, its encryption, the greeting, the login.
+//! Opening a session: connection, TLS or STARTTLS, greeting, login.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Encrypts, where the connection is to be from its first byte on.
+    /// Wraps a TCP connection; performs the TLS handshake if the connection uses implicit TLS.
     pub(super) async fn over_tcp(config: &Imap, account: Arc<Account>, tcp: TcpStream) -> Result<Self, Fault> {
         account.begin_login();
         if config.security != Security::Tls {
@@ -42,7 +42,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Hears the greeting, and what the server can do; encrypts, where that comes after it.
+    /// Reads the greeting and the capabilities; performs STARTTLS if configured.
     pub(super) async fn greeted(mut self, config: &Imap) -> Result<Self, Fault> {
         self.known = self.greet().await?;
         if config.security == Security::Starttls {
@@ -54,7 +54,7 @@ impl Session {
         Ok(self)
     }
 
-    /// Returns the name of the method; `None` where the server knew us already.
+    /// Logs in, and returns the name of the mechanism; `None` if the server sent PREAUTH.
     pub(super) async fn log_in(&mut self, config: &Imap) -> Result<Option<&'static str>, Fault> {
         if self.known {
             return Ok(None);
@@ -63,14 +63,14 @@ impl Session {
         self.told = false;
         let method = auth::login(self, config, &account).await?;
         self.logged_in = true;
-        // What is offered before and after the login differs; MOVE often comes with it.
+        // Capabilities change with the login; often MOVE is only offered after it.
         if !self.told {
             self.ask_capabilities().await?;
         }
         Ok(Some(method))
     }
 
-    /// True when the server knows us already (PREAUTH).
+    /// Reads the greeting; true if it is PREAUTH.
     async fn greet(&mut self) -> Result<bool, Fault> {
         self.grant(Asked::LITTLE);
         let greeting = self.read(|response| match response {
@@ -89,7 +89,8 @@ impl Session {
         }
     }
 
-    /// RFC 3501 section 6.2.1. What the server said before is forgotten: anyone could have said it.
+    /// Performs STARTTLS (RFC 3501 section 6.2.1). Everything the server sent before is discarded: anyone on the network
+    /// could have sent it.
     async fn start_tls(mut self, config: &Imap) -> Result<Self, Fault> {
         if self.known {
             return Err(Fault::Lost(format!(

@@ -1,5 +1,5 @@
-//! What a session asks at its outset, all at once: how the server builds names, which of the folders that are written in the
-//! configuration there are, and what is in the one that is read first.
+//! First commands of a session, pipelined: asks for the server's naming scheme, for the existence of the configured
+//! folders, and for the content of the folder that is read first.
 
 use std::collections::BTreeMap;
 
@@ -21,31 +21,31 @@ use crate::config::{
     source::Imap,
 };
 
-/// Names that were asked about before it was known which of them is meant: on the wire, and whether there is such a
-/// folder.
+/// Existence of the folders that the configured names may stand for, by their names in the protocol. They are looked up
+/// before the naming scheme is known.
 #[derive(Debug, Default)]
 pub struct Foreseen(BTreeMap<String, bool>);
 
 impl Foreseen {
-    /// `None`: nobody asked.
+    /// Returns true if the folder exists; `None` if it was not looked up.
     pub fn is_there(&self, wire: &str) -> Option<bool> {
         self.0.get(wire).copied()
     }
 
-    /// One was made meanwhile.
+    /// Records that the folder was created meanwhile.
     pub fn is_made(&mut self, wire: &str) {
         self.0.insert(wire.into(), true);
     }
 }
 
-/// What the server said.
+/// Responses to the first commands.
 #[derive(Debug)]
 pub struct Outset {
     pub naming: Naming,
     pub foreseen: Foreseen,
-    /// What is in the folder that was to be read first, if it could be selected.
+    /// SELECT of the folder to be read first, if it succeeded.
     pub selected: Option<Selected>,
-    /// What was told of its mails, where that was asked.
+    /// Census of that folder, if one was requested.
     pub census: Option<Census>,
 }
 
@@ -53,7 +53,8 @@ pub struct Outset {
 #[derive(Debug, Clone)]
 pub struct First {
     pub folder: Folder,
-    /// Its mails are counted at once, however many there are, and some of them are asked for before they are known.
+    /// If set, the session requests a census of its mails, however many they are, and prefetches some before their UIDs
+    /// are known.
     pub census: Option<Ahead>,
 }
 
@@ -64,7 +65,8 @@ pub async fn outset(
     dry_run: bool,
 ) -> Result<Outset, Fault> {
     let names = names(config);
-    // RFC 2342 where it is offered; else RFC 3501 section 6.3.8, where an empty name asks for the delimiter.
+    // NAMESPACE (RFC 2342) if it is offered; also LIST with an empty name, which returns the delimiter (RFC 3501 section
+    // 6.3.8).
     let mut commands: Vec<Command> = vec!["LIST \"\" \"\"".into()];
     if session.offers("NAMESPACE") {
         commands.push("NAMESPACE".into());
@@ -75,7 +77,7 @@ pub async fn outset(
     commands.extend(selecting.as_ref().map(|selecting| selecting.command().into()));
     let mut census = None;
     if let Some(ahead) = first.and_then(|first| first.census.as_ref()) {
-        // One after the other, nothing would be spared.
+        // Without pipelining, a prefetch would save nothing.
         let early = if session.pipelines() { ahead.begin() } else { None };
         commands.push(Command::new(CENSUS, Asked::FOLDER));
         commands.extend(early.as_ref().map(Early::command));
@@ -104,10 +106,11 @@ pub async fn outset(
             }
         }
     });
-    // One that says no has a delimiter all the same, and names that can't exist are not there.
+    // NO to NAMESPACE or LIST is no error: the other one still gives a delimiter, and a name that can't exist does not
+    // exist.
     let outcomes = outcomes.await?;
     let selected = match (selecting, outcomes.get(select_at)) {
-        // What is wrong with the folder is told when it is its turn.
+        // An error of this SELECT is reported when the folder is read.
         (Some(selecting), Some(Ok(outcome))) => selecting.end(outcome, session.host()).ok(),
         _ => None,
     };
@@ -119,13 +122,13 @@ pub async fn outset(
     })
 }
 
-/// What follows the word NAMESPACE, as the guard lets it through; `None` where the text is a refusal's.
+/// Returns the text after the word NAMESPACE, as rewritten by the guard; `None` if it is the text of a NO.
 fn of_namespace(text: &str) -> Option<&str> {
     let (word, rest) = text.split_once(' ')?;
     word.eq_ignore_ascii_case("ESPACE").then_some(rest)
 }
 
-/// All names on the wire under which the folders of the configuration may be there, on any server.
+/// Returns all names in the protocol under which the configured folders may exist, on any server.
 fn names(config: &Imap) -> std::collections::BTreeSet<String> {
     let now = Timestamp::now().as_second();
     let targets = [&config.archive_folder, &config.quarantine_folder].into_iter().flatten();

@@ -1,4 +1,4 @@
-//! Verdicts that are to be carried out: when, and which of them are under way. No I/O.
+//! Pending actions of a folder: verdicts to be carried out, when they are due, and which are under way. No I/O.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,29 +9,30 @@ use tokio::time::Instant;
 
 use super::settle::Action;
 
-/// Verdicts that are carried out at once, without waiting for more: nothing is fetched meanwhile. A move of 2,000 mails costs
-/// Dovecot a fifth less than four of 500.
+/// Number of pending actions that are carried out without waiting for more, though mails are still to be fetched. Nothing
+/// is fetched meanwhile; a MOVE of 2,000 mails costs Dovecot a fifth less than four of 500.
 const AT_ONCE: usize = 2_000;
-/// Verdicts that are carried out behind other commands, so that the server moves the first mails while the last are read.
+/// Number of pending actions from which they are pipelined behind other commands, so that the server moves the first mails
+/// while the last are read.
 const ALONGSIDE: usize = 256;
-/// The longest that a verdict waits for others to be carried out with.
+/// Maximum time that an action waits to be carried out together with others.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// What is to be done to which mail.
+/// Pending actions by UID.
 #[derive(Debug, Default)]
 pub struct Owed {
     mails: BTreeMap<u32, Action>,
-    /// Of these, what is being done.
+    /// Those for which a command is under way.
     under_way: BTreeSet<u32>,
-    /// Since when others wait.
+    /// Time since when others have been waiting.
     since: Option<Instant>,
 }
 
-/// What is still to come in a round.
+/// Events that a round still waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
     Mails,
-    /// Of mails that have all come.
+    /// Verdicts of mails that have all been fetched.
     Verdicts,
     Nothing,
 }
@@ -42,7 +43,7 @@ impl Owed {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    /// Turns what is owed to `uid`, if anything is, into `action`.
+    /// Replaces the pending action of `uid`, if any, with `action`.
     pub fn turn_into(&mut self, uid: u32, action: Action) {
         self.mails.entry(uid).and_modify(|owed| *owed = action);
     }
@@ -55,7 +56,7 @@ impl Owed {
         self.mails.contains_key(&uid)
     }
 
-    /// When verdicts are to be carried out; `None` when there are none.
+    /// Returns when pending actions are to be carried out; `None` if there are none.
     pub fn due_at(&self, awaited: Awaited) -> Option<Instant> {
         let since = self.since.filter(|_| self.waiting() > 0)?;
         let is_enough = match awaited {
@@ -65,7 +66,7 @@ impl Owed {
         Some(if is_enough { since } else { since + WAIT })
     }
 
-    /// Whether a command for the verdicts that wait is worth sending behind others.
+    /// True if enough actions are waiting to pipeline a command for them behind others.
     pub fn are_worth_it(&self, awaited: Awaited) -> bool {
         self.waiting() >= if awaited == Awaited::Nothing { 1 } else { ALONGSIDE }
     }
@@ -74,7 +75,7 @@ impl Owed {
         self.mails.len() - self.under_way.len()
     }
 
-    /// What waits, and is under way from now on.
+    /// Returns the waiting actions, and marks them as under way.
     pub fn carry_out(&mut self) -> Vec<(u32, Action)> {
         let waiting = self.mails.iter().filter(|(uid, _)| !self.under_way.contains(uid));
         let waiting: Vec<(u32, Action)> = waiting.map(|(uid, action)| (*uid, *action)).collect();
@@ -83,13 +84,13 @@ impl Owed {
         waiting
     }
 
-    /// Nothing is to be done to `uid` any more; returns what was.
+    /// Removes the action of `uid`, and returns it.
     pub fn done(&mut self, uid: u32) -> Option<Action> {
         self.under_way.remove(&uid);
         self.mails.remove(&uid)
     }
 
-    /// Nothing is under way any more: what was not done waits anew. Returns whether there is such.
+    /// Puts uncompleted actions back from under way to waiting. True if there were any.
     pub fn rest(&mut self) -> bool {
         let is_some_undone = !std::mem::take(&mut self.under_way).is_empty();
         if is_some_undone {
@@ -98,7 +99,7 @@ impl Owed {
         is_some_undone
     }
 
-    /// Returns how many mails something was owed to.
+    /// Removes all actions, and returns their number.
     pub fn forget(&mut self) -> usize {
         std::mem::take(self).mails.len()
     }

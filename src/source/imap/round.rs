@@ -1,4 +1,4 @@
-//! One round through a folder: what is still to be fetched, in which batches, and what has its verdict. No I/O.
+//! State of one round through a folder: batches to fetch, failed mails, and pending actions. No I/O.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -17,26 +17,28 @@ use crate::{
     trouble::{Reason, Trouble},
 };
 
-/// A group of mails of which one is at fault is parted into so many.
+/// Number of groups into which a failed batch is split, to find the mail at fault.
 const PARTS: usize = 8;
 
-/// Logins that may run out in one pass without a mail being blamed: one that takes a week, with tokens of an hour.
+/// Maximum number of expired logins in one pass that are not blamed on a mail: enough for a pass of a week, with tokens of
+/// an hour.
 const LOGINS: u32 = 200;
 
 #[derive(Debug)]
 pub struct Round {
     pub listed: bool,
-    /// Why the folder can't be looked through any further.
+    /// Fault because of which the rest of the folder can't be read.
     pub failed: Option<Fault>,
-    /// Mails whose size isn't known yet.
+    /// UIDs whose size isn't known yet.
     bare: VecDeque<u32>,
     sized: VecDeque<Candidate>,
-    /// Mails that come after these, in the order of their times; with their sizes, where known.
+    /// Mails that may have caused an earlier stall, by the time of that; fetched after those above. With their sizes, if
+    /// known.
     last: BTreeMap<Timestamp, Vec<(u32, Option<u64>)>>,
-    /// Parts of batches that failed: fetched by themselves, to find the mail at fault.
+    /// Parts of failed batches, fetched separately to find the mail at fault.
     apart: VecDeque<Vec<Candidate>>,
     pub suspects: Suspects,
-    /// Mails that are handed over unread, and why.
+    /// Mails to be handed over unread, and the reason.
     unfetchable: VecDeque<(Candidate, Trouble)>,
     at_fault: u32,
     pub owed: Owed,
@@ -45,19 +47,19 @@ pub struct Round {
     pub tally: Tally,
 }
 
-/// Where mails went, for the log.
+/// Number of mails by outcome, for the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub archived: u64,
     pub quarantined: u64,
     pub deleted: u64,
-    /// Dealt with, and left where they are, as the configuration says.
+    /// Handled, and left in the folder as configured.
     pub kept: u64,
-    /// Not dealt with this time.
+    /// Not handled this time.
     pub left: u64,
 }
 
-/// Mails that are fetched with one command, or one that is not to be fetched.
+/// Mails to fetch with one command, or a single one that is not to be fetched.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
     pub mails: Vec<Candidate>,
@@ -65,14 +67,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// What it occupies of the intake's budget; a mail that is not fetched, next to nothing.
+    /// Returns the bytes to reserve in the intake's budget; 1 for a mail that is not fetched.
     pub fn bytes(&self) -> u64 {
         if self.refused.is_some() { 1 } else { self.mails.iter().map(|mail| mail.size).sum() }
     }
 }
 
 impl Round {
-    /// `max_attempts`: how often a mail is fetched by itself before it is given up.
+    /// `max_attempts`: how often a mail is fetched on its own before it is given up.
     pub fn new(max_attempts: u32) -> Self {
         Self {
             listed: false,
@@ -101,17 +103,17 @@ impl Round {
         }
     }
 
-    /// `uid` was under way when a pass came to a standstill then: it comes after all that were not.
+    /// Adds a mail that may have caused a stall of an earlier pass at `since`: it is fetched after all mails that did not.
     pub fn list_last(&mut self, since: Timestamp, uid: u32, size: Option<u64>) {
         self.last.entry(since).or_default().push((uid, size));
     }
 
-    /// Whether sizes are to be asked for; not while there are other mails to fetch.
+    /// True if sizes are to be requested; not while there are other mails to fetch.
     pub fn wants_sizes(&self) -> bool {
         !self.bare.is_empty() && self.sized.is_empty()
     }
 
-    /// Some mails whose sizes are to be asked for.
+    /// Returns the next UIDs whose sizes are to be requested.
     pub fn next_to_size(&mut self) -> Option<Vec<u32>> {
         if !self.wants_sizes() {
             return None;
@@ -123,7 +125,7 @@ impl Round {
         self.sized.extend(mails);
     }
 
-    /// The sizes did not come: they are asked for again.
+    /// Puts back UIDs whose sizes did not arrive, to be requested again.
     pub fn unsize(&mut self, uids: Vec<u32>) {
         uids.into_iter().rev().for_each(|uid| self.bare.push_front(uid));
     }
@@ -164,7 +166,8 @@ impl Round {
         Some(Batch { mails, refused: None })
     }
 
-    /// A batch was not begun, or not for its own fault broken off: its mails are the next again.
+    /// Puts back a batch that was not started, or was interrupted through no fault of its own: its mails are the next
+    /// again.
     pub fn put_back(&mut self, batch: Batch) {
         if let (Some(trouble), [mail]) = (batch.refused, &batch.mails[..]) {
             return self.unfetchable.push_front((*mail, trouble));
@@ -176,8 +179,8 @@ impl Round {
         }
     }
 
-    /// A batch failed: of its mails that did not come, one or more are at fault. The next in turn is fetched by itself, as
-    /// most servers send them in order.
+    /// Splits the mails of a failed batch that did not arrive; one or more of them are at fault. The next in UID order is
+    /// fetched on its own, as most servers send mails in that order.
     pub fn retry_apart(&mut self, mut mails: Vec<Candidate>) {
         if mails.is_empty() {
             return;
@@ -188,19 +191,21 @@ impl Round {
         self.apart.extend(others.chunks(others.len().div_ceil(PARTS).max(1)).map(<[Candidate]>::to_vec));
     }
 
-    /// `mail` turned out to have this size.
+    /// Retries `mail` with the size that the server announced.
     pub fn resize(&mut self, mail: Candidate, announced: u64) {
         self.apart.push_back(vec![Candidate { size: announced, ..mail }]);
     }
 
-    /// The login ran out while mails came. False when that has happened too often to be true.
+    /// Counts a login that expired during a fetch. False if that has happened implausibly often, and a mail may be to
+    /// blame.
     pub fn excuse(&mut self) -> bool {
         self.logins += 1;
         self.logins <= LOGINS
     }
 
-    /// Nothing is left to fetch or under way but mails that were tried often enough: those at fault are handed over unread,
-    /// those that the server is at fault for are left. Returns how many of either, and why the last was left.
+    /// Decides on the mails that were tried `max_attempts` times, when nothing else is left to fetch or under way: those
+    /// at fault are handed over unread, those that the server is to blame for are left. Returns the number of each, and
+    /// the error of the last one that was left.
     pub fn judge(&mut self) -> (usize, usize, String) {
         let (mut convicted, mut left, mut reason) = (0, 0, String::new());
         for judged in self.suspects.judge() {
@@ -221,24 +226,24 @@ impl Round {
         (convicted, left, reason)
     }
 
-    /// Whether nothing is left to fetch but what is to be judged.
+    /// True if nothing is left to fetch but mails that [`judge`](Self::judge) is to decide on.
     pub fn is_for_judging(&self) -> bool {
         self.listed && self.queues_are_empty() && self.unfetchable.is_empty() && self.suspects.are_for_judging()
     }
 
-    /// The folder can't be looked through any further for now: what is to be done to mails stays to be done.
+    /// Ends the round because the rest of the folder can't be read for now. Pending actions are left to a later round.
     pub fn fail(&mut self, fault: Fault) {
         self.forget_due();
         self.cut_short();
         self.failed = Some(fault);
     }
 
-    /// What is still to be done to mails can't be done any more: they are shipped, and a later round settles them.
+    /// Drops pending actions that can't be carried out any more: the mails are shipped, and a later round settles them.
     pub fn forget_due(&mut self) {
         self.pass.unsettled += self.owed.forget() as u64;
     }
 
-    /// Takes no more.
+    /// Drops all mails that are not fetched yet.
     pub fn cut_short(&mut self) {
         self.listed = true;
         self.bare.clear();
@@ -257,7 +262,7 @@ impl Round {
         self.bare.is_empty() && self.sized.is_empty() && self.apart.is_empty() && self.last.is_empty()
     }
 
-    /// `uid` is where it belongs.
+    /// Records that `uid` was settled.
     pub fn settle(&mut self, uid: u32) {
         let Some(action) = self.owed.done(uid) else { return };
         self.pass.settled += 1;
@@ -269,7 +274,7 @@ impl Round {
         }
     }
 
-    /// `uid` could not be moved; returns what is still to be done to it.
+    /// Records that `uid` could not be settled; returns its action, which is still to be carried out.
     pub fn fail_to_settle(&mut self, uid: u32) -> Option<Action> {
         let action = self.owed.done(uid)?;
         self.pass.unsettled += 1;
@@ -350,7 +355,7 @@ mod tests {
                 came += place.unwrap_or(batch.mails.len());
                 match place {
                     Some(_) if batch.mails.len() == 1 => break,
-                    // None comes, in whatever order.
+                    // Worst case: no mail of the batch arrives, in whatever order the server sends them.
                     Some(_) => (failed, came) = (failed + 1, came - place.unwrap_or_default()),
                     None => continue,
                 }

@@ -1,4 +1,4 @@
-//! The loop: what to do next, and what to do about what happened.
+//! Main loop of the source: waits for events, handles them, and starts the next job.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,68 +25,70 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Between passes further apart than this, the session is given back.
+/// Time between passes above which the session is closed in between.
 const KEPT_BETWEEN_PASSES: Duration = Duration::from_secs(600);
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// Also the least after refused credentials: accounts get locked.
+/// Maximum retry delay; also the minimum after refused credentials, because servers lock accounts.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(300);
-/// No work of a session takes longer.
+/// Longer than any job of a session takes.
 const A_LONG_TIME: Duration = Duration::from_secs(86_400 * 365);
 
-/// A source at work.
+/// State of a running source.
 pub struct Run {
     pub(super) source: ImapSource,
     pub(super) intake: Intake,
     pub(super) stop: CancellationToken,
     pub(super) stopping: bool,
     pub(super) link: Link,
-    /// What the link is busy with.
+    /// Kind of the job that the session is running.
     pub(super) work: Option<Work>,
     pub(super) tour: Tour,
-    /// Through the current folder of the tour.
+    /// Round through the current folder of the tour.
     pub(super) round: Round,
-    /// What was done in the rounds of this pass that are complete.
+    /// Counts of the completed rounds of this pass.
     pub(super) pass: Pass,
     pub(super) reservation: Option<(Batch, BoxFuture<'static, OwnedSemaphorePermit>)>,
-    /// A batch whose bytes are reserved.
+    /// Next batch, for which the bytes are reserved.
     pub(super) granted: Option<(Batch, OwnedSemaphorePermit)>,
-    /// Of the batch under way, what has not come yet.
+    /// Mails of the batch being fetched that have not arrived yet.
     pub(super) fetching: Option<(Vec<Candidate>, OwnedSemaphorePermit)>,
-    /// Handed over from the current folder, without a verdict yet.
+    /// Mails of the current folder that were handed over and have no verdict yet, with their UIDVALIDITY and UID.
     pub(super) pending: HashMap<MailRef, (u32, u32)>,
     pub(super) handed_over: u64,
-    /// Mails are moved along with a fetch of others; not after a session that broke meanwhile.
+    /// True if moves are pipelined with a FETCH; false once a session broke during that.
     pub(super) moves_along: bool,
-    /// Whether the folder takes the keyword that marks mails that were dealt with.
+    /// True if the folder accepts the keyword for handled mails.
     pub(super) takes_keyword: bool,
     pub(super) backoff: Backoff,
     pub(super) retry_at: Instant,
-    /// The next try waits for a person, who may change a file with a secret meanwhile.
+    /// True if the next attempt waits for a person to fix something; a change of a credential file ends that wait.
     pub(super) refused: bool,
-    /// How long the server has been of no use: the time in which it was tried, or left alone until the next try, and none
-    /// in which nothing was wanted of it. `None`: it works.
+    /// Time that the server has been failing: includes attempts and retry delays, but no time in which nothing was wanted
+    /// of it. `None` if it works.
     pub(super) trouble: Option<Duration>,
-    /// Up to here that is counted, and until then, unless something happens, it goes on.
+    /// Trouble has been counted up to the first time. From then on, time counts as trouble up to the second one, unless an
+    /// event changes that.
     counted: (Instant, Instant),
-    /// The last flood.
+    /// Time of the last flood.
     pub(super) flooded: Option<Instant>,
-    /// When the last session began.
+    /// Start of the last session.
     pub(super) began: Instant,
-    /// A mail came in it.
+    /// True if a mail arrived in that session.
     pub(super) brought_mail: bool,
-    /// The server hung up on the last wait for new mail, in a session that had brought none and had just begun.
+    /// True if the server closed the connection during the last wait for new mail, in a session that was short and had
+    /// brought no mail.
     pub(super) hung_up: bool,
-    /// News that brought no mail.
+    /// Delay after reports of new mail that turned out false.
     pub(super) news: Backoff,
-    /// When news are next heeded.
+    /// Time from which IDLE is used again, and at which a report of new mail is followed up.
     pub(super) news_at: Instant,
-    /// There was a session.
+    /// True if a session was opened.
     pub(super) opened: bool,
-    /// One was begun, or tried to be.
+    /// True if opening a session was attempted.
     pub(super) tried: bool,
-    /// A folder was looked through.
+    /// True if a folder was listed.
     pub(super) looked: bool,
-    /// Whether the server lets us wait for new mail; not known before the first session.
+    /// True if the server supports IDLE; `None` before the first session.
     pub(super) idles: Option<bool>,
     pub(super) said: HashSet<&'static str>,
 }
@@ -154,7 +156,7 @@ impl Run {
         }
     }
 
-    /// Begins what can be begun; returns the last pass when all is done.
+    /// Starts everything that can be started; returns the counts of the last pass when all is done.
     async fn advance(&mut self) -> Result<Option<Pass>, SourceError> {
         self.reserve_next().await?;
         if self.tour.current().is_some() && self.is_complete() && (self.round.listed || self.stopping) {
@@ -184,7 +186,7 @@ impl Run {
         Ok(None)
     }
 
-    /// All folders that were due have been looked through.
+    /// Ends a pass: all folders that were due have been read.
     async fn end_pass(&mut self, now: Instant) {
         if !self.intake.once {
             self.pass = Pass::default();
@@ -195,7 +197,7 @@ impl Run {
         }
     }
 
-    /// Reserves the bytes of the next batch while others are still fetched or read.
+    /// Reserves the bytes of the next batch while others are still being fetched or parsed.
     async fn reserve_next(&mut self) -> Result<(), SourceError> {
         if let Some((Batch { refused: Some(_), .. }, _)) = &self.granted
             && let Some((batch, permit)) = self.granted.take()
@@ -217,7 +219,7 @@ impl Run {
         Ok(())
     }
 
-    /// When something is to be done though nothing happens.
+    /// Returns when to wake up if no event comes before.
     fn wake(&self) -> Option<Instant> {
         let down = matches!(self.link, Link::Down);
         let tour = if self.tour.current().is_none() && !self.stopping { self.tour.due_at() } else { None };
@@ -259,7 +261,7 @@ impl Run {
         };
     }
 
-    /// Adds the time since the last look, as far as it is the server's.
+    /// Adds the time since the last call, as far as the server was failing in it.
     pub(super) fn count_trouble(&mut self) {
         let (from, until) = self.counted;
         self.counted.0 = Instant::now();
@@ -274,14 +276,14 @@ impl Run {
         }
     }
 
-    /// Takes no more; what was handed over is still settled.
+    /// Stops fetching; mails that were handed over are still settled.
     fn stop_taking(&mut self) {
         self.stopping = true;
         self.reservation = None;
         self.granted = None;
         self.round.cut_short();
         self.retry_at = Instant::now();
-        // Nothing is left to do with a session that is only being opened, perhaps with a server that never answers.
+        // A session that is still being opened, perhaps with a server that never answers, is of no use any more.
         if matches!(self.work, Some(Work::Open)) && self.pending.is_empty() && self.round.owed.is_empty() {
             (self.link, self.work) = (Link::Down, None);
         }
@@ -323,7 +325,7 @@ mod tests {
         }
     }
 
-    /// A source that goes on, of a mailbox that nobody connects to.
+    /// Returns a source that runs as a service (not `once`), for a mailbox that is never connected to.
     fn run() -> Run {
         run_that_gives_up_after(Duration::ZERO)
     }
@@ -339,7 +341,8 @@ mod tests {
         Run::new(ImapSource::new("rua".into(), *imap, Limits::default(), give_up_after, 3), intake)
     }
 
-    /// The time in which mails that had come were read counted as the server's: its second fault in ten minutes ended the run.
+    /// Regression: time spent on reading mails that had arrived was counted as trouble of the server, so that its second
+    /// fault in ten minutes ended the run.
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nothing_is_wanted_of_a_server_is_not_time_in_which_it_is_away() {
         let mut run = run_that_gives_up_after(Duration::from_secs(300));
@@ -347,7 +350,7 @@ mod tests {
         let lost = || Fault::Lost("gone".into());
         run.broke(lost()).unwrap();
         run.count_trouble_from_here();
-        // It would be tried again after a second, and is not: there is no room for its mails.
+        // A retry would be due after a second, but does not happen: there is no room for more mails.
         tokio::time::advance(Duration::from_secs(600)).await;
         run.count_trouble_from_here();
         run.broke(lost()).expect("it was away for a second");
@@ -357,8 +360,8 @@ mod tests {
         run.broke(lost()).expect_err("it was left alone for ten minutes");
     }
 
-    /// How long the next session is waited for when those before ended at the wait for new mail, each after so long, and each
-    /// with something that worked.
+    /// Returns the retry delay after a number of sessions that each ended during the wait for new mail after `lived`, and
+    /// in each of which a command had succeeded.
     fn delay_after(sessions: u32, lived: Duration, brought_mail: bool) -> Duration {
         let mut run = run();
         for _ in 0..sessions {
@@ -379,7 +382,8 @@ mod tests {
         assert!(delay_after(7, soon, true) <= FIRST_DELAY);
     }
 
-    /// The time in which it listened to the flood did not count, so that a run went on for longer than `give_up_after`.
+    /// Regression: time spent on receiving a flood was not counted as trouble, so that a run took longer than
+    /// `give_up_after`.
     #[tokio::test]
     async fn a_session_that_brought_nothing_but_a_flood_is_time_in_which_the_server_is_of_no_use() {
         for (brought_mail, is_given_up) in [(false, true), (true, false)] {

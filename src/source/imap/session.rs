@@ -1,8 +1,8 @@
-//! One IMAP session: our own thin layer over async-imap's reader. Every command is followed to its tagged line, and NO,
-//! BAD and a connection that ends are errors, which async-imap's own commands take for success.
+//! IMAP session: a thin layer of our own over async-imap's response reader. Waits for the tagged response of each command,
+//! and returns an error for NO, BAD and a connection that ends, which async-imap's own commands take for success.
 //!
-//! Commands are written by us, because async-imap's `Client` can't send one before the login, nor a literal. No error
-//! quotes what was received, but for the server's own status text: it may be mail, or hold a password.
+//! The commands are written here, because async-imap's `Client` can send none before the login, and no literals. Errors
+//! never quote received data, except for the server's status text: it may be mail, or contain a password.
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
@@ -23,11 +23,11 @@ use super::{
 };
 use crate::{config::source::Imap, net::tls::Encryption};
 
-/// A server that takes no LOGOUT is left without a word.
+/// Timeout of LOGOUT, after which the connection is closed without it.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Alerts of one session that are logged; servers send one or two, of a quota or of maintenance.
+/// Maximum number of ALERTs logged per session; servers send one or two, about a quota or maintenance.
 const MOST_ALERTS: u32 = 8;
-/// Dovecot claims some 40, Gmail 20.
+/// Maximum number of capabilities. Dovecot has about 40, Gmail 20.
 const MOST_CAPABILITIES: usize = 512;
 
 pub struct Session {
@@ -35,30 +35,30 @@ pub struct Session {
     pub(super) host: String,
     silence: Duration,
     tags: u32,
-    /// Whether commands may be sent before the one before is answered.
+    /// True if commands may be pipelined.
     pipelines: bool,
-    /// In upper case, as last told.
+    /// In upper case, from the last response that listed them.
     pub(super) capabilities: HashSet<String>,
-    /// They were told since the login began.
+    /// True if the server sent capabilities since the login began.
     pub(super) told: bool,
-    /// What a BYE said: why the connection will end.
+    /// Text of a BYE: the reason why the connection will end.
     farewell: Option<Answer>,
     pub(super) account: Arc<Account>,
     pub(super) encryption: Option<Encryption>,
-    /// The server takes us for logged in without a login (PREAUTH).
+    /// True if the greeting was PREAUTH: the session is authenticated without a login.
     pub(super) known: bool,
     pub(super) logged_in: bool,
-    /// What was sent to log in: blotted out of what the server says, should it repeat it.
+    /// Credentials sent in the login: they are redacted if the server repeats them.
     hidden: Vec<String>,
-    /// Alerts that were logged.
+    /// Number of ALERTs that were logged.
     alerts: u32,
 }
 
-/// What a command brought, beside its untagged responses.
+/// Result of a command, in addition to its untagged responses.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub answer: Answer,
-    /// Mails that were reported gone meanwhile.
+    /// Number of EXPUNGE responses meanwhile.
     pub expunged: usize,
 }
 
@@ -79,7 +79,7 @@ impl Session {
         &self.host
     }
 
-    /// Sends a command, passes each untagged response to `on`, and returns what the tagged one said if it was OK.
+    /// Sends a command, passes each untagged response to `on`, and returns the text of the tagged response if it is OK.
     pub async fn command(
         &mut self,
         command: impl Into<Command>,
@@ -90,7 +90,7 @@ impl Session {
         only(outcomes)
     }
 
-    /// Sends a command in parts, each but the first when the server asks for it with `+`. `verb` stands for the command
+    /// Sends a command in parts, each after the first one on a continuation request (`+`). `verb` stands for the command
     /// in errors: its arguments may be secret.
     pub async fn exchange(
         &mut self,
@@ -106,7 +106,8 @@ impl Session {
         }
     }
 
-    /// Sends a command, and what `answer` makes of each `+` and its text; `None` where no `+` is due.
+    /// Sends a command. `answer` maps the text of each continuation request (`+`) to the bytes to send, or to `None` if
+    /// none was expected.
     pub async fn converse(
         &mut self,
         verb: String,
@@ -120,22 +121,22 @@ impl Session {
         only(outcomes)
     }
 
-    /// Does not let what was sent to log in get into errors and logs.
+    /// Adds credentials to redact from errors and logs.
     pub fn hide(&mut self, secrets: impl IntoIterator<Item = String>) {
         self.hidden.extend(secrets.into_iter().filter(|secret| !secret.is_empty()));
     }
 
-    /// Sends a command that is followed by hand; returns its tag.
+    /// Sends a command whose responses the caller reads itself; returns its tag.
     pub(super) async fn begin(&mut self, command: &str) -> Result<String, Fault> {
         self.send(format!("{command}\r\n").as_bytes()).await
     }
 
-    /// The server's answers may come to this, from now on until [`granted`](Self::granted).
+    /// Allows the server a response of this size and time, until [`granted`](Self::granted).
     pub(super) fn grant(&mut self, asked: Asked) {
         self.client.get_mut().begin(asked);
     }
 
-    /// The end of what `asked` was granted for.
+    /// Ends the allowance for `asked`.
     pub(super) fn granted(&mut self, asked: Asked) {
         self.client.get_mut().end(asked);
     }
@@ -144,7 +145,7 @@ impl Session {
         self.pipelines
     }
 
-    /// Says goodbye and hangs up: no answer to it would change anything.
+    /// Sends LOGOUT and closes the connection without waiting for the response, which would change nothing.
     pub async fn log_out(mut self) {
         let goodbye = async {
             if self.send(b"LOGOUT\r\n").await.is_ok() {
@@ -177,7 +178,7 @@ impl Session {
         }
     }
 
-    /// The next response, as `look` sees it. Cancel-safe.
+    /// Reads the next response and returns the result of `look`. Cancel-safe.
     pub(super) async fn read<T>(&mut self, look: impl FnOnce(&Response<'_>) -> T) -> Result<T, Fault> {
         let response = match self.client.read_response().await {
             Ok(Some(response)) => response,
@@ -238,14 +239,14 @@ impl Session {
         }
     }
 
-    /// What NO and BAD mean: that the server wants a pause, or to a session that is logged in, that it is so no longer.
+    /// Maps NO and BAD to a fault: throttling, a login that has ended (in an authenticated session), or a refusal.
     pub(super) fn refused(&self, command: String, answer: Answer) -> Fault {
         let (host, answer) = (&self.host, blot(answer, &self.hidden));
         let said = answer.shown();
         let ending = auth::ending(&said).filter(|_| self.logged_in);
         let advice = || auth::advice(host, Shown::Token, &said);
         match (throttled(host, &answer), ending) {
-            // Said of a mailbox without permission, and when the server is in trouble.
+            // Exchange says this for a mailbox without permission, and also when it is in trouble.
             (Some(Fault::Throttled { text, wait }), Some(Ending::Mailbox)) => {
                 return Fault::Throttled { text: format!("{text}; {}", advice()), wait };
             }
@@ -270,7 +271,7 @@ impl Session {
                 Fault::Lost(format!("{}: {overrun}; a larger read_timeout gives it more time", self.host))
             }
             Some(overrun) => Fault::Unintelligible(overrun.to_string()),
-            // The parser's own error; its text quotes all that was received.
+            // Error of the parser, whose text quotes everything that was received.
             None if error.kind() == io::ErrorKind::Other => out_of_step("a response that is not IMAP"),
             None => self.lost(error),
         }
@@ -296,7 +297,7 @@ impl Session {
     }
 }
 
-/// What came of a command that was alone in its flight.
+/// Returns the outcome of a single command.
 fn only(mut outcomes: Vec<Option<Result<Outcome, Fault>>>) -> Result<Outcome, Fault> {
     outcomes.pop().flatten().unwrap_or_else(|| Err(out_of_step("no end of a command")))
 }
@@ -313,7 +314,7 @@ fn name(capability: &Capability<'_>) -> String {
     }
 }
 
-/// Codes that imap-proto doesn't know stand at the start of its text.
+/// Returns code and text of a status response. Codes that imap-proto doesn't know are at the start of its text.
 pub(super) fn told(outcome: &Told<'_>) -> Answer {
     let text = outcome.information.as_deref().unwrap_or_default();
     let known = match outcome.code {
@@ -331,7 +332,7 @@ pub(super) fn told(outcome: &Told<'_>) -> Answer {
     Answer { code: known.map(Into::into), text: text.into() }
 }
 
-/// What the server said, without the secrets that it repeats.
+/// Redacts secrets that the server repeats in its text.
 fn blot(answer: Answer, secrets: &[String]) -> Answer {
     let Answer { code, mut text } = answer;
     for secret in secrets {
@@ -340,7 +341,7 @@ fn blot(answer: Answer, secrets: &[String]) -> Answer {
     Answer { code, text }
 }
 
-/// The command's own words, without its arguments: they may be secret.
+/// Returns the name of a command without its arguments, which may be secret.
 pub(super) fn verb(command: &str) -> String {
     let mut words = command.split(' ');
     match (words.next(), words.next()) {

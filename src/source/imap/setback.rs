@@ -1,4 +1,4 @@
-//! What is done about what broke.
+//! Error handling: retry, reconnect, or give up.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use super::{
 };
 use crate::source::SourceError;
 
-/// So long after its last flood a server is as good as any.
+/// Time after its last flood from which a server is treated like any other.
 const FLOODS_FORGOTTEN: Duration = Duration::from_secs(3600);
 
-/// A session that ends sooner, at the wait for new mail, was of no use. Some proxies end those that are silent for a minute; a login a
-/// minute locks no account.
+/// Age below which a session that ends during the wait for new mail counts as useless. Some proxies close connections that
+/// are silent for a minute; a login per minute locks no account.
 const LASTING: Duration = Duration::from_secs(60);
 
 impl Run {
-    /// Something broke: fail where nothing can be gained by another try, else say so once and wait.
+    /// Handles a fault: fails the run if a retry can't help, otherwise logs it once and schedules a retry.
     pub(super) fn broke(&mut self, fault: Fault) -> Result<(), SourceError> {
         let now = Instant::now();
         self.count_trouble();
@@ -30,7 +30,7 @@ impl Run {
         let mut of_no_use = Duration::ZERO;
         if matches!(fault, Fault::Flooded(_)) {
             self.flooded = Some(now);
-            // It was listened to all the while.
+            // The whole session was spent on receiving the flood.
             if !self.brought_mail {
                 of_no_use = self.began.elapsed();
             }
@@ -46,7 +46,7 @@ impl Run {
         }
         let hopeless = match fault {
             Fault::Throttled { .. } if self.intake.once => patience.is_zero() || delay > patience,
-            // A session that is lost may come back; what is refused at the start stays refused.
+            // A lost session may come back; an error at the start is treated as permanent.
             Fault::Lost(_) | Fault::LoggedOut(_) if self.intake.once && self.opened => patience.is_zero(),
             _ if self.intake.once => !self.looked || needs_a_person || patience.is_zero(),
             Fault::Configuration(_) => !self.looked,
@@ -68,7 +68,7 @@ impl Run {
         self.retry_at = now + delay;
         let source = &*self.source.name;
         match fault {
-            // Servers do that every hour or day.
+            // Normal: servers do that every hour or day.
             Fault::LoggedOut(_) => info!(source, "{fault}; logging in again"),
             _ if is_new => warn!(source, "{fault}; trying again"),
             _ => debug!(source, "{fault}; trying again in {delay:.0?}"),
@@ -76,7 +76,7 @@ impl Run {
         Ok(())
     }
 
-    /// A server may be away for long: what was reserved for its mails is for other sources meanwhile.
+    /// Returns the reserved bytes to the budget for other sources: a server may be away for long.
     fn give_back(&mut self) {
         let reserved = self.reservation.take().map(|(batch, _)| batch);
         let granted = self.granted.take().map(|(batch, _)| batch);
@@ -92,15 +92,15 @@ impl Run {
         }
     }
 
-    /// The next try follows soon, unless the server has flooded us, whatever it did since, or hangs up each time that it is
-    /// waited for: it is left alone for longer each time.
+    /// Resets the retry delay, unless the server has flooded us recently, whatever it did since, or closes the connection
+    /// during each wait for new mail: then the delay grows each time.
     fn begin_anew(&mut self) {
         if !self.hung_up && self.flooded.is_none_or(|at| at.elapsed() > FLOODS_FORGOTTEN) {
             self.backoff.reset();
         }
     }
 
-    /// The server won't let the current folder be looked through. Where it is one of several, they go on without it.
+    /// Handles a refusal to read the current folder. If it is one of several, the others are still read.
     pub(super) fn folder_failed(&mut self, fault: Fault) -> Result<(), SourceError> {
         if self.tour.is_of_one() || !matches!(fault, Fault::Refused { .. }) {
             return self.broke(fault);
@@ -110,8 +110,8 @@ impl Run {
         Ok(())
     }
 
-    /// The wait for new mail broke off. Servers end long sessions, so nobody needs to hear of it; what came meanwhile is
-    /// looked for as soon as there is a session again.
+    /// Handles a fault during the wait for new mail. Servers end long sessions, so that is not logged as an error; mail
+    /// that arrived meanwhile is found as soon as there is a session again.
     pub(super) fn wait_failed(&mut self, fault: Fault) -> Result<(), SourceError> {
         if matches!(fault, Fault::Lost(_)) {
             self.hung_up = !self.brought_mail && self.began.elapsed() < LASTING;
@@ -134,15 +134,15 @@ impl Run {
         }
     }
 
-    /// A batch was in the way of an error: its mails are fetched in parts, to find the one at fault. `moves_broke_off`: some went
-    /// along, and the server may have broken over those.
+    /// Handles a failed batch: its mails are fetched in parts, to find the one at fault. `moves_broke_off`: moves were
+    /// pipelined with it and not completed, so the server may have failed at those.
     pub(super) fn not_fetched(&mut self, fault: Option<Fault>, moves_broke_off: bool) -> Result<(), SourceError> {
         let Some(fault) = fault else { return Ok(()) };
         let mut missing = self.fetching.take().map(|(missing, _)| missing).unwrap_or_default();
         missing.sort_unstable_by_key(|mail| mail.uid);
         let is_over_moves = moves_broke_off && matches!(fault, Fault::Lost(_) | Fault::Unintelligible(_));
         self.moves_along &= !is_over_moves;
-        // No mail is to blame; or if one is, it will break a fetch that no moves go along with.
+        // No mail is to blame; or if one is, it will also fail in a FETCH without moves.
         let is_excused = is_over_moves || matches!(fault, Fault::Throttled { .. });
         match is_excused && !self.stopping {
             true => self.round.put_back(Batch { mails: missing, refused: None }),
@@ -159,7 +159,7 @@ impl Run {
             ([mail], _) => {
                 self.round.suspects.accuse(*mail, fault.to_string());
                 if self.round.suspects.are_likely() {
-                    // They are to be judged before `give_up_after`.
+                    // So that they are decided on before `give_up_after`.
                     self.begin_anew();
                 }
             }
@@ -167,7 +167,7 @@ impl Run {
         }
     }
 
-    /// Nothing is left to fetch but mails that did not come, as often as they were tried.
+    /// Decides on the mails that failed `max_attempts` times, when nothing else is left to fetch.
     pub(super) fn judge_suspects(&mut self) {
         let source = &*self.source.name;
         let (convicted, left, why) = self.round.judge();

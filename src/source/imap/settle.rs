@@ -1,4 +1,5 @@
-//! Verdicts → what is done to the mails, in as few commands as the server's abilities allow.
+//! Settling: carries out verdicts on mails (MOVE, COPY, STORE, EXPUNGE), in as few commands as the server's capabilities
+//! allow.
 
 use futures::{Stream, StreamExt, stream};
 
@@ -18,43 +19,44 @@ use crate::{
     source::Verdict,
 };
 
-/// Marks mails that were dealt with and left in place, for a process that has no ledger to remember them by.
+/// Keyword on mails that were handled and left in place, for a process that has no ledger to remember them.
 pub const KEYWORD: &str = "$DmarcShipped";
 
-/// What is to be done to a mail.
+/// Action to carry out on a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     Archive,
     Quarantine,
     Delete,
-    /// It stays where it is, with these marks.
+    /// Leave it in place, with these flags.
     Stay(Marks),
 }
 
-/// What a mail that stays is marked with.
+/// Flags to set on a mail that stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Marks {
-    /// As read.
+    /// \Seen.
     pub seen: bool,
-    /// As dealt with, by [`KEYWORD`].
+    /// [`KEYWORD`], for handled mails.
     pub keyword: bool,
 }
 
-/// What came of it.
+/// Outcome of settling.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Mails that are where they belong.
+    /// UIDs of mails that were settled.
     pub settled: Vec<u32>,
-    /// Mails that the server would not move, and its last reason.
+    /// UIDs of mails that could not be settled; `reason` is the last error.
     pub refused: Vec<u32>,
     pub reason: Option<String>,
-    /// Mails that were copied to their target, where there is no MOVE: another try must only remove them.
+    /// UIDs of mails that were copied to their target because the server has no MOVE: a retry must only remove them.
     pub copied: Vec<u32>,
-    /// Without UIDPLUS, mails are only marked as deleted: a bare EXPUNGE would take others' with it.
+    /// True if mails were only flagged \Deleted, because the server has no UIDPLUS: a bare EXPUNGE would also remove mails
+    /// that others have flagged.
     pub only_marked: bool,
 }
 
-/// What a verdict means to a mail; `None` where it was not dealt with, and is left as it was.
+/// Returns the action for a verdict; `None` if the mail was not handled, and is left unchanged.
 pub fn action(verdict: &Verdict, config: &Imap) -> Option<Action> {
     let stay = Action::Stay(Marks::default());
     let archive = if config.archive_folder.is_some() { Action::Archive } else { stay };
@@ -77,18 +79,18 @@ pub fn action(verdict: &Verdict, config: &Imap) -> Option<Action> {
     })
 }
 
-/// Whether a verdict takes the mail out of its folder, so that nothing has to be remembered of it.
+/// True if the verdict moves the mail out of its folder, so that nothing has to be remembered of it.
 pub fn takes_away(verdict: &Verdict, config: &Imap) -> bool {
     !matches!(action(verdict, config), None | Some(Action::Stay(_)))
 }
 
-/// Whether any verdict makes mails be deleted.
+/// True if some verdict deletes mails.
 pub fn deletes(config: &Imap) -> bool {
     config.after == After::Delete || config.without_report == WithoutReport::Delete
 }
 
-/// Carries out all that is `due`, where mails are read from the folders `read`; `report` says how far it got, also when the
-/// session broke meanwhile.
+/// Carries out all actions in `due`. `read`: the folders that mails are read from. `report` contains what was achieved,
+/// even if the session broke meanwhile.
 pub async fn settle(
     session: &mut Session,
     targets: &mut Targets,
@@ -98,7 +100,7 @@ pub async fn settle(
 ) -> Result<(), Fault> {
     while let Some((action, sets)) = due.next() {
         let target = match targets.of(session, action, read).await {
-            // A later try at making the folder may work; what goes elsewhere does not wait for it.
+            // A later attempt to create the folder may succeed; other actions don't wait for it.
             Err(fault @ (Fault::Refused { .. } | Fault::Configuration(_))) => {
                 report.refuse(sets.into_iter().flat_map(|set| set.uids).collect(), fault.to_string());
                 continue;
@@ -130,7 +132,7 @@ impl Report {
     }
 }
 
-/// RFC 6851. Some servers say OK and move only some, so that is checked.
+/// Moves mails with MOVE (RFC 6851). Some servers answer OK although they moved only some, so the result is verified.
 async fn relocate(
     session: &mut Session,
     sets: impl Stream<Item = Set> + Send,
@@ -142,7 +144,7 @@ async fn relocate(
     report.settled.extend(moved.moved(0));
     let doubted = moved.judged(session, report).await?;
     let mut doubted: Vec<u32> = doubted.into_iter().flat_map(|(set, _)| set.uids).collect();
-    // Those that became due later may have lower numbers.
+    // Mails that became due later may have lower UIDs.
     doubted.sort_unstable();
     if doubted.is_empty() {
         return Ok(());
@@ -151,7 +153,7 @@ async fn relocate(
     judge(session, &doubted, "UID MOVE", &Answer { code: None, text }, report).await
 }
 
-/// RFC 4315 with COPY, where there is no MOVE (iCloud, Courier).
+/// Moves mails with COPY, STORE and EXPUNGE (RFC 4315), if the server has no MOVE (iCloud, Courier).
 async fn copy(
     session: &mut Session,
     sets: Vec<Set>,
@@ -190,19 +192,19 @@ async fn mark(session: &mut Session, sets: Vec<Set>, marks: Marks, report: &mut 
     marking.judged(session, report).await.map(drop)
 }
 
-/// What came of a command for several sets.
+/// Outcomes of a command for several UID sets.
 #[derive(Default)]
 pub(super) struct Tried {
-    /// Those that it was done for, and how many mails were reported gone meanwhile.
+    /// Sets for which it succeeded, with the number of mails expunged meanwhile.
     pub done: Vec<(Set, usize)>,
-    /// Those that it was refused for: which command, and why.
+    /// Sets for which it was refused, with the command and the reason.
     pub refused: Vec<(Set, String, Answer)>,
-    /// Why it was not tried for the others.
+    /// Fault because of which the other sets were not tried.
     broke: Option<Fault>,
 }
 
 impl Tried {
-    /// Of a command for each of the sets that were `sent`.
+    /// Combines the sets that were `sent` with the outcomes of their commands.
     pub fn of(sent: Vec<Set>, outcomes: Vec<Option<Result<Outcome, Fault>>>) -> Self {
         let mut tried = Self::default();
         for (set, outcome) in sent.into_iter().zip(outcomes) {
@@ -216,8 +218,8 @@ impl Tried {
         tried
     }
 
-    /// Takes out the mails that were moved for certain: as many were reported gone, of all commands together, and `also` of
-    /// others. Dovecot tells of them when it has nothing else to do.
+    /// Takes out the mails that were certainly moved: if no command was refused, and all together, with `also` from others,
+    /// reported at least as many EXPUNGEs. Dovecot reports them when it has nothing else to do.
     pub fn moved(&mut self, also: usize) -> Vec<u32> {
         let gone: usize = self.done.iter().map(|(_, gone)| gone).sum();
         if !self.refused.is_empty() || gone + also < self.uids().count() {
@@ -226,12 +228,12 @@ impl Tried {
         self.done.drain(..).flat_map(|(set, _)| set.uids).collect()
     }
 
-    /// Of the mails that it was done for.
+    /// Returns the UIDs of the sets for which the command succeeded.
     fn uids(&self) -> impl Iterator<Item = &u32> {
         self.done.iter().flat_map(|(set, _)| &set.uids)
     }
 
-    /// The sets that it was done for, once what was refused has been judged.
+    /// Returns the sets for which the command succeeded, after it has checked the mails of those that were refused.
     async fn judged(self, session: &mut Session, report: &mut Report) -> Result<Vec<(Set, usize)>, Fault> {
         if let Some(fault) = self.broke {
             return Err(fault);
@@ -243,7 +245,7 @@ impl Tried {
     }
 }
 
-/// Runs a command for each set.
+/// Runs a command for each UID set.
 async fn each(
     session: &mut Session,
     sets: impl Stream<Item = Set> + Send,
@@ -255,7 +257,7 @@ async fn each(
     Tried { broke, ..Tried::of(sent, outcomes) }
 }
 
-/// A command for each set, which is in `sent` once its command is taken.
+/// Returns a command for each set; a set is added to `sent` once its command is taken.
 pub(super) fn commands(
     sets: impl Stream<Item = Set> + Send,
     command: impl Fn(&str) -> String + Send,
@@ -268,7 +270,7 @@ pub(super) fn commands(
     })
 }
 
-/// Copies or moves each set to `target`, which is made where the server says that this would help.
+/// Copies or moves each set to `target`, which is created if the server answers TRYCREATE.
 async fn to_target(
     session: &mut Session,
     sets: impl Stream<Item = Set> + Send,
@@ -300,12 +302,13 @@ async fn to_target(
     tried
 }
 
-/// The command that copies or moves mails to `target`.
+/// Returns the command that copies or moves mails to `target`.
 pub(super) fn to(target: &Folder, verb: &str, set: &str) -> String {
     format!("{verb} {set} {}", target.quoted())
 }
 
-/// After NO: what was moved all the same is settled (RFC 6851 section 3.3 lets a part be), the rest is left.
+/// Checks mails after a NO: those that were moved all the same are settled (RFC 6851 section 3.3 permits a partial move),
+/// the others are reported as refused.
 async fn judge(
     session: &mut Session,
     uids: &[u32],
@@ -326,7 +329,7 @@ async fn judge(
     Ok(())
 }
 
-/// What a person can do about it.
+/// Returns advice on a refusal.
 fn advice(answer: &Answer) -> &'static str {
     match answer.code.as_deref() {
         Some("OVERQUOTA") => "; the mailbox is full: delete mails in it, or raise its quota",

@@ -1,43 +1,43 @@
-//! Mails that could not be fetched by themselves: is it the mail that is at fault, or the server? No I/O.
+//! Mails that failed when fetched on their own: decides whether the mail or the server is at fault. No I/O.
 //!
-//! Such a mail is tried again after all others, each time in a session that has just worked. The mail is at fault when
-//! others came meanwhile, or when it is the only one that does not come. Where several don't, and none came since the
-//! first of them failed, it is the server.
+//! Such a mail is retried after all others, each time in a session that has just worked. The mail is at fault if others
+//! arrived meanwhile, or if it is the only one that does not arrive. If several don't, and none arrived since the first of
+//! them failed, the server is at fault.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::fetch::Candidate;
 
-/// Mails that may be at fault in one round; further ones are left for the next.
+/// Maximum number of mails at fault in one round; further ones are left for the next round.
 pub const MOST_AT_FAULT: u32 = 10;
 
 #[derive(Debug)]
 pub struct Suspects {
     max_attempts: u32,
-    /// Mails that have come so far.
+    /// Number of mails that have arrived so far.
     came: u64,
     records: BTreeMap<u32, Record>,
-    /// To be tried again.
+    /// Mails to retry.
     waiting: VecDeque<Candidate>,
-    /// Tried as often as a mail may be.
+    /// Mails that were tried `max_attempts` times.
     tried: Vec<Candidate>,
 }
 
 #[derive(Debug, Clone)]
 struct Record {
     attempts: u32,
-    /// Mails that had come when this one failed first.
+    /// Number of mails that had arrived when this one first failed.
     came_before: u64,
-    /// Why it failed last.
+    /// Error of the last attempt.
     why: String,
 }
 
-/// A mail that is given up.
+/// Decision on a mail that is given up.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Judged {
-    /// It is at fault, after so many attempts, the last of which failed for this reason.
+    /// The mail is at fault, after `attempts` attempts; `why` is the error of the last one.
     Mail { mail: Candidate, attempts: u32, why: String },
-    /// The server is: nothing is known of the mail, but why it did not come last.
+    /// The server is at fault; nothing is known of the mail but the error of the last attempt.
     Server { why: String },
 }
 
@@ -51,7 +51,7 @@ impl Suspects {
         self.records.remove(&uid);
     }
 
-    /// `mail` was fetched by itself, and did not come.
+    /// Records a failed attempt to fetch `mail` on its own.
     pub fn accuse(&mut self, mail: Candidate, why: String) {
         let came_before = self.came;
         let record = self.records.entry(mail.uid).or_insert(Record { attempts: 0, came_before, why: String::new() });
@@ -64,12 +64,12 @@ impl Suspects {
         }
     }
 
-    /// The next to be tried again.
+    /// Returns the next mail to retry.
     pub fn next(&mut self) -> Option<Candidate> {
         self.waiting.pop_front()
     }
 
-    /// The next was not tried after all.
+    /// Puts back a mail from [`next`](Self::next) that was not tried.
     pub fn put_back(&mut self, mail: Candidate) {
         self.waiting.push_front(mail);
     }
@@ -78,7 +78,7 @@ impl Suspects {
         self.records.contains_key(&uid)
     }
 
-    /// Whether they are more likely at fault than the server: few of them, of many mails.
+    /// True if the mails are more likely at fault than the server: they are few, and others have arrived.
     pub fn are_likely(&self) -> bool {
         self.came > 0 && self.records.len() <= MOST_AT_FAULT as usize
     }
@@ -87,12 +87,12 @@ impl Suspects {
         self.waiting.is_empty() && self.tried.is_empty()
     }
 
-    /// Whether each has been tried as often as may be.
+    /// True if all mails were tried `max_attempts` times.
     pub fn are_for_judging(&self) -> bool {
         self.waiting.is_empty() && !self.tried.is_empty()
     }
 
-    /// Judges all that were tried often enough. To be called when nothing else is left to fetch.
+    /// Decides on all mails that were tried often enough. Must be called when nothing else is left to fetch.
     pub fn judge(&mut self) -> Vec<Judged> {
         let is_only_one = self.tried.len() == 1 && self.waiting.is_empty();
         let came = self.came;
@@ -120,7 +120,7 @@ mod tests {
         Candidate { uid, size: 10 }
     }
 
-    /// Tries all that wait until none is left, and says who is at fault.
+    /// Retries all waiting mails until none is left, and returns the UIDs of those at fault.
     fn guilty(mut suspects: Suspects) -> Vec<u32> {
         while let Some(mail) = suspects.next() {
             suspects.accuse(mail, "lost".into());

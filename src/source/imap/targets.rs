@@ -1,5 +1,5 @@
-//! Where settled mails go: folders that are found or made at the start, or, where their name holds a date, when the first
-//! mail of that day goes there.
+//! Target folders of settled mails: found or created at the start of a session or, if their name contains a date, when the
+//! first mail of that date is moved.
 
 use jiff::Timestamp;
 
@@ -13,13 +13,13 @@ use super::{
 };
 use crate::config::{folder, source::Imap};
 
-/// The folders that mails are moved to.
+/// Target folders.
 #[derive(Debug, Clone)]
 pub struct Targets {
     naming: Naming,
     archive: Option<Target>,
     quarantine: Option<Target>,
-    /// Where deleting only takes a mail out of its folder.
+    /// Trash folder, if deleting requires a move there because \Deleted only removes a mail from its folder (Gmail).
     trash: Option<Folder>,
 }
 
@@ -27,12 +27,12 @@ pub struct Targets {
 struct Target {
     setting: &'static str,
     pattern: String,
-    /// As last found or made: the pattern's name at that time, and the folder.
+    /// Name that the pattern had at the last lookup, and the folder that was found or created.
     found: Option<(String, Folder)>,
 }
 
 impl Targets {
-    /// Finds the folders of the configuration, and makes those that are missing and need no date, unless `dry_run`.
+    /// Looks up the configured folders, and creates missing ones whose names contain no date, unless `dry_run`.
     pub async fn find(
         session: &mut Session,
         config: &Imap,
@@ -61,8 +61,8 @@ impl Targets {
         Ok(targets)
     }
 
-    /// The folder that `action` moves mails to, made where it is missing; `None` where it moves them to none. `read`: the
-    /// folders that mails are read from; moved there, they would be read again for ever.
+    /// Returns the folder that `action` moves mails to, created if it is missing; `None` if the action moves no mails.
+    /// `read`: the folders that mails are read from; a mail moved to one of these would be read again forever.
     pub async fn of(
         &mut self,
         session: &mut Session,
@@ -72,7 +72,7 @@ impl Targets {
         let target = match action {
             Action::Archive => &mut self.archive,
             Action::Quarantine => &mut self.quarantine,
-            // Out of the trash itself, a mail is deleted for good.
+            // In the trash folder itself, a mail is deleted permanently.
             Action::Delete => return Ok(self.trash.clone().filter(|trash| !read.contains(trash))),
             Action::Stay(_) => return Ok(None),
         };
@@ -87,7 +87,7 @@ impl Targets {
         }
     }
 
-    /// The folder that mails are archived in, where nothing is to be asked or made for that.
+    /// Returns the archive folder, if it is known already, without a lookup or CREATE.
     pub fn archive(&self, read: &[Folder]) -> Option<Folder> {
         let target = self.archive.as_ref()?;
         target.known(&target.name()).filter(|folder| !read.contains(folder)).cloned()
@@ -97,15 +97,15 @@ impl Targets {
         &self.naming
     }
 
-    /// The setting that names `folder`, if mails are moved to it now.
+    /// Returns the setting whose folder currently is `folder`, if any.
     pub fn role(&self, folder: &Folder) -> Option<&'static str> {
         let targets = [&self.archive, &self.quarantine];
         let named = targets.into_iter().flatten().find(|target| target.is(folder));
         named.map(|target| target.setting)
     }
 
-    /// Whether mails are moved to `folder`, or on another day were or will be: where a name holds a date, all that begins
-    /// like it.
+    /// True if mails are, were or will be moved to `folder`: if the configured name contains a date, all folders whose
+    /// names begin with the part before it.
     pub fn covers(&self, folder: &Folder) -> bool {
         self.role(folder).is_some()
             || [&self.archive, &self.quarantine].into_iter().flatten().any(|target| {
@@ -121,7 +121,7 @@ impl Targets {
     }
 }
 
-/// Gmail takes \Deleted for "take this label off", and keeps the mail among all others.
+/// True if \Deleted does not delete: Gmail then only removes the label of the folder, and keeps the mail in All Mail.
 pub fn keeps_deleted(session: &Session) -> bool {
     session.offers("X-GM-EXT-1") && session.offers("MOVE")
 }
@@ -131,17 +131,17 @@ impl Target {
         self.found.as_ref().is_some_and(|(_, found)| found == folder)
     }
 
-    /// What it is called now.
+    /// Returns the name with today's date filled in.
     fn name(&self) -> String {
         folder::at(&self.pattern, Timestamp::now().as_second())
     }
 
-    /// The folder of this name, where it was found or made already.
+    /// Returns the folder with this name, if it was found or created already.
     fn known(&self, name: &str) -> Option<&Folder> {
         self.found.as_ref().filter(|(found, _)| found == name).map(|(_, folder)| folder)
     }
 
-    /// `None` where it is not there and not to be made.
+    /// Looks up the folder, and creates it if it is missing and `may_make`; `None` if it is missing otherwise.
     async fn look(
         &mut self,
         session: &mut Session,

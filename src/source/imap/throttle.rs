@@ -1,23 +1,23 @@
-//! What servers say when they want to be left alone for a while.
+//! Throttling: detects responses with which servers ask for fewer requests.
 
 use std::time::Duration;
 
 use super::fault::{Answer, Fault};
 
-/// Longer than this nobody is left alone: the wait is asked for by whoever is at the other end.
+/// Maximum wait: the server chooses the time, and could choose any.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Response codes: THROTTLED of Yahoo and Gmail, LIMIT of RFC 5530.
 const CODES: &[&str] = &["LIMIT", "THROTTLED"];
 
-/// Parts of texts, in lower case. Who says them:
+/// Substrings of status texts, in lower case, by provider.
 const TEXTS: &[&str] = &[
-    // Exchange and Microsoft 365, with a time in milliseconds behind it.
+    // Exchange and Microsoft 365, followed by a time in milliseconds.
     BACKOFF,
     "request is throttled",
     "server unavailable. 15",
     "user is authenticated but not connected",
-    // Gmail, under the code OVERQUOTA, which means a full mailbox elsewhere.
+    // Gmail, with the code OVERQUOTA, which means a full mailbox on other servers.
     "too many simultaneous connections",
     "account exceeded command or bandwidth limits",
     // Dovecot.
@@ -26,7 +26,7 @@ const TEXTS: &[&str] = &[
 
 const BACKOFF: &str = "suggested backoff time:";
 
-/// What `host` said, if it wants to be left alone.
+/// Returns a throttling fault if the answer of `host` asks for fewer requests.
 pub fn throttled(host: &str, answer: &Answer) -> Option<Fault> {
     let text = answer.text.to_ascii_lowercase();
     let is_code = answer.code.as_deref().is_some_and(|code| CODES.contains(&code));

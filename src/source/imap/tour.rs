@@ -1,5 +1,4 @@
-//! The folders of a source in turn: which there are, when each is to be looked through, and what is known of it from one
-//! round to the next. No I/O.
+//! Schedule of the folders of a source: which exist, when each is due, and state kept from one round to the next. No I/O.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,31 +14,31 @@ use crate::{config::folder::FolderName, net::backoff::Backoff};
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 
-/// All folders of one source; at most one of them is being looked through.
+/// All folders of one source; at most one of them is being read.
 pub struct Tour {
     wanted: Vec<FolderName>,
     stops: Vec<Stop>,
-    /// The one that is being looked through.
+    /// Index of the folder that is being read.
     at: Option<usize>,
-    /// When the folders are to be looked up; `None`: they are known.
+    /// When to look up the folders; `None` if no lookup is needed.
     find_at: Option<Instant>,
-    /// Names that no folder was found for, and that this was said of.
+    /// Names for which no folder exists, and for which this was logged.
     missing: HashSet<String>,
 }
 
-/// One folder, and what is known of it.
+/// One folder and its state.
 pub struct Stop {
-    /// As events and the log name it.
+    /// Name in events and in the log.
     pub name: Arc<str>,
     pub folder: Folder,
     pub uid_validity: Option<u32>,
-    /// What could not be done to mails in an earlier round.
+    /// Actions that failed in an earlier round, by UID.
     pub owed: BTreeMap<u32, Action>,
-    /// Mails still in the folder that this process is done with.
+    /// UIDs of mails in the folder that this process has handled.
     pub done: HashSet<u32>,
-    /// The highest UID that was listed.
+    /// Highest UID listed so far.
     pub newest: u32,
-    /// When it is to be looked through; `None`: no more.
+    /// When it is to be read; `None`: not again.
     due: Option<Instant>,
     listed: bool,
     backoff: Backoff,
@@ -55,18 +54,18 @@ impl Tour {
         &self.wanted
     }
 
-    /// The folders that there are.
+    /// Returns the folders that exist.
     pub fn folders(&self) -> Vec<Folder> {
         self.stops.iter().map(|stop| stop.folder.clone()).collect()
     }
 
-    /// Whether the source is one folder, whose trouble is all the source's.
+    /// True if the source reads a single folder, so that its fault is a fault of the source.
     pub fn is_of_one(&self) -> bool {
         matches!(&self.wanted[..], [only] if !only.is_pattern())
     }
 
-    /// Takes over what was found, and keeps what is known of folders that were there before. Returns the names that
-    /// nothing was found for, if that is news.
+    /// Updates the folders after a lookup; known folders keep their state. Returns the names that were not found, unless
+    /// they were already missing before.
     pub fn found(&mut self, found: Vec<Found>, now: Instant, again: Option<Instant>) -> Vec<String> {
         let mut before = std::mem::take(&mut self.stops);
         let mut missing = HashSet::new();
@@ -89,20 +88,21 @@ impl Tour {
         news
     }
 
-    /// Whether the folders are to be looked up now.
+    /// True if the folders are to be looked up now.
     pub fn finds(&self, now: Instant) -> bool {
         self.at.is_none() && self.find_at.is_some_and(|at| at <= now)
     }
 
-    /// When there is something to do next.
+    /// Returns when a folder or the next lookup is due.
     pub fn due_at(&self) -> Option<Instant> {
         self.stops.iter().filter_map(|stop| stop.due).chain(self.find_at).min()
     }
 
-    /// Goes on to the next folder that is due; false when there is none now, or folders are to be looked up first.
+    /// Proceeds to the next folder that is due; false if none is due now, or if the folders are to be looked up first.
     pub fn go_on(&mut self, now: Instant) -> bool {
         if self.at.is_none() && !self.finds(now) {
-            // The longest due comes first, so that one in trouble doesn't go before those that had no turn yet.
+            // The folder that has been due longest comes first, so that a failing one doesn't go before those that had no
+            // turn yet.
             let due =
                 self.stops.iter().enumerate().filter_map(|(at, stop)| Some((stop.due.filter(|due| *due <= now)?, at)));
             self.at = due.min().map(|(_, at)| at);
@@ -118,19 +118,19 @@ impl Tour {
         self.stops.get_mut(self.at?)
     }
 
-    /// The folder that is watched between passes, unless it is in trouble.
+    /// Returns the folder that is watched with IDLE between passes, unless it is failing.
     pub fn first(&self) -> Option<&Stop> {
         self.stops.first().filter(|stop| stop.failing_since.is_none() && stop.listed)
     }
 
-    /// New mail has been told of, and is to be looked for at this time.
+    /// Makes the watched folder due at this time at the latest, after a report of new mail.
     pub fn first_has_news(&mut self, at: Instant) {
         if let Some(first) = self.stops.first_mut() {
             first.due = Some(first.due.map_or(at, |due| due.min(at)));
         }
     }
 
-    /// The current folder was listed. True once all folders there are, and all that should be, have been.
+    /// Records that the current folder was listed. True once all existing folders were, and none is missing.
     pub fn listed(&mut self) -> bool {
         if let Some(stop) = self.current_mut() {
             stop.listed = true;
@@ -138,7 +138,7 @@ impl Tour {
         self.missing.is_empty() && self.stops.iter().all(|stop| stop.listed)
     }
 
-    /// The round of the current folder is complete. Returns whether it was in trouble before.
+    /// Ends the round of the current folder. True if the folder was failing before.
     pub fn leave(&mut self, again: Option<Instant>) -> bool {
         let Some(stop) = self.current_mut() else { return false };
         stop.due = again;
@@ -148,8 +148,8 @@ impl Tour {
         was_failing
     }
 
-    /// The current folder can't be looked through for now: the others go on, and it has its turn again later. Returns since
-    /// when it has been in trouble.
+    /// Ends the round of the current folder because of a fault: the other folders are read, and this one later. Returns
+    /// when it began to fail.
     pub fn leave_in_trouble(&mut self, now: Instant) -> Instant {
         let Some(stop) = self.current_mut() else { return now };
         stop.due = Some(now + stop.backoff.delay());
@@ -192,7 +192,7 @@ mod tests {
         Found { name: name.into(), folder: None }
     }
 
-    /// The names of the folders that are looked through from now on, in turn.
+    /// Returns the names of the folders that are read from now on, in order.
     fn walk(tour: &mut Tour, now: Instant) -> Vec<String> {
         std::iter::from_fn(|| {
             tour.go_on(now).then_some(())?;

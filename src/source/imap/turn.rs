@@ -1,4 +1,4 @@
-//! One folder's turn: its list, what is handed over of it, and its end.
+//! Reading one folder: lists its mails, hands them over, and completes the round.
 
 use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -21,7 +21,7 @@ impl Run {
         }
     }
 
-    /// Numbers of mails mean nothing under another UIDVALIDITY: begin the round anew.
+    /// Checks the UIDVALIDITY: if it has changed, UIDs have lost their meaning, and the round starts again.
     pub(super) fn recognise(&mut self, uid_validity: u32) {
         let Some(stop) = self.tour.current_mut() else { return };
         if stop.uid_validity.replace(uid_validity).is_none_or(|before| before == uid_validity) {
@@ -50,8 +50,8 @@ impl Run {
         stop.newest = uids.last().copied().unwrap_or_default().max(stop.newest);
         stop.done.retain(|uid| uids.binary_search(uid).is_ok());
         for (uid, action) in std::mem::take(&mut stop.owed) {
-            // A search need not find again what it found before, nor any what is marked as deleted already; moving a mail
-            // that is gone does nothing.
+            // A search need not find a mail again, and none finds a mail that is flagged \Deleted; moving a mail that is
+            // gone does nothing.
             if is_searched || action == Action::Delete || uids.binary_search(&uid).is_ok() {
                 self.round.owed.owe(uid, action);
             }
@@ -127,14 +127,14 @@ impl Run {
         self.intake.hand_over(Mail { mail, place, content, permit }).await
     }
 
-    /// While mails are fetched or settled, others become due: they are settled without a pause between.
+    /// Adds mails that became due to a fetch or settle job under way, which settles them without a pause in between.
     pub(super) fn settle_too(&mut self) {
         if self.round.owed.are_worth_it(self.awaited()) {
             self.link.settle_too(self.round.owed.carry_out());
         }
     }
 
-    /// As told when the folder was selected.
+    /// Returns UIDNEXT from when the folder was selected.
     fn uid_next(&self, folder: &Folder) -> Option<u32> {
         match &self.link {
             Link::Idle { open, .. } => open.selected(folder)?.uid_next,
@@ -156,7 +156,7 @@ impl Run {
         }
     }
 
-    /// Ends the turn of the current folder, and says what was done if anything was.
+    /// Ends the round of the current folder, and logs its counts unless all are zero.
     pub(super) fn complete(&mut self) -> Result<(), SourceError> {
         let fresh = Round::new(self.source.max_attempts);
         let Round { pass, tally, failed, .. } = std::mem::replace(&mut self.round, fresh);

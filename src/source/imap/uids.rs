@@ -1,17 +1,18 @@
-//! Sets of UIDs as commands carry them: `1:5,9`, cut where a command line would get too long.
+//! UID sets (`1:5,9`), split to keep command lines short.
 
-/// Servers refuse or cut lines over 1,000 octets (Yahoo); this leaves room for the rest of the command.
+/// Maximum octets of a set. Servers reject or truncate lines over 1,000 octets (Yahoo); this leaves room for the rest of
+/// the command.
 const SET_OCTETS: usize = 800;
 
-/// Mails that one command is for.
+/// UID set of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
-    /// As the command carries it.
+    /// The set in IMAP syntax.
     pub text: String,
     pub uids: Vec<u32>,
 }
 
-/// The sets for `uids`, which are sorted.
+/// Returns the sets for `uids`, which must be sorted.
 pub fn sets(uids: &[u32]) -> Vec<Set> {
     let mut sets = Vec::new();
     let mut set = String::new();
@@ -33,7 +34,7 @@ pub fn sets(uids: &[u32]) -> Vec<Set> {
     sets
 }
 
-/// Runs of successive UIDs as text, with the positions they come from.
+/// Returns ranges of consecutive UIDs as text, with the indices they cover.
 fn ranges(uids: &[u32]) -> impl Iterator<Item = (String, std::ops::Range<usize>)> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! What the session is put to next.
+//! Chooses the next job of the session.
 
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use super::{
 };
 use crate::{config::source::Watch, source::Verdict};
 
-/// Servers may close a session that is silent for 30 minutes (RFC 3501 section 5.4); some boxes on the way, for five.
+/// Interval of NOOP in an idle session. Servers may close a session that is silent for 30 minutes (RFC 3501 section 5.4),
+/// and some firewalls and NAT devices for five.
 pub(super) const NOOP_EVERY: Duration = Duration::from_secs(120);
 
-/// What the session is used for.
+/// Kind of a job.
 pub(super) enum Work {
     Open,
     Find,
@@ -31,7 +32,7 @@ pub(super) enum Work {
 }
 
 impl Run {
-    /// The session is not in use: put it to the most urgent work, or open one.
+    /// Starts the most urgent job if the session is not in use, or opens a session.
     pub(super) fn begin(&mut self) {
         let now = Instant::now();
         let Some(work) = self.wanted(now) else { return };
@@ -90,7 +91,7 @@ impl Run {
         self.round.next_to_size().map(Work::Size)
     }
 
-    /// Whether the session is in the folder whose round it is; so it is taken for while there is none.
+    /// True if the session has selected the folder of the current round; also if there is no session or no round.
     fn has_selected(&self) -> bool {
         match (&self.link, self.tour.current()) {
             (Link::Idle { open, .. }, Some(stop)) => open.selected(&stop.folder).is_some(),
@@ -98,14 +99,14 @@ impl Run {
         }
     }
 
-    /// Whether the time between passes is spent in IDLE.
+    /// True if IDLE is used between passes.
     pub(super) fn waits_for_news(&self) -> bool {
         let may = self.source.config.watch == Watch::Idle && self.idles != Some(false);
         may && !self.intake.once && !self.stopping && self.tour.first().is_some()
     }
 
     fn put_to(&mut self, work: &Work, mut open: Box<Open>) -> Link {
-        // A session may begin in the middle of a round, and the next look at folders be long after it.
+        // The session may have been opened in the middle of a round, and the folders may be looked up long after that.
         if !matches!(work, Work::Find | Work::List) {
             open.moves_on();
         }
@@ -130,14 +131,15 @@ impl Run {
         }
     }
 
-    /// The folder that is the first to be selected; `None` where its name is not known yet.
+    /// Returns the folder to select first; `None` if its name is not known yet.
     fn first_folder(&self) -> Option<Folder> {
         let known = self.tour.current().or_else(|| self.tour.first()).map(|stop| stop.folder.clone());
         let inbox = || self.tour.wanted().first().and_then(Folder::always);
         known.or_else(inbox)
     }
 
-    /// In a folder of many mails a census takes its time, and a session may break over one: only the first begins with it.
+    /// Returns the prefetch for a census in the first session. A census of a folder with many mails takes long, and a
+    /// session may break over one: later sessions begin without it.
     fn census_of(&self, folder: &Folder) -> Option<Ahead> {
         (!self.tried && self.takes_all()).then(|| {
             let from = self.intake.next_uid(&self.source.account_id, folder.wire());
@@ -146,18 +148,18 @@ impl Run {
         })
     }
 
-    /// Whether most mails in the folder are new ones: others are taken out of it.
+    /// True if most mails in the folder are new, because others are moved out of it.
     pub(super) fn takes_all(&self) -> bool {
         let config = &self.source.config;
         takes_away(&Verdict::Archive, config) && config.search.is_everything()
     }
 
-    /// What is searched for today.
+    /// Returns the search criteria for today.
     fn criteria(&self) -> String {
         self.source.config.search.criteria(jiff::Timestamp::now())
     }
 
-    /// `work` can't be done without a session.
+    /// Takes back a job that can't run without a session.
     fn take_back(&mut self, work: Work) {
         if let Work::Size(uids) = work {
             self.round.unsize(uids);

@@ -1,4 +1,4 @@
-//! Files and folders of this machine, as the user that runs the program may use them.
+//! `check` of local files and folders, with the permissions of the user that runs the program.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::support::{
     workplace::{Workplace, stdout, with},
 };
 
-/// A file source that is there.
+/// Returns a file source that exists.
 fn source(workplace: &Workplace) -> serde_json::Value {
     json!({"type": "file", "path": workplace.write("report.xml", "<feedback/>")})
 }
@@ -82,7 +82,7 @@ fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
     found.has("", "folder", "failed", &["ot a directory"]);
 }
 
-/// There is room for a name, and for no event.
+/// The disk has room for a directory entry, but not for an event.
 #[test]
 fn a_full_disk_is_found_by_the_probe() {
     let Some(disk) = Disk::mount(16) else { return };
@@ -111,7 +111,7 @@ fn a_source_that_is_not_there_is_named() {
     assert!(!workplace.path("data").exists());
 }
 
-/// What root made once, and a service's own user can't use.
+/// Created by root earlier, and unusable for the user of the service.
 #[test]
 fn files_in_the_data_folder_that_this_user_can_t_use_are_found() {
     let workplace = Workplace::new();
@@ -123,7 +123,7 @@ fn files_in_the_data_folder_that_this_user_can_t_use_are_found() {
     let program = Path::new(env!("CARGO_BIN_EXE_dmarc-shipper"));
     let mut command = Command::new(program);
     if geteuid().is_root() {
-        // Root may use anything.
+        // Root has access to everything, so the program runs as another user.
         let copy = workplace.path("dmarc-shipper");
         fs::copy(program, &copy).unwrap();
         fs::set_permissions(workplace.path(""), fs::Permissions::from_mode(0o755)).unwrap();

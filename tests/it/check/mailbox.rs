@@ -1,4 +1,4 @@
-//! Mailboxes: the login, the folders, and what the account may do in them.
+//! `check` of mailboxes: the login, the folders, and the rights of the account in them.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -21,7 +21,7 @@ use crate::{
 
 const MAIL: &[u8] = b"From: a@example.net\r\nSubject: x\r\n\r\nno report\r\n";
 
-/// A mailbox with two mails that a mail program has seen, one of them read, and what a check of it found.
+/// Mailbox with two mails that a mail client has seen, one of them read, and the workplace for checking it.
 struct Account {
     ca: Ca,
     dovecot: Dovecot,
@@ -50,7 +50,7 @@ impl Account {
         with(imaps(&self.dovecot, &self.ca), changes)
     }
 
-    /// Of this source alone, which has to be left as it was.
+    /// Checks only this source, and that the check leaves it unchanged.
     #[track_caller]
     fn check(&self, source: Value, arguments: &[&str], code: i32) -> Findings {
         let config = self.workplace.config(source, json!({"type": "file", "path": self.workplace.path("out.json")}));
@@ -65,7 +65,8 @@ impl Account {
         findings
     }
 
-    /// All folders, and the names of the mails in INBOX, which hold their flags and whether any program has seen them.
+    /// Returns all folders, and the file names of the mails in INBOX, which contain their flags and whether a client has
+    /// seen them.
     fn state(&self) -> (Vec<String>, Vec<String>) {
         let mut program = Imap::connect(self.dovecot.imap_port);
         program.login();
@@ -79,7 +80,7 @@ fn folders(program: &mut Imap) -> Vec<String> {
     listed.lines().filter(|line| line.starts_with('*')).map(str::to_owned).collect()
 }
 
-/// An account on a scripted server.
+/// Returns a source for an account on a scripted server.
 fn plain(port: u16, user: &str) -> Value {
     json!({"type": "imap", "host": "127.0.0.1", "port": port, "security": "none", "user": user, "password": "p"})
 }
@@ -123,7 +124,7 @@ fn a_password_that_is_refused_is_tried_once_and_what_needs_the_login_is_skipped(
 
 #[test]
 fn a_server_that_wants_no_password_in_plain_text_says_so_at_the_login() {
-    // To Dovecot a connection to the address that it comes from is as good as an encrypted one.
+    // Dovecot treats a connection between two equal addresses as secure, so the client uses another address.
     let extra = "listen = 127.0.0.1, 127.0.0.2\ndisable_plaintext_auth = yes\n";
     let account = Account::with(&Options { extra: extra.into(), ..Options::default() });
     let plain = json!({"host": "127.0.0.2", "port": account.dovecot.imap_port, "security": "none", "tls": null});
@@ -174,7 +175,7 @@ fn a_mailbox_that_lets_no_folder_be_made_is_found_before_a_mail_waits_for_it() {
     );
 }
 
-/// Rights as an administrator hands them out: folders may be looked at, and nothing more.
+/// ACLs as set by an administrator: the account may read folders, and nothing else.
 #[test]
 fn rights_that_the_account_lacks_are_named_folder_by_folder() {
     let rights = tempfile::tempdir().unwrap();
@@ -231,7 +232,7 @@ async fn where_nothing_is_remembered_the_server_has_to_take_our_keyword() {
     found.has("rua", "folder INBOX", "note", &["1 mail, ", "takes no keywords", "set data_dir"]);
 }
 
-/// Gmail's \Deleted takes a label off, so mails are deleted by moving them to its trash.
+/// Gmail's \Deleted only removes a label, so mails are deleted by moving them to its trash.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there() {
     let workplace = Workplace::new();
@@ -252,7 +253,7 @@ async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there(
     }
 }
 
-/// Their folders lie below INBOX, and Courier has no MOVE.
+/// These servers keep all folders below INBOX, and Courier has no MOVE.
 #[test]
 fn other_servers_take_the_folder_that_is_made_for_a_trial_and_deleted() {
     let (workplace, cyrus, courier) = (Workplace::new(), Cyrus::start(), Courier::start());
@@ -293,7 +294,7 @@ fn nobody_at_home_and_an_unknown_name_are_told_apart() {
     found.has("rua", "connection", "skipped", &["needs: name"]);
 }
 
-/// What a server says is data: it must not reach a terminal as it is.
+/// Text from a server must not reach a terminal unfiltered.
 #[tokio::test(flavor = "multi_thread")]
 async fn control_characters_of_a_server_are_not_printed() {
     let server = Scripted::start(0, |_, command| match command.starts_with("LOGIN") {

@@ -1,4 +1,4 @@
-//! `check` against real servers: what it finds, what it says to do, and that it leaves nothing behind.
+//! `check` against real servers: its findings and its advice, and that it changes nothing.
 
 mod local;
 mod mailbox;
@@ -12,7 +12,7 @@ use crate::support::{
     workplace::Workplace,
 };
 
-/// `check --format json` with more arguments, which has to end with this exit code.
+/// Runs `check --format json` with more arguments; expects this exit code.
 #[track_caller]
 fn check(workplace: &Workplace, config: &Value, arguments: &[&str], code: i32) -> Findings {
     let arguments = [&["check", "--format", "json"], arguments, &["--config"]].concat();
@@ -28,7 +28,7 @@ impl Findings {
         Self(ndjson(&finished.stdout))
     }
 
-    /// The one step of this name, of the part of that name.
+    /// Returns the only step of this name, of the part with that name.
     #[track_caller]
     fn step(&self, name: &str, step: &str) -> &Value {
         let mut found = self.0.iter().filter(|line| line["name"] == name && line["step"] == step);
@@ -37,7 +37,7 @@ impl Findings {
         first
     }
 
-    /// Fails unless the step came to this result, and its line says each of `words`.
+    /// Fails unless the step has this result and its text contains each of `words`.
     #[track_caller]
     fn has(&self, name: &str, step: &str, result: &str, words: &[&str]) {
         let line = self.step(name, step);
@@ -46,7 +46,7 @@ impl Findings {
         words.iter().for_each(|word| assert!(said.contains(word), "{step} of {name} does not say {word:?}: {said}"));
     }
 
-    /// The steps with this result, by their names.
+    /// Returns the names of the steps with this result.
     fn with(&self, result: &str) -> Vec<&str> {
         let found = self.0.iter().filter(|line| line["result"] == result);
         found.map(|line| line["step"].as_str().unwrap()).collect()

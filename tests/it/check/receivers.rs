@@ -1,4 +1,4 @@
-//! Syslog receivers: each step of the way, and the probe as they take it.
+//! `check` of syslog receivers: each step of the connection, and how receivers react to the probe.
 
 use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, process::Command};
 
@@ -67,7 +67,7 @@ fn without_a_probe_nothing_is_sent() {
     found.has("siem", "encryption", "ok", &["TLS 1."]);
     found.has("siem", "probe", "skipped", &["--no-probe"]);
     assert_eq!((peer.connections(), peer.bytes()), (1, 0));
-    // What comes first at rsyslog is the probe of another check.
+    // The first message at rsyslog is the probe of this second check.
     check(&workplace, &config(&workplace, sinks), &[], 0);
     assert_eq!(rsyslog.wait_for(1).len(), 1);
 }
@@ -95,7 +95,7 @@ fn a_receiver_that_is_not_trusted_and_one_that_is_away_are_told_apart_and_hide_n
     assert_eq!(rsyslog.wait_for(1).len(), 1);
 }
 
-/// rsyslog looks at the name in a certificate only after the handshake.
+/// rsyslog verifies the name in a certificate only after the handshake.
 #[test]
 fn a_certificate_that_is_refused_after_the_handshake_is_found_by_the_probe() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
@@ -116,7 +116,7 @@ fn a_certificate_that_is_refused_after_the_handshake_is_found_by_the_probe() {
     assert_eq!(rsyslog.wait_for(1)[0].event()["sink"], "known");
 }
 
-/// A connection alone proves nothing: this one is taken, and reset once something is said.
+/// A successful connection proves nothing: this peer accepts it, and resets it at the first byte.
 #[test]
 fn a_receiver_that_hangs_up_on_what_is_sent_is_found_by_the_probe() {
     let workplace = Workplace::new();
@@ -127,7 +127,7 @@ fn a_receiver_that_hangs_up_on_what_is_sent_is_found_by_the_probe() {
     found.has("siem", "probe", "failed", &["connection", "log may say more"]);
 }
 
-/// OpenSSL's own server, with these options.
+/// Starts OpenSSL's own server with these options.
 fn openssl(workplace: &Workplace, certificate: &Path, key: &Path, options: &[&str]) -> (Server, u16) {
     let (port, log) = (free_port(), workplace.path("openssl.log"));
     let setup = |command: &mut Command| {

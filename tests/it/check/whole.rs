@@ -1,4 +1,4 @@
-//! The report as a whole: how it looks, where it goes, beside a running instance, and what ends it.
+//! The report of `check` as a whole: its format, its output stream, a check beside a running instance, and interruption.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Ports, dates, ids and the workplace's own path differ from run to run.
+/// Masks ports, dates, ids and the path of the workplace, which differ from run to run.
 fn blurred(report: &str, workplace: &Workplace) -> String {
     let own = workplace.path("").display().to_string();
     let report = report.replace(own.trim_end_matches('/'), "/place").replace("TLS 1.2", "TLS 1.3");
@@ -32,7 +32,7 @@ fn blurred(report: &str, workplace: &Workplace) -> String {
             digits.push(c);
             continue;
         }
-        // Addresses, exit codes and counts stay.
+        // Addresses, exit codes and counts are kept.
         blurred += if digits.len() > 3 { "#" } else { &digits };
         digits.clear();
         blurred.push(c);
@@ -159,7 +159,7 @@ fn a_running_instance_is_said_and_left_alone() {
     assert_eq!(events.len(), batch.event_count());
 }
 
-/// Not even a server that answers nothing keeps it from ending.
+/// A signal ends the check even if a server never answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it_and_what_was_not_tried_is_skipped() {
     let (server, workplace) = (Scripted::start(0, |_, _| Act::Silent).await, Workplace::new());

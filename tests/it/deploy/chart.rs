@@ -1,4 +1,4 @@
-//! What the chart makes of its values, without a cluster.
+//! Output of the Helm chart for various values, without a cluster.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn kubernetes_knows_everything_that_is_rendered() {
     let mut all = String::new();
     for (_, file) in value_files() {
         let yaml = rendered("dmarc-shipper", &[&file], &[]);
-        // The Prometheus operator's kinds are not Kubernetes' own.
+        // The kinds of the Prometheus operator are not part of Kubernetes.
         let own = yaml.split("---\n").filter(|document| !document.contains("monitoring.coreos.com"));
         all.extend(own.flat_map(|document| ["---\n", document]));
     }
@@ -54,7 +54,7 @@ fn every_value_has_a_schema_and_the_schema_names_no_other() {
     let values = documents(&fs::read_to_string(path("helm/dmarc-shipper/values.yaml")).unwrap()).remove(0);
     let schema = fs::read(path("helm/dmarc-shipper/values.schema.json")).unwrap();
     let mut schema: Value = serde_json::from_slice(&schema).unwrap();
-    // Helm's own, for a chart that is part of another.
+    // Added for Helm, which sets it if the chart is a dependency of another one.
     schema["properties"].as_object_mut().unwrap().remove("global");
     same_keys("", &values, &schema);
 }
@@ -74,7 +74,6 @@ fn same_keys(at: &str, values: &Value, schema: &Value) {
     }
 }
 
-/// The restricted profile of the Pod Security Standards, and no token of the cluster's.
 /// A chart can't hold files from outside of it.
 #[test]
 fn the_charts_dashboard_is_the_one_of_the_examples() {
@@ -83,6 +82,7 @@ fn the_charts_dashboard_is_the_one_of_the_examples() {
     assert!(ours == example, "copy examples/grafana/operation.json to helm/dmarc-shipper/files/dashboard.json");
 }
 
+/// The restricted profile of the Pod Security Standards, and no service account token.
 #[test]
 fn every_pod_is_restricted() {
     for (name, file) in value_files() {
@@ -117,7 +117,7 @@ fn every_pod_is_restricted() {
     }
 }
 
-/// The pod in a document, if there is one.
+/// Returns the pod in a document, if there is one.
 fn pod(document: &Value) -> Option<&Value> {
     match document["kind"].as_str()? {
         "Pod" => Some(&document["spec"]),
@@ -233,7 +233,8 @@ fn without_a_word_on_it_only_pods_of_the_cluster_reach_the_metrics_port_and_ever
     assert_eq!(policy("enabled: false"), None);
 }
 
-/// An address from a variable, as it was, is none before a colon where the Service has IPv6.
+/// Regression: the address was taken from an environment variable. With an IPv6 Service, that is not a valid host before a
+/// colon.
 #[test]
 fn the_test_hook_asks_the_service_by_its_name() {
     let (_, file) = value_files().into_iter().find(|(name, _)| name == "deployment-syslog-tls").unwrap();
@@ -246,7 +247,7 @@ fn the_test_hook_asks_the_service_by_its_name() {
     Shipper::new(hook["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap())).exits(69);
 }
 
-/// `make k8s` writes them.
+/// The files are written by `make k8s`.
 #[test]
 fn the_manifests_in_k8s_are_those_of_the_chart() {
     for (name, file) in value_files().iter().filter(|(name, _)| name != "everything") {
@@ -254,7 +255,7 @@ fn the_manifests_in_k8s_are_those_of_the_chart() {
         let about: String =
             first.lines().take_while(|line| line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
         let yaml = rendered("dmarc-shipper", &[file], &["--skip-tests"]);
-        // What tells of Helm is not true of these.
+        // Marks of Helm do not apply to these manifests.
         let of_helm = ["# Source:", "app.kubernetes.io/managed-by:", "helm.sh/chart:"];
         let kept = yaml.lines().filter(|line| !of_helm.iter().any(|mark| line.trim_start().starts_with(mark)));
         let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
@@ -262,7 +263,7 @@ fn the_manifests_in_k8s_are_those_of_the_chart() {
     }
 }
 
-/// `make helm` writes it.
+/// The file is written by `make helm`.
 #[test]
 fn the_charts_readme_tells_every_value() {
     let values = fs::read_to_string(path("helm/dmarc-shipper/values.yaml")).unwrap();
@@ -277,7 +278,8 @@ fn the_charts_readme_tells_every_value() {
     );
 }
 
-/// From nothing to events: the values that the chart's README begins with, and the commands of both READMEs.
+/// Quick start, from nothing to the first events: the values at the beginning of the chart's README, and the commands of
+/// both READMEs.
 #[test]
 fn what_the_readmes_lead_to_is_right() {
     let [ours, charts] =
@@ -311,7 +313,7 @@ fn what_the_readmes_lead_to_is_right() {
     assert!(ours.contains("exec deployment/dmarc-shipper -c dmarc-shipper -- /usr/bin/dmarc-shipper check\n"));
 }
 
-/// A row for every key with a `# --` comment above it.
+/// Returns a table row for each key with a `# --` comment above it.
 fn rows(values: &str) -> Vec<String> {
     let (mut rows, mut parents, mut about) = (Vec::new(), Vec::<(usize, String)>::new(), String::new());
     let mut lines = values.lines().peekable();
@@ -347,7 +349,7 @@ fn default_goes_on(line: &str) -> bool {
     !line.trim().is_empty() && !line.trim_start().starts_with('#')
 }
 
-/// The file says this; with UPDATE_DOCS=1, from now on.
+/// Fails unless the file has this content; with UPDATE_DOCS=1, writes it.
 #[track_caller]
 fn up_to_date(name: &str, expected: &str) {
     let file = path(name);

@@ -1,4 +1,4 @@
-//! The image, run with no more rights than it is meant to have, between a real mailbox and a real receiver.
+//! The container image, run with the minimal rights, between a real mailbox and a real receiver.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::support::{
     workplace::{Workplace, imaps, syslog_tls, with},
 };
 
-/// A container on a busy machine takes its time.
+/// Timeout for a container on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 
-/// The folder that the container has as /etc/dmarc-shipper: configuration, authority and password.
+/// Creates the folder to mount as /etc/dmarc-shipper: configuration, CA certificate and password.
 fn mounted(workplace: &Workplace, ca: &Ca, dovecot: &Dovecot, sink: Value, more: Value) -> std::path::PathBuf {
     let tls = json!({"ca_file": "/etc/dmarc-shipper/ca.pem"});
     let secret =
@@ -59,7 +59,7 @@ fn the_image_ships_everything_without_any_right() {
 fn a_container_that_is_killed_or_stopped_loses_nothing_and_goes_on_with_its_volume() {
     let (ca, batch) = (Ca::new(), Batch::generate(902, 40, 5..=30, 0));
     let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
-    // Slow enough for a podman on a busy machine, which takes seconds to pass a signal on.
+    // Slow enough for podman on a busy machine, where it takes seconds to forward a signal.
     let sink = with(syslog_tls(rsyslog.tls_port, &ca), json!({"rate_limit_num": 50}));
     let folder = mounted(&workplace, &ca, &dovecot, sink, json!({}));
     let container = Container::start(&folder, &[]);
@@ -100,7 +100,7 @@ fn the_image_is_what_its_label_says_and_its_health_check_asks_the_program() {
     assert!(!shell.status.success(), "there is a shell in it");
 }
 
-/// Once, Cargo.toml named benchmarks that the build stage was not given, and cargo refused to build anything.
+/// Regression: Cargo.toml named benchmarks that were not copied to the build stage, and cargo refused to build anything.
 #[test]
 fn the_build_stage_is_given_all_that_cargo_asks_for() {
     let (file, ignore) =

@@ -1,4 +1,4 @@
-//! The image and the manifests: rendered by a real Helm, held against Kubernetes' schemas, and run by podman.
+//! The image and the manifests: rendered by a real Helm, validated against the Kubernetes schemas, and run by podman.
 
 mod chart;
 mod image;

@@ -1,4 +1,4 @@
-//! Podman, the image of this source tree, and containers that end with their test.
+//! Podman: builds the image of this source tree, and runs containers that end with their test.
 
 use std::{
     env,
@@ -18,16 +18,16 @@ use crate::support::{
     wait::{LONG, eventually},
 };
 
-/// Who the program is in its image.
+/// User id of the program in its image.
 pub const USER: u32 = 65532;
 
-/// A command of podman, with settings that work on machines without systemd.
+/// Runs podman with settings that work on machines without systemd.
 pub fn podman<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
     let mut command = Command::new(installed("podman"));
     command.env("CONTAINERS_CONF", path("tests/containers.conf")).args(arguments).output().unwrap()
 }
 
-/// The same, which has to succeed; what it writes to stdout.
+/// Runs podman, which must succeed; returns its stdout.
 #[track_caller]
 pub fn podman_does<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> String {
     let output = podman(arguments);
@@ -39,7 +39,7 @@ pub fn podman_does<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item 
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The image: the Dockerfile's final stage, with a static binary built here in the place of its build stage.
+/// Builds the image: the final stage of the Dockerfile, with a static binary built here instead of its build stage.
 pub fn image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
@@ -75,21 +75,21 @@ pub fn image() -> &'static str {
                 name,
                 file.to_str().unwrap(),
             ]);
-            // The one of the last run has no name any more.
+            // The image of the last run has lost its tag.
             podman(["image", "prune", "--force", "--filter", "label=org.opencontainers.image.title=dmarc-shipper"]);
         })
     })
 }
 
-/// A collector that is none: it writes what comes over TCP to its stdout.
+/// Builds an image in place of a log collector: it writes to stdout what it receives over TCP.
 pub fn collector_image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
         once_a_run("collector", |name| {
             let context = tempfile::tempdir().unwrap();
             fs::copy(installed("busybox"), context.path().join("busybox")).unwrap();
-            // It looks at no arguments, and has the places of both real ones' programs. Its stdin never ends, so that it does
-            // not close its side.
+            // It ignores its arguments, and is installed under the paths of both real programs. Its stdin never ends, so
+            // that it does not close the connection.
             let script = "#!/busybox sh
 trap exit TERM
 /busybox mkfifo /var/lib/collector/open
@@ -103,7 +103,7 @@ COPY --chmod=0755 listen /listen
 COPY --chmod=0755 listen /fluent-bit/bin/fluent-bit
 ENTRYPOINT ["/listen"]
 "#;
-            fs::create_dir(context.path().join("data")).unwrap(); // an emptyDir takes over its owner
+            fs::create_dir(context.path().join("data")).unwrap(); // an emptyDir inherits its owner
             fs::write(context.path().join("listen"), script).unwrap();
             fs::write(context.path().join("Dockerfile"), file).unwrap();
             podman_does(["build", "--quiet", "--network", "none", "--tag", name, context.path().to_str().unwrap()]);
@@ -111,7 +111,8 @@ ENTRYPOINT ["/listen"]
     })
 }
 
-/// The name of an image that `make` has built, by this or another test of the same run: cargo-nextest starts a process for each.
+/// Returns the tag of an image, which `make` builds once per run of the tests: cargo-nextest starts a process for each
+/// test.
 fn once_a_run(what: &str, make: impl FnOnce(&str)) -> String {
     let folder = path("target/image");
     fs::create_dir_all(&folder).unwrap();
@@ -129,20 +130,20 @@ fn once_a_run(what: &str, make: impl FnOnce(&str)) -> String {
     name
 }
 
-/// A name that another source tree's tests do not take, and the next run of these does.
+/// Returns a tag that is not used by the tests of another source tree, and is reused by the next run in this one.
 fn tag(what: &str) -> String {
     let tree: String = env!("CARGO_MANIFEST_DIR").chars().filter(char::is_ascii_alphanumeric).collect();
     format!("localhost/{}/{what}:test", tree.to_ascii_lowercase())
 }
 
-/// The triple that this machine's rustc builds for.
+/// Returns the target triple of this machine's rustc.
 pub fn host() -> String {
     let rustc = Command::new("rustc").arg("-vV").output().unwrap();
     let told = String::from_utf8(rustc.stdout).unwrap();
     told.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host").to_owned()
 }
 
-/// A name that nothing else on this machine has.
+/// Returns a name that is unique on this machine.
 pub fn unique(what: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     format!("test-{}-{}-{what}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -154,7 +155,8 @@ pub struct Container {
 }
 
 impl Container {
-    /// Starts `run` and these arguments, as a cluster would that trusts nobody, with this folder as /etc/dmarc-shipper.
+    /// Starts `run` with these arguments and as few rights as a hardened cluster grants, with this folder as
+    /// /etc/dmarc-shipper.
     #[track_caller]
     pub fn start(config: &Path, arguments: &[&str]) -> Self {
         let container = Self { name: unique("shipper") };
@@ -177,7 +179,7 @@ impl Container {
         container
     }
 
-    /// Waits for the end, which has to be this exit code.
+    /// Waits for the end of the container; expects this exit code.
     #[track_caller]
     pub fn ends(&self, code: i32) {
         let ended = podman_does(["wait", &self.name]);
@@ -192,7 +194,7 @@ impl Container {
         podman_does(["start", &self.name]);
     }
 
-    /// Both streams.
+    /// Returns stdout and stderr.
     pub fn log(&self) -> String {
         log(&self.name)
     }
@@ -210,7 +212,7 @@ impl Drop for Container {
     }
 }
 
-/// What a container has written to stdout and stderr.
+/// Returns what a container has written to stdout and stderr.
 pub fn log(container: &str) -> String {
     let output = podman(["logs", container]);
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()

@@ -1,4 +1,4 @@
-//! The Deployments of the chart, played by podman as a cluster would.
+//! The Deployments of the chart, run by `podman kube play` in place of a cluster.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use crate::support::{
     workplace::Workplace,
 };
 
-/// In base64, since podman 4 mounts a Secret's `data` as it is written, undecoded.
+/// Base64, because podman 4 mounts the `data` of a Secret without decoding it.
 const PASSWORD: &str = "Y29ycmVjdCBob3JzZQ==";
 const WRITTEN_AS: &str = "correct horse";
 
@@ -35,7 +35,7 @@ struct Pod {
 }
 
 impl Pod {
-    /// The chart with a value file of its own, for a mailbox on loopback, as podman takes it.
+    /// Renders the chart with a value file of its own, for a mailbox on loopback, adapted to podman.
     #[track_caller]
     fn play(values: &str, dovecot: &Dovecot, ca: &Ca, more: Value) -> Self {
         let (name, workplace) = (unique(values), Workplace::new());
@@ -69,18 +69,18 @@ impl Pod {
         Self { name, manifest, _workplace: workplace }
     }
 
-    /// Ends it, and starts another one with the same volumes.
+    /// Stops the pod, and starts another one with the same volumes.
     fn replace(&self) {
         podman_does(["kube", "down", &self.manifest]);
         self.remove(&["config", "secrets", "authority"]);
-        // Podman makes what a claim asks for, and refuses one that is there.
+        // Podman creates the volumes of claims, and fails if one exists already.
         let others = fs::read_to_string(&self.manifest).unwrap();
         let others: Vec<&str> = others.split("\n---\n").filter(|one| !one.contains("PersistentVolumeClaim")).collect();
         fs::write(&self.manifest, others.join("\n---\n")).unwrap();
         podman_does(["kube", "play", "--network", "host", &self.manifest]);
     }
 
-    /// Podman makes volumes of all of these.
+    /// Removes these volumes: podman creates one for each ConfigMap, Secret and claim.
     fn remove(&self, volumes: &[&str]) {
         for what in volumes {
             podman(["volume", "rm", "--force", &format!("{}-{what}", self.name)]);
@@ -88,7 +88,7 @@ impl Pod {
         podman(["secret", "rm", &format!("{}-secrets", self.name)]);
     }
 
-    /// The last lines of all its containers, for a test that fails.
+    /// Returns the last lines of all containers, for the message of a failed test.
     fn last_lines(&self) -> String {
         let mut last = String::new();
         for container in ["dmarc-shipper", "vector", "fluent-bit"] {
@@ -106,7 +106,8 @@ impl Pod {
     }
 }
 
-/// Podman knows some kinds; it maps ports only on networks of its own, and its probes need a shell and systemd.
+/// Adapts a document to podman: it supports only some kinds, it maps ports only on networks of its own, and its probes
+/// need a shell and systemd.
 fn for_podman(mut document: Value) -> Option<Value> {
     if !matches!(document["kind"].as_str(), Some("ConfigMap" | "Secret" | "PersistentVolumeClaim" | "Deployment")) {
         return None;
@@ -153,7 +154,7 @@ fn until_archived(dovecot: &Dovecot, batch: &Batch, pod: &Pod) {
     assert_all_archived(dovecot, batch);
 }
 
-/// The JSON objects in these lines, without what stands before them; the program's log is none of them.
+/// Returns the JSON objects in these lines, without the text before them; lines of the program's log are skipped.
 fn events(lines: &str) -> Vec<Value> {
     let objects = lines.lines().filter_map(|line| serde_json::from_str::<Value>(&line[line.find('{')?..]).ok());
     objects.filter(|object| object["logger"] != "DMARC_SCRIPT").collect()
@@ -199,7 +200,7 @@ fn the_deployment_to_a_siem_outside_delivers_over_tls_and_goes_on_after_the_pod_
     let arrived = rsyslog.wait_for(batch.event_count());
     assert_complete(&batch, &arrived);
 
-    // The new pod has the old one's volume: it knows the mail that comes back.
+    // The new pod has the volume of the old one: it recognizes the mail that is delivered again.
     pod.replace();
     dovecot.mailbox().deliver("INBOX", &batch.mails[0]);
     eventually(LONG, "the mail is archived again", || {

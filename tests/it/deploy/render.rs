@@ -1,4 +1,4 @@
-//! The chart, rendered, as YAML and as values.
+//! Renders the chart, as YAML and as values.
 
 use std::{
     fs,
@@ -9,12 +9,12 @@ use std::{
 
 use serde_json::Value;
 
-/// Of the source tree.
+/// Returns a path in the source tree.
 pub fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The value files of `ci/`, by what they are called before `-values.yaml`.
+/// Returns the value files in `ci/`, by the part of their name before `-values.yaml`.
 pub fn value_files() -> Vec<(String, PathBuf)> {
     let folder = fs::read_dir(path("helm/dmarc-shipper/ci")).unwrap();
     let mut files: Vec<_> = folder
@@ -29,13 +29,13 @@ pub fn value_files() -> Vec<(String, PathBuf)> {
     files
 }
 
-/// Helm with these arguments, whether it succeeds or not.
+/// Runs Helm with these arguments; the caller checks whether it succeeded.
 pub fn helm<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
     let mut command = Command::new(tool("helm/bin/helm"));
     command.args(arguments).output().unwrap()
 }
 
-/// What `helm template` makes of these files and more arguments.
+/// Returns the output of `helm template` for these files and more arguments.
 #[track_caller]
 pub fn rendered(release: &str, files: &[&Path], more: &[&str]) -> String {
     let mut arguments =
@@ -50,7 +50,7 @@ pub fn rendered(release: &str, files: &[&Path], more: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The documents of a YAML text.
+/// Returns the documents of a YAML text.
 #[track_caller]
 pub fn documents(yaml: &str) -> Vec<Value> {
     let script = "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)";
@@ -66,7 +66,7 @@ pub fn documents(yaml: &str) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Whether Kubernetes of these versions knows everything in it; what it says if not.
+/// Validates YAML against the schemas of these Kubernetes versions; returns the error messages if it is not valid.
 pub fn validated(yaml: &str) -> Result<(), String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(yaml.as_bytes()).unwrap();

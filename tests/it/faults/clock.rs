@@ -1,4 +1,4 @@
-//! A wall clock that jumps while the program runs.
+//! Jumps of the wall clock while the program runs.
 
 use std::{fs, path::PathBuf};
 
@@ -15,14 +15,15 @@ use crate::support::{
     workplace::{Workplace, imaps, with},
 };
 
-/// libfaketime, by whichever architecture its folder is named.
+/// Path of libfaketime, which is in a folder named after the architecture.
 fn library() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
     let mut found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).filter(|library| library.exists());
     found.next().expect("libfaketime is missing: run tests/install-servers.sh")
 }
 
-/// What counts are its own timers; what it remembers must outlive years that never were.
+/// Intervals must be measured by monotonic timers, and entries of the ledger must survive a wrong clock that is years
+/// ahead.
 #[test]
 fn a_clock_that_jumps_back_and_far_ahead_loses_nothing_and_tells_nothing_twice() {
     let (ca, batch) = (Ca::new(), Batch::generate(91, 16, 1..=5, 4));
@@ -53,7 +54,7 @@ fn a_clock_that_jumps_back_and_far_ahead_loses_nothing_and_tells_nothing_twice()
     running.signal(Signal::TERM);
     running.finish().exited(0);
 
-    // A run ends by letting the ledger forget what is past its time.
+    // At its end, a run removes expired entries from the ledger.
     workplace.write("clock", "+10y");
     skewed(&["run", "--once", "--config"]).exits(0);
     workplace.write("clock", "+0");

@@ -1,4 +1,4 @@
-//! Disks that fill up, go away, and come back.
+//! Disks that become full, fail, and recover.
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -31,7 +31,7 @@ fn a_full_disk_holds_mails_back_until_there_is_room() {
     assert_all_archived(&dovecot, &batch);
 }
 
-/// What has arrived is moved only once the ledger knows it: without that, a crash would tell all of it again.
+/// A mail is moved only once its events are recorded in the ledger: otherwise a crash would ship all of them again.
 #[test]
 fn a_full_disk_under_the_ledger_holds_mails_back_until_there_is_room() {
     let Some(disk) = Disk::mount(8_192) else { return };
@@ -59,7 +59,7 @@ fn a_full_disk_under_the_ledger_holds_mails_back_until_there_is_room() {
     assert_all_archived(&dovecot, &batch);
 }
 
-/// Somebody tidies up: what was remembered is gone, but what comes from then on is remembered again.
+/// An administrator deletes the folder: its records are lost, but new ones are written from then on.
 #[test]
 fn a_data_dir_that_vanishes_is_made_anew_and_said() {
     let (ca, batch) = (Ca::new(), Batch::generate(93, 8, 1..=5, 0));

@@ -1,4 +1,4 @@
-//! A mail server that goes away between the fetching of a mail and its move.
+//! A mail server that goes away after mails were fetched and before they are moved.
 
 use serde_json::json;
 

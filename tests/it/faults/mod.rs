@@ -1,4 +1,4 @@
-//! What breaks around the program, and the program itself: nothing is lost, and what is told twice has the same id.
+//! Fault injection, around the program and in it: nothing is lost, and an event that is shipped twice has the same id.
 
 mod clock;
 mod disks;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::workplace::{Workplace, with};
 
-/// A file and a syslog receiver, both required.
+/// Returns a configuration with a file sink and a syslog sink, both required.
 fn to_both(workplace: &Workplace, source: Value, syslog: Value) -> Value {
     let file = json!({"type": "file", "path": workplace.path("kept.ndjson")});
     with(workplace.config(source, Value::Null), json!({"sinks": {"file": file, "siem": syslog}}))

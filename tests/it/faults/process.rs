@@ -1,4 +1,4 @@
-//! The program killed, suspended, stopped and started twice.
+//! The program is killed, suspended, stopped, and started twice.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::support::{
     workplace::{Workplace, imaps, stdout, syslog_tcp, with},
 };
 
-/// How often the program is killed; `make soak` says more.
+/// Number of kills; `make soak` sets a higher one.
 const KILLS: usize = 20;
 
 #[test]
@@ -66,7 +66,7 @@ fn a_program_that_was_suspended_goes_on_as_if_nothing_had_been() {
     let (ca, batch) = (Ca::new(), Batch::generate(57, 40, 5..=10, 0));
     let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     let slow = with(syslog_tcp(rsyslog.tcp_port), json!({"rate_limit_num": 100}));
-    // What counts is time in which it could have done something.
+    // Only time in which the program could run counts.
     let config = with(workplace.config(imaps(&dovecot, &ca), slow), json!({"give_up_after": "2s"}));
     let running = workplace.once(&config).start();
     rsyslog.wait_for(110);
@@ -109,7 +109,7 @@ fn a_stop_is_not_held_up_by_a_reader_of_stdout_that_does_not_read() {
     let finished = running.finish().exited(75);
     let (kept, archived) = (dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed"));
     assert!(kept > 0 && kept + archived == batch.mails.len());
-    // The last line may be torn.
+    // The last line may be incomplete.
     let whole = finished.stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let told = ndjson(whole).iter().filter(|event| event["event_type"] == "report").count();
     assert!(told >= archived, "{archived} mails were archived, the events of {told} are there");

@@ -1,4 +1,4 @@
-//! Receivers that die, stall and reset.
+//! Receivers that die, stall and reset connections.
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -28,8 +28,8 @@ fn a_receiver_that_is_killed_in_the_middle_is_sent_the_rest_when_it_is_back() {
     let finished = running.finish().exited(0);
     assert_eq!(finished.stderr.matches("works again").count(), 1, "{}", finished.stderr);
     assert_rows(&batch, &ndjson(&workplace.read("kept.ndjson")));
-    // What rsyslog had in its memory when it was killed is lost, as docs/delivery.md says; it writes at once, so that was
-    // little: less than what comes in a quarter of a second.
+    // Messages that rsyslog had in memory when it was killed are lost, as docs/delivery.md says. It writes at once, so
+    // they are few: fewer than arrive in a quarter of a second.
     let told = times_told(&events(&rsyslog.wait_for(batch.row_count())));
     assert!(told.len() + 25 >= batch.row_count(), "{} of {} rows", told.len(), batch.row_count());
     assert_all_archived(&dovecot, &batch);

@@ -1,4 +1,5 @@
-//! Mails whose events a sink does not take: the others go on, and what never arrives is set aside.
+//! Mails whose events a sink rejects again and again: the other mails are shipped, and the mail that never arrives is set
+//! aside.
 
 use std::fs;
 
@@ -18,10 +19,10 @@ use crate::support::{
     workplace::{Workplace, imaps, syslog_tcp, with},
 };
 
-/// In the events of one mail, at which a receiver hangs up.
+/// Text in the events of one mail, at which the receiver closes the connection.
 const POISON: &str = "no-receiver-takes-this";
 
-/// A mailbox with small mails around one of `report`, which is third, and small mails that come later.
+/// A mailbox with small mails around the mail with `report`, which is the third, and small mails that are delivered later.
 struct Mailbox {
     dovecot: Dovecot,
     honest: Batch,
@@ -40,17 +41,17 @@ impl Mailbox {
         Self { dovecot, honest, later }
     }
 
-    /// Another small mail comes.
+    /// Delivers another small mail.
     fn grow(&mut self) {
         self.dovecot.mailbox().deliver("INBOX", &self.later.pop().expect("there are more"));
     }
 
-    /// Of INBOX, the quarantine and the archive.
+    /// Returns the number of mails in INBOX, the quarantine and the archive.
     fn counts(&self) -> [usize; 3] {
         ["INBOX", "Unreadable", "Processed"].map(|folder| self.dovecot.mailbox().count(folder))
     }
 
-    /// The rows of all small mails that came are among `events`.
+    /// Fails unless the rows of all small mails delivered so far are among `events`.
     #[track_caller]
     fn assert_honest_rows(&self, events: &[Value]) {
         let came = self.honest.reports.len() - self.later.len();
@@ -74,7 +75,8 @@ fn reasons(events: &[Value]) -> Vec<&Value> {
     events.iter().filter(|event| event["event_type"] == "ingest_error").map(|event| &event["reason"]).collect()
 }
 
-/// The receiver hangs up before anything that came with that mail is confirmed, so that at first all are held up.
+/// The receiver closes the connection before anything sent together with that mail is confirmed, so at first all mails are
+/// delayed.
 #[test]
 fn a_mail_that_its_receiver_hangs_up_on_is_set_aside_and_all_others_arrive() {
     let ca = Ca::new();
@@ -128,7 +130,7 @@ fn a_mail_is_set_aside_even_where_the_event_that_says_so_is_not_taken() {
     assert_eq!(mailbox.counts(), [0, 1, 8 + passes]);
 }
 
-/// Its source has it at once, long before the other has listed a folder.
+/// The source of that mail hands it over at once, long before the other source has listed a folder.
 #[test]
 fn a_mail_of_another_source_holds_nobody_up_and_is_set_aside() {
     let (ca, report) = (Ca::new(), report_of(2));
@@ -158,7 +160,7 @@ fn a_mail_of_another_source_holds_nobody_up_and_is_set_aside() {
     workplace.once(&config).exits(0);
 }
 
-/// It lies before most of the others, and needs more room than there ever is.
+/// The mail comes before most of the others, and needs more room than the disk has.
 #[test]
 fn a_mail_that_fits_on_no_disk_is_set_aside_and_all_others_arrive() {
     let Some(disk) = Disk::mount(128) else { return };
@@ -237,7 +239,7 @@ fn a_long_report_that_comes_further_in_each_pass_is_never_set_aside() {
     assert_eq!(mailbox.counts(), [0, 0, 9 + passes]);
 }
 
-/// The other sink of the route takes all of them, each time anew.
+/// The other sink of the route accepts all events, in each pass again.
 #[test]
 fn a_receiver_that_is_away_for_ten_passes_makes_no_mail_look_guilty() {
     let (ca, batch) = (Ca::new(), Batch::generate(303, 8, 3..=6, 0));

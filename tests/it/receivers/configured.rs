@@ -1,4 +1,5 @@
-//! Configurations of receivers that can't be had for tests: their syntax, and that what one part names is there.
+//! Example configurations of receivers that are not available for tests: checks their syntax, and that every name used in
+//! one is defined.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -127,7 +128,7 @@ fn the_fields_in_the_rule_for_graylog_exist() {
     assert_eq!(rule.matches('(').count(), rule.matches(')').count());
 }
 
-/// Each folder of examples is in the index, and says in its own README how it is tried.
+/// Each folder of examples is in the index, and its README says how it is tested.
 #[test]
 fn every_folder_of_examples_is_in_the_index_and_says_how_it_is_tested() {
     let index = read("README.md");
@@ -144,7 +145,7 @@ fn every_folder_of_examples_is_in_the_index_and_says_how_it_is_tested() {
     }
 }
 
-/// Paths under `examples/` of the files of this folder with this ending.
+/// Returns the paths, relative to `examples/`, of the files in this folder with this suffix.
 fn files(folder: &str, ending: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder);
     let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -162,7 +163,7 @@ fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// A Splunk .conf: sections of `key = value`.
+/// Parses a Splunk .conf file: sections of `key = value`.
 fn sections(path: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut sections = BTreeMap::new();
     let mut name = String::new();

@@ -1,4 +1,4 @@
-//! `examples/elasticsearch` against the schema of the events.
+//! Checks `examples/elasticsearch` against the schema of the events.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,8 @@ fn the_pipeline_takes_the_event_id_for_the_document() {
     assert!(["event_id", "ingest_timestamp"].iter().all(|field| names::fields().contains_key(*field)));
 }
 
-/// A keyword's bytes, four a character at most, have to stay under Lucene's 32,766.
+/// True if this many characters are a valid limit for a keyword: its bytes, at most four per character, must stay below
+/// Lucene's limit of 32,766.
 fn is_limit(characters: &Value) -> bool {
     characters.as_u64().is_some_and(|characters| (256..=8191).contains(&characters))
 }

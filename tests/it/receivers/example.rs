@@ -1,4 +1,4 @@
-//! A file of `examples/` with the paths and ports of a test, and what the program ships to whoever runs it.
+//! Files of `examples/` with the paths and ports of a test, and shipping to the receivers configured with them.
 
 use std::{fs, path::Path};
 
@@ -10,13 +10,13 @@ use crate::support::{
     workplace::Workplace,
 };
 
-/// The text of a file under `examples/`.
+/// Returns the text of a file under `examples/`.
 pub fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The same with other words in place of some, each of which it has to have.
+/// Returns the text of a file with replacements, each of which must apply.
 pub fn adapted(path: &str, changes: &[(&str, &str)]) -> String {
     changes.iter().fold(read(path), |text, (from, to)| {
         assert!(text.contains(from), "{path} has no {from}");
@@ -24,7 +24,7 @@ pub fn adapted(path: &str, changes: &[(&str, &str)]) -> String {
     })
 }
 
-/// Ships the example mailbox, and returns the events that were sent, as an NDJSON file beside tells them.
+/// Ships the example mailbox, and returns the events that were sent, as recorded in an NDJSON file.
 pub fn ship(sink: Value) -> Vec<Value> {
     let workplace = Workplace::new();
     let mailbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mailbox");
@@ -36,7 +36,7 @@ pub fn ship(sink: Value) -> Vec<Value> {
     told
 }
 
-/// The events in the file whose name ends so, once they are `count`.
+/// Waits until the file whose name has this suffix contains `count` events, and returns them.
 #[track_caller]
 pub fn written(folder: &Path, ending: &str, count: usize) -> Vec<Value> {
     eventually(LONG, &format!("{count} lines in a file {ending}"), || {

@@ -1,4 +1,4 @@
-//! `examples/grafana` shows metrics and fields that exist.
+//! Checks that `examples/grafana` uses metrics and fields that exist.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,8 @@ fn the_dashboard_of_reports_shows_fields_that_exist() {
     expressions(&dashboard).iter().for_each(|expression| assert_fields(expression, LOGQL, |_, _| false));
 }
 
-/// Sound in itself: every panel has a title, a place of its own, and asks the data source that one chooses above.
+/// Returns a dashboard after checking it: every panel has a title and a position of its own, and queries the data source
+/// that is selected in a variable.
 fn dashboard(path: &str, source: &str) -> Value {
     let dashboard: Value = serde_json::from_str(&read(path)).unwrap();
     let choice = &dashboard["templating"]["list"][0];

@@ -1,5 +1,5 @@
-//! Every way to say it to a syslog server, and what the server makes of it; and the configurations of receivers in
-//! `examples/`, a module per receiver, run in the real servers where these can be had.
+//! Syslog formats and transports as parsed by real syslog servers, and the configurations of receivers in `examples/`: a
+//! module per receiver, run in the real server if that is available.
 
 mod configured;
 mod elasticsearch;
@@ -95,7 +95,7 @@ fn the_text_codec_writes_the_line_of_dmarc_ingest() {
     }
 }
 
-/// The line up to `count` and its value.
+/// Returns the line up to `count` and its value.
 fn beginning(line: &str) -> String {
     let (keys, rest) = line.split_once(" count=").unwrap_or_else(|| panic!("no count in {line}"));
     format!("{keys} count={}", rest.split(' ').next().unwrap())

@@ -1,4 +1,4 @@
-//! Which fields and metrics there are, and which ones a query names.
+//! Names of fields and metrics, and extraction of names from queries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::process::Shipper;
 
-/// Every field of any event, with its schema.
+/// Returns every field of any event, with its schema.
 pub fn fields() -> &'static BTreeMap<String, Value> {
     static FIELDS: OnceLock<BTreeMap<String, Value>> = OnceLock::new();
     FIELDS.get_or_init(|| {
@@ -22,7 +22,7 @@ pub fn fields() -> &'static BTreeMap<String, Value> {
     })
 }
 
-/// The metrics of docs/metrics.md, each with its labels.
+/// Returns the metrics of docs/metrics.md, each with its labels.
 pub fn metrics() -> &'static BTreeMap<String, BTreeSet<String>> {
     static METRICS: OnceLock<BTreeMap<String, BTreeSet<String>>> = OnceLock::new();
     METRICS.get_or_init(|| {
@@ -41,8 +41,8 @@ pub fn metrics() -> &'static BTreeMap<String, BTreeSet<String>> {
     })
 }
 
-/// The words of a query outside of quotes, without variables such as `$domain` and numbers with units, each with the one
-/// that stands before it and the sign that stands after it.
+/// Returns the words of a query outside of quotes, each with the word before it and the character after it; without
+/// variables such as `$domain` and numbers with units.
 pub fn words(query: &str) -> Vec<(String, String, char)> {
     let bare: String = query.split('"').step_by(2).collect::<Vec<_>>().join(" ");
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || "_$@".contains(letter);
@@ -53,7 +53,7 @@ pub fn words(query: &str) -> Vec<(String, String, char)> {
         let (word, after) = rest.split_at(rest.find(|letter| !is_part(letter)).unwrap_or(rest.len()));
         let mut signs = after.trim_start().chars();
         let sign = signs.next().unwrap_or(' ');
-        // `a = 1` gives a name, `a == 1` asks for one.
+        // `a = 1` assigns a name, `a == 1` compares it.
         let sign = if sign == '=' && signs.next() == Some('=') { '≡' } else { sign };
         if word.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_') {
             found.push((word.to_owned(), std::mem::replace(&mut before, word.to_owned()), sign));
@@ -63,7 +63,8 @@ pub fn words(query: &str) -> Vec<(String, String, char)> {
     found
 }
 
-/// Fails where the query names what is no field, no word of its language, and not given by itself.
+/// Fails if the query contains a word that is not a field, not a word of its language, and not defined in the query
+/// itself.
 #[track_caller]
 pub fn assert_fields(query: &str, language: &[&str], gives: impl Fn(&str, char) -> bool) {
     let words = words(query);
@@ -79,7 +80,7 @@ pub fn assert_fields(query: &str, language: &[&str], gives: impl Fn(&str, char) 
     assert!(used > 1, "no field is used in {query}");
 }
 
-/// Fails where PromQL names a metric or a label that does not exist.
+/// Fails if a PromQL query uses a metric or a label that does not exist.
 #[track_caller]
 pub fn assert_metrics(query: &str) {
     let mut labels: BTreeSet<&str> = ["instance", "job"].into();
@@ -104,7 +105,7 @@ pub fn assert_metrics(query: &str) {
     }
 }
 
-/// What LogQL has for words, and the labels that the examples give to streams.
+/// Words of LogQL, and stream labels of the examples.
 pub const LOGQL: &[&str] = &[
     "app",
     "json",

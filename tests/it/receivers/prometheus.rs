@@ -1,4 +1,4 @@
-//! `examples/prometheus`, by Debian's promtool, and against the metrics that there are.
+//! Checks `examples/prometheus` with Debian's promtool, and against the existing metrics.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +33,7 @@ fn every_alert_names_metrics_and_labels_that_exist() {
         .for_each(|(_, expression)| assert_metrics(expression));
 }
 
-/// Names and expressions.
+/// Returns names and expressions of the alerts.
 fn alerts() -> Vec<(String, String)> {
     let rules = yaml::parse(&read("prometheus/rules.yaml"));
     let groups = rules["groups"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! `examples/rsyslog` in a real rsyslog.
+//! Runs `examples/rsyslog` in a real rsyslog.
 
 use std::{
     fs,
@@ -86,14 +86,14 @@ fn tls_example(ca: &Ca, folder: &Path, port: u16) -> String {
             ("/etc/rsyslog.d/tls/server.crt", identity.certificate.to_str().unwrap()),
             ("/etc/rsyslog.d/tls/server.key", identity.key.to_str().unwrap()),
             ("port=\"6514\"", &format!("port=\"{port}\" address=\"127.0.0.1\"")),
-            // The name of one day's file, so that a test at midnight finds it.
+            // Fixed file name instead of one per day, so that a test at midnight finds the file.
             (day, "events"),
             ("/var/log/dmarc", folder.to_str().unwrap()),
         ],
     )
 }
 
-/// rsyslog with this configuration, once it listens on the ports.
+/// Starts rsyslog with this configuration, and waits until it listens on the ports.
 fn start(folder: &TempDir, config: &str, ports: &[u16]) -> Server {
     let path = |name: &str| folder.path().join(name);
     let work = format!("global(workDirectory=\"{}\")\n", folder.path().display());
@@ -109,7 +109,7 @@ fn start(folder: &TempDir, config: &str, ports: &[u16]) -> Server {
     )
 }
 
-/// Takes bulk requests, and remembers their pairs of lines.
+/// Fake Elasticsearch that accepts bulk requests and records their pairs of lines.
 struct Elasticsearch {
     port: u16,
     pairs: Arc<Mutex<Vec<(Value, Value)>>>,
@@ -137,7 +137,7 @@ impl Elasticsearch {
     }
 }
 
-/// Answers requests until the client hangs up.
+/// Answers requests until the client closes the connection.
 fn serve(mut stream: BufReader<std::net::TcpStream>, kept: &Mutex<Vec<(Value, Value)>>) {
     loop {
         let (mut length, mut line) = (0, String::new());

@@ -1,4 +1,4 @@
-//! `examples/searches` names fields that exist.
+//! Checks that `examples/searches` uses fields that exist.
 
 use super::{
     example::read,

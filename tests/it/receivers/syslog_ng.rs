@@ -1,4 +1,4 @@
-//! `examples/syslog-ng` in a real syslog-ng.
+//! Runs `examples/syslog-ng` in a real syslog-ng.
 
 use super::example::{adapted, ship, written};
 use crate::support::{ca::Ca, server::free_port, syslog_ng, workplace::syslog_tls};
@@ -14,7 +14,7 @@ fn the_tls_example_writes_the_events_that_were_sent() {
             ("port(6514)", &format!("port({port})")),
             ("/etc/syslog-ng/tls/server.key", identity.key.to_str().unwrap()),
             ("/etc/syslog-ng/tls/server.crt", identity.certificate.to_str().unwrap()),
-            // The name of one day's file, so that a test at midnight finds it.
+            // Fixed file name instead of one per day, so that a test at midnight finds the file.
             ("${YEAR}-${MONTH}-${DAY}", "events"),
             ("/var/log/dmarc", folder.path().to_str().unwrap()),
         ],

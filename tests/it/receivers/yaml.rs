@@ -1,9 +1,9 @@
-//! YAML of other programs' configurations, as JSON; without anchors and tags, which none of the examples needs.
+//! Converts YAML of other programs' configurations to JSON; does not support anchors and tags, which no example needs.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
-/// The one document in `text`; fails where it is not well-formed or has a key twice.
+/// Parses `text`, which must be a single document; fails if it is not well-formed or has a duplicate key.
 #[track_caller]
 pub fn parse(text: &str) -> Value {
     let mut parser = Parser::new_from_str(text);

@@ -1,4 +1,4 @@
-//! The syslog sink against receivers that follow a script, and against real ones, over good networks and bad.
+//! The syslog sink with scripted and with real receivers, over reliable and unreliable networks.
 
 mod network;
 mod rsyslog;

@@ -1,4 +1,5 @@
-//! Networks that lose packets without a word, and slow ones. What was confirmed is at the receiver, once; all else comes.
+//! Networks that drop packets silently, and slow ones. Confirmed frames have arrived exactly once; all others arrive in
+//! the end.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use crate::support::{
     wait::{LONG, eventually},
 };
 
-/// Writes down MSG of what comes to the far end.
+/// Starts an rsyslog at the far end that writes down MSG of each message.
 fn rsyslog_at(link: &Link) -> Rsyslog {
     Rsyslog::with(&Ca::new(), &Options { writes: Writes::Msg, site: link.site(), ..Options::default() })
 }
@@ -35,11 +36,12 @@ fn over(link: &Link, port: u16) -> Syslog {
     }
 }
 
-/// Drops packets in mid-flow until the connection and a try to make another were given up.
+/// Drops packets in the middle of the stream until the connection has failed, and an attempt to reconnect too.
 async fn lost_midway(dropped: Dropped, acknowledgements: Acknowledgements) {
     let link = Link::direct();
     let rsyslog = rsyslog_at(&link);
-    // A small queue holds up the feeder until frames are confirmed, so that there is a mid-flow.
+    // A small queue blocks the feeder until frames are confirmed; otherwise everything would be queued before packets are
+    // dropped.
     let mut sink = Running::with_queue(Syslog { acknowledgements, ..over(&link, rsyslog.tcp_port) }, 1 << 20);
     let last = 20_000;
     let feeding = sink.send_all(1..=last, 500);
@@ -98,7 +100,7 @@ async fn frames_written_to_a_connection_that_died_while_idle_are_sent_on_another
     assert_eq!(numbers(&rsyslog), (1..=200).collect::<Vec<_>>());
 }
 
-/// Listens at the far end; what is accepted may be read from here.
+/// Listens at the far end; accepted connections can be used in this namespace.
 fn listen_at(link: &Link) -> (TcpListener, u16) {
     let bound = thread::scope(|scope| {
         let listening = scope.spawn(|| {
@@ -124,7 +126,7 @@ async fn what_is_on_its_way_over_a_slow_network_when_the_receiver_dies_is_not_co
     while sink.confirmed() < 5000 {
         read = peer.next().await.expect("it goes on");
     }
-    // What its kernel has is the receiver's; what the network has is nobody's.
+    // Data that the receiver's kernel has counts as read; data in the network does not.
     while let Some(Some(number)) = peer.next().now_or_never() {
         read = number;
     }
@@ -139,7 +141,7 @@ async fn what_is_on_its_way_over_a_slow_network_when_the_receiver_dies_is_not_co
     feeding.await.unwrap();
 }
 
-/// How fast it is is no matter of right or wrong; it is said, and what is right is that all arrives.
+/// Speed is not asserted, only printed; the assertion is that everything arrives.
 #[tokio::test]
 async fn a_slow_network_delays_confirmation_and_does_not_hold_up_the_flow() {
     let mut seconds = Vec::new();

@@ -1,4 +1,4 @@
-//! A real rsyslog: what it writes against what was confirmed.
+//! A real rsyslog: compares what it wrote with what was confirmed.
 
 use dmarc_shipper::config::{
     sink::{Acknowledgements, Syslog, SyslogMode},
@@ -12,12 +12,12 @@ use crate::support::{
     wait::{LONG, eventually},
 };
 
-/// Writes down MSG of what it gets from whomever.
+/// Starts an rsyslog that accepts any client and writes down MSG.
 fn open_to_all() -> Rsyslog {
     Rsyslog::with(&Ca::new(), &Options { writes: Writes::Msg, ..Options::default() })
 }
 
-/// What can be killed, and writes MSG of each message on a line.
+/// A receiver that can be killed, and writes MSG of each message on a line.
 pub trait Receiver {
     fn kill(&mut self);
     /// Starts it again on the same port.
@@ -39,7 +39,7 @@ impl Receiver for Rsyslog {
     }
 }
 
-/// Numbers at the start of each line written.
+/// Returns the numbers at the start of each written line.
 pub fn numbers(receiver: &impl Receiver) -> Vec<u64> {
     let lines = receiver.lines();
     lines.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
@@ -51,7 +51,7 @@ fn tls_config(port: u16, ca: &Ca) -> Syslog {
     Syslog { tls, ..config(SyslogMode::Tls, port) }
 }
 
-/// Sends this many, and what rsyslog wrote must be the same in the same order.
+/// Sends `last` frames; fails unless rsyslog writes all of them in order.
 async fn everything_arrives(settings: Syslog, rsyslog: &Rsyslog, last: u64) {
     let sink = Running::start(settings);
     sink.send(1..=last, 500).await;
@@ -81,7 +81,7 @@ async fn rsyslog_writes_what_it_is_sent_over_tls() {
 #[tokio::test]
 async fn a_client_that_rsyslog_refuses_by_name_has_nothing_confirmed() {
     let ca = Ca::new();
-    // With ossl, rsyslog 8.2302 refuses only some of the time, and otherwise writes what such a client sends.
+    // With the driver ossl, rsyslog 8.2302 refuses such a client only sometimes, and otherwise writes what it sends.
     let options = Options { peers: Peers::Named("another.test"), writes: Writes::Msg, ..Options::default() };
     let rsyslog = Rsyslog::with(&ca, &options);
     let mut sink = Running::start(tls_config(rsyslog.tls_port, &ca));
@@ -92,8 +92,8 @@ async fn a_client_that_rsyslog_refuses_by_name_has_nothing_confirmed() {
     assert!(rsyslog.lines().is_empty());
 }
 
-/// Kills the receiver in mid-stream and starts it again. All that was not confirmed at that moment must be written after
-/// it, in order; returns what was confirmed and is not written.
+/// Kills the receiver in the middle of the stream and starts it again. All frames that were not confirmed at that moment
+/// must be written afterwards, in order; returns those that were confirmed and are not written.
 pub async fn killed_midway(settings: Syslog, receiver: &mut impl Receiver, last: u64) -> Vec<u64> {
     let mut sink = Running::start(settings);
     let feeding = sink.send_all(1..=last, 500);
@@ -117,7 +117,7 @@ pub async fn killed_midway(settings: Syslog, receiver: &mut impl Receiver, last:
 #[tokio::test]
 async fn what_was_not_confirmed_when_rsyslog_was_killed_is_sent_again() {
     let mut rsyslog = open_to_all();
-    // What is lost is the documented gap of `acknowledgements: kernel`: its kernel had it, and it had not read it.
+    // Loss here is the documented gap of `acknowledgements: kernel`: the kernel had the data, and rsyslog had not read it.
     killed_midway(config(SyslogMode::Tcp, rsyslog.tcp_port), &mut rsyslog, 60_000).await;
 }
 

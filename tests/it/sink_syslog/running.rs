@@ -1,4 +1,4 @@
-//! A sink under test, its frames, and the peer's end of a connection.
+//! A running sink under test, its frames, and the peer's end of a connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything takes on a busy machine.
+/// Timeout that no operation reaches, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn config(mode: SyslogMode, port: u16) -> Syslog {
@@ -43,14 +43,14 @@ pub fn config(mode: SyslogMode, port: u16) -> Syslog {
     }
 }
 
-/// A frame whose MSG starts with its number, some `bytes` long.
+/// Returns a frame of about `bytes` bytes whose MSG starts with its number.
 pub fn frame(number: u64, bytes: usize) -> Bytes {
     let start = format!("<134>1 2026-01-01T00:00:00.000000Z host DMARC_DATA 1 dmarc_aggregate - {number:08}");
     let message = format!("{start} {}", "x".repeat(bytes.saturating_sub(start.len() + 1)));
     format!("{} {message}", message.len()).into()
 }
 
-/// A sink that runs, and both ends of its queue.
+/// A running sink, and both ends of its queue.
 pub struct Running {
     pub outlet: Option<Arc<Outlet>>,
     pub stop: CancellationToken,
@@ -109,12 +109,12 @@ impl Running {
         timeout(PATIENCE, self.health.wait_for(|health| *health == Health::Up)).await.expect("up in time").unwrap();
     }
 
-    /// The reason for which it fails.
+    /// Waits until the sink fails, and returns the reason.
     pub async fn until_failing(&mut self) -> String {
         self.until_failing_with("").await
     }
 
-    /// The same, once there are these words in it.
+    /// Waits until the sink fails with a reason that contains these words, and returns it.
     pub async fn until_failing_with(&mut self, words: &str) -> String {
         let failing =
             self.health.wait_for(|health| matches!(health, Health::Failing { error } if error.contains(words)));
@@ -124,13 +124,13 @@ impl Running {
         }
     }
 
-    /// Ends the queue and waits for the sink's end.
+    /// Closes the queue and waits for the sink to end.
     pub async fn end(mut self) -> Result<(), SinkError> {
         self.outlet = None;
         timeout(PATIENCE, self.task).await.expect("it ends in time").unwrap()
     }
 
-    /// Waits for the sink's end with the queue left open.
+    /// Waits for the sink to end, with the queue left open.
     pub async fn ended(self) -> Result<(), SinkError> {
         timeout(PATIENCE, self.task).await.expect("it ends in time").unwrap()
     }
@@ -146,12 +146,12 @@ pub async fn accept(listener: &TcpListener) -> TcpStream {
     timeout(PATIENCE, listener.accept()).await.expect("a connection in time").unwrap().0
 }
 
-/// Ends a connection at once, as a crash does.
+/// Resets a connection, as a crash does.
 pub fn reset(peer: TcpStream) {
     socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// Numbers of the frames read from a peer's end.
+/// Reads the numbers of the frames that arrive at a peer.
 pub struct Reader<R> {
     pub stream: R,
     buffer: Vec<u8>,
@@ -162,7 +162,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// Reads the next whole frame; `None` at the end, whatever kind of end it is.
+    /// Returns the number of the next complete frame; `None` at the end of the connection, whether it was closed or reset.
     pub async fn next(&mut self) -> Option<u64> {
         loop {
             if let Some(number) = self.parse() {
@@ -175,7 +175,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Reads until this number is there; fails unless the numbers are gapless.
+    /// Reads until this number has arrived; fails unless the numbers have no gaps.
     pub async fn until(&mut self, last: u64) -> Vec<u64> {
         let mut numbers = Vec::new();
         while numbers.last() != Some(&last) {
@@ -186,7 +186,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         numbers
     }
 
-    /// Reads to the end.
+    /// Reads to the end of the connection.
     pub async fn rest(&mut self) -> Vec<u64> {
         let mut numbers = Vec::new();
         while let Some(number) = self.next().await {

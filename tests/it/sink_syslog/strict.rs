@@ -1,4 +1,4 @@
-//! `acknowledgements: strict`: only the peer's orderly close counts.
+//! `acknowledgements: strict`: only an orderly close by the peer confirms frames.
 
 use dmarc_shipper::config::sink::{Acknowledgements, Syslog, SyslogMode};
 

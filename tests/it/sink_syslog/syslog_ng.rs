@@ -1,4 +1,4 @@
-//! A real syslog-ng that is killed: what it writes against what was confirmed.
+//! A real syslog-ng that is killed: compares what it wrote with what was confirmed.
 
 use std::fs;
 
@@ -14,7 +14,8 @@ use crate::support::{
     syslog_ng,
 };
 
-/// Its own end of the bargain: a line is written as soon as it was read, and nothing is read that can't be written yet.
+/// A syslog-ng that is configured to lose nothing: it writes each line as soon as it has read it, and reads only what it
+/// can write.
 struct SyslogNg {
     port: u16,
     server: Option<Server>,
@@ -61,7 +62,8 @@ async fn what_was_not_confirmed_when_syslog_ng_was_killed_is_sent_again() {
             let mut syslog_ng = SyslogNg::start();
             let settings = Syslog { acknowledgements, ..config(SyslogMode::Tcp, syslog_ng.port) };
             let lost = killed_midway(settings, &mut syslog_ng, 60_000).await;
-            // In 25 kills with either, none was lost; with the kernel's word alone, one that it had not read would be.
+            // In 25 kills with either setting, nothing was lost; with `kernel`, a frame that syslog-ng had not read would
+            // be lost.
             assert!(acknowledgements == Acknowledgements::Kernel || lost.is_empty(), "strict lost {lost:?}");
         }
     }

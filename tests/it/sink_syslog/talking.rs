@@ -1,4 +1,4 @@
-//! Receivers that talk, which no syslog receiver has a reason to.
+//! Receivers that send data, which a syslog receiver has no reason to do.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn a_receiver_that_says_a_word_now_and_then_is_delivered_to_over_one_conne
     assert_eq!(peer.connections(), 1);
 }
 
-/// It was read from for ever, at the cost of a core.
+/// Regression: the data was read without end, which kept a core busy.
 #[tokio::test]
 async fn a_receiver_that_does_not_stop_talking_is_left_by_name_and_less_and_less_often_tried() {
     let peer = Peer::start(Manner::Talking { bytes: 64 << 10, pause: Duration::ZERO });

@@ -1,4 +1,4 @@
-//! TCP peers that behave, stall, break, leave and come back.
+//! TCP peers that behave, stall, reset the connection, disappear and return.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn what_a_reading_peer_acknowledges_is_confirmed_and_the_end_is_orderly() 
 #[tokio::test]
 async fn a_peer_that_stops_reading_is_waited_for_on_the_same_connection() {
     let (listener, port) = listen().await;
-    // TCP_USER_TIMEOUT alone would end the connection after this second.
+    // With TCP_USER_TIMEOUT alone, the connection would end after this second.
     let settings =
         dmarc_shipper::config::sink::Syslog { send_timeout: Duration::from_secs(1), ..config(SyslogMode::Tcp, port) };
     let last = 40_000;
@@ -31,7 +31,7 @@ async fn a_peer_that_stops_reading_is_waited_for_on_the_same_connection() {
     let peer = accept(&listener).await;
     let error = sink.until_failing().await;
     assert!(error.contains("send_timeout"), "{error}");
-    // More than the timeout and the kernel's next probes of the closed window take.
+    // Longer than the timeout plus the kernel's next probes of the closed window.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(sink.confirmed() < last, "the kernels took everything: send more");
     assert!(!feeding.is_finished(), "the full queue holds up who fills it");
@@ -41,7 +41,7 @@ async fn a_peer_that_stops_reading_is_waited_for_on_the_same_connection() {
     assert_eq!(sink.health(), Health::Up);
 }
 
-/// A peer that reads some frames, breaks the connection, and gets all but the confirmed ones on the next.
+/// Runs a peer that reads some frames and breaks the connection; all but the confirmed frames must arrive on the next one.
 async fn broken_midway(orderly: bool) {
     let (listener, port) = listen().await;
     let mut sink = Running::start(config(SyslogMode::Tcp, port));
@@ -51,7 +51,8 @@ async fn broken_midway(orderly: bool) {
     first.until(7000).await;
     sink.until_confirmed(1).await;
     if orderly {
-        // It says nothing more but reads on: what it acknowledges from here on counts for nothing.
+        // Half-close: the peer sends nothing more, but still reads. What its kernel acknowledges from here on must not
+        // confirm frames.
         first.stream.shutdown().await.unwrap();
         tokio::spawn(async move { first.rest().await });
     } else {
@@ -82,7 +83,7 @@ async fn a_peer_that_closes_right_after_accepting_confirms_nothing() {
     sink.send(1..=10, 100).await;
     for _ in 0..2 {
         let peer = accept(&listener).await;
-        // Its kernel has taken the frames by now.
+        // The peer's kernel has received the frames by now.
         peer.readable().await.unwrap();
         drop(peer);
         sink.until_failing().await;

@@ -1,4 +1,4 @@
-//! TLS peers: honest ones, and ones that refuse after the handshake.
+//! TLS peers: correct ones, and ones that refuse the client after the handshake.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -87,7 +87,7 @@ async fn a_tls_peer_that_stops_reading_is_not_confirmed_past_what_its_kernel_too
     let peer = accept_tls(&listener, &acceptor(&ca, false, &TLS13)).await;
     sink.until_confirmed(1).await;
     let mut peer = Reader::new(peer);
-    // Nothing but the kernels' buffers lies between what was confirmed and what was read.
+    // Only what fits into the buffers of the kernels may be confirmed and not yet read.
     while let Some(number) = peer.next().await {
         assert!(sink.confirmed() < number + 12_000, "{number} read, {} confirmed", sink.confirmed());
         if number == last {
@@ -122,8 +122,8 @@ async fn a_server_that_asks_for_a_certificate_may_refuse_it_when_it_has_acknowle
     let asking = acceptor(&ca, true, &TLS13);
     let mut peer = Reader::new(accept_tls(&listener, &asking).await);
     peer.until(100).await;
-    // Handshake and tickets are done and all frames acknowledged, for longer than it takes to count where no
-    // certificate is asked for; only then it looks at the name.
+    // The peer verifies the name only after the handshake and the session tickets, with all frames acknowledged for longer
+    // than would confirm them if no client certificate was requested.
     tokio::time::sleep(Duration::from_millis(600)).await;
     drop(peer);
     sink.until_failing().await;
@@ -148,7 +148,7 @@ async fn strict_takes_the_end_with_and_without_close_notify() {
         if number == 1 {
             peer.stream.shutdown().await.unwrap();
         }
-        // As rsyslog does: the connection ends, TLS does not.
+        // Like rsyslog: closes TCP without a TLS close_notify.
         drop(peer);
         sink.until_confirmed(number).await;
     }
@@ -199,7 +199,7 @@ async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worke
     fs::copy(new.file(), old.file()).unwrap();
     let renewed = acceptor(&new, false, &TLS13);
     let stream = loop {
-        // Connections from before the files were there again end without a handshake.
+        // Connections that were made before the files were restored fail during the handshake.
         if let Ok(stream) = renewed.accept(accept(&listener).await).await {
             break stream;
         }
@@ -209,7 +209,8 @@ async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worke
     sink.until_confirmed(2).await;
 }
 
-/// A receiver that comes back as somebody else is none, and one that is itself again is gone on with.
+/// A receiver that returns with an untrusted certificate gets nothing; once its certificate is trusted again, shipping
+/// continues.
 #[tokio::test]
 async fn a_receiver_that_comes_back_with_a_certificate_that_can_t_be_trusted_gets_nothing_until_it_can() {
     let (ca, stranger) = (Ca::new(), Ca::new());

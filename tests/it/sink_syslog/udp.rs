@@ -1,4 +1,4 @@
-//! UDP, where the send call is all there is.
+//! UDP, where a successful send call is the only confirmation.
 
 use dmarc_shipper::config::sink::SyslogMode;
 use tokio::net::UdpSocket;

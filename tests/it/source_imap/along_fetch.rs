@@ -1,4 +1,5 @@
-//! Mails that are moved while others are still fetched: the server holds back the last of them.
+//! UID MOVE pipelined with FETCH: mails are moved while others are still being fetched. The server holds back the last
+//! mail of each FETCH.
 
 use std::{
     collections::BTreeSet,
@@ -19,16 +20,17 @@ use super::{
     with_scripts::scripted,
 };
 
-/// More than what goes along at once, which is 256.
+/// More than the number of mails from which moves are pipelined, which is 256.
 const MAILS: u32 = 301;
-/// Enough for a move to come that does not wait for the end of a FETCH.
+/// Enough time for a move that does not wait for the end of a FETCH.
 const TIME_FOR_A_MOVE: Duration = Duration::from_millis(500);
-/// A quarter of it is a batch, of some three hundred mails.
+/// Budget of which a quarter, a batch, is about 300 mails.
 const A_FEW_BATCHES: u32 = 28_000;
-/// Stands among the commands for a mail that was held back, and came without a move.
+/// Entry among the commands for a mail that was held back and then released without a move.
 const RELEASED: &str = "the rest";
 
-/// Holds back the last mail of each FETCH, and its end, until a move comes, or there was time for one.
+/// Server that holds back the last mail and the tagged line of each FETCH until a move arrives, or until there was time
+/// for one.
 struct Holding {
     mails: u32,
     server: Scripted,
@@ -37,12 +39,12 @@ struct Holding {
 
 struct Held {
     rest: Option<String>,
-    /// When something came of the FETCH, or its mails had a verdict.
+    /// Time of the last FETCH response or verdict.
     since: Instant,
 }
 
 impl Holding {
-    /// `answer` is what comes of each move; it is given what was held back.
+    /// `answer` returns the response to each move; it is passed the part of the FETCH response that was held back.
     async fn start(answer: impl FnMut(&mut State, &str, Option<String>) -> Act + Send + 'static) -> Self {
         Self::of(MAILS, answer).await
     }
@@ -113,7 +115,7 @@ impl Holding {
         }
     }
 
-    /// What was done with whole mails.
+    /// Returns the commands that fetched or changed whole mails, in short.
     fn transcript(&self) -> Vec<String> {
         let state = self.server.state.lock().unwrap();
         state.commands.iter().filter_map(|command| brief(command)).collect()
@@ -123,7 +125,7 @@ impl Holding {
         self.server.state.lock().unwrap().sessions
     }
 
-    /// Each mail was handed over once, whole, and is in the archive now, after one move.
+    /// Fails unless each mail was handed over once, whole, and is in the archive after a single move.
     #[track_caller]
     fn assert_archived(&self, (pass, seen): (Result<Pass, SourceError>, Vec<Seen>)) {
         self.assert_seen_once(&seen);
@@ -134,7 +136,7 @@ impl Holding {
         assert_eq!((state.moved.len(), moved.len()), (self.mails as usize, self.mails as usize));
     }
 
-    /// Each mail was handed over once, whole; none was moved, nor taken for that.
+    /// Fails unless each mail was handed over once, whole, and none was moved or taken for moved.
     #[track_caller]
     fn assert_left(&self, (pass, seen): (Result<Pass, SourceError>, Vec<Seen>)) {
         self.assert_seen_once(&seen);
@@ -153,7 +155,7 @@ impl Holding {
     }
 }
 
-/// `FETCH 1:301` of a command for whole mails, or one that does something to mails.
+/// Returns a short form, such as `FETCH 1:301`, of a command for whole mails or one that changes mails.
 fn brief(command: &str) -> Option<String> {
     match command.split(' ').collect::<Vec<_>>()[..] {
         _ if is_ahead(command) => None,
@@ -164,7 +166,7 @@ fn brief(command: &str) -> Option<String> {
     }
 }
 
-/// The end of a FETCH that was held back, and then what comes of a move.
+/// Returns the part of the FETCH response that was held back, followed by the response to a move.
 fn in_turn(state: &mut State, command: &str, rest: Option<String>) -> Act {
     Act::Say(format!("{}{}TAG OK done\r\n", rest.unwrap_or_default(), honest(state, command)))
 }
@@ -181,7 +183,7 @@ async fn mails_are_moved_while_the_last_of_a_fetch_is_on_its_way() {
     assert_eq!((holding.sessions(), holding.server.count("UID SEARCH UID")), (1, 0));
 }
 
-/// The mails told to be gone are counted for the FETCH, which is the first under way: so they are asked about.
+/// EXPUNGE responses are attributed to the FETCH, which is the oldest command under way: so the mails are searched for.
 #[tokio::test]
 async fn a_move_that_ends_before_the_fetch_that_it_goes_along_with_is_noticed() {
     let holding = Holding::start(|state, command, rest| {
@@ -226,7 +228,7 @@ async fn a_move_that_a_server_says_it_made_beside_a_fetch_and_did_not_is_not_bel
     assert!(holding.transcript()[1..].iter().filter(|sent| sent.starts_with("MOVE 1:")).count() == 2);
 }
 
-/// Else it would go along with each, and be refused as often.
+/// Otherwise the move would be repeated with each FETCH, and be refused each time.
 #[tokio::test]
 async fn a_move_that_failed_beside_a_fetch_is_judged_before_the_next_fetch() {
     for answer in ["TAG NO [OVERQUOTA] full\r\n", "TAG OK done\r\n"] {
@@ -256,10 +258,10 @@ async fn a_session_lost_after_a_move_beside_a_fetch_costs_only_what_had_not_come
     assert_eq!((holding.sessions(), fetches.join(", ")), (2, "FETCH 1:301, FETCH 301".into()));
 }
 
-/// How a server ends its session over a move: when it is done, or not.
+/// The server closes the connection at a move, after or before it has carried it out.
 const HANG_UPS: [fn() -> Act; 2] = [|| Act::HangUp, || Act::SayAndHangUp(String::new())];
 
-/// The one mail that had not come was taken for what the session broke over, and quarantined unread.
+/// Regression: the only mail that had not arrived was blamed for the end of the session, and quarantined unread.
 #[tokio::test]
 async fn a_mail_is_not_to_blame_where_a_move_was_under_way_when_the_session_broke() {
     for hang_up in HANG_UPS {
@@ -273,7 +275,7 @@ async fn a_mail_is_not_to_blame_where_a_move_was_under_way_when_the_session_brok
     }
 }
 
-/// Each batch cost it a session.
+/// Regression: each batch cost a session.
 #[tokio::test]
 async fn a_server_that_hangs_up_at_a_move_beside_a_fetch_is_sent_no_other_one() {
     for hang_up in HANG_UPS {

@@ -1,4 +1,4 @@
-//! Mails that are moved while a move of others is under way: nothing is left to fetch, and verdicts come one after the other.
+//! Mails that are moved while a move of others is under way: nothing is left to fetch, and verdicts arrive one by one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::support::{
     workplace::{Workplace, stdout},
 };
 
-/// Leaves the first move unanswered; `answer` is what comes of both of them when the second one is there.
+/// Leaves the first move unanswered; `answer` returns the response to both moves once the second one has arrived.
 async fn holding(mails: u32, mut answer: impl FnMut(&mut State, [&str; 2]) -> Act + Send + 'static) -> Scripted {
     Scripted::start(mails, move |state, command| match (command.starts_with("UID MOVE"), &moves(state)[..]) {
         (true, [_]) => Act::Silent,
@@ -42,13 +42,13 @@ fn moves_of(server: &Scripted) -> Vec<String> {
     moves(&server.state.lock().unwrap())
 }
 
-/// Archives all mails; there is no verdict on the last one before the others are being moved.
+/// Archives all mails; the verdict on the last one is given only when the others are being moved.
 async fn last_alongside(server: &Scripted) -> (Result<Pass, SourceError>, Vec<Seen>) {
     let mails = server.state.lock().unwrap().mails.len();
     run_alongside(Driver::new(scripted(server)), mails, is_moving(server)).await
 }
 
-/// The same where this says whether they are being moved.
+/// Like [`last_alongside`]; `is_moving` tells if the others are being moved.
 async fn run_alongside(
     driver: Driver,
     mails: usize,
@@ -104,7 +104,7 @@ async fn without_pipelining_a_move_waits_for_the_end_of_the_one_before() {
         while !is_moving(&server)() {
             sleep(Duration::from_millis(2)).await;
         }
-        // The last verdict comes at once, and so would what is sent without waiting.
+        // The last verdict is given at once, and a command without pipelining would be sent at once too.
         sleep(Duration::from_millis(500)).await;
         let so_far = moves_of(&server);
         server.tell(&format!("{}HELD OK done\r\n", honest(&mut server.state.lock().unwrap(), &move_of("1:2"))));
@@ -129,7 +129,7 @@ async fn two_moves_that_nobody_heard_of_are_found_done() {
     for lost in ["", "* 1 FETCH (UID 1 INTERNALDATE NIL BODY[] {2}\r\nhi)\r\n"] {
         let server = holding(3, move |state, moves| {
             moves.iter().for_each(|command| drop(honest(state, command)));
-            // The parser panics at a date that is none.
+            // The parser panics at an invalid date.
             Act::SayAndHangUp(lost.into())
         })
         .await;
@@ -178,7 +178,7 @@ async fn a_move_that_is_refused_beside_another_leaves_its_own_mails_only() {
     }
 }
 
-/// As Dovecot does, which has no time to tell before there is nothing else to do.
+/// Like Dovecot, which sends EXPUNGE responses only when it has nothing else to do.
 #[tokio::test]
 async fn what_is_told_to_be_gone_only_at_the_end_of_the_last_move_is_not_asked_about() {
     let server = holding(3, |state, [first, second]| {
@@ -190,7 +190,7 @@ async fn what_is_told_to_be_gone_only_at_the_end_of_the_last_move_is_not_asked_a
     assert_eq!(server.count("UID SEARCH UID"), 0);
 }
 
-/// As many were told to be gone during the second move as were to be moved by it, and were others.
+/// The second move reports as many EXPUNGEs as it has mails, but of other mails.
 #[tokio::test]
 async fn moves_that_together_tell_of_too_few_mails_gone_are_not_believed() {
     for moved in ["UID MOVE 1:2", "UID MOVE 3"] {
@@ -214,7 +214,7 @@ async fn a_mail_gone_by_a_move_that_is_refused_all_the_same_is_not_counted_for_a
     assert_eq!(server.state.lock().unwrap().moved, [2]);
 }
 
-/// The answer to a search for mails that were moved in another order than that of their numbers was read wrongly.
+/// Regression: the result of the SEARCH was misread if mails had been moved in another order than that of their UIDs.
 #[tokio::test]
 async fn a_mail_that_stays_is_noticed_though_it_was_moved_after_ones_with_higher_numbers() {
     let server = Scripted::start(3, |state, command| match command.split(' ').collect::<Vec<_>>()[..] {
@@ -245,7 +245,7 @@ async fn dovecot_is_asked_nothing_about_mails_that_were_moved_while_others_were(
     assert!(!commands.iter().any(|command| command.starts_with("UID SEARCH UID")), "{commands:?}");
 }
 
-/// A pipe holds some of the reports; what does not fit is read when the first mails are being moved.
+/// A pipe holds some of the reports; the rest is read only when the first mails are being moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_run_that_loses_its_session_between_two_moves_ships_each_row_once_and_ends_well() {
     let server =

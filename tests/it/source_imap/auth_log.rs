@@ -1,4 +1,4 @@
-//! What the program, run as users run it, says about tokens: never a token or a secret, and the right exit code.
+//! Log of the program about tokens: never contains a token or a secret; and its exit codes.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -38,7 +38,7 @@ impl Site {
         json!(path)
     }
 
-    /// A token endpoint that is entitled to by the application's secret.
+    /// Returns the configuration of a token endpoint that requires the client secret.
     fn endpoint(&self) -> Value {
         json!({
             "token_url": self.idp.token_url(),
@@ -58,7 +58,7 @@ impl Site {
         self.shipper(oauth, auth).run()
     }
 
-    /// Every form in which tokens and secrets are sent or stored.
+    /// Returns every form in which tokens and secrets are sent or stored.
     fn never(&self) -> Vec<String> {
         let tokens: Vec<String> = (1..=self.idp.state().issued).map(|number| format!("t0ken-{number}")).collect();
         let responses = self.idp.state().good.clone().into_iter().flat_map(|token| {
@@ -89,7 +89,7 @@ fn no_token_and_no_secret_of_an_application_is_in_the_log_at_any_level() {
         (with(site.endpoint(), refreshing), 0),
         (json!({"token_file": site.secret("token", &token)}), 0),
         (json!({"token_command": ["echo", token]}), 0),
-        // Refused, and the answer of the server, of the endpoint or of the command is told.
+        // The token is refused; the answer of the server, the endpoint or the command is logged.
         (json!({"token_file": site.secret("revoked", &revoked)}), 77),
         (json!({"token_command": ["sh", "-c", script]}), 77),
         (with(site.endpoint(), json!({"client_id": "stranger"})), 77),
@@ -140,7 +140,7 @@ fn a_token_command_can_t_speak_to_systemd_in_the_program_s_name() {
     assert!(!seen.contains("NOTIFY_SOCKET") && !seen.contains("WATCHDOG"), "{seen}");
 }
 
-/// The shell was killed, and what it had started lived on.
+/// Regression: the shell was killed, but the processes that it had started were not.
 #[test]
 fn a_token_command_that_runs_ends_with_the_program_and_all_that_it_started() {
     let site = Site::start();

@@ -1,4 +1,4 @@
-//! Logins at servers that behave as Microsoft's and Google's do, and token endpoints that refuse.
+//! Logins at scripted servers that behave like Microsoft's and Google's, and token endpoints that refuse.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::support::{
     idp::{CLIENT_ID, CLIENT_SECRET, Idp},
 };
 
-/// What Microsoft 365 says before the login.
+/// Capabilities of Microsoft 365 before the login.
 const MICROSOFT: &str = "IMAP4 IMAP4rev1 LOGINDISABLED AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT IDLE";
 const GOOGLE: &str = "IMAP4rev1 MOVE UIDPLUS SASL-IR AUTH=XOAUTH2 AUTH=PLAIN AUTH=PLAIN-CLIENTTOKEN AUTH=OAUTHBEARER";
 
@@ -36,7 +36,7 @@ async fn archive_all(config: Imap) -> (Result<Pass, SourceError>, Vec<Seen>) {
     Driver::new(config).run(|_| Verdict::Archive).await
 }
 
-/// Runs on, until its first mail is there.
+/// Runs as a service until the first mail was handed over.
 async fn archive_one(config: Imap) -> Result<Pass, SourceError> {
     let mut driver = Driver::new(config);
     driver.once = false;
@@ -52,14 +52,14 @@ async fn failure(config: Imap) -> SourceError {
     archive_all(config).await.0.unwrap_err()
 }
 
-/// A token in a file that goes with its folder.
+/// Returns a token in a file, which is deleted with its folder.
 fn in_file(folder: &TempDir, token: &str) -> Credentials {
     let path = folder.path().join("token");
     fs::write(&path, token).unwrap();
     Credentials::Token(Tokens::File(path))
 }
 
-/// A provider, and what to fetch tokens from it with.
+/// Returns an identity provider, and the credentials for fetching tokens from it.
 fn fetching() -> (Idp, Credentials, Ca) {
     let ca = Ca::new();
     let idp = Idp::start(&ca.server_named("localhost"), USER);
@@ -78,7 +78,7 @@ fn logins(state: &State) -> Vec<&str> {
     state.commands.iter().filter(|command| command.starts_with("AUTHENTICATE")).map(String::as_str).collect()
 }
 
-/// The token of an AUTHENTICATE XOAUTH2 or OAUTHBEARER with an initial response.
+/// Returns the token in an AUTHENTICATE XOAUTH2 or OAUTHBEARER with an initial response.
 fn token(login: &str) -> String {
     let response = STANDARD.decode(login.rsplit(' ').next().unwrap()).unwrap();
     let response = String::from_utf8(response).unwrap();
@@ -221,8 +221,8 @@ async fn a_server_that_repeats_a_secret_does_not_get_it_into_an_error() {
     }
 }
 
-/// Gmail and Exchange Online end a session with its token; here, while one mail is fetched by itself, more often than a mail
-/// may break a session.
+/// Gmail and Exchange Online end a session when its token expires; here they do so while a single mail is fetched, more
+/// often than a mail may break a session.
 #[tokio::test]
 async fn a_token_that_expires_in_mid_session_costs_no_mail_anything_and_is_fetched_anew() {
     for farewell in
@@ -263,7 +263,7 @@ async fn a_command_that_is_refused_for_the_login_is_tried_again_after_a_new_one(
 async fn a_kept_token_is_used_for_the_next_session_and_replaced_when_it_is_refused() {
     for revoked in [false, true] {
         let (idp, credentials, _ca) = fetching();
-        // What can't be understood is no reason to doubt the token.
+        // A protocol error is no reason to doubt the token.
         let server = Scripted::start(2, move |state, command| match command {
             _ if command.ends_with("BODY.PEEK[])") && state.sessions == 1 => {
                 Act::SayAndHangUp("what is this?\r\n".into())
@@ -339,7 +339,7 @@ async fn a_token_endpoint_in_trouble_is_waited_for() {
     assert_eq!(archive_one(scripted(&server, credentials.clone())).await.unwrap().settled, 1);
     assert_eq!(idp.state().asked.len(), 3);
 
-    // A single run does not wait for what was never there.
+    // A single run does not retry an endpoint that has never worked.
     idp.state().answers.push_back((500, String::new()));
     let error = failure(scripted(&server, credentials)).await;
     assert!(matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("500"), "{error}");
@@ -355,7 +355,7 @@ async fn an_answer_without_end_is_not_stored() {
     assert!(matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("length limit"), "{error}");
 }
 
-/// Refuses everybody until `file` was written anew, which happens after the first refusal.
+/// Refuses each login until `file` was rewritten, which it does itself at the first refusal.
 async fn rotating(file: &Path, good: &'static str, accepts: fn(&str) -> bool) -> Scripted {
     let file = file.to_owned();
     let server = Scripted::start(1, move |_, command| {
@@ -368,7 +368,7 @@ async fn rotating(file: &Path, good: &'static str, accepts: fn(&str) -> bool) ->
     server.await
 }
 
-/// Without that, the next try after a refusal comes after five minutes, longer than this test may take.
+/// Otherwise, the next attempt after a refusal comes after five minutes, longer than this test may take.
 #[tokio::test]
 async fn a_secret_that_changes_after_a_refusal_is_tried_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -403,7 +403,7 @@ async fn a_refused_secret_that_did_not_change_is_not_tried_again_soon() {
     assert_eq!(server.count("LOGIN"), 1);
 }
 
-/// The password is read again for every session.
+/// The password is read again for each session.
 #[tokio::test]
 async fn a_password_that_was_rotated_is_used_at_the_next_login() {
     let folder = tempfile::tempdir().unwrap();

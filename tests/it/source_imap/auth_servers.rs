@@ -1,4 +1,4 @@
-//! Every way to log in, at a real Dovecot, with tokens from a provider of the test's own.
+//! All authentication methods at a real Dovecot, with tokens from an identity provider of the test's own.
 
 use std::{fs, path::PathBuf};
 
@@ -19,7 +19,7 @@ use crate::support::{
     idp::{CLIENT_ID, CLIENT_SECRET, Idp, REFRESH_TOKEN},
 };
 
-/// A Dovecot with one mail that takes a provider's tokens.
+/// A Dovecot with one mail that accepts a provider's tokens.
 struct Site {
     server: Server,
     idp: Idp,
@@ -170,7 +170,7 @@ async fn a_wrong_secret_is_refused_credentials_and_a_missing_file_a_mistake_in_t
     }
 }
 
-/// Dovecot takes the name in the certificate for the user's.
+/// Starts a Dovecot that takes the user name from the client certificate.
 fn taking_certificates(ca: &Ca) -> Dovecot {
     let extra = format!(
         "ssl_ca = <{}\nssl_verify_client_cert = yes\nssl_require_crl = no\nauth_ssl_username_from_cert = yes\n\
@@ -199,12 +199,12 @@ async fn a_client_certificate_alone_logs_in() {
     }
     assert!(server.dovecot.log().contains("method=EXTERNAL"), "{}", server.dovecot.log());
 
-    // Whom it is not for.
+    // The certificate belongs to another user.
     let error = failure(Imap { user: "someone@example.com".into(), ..config }).await;
     assert!(matches!(error, SourceError::AuthenticationRefused(_)), "{error:?}");
 }
 
-/// Answers before the answer were read for thirty seconds, as fast as they came.
+/// Regression: interim responses (1xx) were read for thirty seconds, as fast as they arrived.
 #[tokio::test]
 async fn a_token_endpoint_that_never_stops_is_not_heard_to_the_end() {
     let site = Site::start();

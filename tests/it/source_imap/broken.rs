@@ -1,4 +1,4 @@
-//! Connections that end anywhere, and mails and servers that are at fault.
+//! Connections that end at any point, and faults of mails and of servers.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn decide(seen: &Seen) -> Verdict {
     }
 }
 
-/// How a command fails.
+/// Ways in which a command can fail.
 const WAYS: [(&str, Fault); 7] = [
     ("NO", || Act::Say("TAG NO not now\r\n".into())),
     ("BAD", || Act::Say("TAG BAD not now\r\n".into())),
@@ -40,7 +40,7 @@ const WAYS: [(&str, Fault); 7] = [
     ("the connection ends in a literal", || Act::SayAndHangUp("* 1 FETCH (UID 1 BODY[] {500}\r\nSubj".into())),
 ];
 
-/// The command of this number fails; the next run does what is left. Whether it came to that command.
+/// Lets the command with this number fail; the next run must complete the work. True if the run sent that many commands.
 async fn fails_at(number: usize, (name, way): (&str, Fault)) -> bool {
     let server = Scripted::start(3, move |state, command| match state.commands.len() == number {
         true if command != "LOGOUT" => way(),
@@ -52,7 +52,7 @@ async fn fails_at(number: usize, (name, way): (&str, Fault)) -> bool {
     let is_whole = matches!(result, Ok(Pass { settled: 3, unsettled: 0, .. }));
     match result {
         Ok(pass) => assert!(is_whole || pass.unsettled > 0, "{what}"),
-        // Nothing can be worked with before the first list; a single run says so at once.
+        // Before the first listing, the fault is fatal: a single run fails at once.
         Err(error) => {
             assert!(matches!(error, SourceError::Unreachable(_) | SourceError::AuthenticationRefused(_)), "{what}");
             let sent = &server.state.lock().unwrap().commands;
@@ -101,7 +101,7 @@ async fn a_mail_that_breaks_each_session_is_quarantined_without_being_fetched() 
     assert_eq!((server.count("UID FETCH 1 (UID BODY"), server.count("UID MOVE 1 \"Bad\"")), (3, 1));
 }
 
-/// Each was waited for longer than the one before, until there was no time left to judge any.
+/// Regression: the delay grew with each of these mails, until no time was left to decide on any of them.
 #[tokio::test]
 async fn several_mails_that_break_each_session_are_quarantined_where_others_come() {
     let server = Scripted::start(8, |state, command| {
@@ -175,7 +175,7 @@ async fn a_stalled_mail_costs_its_session_and_not_the_run() {
     let server = Scripted::start(3, |state, command| {
         let set = command.strip_prefix("UID FETCH ").and_then(|rest| rest.strip_suffix(" (UID BODY.PEEK[])"));
         match set.is_some_and(|set| asked(state, set).contains(&2)) {
-            // The rest of it never comes.
+            // The rest of the literal never arrives.
             true => Act::Say("* 2 FETCH (UID 2 BODY[] {500}\r\nSubj".into()),
             false => Act::Honest,
         }

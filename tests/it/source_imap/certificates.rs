@@ -17,7 +17,7 @@ use super::{
 };
 use crate::support::ca::Ca;
 
-/// Ends its first session where mails are asked for, after `change`.
+/// Returns a server that ends its first session at the first request for mails, after `change`.
 async fn changing(ca: &Ca, change: impl Fn(&mut State) + Send + 'static) -> Scripted {
     let server = Scripted::start(2, move |state, command| match fetched(command).is_some() && state.sessions == 1 {
         true => {

@@ -1,4 +1,4 @@
-//! Plays the pipeline: takes mails, and gives each the verdict that a test wants.
+//! Test driver in place of the pipeline: receives mails, and returns the verdict that a test wants for each.
 
 use std::{
     collections::HashSet,
@@ -29,7 +29,7 @@ use crate::support::{
     maildir::Maildir,
 };
 
-/// A Dovecot, and the authority that signed its certificate.
+/// A Dovecot, and the CA that signed its certificate.
 pub struct Server {
     pub dovecot: Dovecot,
     pub ca: Ca,
@@ -45,7 +45,7 @@ impl Server {
         Self { dovecot: Dovecot::with(&ca.server_named("localhost"), options), ca }
     }
 
-    /// With this number of mails in its INBOX.
+    /// Starts a server with this number of mails in its INBOX.
     pub fn filled(mails: usize) -> Self {
         let server = Self::start();
         server.fill(mails);
@@ -61,7 +61,7 @@ impl Server {
     }
 }
 
-/// A mail as the pipeline saw it.
+/// A mail as handed over to the pipeline.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub folder: String,
@@ -69,7 +69,7 @@ pub struct Seen {
     pub content: Result<Vec<u8>, Trouble>,
 }
 
-/// Remembers these UIDs, for good or no longer than the process runs.
+/// Memory that contains these UIDs, permanently or until the process ends.
 pub struct Remembered {
     uids: HashSet<u32>,
     forgets: bool,
@@ -97,13 +97,13 @@ pub struct Driver {
     pub once: bool,
     pub dry_run: bool,
     pub remembered: HashSet<u32>,
-    /// There is no ledger.
+    /// True if there is no ledger.
     pub forgets: bool,
     pub ships_again: bool,
     pub give_up_after: Duration,
     pub max_attempts: u32,
     pub stop: CancellationToken,
-    /// How long the run may take.
+    /// Maximum duration of the run.
     pub within: Duration,
 }
 
@@ -125,7 +125,7 @@ impl Driver {
         }
     }
 
-    /// Runs the source to its end; `verdict` decides on each mail as soon as it comes.
+    /// Runs the source to its end; `verdict` decides on each mail as soon as it arrives.
     pub async fn run(
         self,
         mut verdict: impl FnMut(&Seen) -> Verdict + Send + 'static,
@@ -133,7 +133,7 @@ impl Driver {
         self.run_slowly(move |seen| ready(verdict(seen))).await
     }
 
-    /// The same where a verdict takes its time, and those on later mails wait for it.
+    /// Like [`run`](Self::run), with verdicts that take time; those on later mails wait for them.
     pub async fn run_slowly<V: Future<Output = Verdict> + Send>(
         self,
         mut verdict: impl FnMut(&Seen) -> V + Send + 'static,
@@ -157,7 +157,7 @@ impl Driver {
                     drop(mail.permit);
                     verdicts.send((mail.mail, decided)).ok();
                 }
-                // Held until the source ends: it takes a missing end for a pipeline that has died.
+                // Kept until the source ends: if it is dropped, the source assumes that the pipeline has died.
                 drop(verdicts);
             }
         });
@@ -183,7 +183,7 @@ pub fn config(port: u16) -> Imap {
         search: Search::default(),
         archive_folder: None,
         quarantine_folder: None,
-        // Where there is an archive_folder.
+        // Archives if archive_folder is set.
         after: After::Archive,
         without_report: WithoutReport::Keep,
         watch: Watch::Poll,
@@ -201,7 +201,7 @@ pub fn folders(names: &[&str]) -> Vec<FolderName> {
     names.iter().map(|name| FolderName::from(*name)).collect()
 }
 
-/// IMAPS, trusting the server's authority, with an archive folder.
+/// Returns a configuration for IMAPS that trusts the server's CA, with an archive folder.
 pub fn archiving(server: &Server) -> Imap {
     Imap {
         security: Security::Tls,
@@ -211,7 +211,7 @@ pub fn archiving(server: &Server) -> Imap {
     }
 }
 
-/// Logs in with this password.
+/// Returns credentials with this password.
 pub fn password(password: &str) -> Credentials {
     Credentials::Password(Secret::Value(password.into()))
 }

@@ -1,5 +1,6 @@
-//! NO, BAD and the end of the connection, at every command that a single run sends, and at every place in its answer. Whatever
-//! happens: the program says what and exits as it means, and after the next run every mail is archived and every row told once.
+//! NO, BAD and the end of the connection, at every command that a single run sends, and at every position in its response.
+//! In all cases, the program reports the fault with the right exit code, and after the next run every mail is archived and
+//! every row was shipped once.
 
 use std::{
     sync::{
@@ -24,47 +25,47 @@ use crate::support::{
 use Fault::{Bad, EofAfterUntagged, EofAtOnce, EofBeforeTagged, EofInLiteral, No};
 use When::{Leaving, Listing, Once, Opening, Outset, Working};
 
-/// A command, what makes a run send it, and what NO and BAD to it mean.
+/// A command, the conditions under which a run sends it, and the effect of NO and BAD.
 #[derive(Clone, Copy)]
 struct Case {
     command: &'static str,
     capabilities: &'static str,
     when: When,
-    /// The exit codes where it is refused once, and each time.
+    /// Exit codes if the command is refused once, and if it is always refused.
     refused: [i32; 2],
-    /// The archive folder is not there.
+    /// The archive folder does not exist.
     makes_folder: bool,
     starttls: bool,
     dry_run: bool,
-    /// Mails are longer than the parts in which long ones are fetched.
+    /// The mails are larger than the parts in which large mails are fetched.
     large: bool,
 }
 
-/// When in a run a command is sent.
+/// Phase of a run in which a command is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
-    /// Where there was no session yet, a single run does not wait for a second one.
+    /// Before the first session is open: a single run does not wait for a second one.
     Opening,
     Listing,
-    /// Together with others with which a session begins: it is tried anew with fewer.
+    /// One of the pipelined first commands of a session, which is retried with fewer of them.
     Outset,
-    /// In the first session only.
+    /// Sent in the first session only.
     Once,
     Working,
-    /// All is done.
+    /// After all work is done.
     Leaving,
 }
 
-/// What comes instead of an answer.
+/// Fault in place of the normal response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     No,
     Bad,
-    /// The connection ends before anything of the answer.
+    /// The connection ends before the response begins.
     EofAtOnce,
     EofAfterUntagged,
     EofInLiteral,
-    /// The server has done it, and said all but that.
+    /// The server has carried out the command and sent all of the response but the tagged line.
     EofBeforeTagged,
 }
 
@@ -86,7 +87,7 @@ impl Fault {
 }
 
 impl Case {
-    /// `command`: what it begins with, after `UID FETCH` what it asks for.
+    /// `command`: prefix of the command; after `UID FETCH`, a part of it.
     fn of(command: &'static str, when: When, refused: [i32; 2]) -> Self {
         Self {
             command,
@@ -115,7 +116,7 @@ impl Case {
         match (self.when, fault) {
             (_, No | Bad) => &self.refused[usize::from(always)..][..1],
             (Leaving | Once, _) => &[0],
-            // What came with it may have been all that was wanted.
+            // The data that arrived before may have been all that was needed.
             (Working, EofBeforeTagged) if always => &[0, 69],
             (Listing, _) if !always => &[0, 69],
             (Outset, _) if !always => &[0],
@@ -124,7 +125,7 @@ impl Case {
         }
     }
 
-    /// Every fault, met once and each time.
+    /// Runs all faults, each met once and always.
     fn holds(&self) {
         thread::scope(|scope| {
             for fault in [No, Bad, EofAtOnce, EofAfterUntagged, EofInLiteral, EofBeforeTagged] {
@@ -161,13 +162,13 @@ struct Site {
     batch: Batch,
     workplace: Workplace,
     config: Value,
-    /// The server's.
+    /// The server's runtime.
     _runtime: Runtime,
     _ca: Ca,
 }
 
 impl Site {
-    /// A server with two reports, that has this fault so many times.
+    /// Starts a server with two reports, at which this fault occurs `times` times.
     fn start(case: &Case, fault: Fault, times: Arc<AtomicUsize>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let case = *case;
@@ -201,7 +202,7 @@ impl Site {
         self.workplace.shipper(&[&["run", "--once"], options].concat(), &self.config).run()
     }
 
-    /// Mails that are still to be dealt with.
+    /// Returns the number of mails that are not settled.
     fn left(&self) -> usize {
         let state = self.server.state.lock().unwrap();
         state.mails.keys().filter(|uid| !state.deleted.contains(uid)).count()
@@ -212,7 +213,7 @@ impl Site {
         let state = self.server.state.lock().unwrap();
         let (moved, mut copied) = (state.moved.clone(), state.copied.clone());
         copied.sort_unstable();
-        copied.dedup(); // a mail whose copy nobody heard of is copied again
+        copied.dedup(); // a mail is copied again if the response to COPY was lost
         assert_eq!([moved, copied].concat(), [1, 2], "{what}");
         let events = ndjson(&self.workplace.read("out.ndjson"));
         assert_rows(&self.batch, &events);
@@ -220,7 +221,7 @@ impl Site {
     }
 }
 
-/// Makes a mail more than two parts long.
+/// Makes a mail longer than two parts.
 fn enlarge(mail: &mut Vec<u8>) {
     let text = std::str::from_utf8(mail).unwrap();
     let line = "An aggregate report is attached.\r\n";
@@ -241,14 +242,14 @@ faults_at! {
     };
     login: Case::of("LOGIN", Opening, [77, 77]).offering("IMAP4rev1 MOVE UIDPLUS");
     authenticate: Case::of("AUTHENTICATE", Opening, [77, 77]);
-    // Names are taken as they are written where nobody can look them up.
+    // Without the naming scheme, names are used as written.
     namespace: Case::of("NAMESPACE", Outset, [0, 0]).offering("IMAP4rev1 MOVE UIDPLUS NAMESPACE");
     list: Case::of("LIST", Outset, [0, 0]);
-    // It is tried again under another name.
+    // It is retried with another name.
     create: Case { makes_folder: true, ..Case::of("CREATE", Working, [0, 78]) };
-    // A matter of looks: the next session finds the folder made.
+    // Cosmetic: the next session finds that the folder exists.
     subscribe: Case { makes_folder: true, ..Case::of("SUBSCRIBE", Once, [0, 0]) };
-    // The first one goes out with what a session begins with, and is sent again when it is needed.
+    // The first SELECT is among the first commands of a session; it is repeated when the folder is read.
     select: Case::of("SELECT", Outset, [0, 69]);
     examine: Case { dry_run: true, ..Case::of("EXAMINE", Outset, [0, 69]) };
     search: Case::of("UID SEARCH", Listing, [69, 69]);

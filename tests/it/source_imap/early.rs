@@ -1,4 +1,4 @@
-//! Mails that come along with the census, before it was known that they are there.
+//! Prefetch: mails that are fetched together with the census, before it is known that they exist.
 
 use dmarc_shipper::{
     config::source::Imap,
@@ -22,7 +22,7 @@ use crate::support::{
     workplace::{Workplace, imaps, with},
 };
 
-/// A server that tells what it holds; `ahead` is what comes of the question for mails that goes along.
+/// Starts a server that answers the census; `ahead` returns the response to the prefetch.
 async fn telling(mut ahead: impl FnMut(&State, &str) -> Act + Send + 'static) -> Scripted {
     Scripted::start(3, move |state, command| match command {
         CENSUS => Act::Say(census(state) + "TAG OK done\r\n"),
@@ -32,7 +32,8 @@ async fn telling(mut ahead: impl FnMut(&State, &str) -> Act + Send + 'static) ->
     .await
 }
 
-/// Each mail came whole and once, and was archived; returns the sets of the commands that fetched whole ones.
+/// Fails unless each mail was handed over whole and once, and was archived; returns the UID sets of the commands that
+/// fetched whole mails.
 async fn all_come(server: &Scripted, driver: Driver) -> Vec<String> {
     let mails = server.state.lock().unwrap().mails.clone();
     let (pass, mut seen) = driver.run(|_| Verdict::Archive).await;
@@ -45,7 +46,7 @@ async fn all_come(server: &Scripted, driver: Driver) -> Vec<String> {
     sets_fetched(server)
 }
 
-/// The sets of the commands that fetched whole mails.
+/// Returns the UID sets of the commands that fetched whole mails.
 fn sets_fetched(server: &Scripted) -> Vec<String> {
     let state = server.state.lock().unwrap();
     state.commands.iter().filter_map(|command| fetched(command)).map(str::to_owned).collect()
@@ -55,7 +56,7 @@ fn asked_ahead(server: &Scripted) -> Vec<String> {
     sets_ahead(&server.state.lock().unwrap().commands)
 }
 
-/// The sets of the commands that asked for mails along with the census.
+/// Returns the UID sets of the prefetches.
 fn sets_ahead(commands: &[String]) -> Vec<String> {
     let ahead = commands.iter().filter(|command| is_ahead(command));
     ahead.filter_map(|command| command.split(' ').nth(2)).map(str::to_owned).collect()
@@ -74,7 +75,7 @@ async fn what_did_not_come_whole_or_was_not_asked_for_is_fetched() {
         let all = honest(&mut State { mails: state.mails.clone(), ..State::default() }, command);
         let lie = |uid: u32, bytes: &[u8]| literal(uid, "<0>", bytes);
         let (small, large) = (&state.mails[&3], &state.mails[&600]);
-        // The last one said of a mail counts.
+        // Of several responses for a mail, the last one counts.
         let lies = [
             lie(3, b""),
             lie(4, &small[1..]),
@@ -89,7 +90,7 @@ async fn what_did_not_come_whole_or_was_not_asked_for_is_fetched() {
     server.set(|state| {
         let small = state.mails[&1].clone();
         state.mails.extend([4, 5, 600].map(|uid| (uid, small.clone())));
-        // One byte more than is asked for, and as many: it may be cut off there.
+        // One byte more than is requested, and exactly as many: that mail may have been cut off there.
         state.mails.extend([(2, large(8_193)), (6, large(8_192))]);
     });
     assert_eq!(all_come(&server, Driver::new(scripted(&server))).await, ["2:6,600"]);
@@ -107,7 +108,7 @@ async fn a_server_that_sends_whole_mails_for_parts_gets_another_session_without(
     assert_eq!((asked_ahead(&server).len(), server.state.lock().unwrap().sessions), (1, 2));
 }
 
-/// It would end each run, as it would be met in each first session.
+/// Otherwise it would end each run, because it would be met in each first session.
 #[tokio::test]
 async fn a_response_that_the_parser_panics_at_costs_a_session_and_no_mail() {
     let server = telling(|_, _| Act::Say("* 1 FETCH (UID 1 INTERNALDATE NIL)\r\nTAG OK done\r\n".into())).await;
@@ -115,7 +116,7 @@ async fn a_response_that_the_parser_panics_at_costs_a_session_and_no_mail() {
     assert_eq!(server.state.lock().unwrap().sessions, 2);
 }
 
-/// The server may be about to begin anew.
+/// The server may be restarting.
 #[tokio::test]
 async fn a_session_that_breaks_over_them_is_tried_again_though_the_next_one_does_not_come_about() {
     let server = Scripted::start(3, |state, command| match command {
@@ -129,7 +130,7 @@ async fn a_session_that_breaks_over_them_is_tried_again_though_the_next_one_does
     assert_eq!(server.state.lock().unwrap().sessions, 3);
 }
 
-/// Sizes are kept of the first that are told.
+/// Sizes are kept only of the first mails in the census.
 #[tokio::test]
 async fn they_are_taken_in_a_folder_of_very_many_mails_too() {
     let server = Scripted::start(16_900, |state, command| match command {
@@ -182,7 +183,7 @@ async fn none_are_asked_for_where_mails_stay_or_commands_go_one_by_one() {
     assert!(asked_ahead(&server).is_empty());
 }
 
-/// An INBOX may hold other mails, which would come in each run.
+/// An INBOX may contain other mails, which would be transferred in each run.
 #[tokio::test]
 async fn none_are_asked_for_where_it_is_forgotten_from_where_on() {
     let server = telling(|_, _| Act::Honest).await;
@@ -191,7 +192,7 @@ async fn none_are_asked_for_where_it_is_forgotten_from_where_on() {
     assert!(asked_ahead(&server).is_empty());
 }
 
-/// Else it would never come: it waits for all the room that there is.
+/// Otherwise the mail would never arrive: it waits for the whole budget.
 #[tokio::test]
 async fn what_is_reserved_for_them_is_given_back() {
     let budget = 1 << 20;
@@ -225,7 +226,7 @@ async fn a_session_that_breaks_afterwards_costs_none_of_them_a_second_fetch() {
     assert_eq!(server.state.lock().unwrap().sessions, 2);
 }
 
-/// With a real server: mails of a usual size cost no command of their own, and longer ones one.
+/// With a real server: mails of a usual size need no command of their own, and longer ones need one.
 #[tokio::test]
 async fn dovecot_sends_small_mails_along() {
     let server = Server::filled(20);
@@ -244,7 +245,7 @@ fn the_next_run_asks_from_where_the_last_one_came_to() {
     let (ca, batch, place) = (Ca::new(), Batch::generate(5, 7, 1..=1, 0), Workplace::new());
     let dovecot = Dovecot::start(&ca.server());
     let sink = json!({"type": "file", "path": place.path("out.ndjson")});
-    // It stays, and is the highest that is listed where no other has come.
+    // The mail stays, and has the highest listed UID until another one arrives.
     deliver(&dovecot, &[mail(1)]);
     for (mails, most) in [(&batch.mails[..3], 10), (&batch.mails[3..], 2), (&[], 1_000), (&[], 1_000), (&[], 1_000)] {
         deliver(&dovecot, mails);

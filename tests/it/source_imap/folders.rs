@@ -119,7 +119,7 @@ fn scripted(server: &Scripted, names: &[&str]) -> Imap {
     }
 }
 
-/// Lets nobody select the folder Bad so many times.
+/// Returns a server that refuses SELECT of the folder Bad this many times.
 async fn selecting_badly(times: usize) -> Scripted {
     Scripted::start(2, move |state, command| {
         let tries = state.commands.iter().filter(|command| command.contains("SELECT \"Bad\"")).count();

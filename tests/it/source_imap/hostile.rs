@@ -1,4 +1,5 @@
-//! Servers that never stop talking, or claim what is not there: each session ends with a named fault, at a bounded cost.
+//! Hostile servers that never stop sending, or claim mails that do not exist: each session ends with a named fault, at a
+//! bounded cost.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +17,12 @@ use super::{
 };
 use crate::support::wait::LONG;
 
-/// A server has five times this for a command.
+/// `read_timeout`; a server has five times this for a command.
 const SILENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(20);
-/// What may be taken of a flood by the client and the sockets on the way, bytes.
+/// Maximum bytes of a flood that the client and the sockets in between may accept.
 const TAKEN: usize = 32 << 20;
-/// The same of one that was allowed next to nothing.
+/// The same for a flood after a command that allows only a small response.
 const FEW_TAKEN: usize = 12 << 20;
 
 fn impatient(server: &Scripted) -> Imap {
@@ -41,7 +42,7 @@ async fn once_within(config: Imap, give_up_after: Duration) -> (Result<Pass, Sou
         .await
 }
 
-/// What a run comes to whose server does this instead of answering the commands that begin so.
+/// Runs against a server that does `act` instead of answering commands with this prefix.
 async fn instead_of(command: &'static str, act: fn() -> Act) -> (Result<Pass, SourceError>, Vec<Seen>, Scripted) {
     let server = Scripted::start(3, move |_, sent| if sent.starts_with(command) { act() } else { Act::Honest }).await;
     let (result, seen) = once(impatient(&server)).await;
@@ -94,7 +95,7 @@ async fn a_greeting_that_drips_is_given_up() {
     assert!(error.to_string().contains("bytes of an answer in"), "{error}");
 }
 
-/// Memory grew by 3 MB/s, and a core was busy, for as long as the server liked.
+/// Regression: memory grew by 3 MB/s, and a core was busy, for as long as the server liked.
 #[tokio::test]
 async fn a_flood_of_any_kind_ends_the_session_at_whatever_command() {
     let long = format!("* OK {}\r\n", "x".repeat(1000));
@@ -123,7 +124,7 @@ async fn a_flood_of_any_kind_ends_the_session_at_whatever_command() {
     }
 }
 
-/// It was listened to for as long as 150,000 mails may take, whatever the folder was told to hold.
+/// Regression: the response was read for as long as 150,000 mails may take, whatever EXISTS said.
 #[tokio::test]
 async fn a_list_of_more_mails_than_the_folder_holds_ends_the_session() {
     let server = Scripted::start(3, |_, sent| match sent {
@@ -183,7 +184,7 @@ async fn a_slow_link_that_is_honest_carries_a_mail_for_longer_than_any_silence_m
     assert_eq!(listener.state.lock().unwrap().sessions, 1);
 }
 
-/// 858,994 commands were made ready for it, in 70 MB, and sent.
+/// Regression: 858,994 commands were prepared for it, in 70 MB, and sent.
 #[tokio::test]
 async fn mails_that_are_only_claimed_cost_no_more_than_a_million_would() {
     let claims = |uid_next: &'static str| {
@@ -243,7 +244,7 @@ async fn a_list_of_capabilities_or_of_folders_without_an_end_is_refused() {
     assert!(error.to_string().contains("more than 10000 folders"), "{error}");
 }
 
-/// Lets a run that waits for new mail go on for so long.
+/// Runs a source that uses IDLE for this time.
 async fn waits(server: &Scripted, time: Duration) {
     goes_on(Imap { watch: Watch::Idle, read_timeout: Duration::from_secs(20), ..scripted(server) }, time).await;
 }
@@ -260,7 +261,7 @@ async fn goes_on(config: Imap, time: Duration) {
     driver.run(|_| Verdict::Archive).await.0.unwrap();
 }
 
-/// It took 85 % of a core.
+/// Regression: it took 85 % of a core.
 #[tokio::test]
 async fn a_server_that_floods_a_wait_for_new_mail_is_left_alone_for_longer_each_time() {
     let server = Scripted::start(1, |state, command| {
@@ -277,7 +278,7 @@ async fn a_server_that_floods_a_wait_for_new_mail_is_left_alone_for_longer_each_
     assert!(*flooded < TAKEN * *sessions as usize, "{flooded} bytes");
 }
 
-/// Each poll found that the server works, and it was logged in to once a second for ever.
+/// Regression: each poll counted as a success, so the client logged in once per second forever.
 #[tokio::test]
 async fn a_server_that_hangs_up_whenever_it_is_waited_for_is_left_alone_for_longer_each_time() {
     let server = Scripted::start(1, |state, command| {
@@ -291,7 +292,7 @@ async fn a_server_that_hangs_up_whenever_it_is_waited_for_is_left_alone_for_long
     assert!((3..=6).contains(&sessions), "{sessions} sessions");
 }
 
-/// Each was followed by two commands, as fast as the server told of it.
+/// Regression: each report was followed by two commands, as fast as the server sent them.
 #[tokio::test]
 async fn news_that_are_none_are_followed_up_less_and_less_often() {
     for lie in ["UID SEARCH", "IDLE"] {

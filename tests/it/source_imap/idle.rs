@@ -1,4 +1,4 @@
-//! Waiting for new mail.
+//! IDLE: waiting for new mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ fn watching(server: &Scripted) -> Imap {
     }
 }
 
-/// Goes on until so many mails were taken.
+/// Runs until this number of mails was handed over.
 pub async fn take(config: Imap, mails: usize) -> Vec<Seen> {
     take_within(Duration::from_secs(60), config, mails).await
 }
@@ -165,7 +165,7 @@ async fn a_single_run_never_waits() {
     assert_eq!((pass.settled, server.count("IDLE")), (1, 0));
 }
 
-/// The server answers to IDLE or DONE in another way than it should.
+/// The server answers IDLE or DONE with a fault.
 #[tokio::test]
 async fn whatever_becomes_of_a_wait_mail_is_read_and_once() {
     let faults: [(&str, Fault); 9] = [
@@ -187,12 +187,12 @@ async fn whatever_becomes_of_a_wait_mail_is_read_and_once() {
                 deliver(state, 2);
                 fault()
             }
-            // So that it is DONE that follows.
+            // So that the client ends IDLE with DONE.
             "IDLE" if !met => Act::Say("+ idling\r\n* 1 EXISTS\r\n".into()),
             _ => Act::Honest,
         })
         .await;
-        // Where the server does not let us wait, it is asked.
+        // If the server refuses IDLE, the source polls.
         let config = Imap { poll_interval: Duration::from_secs(2), ..watching(&server) };
         let seen = take(config, 2).await;
         assert_eq!(seen.iter().map(|seen| seen.uid).collect::<Vec<_>>(), [1, 2], "fault {number} at {command}");
@@ -201,7 +201,7 @@ async fn whatever_becomes_of_a_wait_mail_is_read_and_once() {
     join_all(runs).await;
 }
 
-/// Between passes some minutes apart the session is kept; whatever becomes of the NOOP that keeps it, the next pass works.
+/// If passes are some minutes apart, the session is kept with NOOP; if a NOOP fails, the next pass succeeds all the same.
 #[tokio::test(start_paused = true)]
 async fn a_noop_that_fails_costs_nothing() {
     let faults: [Fault; 6] = [

@@ -1,4 +1,4 @@
-//! The IMAP source against a real Dovecot, and against servers that misbehave in ways that Dovecot doesn't.
+//! The IMAP source against a real Dovecot, and against scripted servers that misbehave in ways that Dovecot doesn't.
 
 mod along_fetch;
 mod alongside;

@@ -1,4 +1,4 @@
-//! Large mails, which are fetched in parts.
+//! Large mails, which are fetched in parts (partial FETCH).
 
 use dmarc_shipper::{
     config::source::Imap,
@@ -15,7 +15,7 @@ pub const PART: usize = 1 << 20;
 
 pub fn large(bytes: usize) -> Vec<u8> {
     let mut mail = b"Subject: large\r\n\r\n".to_vec();
-    // No two parts of it are alike.
+    // Each part is different.
     while mail.len() < bytes {
         mail.extend(format!("{:098}\r\n", mail.len()).bytes());
     }
@@ -38,14 +38,14 @@ async fn large_mails_come_in_parts_and_whole() {
     }
     let commands = server.dovecot.commands();
     let parts = commands.iter().filter(|command| command.contains(".1048576>")).count();
-    // A mail of two whole parts has a third, which is empty.
+    // A mail of exactly two parts has a third, which is empty.
     assert_eq!(parts, 2 + 2 + 3 + 3, "{commands:?}");
 }
 
-/// What a server answers to the request for a part: the mail, and the offset that was asked for.
+/// Returns a server's response to the request for a part of the mail at this offset.
 type Way = fn(&[u8], usize) -> String;
 
-/// A server with one large mail between two small ones.
+/// Runs against a server with one large mail between two small ones.
 async fn answering(bytes: usize, way: Way) -> (Result<Pass, SourceError>, Vec<Seen>) {
     let server = Scripted::start(3, move |state: &mut State, command| {
         let Some(asked) = command.strip_prefix("UID FETCH 2 (UID BODY.PEEK[]<") else { return Act::Honest };
@@ -67,7 +67,7 @@ fn piece(origin: &str, bytes: &[u8]) -> String {
     format!("* 2 FETCH (UID 2 BODY[]{origin} {{{}}}\r\n{})\r\n", bytes.len(), String::from_utf8_lossy(bytes))
 }
 
-/// The honest piece; nothing where the mail has ended.
+/// Returns the correct part; empty at the end of the mail.
 fn honest(mail: &[u8], offset: usize) -> Option<String> {
     let bytes = mail.get(offset..(offset + PART).min(mail.len())).filter(|bytes| !bytes.is_empty())?;
     Some(piece(&format!("<{offset}>"), bytes))
@@ -110,7 +110,8 @@ async fn parts_that_do_not_fit_together_make_no_mail_and_no_endless_run() {
     }
 }
 
-/// What comes is bounded by what was told and some slack, and the rest comes in smaller batches.
+/// The bytes accepted are limited to the given sizes and some tolerance; the remaining mails are fetched in smaller
+/// batches.
 #[tokio::test]
 async fn a_server_that_tells_no_size_gets_no_more_memory_and_every_mail_comes_once() {
     let server = Scripted::start(0, |state, command| {
@@ -128,7 +129,7 @@ async fn a_server_that_tells_no_size_gets_no_more_memory_and_every_mail_comes_on
     uids.sort_unstable();
     assert_eq!((pass.unwrap().settled, uids), (150, (1..=150).collect()));
     assert!(seen.iter().all(|seen| seen.content == Ok(large(60_000))));
-    let fetches = server.count("UID FETCH") - 3; // a census, what came along with it, and sizes
-    // 69 of 60,000 bytes fit into 4 MiB; the next comes by itself, and the others in eight parts.
+    let fetches = server.count("UID FETCH") - 3; // the census, the prefetch, and the sizes
+    // 69 mails of 60,000 bytes fit into 4 MiB; the next one is fetched on its own, and the others in eight parts.
     assert_eq!(fetches, 1 + 1 + 8, "{fetches}");
 }

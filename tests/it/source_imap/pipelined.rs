@@ -1,4 +1,4 @@
-//! What is sent together, with a server that makes some of it fail, and what holds only for a moment.
+//! Pipelined commands of which some fail, and data that is valid only for a short time.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use super::{
     with_scripts::{fetched, scripted},
 };
 
-/// Mails with gaps between their numbers, so that commands for all of them are several.
+/// Number of mails whose UIDs have gaps, so that several commands are needed for all of them.
 const GAPPED: u32 = 600;
 
-/// `hook` is asked about each command, with how many of its kind there were, this one included.
+/// `hook` is passed each command, and the number of commands of its kind so far, including this one.
 async fn gapped(mut hook: impl FnMut(&str, usize) -> Act + Send + 'static) -> Scripted {
     let server = Scripted::start(0, move |state, command| {
         let verb = |command: &str| command.split(' ').take(2).collect::<Vec<_>>().join(" ");
@@ -54,7 +54,7 @@ async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
     assert_eq!(seen.iter().map(|seen| seen.uid).collect::<BTreeSet<_>>().len(), GAPPED as usize);
 }
 
-/// Of mails that stay, it would be asked about all that had been dealt with.
+/// If mails stay in the folder, a census would list all that were handled before.
 #[tokio::test]
 async fn mails_are_counted_at_the_outset_only_where_they_do_not_stay() {
     for (archive_folder, censuses) in [(Some("Done".to_owned()), 1), (None, 0)] {
@@ -67,7 +67,8 @@ async fn mails_are_counted_at_the_outset_only_where_they_do_not_stay() {
     }
 }
 
-/// What a server says to a census of four mails, of which one is marked as deleted and one as dealt with; in whatever order.
+/// Census of four mails, of which one is flagged \Deleted and one has the keyword of handled mails; in no particular
+/// order.
 const COUNTED: &str = "* 4 FETCH (FLAGS ($dmarcshipped) UID 4 RFC822.SIZE 20)\r\n\
                        * 1 FETCH (UID 1 FLAGS (\\Seen) RFC822.SIZE 20)\r\n\
                        * 2 FETCH (UID 2 FLAGS (\\DELETED) RFC822.SIZE 20)\r\n\
@@ -83,7 +84,7 @@ async fn a_census_spares_the_search_and_leaves_out_what_a_search_would() {
     let (pass, seen) = archive_all(&server).await;
     let uids: BTreeSet<u32> = seen.iter().map(|seen| seen.uid).collect();
     assert_eq!((pass.unwrap().settled, uids), (2, [1, 3].into()));
-    // Of the third no size was told.
+    // The census had no size for the third mail.
     let sized = |set: &str| server.count(&format!("UID FETCH {set} (UID RFC822.SIZE)"));
     assert_eq!((server.count("UID SEARCH UNDELETED"), sized("3"), sized("1")), (0, 1, 0));
 }
@@ -101,7 +102,7 @@ async fn a_census_that_misses_a_mail_is_not_believed() {
     }
 }
 
-/// A server that takes long over many mails would take it again and again.
+/// A server that is slow with many mails would be slow again in each session.
 #[tokio::test]
 async fn only_the_first_session_begins_with_a_census() {
     let server = Scripted::start(2, |state, command| match fetched(command).is_some() && state.sessions < 3 {
@@ -114,7 +115,7 @@ async fn only_the_first_session_begins_with_a_census() {
     assert_eq!((pass.settled, sessions, server.count(CENSUS)), (2, 3, 1));
 }
 
-/// What it broke over may come again each time.
+/// The response that broke the session might be sent again each time.
 #[tokio::test]
 async fn a_session_that_breaks_before_its_census_is_told_is_followed_by_one_without() {
     let server = Scripted::start(2, |state, command| match command.starts_with("LOGIN") && state.sessions == 1 {
@@ -127,7 +128,7 @@ async fn a_session_that_breaks_before_its_census_is_told_is_followed_by_one_with
     assert_eq!((server.count(CENSUS), server.count("UID SEARCH UNDELETED")), (0, 1));
 }
 
-/// What had been moved before the session broke was forgotten, and moved once more.
+/// Regression: mails that had been moved before the session broke were moved once more.
 #[tokio::test]
 async fn what_was_moved_before_the_session_broke_is_not_moved_again() {
     let server = gapped(|command, times| match command.starts_with("UID MOVE") && times == 2 {
@@ -141,7 +142,7 @@ async fn what_was_moved_before_the_session_broke_is_not_moved_again() {
     assert_eq!(moves.iter().filter(|command| **command == moves[0]).count(), 1, "{moves:?}");
 }
 
-/// In every pass, all that came before a search was a SELECT: nothing that lasted.
+/// Fails unless in every pass the command right before a SEARCH was a SELECT, apart from commands of no lasting effect.
 fn assert_searched_after_select(sent: &[String]) {
     let brief = ["LIST", "CREATE", "SUBSCRIBE", CENSUS];
     let lasting = |command: &&String| !is_ahead(command) && !brief.iter().any(|brief| command.starts_with(brief));
@@ -152,7 +153,7 @@ fn assert_searched_after_select(sent: &[String]) {
     assert!(befores.iter().all(|before| before.starts_with("SELECT")), "{befores:?}");
 }
 
-/// Goes on until several passes have been made, of which the first archives the one mail.
+/// Runs until several passes were made, of which the first archives the only mail.
 async fn several_passes(server: &Scripted, folder: &str) -> Vec<String> {
     let config = Imap { folder: folders(&[folder]), ..scripted(server) };
     let state = server.state.clone();
@@ -164,14 +165,14 @@ async fn several_passes(server: &Scripted, folder: &str) -> Vec<String> {
     sent(server)
 }
 
-/// The number of mails, as told once, was believed in the next pass too.
+/// Regression: the number of mails in the folder was not updated in the next pass.
 #[tokio::test]
 async fn a_folder_is_selected_anew_in_every_pass() {
     let server = Scripted::start(1, |_, _| Act::Honest).await;
     assert_searched_after_select(&several_passes(&server, "Reports").await);
 }
 
-/// As was what a session was told that began in the middle of a pass.
+/// Regression: the same, for a session that was opened in the middle of a pass.
 #[tokio::test]
 async fn what_a_session_that_took_over_from_a_lost_one_was_told_is_asked_again_in_the_next_pass() {
     let server = Scripted::start(1, |state, command| match fetched(command).is_some() && state.sessions == 1 {
@@ -182,7 +183,7 @@ async fn what_a_session_that_took_over_from_a_lost_one_was_told_is_asked_again_i
     assert_searched_after_select(&several_passes(&server, "INBOX").await);
 }
 
-/// Any refusal with such brackets was taken for it.
+/// Regression: any NO with parentheses in its text was taken for the NAMESPACE response.
 #[tokio::test]
 async fn what_a_server_says_for_people_is_not_its_namespace() {
     let server = Scripted::start(1, |_, command| match command {

@@ -1,4 +1,4 @@
-//! Providers whose servers nobody can install, as they are documented and reported to behave.
+//! Providers whose servers can't be installed, scripted as they are documented and reported to behave.
 
 use std::{fs, time::Duration};
 
@@ -25,7 +25,7 @@ fn archiving(server: &Scripted) -> Imap {
     }
 }
 
-/// RFC822 returns nothing there, and there is no MOVE.
+/// iCloud returns nothing for FETCH RFC822, and has no MOVE.
 #[tokio::test]
 async fn icloud_s_mails_come_whole_and_are_copied_and_expunged() {
     let server = Scripted::start(2, |_, command| match command.contains("RFC822)") || command.contains("RFC822 ") {
@@ -41,7 +41,7 @@ async fn icloud_s_mails_come_whole_and_are_copied_and_expunged() {
     assert_eq!((&state.copied[..], state.mails.len(), state.moved.len()), (&[1, 2][..], 0, 0));
 }
 
-/// No IDLE, and no command line over 1,000 octets.
+/// Yahoo has no IDLE, and accepts no command line over 1,000 octets.
 #[tokio::test]
 async fn yahoo_is_polled_with_short_lines() {
     let server = Scripted::start(0, |_, command| match command {
@@ -52,7 +52,7 @@ async fn yahoo_is_polled_with_short_lines() {
     .await;
     server.set(|state| {
         state.capabilities = "IMAP4rev1 ID MOVE NAMESPACE UIDPLUS LITERAL+ OBJECTID AUTH=PLAIN SASL-IR";
-        // Far apart, so that they make long sets.
+        // UIDs with gaps, so that sets are long.
         state.mails =
             (1..=1000).map(|number| (4_000_000_000 + 2 * number, b"Subject: r\r\n\r\n\r\n".to_vec())).collect();
     });
@@ -76,11 +76,11 @@ async fn yahoo_is_polled_with_short_lines() {
     assert!(!state.commands.iter().any(|command| command == "IDLE"));
 }
 
-/// What Microsoft 365 says before the login.
+/// Capabilities of Microsoft 365 before the login.
 const MICROSOFT: &str = "IMAP4 IMAP4rev1 LOGINDISABLED AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT IDLE NAMESPACE";
 
-/// It takes tokens alone, refuses CHARSET, knows no keywords, sends broken BODYSTRUCTUREs, opens no mailbox at times, and wants
-/// pauses.
+/// Microsoft 365 accepts only tokens, refuses CHARSET, does not know keywords, sends broken BODYSTRUCTUREs, opens no
+/// mailbox at times, and throttles.
 #[tokio::test]
 async fn all_that_exchange_online_does_in_one_run_costs_no_mail() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,7 +119,7 @@ async fn all_that_exchange_online_does_in_one_run_costs_no_mail() {
     for (after, archive_folder) in [(After::Seen, None), (After::Archive, Some("Done".into()))] {
         let credentials = Credentials::Token(Tokens::File(token.clone()));
         let config = Imap { credentials, search: search.clone(), after, archive_folder, ..archiving(&server) };
-        // Without a ledger, it would mark mails that stay.
+        // Without a ledger, the source would mark mails that stay.
         let driver = Driver { forgets: true, ..Driver::new(config) };
         let (pass, seen) = driver.run(|_| Verdict::Archive).await;
         let pass = pass.unwrap();

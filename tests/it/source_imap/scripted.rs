@@ -1,4 +1,4 @@
-//! A small IMAP server that is honest but for what a test makes it do.
+//! A small scripted IMAP server that behaves correctly unless a test changes its responses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,30 +28,32 @@ use crate::support::{
     dovecot::{PASSWORD, USER},
 };
 
-/// What the server does instead of the honest thing.
+/// Action of the server in response to a command.
 pub enum Act {
     Honest,
-    /// Sends this, with `TAG` for the command's tag and `HELD` for that of the last that was not answered, and goes on.
+    /// Sends this text, with `TAG` replaced by the command's tag and `HELD` by that of the last unanswered command, and
+    /// continues.
     Say(String),
-    /// Sends `+` and this; what comes in answer is a command to the hook, after `+ `, with the same tag.
+    /// Sends a continuation request (`+`) with this text; the client's answer is passed to the hook as a command, after `+
+    /// `, with the same tag.
     Ask(String),
-    /// Does the honest thing, but hangs up before it says so.
+    /// Executes the command, but closes the connection before it responds.
     HangUp,
-    /// Does the honest thing and tells of it, but hangs up before the tagged line.
+    /// Executes the command and sends the untagged responses, but closes the connection before the tagged line.
     HangUpUnfinished,
-    /// Sends this and hangs up.
+    /// Sends this text and closes the connection.
     SayAndHangUp(String),
-    /// Sends this, and no tagged line, unless something that is sent later does.
+    /// Sends this text, and no tagged line, unless a later text contains it.
     SayUnfinished(String),
-    /// Does not answer, unless something that is sent later does.
+    /// Does not answer, unless a later text does.
     Silent,
-    /// Sends this over and over, as fast as it is read, until the client hangs up.
+    /// Sends this text repeatedly, as fast as it is read, until the client closes the connection.
     Flood(String),
-    /// Sends this over and over, a byte each so often, until the client hangs up.
+    /// Sends this text repeatedly, one byte per interval, until the client closes the connection.
     Drip(String, Duration),
 }
 
-/// What comes of a command that fails; the same each time.
+/// Action for a command that fails; the same each time.
 pub type Fault = fn() -> Act;
 
 type Hook = Box<dyn FnMut(&mut State, &str) -> Act + Send>;
@@ -59,26 +61,26 @@ type Hook = Box<dyn FnMut(&mut State, &str) -> Act + Send>;
 #[derive(Default)]
 pub struct State {
     pub mails: BTreeMap<u32, Vec<u8>>,
-    /// What was moved away.
+    /// UIDs of mails that were moved away.
     pub moved: Vec<u32>,
     pub copied: Vec<u32>,
-    /// Marked as deleted, and still there.
+    /// UIDs of mails flagged \Deleted that are still there.
     pub deleted: BTreeSet<u32>,
-    /// The folder that is not there, below whatever other one, until it is made.
+    /// The folder that does not exist, below whatever other one, until it is created.
     pub missing: Option<&'static str>,
     pub uid_validity: u32,
-    /// Every command of every session, without its tag.
+    /// All commands of all sessions, without their tags.
     pub commands: Vec<String>,
-    /// Sessions so far, this one included.
+    /// Number of sessions so far, including the current one.
     pub sessions: u32,
     pub capabilities: &'static str,
-    /// Where it has no line end, the connection ends in the middle of it.
+    /// Greeting; without a line end, the connection ends in the middle of it.
     pub greeting: &'static str,
-    /// What the server shows who it is with, from the next session or STARTTLS on.
+    /// Certificate of the server, from the next session or STARTTLS on.
     pub identity: Option<Identity>,
-    /// Sessions begin with TLS.
+    /// True for implicit TLS.
     pub imaps: bool,
-    /// Bytes of floods that were taken, by the client or by the sockets between.
+    /// Bytes of floods that were accepted by the client or by the sockets in between.
     pub flooded: usize,
 }
 
@@ -96,7 +98,7 @@ impl Drop for Scripted {
 }
 
 impl Scripted {
-    /// A source that reads from it, unencrypted, and archives to `Done`.
+    /// Returns a source that reads from this server, unencrypted, and archives to `Done`.
     pub fn source(&self) -> Value {
         json!({
             "type": "imap",
@@ -109,7 +111,7 @@ impl Scripted {
         })
     }
 
-    /// Holds the mails 1 to `mails`; asks `hook` about each command first.
+    /// Starts a server with the mails 1 to `mails`; `hook` is asked about each command first.
     pub async fn start(mails: u32, hook: impl FnMut(&mut State, &str) -> Act + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -127,10 +129,10 @@ impl Scripted {
             async move {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    // Answers to commands that came together are not to wait for each other.
+                    // Disables Nagle's algorithm, so that answers to pipelined commands don't wait for each other.
                     stream.set_nodelay(true).unwrap();
                     state.lock().unwrap().sessions += 1;
-                    // One session after the other, as the source has them; a broken one ends with its connection.
+                    // One session at a time, as the source opens them; a broken one ends with its connection.
                     session(stream, &state, &mut hook, &mut to_tell).await.ok();
                 }
             }
@@ -142,7 +144,7 @@ impl Scripted {
         change(&mut self.state.lock().unwrap());
     }
 
-    /// Sends this in the session that there is, unasked, with `HELD` for the tag of the last command that was not answered.
+    /// Sends this unsolicited text in the current session, with `HELD` for the tag of the last unanswered command.
     pub fn tell(&self, text: &str) {
         self.told.send(text.into()).unwrap();
     }
@@ -155,7 +157,7 @@ impl Scripted {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// One client, line by line.
+/// The connection to the client, line by line.
 struct Connection(Lines<BufReader<Box<dyn Stream>>>);
 
 impl Connection {
@@ -266,21 +268,21 @@ async fn drip(client: &mut Connection, text: &str, pause: Duration) -> io::Resul
     Ok(())
 }
 
-/// What a first session asks of all mails at once. As long as a script doesn't answer it, nothing is made of that.
+/// Census command of the first session. Unless a script answers it, the response is empty, so the client ignores it.
 pub const CENSUS: &str = "UID FETCH 1:* (UID FLAGS RFC822.SIZE)";
 
-/// The honest answer to it.
+/// Returns the correct response to the census.
 pub fn census(state: &State) -> String {
     let told = |(uid, mail): (&u32, &Vec<u8>)| format!("* 1 FETCH (UID {uid} FLAGS () RFC822.SIZE {})\r\n", mail.len());
     state.mails.iter().map(told).collect()
 }
 
-/// Whether this asks for mails along with the census, before it is known which there are.
+/// True if this command is the prefetch that is sent together with the census.
 pub fn is_ahead(command: &str) -> bool {
     command.starts_with("UID FETCH") && command.ends_with(" (UID BODY.PEEK[]<0.8192>)")
 }
 
-/// The FETCH response that carries a mail.
+/// Returns the FETCH response with the body of a mail.
 pub fn body(state: &State, uid: u32) -> String {
     literal(uid, "", &state.mails[&uid])
 }
@@ -299,7 +301,7 @@ pub fn asked(state: &State, set: &str) -> Vec<u32> {
     state.mails.keys().copied().filter(|uid| ranges.iter().any(|(first, last)| (first..=last).contains(&uid))).collect()
 }
 
-/// Does what the command says; returns the untagged responses to it.
+/// Executes the command; returns its untagged responses.
 pub fn honest(state: &mut State, command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
     match words[..] {
@@ -320,7 +322,7 @@ pub fn honest(state: &mut State, command: &str) -> String {
         ["UID", "SEARCH", "UNDELETED", ..] => search(undeleted(state).collect()),
         ["UID", "SEARCH", "UID", set] => search(asked(state, set)),
         ["UID", "SEARCH", "UID", set, "UNDELETED"] => {
-            // What stands before :* may be above the last UID; the range has the last mail in it all the same.
+            // The number before :* may be above the last UID; the range includes the last mail all the same.
             let first: u32 = set.trim_end_matches(":*").parse().unwrap();
             let last = state.mails.keys().max().copied();
             search(undeleted(state).filter(|uid| *uid >= first || Some(*uid) == last).collect())

@@ -1,4 +1,4 @@
-//! Only the mails that are searched for.
+//! Search criteria: only matching mails are read.
 
 use dmarc_shipper::{
     config::{
@@ -11,7 +11,7 @@ use dmarc_shipper::{
 
 use super::driver::{Driver, Server, archiving};
 
-/// `search` as a configuration has it.
+/// Returns `search` as parsed from a configuration.
 pub fn search(written: &str) -> Search {
     let text = format!(
         "sources: {{rua: {{type: imap, host: localhost, user: u, password: p, search: '{written}'}}}}\n\

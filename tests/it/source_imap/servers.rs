@@ -1,5 +1,6 @@
-//! The same behaviours against every IMAP server at hand: Dovecot with either kind of storage, with either delimiter, and
-//! cut down to what older servers can do; Cyrus; Courier. Everything is looked at over IMAP, as another client would.
+//! The same tests against every available IMAP server: Dovecot with two storage formats, with either delimiter, and
+//! limited to the capabilities of older servers; Cyrus; Courier. All results are verified over IMAP, as seen by another
+//! client.
 
 use std::{
     any::Any,
@@ -33,16 +34,16 @@ use crate::support::{
     workplace::{Workplace, stdout, with},
 };
 
-/// A kind of server, and what is special about it.
+/// A kind of server, and its characteristics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Maildir, `/`, all abilities.
+    /// Maildir, delimiter `/`, all capabilities.
     Dovecot,
-    /// sdbox, `.`, all folders below `INBOX.`.
+    /// sdbox, delimiter `.`, all folders below `INBOX.`.
     DovecotDbox,
     /// IMAP4rev1 and nothing else: no MOVE, UIDPLUS, LITERAL+, NAMESPACE, SPECIAL-USE.
     DovecotBare,
-    /// UIDPLUS but no MOVE, as iCloud.
+    /// UIDPLUS but no MOVE, like iCloud.
     DovecotNoMove,
     Cyrus,
     Courier,
@@ -52,17 +53,17 @@ pub enum Kind {
 pub struct Mailserver {
     pub kind: Kind,
     pub port: u16,
-    /// It runs as long as this is held.
+    /// The server runs until this is dropped.
     _running: Box<dyn Any + Send + Sync>,
 }
 
 impl Kind {
-    /// Whether mails vanish where they were, and are not only marked as deleted.
+    /// True if settled mails are expunged from the folder, and not only flagged \Deleted.
     fn expunges(self) -> bool {
         self != Kind::DovecotBare
     }
 
-    /// How the server names a folder that the user writes with `/`.
+    /// Returns the server's name of a folder that the user writes with `/`.
     fn name(self, written: &str) -> String {
         match self {
             Kind::Dovecot | Kind::DovecotBare | Kind::DovecotNoMove => written.to_owned(),
@@ -101,7 +102,7 @@ impl Mailserver {
         Self { kind, port, _running: running }
     }
 
-    /// Another client, logged in.
+    /// Connects another client, and logs in.
     pub fn client(&self) -> Imap {
         self.client_of(USER)
     }
@@ -112,14 +113,14 @@ impl Mailserver {
         client
     }
 
-    /// Delivers mails of these numbers into INBOX.
+    /// Delivers mails with these numbers into INBOX.
     fn deliver(&self, numbers: impl IntoIterator<Item = usize>) {
         let mut client = self.client();
         numbers.into_iter().for_each(|number| client.append("INBOX", &mail(number)));
     }
 
-    /// The subjects of the mails in a folder that are not marked as deleted, sorted; none where there is no such folder.
-    /// `written` as the user writes it.
+    /// Returns the subjects of the mails in a folder that are not flagged \Deleted, sorted; empty if the folder does not
+    /// exist. `written` is the name as a user writes it.
     fn subjects(&self, written: &str) -> Vec<String> {
         let name = if written == "INBOX" { "INBOX".to_owned() } else { self.kind.name(written) };
         self.subjects_in(&name, "UNDELETED")
@@ -145,7 +146,7 @@ impl Mailserver {
         subjects
     }
 
-    /// Mails in a folder that are not marked as deleted.
+    /// Returns the number of mails in a folder that are not flagged \Deleted.
     fn unmarked(&self, name: &str) -> usize {
         let mut client = self.client();
         client.does(&format!("EXAMINE \"{name}\""));
@@ -181,7 +182,7 @@ async fn archive(config: Config) -> (Pass, Vec<Seen>) {
     (pass.unwrap(), seen)
 }
 
-/// Mails are archived and quarantined into folders that are made and subscribed, and none is marked as read.
+/// Mails are archived and quarantined into folders that are created and subscribed to, and none is marked as read.
 async fn ships_archives_and_quarantines(kind: Kind) {
     let server = Mailserver::start(kind);
     server.deliver(1..=4);
@@ -204,14 +205,14 @@ async fn ships_archives_and_quarantines(kind: Kind) {
     assert!(server.is_subscribed("Processed") && server.is_subscribed("Unreadable"));
     let left = server.subjects_in("INBOX", "ALL").len();
     assert_eq!(left, if kind.expunges() { 0 } else { 4 }, "without UIDPLUS, others' mails could be expunged too");
-    // And the folders are found again, with nothing told twice.
+    // The folders are found again by the next run, and nothing is shipped twice.
     server.deliver([5]);
     let (pass, _) = archive(server.config()).await;
     assert_eq!((pass.taken, pass.settled), (1, 1));
     assert_eq!(server.subjects("Processed"), reports([1, 2, 4, 5]));
 }
 
-/// Folder names go through with levels, dates and characters beyond ASCII, whichever delimiter the user writes.
+/// Folder names may have levels, dates and non-ASCII characters, whichever delimiter the user writes.
 async fn names_folders_its_own_way(kind: Kind) {
     let server = Mailserver::start(kind);
     let today = || Timestamp::now().strftime("%Y/%m").to_string();
@@ -235,7 +236,7 @@ async fn names_folders_its_own_way(kind: Kind) {
     assert!(server.is_subscribed("Reports/R&-D"));
 }
 
-/// `after`: delete takes mails away, seen marks them as read, keep leaves them alone; none is read again.
+/// `after`: delete removes mails, seen marks them as read, keep leaves them unchanged; none is read again.
 async fn settles_as_after_says(kind: Kind) {
     let server = Mailserver::start(kind);
     let after = |after| Config { archive_folder: None, after, ..server.config() };
@@ -254,7 +255,7 @@ async fn settles_as_after_says(kind: Kind) {
     }
 }
 
-/// Where nothing else remembers them, mails that stay are marked, and passed over by the next run.
+/// Without a ledger, mails that stay get a keyword, and are skipped by the next run.
 async fn marks_what_stays(kind: Kind) {
     let server = Mailserver::start(kind);
     let config = Config { archive_folder: None, quarantine_folder: None, after: After::Keep, ..server.config() };
@@ -271,7 +272,7 @@ async fn marks_what_stays(kind: Kind) {
         assert_eq!(pass.unwrap().taken, expected);
     }
     assert_eq!(server.subjects_in("INBOX", "UNSEEN KEYWORD $DmarcShipped"), reports(1..=4));
-    // A dry run sees the marks too, and shipping again does not heed them.
+    // A dry run skips marked mails too; shipping again ignores the marks.
     let (_, seen) = Driver { dry_run: true, ..forgetful() }.run(|_| Verdict::Archive).await;
     assert_eq!(seen.len(), 0);
     let (pass, _) = Driver { ships_again: true, ..forgetful() }.run(|_| Verdict::Archive).await;
@@ -304,7 +305,7 @@ async fn bears_with_another_client(kind: Kind) {
     let mut pass = pass.unwrap();
     assert_eq!(seen.len(), 6, "all were fetched before");
     if pass.unsettled > 0 {
-        // A server may refuse a set of which some are gone.
+        // A server may refuse a command for a set of which some mails are gone.
         pass = archive(server.config()).await.0;
     }
     assert_eq!(pass.unsettled, 0);
@@ -313,7 +314,7 @@ async fn bears_with_another_client(kind: Kind) {
     assert_eq!(archived, reports([7, 9, 10, 12]), "the archive was made again");
 }
 
-/// Runs a source that goes on until another client finds what it waits for.
+/// Runs a source until another client finds that a condition is met.
 pub async fn goes_on_until(
     config: Config,
     done: impl Fn() -> bool + Send + 'static,
@@ -335,7 +336,7 @@ pub async fn goes_on_until(
     seen
 }
 
-/// A mail that could not be moved is not handed over again by the same process, and moved at a later pass.
+/// A mail that could not be moved is not handed over again by the same process, and is moved in a later pass.
 async fn settles_later_what_could_not_be_settled(kind: Kind) {
     let server = Arc::new(Mailserver::start(kind));
     server.deliver(1..=3);
@@ -352,7 +353,8 @@ async fn settles_later_what_could_not_be_settled(kind: Kind) {
     assert_eq!(seen.len(), 3, "each mail was handed over once");
 }
 
-/// A folder that is made anew gives old numbers to other mails: none of them is missed or mistaken.
+/// UIDVALIDITY change: a folder that is deleted and created again gives known UIDs to other mails, of which none is missed
+/// or mistaken.
 async fn looks_anew_at_a_folder_that_was_made_anew(kind: Kind) {
     let server = Arc::new(Mailserver::start(kind));
     let folder = kind.name("Reports");
@@ -370,7 +372,7 @@ async fn looks_anew_at_a_folder_that_was_made_anew(kind: Kind) {
     let seen_so_far = taken.clone();
     let done = move || {
         if seen_so_far.load(Ordering::Relaxed) == 2 {
-            // Later by some seconds: Dovecot makes UIDVALIDITY of the time.
+            // More than a second later: Dovecot derives UIDVALIDITY from the time.
             std::thread::sleep(Duration::from_millis(1100));
             other.client().does(&format!("DELETE \"{folder}\""));
             fill(3..=5);
@@ -387,7 +389,7 @@ async fn looks_anew_at_a_folder_that_was_made_anew(kind: Kind) {
     assert_eq!(subjects, [mail(1), mail(2), mail(3), mail(4), mail(5)]);
 }
 
-/// UIDs with holes between them make long sets, which are cut where servers would refuse the line.
+/// UIDs with gaps make long sets, which are split before servers would refuse the line.
 async fn settles_many_scattered_mails(kind: Kind) {
     const MAILS: usize = 600;
     let server = Mailserver::start(kind);
@@ -407,8 +409,8 @@ async fn settles_many_scattered_mails(kind: Kind) {
     assert!(answer.contains(&format!("MESSAGES {}", MAILS / 2)), "{answer}");
 }
 
-/// The connection ends at each step of settling, before or after the server has done it: nothing is lost, nothing is handed
-/// over twice, and all is settled after all.
+/// The connection is cut at each step of settling, before or after the server has executed it: nothing is lost, nothing is
+/// handed over twice, and all mails are settled in the end.
 async fn survives_a_cut_at_each_step(kind: Kind) {
     let server = Mailserver::start(kind);
     let steps = [("UID MOVE", ""), ("UID COPY", ""), ("UID STORE", ""), ("UID EXPUNGE", "")];
@@ -425,7 +427,7 @@ async fn survives_a_cut_at_each_step(kind: Kind) {
             cut |= now;
             match (step, of) {
                 _ if now => way,
-                // Nothing is searched for where a census was taken, and small mails are not fetched where they come along.
+                // With a census there is no SEARCH, and with a prefetch no FETCH of small mails: both are refused.
                 ("UID SEARCH", _) if command.contains("(UID FLAGS") => Way::Refuse("BAD what?"),
                 (_, "BODY.PEEK[])") if command.contains("BODY.PEEK[]<") => Way::Refuse("BAD what?"),
                 _ => Way::Pass,
@@ -439,14 +441,14 @@ async fn survives_a_cut_at_each_step(kind: Kind) {
         let mut archived = server.subjects("Processed");
         archived.retain(|subject| numbers.clone().any(|number| *subject == format!("report {number}")));
         if (step, way) == ("UID COPY", Way::CutAfter) {
-            // Nothing tells that they were copied: better twice in the archive than not at all.
+            // Nothing tells that the mails were copied: better twice in the archive than not at all.
             archived.dedup();
         }
         assert_eq!(archived, reports(numbers), "{step} {way:?}");
     }
 }
 
-/// NO and BAD to each command of settling leave the mail where it was, and the next run settles it.
+/// After NO or BAD to a command of settling, the mail stays where it was, and the next run settles it.
 async fn bears_a_refusal_of_each_step(kind: Kind) {
     let server = Mailserver::start(kind);
     for (round, (step, answer)) in ["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE", "CREATE", "SUBSCRIBE"]
@@ -473,14 +475,14 @@ async fn bears_a_refusal_of_each_step(kind: Kind) {
         assert_eq!(server.subjects("INBOX"), reports([]), "{step} {answer}");
         let mut archived = server.subjects(&Timestamp::now().strftime(&format!("Round{round}/%Y")).to_string());
         if ["UID STORE", "UID EXPUNGE"].contains(&step) {
-            archived.dedup(); // the second run does not know that the first has copied it
+            archived.dedup(); // the second run does not know that the first one copied the mail
         }
         assert_eq!(archived, reports([round]), "{step} {answer}");
     }
 }
 
-/// Over restarts, a report whose mail could not be moved, or is to stay, is not shipped again, and the mail is settled when it
-/// can be; with a ledger, and by its keyword without.
+/// After a restart, a report whose mail could not be moved, or is to stay, is not shipped again, and the mail is settled
+/// when possible; with a ledger, and with the keyword if there is none.
 fn ships_nothing_twice_over_restarts(kind: Kind) {
     let (server, batch) = (Mailserver::start(kind), Batch::generate(7, 3, 1..=2, 0));
     let mut client = server.client();

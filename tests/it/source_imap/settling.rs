@@ -1,4 +1,5 @@
-//! Settling against servers that Debian has none of: Gmail, Microsoft 365, full mailboxes; and folders named by their use.
+//! Settling with servers that Debian has no package of: Gmail, Microsoft 365, full mailboxes; and folders given by their
+//! special use.
 
 use dmarc_shipper::{
     config::source::{After, Imap},
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::support::dovecot::Options;
 
-/// What Gmail lists.
+/// LIST responses of Gmail.
 const GMAIL: &str = "* LIST (\\HasNoChildren) \"/\" \"INBOX\"\r\n\
     * LIST (\\HasChildren \\Noselect) \"/\" \"[Gmail]\"\r\n\
     * LIST (\\All \\HasNoChildren) \"/\" \"[Gmail]/All Mail\"\r\n\
@@ -41,7 +42,8 @@ async fn mails_are_deleted_on_gmail_by_moving_them_to_its_trash() {
     assert_eq!((server.count("UID STORE"), server.count("UID EXPUNGE")), (0, 0), "\\Deleted would only archive");
 }
 
-/// What is read was known to the first session only, and a mail was moved from the trash to where it was.
+/// Regression: the folders being read were known to the first session only, so a later one moved a mail from the trash to
+/// the trash.
 #[tokio::test]
 async fn mails_in_gmails_trash_are_deleted_for_good_by_a_second_session_too() {
     let mut hung_up = false;
@@ -151,7 +153,7 @@ async fn folders_of_others_are_read_as_they_are_written() {
     }
 }
 
-/// Microsoft 365: no keyword can be set, and none is asked about.
+/// Microsoft 365: our keyword can't be set, and must not be searched for.
 fn without_keywords(_: &mut State, command: &str) -> Act {
     match command.starts_with("SELECT") {
         true => Act::Say(

@@ -1,4 +1,4 @@
-//! Servers that want to be left alone for a while.
+//! Throttling: servers that ask for fewer requests.
 
 use std::{
     sync::{Arc, Mutex},
@@ -22,10 +22,10 @@ async fn archive_all(server: &Scripted) -> (Result<Pass, SourceError>, Vec<Seen>
     driver.run(|_| Verdict::Archive).await
 }
 
-/// How long nothing came after a pause was asked for.
+/// Time without requests after the server had asked for a pause.
 type Pause = Arc<Mutex<Option<Duration>>>;
 
-/// Answers the first command that begins like this with `answer`; tells how long it was left alone then.
+/// Answers the first command with this prefix with `answer`; the pause is the time until the next command.
 fn throttling(
     command: &'static str,
     answer: &'static str,
@@ -33,7 +33,7 @@ fn throttling(
     let pause = Arc::new(Mutex::new(None));
     let (told, mut throttled) = (pause.clone(), None::<Instant>);
     let hook = move |_: &mut State, sent: &str| match throttled {
-        // Sent together with SELECT.
+        // Pipelined with SELECT.
         Some(_) if sent == CENSUS || is_ahead(sent) => Act::Honest,
         None if sent.starts_with(command) => {
             throttled = Some(Instant::now());

@@ -15,7 +15,7 @@ fn unreadable() -> Verdict {
     Verdict::Quarantine(Trouble::new(Reason::CorruptGzip, "a stream that ends too early"))
 }
 
-/// Runs a source that can't come to anything, and returns why.
+/// Runs a source that can't succeed, and returns the error.
 async fn failure(config: Imap) -> SourceError {
     Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap_err()
 }
@@ -121,7 +121,7 @@ async fn a_server_that_keeps_all_folders_below_inbox_gets_them_there() {
     let pass = Driver::new(archiving(&server)).run(|_| Verdict::Archive).await.0.unwrap();
     assert_eq!(pass.settled, 1);
     assert_eq!(server.mailbox().names("Processed").len(), 1);
-    // And it is found there the next time.
+    // The folder is found under that name the next time.
     server.mailbox().deliver("INBOX", &mail(2));
     Driver::new(archiving(&server)).run(|_| Verdict::Archive).await.0.unwrap();
     assert_eq!(server.mailbox().names("Processed").len(), 2);
@@ -150,7 +150,7 @@ async fn verdicts_go_where_the_configuration_says() {
     assert_eq!(server.mailbox().names("INBOX").len(), 1);
 }
 
-/// Dovecot with fewer abilities than it has.
+/// Starts a Dovecot with fewer capabilities than it has.
 fn without_move(capability: &'static str) -> Server {
     Server::with(&Options { capability: Some(capability), ..Options::default() })
 }

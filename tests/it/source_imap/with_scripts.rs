@@ -17,7 +17,7 @@ pub fn scripted(server: &Scripted) -> Imap {
     Imap {
         host: "127.0.0.1".into(),
         auth: Auth::Login,
-        // The server reads lines; a password in ASCII needs no literal.
+        // The scripted server reads lines only; an ASCII password needs no literal.
         credentials: password("secret"),
         archive_folder: Some("Done".into()),
         ..config(server.port)
@@ -39,12 +39,12 @@ fn uids(seen: &[Seen]) -> Vec<u32> {
     uids
 }
 
-/// The set of a command that fetches whole mails.
+/// Returns the UID set of a command that fetches whole mails.
 pub fn fetched(command: &str) -> Option<&str> {
     command.strip_prefix("UID FETCH ")?.strip_suffix(" (UID BODY.PEEK[])")
 }
 
-/// Answers each fetch of mail 2 with `answer`, after the mails before it.
+/// Answers each FETCH of mail 2 with `answer`, after the mails before it.
 fn broken_at_two(answer: &'static str) -> impl FnMut(&mut State, &str) -> Act + Send {
     move |state, command| match fetched(command).map(|set| asked(state, set)) {
         Some(wanted) if wanted.contains(&2) => {
@@ -120,7 +120,7 @@ async fn a_connection_that_ends_while_mails_come_costs_no_mail() {
     assert_eq!(uids(&seen), [1, 2, 3], "each mail came once");
 }
 
-/// Three mails of which the second can't be fetched, in this way: it is handed over unread, after three attempts.
+/// Of three mails, the second can't be fetched because of `answer`: it is handed over unread, after three attempts.
 async fn gives_up_on_the_second(answer: &'static str) {
     let server = Scripted::start(3, broken_at_two(answer)).await;
     let (pass, seen) = archive_all(&server).await;
@@ -256,7 +256,7 @@ async fn a_copy_whose_original_could_not_be_removed_is_not_copied_again() {
     assert_eq!((pass.settled, server.count("UID COPY"), server.count("UID STORE")), (1, 1, 2));
 }
 
-/// What is marked as deleted is not listed, and what is owed to a mail that is not listed was forgotten.
+/// Regression: mails flagged \Deleted are not listed, and the pending action of a mail that was not listed was forgotten.
 #[tokio::test]
 async fn a_mail_that_could_not_be_expunged_is_expunged_by_the_next_pass() {
     let server = Scripted::start(1, |state, command| match command.starts_with("UID EXPUNGE") {
@@ -303,7 +303,7 @@ async fn a_renumbered_folder_is_looked_through_anew_and_nothing_is_moved_by_old_
     assert_eq!(server.state.lock().unwrap().moved, [11, 12]);
 }
 
-/// What a SELECT at the outset of a session said is true for what follows at once, and not for a pass later.
+/// The SELECT at the start of a session is current for the commands that follow at once, but not for a later pass.
 #[tokio::test]
 async fn a_folder_that_is_renumbered_after_a_new_session_is_looked_through_anew_in_the_next_pass() {
     let server = Scripted::start(1, |state, command| {
@@ -370,7 +370,7 @@ async fn a_source_that_goes_on_waits_for_a_server_that_is_not_ready() {
         })
         .await;
     assert_eq!(pass.unwrap().settled, 1);
-    // It is sent, and no answer waited for.
+    // LOGOUT is sent, and its response is not waited for.
     let logged_out = async {
         while server.count("LOGOUT") == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

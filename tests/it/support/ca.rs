@@ -1,11 +1,11 @@
-//! An authority of the test's own, and the certificates it signs, as PEM files.
+//! A certificate authority of the test's own, and the certificates that it signs, as PEM files.
 
 use std::{fs, path::PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tempfile::TempDir;
 
-/// An authority in a folder of its own. Another one's certificates are untrusted by whoever trusts this one.
+/// A CA in a folder of its own. A client that trusts it does not trust certificates of another one.
 pub struct Ca {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -29,27 +29,27 @@ impl Ca {
         Self { folder, issuer }
     }
 
-    /// The authority's certificate: what a client trusts.
+    /// Returns the path of the CA certificate, which clients trust.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// For a server on loopback: `localhost` and 127.0.0.1.
+    /// Issues a certificate for a server on loopback: `localhost` and 127.0.0.1.
     pub fn server(&self) -> Identity {
         self.sign(&["localhost", "127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// For the same server, another certificate and key.
+    /// Issues another certificate, with a new key, for the same server.
     pub fn renewed(&self) -> Identity {
         self.sign(&["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// For a server of another name.
+    /// Issues a certificate for a server with another name.
     pub fn server_named(&self, name: &str) -> Identity {
         self.sign(&[name], ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// For a client that shows who it is.
+    /// Issues a client certificate.
     pub fn client(&self, name: &str) -> Identity {
         self.sign(&[name], ExtendedKeyUsagePurpose::ClientAuth)
     }

@@ -1,4 +1,4 @@
-//! A control group with a limit on memory: a process in it that needs more is killed, as in a container.
+//! A control group with a memory limit: a process in it that needs more is killed, as in a container.
 
 use std::{fs, path::PathBuf, process};
 
@@ -7,7 +7,8 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Of so many bytes, without swap. Needs root, and version 1 of cgroups or 2 with the memory controller.
+    /// Creates a group with a limit of `bytes` bytes, without swap. Needs root, and cgroups version 1, or version 2 with
+    /// the memory controller.
     pub fn limited(bytes: u64) -> Self {
         let name = format!("dmarc-shipper-test-{}-{bytes}", process::id());
         let (parent, limits): (_, &[&str]) = if fs::exists("/sys/fs/cgroup/memory/cgroup.procs").unwrap() {
@@ -19,7 +20,7 @@ impl Cgroup {
         fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}; expected to be root", folder.display()));
         let group = Self { folder };
         fs::write(group.folder.join(limits[0]), bytes.to_string()).unwrap();
-        // Only there where the kernel counts swap.
+        // This file exists only if the kernel accounts swap.
         let swap = if limits[1] == "memory.swap.max" { 0 } else { bytes };
         if fs::exists(group.folder.join(limits[1])).unwrap() {
             fs::write(group.folder.join(limits[1]), swap.to_string()).unwrap();
@@ -27,7 +28,7 @@ impl Cgroup {
         group
     }
 
-    /// The file that a process enters by.
+    /// Returns the file to which a process writes its id to enter the group.
     pub fn processes(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
@@ -35,7 +36,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Its last process may not be gone yet; an empty folder that stays harms nobody.
+        // The last process may not be gone yet; an empty folder that remains does no harm.
         fs::remove_dir(&self.folder).ok();
     }
 }

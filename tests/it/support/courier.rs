@@ -1,5 +1,6 @@
-//! A real Courier, unpacked by tests/install-servers.sh. It takes whoever connects for the owner of its one mailbox
-//! (PREAUTH): where its password daemon is looked for is compiled in. No MOVE, and all folders below INBOX, parted by dots.
+//! A real Courier, unpacked by tests/install-servers.sh. It treats each client as the owner of its one mailbox (PREAUTH),
+//! because the path of its password daemon is compiled in. It has no MOVE, and keeps all folders below INBOX, with the
+//! delimiter `.`.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -15,7 +16,7 @@ use super::{
 pub struct Courier {
     pub port: u16,
     _server: Server,
-    /// Tells sessions of each other's changes.
+    /// Notifies sessions of changes made by others.
     _watcher: Server,
     _folder: TempDir,
 }

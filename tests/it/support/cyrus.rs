@@ -1,5 +1,5 @@
-//! A real Cyrus 3.6, unpacked by tests/install-servers.sh. It knows [`USER`](super::dovecot::USER) by any password, and keeps
-//! all folders below INBOX, parted by dots.
+//! A real Cyrus 3.6, unpacked by tests/install-servers.sh. It accepts [`USER`](super::dovecot::USER) with any password,
+//! and keeps all folders below INBOX, with the delimiter `.`.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What has to be true once a batch is delivered.
+//! Assertions about a batch that was shipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::{
     reports::{Batch, Essence, essences},
 };
 
-/// A mailbox that holds the batch.
+/// Starts a Dovecot whose mailbox contains the batch.
 pub fn mailbox(ca: &Ca, batch: &Batch) -> Dovecot {
     let dovecot = Dovecot::start(&ca.server());
     deliver(&dovecot, &batch.mails);
@@ -32,7 +32,7 @@ pub fn rows(events: &[Value]) -> impl Iterator<Item = &Value> {
     events.iter().filter(|event| event["event_type"] == "dmarc_aggregate")
 }
 
-/// How often each row was told, by its `event_id`.
+/// Returns how often each row was shipped, by its `event_id`.
 pub fn times_told(events: &[Value]) -> BTreeMap<String, usize> {
     let mut told = BTreeMap::new();
     for event in rows(events) {
@@ -41,20 +41,20 @@ pub fn times_told(events: &[Value]) -> BTreeMap<String, usize> {
     told
 }
 
-/// What the rows say, each once, though the same may have been told twice under the same id.
+/// Returns the content of the rows, each once, even if a row was shipped again with the same id.
 #[track_caller]
 pub fn told_once(events: &[Value]) -> Vec<Essence> {
     let mut seen = BTreeSet::new();
     essences(rows(events).filter(|event| seen.insert(event["event_id"].to_string())))
 }
 
-/// Every row of the batch is there, those told again under their own id, and no other.
+/// Fails unless exactly the rows of the batch are there; repeated rows must have the same id.
 #[track_caller]
 pub fn assert_rows(batch: &Batch, events: &[Value]) {
     assert!(told_once(events) == batch.essences(), "rows are missing, or there are others");
 }
 
-/// Every row of the batch has arrived, once.
+/// Fails unless every row of the batch has arrived, once.
 #[track_caller]
 pub fn assert_complete(batch: &Batch, received: &[Received]) {
     let events = events(received);

@@ -1,4 +1,4 @@
-//! A file system of a size that a test chooses, and may change.
+//! A file system whose size a test chooses, and can change.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// `None`, said loudly, where this process may not mount.
+    /// Mounts a tmpfs; `None`, with a visible message, if this process may not mount.
     pub fn mount(kilobytes: u32) -> Option<Self> {
         let disk = Self { folder: tempfile::tempdir().unwrap() };
         if disk.mount_with(&format!("size={kilobytes}k")) {
@@ -27,7 +27,7 @@ impl Disk {
         assert!(self.mount_with(&format!("remount,size={kilobytes}k")));
     }
 
-    /// Nothing can be written there any more.
+    /// Remounts the file system read-only.
     pub fn make_read_only(&self) {
         assert!(self.mount_with("remount,ro"));
     }

@@ -22,13 +22,13 @@ use super::{
     server::{Server, free_port, installed},
 };
 
-/// The user that [`Dovecot::start`] knows, and the password.
+/// User name and password of a server from [`Dovecot::start`].
 pub const USER: &str = "dmarc@example.com";
 pub const PASSWORD: &str = "correct horse";
 
 pub struct Dovecot {
     pub imaps_port: u16,
-    /// Plain text, and STARTTLS.
+    /// Port for plain text, and STARTTLS.
     pub imap_port: u16,
     mailboxes: BTreeMap<String, Maildir>,
     server: Option<Server>,
@@ -36,13 +36,13 @@ pub struct Dovecot {
     folder: TempDir,
 }
 
-/// How this server differs from a usual one.
+/// Deviations of a server from the default one.
 pub struct Options {
     /// Users and their passwords (no `:` in either).
     pub users: Vec<(&'static str, &'static str)>,
-    /// What stands between the levels of a folder's name: `/` or `.`.
+    /// Hierarchy delimiter of folder names: `/` or `.`.
     pub separator: char,
-    /// Announced instead of what the server can do.
+    /// Announced instead of the server's own capabilities.
     pub capability: Option<&'static str>,
     /// Lines added to the configuration.
     pub extra: String,
@@ -55,14 +55,14 @@ impl Default for Options {
 }
 
 impl Dovecot {
-    /// A usual server with one user, [`USER`].
+    /// Starts a default server with one user, [`USER`].
     pub fn start(identity: &Identity) -> Self {
         Self::with(identity, &Options::default())
     }
 
     pub fn with(identity: &Identity, options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Dovecot's own processes are other users when the tests run as root.
+        // Dovecot's processes run as other users if the tests run as root.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let account = Account::of_mails();
         let (imaps_port, imap_port) = (free_port(), free_port());
@@ -87,17 +87,17 @@ impl Dovecot {
         dovecot
     }
 
-    /// Ends it and all sessions as a crash does.
+    /// Kills the server and all sessions, as a crash does.
     pub fn kill(&mut self) {
         if let Some(server) = self.server.take() {
             server.kill();
         }
     }
 
-    /// Starts it again on the same ports.
+    /// Starts the server again on the same ports.
     pub fn resume(&mut self) {
         let (folder, imap_port) = (self.folder.path(), self.imap_port);
-        // Left behind by one that was killed, whose number may be another process's by now.
+        // Left behind by a killed server; another process may have its id by now.
         fs::remove_file(folder.join("run/master.pid")).ok();
         self.server = Some(Server::start(
             "dovecot",
@@ -110,7 +110,7 @@ impl Dovecot {
         ));
     }
 
-    /// The mailbox of [`USER`].
+    /// Returns the mailbox of [`USER`].
     pub fn mailbox(&self) -> &Maildir {
         self.mailbox_of(USER)
     }
@@ -119,7 +119,7 @@ impl Dovecot {
         &self.mailboxes[user]
     }
 
-    /// The commands of all sessions so far, in their order, with what they carry but without their tags.
+    /// Returns the commands of all sessions so far, in order, with their arguments but without their tags.
     pub fn commands(&self) -> Vec<String> {
         let mut logs: Vec<PathBuf> =
             fs::read_dir(self.folder.path().join("rawlog")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -127,21 +127,22 @@ impl Dovecot {
         logs.sort();
         let text: String =
             logs.iter().map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()).collect();
-        // A line is the time, the tag and the command.
+        // A line consists of time, tag and command.
         text.lines().filter_map(|line| line.splitn(3, ' ').nth(2)).map(|command| command.trim().to_owned()).collect()
     }
 
-    /// What the server logged so far.
+    /// Returns the server's log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("dovecot.log")).unwrap_or_default()
     }
 }
 
-/// Whom mail servers run as: itself where it can't be anyone else, and not root, which it refuses to read mails as.
+/// User that mail servers run as: the current one if there is no choice; never root, as which Dovecot refuses to read
+/// mails.
 pub struct Account {
     pub user: String,
     pub group: String,
-    /// The owner of mails, where they have to be given away.
+    /// Owner of the mails, if they have to be given to another user.
     pub chown_to: Option<u32>,
 }
 
@@ -240,7 +241,7 @@ pub fn greets(port: u16) -> bool {
     greeting(port).is_some_and(|line| line.starts_with("* OK"))
 }
 
-/// The first line that a server sends.
+/// Returns the first line that a server sends.
 pub fn greeting(port: u16) -> Option<String> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -249,7 +250,7 @@ pub fn greeting(port: u16) -> Option<String> {
     Some(line)
 }
 
-/// Dovecot, of a version whose configuration is written here.
+/// Returns a Dovecot of the version for which the configuration here is written.
 fn program() -> PathBuf {
     static VERSION: OnceLock<String> = OnceLock::new();
     let program = installed("dovecot");

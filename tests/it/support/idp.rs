@@ -1,4 +1,4 @@
-//! A small identity provider: a token endpoint over TLS, and one at which Dovecot asks whose token it was shown.
+//! A small identity provider: a token endpoint over TLS, and an introspection endpoint for Dovecot.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 
 use super::ca::Identity;
 
-/// The application that the provider knows. Its secret has to be encoded in a form.
+/// Client id that the provider knows. The client secret needs URL encoding in a form.
 pub const CLIENT_ID: &str = "shipper";
 pub const CLIENT_SECRET: &str = "cl1ent~secret/+&= value";
 pub const REFRESH_TOKEN: &str = "r3fresh/token+1";
@@ -30,25 +30,25 @@ pub type Form = BTreeMap<String, String>;
 pub struct Idp {
     token_port: u16,
     state: Arc<Mutex<State>>,
-    /// What Dovecot is told about where to ask.
+    /// Folder with Dovecot's configuration of the introspection.
     dovecot: TempDir,
 }
 
 pub struct State {
     user: &'static str,
-    /// Tokens that are good now.
+    /// Tokens that are currently valid.
     pub good: Vec<String>,
     pub issued: u32,
-    /// What was sent to the token endpoint.
+    /// Requests received by the token endpoint.
     pub asked: Vec<Form>,
-    /// Status and body, given instead of tokens.
+    /// Status and body, returned instead of tokens.
     pub answers: VecDeque<(u16, String)>,
-    /// Sent instead of an answer: the beginning, and what follows without an end.
+    /// Sent instead of a response: a beginning, and text that is repeated without end.
     pub flood: Option<(&'static str, String)>,
 }
 
 impl Idp {
-    /// Gives out tokens for `user`.
+    /// Starts a provider that issues tokens for `user`.
     pub fn start(identity: &Identity, user: &'static str) -> Self {
         let state = Arc::new(Mutex::new(State {
             user,
@@ -80,7 +80,7 @@ impl Idp {
         format!("https://localhost:{}/tenant/token", self.token_port)
     }
 
-    /// Lines for Dovecot's configuration, with which it takes this provider's tokens.
+    /// Returns configuration lines with which Dovecot accepts the tokens of this provider.
     pub fn dovecot_lines(&self) -> String {
         let file = self.dovecot.path().join("oauth2.conf");
         format!(
@@ -94,12 +94,12 @@ impl Idp {
         self.state.lock().unwrap()
     }
 
-    /// A token that was obtained by other means.
+    /// Returns a token that was obtained by other means.
     pub fn token(&self) -> String {
         self.state().give_out()
     }
 
-    /// The same, in a file.
+    /// Returns a file with such a token.
     pub fn token_file(&self) -> PathBuf {
         let file = self.dovecot.path().join("token");
         fs::write(&file, format!("{}\n", self.token())).unwrap();
@@ -136,14 +136,14 @@ fn serve(
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, state, each) = (stream.unwrap(), state.clone(), each.clone());
-            // A client that hangs up is none of the test's business.
+            // A client that closes the connection early is not an error of the test.
             thread::spawn(move || each(stream, &state).ok());
         }
     });
     port
 }
 
-/// One request with a form, and its answer.
+/// Reads one request with a form, and sends the response.
 fn exchange(
     stream: &mut (impl Read + Write),
     state: &Mutex<State>,
@@ -185,7 +185,7 @@ fn form(body: &str) -> Form {
     pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }
 
-/// RFC 6749 section 4.4 and 6.
+/// Token request (RFC 6749 sections 4.4 and 6).
 fn issue(state: &mut State, form: Form) -> (u16, String) {
     let is = |name: &str, value: &str| form.get(name).is_some_and(|given| given == value);
     let refused = |error: &str| (400, format!(r#"{{"error":"{error}"}}"#));
@@ -206,7 +206,7 @@ fn issue(state: &mut State, form: Form) -> (u16, String) {
     }
 }
 
-/// RFC 7662.
+/// Token introspection (RFC 7662).
 fn introspect(state: &mut State, form: Form) -> (u16, String) {
     match form.get("token").is_some_and(|token| state.good.contains(token)) {
         true => (200, format!(r#"{{"active":true,"username":"{}"}}"#, state.user)),

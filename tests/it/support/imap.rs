@@ -1,4 +1,4 @@
-//! Just enough IMAP to ask a server one thing after the other.
+//! A minimal IMAP client that sends one command at a time.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -15,7 +15,7 @@ pub struct Imap {
 impl Imap {
     pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        // A small piece after another would wait for the server's acknowledgement, which takes its time.
+        // Disables Nagle's algorithm: each small write would wait for the server's delayed acknowledgement.
         stream.set_nodelay(true).unwrap();
         let mut stream = BufReader::new(stream);
         let mut greeting = String::new();
@@ -23,7 +23,7 @@ impl Imap {
         Self { stream, greeting }
     }
 
-    /// Logs in, unless the server knows us already.
+    /// Logs in, unless the greeting was PREAUTH.
     pub fn login(&mut self) {
         self.login_as(USER);
     }
@@ -34,7 +34,7 @@ impl Imap {
         }
     }
 
-    /// The whole answer to a command, which has to be OK.
+    /// Sends a command and returns the whole response, which must be OK.
     #[track_caller]
     pub fn does(&mut self, command: &str) -> String {
         let answer = self.tries(command);
@@ -42,13 +42,13 @@ impl Imap {
         answer
     }
 
-    /// The whole answer to a command.
+    /// Sends a command and returns the whole response.
     pub fn tries(&mut self, command: &str) -> String {
         write!(self.stream.get_mut(), "x {command}\r\n").unwrap();
         self.answer("x ")
     }
 
-    /// Puts a mail into a folder.
+    /// Appends a mail to a folder.
     #[track_caller]
     pub fn append(&mut self, folder: &str, mail: &[u8]) {
         write!(self.stream.get_mut(), "x APPEND \"{folder}\" {{{}}}\r\n", mail.len()).unwrap();
@@ -59,7 +59,7 @@ impl Imap {
         assert!(answer.contains("x OK"), "APPEND to {folder}: {answer}");
     }
 
-    /// Up to the line that begins with `last`, or with the end of the command.
+    /// Reads up to the line that begins with `last`, or with the end of the command.
     fn answer(&mut self, last: &str) -> String {
         let mut answer = String::new();
         loop {

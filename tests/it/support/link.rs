@@ -1,5 +1,5 @@
-//! A network between the program and a receiver: the receiver's end is a namespace of its own, in which packets can be
-//! dropped, and through which they can be delayed. A proxy would do neither to the kernel's own send queue.
+//! A network between the program and a receiver: the receiver is in a network namespace of its own, in which packets can
+//! be dropped or delayed. A proxy could do neither to the send queue of the kernel.
 
 use std::{
     fs::File,
@@ -26,8 +26,8 @@ use super::{
     wait::{LONG, eventually},
 };
 
-/// The receiver's namespace and the wire to it. It all goes with the process that holds the namespace, and that one with
-/// the test: nothing is left behind, whatever happens.
+/// The receiver's namespace and the link to it. Both end with the process that holds the namespace, and that process ends
+/// with the test: nothing is left behind, whatever happens.
 pub struct Link {
     holder: Child,
     number: u32,
@@ -35,21 +35,21 @@ pub struct Link {
     _relay: Option<Relay>,
 }
 
-/// Which packets the receiver's end drops.
+/// Direction in which packets are dropped at the receiver's end.
 #[derive(Clone, Copy, Debug)]
 pub enum Dropped {
-    /// What we send.
+    /// Packets of the program.
     Sent,
-    /// What the receiver answers.
+    /// Packets of the receiver.
     Answered,
     Both,
 }
 
-/// Networks of eight addresses in 198.18.0.0/15.
+/// Number of networks of eight addresses in 198.18.0.0/15.
 const LINKS: u32 = 0x4000;
 
 impl Link {
-    /// Packets pass at once.
+    /// Creates a link without delay.
     pub fn direct() -> Self {
         let link = Self::hold(None);
         let near = link.near();
@@ -61,7 +61,7 @@ impl Link {
         link
     }
 
-    /// Packets take this long each way.
+    /// Creates a link with this delay in each direction.
     pub fn delayed(each_way: Duration) -> Self {
         let mut link = Self::hold(None);
         let (near, far) = (link.near(), format!("{}f", link.near()));
@@ -72,22 +72,22 @@ impl Link {
         link
     }
 
-    /// The receiver's address.
+    /// Returns the receiver's address.
     pub fn far(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.network() + 2)
     }
 
     pub fn far_v6(&self) -> Ipv6Addr {
-        // RFC 4193: addresses of nobody but us.
+        // RFC 4193: unique local addresses.
         Ipv6Addr::new(0xfd64, 0x6d61, 0x7263, (self.number & 0xffff) as u16, 0, 0, 0, 2)
     }
 
-    /// Another address of the receiver's.
+    /// Returns another address of the receiver.
     pub fn far_again(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.network() + 3)
     }
 
-    /// For servers that are to run and listen at the far end.
+    /// Returns the site for servers that are to run and listen at the far end.
     pub fn site(&self) -> Site {
         self.site_at(self.far().into())
     }
@@ -97,13 +97,13 @@ impl Link {
         Site { address, enter: ["nsenter", "--net", "--target", &target, "--"].map(str::to_owned).to_vec() }
     }
 
-    /// The calling thread, and those that it starts from now on, are at the far end.
+    /// Moves the calling thread, and the threads that it starts from now on, to the far end.
     pub fn move_thread(&self) {
         let namespace = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
     }
 
-    /// From now on, and on connections that stand, these packets vanish without a word.
+    /// Drops packets silently from now on, also on existing connections.
     pub fn drop_packets(&self, dropped: Dropped) {
         let (sent, answered) = match dropped {
             Dropped::Sent => ("drop", "accept"),
@@ -120,7 +120,7 @@ impl Link {
         ));
     }
 
-    /// Everything passes again.
+    /// Ends the dropping of packets.
     pub fn pass_packets(&self) {
         self.nft("flush ruleset\n");
     }
@@ -160,12 +160,12 @@ impl Link {
         self.inside("ip", &["link", "set", "lo", "up"]);
     }
 
-    /// RFC 2544's addresses for measuring networks, eight for each link.
+    /// Network of this link in the range for benchmarks (RFC 2544), eight addresses for each link.
     fn network(&self) -> u32 {
         u32::from(Ipv4Addr::new(198, 18, 0, 0)) + self.number * 8
     }
 
-    /// Our end. Names of interfaces have at most 15 characters.
+    /// Name of the interface at our end; at most 15 characters.
     fn near(&self) -> String {
         format!("dsh{}", self.number)
     }
@@ -195,10 +195,10 @@ impl Drop for Link {
     }
 }
 
-/// The number of a link, which its addresses and the name of its interface are made of. Tests are processes of their own, so
-/// it is taken for the whole machine, by a name that goes with the socket.
+/// Reserves the number of a link, from which its addresses and the name of its interface are derived. Tests are separate
+/// processes, so it is reserved for the whole machine, by the name of a socket that is released with it.
 fn reserve() -> (u32, UnixDatagram) {
-    // A number is not taken again right away: the devices of a link that was dropped may still be on their way out.
+    // A number is not reused right away: the devices of a dropped link may not be removed yet.
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
     let numbers = (0..LINKS).map(|number| begin.wrapping_add(number) % LINKS);

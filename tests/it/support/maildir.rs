@@ -1,4 +1,4 @@
-//! A mailbox as Dovecot keeps it on disk: delivered into and looked at without IMAP.
+//! A mailbox as Dovecot stores it: mails are delivered and examined without IMAP.
 
 use std::{
     fs,
@@ -7,22 +7,22 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// The root of one user's Maildir++ tree.
+/// Root of the Maildir++ tree of one user.
 pub struct Maildir {
     root: PathBuf,
-    /// Whom Dovecot runs as for mails, where that is another user than the tests'.
+    /// User that Dovecot runs as for mails, if that is not the user of the tests.
     owner: Option<u32>,
 }
 
 impl Maildir {
-    /// Makes an empty mailbox.
+    /// Creates an empty mailbox.
     pub fn create(root: &Path, owner: Option<u32>) -> Self {
         let mailbox = Self { root: root.to_owned(), owner };
         mailbox.create_folder("INBOX");
         mailbox
     }
 
-    /// Makes a folder, named with `/` or `.` between its levels.
+    /// Creates a folder; `/` or `.` separates the levels of its name.
     pub fn create_folder(&self, folder: &str) {
         let path = self.path(folder);
         for part in ["", "cur", "new", "tmp"] {
@@ -31,8 +31,8 @@ impl Maildir {
         }
     }
 
-    /// Delivers as a mail server does: whole, under a name of its own that tells its size on disk and in IMAP, into a folder
-    /// that is made where it is missing.
+    /// Delivers a mail as a mail server does: atomically, under a unique name that contains its size on disk and in IMAP,
+    /// into a folder that is created if it is missing.
     pub fn deliver(&self, folder: &str, mail: &[u8]) {
         if !self.has_folder(folder) {
             self.create_folder(folder);
@@ -52,14 +52,14 @@ impl Maildir {
         self.path(folder).is_dir()
     }
 
-    /// Gives a folder that no server has looked at yet this UIDVALIDITY.
+    /// Sets the UIDVALIDITY of a folder that no server has opened yet.
     pub fn set_uid_validity(&self, folder: &str, uid_validity: u32) {
         let list = self.path(folder).join("dovecot-uidlist");
         fs::write(&list, format!("3 V{uid_validity} N1\n")).unwrap();
         chown(&list, self.owner, self.owner).unwrap();
     }
 
-    /// Lets nobody but root change a folder, or lets its owner again.
+    /// Write-protects a folder for everybody but root, or removes that protection.
     pub fn write_protect(&self, folder: &str, protected: bool) {
         let mode = if protected { 0o555 } else { 0o755 };
         for part in ["tmp", "new", "cur", ""] {
@@ -71,12 +71,13 @@ impl Maildir {
         self.files(folder).len()
     }
 
-    /// The mails of a folder, whole, in the order of their delivery.
+    /// Returns the complete mails of a folder, in the order of their delivery.
     pub fn mails(&self, folder: &str) -> Vec<Vec<u8>> {
         self.files(folder).iter().map(|path| fs::read(path).unwrap()).collect()
     }
 
-    /// The names of a folder's mail files with their flags: the same before and after means that nothing changed.
+    /// Returns the file names of a folder's mails with their flags: if they are the same before and after, nothing has
+    /// changed.
     pub fn names(&self, folder: &str) -> Vec<String> {
         self.files(folder).iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }

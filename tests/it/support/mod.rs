@@ -1,5 +1,5 @@
-//! Real servers on loopback, and what the tests send through them. Every server lives in its own folder on its own
-//! ports and ends with the value that holds it.
+//! Real servers on loopback, and generated mails for the tests. Every server has a folder and ports of its own, and ends
+//! when its value is dropped.
 
 pub mod ca;
 pub mod cgroup;

@@ -1,8 +1,8 @@
-//! Random moments to kill a process at.
+//! Random times at which to kill a process.
 
 use std::time::Duration;
 
-/// A splitmix64 generator, so that a failure can be looked at again, as far as time can.
+/// A seeded splitmix64 generator, so that a failure can be reproduced, as far as timing permits.
 pub struct Moments(pub u64);
 
 impl Moments {

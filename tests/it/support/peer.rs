@@ -1,4 +1,5 @@
-//! A syslog receiver that does what real ones do only when they are ill: it reads nothing, hangs up with RST, or talks.
+//! A misbehaving syslog receiver, as real ones are only when they are ill: it does not read, resets connections, or sends
+//! data.
 
 use std::{
     io::{Read, Write as _},
@@ -11,30 +12,30 @@ use std::{
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// What becomes of a connection.
+/// Behaviour on a connection.
 #[derive(Clone, Copy)]
 pub enum Manner {
-    /// Accepted, kept open, never read.
+    /// Accepts the connection, keeps it open, and never reads.
     Deaf,
-    /// Read up to so many bytes, then reset; after so many connections it is well.
+    /// Reads up to `after_bytes` bytes, then resets; behaves well after `times` connections.
     Resetting { after_bytes: usize, times: usize },
-    /// Read until one of these comes, and then reset, each time.
+    /// Reads until one of these texts arrives, and then resets, each time.
     Choking { on: &'static [&'static str] },
-    /// Read, while so many bytes are sent over and over with a pause between.
+    /// Reads, and sends `bytes` bytes repeatedly with a pause in between.
     Talking { bytes: usize, pause: Duration },
 }
 
 /// Listens for newline-framed syslog.
 pub struct Peer {
     pub port: u16,
-    /// What came in on each connection.
+    /// Data received on each connection.
     came: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Peer {
     pub fn start(manner: Manner) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        // Small, so that little fits between us; connections inherit it.
+        // Small, so that little fits into the buffers in between; connections inherit it.
         socket.set_recv_buffer_size(4096).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         socket.listen(16).unwrap();
@@ -57,12 +58,12 @@ impl Peer {
         self.came.lock().unwrap().len()
     }
 
-    /// How many bytes came, over all connections.
+    /// Returns the number of bytes received, over all connections.
     pub fn bytes(&self) -> usize {
         self.came.lock().unwrap().iter().map(Vec::len).sum()
     }
 
-    /// The events that came whole, over all connections.
+    /// Returns the completely received events, over all connections.
     pub fn events(&self) -> Vec<Value> {
         let came = self.came.lock().unwrap();
         let lines = came.iter().flat_map(|bytes| bytes.split_inclusive(|byte| *byte == b'\n'));
@@ -79,7 +80,7 @@ impl Peer {
 fn serve(mut stream: TcpStream, number: usize, manner: Manner, came: &Mutex<Vec<Vec<u8>>>) {
     let limit = match manner {
         Manner::Deaf => {
-            // Until the sender hangs up, which a look at what lies there first does not tell.
+            // Until the sender closes the connection, which peeking at the unread data would not reveal.
             while stream.write(&[]).is_ok() {
                 thread::sleep(Duration::from_secs(1));
             }

@@ -1,4 +1,4 @@
-//! The program itself, run as users run it.
+//! Runs the program itself, as users do.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -16,21 +16,21 @@ use serde_json::Value;
 
 use super::{cgroup::Cgroup, terminal::Terminal};
 
-/// No run of a test takes this long, on a busy machine neither.
+/// Timeout that no run in a test reaches, even on a busy machine.
 const TOO_LONG: Duration = Duration::from_secs(180);
 
-/// A command line of dmarc-shipper, not yet run.
+/// A command line of dmarc-shipper that is not running yet.
 pub struct Shipper {
     command: Command,
     stdin: Vec<u8>,
 }
 
-/// A run that goes on.
+/// A run in progress.
 pub struct Running {
     child: Child,
     stdout: Stream,
     stderr: Stream,
-    /// Where stdout waits to be read.
+    /// Stdout, if it is left unread.
     unread: Option<ChildStdout>,
 }
 
@@ -47,26 +47,26 @@ impl Shipper {
         Self::of(Command::new(program()), arguments)
     }
 
-    /// With no more than so many KiB of memory for data (what is mapped to be written to, of which it need not use all).
+    /// Limits the memory for data to `kib` KiB (writable mappings, even if not all of it is used).
     pub fn limited<S: AsRef<OsStr>>(kib: usize, arguments: impl IntoIterator<Item = S>) -> Self {
         Self::ulimited(&format!("-d {kib}"), arguments)
     }
 
-    /// With this limit of the shell's, such as `-n 256`.
+    /// Sets a limit with the shell's `ulimit`, such as `-n 256`.
     pub fn ulimited<S: AsRef<OsStr>>(limit: &str, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]).arg(program());
         Self::of(shell, arguments)
     }
 
-    /// As a shell starts it with this redirection, such as `>&-`.
+    /// Starts the program from a shell with this redirection, such as `>&-`.
     pub fn redirected<S: AsRef<OsStr>>(redirection: &str, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]).arg(program());
         Self::of(shell, arguments)
     }
 
-    /// Where these lines are the hosts that the machine knows.
+    /// Replaces the machine's hosts file by this one.
     pub fn with_hosts<S: AsRef<OsStr>>(hosts: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("unshare");
         let mounted = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
@@ -74,7 +74,7 @@ impl Shipper {
         Self::of(shell, arguments)
     }
 
-    /// Within this control group.
+    /// Runs the program in this control group.
     pub fn in_cgroup<S: AsRef<OsStr>>(group: &Cgroup, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.processes()).arg(program());
@@ -83,7 +83,7 @@ impl Shipper {
 
     fn of<S: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = S>) -> Self {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // The settings of whoever runs the tests are not the tests'.
+        // Removes environment variables of whoever runs the tests.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DMARC_SHIPPER")) {
             command.env_remove(name);
         }
@@ -95,7 +95,7 @@ impl Shipper {
         self
     }
 
-    /// In this folder.
+    /// Sets the working directory.
     pub fn within(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
@@ -106,19 +106,19 @@ impl Shipper {
         self
     }
 
-    /// Reads what comes here, until it ends.
+    /// Sets the pipe that stdin is read from.
     pub fn stdin_from(mut self, reader: PipeReader) -> Self {
         self.command.stdin(reader);
         self
     }
 
-    /// Its stderr is a terminal.
+    /// Connects stderr to a terminal.
     pub fn on_terminal(mut self, terminal: &Terminal) -> Self {
         self.command.stderr(terminal.end.try_clone().unwrap());
         self
     }
 
-    /// Nobody reads its stdout, and what is written there fails.
+    /// Connects stdout to a pipe without a reader, so that writing to it fails.
     pub fn with_stdout_closed(mut self) -> Self {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
@@ -132,24 +132,24 @@ impl Shipper {
         self.start().finish()
     }
 
-    /// Runs to the end, which has to be this exit code.
+    /// Runs to the end; expects this exit code.
     #[track_caller]
     pub fn exits(self, code: i32) -> Finished {
         self.run().exited(code)
     }
 
-    /// Starts, and does not wait.
+    /// Starts the program, and does not wait.
     pub fn start(self) -> Running {
         let mut running = self.start_unread();
         running.read_on();
         running
     }
 
-    /// Starts, and leaves stdout unread until the end, or [`Running::read_on`]: a pipe that fills up.
+    /// Starts the program, and leaves stdout unread until the end, or until [`Running::read_on`]: the pipe fills up.
     pub fn start_unread(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that does not read its stdin closes it; that is its right.
+            // A program that does not read its stdin closes it, which is no error.
             thread::spawn(move || stdin.write_all(&self.stdin).ok());
         }
         let stderr = child.stderr.take().map_or_else(|| Stream::read(io::empty()), Stream::read);
@@ -157,8 +157,8 @@ impl Shipper {
     }
 }
 
-/// The one built with the tests, or what `DMARC_SHIPPER` names: one for another processor, with its emulator around it
-/// (`make arm64`).
+/// Returns the program that was built with the tests, or the one in `DMARC_SHIPPER`: one for another architecture, run in
+/// an emulator (`make arm64`).
 fn program() -> OsString {
     std::env::var_os("DMARC_SHIPPER").unwrap_or_else(|| env!("CARGO_BIN_EXE_dmarc-shipper").into())
 }
@@ -172,24 +172,24 @@ impl Running {
         self.child.id()
     }
 
-    /// What stdout holds so far.
+    /// Returns the content of stdout so far.
     pub fn stdout(&self) -> String {
         self.stdout.so_far()
     }
 
-    /// The most memory that it has occupied so far, in KiB.
+    /// Returns the peak memory so far, in KiB.
     pub fn peak_memory(&self) -> u64 {
         self.peak_memory_yet().expect("it runs")
     }
 
-    /// The same; `None` once it has ended.
+    /// Returns the peak memory so far, in KiB; `None` once the process has ended.
     pub fn peak_memory_yet(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Waits for the end, and gives the most memory that it was seen to occupy, in KiB.
+    /// Waits for the end, and returns the highest peak memory that was observed, in KiB.
     #[track_caller]
     pub fn finish_measured(mut self) -> (Finished, u64) {
         let mut peak = 0;
@@ -207,7 +207,7 @@ impl Running {
         }
     }
 
-    /// What stderr holds so far.
+    /// Returns the content of stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.so_far()
     }
@@ -230,7 +230,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Fails when it has ended, which is well.
+        // Fails if the process has ended already, which is fine.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -243,13 +243,13 @@ impl Finished {
         self
     }
 
-    /// Each line of stdout, which is to be NDJSON and nothing else.
+    /// Parses stdout, which must be NDJSON.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         ndjson(&self.stdout)
     }
 
-    /// Fails unless stderr says each of `words`.
+    /// Fails unless stderr contains each of `words`.
     #[track_caller]
     pub fn says(self, words: &[&str]) -> Self {
         for word in words {
@@ -259,13 +259,13 @@ impl Finished {
     }
 }
 
-/// The objects of an NDJSON text.
+/// Parses an NDJSON text.
 #[track_caller]
 pub fn ndjson(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
 }
 
-/// A pipe that is read as it fills, so that the program never waits for us.
+/// A pipe that is read continuously, so that the program never waits for the test.
 struct Stream {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,

@@ -1,10 +1,10 @@
-//! What a syslog receiver made of the frames it got, the same for every receiver.
+//! Messages as parsed by a syslog receiver, in the same form for every receiver.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 
-/// One message as the receiver took it apart.
+/// One message as parsed by the receiver.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub hostname: String,
@@ -17,21 +17,21 @@ pub struct Received {
     pub timestamp: String,
     /// SD-ID → parameter → value, unescaped.
     pub structured_data: BTreeMap<String, BTreeMap<String, String>>,
-    /// MSG as the receiver's own JSON parser read it; null when it could not.
+    /// MSG as parsed by the receiver's own JSON parser; null if it failed.
     pub json: Value,
-    /// MSG as it came.
+    /// MSG as received.
     pub message: String,
 }
 
 impl Received {
-    /// The JSON object in MSG, read by us: receivers change types.
+    /// Parses the JSON object in MSG here, because receivers change types.
     #[track_caller]
     pub fn event(&self) -> Value {
         serde_json::from_str(&self.message).unwrap_or_else(|error| panic!("MSG is no JSON: {error}: {}", self.message))
     }
 }
 
-/// The lines that a receiver has written to `path` so far; one under way is left for later.
+/// Returns the lines that a receiver has written to `path` so far; skips an incomplete last line.
 pub fn read(path: &Path, take: impl Fn(&Value) -> Received) -> Vec<Received> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.split_inclusive('\n')
@@ -40,7 +40,7 @@ pub fn read(path: &Path, take: impl Fn(&Value) -> Received) -> Vec<Received> {
         .collect()
 }
 
-/// The fields that both receivers write under the same names; `json` and structured data are each one's own.
+/// Returns the fields that both receivers write under the same names; `json` and structured data differ.
 pub fn common(line: &Value, structured_data: &Value, json: &Value) -> Received {
     let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
     let number = |key: &str| line[key].as_str().and_then(|value| value.parse().ok()).unwrap_or(u8::MAX);

@@ -1,5 +1,5 @@
-//! A relay between the program and a real IMAP server: passes commands and answers on, and at a test's wish refuses a command,
-//! or cuts the connection before or after the server has carried it out.
+//! A relay between the program and a real IMAP server: forwards commands and responses. If a test asks for it, refuses a
+//! command, or cuts the connection before or after the server has executed it.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Result, Write},
@@ -8,14 +8,14 @@ use std::{
     thread,
 };
 
-/// What becomes of a command.
+/// Treatment of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Pass,
-    /// The server never sees it, and the program gets this tagged answer.
+    /// The server does not get the command, and the program gets this tagged response.
     Refuse(&'static str),
     CutBefore,
-    /// The server carries it out, and the program never learns of it.
+    /// The server executes the command, and the program gets no response.
     CutAfter,
 }
 
@@ -27,16 +27,16 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// To the server at `port`; `hook` is asked about each command, which it sees without its tag.
+    /// Forwards to the server at `port`; `hook` decides on each command, which it gets without its tag.
     pub fn start(port: u16, hook: impl FnMut(&str) -> Way + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let relay = Self { port: listener.local_addr().unwrap().port(), commands: Arc::default() };
         let (commands, hook) = (relay.commands.clone(), Arc::new(Mutex::new(Box::new(hook) as Hook)));
-        // Ends with the test's process; what it holds is one port.
+        // Ends with the test process; it holds only a port.
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (commands, hook) = (commands.clone(), hook.clone());
-                // A connection that breaks is the test's wish, or the end of a session.
+                // A broken connection is intended by the test, or is the end of a session.
                 thread::spawn(move || {
                     session(client?, TcpStream::connect((Ipv4Addr::LOCALHOST, port))?, &commands, &hook)
                 });
@@ -45,7 +45,7 @@ impl Relay {
         relay
     }
 
-    /// The commands so far, without their tags.
+    /// Returns the commands so far, without their tags.
     pub fn commands(&self) -> Vec<String> {
         self.commands.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! Mails with reports, made up from a number: the same number gives the same mails, and what is in them is known.
+//! Generated mails with reports: the same seed gives the same mails, with known content.
 
 mod pack;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 pub use pack::{Container, damaged, mail};
 
-/// Mails, and the reports in them (each once, though several mails may carry it).
+/// Mails, and the reports in them (each once, though several mails may contain it).
 pub struct Batch {
     pub mails: Vec<Vec<u8>>,
     pub reports: Vec<Report>,
@@ -25,13 +25,13 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-/// Who reports, and in which manner.
+/// A reporter, and the format of its reports.
 #[derive(Debug)]
 pub struct Reporter {
     pub org: &'static str,
     pub host: &'static str,
     pub container: Container,
-    /// RFC 9990's namespace and elements instead of RFC 7489's.
+    /// Namespace and elements of RFC 9990 instead of RFC 7489.
     pub rfc9990: bool,
 }
 
@@ -45,7 +45,7 @@ pub struct Row {
     pub header_from: String,
 }
 
-/// What an event and a generated row have in common; sorted, two lists of it say whether the same rows are in both.
+/// Fields that an event and a generated row have in common; two sorted lists are equal if they contain the same rows.
 pub type Essence = (String, String, String, String, i64, String, String, String, String);
 
 static REPORTERS: [Reporter; 5] = [
@@ -57,8 +57,8 @@ static REPORTERS: [Reporter; 5] = [
 ];
 
 impl Batch {
-    /// `mails` mails with a report each, of `rows` rows; every `repeat_every`th one is an earlier report in another
-    /// container (0: none is).
+    /// Generates `mails` mails with one report each, which has `rows` rows; every `repeat_every`th one is an earlier
+    /// report in another container (0: none is).
     pub fn generate(seed: u64, mails: usize, rows: RangeInclusive<u64>, repeat_every: usize) -> Self {
         let mut random = Random(seed | 1);
         let mut batch = Self { mails: Vec::new(), reports: Vec::new() };
@@ -83,17 +83,18 @@ impl Batch {
         self.reports.iter().map(|report| report.rows.len()).sum()
     }
 
-    /// All events that come of it: one a row, and a `report` for each mail's document, duplicates too.
+    /// Returns the number of events for the batch: one per row, and a `report` event for the document in each mail,
+    /// including duplicates.
     pub fn event_count(&self) -> usize {
         self.row_count() + self.mails.len()
     }
 
-    /// The sum of all rows' counts.
+    /// Returns the sum of the counts of all rows.
     pub fn message_count(&self) -> i64 {
         self.reports.iter().flat_map(|report| &report.rows).map(|row| row.count).sum()
     }
 
-    /// What every event has to say, sorted.
+    /// Returns the expected content of all row events, sorted.
     pub fn essences(&self) -> Vec<Essence> {
         let mut essences: Vec<Essence> = self.reports.iter().flat_map(Report::essences).collect();
         essences.sort();
@@ -101,7 +102,7 @@ impl Batch {
     }
 }
 
-/// What `dmarc_aggregate` events say, sorted.
+/// Returns the content of the `dmarc_aggregate` events, sorted.
 #[track_caller]
 pub fn essences<'a>(events: impl IntoIterator<Item = &'a Value>) -> Vec<Essence> {
     let mut essences: Vec<Essence> = events
@@ -131,7 +132,7 @@ impl Report {
         }
     }
 
-    /// The report as a mail; `number` makes each mail another one.
+    /// Returns the report as a mail; `number` makes each mail different.
     pub fn mail_in(&self, container: Container, number: usize) -> Vec<u8> {
         let Self { reporter, domain, report_id, begin, .. } = self;
         let stem = format!("{}!{domain}!{begin}!{}", reporter.host, begin + 86_399);
@@ -175,7 +176,7 @@ impl Report {
 
 impl Row {
     fn generate(random: &mut Random, domain: &str, index: u64) -> Self {
-        // RFC 5737 and RFC 3849: addresses that are nobody's.
+        // RFC 5737 and RFC 3849: addresses for documentation.
         let source_ip = match random.below(4) {
             0 => format!("2001:db8:{:x}::{:x}", random.below(0xffff) + 1, index + 1),
             1 => format!("192.0.2.{}", random.below(255)),
@@ -207,7 +208,7 @@ impl Row {
     }
 }
 
-/// xorshift64*: small, and the same everywhere.
+/// xorshift64*: small, and the same on all platforms.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! A real rsyslog that listens on TCP, TLS (GnuTLS) and UDP and writes down what it understood of each frame.
+//! A real rsyslog that listens on TCP, TLS (GnuTLS) and UDP and writes down how it parsed each frame.
 
 use std::{
     fs,
@@ -24,27 +24,28 @@ pub struct Rsyslog {
     folder: TempDir,
 }
 
-/// How this server differs from a usual one.
+/// Deviations of a server from the default one.
 pub struct Options {
-    /// Its driver for TLS: `gtls` or `ossl`.
+    /// TLS driver: `gtls` or `ossl`.
     pub driver: &'static str,
     pub peers: Peers,
     pub writes: Writes,
     pub site: Site,
 }
 
-/// What it writes down of a message.
+/// Data that it writes down for each message.
 pub enum Writes {
-    /// Everything that it understood, see [`Rsyslog::received`].
+    /// All parsed fields, see [`Rsyslog::received`].
     All,
-    /// MSG alone, see [`Rsyslog::lines`], and before it takes the next: what it took before it is killed is on disk.
+    /// MSG only, see [`Rsyslog::lines`], and before it processes the next message: messages processed before it is killed
+    /// are on disk.
     Msg,
 }
 
-/// Whom rsyslog takes TLS connections from.
+/// Clients that are accepted over TLS.
 pub enum Peers {
     Anyone,
-    /// Those who show a certificate of the authority's with this name.
+    /// Clients with a certificate of the CA for this name.
     Named(&'static str),
 }
 
@@ -55,7 +56,7 @@ impl Default for Options {
 }
 
 impl Rsyslog {
-    /// Listens for anyone, with the authority's certificate for loopback.
+    /// Listens for any client, with a certificate of the CA for loopback.
     pub fn start(ca: &Ca) -> Self {
         Self::with(ca, &Options::default())
     }
@@ -70,19 +71,19 @@ impl Rsyslog {
         rsyslog
     }
 
-    /// Ends the server; what it wrote, and its ports, stay.
+    /// Stops the server; its output and its ports are kept.
     pub fn halt(&mut self) {
         self.server = None;
     }
 
-    /// Ends it as a crash does: what it has not written is lost.
+    /// Kills the server, as a crash does: unwritten data is lost.
     pub fn kill(&mut self) {
         if let Some(server) = self.server.take() {
             server.kill();
         }
     }
 
-    /// Starts it again on the same ports.
+    /// Starts the server again on the same ports.
     pub fn resume(&mut self) {
         let program = unconfined(&installed("rsyslogd"));
         let ports = [self.tcp_port, self.tls_port];
@@ -94,7 +95,7 @@ impl Rsyslog {
             &program,
             &self.path("rsyslog.log"),
             |command| {
-                // One that was killed leaves the file behind, and its number may be another process's by now.
+                // A killed server leaves this file behind; another process may have its id by now.
                 fs::remove_file(&pid).ok();
                 command.arg("-n").arg("-f").arg(config).arg("-i").arg(pid);
             },
@@ -102,12 +103,12 @@ impl Rsyslog {
         ));
     }
 
-    /// Everything received so far.
+    /// Returns all messages received so far.
     pub fn received(&self) -> Vec<Received> {
         read(&self.path("received.ndjson"), |line| common(line, &line["sd"]["rfc5424-sd"], &line["json"]))
     }
 
-    /// Everything received, once that is at least `count` messages.
+    /// Waits for at least `count` messages, and returns all.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Received> {
         eventually(LONG, &format!("rsyslog has written {count} messages"), || {
@@ -115,13 +116,14 @@ impl Rsyslog {
         })
     }
 
-    /// MSG of all messages so far; with [`Writes::All`], of those that a filter by the program's name DMARC_DATA takes.
+    /// Returns MSG of all messages so far; with [`Writes::All`], of those that pass a filter for the program name
+    /// DMARC_DATA.
     pub fn lines(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("lines")).unwrap_or_default();
         text.lines().map(|line| line.trim().to_owned()).collect()
     }
 
-    /// The same, once that is at least `count` messages.
+    /// Waits for at least `count` messages, and returns their MSG.
     #[track_caller]
     pub fn wait_for_lines(&self, count: usize) -> Vec<String> {
         eventually(LONG, &format!("rsyslog has written {count} lines"), || {
@@ -173,7 +175,7 @@ ruleset(name="keep") {{
     }
 }
 
-/// What is done with each message, to write all of it.
+/// Template and action that write down all fields of a message.
 const ALL: &str = r#"
 action(type="mmpstrucdata" jsonRoot="$!sd" sd_name.lowercase="off")
 action(type="mmjsonparse" cookie="" useRawMsg="off" container="$!json")
@@ -190,7 +192,7 @@ action(type="omfile" file="FOLDER/received.ndjson" template="line")
 if $programname == "DMARC_DATA" then action(type="omfile" file="FOLDER/lines" template="msg")
 "#;
 
-/// Ubuntu's AppArmor profile keeps /usr/sbin/rsyslogd to the files of the system's own; it goes by the path.
+/// Copies rsyslogd, because Ubuntu's AppArmor profile for the path /usr/sbin/rsyslogd confines it to system files.
 pub fn unconfined(program: &Path) -> PathBuf {
     static COPY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     if !Path::new("/etc/apparmor.d/usr.sbin.rsyslogd").exists() {
@@ -199,10 +201,10 @@ pub fn unconfined(program: &Path) -> PathBuf {
     let copy = COPY.get_or_init(|| {
         let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rsyslogd");
         let own = copy.with_extension(std::process::id().to_string());
-        // Written by another process: while we had it open for writing, nobody could run it.
+        // Copied by another process: a file that this one has open for writing could not be executed.
         let copied = Command::new("cp").arg(program).arg(&own).status().unwrap();
         assert!(copied.success(), "can't copy {} to {}", program.display(), own.display());
-        // Whole at any moment: other tests run it at the same time.
+        // Renamed atomically: other tests execute it at the same time.
         fs::rename(own, &copy).unwrap();
         copy
     });

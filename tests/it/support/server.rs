@@ -1,4 +1,4 @@
-//! One foreign server process: found, started, waited for, and ended with its test.
+//! An external server process: found, started, waited for, and stopped with its test.
 
 use std::{
     fs::{self, File},
@@ -14,22 +14,22 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::wait::{LONG, eventually};
 
-/// Where a server runs, and the address that it listens on.
+/// Network namespace of a server, and the address that it listens on.
 #[derive(Clone)]
 pub struct Site {
     pub address: IpAddr,
-    /// The command line that puts another one's program there.
+    /// Command line prefix that runs a program in that namespace.
     pub enter: Vec<String>,
 }
 
 impl Default for Site {
-    /// Here, on loopback.
+    /// This namespace, on loopback.
     fn default() -> Self {
         Self { address: Ipv4Addr::LOCALHOST.into(), enter: Vec::new() }
     }
 }
 
-/// A running server; dropping it ends it and its children.
+/// A running server; when dropped, it and its children are stopped.
 pub struct Server {
     name: &'static str,
     child: Child,
@@ -37,8 +37,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` with what `setup` adds to its command line, its output going to `log`, and waits until
-    /// `ready` says so. Fails with the log when the server ends before that.
+    /// Starts `program` with the arguments added by `setup`, with its output in `log`, and waits until `ready`. Fails with
+    /// the log if the server ends before that.
     pub fn start(
         name: &'static str,
         program: &Path,
@@ -49,7 +49,7 @@ impl Server {
         Self::start_at(&Site::default(), name, program, log, setup, ready)
     }
 
-    /// The same at another place.
+    /// Starts a server at another site.
     pub fn start_at(
         site: &Site,
         name: &'static str,
@@ -58,7 +58,7 @@ impl Server {
         setup: impl FnOnce(&mut Command),
         ready: impl Fn() -> bool,
     ) -> Self {
-        // The server gets SIGTERM from the kernel when the test's thread is gone, in whatever way.
+        // The kernel sends SIGTERM to the server when the test's thread ends, in whatever way.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM"]).args(&site.enter).arg(program);
         setup(&mut command);
@@ -75,13 +75,13 @@ impl Server {
         server
     }
 
-    /// Ends it at once, as a crash does.
+    /// Kills the server, as a crash does.
     pub fn kill(mut self) {
         kill_process_group(Pid::from_child(&self.child), Signal::KILL).unwrap();
         self.child.wait().unwrap();
     }
 
-    /// What the server said so far.
+    /// Returns the output of the server so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -103,7 +103,7 @@ impl Drop for Server {
     }
 }
 
-/// Where `name` is installed. A server that is missing fails the test: a skipped test proves nothing.
+/// Returns the path of an installed program. A missing one fails the test: a skipped test proves nothing.
 pub fn installed(name: &str) -> PathBuf {
     let path = std::env::var("PATH").unwrap_or_default();
     let folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin", "/sbin"]);
@@ -113,11 +113,11 @@ pub fn installed(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed: run tests/install-servers.sh"))
 }
 
-/// A port that nobody listens on. Below the range that the kernel takes for outgoing connections, so that none of
-/// those gets in between.
+/// Returns an unused port. It is below the range that the kernel uses for outgoing connections, so that none of those
+/// takes it.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes that run at the same time begin in different places.
+    // Test processes that run at the same time start at different ports.
     let begin = u16::try_from(std::process::id() * 97 % 10_000).unwrap();
     loop {
         let port = 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
@@ -127,7 +127,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Whether something accepts connections on each of `ports`.
+/// True if each of `ports` accepts connections.
 pub fn accepting(address: IpAddr, ports: &[u16]) -> bool {
     ports.iter().all(|port| std::net::TcpStream::connect((address, *port)).is_ok())
 }

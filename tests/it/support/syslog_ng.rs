@@ -1,5 +1,5 @@
-//! A real syslog-ng, unpacked by tests/install-servers.sh: its `syslog()` source on TCP and TLS, and, as set up for
-//! dmarc-ingest, its `network()` source with a filter by the program's name.
+//! A real syslog-ng, unpacked by tests/install-servers.sh: with its `syslog()` source on TCP and TLS and, as configured
+//! for dmarc-ingest, its `network()` source with a filter by program name.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use super::{
 pub struct SyslogNg {
     pub tcp_port: u16,
     pub tls_port: u16,
-    /// RFC 3164, newlines; only what comes from the program DMARC_DATA is kept.
+    /// RFC 3164, framed by newlines; only messages of the program DMARC_DATA are kept.
     pub network_port: u16,
     _server: Server,
     folder: TempDir,
@@ -34,12 +34,12 @@ impl SyslogNg {
         Self { tcp_port, tls_port, network_port, _server: server, folder }
     }
 
-    /// Everything received so far.
+    /// Returns all messages received so far.
     pub fn received(&self) -> Vec<Received> {
         read(&self.folder.path().join("received.ndjson"), |line| common(line, &line["_SDATA"], &line["json"]))
     }
 
-    /// Everything received, once that is at least `count` messages.
+    /// Waits for at least `count` messages, and returns all.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Received> {
         eventually(LONG, &format!("syslog-ng has written {count} messages"), || {
@@ -48,7 +48,8 @@ impl SyslogNg {
     }
 }
 
-/// syslog-ng with this configuration, once it listens on the ports; what it remembers and logs is in the folder.
+/// Starts syslog-ng with this configuration, and waits until it listens on the ports; its state and its log are in the
+/// folder.
 pub fn run(folder: &Path, configuration: &str, ports: &[u16]) -> Server {
     let unpacked = Unpacked::find("syslog-ng", "usr/sbin/syslog-ng");
     let path = |name: &str| folder.join(name);
@@ -108,7 +109,7 @@ log {{
     )
 }
 
-/// Plugins lie in a folder that is named after the version.
+/// Returns the folder of the plugins, which is named after the version.
 fn modules(root: &Path) -> PathBuf {
     children(&root.join("usr/lib/syslog-ng"))
         .into_iter()

@@ -1,4 +1,4 @@
-//! A terminal that a program's stderr goes to, and what was written to it.
+//! A pseudo-terminal for a program's stderr, and the text written to it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -29,7 +29,7 @@ impl Terminal {
         let end = OpenOptions::new().read(true).write(true).open(path.to_str().unwrap()).unwrap();
         let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
         let written = bytes.clone();
-        // Ends when the program's end is closed everywhere, or with the test's process.
+        // Ends when the program's end is closed everywhere, or with the test process.
         thread::spawn(move || {
             let (mut ours, mut piece) = (File::from(ours), [0; 4096]);
             while let Ok(length @ 1..) = ours.read(&mut piece) {
@@ -39,7 +39,7 @@ impl Terminal {
         Self { end, bytes }
     }
 
-    /// All that was written so far, with what steers the terminal.
+    /// Returns the text written so far, with control sequences.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }

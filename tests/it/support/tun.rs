@@ -1,5 +1,5 @@
-//! Two TUN devices, and between them a way that takes its time. The kernels at both ends see a network, so that what is
-//! in flight is in their queues; there is no `netem` on every machine that tests run on.
+//! Two TUN devices with a delay between them. The kernels at both ends see a network, so that data in flight is in their
+//! queues; `netem` is not available on every machine that tests run on.
 
 use std::{
     ffi::c_int,
@@ -17,13 +17,13 @@ const TUNSETIFF: Opcode = opcode::write::<c_int>(b'T', 202);
 const IFF_TUN: u16 = 1;
 const IFF_NO_PI: u16 = 0x1000;
 
-/// Carries packets until both devices are gone, which they are when this is dropped and their namespaces have ended.
+/// Forwards packets until both devices are gone: when this is dropped and their namespaces have ended.
 pub struct Relay {
     _devices: [Arc<File>; 2],
 }
 
 impl Relay {
-    /// Makes devices of these names, which may be moved to other namespaces.
+    /// Creates devices with these names, which may be moved to other namespaces.
     pub fn start(one: &str, other: &str, each_way: Duration) -> Self {
         let devices = [one, other].map(|name| Arc::new(device(name)));
         for (from, to) in [(0, 1), (1, 0)] {
@@ -37,7 +37,7 @@ fn carry(from: Arc<File>, to: Arc<File>, delay: Duration) {
     let (sender, packets) = mpsc::channel::<(Instant, Vec<u8>)>();
     thread::spawn(move || {
         let mut packet = [0; 65_536];
-        // Fails while the device is down, and when it is gone for good nobody takes packets any more.
+        // Reading fails while the device is down; once it is gone for good, nothing receives the packets any more.
         loop {
             match (&*from).read(&mut packet) {
                 Ok(length) if sender.send((Instant::now() + delay, packet[..length].to_vec())).is_err() => return,
@@ -50,7 +50,7 @@ fn carry(from: Arc<File>, to: Arc<File>, delay: Duration) {
     thread::spawn(move || {
         for (due, packet) in packets {
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            // One that the other end has no room for, or no device, is lost, as on any network.
+            // Packets for which the other end has no room, or no device, are lost, as in any network.
             (&*to).write_all(&packet).ok();
         }
     });

@@ -1,4 +1,4 @@
-//! Servers that tests/install-servers.sh has unpacked, because their packages would drive out others.
+//! Servers that tests/install-servers.sh has unpacked, because their packages conflict with others.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ pub struct Unpacked {
 }
 
 impl Unpacked {
-    /// One that is missing fails the test: a skipped test proves nothing.
+    /// Finds an unpacked server. A missing one fails the test: a skipped test proves nothing.
     pub fn find(name: &str, program: &str) -> Self {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let root = target.join("servers").join(name);
@@ -19,8 +19,8 @@ impl Unpacked {
         Self { root }
     }
 
-    /// Lets a command find the libraries that came along: in one of these folders, by architecture and age of the
-    /// distribution.
+    /// Sets the library path of a command to the unpacked libraries, which are in one of these folders, depending on the
+    /// architecture and the release of the distribution.
     pub fn with_libraries(&self, command: &mut Command) {
         let libraries: Vec<String> = ["usr/lib", "lib"]
             .iter()
@@ -31,7 +31,7 @@ impl Unpacked {
     }
 }
 
-/// The folders in a folder.
+/// Returns the folders in a folder.
 pub fn children(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()

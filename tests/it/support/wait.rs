@@ -1,14 +1,14 @@
-//! Waiting for what other processes do.
+//! Waiting for conditions in other processes.
 
 use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
 
-/// Longer than anything on a busy machine takes; a test that waits this long has failed.
+/// Timeout that nothing reaches, even on a busy machine; a test that waits this long has failed.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// Asks again until there is an answer; fails with `what` when there is none within `limit`.
+/// Polls until there is a value; fails with `what` if there is none within `limit`.
 #[track_caller]
 pub fn eventually<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;

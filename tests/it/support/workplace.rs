@@ -1,4 +1,4 @@
-//! A folder for one test's configuration, data and output, and the pieces that configurations are made of.
+//! A folder for one test's configuration, data and output, and building blocks of configurations.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ impl Workplace {
         self.folder.path().join(name)
     }
 
-    /// Writes a file, or another content into it.
+    /// Writes a file, or replaces its content.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
@@ -39,24 +39,24 @@ impl Workplace {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// One source and one sink, with a ledger in the workplace.
+    /// Returns a configuration with one source and one sink, and a ledger in the workplace.
     pub fn config(&self, source: Value, sink: Value) -> Value {
         json!({"data_dir": self.path("data"), "sources": {"rua": source}, "sinks": {"out": sink}})
     }
 
-    /// `run --once` with this configuration.
+    /// Returns the command line `run --once` with this configuration.
     pub fn once(&self, config: &Value) -> Shipper {
         self.shipper(&["run", "--once", "--config"], config)
     }
 
-    /// A command line that ends in the path of this configuration.
+    /// Returns a command line that ends in the path of this configuration.
     pub fn shipper(&self, arguments: &[&str], config: &Value) -> Shipper {
         let file = self.write("config.json", serde_json::to_vec_pretty(config).unwrap());
         Shipper::new(arguments.iter().map(AsRef::<Path>::as_ref).chain([file.as_path()]))
     }
 }
 
-/// A mailbox over IMAPS, archived to `Processed`, quarantined to `Unreadable`.
+/// Returns a source for a mailbox over IMAPS, archived to `Processed`, quarantined to `Unreadable`.
 pub fn imaps(dovecot: &Dovecot, ca: &Ca) -> Value {
     json!({
         "type": "imap",
@@ -70,7 +70,7 @@ pub fn imaps(dovecot: &Dovecot, ca: &Ca) -> Value {
     })
 }
 
-/// The same over STARTTLS.
+/// Returns the same source over STARTTLS.
 pub fn starttls(dovecot: &Dovecot, ca: &Ca) -> Value {
     with(imaps(dovecot, ca), json!({"port": dovecot.imap_port, "security": "starttls"}))
 }
@@ -87,7 +87,7 @@ pub fn stdout() -> Value {
     json!({"type": "stdout"})
 }
 
-/// `section` with other values for some keys; null takes a key out.
+/// Returns `section` with changed values for some keys; null removes a key.
 pub fn with(mut section: Value, changes: Value) -> Value {
     let (Some(keys), Value::Object(changes)) = (section.as_object_mut(), changes) else {
         panic!("a section and its changes are objects");

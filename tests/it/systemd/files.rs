@@ -1,4 +1,4 @@
-//! What stands in `examples/systemd`, in systemd's and logrotate's own tools.
+//! The files in `examples/systemd`, checked with the tools of systemd and logrotate.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,8 @@ use crate::support::{
 
 const UNITS: [&str; 3] = ["dmarc-shipper.service", "dmarc-shipper-once.service", "dmarc-shipper-once.timer"];
 
-/// What systemd counts against a unit, in tenths: the network, UNIX sockets, files that a group may read.
+/// Maximum exposure level that systemd computes for a unit, in tenths: for the network, UNIX sockets, and group-readable
+/// files.
 const MOST_EXPOSED: &str = "11";
 
 fn path(name: &str) -> PathBuf {
@@ -30,13 +31,13 @@ fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap()
 }
 
-/// A tool's exit code, and what it says.
+/// Runs a tool; returns its exit code and output.
 fn tool<S: AsRef<std::ffi::OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>) -> (i32, String) {
     let Output { status, stdout, stderr } = Command::new(installed(name)).args(arguments).output().unwrap();
     (status.code().unwrap(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
-/// The units with the program where it was built.
+/// Returns the units, with the path of the program that was built.
 fn units(workplace: &Workplace) -> Vec<PathBuf> {
     let unit = |name: &&str| {
         let text = read(name).replace("/usr/local/bin/dmarc-shipper", env!("CARGO_BIN_EXE_dmarc-shipper"));
@@ -55,7 +56,7 @@ fn systemd_has_nothing_to_say_against_the_units() {
     let workplace = Workplace::new();
     let mut units = units(&workplace);
     let (code, said) = verify(&units);
-    // What it says of the machine's own units is not about ours.
+    // Messages about other units of this machine are ignored.
     assert!(code == 0 && !said.contains("dmarc-shipper"), "{said}");
     let typo = fs::read_to_string(&units[0]).unwrap().replace("ProtectHome", "ProtectedHome");
     units[0] = workplace.write("typo.service", typo);
@@ -79,7 +80,7 @@ fn the_services_are_as_little_exposed_as_a_program_with_a_network_can_be() {
     }
 }
 
-/// The keys of a unit's `[Service]` with all their values.
+/// Returns the keys of a unit's `[Service]` section with all their values.
 fn service(name: &str) -> BTreeMap<String, Vec<String>> {
     let mut keys = BTreeMap::<_, Vec<_>>::new();
     let text = read(name);
@@ -123,7 +124,7 @@ fn the_user_is_made_and_the_folders_are_that_user_s() {
     assert_eq!((user[5], user[6]), ("/var/lib/dmarc-shipper", "/usr/sbin/nologin"));
     let (uid, gid) = (user[2].parse().unwrap(), user[3].parse().unwrap());
 
-    // As careless hands have put them there.
+    // With wrong permissions, as when created carelessly.
     for file in ["config.yaml", "imap-password"] {
         workplace.write(&format!("root/etc/dmarc-shipper/{file}"), "x");
     }
@@ -141,7 +142,7 @@ fn the_user_is_made_and_the_folders_are_that_user_s() {
     }
 }
 
-/// Its own log among them, which is commented out there.
+/// Returns the configuration with its log file enabled, which is commented out in the example.
 fn with_log_file() -> String {
     let config = read("config.yaml");
     let (before, log) = config.split_once("#log:\n").unwrap();
@@ -217,6 +218,6 @@ fn the_readme_tells_of_every_file_beside_it_and_its_commands_are_understood() {
     let here = |command: &str| command.replace("/etc/dmarc-shipper/config.yaml", path("config.yaml").to_str().unwrap());
     let codes: Vec<_> =
         commands.map(|command| Shipper::new(here(command).split_whitespace()).run().status.code()).collect();
-    // On this machine an instance may be at work or not.
+    // An instance may or may not be running on this machine.
     assert!(matches!(codes[..], [Some(0), Some(0 | 69)]), "{codes:?}");
 }

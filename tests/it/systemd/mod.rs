@@ -1,4 +1,4 @@
-//! Under systemd: what the program tells it, and the units and files of `examples/systemd` in systemd's own tools.
+//! systemd: notifications of the program, and the units and files of `examples/systemd`, checked with systemd's own tools.
 
 mod files;
 mod notify;

@@ -1,4 +1,4 @@
-//! The protocol of `Type=notify`, with a socket in the place of systemd's.
+//! The protocol of `Type=notify`, with a socket in place of systemd's.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use crate::support::{
     workplace::{Workplace, stdout},
 };
 
-/// A socket that the program is told of, and all that came.
+/// A socket for notifications, and all messages that were received.
 struct Listener {
     socket: UnixDatagram,
     name: String,
@@ -42,7 +42,7 @@ impl Listener {
         Self { socket, name, heard: RefCell::default() }
     }
 
-    /// Every message so far.
+    /// Returns all messages so far.
     fn heard(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut buffer) {
@@ -51,7 +51,7 @@ impl Listener {
         self.heard.borrow().clone()
     }
 
-    /// The messages that are no signs of life, by their first lines.
+    /// Returns the messages other than watchdog keep-alives, by their first lines.
     fn told(&self) -> Vec<String> {
         let first = |message: &String| message.lines().next().unwrap().to_owned();
         self.heard().iter().map(first).filter(|line| line != "WATCHDOG=1").collect()
@@ -67,7 +67,7 @@ impl Listener {
     }
 }
 
-/// Looks into an empty folder.
+/// Returns a configuration that reads an empty folder.
 fn idle(workplace: &Workplace) -> Value {
     let inbox = workplace.path("inbox");
     fs::create_dir_all(&inbox).unwrap();
@@ -92,10 +92,10 @@ fn the_beginning_reloads_and_the_end_are_told() {
         let reloading = listener.heard()[1].clone();
         let at: u64 = reloading.lines().nth(1).unwrap().strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
         let uptime: f64 = fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap();
-        // The machine may have slept, which only the second counts; no other clock of it stands so low.
+        // CLOCK_MONOTONIC: unlike /proc/uptime, it stands still while the machine sleeps, and no other clock is that low.
         assert!(at > 0 && at as f64 <= uptime * 1e6 + 1e6, "{at} is none of {uptime}");
 
-        // What is refused is over as well, or `systemctl reload` would wait for it.
+        // A refused reload must also be reported as finished, or `systemctl reload` would wait for it.
         workplace.write("config.json", "{");
         running.signal(Signal::HUP);
         listener.until(&["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"]);
@@ -106,7 +106,7 @@ fn the_beginning_reloads_and_the_end_are_told() {
     }
 }
 
-/// The kernel holds ten datagrams for a listener that does not read, unless `net.unix.max_dgram_qlen` says more.
+/// The kernel queues ten datagrams for a listener that does not read, unless `net.unix.max_dgram_qlen` is higher.
 #[test]
 fn a_manager_that_does_not_read_holds_nothing_up_and_hears_the_state_later() {
     let workplace = Workplace::new();

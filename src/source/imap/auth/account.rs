@@ -1,4 +1,4 @@
-//! An account as logins know it: its tokens, and what its files held at the last login.
+//! State of an account across logins: its access tokens, and a fingerprint of its credential files at the last login.
 
 use std::{
     path::PathBuf,
@@ -21,20 +21,21 @@ use crate::{
     net::token::AccessTokens,
 };
 
-/// How often files are looked at while a refused login waits for one to change.
+/// Interval for polling the credential files after a refused login.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Shared by all sessions of a source.
+/// Account state, shared by all sessions of a source.
 pub struct Account {
-    /// `None` where the login needs no token.
+    /// `None` if the login needs no token.
     tokens: Option<AccessTokens>,
     token_is_doubted: AtomicBool,
-    /// All that a login reads, and a rotation changes.
+    /// All files that a login reads and that a credential rotation changes.
     files: Vec<PathBuf>,
     last_read: Mutex<Option<Fingerprint>>,
 }
 
-/// Not the times of the files: a secret that was written again as it was is as wrong as before.
+/// Hash of the contents of the credential files. Modification times are not part of it: a secret that is rewritten
+/// unchanged is as wrong as before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fingerprint([u8; 32]);
 
@@ -47,12 +48,12 @@ impl Account {
         Self { tokens, token_is_doubted: AtomicBool::new(false), files: files(config), last_read: Mutex::default() }
     }
 
-    /// A login begins, and reads the files.
+    /// Records the fingerprint of the credential files at the start of a login, which reads them.
     pub fn begin_login(&self) {
         *self.last_read.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.fingerprint());
     }
 
-    /// Returns when a file holds something else than at the last login. Cancel-safe.
+    /// Waits until the content of a credential file differs from that at the last login. Cancel-safe.
     pub async fn changed(&self) {
         loop {
             let before = self.last_read.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -63,12 +64,13 @@ impl Account {
         }
     }
 
-    /// A session that was opened with the token has ended: the token may be the reason.
+    /// Marks the token as doubtful because a session that used it has ended: an expired or revoked token may be the
+    /// reason.
     pub fn doubt_token(&self) {
         self.token_is_doubted.store(true, Ordering::Relaxed);
     }
 
-    /// The tokens, where the login needs one. A doubted one is not among them.
+    /// Returns the token cache, or `None` if the login needs no token. A doubtful token is discarded first.
     pub async fn tokens(&self) -> Option<&AccessTokens> {
         let tokens = self.tokens.as_ref()?;
         if self.token_is_doubted.swap(false, Ordering::Relaxed) {

@@ -1,9 +1,9 @@
-//! What to do about a refusal: texts of providers that mean the same thing wherever they come from, and hosts at which a
-//! refusal always means the same thing.
+//! Advice on refused logins: a table of error texts of providers that mean the same on any host, and of hosts where a
+//! refusal always has the same cause.
 
 use crate::config::source::Credentials;
 
-/// What was refused.
+/// Kind of credentials that were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
     Password,
@@ -21,7 +21,7 @@ impl From<&Credentials> for Shown {
     }
 }
 
-/// The first row that fits. `said`: all that server and token endpoint said.
+/// Returns the advice of the first row that matches. `said`: all text from the server and the token endpoint.
 pub fn advice(host: &str, shown: Shown, said: &str) -> &'static str {
     let (host, said) = (host.to_ascii_lowercase(), said.to_ascii_lowercase());
     let fits = |row: &&Row| {
@@ -33,11 +33,11 @@ pub fn advice(host: &str, shown: Shown, said: &str) -> &'static str {
 }
 
 struct Row {
-    /// Endings of host names; empty: any.
+    /// Suffixes of host names; empty matches any.
     hosts: &'static [&'static str],
-    /// Empty: any.
+    /// Empty matches any.
     shown: &'static [Shown],
-    /// In lower case; empty: any.
+    /// Substring, in lower case; empty matches any.
     says: &'static str,
     advice: &'static str,
 }
@@ -111,7 +111,7 @@ const ROWS: &[Row] = &[
     text("invalid_scope", "check oauth.scope"),
     text("as a token endpoint does", "check oauth.token_url"),
     text("token_command", "run the command by hand, as the same user"),
-    // Hosts.
+    // Advice by host.
     host(
         MICROSOFT,
         &[Shown::Password],
@@ -137,7 +137,7 @@ const ROWS: &[Row] = &[
         &[Shown::Password],
         "Zoho wants IMAP turned on in the settings, and an app password where two factors are used",
     ),
-    // Nothing is known.
+    // Fallback.
     host(&[], &[Shown::Password], "check user and password"),
     host(&[], &[Shown::Token], "check user, and whether the token is for this server"),
     host(&[], &[Shown::Certificate], "check whether the certificate in tls.crt_file is for user"),

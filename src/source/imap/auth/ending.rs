@@ -1,16 +1,17 @@
-//! Words with which servers end a login that they had taken: no mail and no command is at fault.
+//! Detects expired logins: status texts with which servers end an accepted login. Neither a mail nor a command is at
+//! fault.
 
-/// What has ended.
+/// State of a login that a server has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The login has run out: a new one helps.
+    /// The login has expired: a new login helps.
     Login,
-    /// The login stands, but opens no mailbox (any more).
+    /// The login is valid, but gives no access to the mailbox (any more).
     Mailbox,
 }
 
-/// What NO, BAD or BYE in a session that is logged in say about the login; `None`: nothing. `said`: the code in brackets
-/// and the text.
+/// Interprets the text of a NO, BAD or BYE in an authenticated session; `None` if it does not concern the login. `said`:
+/// the response code in brackets and the text.
 pub fn ending(said: &str) -> Option<Ending> {
     let said = said.to_ascii_lowercase();
     ENDINGS.iter().find(|(words, _)| said.contains(words)).map(|(_, ending)| *ending)

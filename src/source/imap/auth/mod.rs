@@ -1,5 +1,5 @@
-//! Logging in: with a password of any characters, a token, or the certificate that TLS has shown. Secrets are read anew
-//! each time.
+//! Authentication: LOGIN or AUTHENTICATE with a password of any characters, an OAuth token, or the TLS client certificate.
+//! Secrets are read anew for each login.
 
 mod account;
 mod advice;
@@ -24,10 +24,10 @@ pub use self::{
     ending::{Ending, ending},
 };
 
-/// Characters of a token endpoint's error that are shown: Microsoft's begin with a sentence or two that matter.
+/// Characters of a token endpoint's error that are shown: Microsoft's errors begin with a sentence or two that matter.
 const TOKEN_ERROR_SHOWN: usize = 400;
 
-/// Returns the name of the method.
+/// Logs in and returns the name of the mechanism.
 pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> Result<&'static str, Fault> {
     let shown = Shown::from(&config.credentials);
     let method = method(config.auth, shown, |capability| session.offers(capability))
@@ -48,7 +48,7 @@ pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> R
         match attempt(session, config, method, &text).await {
             Err(refusal @ Fault::Credentials(_)) => {
                 tokens.discard().await;
-                // One that was kept may have been revoked: another is tried, and that is all.
+                // A cached token may have been revoked: try a fresh one, once.
                 if fresh || again {
                     return Err(refusal);
                 }
@@ -80,7 +80,7 @@ impl Method {
     }
 }
 
-/// How to log in; `None` where the server lets nobody in with what we have.
+/// Chooses the mechanism; `None` if the server offers none for these credentials.
 fn method(wish: Auth, shown: Shown, offers: impl Fn(&str) -> bool) -> Option<Method> {
     match (wish, shown) {
         (Auth::Plain, _) => Some(Method::Plain),
@@ -95,7 +95,7 @@ fn method(wish: Auth, shown: Shown, offers: impl Fn(&str) -> bool) -> Option<Met
     }
 }
 
-/// `secret`: the password or the token; empty where it is neither.
+/// Sends the login. `secret`: the password or the token; empty for other credentials.
 async fn attempt(session: &mut Session, config: &Imap, method: Method, secret: &str) -> Result<(), Fault> {
     if secret.contains('\0') {
         return Err(Fault::Configuration("the password may not contain a NUL".into()));
@@ -110,12 +110,13 @@ async fn attempt(session: &mut Session, config: &Imap, method: Method, secret: &
         Method::Plain => sasl::plain(user, secret),
         Method::XOauth2 => sasl::xoauth2(user, secret),
         Method::OauthBearer => sasl::oauthbearer(user, &config.host, config.port, secret),
-        // RFC 4422 appendix A: whom to act as.
+        // RFC 4422 appendix A: the authorization identity.
         Method::External => user.clone(),
     };
     let (mechanism, response) = (method.name(), BASE64.encode(response));
     session.hide([response.clone()]);
-    // What tells a server that we have seen its reason; where none is due, that we give up (RFC 3501 section 6.2.2).
+    // Response to an error challenge, so that the server then sends its tagged NO; `*` cancels the exchange if no
+    // challenge is due (RFC 3501 section 6.2.2).
     let acknowledgement = match method {
         Method::XOauth2 => "\r\n",
         Method::OauthBearer => "AQ==\r\n",
@@ -144,8 +145,8 @@ async fn attempt(session: &mut Session, config: &Imap, method: Method, secret: &
     }
 }
 
-/// LOGIN with its two arguments quoted, or as literals where a quoted string can't hold them (RFC 3501 section 9: quoted
-/// strings are 7-bit and have no line ends).
+/// Returns the parts of a LOGIN command. Its two arguments are quoted, or sent as literals if a quoted string can't hold
+/// them (RFC 3501 section 9: quoted strings are 7-bit and contain no line ends).
 fn login_parts(user: &str, password: &str) -> Vec<Vec<u8>> {
     let mut parts = vec![b"LOGIN ".to_vec()];
     for (argument, follows) in [(user, " "), (password, "\r\n")] {
@@ -160,12 +161,13 @@ fn login_parts(user: &str, password: &str) -> Vec<Vec<u8>> {
     parts
 }
 
-/// As it stands between quotes.
+/// Returns the secret as escaped in a quoted string.
 fn escaped(secret: &str) -> String {
     secret.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// What a refusal means. `challenge`: what the server said instead of success, before it refused.
+/// Maps a refused login to a fault with advice. `challenge`: the error challenge that the server sent before its NO, if
+/// any.
 fn explain(session: &Session, config: &Imap, fault: Fault, challenge: Option<&str>) -> Fault {
     let Fault::Refused { answer, .. } = fault else { return fault };
     let (host, user, said) = (session.host(), &config.user, answer.shown());
@@ -191,7 +193,7 @@ fn may_try_login(session: &Session, config: &Imap, shown: Shown) -> bool {
         && !session.offers("LOGINDISABLED")
 }
 
-/// Why there is no token to log in with.
+/// Maps a failure to obtain a token to a fault.
 fn refused_token(config: &Imap, error: TokenError) -> Fault {
     match error {
         TokenError::Unavailable(text) => Fault::Lost(text),

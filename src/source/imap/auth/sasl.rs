@@ -1,31 +1,31 @@
-//! What is said within AUTHENTICATE, before its base64, and the challenges that end it.
+//! SASL messages: initial responses of the mechanisms, before base64, and error challenges.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 
 use crate::source::imap::fault::plain_to;
 
-/// Characters of a challenge that are shown.
+/// Characters of an error challenge that are shown.
 const SHOWN: usize = 200;
 
-/// RFC 4616.
+/// Returns the PLAIN message (RFC 4616).
 pub fn plain(user: &str, password: &str) -> String {
     format!("\0{user}\0{password}")
 }
 
-/// <https://developers.google.com/workspace/gmail/imap/xoauth2-protocol>
+/// Returns the XOAUTH2 initial response: <https://developers.google.com/workspace/gmail/imap/xoauth2-protocol>
 pub fn xoauth2(user: &str, token: &str) -> String {
     format!("user={user}\x01auth=Bearer {token}\x01\x01")
 }
 
-/// RFC 7628 section 3.1, with the GS2 header of RFC 5801 section 4.
+/// Returns the OAUTHBEARER initial response (RFC 7628 section 3.1), with the GS2 header of RFC 5801 section 4.
 pub fn oauthbearer(user: &str, host: &str, port: u16, token: &str) -> String {
     let user = user.replace('=', "=3D").replace(',', "=2C");
     format!("n,a={user},\x01host={host}\x01port={port}\x01auth=Bearer {token}\x01\x01")
 }
 
-/// The reason in a challenge that comes instead of success (RFC 7628 section 3.2.2; XOAUTH2 has the same): its status,
-/// and the scope that the server wants.
+/// Returns the reason given in an error challenge (RFC 7628 section 3.2.2; XOAUTH2 uses the same format): its status, and
+/// the scope that the server requires.
 pub fn reason(challenge: &str) -> Option<String> {
     let reason: Value = serde_json::from_slice(&BASE64.decode(challenge.trim()).ok()?).ok()?;
     let told = ["status", "scope"].into_iter().filter_map(|key| match &reason[key] {
@@ -41,7 +41,7 @@ pub fn reason(challenge: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// The examples of RFC 7628 section 4.1 and of Google's description, with shorter tokens.
+    /// The examples of RFC 7628 section 4.1 and of Google's documentation, with shorter tokens.
     #[test]
     fn tokens_are_presented_as_the_standards_say() {
         assert_eq!(

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::*;
 
-/// What comes up for `input`, whatever pieces it arrives in.
+/// Returns what the scanner passes on for `input` that arrives in pieces of `piece` bytes.
 fn scan(input: &[u8], allowed: u64, piece: usize) -> Result<Vec<u8>, Overrun> {
     let mut scanner = Scanner::new();
     scanner.allowed = allowed;
@@ -125,7 +125,7 @@ async fn a_response_goes_up_whole_with_its_literals_and_nothing_of_the_next_one(
     }
 }
 
-/// The parser above looked at all of a line again for each byte of it.
+/// Regression: async-imap's parser parsed the whole line again for each byte that arrived.
 #[tokio::test]
 async fn a_line_goes_up_when_it_is_whole_and_a_literal_as_it_comes() {
     let (mut server, client) = duplex(1);
@@ -167,13 +167,13 @@ async fn a_byte_now_and_then_fails_the_read_in_the_end() {
     assert!(begin.elapsed() < Duration::from_secs(305), "{:?}", begin.elapsed());
 }
 
-/// What TLS has to say for itself never ends, and is no byte of IMAP.
+/// TLS handshake messages can go on without end, and carry no byte of IMAP.
 #[tokio::test(start_paused = true)]
 async fn a_wire_that_uses_up_each_turn_without_a_byte_is_silent() {
     struct Busy;
     impl AsyncRead for Busy {
         fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            // As a socket that always has something does: until the turn is over.
+            // Like a socket that always has data: until the task's cooperative budget is used up.
             while let Poll::Ready(progress) = tokio::task::coop::poll_proceed(cx) {
                 progress.made_progress();
             }
@@ -195,7 +195,7 @@ async fn a_wire_that_uses_up_each_turn_without_a_byte_is_silent() {
     }
     let mut guard = Guard::new(Box::new(Busy), Duration::from_secs(5));
     tokio::spawn(async {
-        // The paused clock goes on only when nobody has anything to do.
+        // The paused clock advances by itself only when all tasks are idle.
         loop {
             tokio::time::advance(Duration::from_millis(100)).await;
         }
@@ -212,7 +212,7 @@ async fn silence_fails_the_read() {
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
 
-/// Bytes that mean something to the scanner, and others.
+/// Tokens that are significant to the scanner, and others.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let token = prop::sample::select(vec![
         "* ",
@@ -259,7 +259,7 @@ proptest! {
     #[test]
     fn no_literal_that_the_parser_awaits_is_larger_than_allowed(input in hostile()) {
         let Ok(clean) = scan(&input, 80, 4096) else { return Ok(()) };
-        // An announced `90` would make the parser ask for as much.
+        // With the literal `{90}`, the parser would ask for 90 more bytes.
         if let Err(awaited) = Response::parse(&clean) {
             let text = format!("{awaited:?}");
             prop_assert!(!text.contains("Size(90)"), "{}", text);

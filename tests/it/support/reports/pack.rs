@@ -1,11 +1,11 @@
-//! A document → an attachment → a mail.
+//! Packs a document into an attachment and a mail.
 
 use std::io::{Cursor, Write};
 
 use flate2::{Compression, write::GzEncoder};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-/// What a document is sent in.
+/// Container of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     Gzip,
@@ -14,7 +14,7 @@ pub enum Container {
     Plain,
 }
 
-/// A mail that carries `document`, named `stem` with the container's ending.
+/// Returns a mail that contains `document`, in a file named `stem` with the suffix of the container.
 pub fn mail(host: &str, subject: &str, number: usize, stem: &str, container: Container, document: &[u8]) -> Vec<u8> {
     let attachment = match container {
         Container::Gzip => gzip(document),
@@ -25,7 +25,7 @@ pub fn mail(host: &str, subject: &str, number: usize, stem: &str, container: Con
     with_attachment(host, subject, number, stem, container, &attachment)
 }
 
-/// A mail whose attachment begins like this container and is rubbish after a few bytes.
+/// Returns a mail whose attachment begins like this container and is corrupt after a few bytes.
 pub fn damaged(container: Container, number: usize) -> Vec<u8> {
     let mut attachment = match container {
         Container::Zip => zip("x.xml", b"<feedback/>"),
