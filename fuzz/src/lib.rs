@@ -1,5 +1,5 @@
-//! What has to hold for any bytes, whichever door they come in by: nothing panics, limits hold, both readings of a
-//! document agree, and what comes out is lines of JSON without a raw control character.
+//! Properties that hold for any input: nothing panics, limits hold, both readings of a document agree, and the output is
+//! lines of JSON without a raw control character.
 
 use std::{
     io::{BufRead, Read},

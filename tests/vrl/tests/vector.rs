@@ -1,5 +1,5 @@
-//! What Vector makes of our frames and lines with the programs of `examples/vector`: its engine, and its syslog parser, on
-//! what the program has just sent; and expressions of other receivers, on the same. DMARC_SHIPPER names the binary (`make vrl` builds it).
+//! Tests of the remaps in `examples/vector`: Vector's VRL engine and syslog parser read what the program has just sent, and
+//! so do the regular expressions of other receivers. DMARC_SHIPPER names the binary (`make vrl` builds it).
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use vrl::{
     value::{Secrets, Value},
 };
 
-/// What Vector or the remap adds; all else is ours.
+/// Keys that Vector or the remap adds to those of the program.
 const ADDED: [&str; 2] = ["syslog", "timestamp"];
 
 #[test]
@@ -111,7 +111,7 @@ fn the_expressions_for_fluent_bit_splunk_and_logstash_find_the_event_in_a_frame(
     }
 }
 
-/// What the expression's groups match, by name and number.
+/// Matches of the expression's groups, by name and number.
 fn captures(expression: &str, text: &str) -> Json {
     let source = format!(". = parse_regex!(.message, r'{}', numeric_groups: true)", expression.replace('\'', "\\'"));
     let program =
@@ -182,14 +182,14 @@ fn from_syslog(frame: &str) -> Value {
     event.into()
 }
 
-/// What the program writes of the example mailbox to stdout.
+/// Events that the program writes to stdout for the example mailbox.
 fn events_on_stdout() -> Vec<Json> {
     static OUTPUT: OnceLock<String> = OnceLock::new();
     let output = OUTPUT.get_or_init(|| ship("stdout:", &[]));
     output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What it sends to a syslog server, taken out of the octet counting.
+/// Frames that the program sends to a syslog server, without the octet counts.
 fn frames(format: &str) -> Vec<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
