@@ -2,34 +2,47 @@
 
 use std::time::Duration;
 
-/// Delays that double from `first` to `cap`, each between half and all of it.
+/// First and longest retry delay for one kind of peer.
+#[derive(Debug, Clone, Copy)]
+pub struct Delays {
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+/// Mail servers throttle clients that log in often, and lock their accounts.
+pub const MAIL_SERVER: Delays = Delays { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
+/// Receivers on the network restart within seconds, and events are waiting for them.
+pub const RECEIVER: Delays = Delays { first: Duration::from_millis(500), longest: Duration::from_secs(30) };
+/// Files and pipes on this machine.
+pub const LOCAL_OUTPUT: Delays = Delays { first: Duration::from_millis(250), longest: Duration::from_secs(30) };
+
+/// Delays that double from the first to the longest, each between half and all of it.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    first: Duration,
-    cap: Duration,
+    delays: Delays,
     next: Duration,
 }
 
 impl Backoff {
-    pub fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, next: first }
+    pub fn new(delays: Delays) -> Self {
+        Self { delays, next: delays.first }
     }
 
-    /// Returns the delay before the next attempt; each is longer than the one before, up to the cap.
+    /// Returns the delay before the next attempt; each is longer than the one before, up to the longest.
     pub fn delay(&mut self) -> Duration {
         let delay = self.next;
-        self.next = (self.next * 2).min(self.cap);
+        self.next = (self.next * 2).min(self.delays.longest);
         delay.mul_f64(rand::random_range(0.5..=1.0))
     }
 
     /// True if no attempt failed since the last success.
     pub fn is_fresh(&self) -> bool {
-        self.next == self.first
+        self.next == self.delays.first
     }
 
     /// Restarts from the first delay, after a success.
     pub fn reset(&mut self) {
-        self.next = self.first;
+        self.next = self.delays.first;
     }
 }
 
@@ -38,8 +51,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_the_cap_and_start_anew_after_a_success() {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+    fn delays_double_up_to_the_longest_and_start_anew_after_a_success() {
+        let mut backoff = Backoff::new(Delays { first: Duration::from_secs(1), longest: Duration::from_secs(5) });
         for full in [1, 2, 4, 5, 5] {
             let delay = backoff.delay().as_secs_f64();
             assert!(delay >= f64::from(full) / 2.0 && delay <= f64::from(full), "{delay} of {full}");

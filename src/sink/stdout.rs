@@ -5,7 +5,6 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Write},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Frame, Health, Inlet, Sink, SinkError, Status, batch::Batches, rate::RateLimit, worker::Worker};
-use crate::{net::backoff::Backoff, stdio};
+use crate::{
+    net::backoff::{Backoff, LOCAL_OUTPUT},
+    stdio,
+};
 
 /// Capacity of a pipe on Linux, in bytes: a larger write would only wait for the reader.
 const WRITE_BYTES: usize = 64 << 10;
@@ -43,7 +45,7 @@ impl StdoutSink {
         }
         let worker = Worker::start("stdout", Output { file: output, rest: Bytes::new() }).map_err(cannot_write)?;
         let mut batches = Batches::new(inlet, self.rate, &status, WRITE_BYTES);
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        let mut backoff = Backoff::new(LOCAL_OUTPUT);
         status.report(Health::Up);
         while let Some(batch) = batches.next().await {
             let bytes = joined(&batch);

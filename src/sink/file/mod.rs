@@ -29,7 +29,7 @@ use self::{
 use super::{Frame, Health, Inlet, Sink, SinkError, Status, batch::Batches, rate::RateLimit, worker::Worker};
 use crate::{
     config::sink::{Codec, File},
-    net::backoff::Backoff,
+    net::backoff::{Backoff, LOCAL_OUTPUT},
 };
 
 /// Maximum batch in bytes. A sync costs some milliseconds: a batch is worth it with a thousand events, and takes little memory.
@@ -63,8 +63,7 @@ impl FileSink {
         let writer = Writer::new(self.name, self.codec, retention);
         let worker = Worker::start("file sink", writer)
             .map_err(|error| SinkError::CannotWrite(format!("can't start the file sink's thread: {error}")))?;
-        let mut files =
-            Files { worker, status, backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)) };
+        let mut files = Files { worker, status, backoff: Backoff::new(LOCAL_OUTPUT) };
         let today = pattern.path_at(Timestamp::now().as_second());
         files.until_done(cannot_create, move |writer| writer.prepare(&today)).await?;
 

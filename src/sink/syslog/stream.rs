@@ -1,6 +1,6 @@
 //! Syslog over TCP and TLS: one connection after the other, for as long as there is something to send.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{select, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -14,15 +14,13 @@ use super::{
 use crate::{
     config::sink::{Syslog, SyslogMode},
     net::{
-        backoff::Backoff,
+        backoff::{Backoff, RECEIVER},
         tls::{TlsError, client_config},
     },
     sink::{Inlet, SinkError, Status, rate::RateLimit},
 };
 
 /// Initial retry delay: about the time that a receiver's restart takes.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_CAP: Duration = Duration::from_secs(30);
 
 /// Sends until the queue has ended and everything is confirmed, or until stopped. Fails only if the very first attempt
 /// shows that the configuration is wrong: files that become unusable later are probably being replaced.
@@ -40,7 +38,7 @@ pub async fn run(
     }
     let mut send_queue = SendQueue::new(inlet, rate, status.held());
     let mut health = SinkHealth::new(name, status);
-    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+    let mut backoff = Backoff::new(RECEIVER);
     let mut first = true;
     loop {
         let confirmed_before = health.confirmed();

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::health::SinkHealth;
 use crate::{
     config::sink::Syslog,
-    net::backoff::Backoff,
+    net::backoff::{Backoff, RECEIVER},
     sink::{Frame, Inlet, Status, rate::RateLimit},
 };
 
@@ -21,8 +21,6 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 /// Time without an ICMP error after which the receiver counts as up. When a datagram finds no listener, the error arrives
 /// too late to know which datagram it was.
 const BOUNCES_WITHIN: Duration = Duration::from_secs(5);
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_CAP: Duration = Duration::from_secs(30);
 
 /// Error in sending a datagram.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +85,7 @@ struct Line<'a> {
 impl Line<'_> {
     /// Retries until the datagram is sent.
     async fn deliver(&mut self, frame: &Frame, health: &mut SinkHealth) {
-        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        let mut backoff = Backoff::new(RECEIVER);
         while let Err(error) = self.send(&frame.bytes, health).await {
             health.failing(&error);
             self.socket = None;

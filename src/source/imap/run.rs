@@ -15,7 +15,7 @@ use super::{
     work::{NOOP_EVERY, Work},
 };
 use crate::{
-    net::backoff::Backoff,
+    net::backoff::{Backoff, MAIL_SERVER},
     source::{Intake, MailRef, Pass, SourceError},
 };
 use futures::future::BoxFuture;
@@ -27,9 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Time between passes above which the session is closed in between.
 const KEPT_BETWEEN_PASSES: Duration = Duration::from_secs(600);
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// Maximum retry delay; also the minimum after refused credentials, because servers lock accounts.
-pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(300);
 /// Longer than any job of a session takes.
 const A_LONG_TIME: Duration = Duration::from_secs(86_400 * 365);
 
@@ -111,7 +108,7 @@ impl Run {
             handed_over: 0,
             moves_along: true,
             takes_keyword: false,
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            backoff: Backoff::new(MAIL_SERVER),
             retry_at: now,
             refused: false,
             trouble: None,
@@ -120,7 +117,7 @@ impl Run {
             began: now,
             brought_mail: false,
             hung_up: false,
-            news: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            news: Backoff::new(MAIL_SERVER),
             news_at: now,
             opened: false,
             tried: false,
@@ -376,10 +373,10 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_hangs_up_on_each_wait_is_left_alone_unless_sessions_last_or_bring_mail() {
         let (soon, later) = (Duration::from_secs(1), Duration::from_secs(60));
-        assert!(delay_after(1, soon, false) <= FIRST_DELAY);
+        assert!(delay_after(1, soon, false) <= MAIL_SERVER.first);
         assert!(delay_after(7, soon, false) > Duration::from_secs(30));
-        assert!(delay_after(7, later, false) <= FIRST_DELAY);
-        assert!(delay_after(7, soon, true) <= FIRST_DELAY);
+        assert!(delay_after(7, later, false) <= MAIL_SERVER.first);
+        assert!(delay_after(7, soon, true) <= MAIL_SERVER.first);
     }
 
     /// Regression: time spent on receiving a flood was not counted as trouble, so that a run took longer than
@@ -410,6 +407,6 @@ mod tests {
         })
         .collect();
         assert!(waits["refused"] >= Duration::from_secs(300), "{waits:?}");
-        assert!(waits["lost"] <= FIRST_DELAY && waits["logged out"] <= FIRST_DELAY, "{waits:?}");
+        assert!(waits["lost"] <= MAIL_SERVER.first && waits["logged out"] <= MAIL_SERVER.first, "{waits:?}");
     }
 }

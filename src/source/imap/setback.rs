@@ -5,14 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::{
-    fault::Fault,
-    fetch::Candidate,
-    link::Link,
-    round::Batch,
-    run::{LONGEST_DELAY, Run},
-};
-use crate::source::SourceError;
+use super::{fault::Fault, fetch::Candidate, link::Link, round::Batch, run::Run};
+use crate::{net::backoff::MAIL_SERVER, source::SourceError};
 
 /// Time after its last flood from which a server is treated like any other.
 const FLOODS_FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -39,7 +33,8 @@ impl Run {
         let needs_a_person = matches!(fault, Fault::Credentials(_) | Fault::Configuration(_));
         let mut delay = self.backoff.delay();
         if needs_a_person {
-            delay = delay.max(LONGEST_DELAY);
+            // Servers lock accounts.
+            delay = delay.max(MAIL_SERVER.longest);
         }
         if let Fault::Throttled { wait: Some(wait), .. } = fault {
             delay = delay.max(wait);

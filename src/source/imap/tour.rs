@@ -3,16 +3,15 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{find::Found, mailbox::Folder, settle::Action};
-use crate::{config::folder::FolderName, net::backoff::Backoff};
-
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(300);
+use crate::{
+    config::folder::FolderName,
+    net::backoff::{Backoff, MAIL_SERVER},
+};
 
 /// All folders of one source; at most one of them is being read.
 pub struct Tour {
@@ -170,7 +169,7 @@ impl Stop {
             newest: 0,
             due: Some(now),
             listed: false,
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY),
+            backoff: Backoff::new(MAIL_SERVER),
             failing_since: None,
         }
     }
@@ -178,6 +177,8 @@ impl Stop {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn tour(names: &[&str]) -> Tour {
