@@ -121,8 +121,9 @@ pub(super) const PARSE_WARNINGS: Key = key(
     "parse_warnings",
     Kind::Texts,
     Part::Told,
-    "Repairs, and values that were not understood: first those of the document, then those of the row. A repair is \
-     `code: explanation: detail` (the detail may be missing); a value is `key: problem`.",
+    "Repairs of the report and notes on its values: first those of the document, then those of the row. A repair is \
+     `code: explanation: detail` (the detail may be missing), with `, n times` at the end if repeated; a note on a value is \
+     `key: explanation`.",
 );
 pub(super) const TRUNCATED: Key = always(
     "truncated",
