@@ -25,40 +25,40 @@ macro_rules! metrics_table {
 }
 
 metrics_table! {
-    GaugeVec BUILD_INFO = "build_info", ["version", "rust_version"], "Always 1; its labels say what runs.";
-    GaugeVec UPTIME = "uptime_seconds", [], "Seconds since the process began.";
-    IntCounterVec RELOADED = "reloaded_total", [], "Configurations taken while running (SIGHUP).";
+    GaugeVec BUILD_INFO = "build_info", ["version", "rust_version"], "Always 1; the labels are the versions of the running program.";
+    GaugeVec UPTIME = "uptime_seconds", [], "Seconds since the process started.";
+    IntCounterVec RELOADED = "reloaded_total", [], "Number of successful configuration reloads (SIGHUP).";
     IntCounterVec RECEIVED_BYTES = "component_received_bytes_total", ["component_id", "component_kind", "component_type"],
-        "Of a source: bytes of mails and files that it read. Of a sink: bytes of events that it was given, as encoded for it.";
+        "Source: bytes of mails and files read. Sink: bytes of events queued, as encoded for it.";
     IntCounterVec RECEIVED_EVENTS = "component_received_events_total", ["component_id", "component_kind", "component_type"],
-        "Of a source: events made of what it read. Of a sink: events that it was given.";
-    IntCounterVec SENT_EVENTS = "component_sent_events_total", ["component_id", "component_kind", "component_type"], "Events of a sink that have arrived, as far as it can tell.";
-    IntCounterVec SENT_BYTES = "component_sent_bytes_total", ["component_id", "component_kind", "component_type"], "Their bytes.";
+        "Source: events created from what it read. Sink: events queued.";
+    IntCounterVec SENT_EVENTS = "component_sent_events_total", ["component_id", "component_kind", "component_type"], "Events that the sink has confirmed; what that proves depends on the sink.";
+    IntCounterVec SENT_BYTES = "component_sent_bytes_total", ["component_id", "component_kind", "component_type"], "Bytes of events that the sink has confirmed.";
     IntCounterVec DISCARDED_EVENTS = "component_discarded_events_total", ["component_id", "component_kind", "component_type", "intentional"],
-        "Events that a sink does not get: `true`, its `events` don't name them; `false`, it is not required and had no room.";
+        "Events not sent to a sink. `intentional` is `true` if its `events` exclude them, `false` if it is not required and its buffer was full.";
     IntCounterVec ERRORS = "component_errors_total", ["component_id", "component_kind", "component_type", "error_type", "stage"],
-        "`receiving`: a source could not work with its server. `processing`: something could not be read; error_type is the \
+        "Errors by stage. `receiving`: error of a source at its server. `processing`: input could not be read; error_type is the \
          reason. `sending`: a sink could not deliver.";
-    GaugeVec BUFFER_MAX_BYTES = "buffer_max_size_bytes", ["component_id", "component_kind", "component_type"], "Room for events that have not arrived yet.";
-    GaugeVec BUFFER_BYTES = "buffer_size_bytes", ["component_id", "component_kind", "component_type"], "How much of it is taken.";
-    GaugeVec BUFFER_EVENTS = "buffer_size_events", ["component_id", "component_kind", "component_type"], "Events in it.";
-    GaugeVec UTILIZATION = "utilization", ["component_id", "component_kind", "component_type"], "Share of the last minute or so in which a sink had something to send, 0 to 1.";
+    GaugeVec BUFFER_MAX_BYTES = "buffer_max_size_bytes", ["component_id", "component_kind", "component_type"], "Maximum size of the buffer for unconfirmed events (`buffer.max_size`).";
+    GaugeVec BUFFER_BYTES = "buffer_size_bytes", ["component_id", "component_kind", "component_type"], "Bytes of unconfirmed events in the buffer.";
+    GaugeVec BUFFER_EVENTS = "buffer_size_events", ["component_id", "component_kind", "component_type"], "Number of unconfirmed events in the buffer.";
+    GaugeVec UTILIZATION = "utilization", ["component_id", "component_kind", "component_type"], "Fraction of time, averaged over about a minute, in which a sink had events to send; 0 to 1.";
     IntCounterVec MAILS = "mails_total", ["component_id", "outcome"],
-        "Mails and files dealt with: `archived`, `quarantined`, `without_report`, or left as they were: `deferred` to another day, \
-         as their senders are over their shares, or `left` for another try. What then becomes of each is the source's configuration.";
-    GaugeVec MAILS_IN_FLIGHT = "mails_in_flight", ["component_id"], "Mails begun and not yet settled.";
-    GaugeVec OLDEST_MAIL = "oldest_mail_in_flight_age_seconds", ["component_id"], "For how long the oldest of them has been; 0 without any.";
+        "Mails and files processed, by outcome: `archived`, `quarantined`, `without_report`; `deferred` to another day, since the \
+         sender exceeded its share; or `left` in place for a retry. The source's configuration says what happens to each.";
+    GaugeVec MAILS_IN_FLIGHT = "mails_in_flight", ["component_id"], "Mails whose processing has started and is not finished.";
+    GaugeVec OLDEST_MAIL = "oldest_mail_in_flight_age_seconds", ["component_id"], "Age in seconds of the oldest mail in flight; 0 without any.";
     IntCounterVec DOCUMENTS = "documents_total", ["component_id", "report_type", "outcome", "reporter"],
-        "Documents in mails, by kind and outcome of their `report` event; `reporter` is one of the large ones, or `other`.";
-    IntCounterVec ROWS = "rows_total", ["component_id"], "Rows of reports made events of: all but `report` and `ingest_error` events.";
-    IntCounterVec INGEST_ERRORS = "ingest_errors_total", ["component_id", "reason"], "`ingest_error` events, by reason; those held back are not counted.";
-    GaugeVec LAST_REPORT = "last_report_timestamp_seconds", ["component_id"], "Unix time at which a report that was new last arrived at every required sink.";
-    GaugeVec LAST_PASS = "last_pass_timestamp_seconds", ["component_id"], "Unix time at which a source last had looked at all that lies there.";
-    GaugeVec LEDGER_BYTES = "ledger_size_bytes", [], "Size of the ledger's file.";
-    GaugeVec CERTIFICATE_EXPIRY = "tls_certificate_expiry_timestamp_seconds", ["peer"], "Unix time until which the certificate of a server was valid at the last handshake.";
-    GaugeVec RUN_EXIT_CODE = "run_exit_code", [], "Of a run that has ended, in `metrics_file`: its exit code.";
-    GaugeVec RUN_DURATION = "run_duration_seconds", [], "Likewise: how long it took.";
-    GaugeVec RUN_LAST_SUCCESS = "run_last_success_timestamp_seconds", [], "Likewise: Unix time of its end, if the exit code was 0.";
+        "Documents in mails, by type and outcome of their `report` event; `reporter` is the name of a large reporter, or `other`.";
+    IntCounterVec ROWS = "rows_total", ["component_id"], "Report rows turned into events; `report` and `ingest_error` events do not count.";
+    IntCounterVec INGEST_ERRORS = "ingest_errors_total", ["component_id", "reason"], "`ingest_error` events, by reason; suppressed ones are not counted.";
+    GaugeVec LAST_REPORT = "last_report_timestamp_seconds", ["component_id"], "Unix time at which the last new report was confirmed by every required sink.";
+    GaugeVec LAST_PASS = "last_pass_timestamp_seconds", ["component_id"], "Unix time at which the source last completed a pass.";
+    GaugeVec LEDGER_BYTES = "ledger_size_bytes", [], "Size of the ledger file in bytes.";
+    GaugeVec CERTIFICATE_EXPIRY = "tls_certificate_expiry_timestamp_seconds", ["peer"], "Expiry of the server's certificate as of the last handshake, as Unix time.";
+    GaugeVec RUN_EXIT_CODE = "run_exit_code", [], "Exit code of a completed run; only in `metrics_file`.";
+    GaugeVec RUN_DURATION = "run_duration_seconds", [], "Duration of a completed run; only in `metrics_file`.";
+    GaugeVec RUN_LAST_SUCCESS = "run_last_success_timestamp_seconds", [], "Unix time at which a completed run ended, if its exit code was 0; only in `metrics_file`.";
 }
 
 /// Returns the sum of a counter over all its labels.
@@ -169,28 +169,29 @@ mod tests {
 
 Generated from the program's own table by `UPDATE_DOCS=1 cargo test`.
 
-With `api.address` set, the process answers over HTTP:
+With `api.address` set, the process serves HTTP:
 
 | path | 200 | 503 |
 |---|---|---|
-| `/livez` | while the process moves | when its own flow has not moved for 30 s, which is a fault of the program; never for a server's sake, which no restart mends |
-| `/readyz` | while it works: `{\"ready\":true,\"reasons\":[]}` | while it starts, drains, or a source or required sink has stood still for longer than `api.stuck_after`, with the reasons |
-| `/health` | `{\"ok\":true}` | `{\"ok\":false}` while it drains, as Vector has it |
-| `/metrics` | Prometheus' text format | |
+| `/livez` | the process makes progress | its main loop has been blocked for 30 s, which is a bug in the program. Remote outages do not fail this probe. |
+| `/readyz` | the process works normally: `{\"ready\":true,\"reasons\":[]}` | the process is starting or draining, or a source or required sink has made no progress for longer than `api.stuck_after`; the body has the reasons |
+| `/health` | `{\"ok\":true}` | `{\"ok\":false}` while draining, as in Vector |
+| `/metrics` | metrics in Prometheus text format | |
 
-The port asks for no password: let it be reached by those who scrape it. Each connection is for one request, whose header has to come
-within 5 seconds and 16 KiB. Of 64 connections at most (an eighth of the descriptors that the process may open, where that is less) the
-oldest is closed when another one comes.
+The endpoint has no authentication: restrict access to it. A connection serves one request, whose header must arrive
+within 5 seconds and 16 KiB. At most 64 connections are open (or an eighth of the process's file descriptor limit, if that is less);
+a further one closes the oldest.
 
-`dmarc-shipper health` asks `/health` and exits 0 or 69. With `metrics_file` set, the metrics are written there once a minute and at the
-end, for the node exporter's textfile collector: a CronJob's pod is gone before it is scraped. `run --once` ends with a log line `run
-ended` with its counts, `duration_seconds` and `exit_code`.
+`dmarc-shipper health` queries `/health` and exits with 0 or 69.
 
-Names are those of Vector's component specification, where it has one, after `dmarc_shipper_`. `component_*` stands for the labels
+With `metrics_file` set, the metrics are also written to a file, once a minute and at the end, for the textfile collector of the node exporter. Use it for a
+CronJob, whose pod ends before it is scraped. `run --once` ends with a log line `run ended` with its counts, `duration_seconds` and `exit_code`.
+
+Metric names are those of Vector's component specification, where it has one, with the prefix `dmarc_shipper_`. `component_*` stands for the labels
 `component_id` (the name in the configuration), `component_kind` (source or sink) and `component_type` (imap, file, syslog, stdout). Counters
-begin at 0 with the process.
+start at 0 with the process.
 
-| metric | kind | labels | |
+| metric | type | labels | meaning |
 |---|---|---|---|
 ";
 

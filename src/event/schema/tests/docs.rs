@@ -15,50 +15,60 @@ const INTRODUCTION: &str = "\
 Generated from the program's own tables by `UPDATE_DOCS=1 cargo test`; `dmarc-shipper schema event` prints the same as JSON
 Schema.
 
-Every event is one flat JSON object. Each type has the same keys in the same order, null where the reporter said nothing; each
-key has one JSON type for ever; integers fit 64 bits; arrays are `[]`, never null. Times are RFC 3339, UTC with `Z`, whole
-seconds. A key means the same in every type. Within `schema_version` 1 keys are only ever added, codes and words too.
+Every event is one flat JSON object.
 
-Enumerated values are trimmed and in lower case; an unknown one is kept and named in `parse_warnings`. An address, number or time
-that can't be understood is null, with the original in `parse_warnings`; one in another than the plain form is named there too. All
-text from reporters is data: whoever sends a mail can write it.
+* Each event type has the same keys in the same order. A key has the same meaning and the same JSON type in every event type.
+* A key is null if the report has no value for it. Arrays are `[]`, never null.
+* Integers fit 64 bits. Times are RFC 3339, UTC with `Z`, whole seconds.
+* Within `schema_version` 1 keys, codes and enumerated values are only ever added.
 
-A sink chooses keys with `encoding.fields`: `full` is everything; `lean` leaves out arrays and what is marked derived or
-provenance; `seed` is the first block of `dmarc_aggregate` and nothing else (the other types, which that schema does not know, are then
-as with `lean`). `encoding.only_fields` and `except_fields` go on from there. `encoding.arrays: joined` makes each array one
-string, elements joined by `; ` and their values by `/`. Where an event does not fit a sink's largest message it is made smaller, and
-`truncated` is true, whichever keys were chosen: arrays are trimmed, then the longest strings are shortened, then nulls and keys from the
-end are left out. A UDP datagram of 1,400 bytes has no room for all keys of a row; `lean` fits as a rule.
+Enumerated values are trimmed and in lower case. An unknown value is kept and named in `parse_warnings`. An address, number or time that
+cannot be understood is null; `parse_warnings` has the original. One that was not in its plain form, but could be understood, is named there too.
+All text in reports is untrusted data: anyone can send a report.
+
+`encoding.fields` selects the keys that a sink gets:
+
+* `full`: all keys.
+* `lean`: all keys except arrays and those whose part is derived or provenance.
+* `seed`: only the first block of `dmarc_aggregate`; the other event types are not part of that schema, and are as with `lean`.
+
+`encoding.only_fields` and `encoding.except_fields` narrow that selection. `encoding.arrays: joined` turns each array into one string: elements are
+joined by `; `, the values of an element by `/`.
+
+An event that exceeds the maximum message size of a sink is made smaller, whichever keys were selected, and `truncated` is true: first arrays are
+trimmed, then the longest strings are shortened, then nulls and keys from the end are removed. A UDP datagram of 1,400 bytes has no room for all
+keys of a row; `lean` usually fits.
 ";
 
 const IDS: &str = "
 ## `event_id`
 
-The first 128 bits, in lower-case hex, of SHA-256 over a byte 2 (the recipe's version) and then values, each as its length in bytes (64
-bits, big-endian) and its bytes. Values are as the reporter told them, trimmed, before anything is normalised, masked or shortened for a
-sink; a missing one is empty; numbers are in decimal digits; a list is its length and then the values of its elements. The first value is
-`event_type`, the second the tenant; then follow:
+`event_id` is the first 128 bits, in lower-case hex, of a SHA-256. Its input is a byte 2 (the version of the scheme), then a sequence of values. Each
+value is its length in bytes (64 bits, big-endian), then its bytes. Values are taken as reported, trimmed, before they are normalised, masked or
+shortened for a sink. A missing value is empty; a number is in decimal digits; a list is its length, then the values of its elements. The first value
+is `event_type`, the second the tenant. The others depend on the event type:
 
 * `dmarc_aggregate`: the report's version, XML namespace, org_name, email, extra_contact_info, generator, report_id, begin, end, errors (a
   list), domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method; then the row's record_index, source_ip, count, disposition,
   dkim, spf, reasons (type, comment), header_from, envelope_from, envelope_to, dkim_auth (domain, selector, result, human_result), spf_auth
   (domain, scope, result, human_result), extensions (path, namespace, value).
-* `tls_rpt`: organization-name, contact-info, report-id, start-datetime, end-datetime, policy-type, policy-domain. Of a policy then the
-  word `policy`, its position, policy-string (a list), mx-host (a list), successful and failed session count. Of a failure the word
-  `failure`, the position of its policy, its own, result-type, sending-mta-ip, receiving-mx-hostname, receiving-mx-helo, receiving-ip,
+* `tls_rpt`: organization-name, contact-info, report-id, start-datetime, end-datetime, policy-type, policy-domain. For a policy, then the
+  word `policy`, its position, policy-string (a list), mx-host (a list), successful and failed session count. For a failure, then the word
+  `failure`, the position of its policy, its own position, result-type, sending-mta-ip, receiving-mx-hostname, receiving-mx-helo, receiving-ip,
   failed-session-count, additional-information, failure-reason-code.
-* `dmarc_failure`: the document's SHA-256 (32 bytes). The document is the fields of the report as they came, and From and Message-ID of
-  the mail that it is about.
+* `dmarc_failure`: the document's SHA-256 (32 bytes). The document is the report's fields as received, and From and Message-ID of
+  the mail that the report is about.
 * `report`: the document's SHA-256 (32 bytes), outcome.
-* `ingest_error`: SHA-256 of the bytes that could not be read, reason. For a mail that was not fetched, or not opened, source, mailbox,
-  UIDVALIDITY, mail_uid and mail_message_id stand in place of the hash.
+* `ingest_error`: SHA-256 of the bytes that could not be read, reason. For a mail that was not fetched or not opened, source, mailbox,
+  UIDVALIDITY, mail_uid and mail_message_id replace the hash.
 * `probe`: name of the sink, time in nanoseconds since 1970.
 
-So nothing about the mail or the run is in the id of a row: the same row of the same report has the same id whichever mail brought it, and
-equal rows of one report are told apart by their position. All that an event says of the row and of the published policy is in it: whoever
-forges a report with other values, such as `p=none`, makes other ids, and these events stand beside the real ones, not in their place.
-What no id can prevent: a report that is copied exactly has the ids of the original, and says the same; and a forged report is an event
-like any other. `mail_auth` and `reporter_aligned` tell who sent it, where the source names `trusted_authserv_ids`.
+The id of a row does not depend on the mail or the run: the same row of the same report has the same id in every mail. Equal rows of one report
+differ in their position.
+
+Everything that the event contains of the row and of the published policy is part of the id. A forged report with other values, such as `p=none`,
+has other ids: its events do not replace the real ones. An exact copy of a report has the ids of the original, and the same content. A
+forged report is an event like any other; `mail_auth` and `reporter_aligned` say who sent it, if the source has `trusted_authserv_ids`.
 ";
 
 #[test]
@@ -78,48 +88,49 @@ fn page() -> String {
     for (event, about) in [
         (
             sample::aggregate(),
-            "One per row of a DMARC aggregate report (RFC 9990, RFC 7489 appendix C). Elements are named by their path.",
+            "One per row of a DMARC aggregate report (RFC 9990, RFC 7489 appendix C). Elements are given by their path.",
         ),
         (
             sample::tls_event(sample::tls_rpt(), TlsRow::Failure(sample::tls_failure())),
             "One per policy of an SMTP TLS report (RFC 8460 section 4), and one per entry of its `failure-details`; failures come \
-             before their policy. To add up sessions take the policies (`record_type: policy`) alone: what failed is in them.",
+             before their policy. To count sessions, add up policies only (`record_type: policy`): they include the failures.",
         ),
         (
             sample::failure_event(&sample::failure(), Addresses::Masked),
-            "One per failure report (RFC 6591, RFC 9991), from its machine-readable part; where there is none, from a text for \
-             people that has its fields, as Exim and cPanel write it. Of the mail that it is about only the domain of From and the \
-             Message-ID are told, never the subject or the body. In all of the report's own values the local parts of addresses are \
-             `***`, unless the configuration says `failure_reports: full`. Abuse, opt-out and other feedback reports (RFC 5965) are \
-             not about DMARC: they give an `ingest_error` with the reason `not_dmarc_feedback`, and the mail is quarantined.",
+            "One per failure report (RFC 6591, RFC 9991). Values come from its machine-readable part; if there is none, from the text \
+             for people, if that has the same fields, as Exim and cPanel write it. Of the mail that the report is about, the event has \
+             only the domain of From and the Message-ID, never the subject or the body. Local parts of addresses in the report's own \
+             values are masked as `***`, unless the configuration has `failure_reports: full`. Abuse, opt-out and other feedback \
+             reports (RFC 5965) are not about DMARC: they give an `ingest_error` with the reason `not_dmarc_feedback`, and the mail is \
+             quarantined.",
         ),
         (
             sample::report_event(),
-            "One per document, after its rows; none for a report that was turned away or deferred (`unwanted_domain`, \
-             `sender_over_limit`, `sender_not_authenticated`), of which `ingest_error` tells. An auditor adds these up.",
+            "One per document, after its rows; its totals can be used to check that all rows arrived. There is none for a report that was \
+             rejected or deferred (`unwanted_domain`, `sender_over_limit`, `sender_not_authenticated`): that gives an `ingest_error`.",
         ),
         (
             sample::ingest_error(),
-            "One per document, attachment or mail that could not be read in full, or was turned away. Rate-limited by \
-             `limits.errors_per_hour`, and once for sender and day where a sender is over its share; the events told and the \
-             sum of `suppressed` are all the errors that there were.",
+            "One per document, attachment or mail that could not be read in full, or that was rejected or deferred. Rate-limited by \
+             `limits.errors_per_hour`; one per sender and day if a sender exceeds its share. The number of all errors is the number of \
+             events plus the sum of `suppressed`.",
         ),
         (
             sample::probe(),
-            "What `dmarc-shipper check` sends to each sink, whatever its `events` name, to see whether events arrive: one a sink and \
-             check. Nothing is to be added up or answered; who does not want to see it leaves out `event_type: probe`.",
+            "Test event of `dmarc-shipper check`: one for each sink and check, whatever the sink's `events`. It contains no report data; \
+             filter on `event_type: probe` to drop it.",
         ),
     ] {
         write!(page, "\n## `{}`\n\n{about}\n\n", event.event_type().as_str()).unwrap();
-        page.push_str("| key | type | null | part | meaning |\n|---|---|---|---|---|\n");
+        page.push_str("| key | type | nullable | part | meaning |\n|---|---|---|---|---|\n");
         for key in keys(event.event_type()) {
             let nullable = if key.nullable { "yes" } else { "no" };
-            let part = format!("{:?}", key.part).to_lowercase();
-            writeln!(page, "| `{}` | {} | {nullable} | {part} | {} |", key.name, type_name(key.kind), key.doc).unwrap();
+            let (kind, part) = (type_name(key.kind), part_name(key.part));
+            writeln!(page, "| `{}` | {kind} | {nullable} | {part} | {} |", key.name, key.doc).unwrap();
         }
         example(&event, &mut page);
     }
-    page.push_str("\n## `reason`\n\nThe closed list of codes of `ingest_error`; codes are only ever added.\n\n");
+    page.push_str("\n## `reason`\n\nError codes of `ingest_error`, a closed list; codes are only ever added.\n\n");
     for reason in Reason::ALL {
         writeln!(page, "* `{}`", reason.code()).unwrap();
     }
@@ -135,6 +146,16 @@ fn type_name(kind: Kind) -> String {
         Kind::Time => "string, time".into(),
         Kind::Texts => "array of strings".into(),
         Kind::Objects(members) => format!("array of objects: `{}`", members.join("`, `")),
+    }
+}
+
+fn part_name(part: Part) -> &'static str {
+    match part {
+        Part::Seed => "seed",
+        Part::Identity => "identity",
+        Part::Told => "data",
+        Part::Derived => "derived",
+        Part::Provenance => "provenance",
     }
 }
 
