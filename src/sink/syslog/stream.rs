@@ -20,8 +20,6 @@ use crate::{
     sink::{Inlet, SinkError, Status, rate::RateLimit},
 };
 
-/// Initial retry delay: about the time that a receiver's restart takes.
-
 /// Sends until the queue has ended and everything is confirmed, or until stopped. Fails only if the very first attempt
 /// shows that the configuration is wrong: files that become unusable later are probably being replaced.
 pub async fn run(
