@@ -57,7 +57,7 @@ fn the_example_mailbox_gives_what_its_readme_says() {
 
 #[test]
 fn the_first_command_of_the_readme_prints_events_and_complains_of_nothing() {
-    let command = section("    cargo run --release -- ", "\n");
+    let command = section("    cargo run -- ", "\n");
     let finished = Shipper::new(command.split(' ')).exits(0);
     let events = finished.events();
     assert_example_events(&events);
