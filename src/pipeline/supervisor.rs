@@ -88,9 +88,13 @@ struct Running {
 impl Running {
     /// Checks for a hanging sink: it is required, has unconfirmed events, and confirms none, whatever other sinks confirm.
     fn look(&mut self, now: Instant) {
-        let owes = self.queue.is_required() && self.unconfirmed() > 0;
         let confirmed = *self.confirmed.borrow();
-        self.hangs_for = self.stall_timer.look(owes.then_some(confirmed), self.held.is_any(), now);
+        self.hangs_for = self.stall_timer.look(self.owes().then_some(confirmed), self.held.is_any(), now);
+    }
+
+    /// True if mails wait for events that the sink has not confirmed.
+    fn owes(&self) -> bool {
+        self.queue.is_required() && self.unconfirmed() > 0
     }
 
     /// Returns the number of events that are queued or sent but not confirmed.
@@ -370,16 +374,15 @@ impl Supervisor {
 
     /// True if all events that are not confirmed yet wait for required sinks that are not connected or that hang.
     fn waits_for_the_given_up(&self) -> bool {
-        let mut owing = self.queues.iter().filter(|sink| sink.queue.is_required() && sink.unconfirmed() > 0).peekable();
+        let mut owing = self.queues.iter().filter(|sink| sink.owes()).peekable();
         owing.peek().is_some() && owing.all(Running::is_given_up)
     }
 
     /// True if the run waits for its own work: a mail is being read, or all that sinks have to send is held back by their
     /// rate limits.
     fn waits_for_us(&self) -> bool {
-        let with_frames = self.queues.iter().filter(|sink| sink.queue.is_required() && sink.unconfirmed() > 0);
-        let held: Vec<bool> = with_frames.map(|sink| sink.held.is_any()).collect();
-        self.at_reading.is_any() || (!held.is_empty() && held.iter().all(|held| *held))
+        let mut owing = self.queues.iter().filter(|sink| sink.owes()).peekable();
+        self.at_reading.is_any() || (owing.peek().is_some() && owing.all(|sink| sink.held.is_any()))
     }
 
     /// Updates the metrics and the condition. Returns how long the run has waited for others without anything arriving, and
@@ -405,8 +408,7 @@ impl Supervisor {
         if self.measure().is_none_or(|(waited, _)| waited < least) {
             return;
         }
-        let owing =
-            self.queues.iter().enumerate().filter(|(_, sink)| sink.queue.is_required() && sink.unconfirmed() > 0);
+        let owing = self.queues.iter().enumerate().filter(|(_, sink)| sink.owes());
         let owing: Vec<_> = owing.map(|(number, sink)| (number, sink.queue.name.clone())).collect();
         let settlement = self.settlement.clone();
         let noting = tokio::task::spawn_blocking(move || settlement.note_unfinished(&owing));
