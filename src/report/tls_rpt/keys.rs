@@ -68,6 +68,17 @@ const CHILDREN: &[(Place, &str, Child)] = &[
     (Place::Failure, "failure-reason-code", Child::Text(|held| &mut held.failure.reason_code)),
 ];
 
+impl Place {
+    /// Maximum bytes kept of a single text: fewer if other rows repeat it.
+    fn longest_text(self) -> usize {
+        match self {
+            Place::Report | Place::Range => HEAD_TEXT,
+            Place::Described => NAME,
+            Place::Policy | Place::Summary | Place::Failure => TEXT,
+        }
+    }
+}
+
 /// Looks up a key, normalised to lower case with hyphens.
 fn child(place: Place, key: &str) -> Option<Child> {
     let key = key.trim().to_ascii_lowercase().replace('_', "-");
@@ -75,7 +86,7 @@ fn child(place: Place, key: &str) -> Option<Child> {
 }
 
 impl Reading<'_> {
-    /// Returns as much of a text as may be kept: `most` bytes if other rows repeat it.
+    /// Returns as much of a text as may be kept, `most` bytes.
     fn fitting(&mut self, place: Place, mut told: String, most: usize) -> String {
         let is_of_report = matches!(place, Place::Report | Place::Range);
         let room = match place {
@@ -83,7 +94,6 @@ impl Reading<'_> {
             Place::Policy | Place::Described | Place::Summary => &mut self.policy_room,
             Place::Failure => &mut self.failure_room,
         };
-        let most = if is_of_report || place == Place::Described { most } else { TEXT };
         let end = told.floor_char_boundary(most.min(*room));
         if end < told.len() {
             self.warnings.note(Repair::TextShortened, "");
@@ -143,7 +153,7 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
                 Some(Child::Text(slot)) => {
                     let told = map.next_value_seed(Texts(&mut reading.warnings))?.join(", ");
                     reading.weight.read(told.len());
-                    let told = reading.fitting(place, told, if place == Place::Described { NAME } else { HEAD_TEXT });
+                    let told = reading.fitting(place, told, place.longest_text());
                     let slot = slot(&mut reading.held);
                     match slot {
                         None if !told.is_empty() => *slot = Some(told),
