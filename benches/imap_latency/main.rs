@@ -124,7 +124,7 @@ fn program(batch: &Batch, each_way: Duration) -> Took {
     let session = relay.session();
     delivery::assert_all_archived(&dovecot, batch);
     assert_eq!(place.read("out.ndjson").lines().count(), batch.event_count());
-    let (listed, done) = (said(&finished.stderr, "listed INBOX"), said(&finished.stderr, "looked through INBOX"));
+    let (listed, done) = (said(&finished.stderr, "listed INBOX"), said(&finished.stderr, "read folder INBOX"));
     Took { session, two_commands: done.duration_since(listed).unsigned_abs(), process }
 }
 

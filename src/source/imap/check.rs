@@ -8,14 +8,17 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use super::{
-    auth::Account,
-    fault::Fault,
-    find::{Found, find_wanted},
-    mailbox::{self, Folder, Selected},
-    name::{Naming, levels_above, to_utf7},
-    outset::{Foreseen, Outset, outset},
-    session::Session,
-    targets::{self, Targets},
+    commands::{
+        configured_folders::{self, Found, TargetFolders, find_wanted},
+        mailbox::{self, Folder, Prelisted, Selected},
+        startup::{Startup, startup},
+    },
+    error::Fault,
+    wire::{
+        auth::credentials::Account,
+        mailbox_name::{Naming, levels_above, to_utf7},
+        session::Session,
+    },
 };
 use crate::{
     config::{
@@ -40,7 +43,7 @@ pub struct Visit {
     config: Imap,
     session: Session,
     naming: Naming,
-    foreseen: Foreseen,
+    prelisted: Prelisted,
     /// The session broke, or a command was dropped before its end: no more commands can be sent.
     over: bool,
 }
@@ -100,8 +103,8 @@ impl Guest {
     pub async fn log_in(self) -> Result<(Visit, Option<&'static str>), SourceError> {
         let Self { config, mut session } = self;
         let method = session.log_in(&config).await?;
-        let Outset { naming, foreseen, .. } = outset(&mut session, &config, None, true).await?;
-        Ok((Visit { config, session, naming, foreseen, over: false }, method))
+        let Startup { naming, prelisted, .. } = startup(&mut session, &config, None, true).await?;
+        Ok((Visit { config, session, naming, prelisted, over: false }, method))
     }
 }
 
@@ -120,8 +123,8 @@ impl Visit {
     pub async fn folders(&mut self) -> Result<Vec<Found>, SourceError> {
         self.over = true;
         let found = async {
-            let (session, naming, foreseen) = (&mut self.session, &self.naming, &mut self.foreseen);
-            let targets = match Targets::find(session, &self.config, naming.clone(), foreseen, true).await {
+            let (session, naming, prelisted) = (&mut self.session, &self.naming, &mut self.prelisted);
+            let targets = match TargetFolders::find(session, &self.config, naming.clone(), prelisted, true).await {
                 // Configuration errors in the target folders are reported by a step of their own.
                 Err(Fault::Configuration(_)) => {
                     let none = Imap {
@@ -131,11 +134,11 @@ impl Visit {
                         without_report: WithoutReport::Keep,
                         ..self.config.clone()
                     };
-                    Targets::find(session, &none, naming.clone(), foreseen, true).await?
+                    TargetFolders::find(session, &none, naming.clone(), prelisted, true).await?
                 }
                 targets => targets?,
             };
-            find_wanted(session, &self.config.folder, &targets, foreseen).await
+            find_wanted(session, &self.config.folder, &targets, prelisted).await
         };
         let found = found.await;
         self.noted(found)
@@ -143,7 +146,7 @@ impl Visit {
 
     /// True if mails are deleted by moving them to the trash folder.
     pub fn moves_to_trash(&self) -> bool {
-        targets::keeps_deleted(&self.session)
+        configured_folders::keeps_deleted(&self.session)
     }
 
     /// Returns the name of the trash folder.
@@ -156,7 +159,7 @@ impl Visit {
     /// Returns the folder that `pattern` stands for today; `None` if it does not exist.
     pub async fn find(&mut self, pattern: &str) -> Result<Option<Folder>, SourceError> {
         self.over = true;
-        let found = mailbox::find(&mut self.session, &today(pattern), &self.naming, &self.foreseen).await;
+        let found = mailbox::find(&mut self.session, &today(pattern), &self.naming, &self.prelisted).await;
         self.noted(found)
     }
 

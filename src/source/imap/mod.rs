@@ -1,51 +1,57 @@
 //! IMAP source: fetches mails from the folders of an account in batches, hands them to the pipeline, and moves, deletes or
 //! flags each after its verdict.
 //!
-//! The modules, from the bottom up: `budget` (limits on responses) and `guard` (enforces them) → `session` and `flight`
-//! (commands, single or pipelined, with checked outcomes) → `opening`, `auth`, `outset`, `mailbox`, `find`, `fetch`,
-//! `bodies`, `settle`, `due` and `along`, `idle` (the commands themselves) → `link` (the task that runs them) →
-//! `tour` (choice of the folder), `round` and `owed` (work left in it) and `suspects` (tells faults of mails from faults
-//! of the server) → `run` (main loop), `work` (next command), `heed`, `turn` and `setback` (handling of results and
-//! errors). `check` only examines.
+//! * [`driver`] is a state machine without I/O: it takes events and returns actions. `plan` holds its parts: the schedule
+//!   of the folders, the pass through one of them, the mails to settle, the search for a mail that can't be fetched, and
+//!   the retry policy.
+//! * [`session_task`] runs `commands` on the session, one after the other, each in a task of its own.
+//! * `commands` are IMAP commands with their meaning: LIST, SELECT, SEARCH, FETCH, MOVE, IDLE.
+//! * `wire` is the session itself: connection, login, pipelining, and limits on what the server may send.
+//! * [`check`] only examines an account.
 
-mod along;
-mod auth;
-mod bodies;
-mod budget;
 pub mod check;
-mod due;
-mod fault;
-mod fetch;
-mod find;
-mod flight;
-mod guard;
-mod heed;
-mod idle;
-mod link;
-mod mailbox;
-mod name;
-mod opening;
-mod outset;
-mod owed;
-mod round;
-mod run;
-mod session;
-mod setback;
-mod settle;
-mod suspects;
-mod targets;
-mod throttle;
-mod tour;
-mod turn;
-mod uids;
-mod work;
+mod commands {
+    pub mod configured_folders;
+    pub mod fetch;
+    pub mod idle;
+    pub mod mailbox;
+    pub mod search;
+    pub mod settle;
+    pub mod startup;
+}
+mod driver;
+mod error;
+mod plan {
+    pub mod bisect;
+    pub mod folders;
+    pub mod pass;
+    pub mod retry;
+    pub mod settle_queue;
+}
+mod session_task;
+mod wire {
+    pub mod auth;
+    pub mod connect;
+    pub mod mailbox_name;
+    pub mod response_limits;
+    pub mod session;
+    pub mod uid_set;
+}
 
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
 
-use self::auth::Account;
-pub use self::settle::{deletes, takes_away};
+pub use self::plan::settle_queue::{deletes, takes_away};
+use self::{
+    driver::{Action, Driver, Input, Remembered, Settings},
+    session_task::{Connector, Event, SessionTask},
+    wire::auth::credentials::Account,
+};
 use super::{Intake, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 
@@ -53,9 +59,6 @@ use crate::{config, limits::Limits};
 pub struct ImapSource {
     name: Arc<str>,
     config: Arc<config::source::Imap>,
-    account: Arc<Account>,
-    /// `user@host:port`, as in [`Place::Imap`](super::Place::Imap).
-    account_id: Arc<str>,
     limits: Limits,
     give_up_after: Duration,
     max_attempts: u32,
@@ -71,9 +74,7 @@ impl ImapSource {
         give_up_after: Duration,
         max_attempts: u32,
     ) -> Self {
-        let account = Arc::new(Account::new(&config));
-        let account_id = format!("{}@{}:{}", config.user, config.host.to_ascii_lowercase(), config.port).into();
-        Self { name, config: Arc::new(config), account, account_id, limits, give_up_after, max_attempts }
+        Self { name, config: Arc::new(config), limits, give_up_after, max_attempts }
     }
 }
 
@@ -83,6 +84,100 @@ impl Source for ImapSource {
     }
 
     fn run(self: Box<Self>, intake: Intake) -> BoxFuture<'static, Result<Pass, SourceError>> {
-        Box::pin(run::Run::new(*self, intake).run())
+        let Self { name, config, limits, give_up_after, max_attempts } = *self;
+        let connector = Connector {
+            account: Arc::new(Account::new(&config)),
+            config: config.clone(),
+            mail_bytes: limits.mail_bytes,
+            dry_run: intake.dry_run,
+        };
+        let account_id = format!("{}@{}:{}", config.user, config.host.to_ascii_lowercase(), config.port).into();
+        let settings = Settings {
+            name,
+            config,
+            account_id,
+            mail_bytes: limits.mail_bytes,
+            give_up_after,
+            max_attempts,
+            budget_bytes: intake.budget_bytes(),
+            once: intake.once,
+            dry_run: intake.dry_run,
+            forgets: intake.forgets(),
+            ships_again: intake.ships_again(),
+        };
+        Box::pin(run(settings, connector, intake))
+    }
+}
+
+/// Feeds the driver with events, and carries its actions out.
+async fn run(settings: Settings, connector: Connector, mut intake: Intake) -> Result<Pass, SourceError> {
+    let (source, stop) = (settings.name.clone(), intake.stop.clone());
+    let mut driver = Driver::new(settings, Instant::now());
+    let mut session = SessionTask::None;
+    let mut reservation: Option<BoxFuture<'static, OwnedSemaphorePermit>> = None;
+    let mut is_stopping = false;
+    let mut input = Input::Timer;
+    loop {
+        let (mut wake_at, mut looked_up) = (None, None);
+        for action in driver.step(input, Instant::now()) {
+            match action {
+                Action::Open(first) => session.open(&connector, first),
+                Action::Start(command) => session.start(command),
+                Action::SettleToo(due) => session.settle_too(due),
+                Action::EndWait => session.end_wait(),
+                Action::Close => session.close(),
+                Action::LogOut => session.log_out().await,
+                Action::LookUp(places) => {
+                    let look_up = |place| Remembered {
+                        is_known: intake.remembers(place),
+                        suspected_since: intake.suspected(place),
+                    };
+                    looked_up = Some(places.iter().map(look_up).collect());
+                }
+                Action::Reserve(bytes) => reservation = Some(Box::pin(intake.reserve(bytes))),
+                Action::CancelReservation => reservation = None,
+                Action::HandOver(mail) => intake.hand_over(mail).await?,
+                Action::Expect(mails) => intake.expects(mails),
+                Action::AllLookedUp => intake.looked_through(&source),
+                Action::Troubled(why) => intake.troubled(&source, &why),
+                Action::SleepUntil(at) => wake_at = Some(at),
+                Action::End(result) => return result,
+            }
+        }
+        if let Some(remembered) = looked_up {
+            input = Input::LookedUp(remembered);
+            continue;
+        }
+        input = tokio::select! {
+            biased;
+            () = stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                Input::Stop
+            }
+            verdict = intake.verdict() => {
+                // All that have arrived are handled together, so that their mails are settled with one command.
+                let mut verdicts = vec![verdict.ok_or(SourceError::Stopped)?];
+                verdicts.extend(std::iter::from_fn(|| intake.try_verdict()));
+                Input::Verdicts(verdicts)
+            }
+            event = session.event() => match event {
+                Event::Mail(uid, content) => Input::Mail(uid, content),
+                Event::Completed(completed) => Input::Completed(completed),
+            },
+            permit = some(reservation.as_mut()) => {
+                reservation = None;
+                Input::Reserved(permit)
+            }
+            () = connector.account.changed(), if driver.awaits_credentials() => Input::CredentialsChanged,
+            () = some(wake_at.map(|at| Box::pin(sleep_until(at)))) => Input::Timer,
+        };
+    }
+}
+
+/// Waits for a future, if there is one; otherwise forever.
+async fn some<F: Future + Unpin>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }

@@ -141,7 +141,7 @@ fn a_server_that_wants_no_password_in_plain_text_says_so_at_the_login() {
 fn a_folder_that_is_missing_does_not_hide_the_others() {
     let account = Account::new();
     let found = account.check(account.source(json!({"folder": "Reports"})), &[], 78);
-    found.has("rua", "folder Reports", "failed", &["there is no folder \"Reports\"", "INBOX"]);
+    found.has("rua", "folder Reports", "failed", &["folder \"Reports\" not found", "INBOX"]);
     found.has("rua", "archive_folder", "ok", &["can be made"]);
     let found = account.check(account.source(json!({"folder": ["Reports", "INBOX", "Lists/*"]})), &[], 0);
     found.has("rua", "folder Reports", "note", &["is not there"]);
@@ -161,7 +161,7 @@ fn a_mailbox_that_lets_no_folder_be_made_is_found_before_a_mail_waits_for_it() {
     let account = Account::new();
     account.dovecot.mailbox().write_protect("INBOX", true);
     let found = account.check(account.source(json!({"quarantine_folder": null})), &[], 78);
-    found.has("rua", "archive_folder", "failed", &["can't make the folder \"Processed\"", "archive_folder", "by hand"]);
+    found.has("rua", "archive_folder", "failed", &["can't create folder \"Processed\"", "archive_folder", "by hand"]);
     account.dovecot.mailbox().write_protect("INBOX", false);
     let found = account.check(account.source(json!({"archive_folder": "Processed/%Y/%m"})), &["--no-probe"], 0);
     found.has("rua", "archive_folder", "note", &["not tried (--no-probe)", "first mail of that time"]);

@@ -185,5 +185,5 @@ async fn a_server_that_says_nothing_costs_no_more_than_its_timeout() {
         "read_timeout": "1s",
     });
     let found = super::check(&workplace, &workplace.config(source, stdout()), &["--no-probe"], 69);
-    found.has("rua", "greeting", "failed", &["was silent for 1s", "read_timeout"]);
+    found.has("rua", "greeting", "failed", &["sent nothing for 1s", "read_timeout"]);
 }

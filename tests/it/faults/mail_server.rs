@@ -19,9 +19,9 @@ fn a_mail_server_that_is_killed_in_the_middle_is_gone_on_with_when_it_is_back() 
     let running = workplace.once(&workplace.config(imaps(&dovecot, &ca), slow)).start();
     eventually(LONG, "some mails are archived", || (dovecot.mailbox().count("Processed") > 0).then_some(()));
     dovecot.kill();
-    eventually(LONG, "the failure is said", || running.stderr().contains("trying again").then_some(()));
+    eventually(LONG, "the failure is said", || running.stderr().contains("retrying").then_some(()));
     dovecot.resume();
-    running.finish().exited(0).says(&["can be worked with again"]);
+    running.finish().exited(0).says(&["reconnected to"]);
     let events = ndjson(&workplace.read("kept.ndjson"));
     assert_rows(&batch, &events);
     assert!(times_told(&events).values().all(|times| *times == 1), "no mail was read anew");

@@ -183,7 +183,7 @@ async fn a_server_that_asks_without_end_is_not_followed() {
         server.set(|state| state.capabilities = GOOGLE);
         let error = failure(scripted(&server, credentials)).await;
         assert!(
-            matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("where none was due"),
+            matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("where none was expected"),
             "{error}"
         );
     }
@@ -194,7 +194,7 @@ async fn a_login_that_is_taken_before_it_was_heard_is_not_believed() {
     let server = Scripted::start(1, |_, _| Act::Honest).await;
     server.set(|state| state.capabilities = "IMAP4rev1 AUTH=PLAIN");
     let error = failure(scripted(&server, password("secret"))).await;
-    assert!(error.to_string().contains("had not heard"), "{error}");
+    assert!(error.to_string().contains("before it was sent"), "{error}");
 }
 
 #[tokio::test]

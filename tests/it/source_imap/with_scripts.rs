@@ -184,7 +184,7 @@ async fn a_mail_that_the_server_withholds_is_told_apart_from_one_that_is_gone() 
     let pass = pass.unwrap();
     assert_eq!((uids(&seen), pass.settled, pass.unsettled), (vec![1, 2, 3], 2, 0));
     let withheld = seen.iter().find(|seen| seen.uid == 2).unwrap();
-    assert!(withheld.content.as_ref().unwrap_err().detail.contains("does not send it"));
+    assert!(withheld.content.as_ref().unwrap_err().detail.contains("does not send the mail"));
 }
 
 #[tokio::test]

@@ -6,21 +6,21 @@ const SET_OCTETS: usize = 800;
 
 /// UID set of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
+pub struct UidSet {
     /// The set in IMAP syntax.
     pub text: String,
     pub uids: Vec<u32>,
 }
 
 /// Returns the sets for `uids`, which must be sorted.
-pub fn sets(uids: &[u32]) -> Vec<Set> {
+pub fn sets(uids: &[u32]) -> Vec<UidSet> {
     let mut sets = Vec::new();
     let mut set = String::new();
     let mut begin = 0;
     for (range, end) in ranges(uids) {
         if !set.is_empty() && set.len() + range.len() >= SET_OCTETS {
             let before = end.start;
-            sets.push(Set { text: std::mem::take(&mut set), uids: uids[begin..before].to_vec() });
+            sets.push(UidSet { text: std::mem::take(&mut set), uids: uids[begin..before].to_vec() });
             begin = before;
         }
         if !set.is_empty() {
@@ -29,7 +29,7 @@ pub fn sets(uids: &[u32]) -> Vec<Set> {
         set += &range;
     }
     if !set.is_empty() {
-        sets.push(Set { text: set, uids: uids[begin..].to_vec() });
+        sets.push(UidSet { text: set, uids: uids[begin..].to_vec() });
     }
     sets
 }
@@ -57,8 +57,8 @@ mod tests {
     #[test]
     fn runs_are_written_as_ranges() {
         let uids = vec![1, 2, 3, 4, 5, 9];
-        assert_eq!(sets(&uids), [Set { text: "1:5,9".into(), uids: uids.clone() }]);
-        assert_eq!(sets(&[u32::MAX]), [Set { text: "4294967295".into(), uids: vec![u32::MAX] }]);
+        assert_eq!(sets(&uids), [UidSet { text: "1:5,9".into(), uids: uids.clone() }]);
+        assert_eq!(sets(&[u32::MAX]), [UidSet { text: "4294967295".into(), uids: vec![u32::MAX] }]);
         assert!(sets(&[]).is_empty());
     }
 
@@ -69,7 +69,7 @@ mod tests {
         assert!(sets.len() > 1);
         assert!(sets.iter().all(|set| set.text.len() <= SET_OCTETS));
         assert_eq!(sets.iter().flat_map(|set| set.uids.clone()).collect::<Vec<_>>(), uids);
-        for Set { text, uids } in sets {
+        for UidSet { text, uids } in sets {
             assert_eq!(text.split(',').count(), uids.len());
         }
     }

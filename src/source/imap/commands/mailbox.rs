@@ -1,19 +1,23 @@
 //! Mailboxes ("folders"): LIST, CREATE and SELECT, by the names that users write in the configuration.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use async_imap::imap_proto::{MailboxDatum, MailboxListData, NameAttribute, Response, ResponseCode};
 
-use super::{
-    budget::Asked,
-    fault::{Answer, Fault},
-    flight::Command,
-    name::{Naming, from_utf7, levels_above, quoted, to_utf7, unquoted},
-    outset::Foreseen,
-    session::{Outcome, Session},
-    settle::KEYWORD,
+use crate::{
+    config::folder::{FolderName, special_use},
+    source::imap::{
+        error::{Answer, Fault, plain_to},
+        wire::{
+            mailbox_name::{Naming, from_utf7, levels_above, quoted, to_utf7, unquoted},
+            response_limits::Allowance,
+            session::{Command, Outcome, Session},
+        },
+    },
 };
-use crate::config::folder::{FolderName, special_use};
+
+/// Keyword on mails that were handled and left in place, for a process that has no ledger to remember them.
+pub const KEYWORD: &str = "$DmarcShipped";
 
 /// Maximum number of folders shown in the error if a configured folder does not exist.
 const SHOWN_FOLDERS: usize = 20;
@@ -68,8 +72,25 @@ impl Folder {
     }
 }
 
+/// Existence of the folders that the configured names may stand for, by their names in the protocol. They are looked up
+/// before the naming scheme is known.
+#[derive(Debug, Default)]
+pub struct Prelisted(pub BTreeMap<String, bool>);
+
+impl Prelisted {
+    /// Returns true if the folder exists; `None` if it was not looked up.
+    pub fn exists(&self, wire: &str) -> Option<bool> {
+        self.0.get(wire).copied()
+    }
+
+    /// Records that the folder was created meanwhile.
+    pub fn created(&mut self, wire: &str) {
+        self.0.insert(wire.into(), true);
+    }
+}
+
 /// A SELECT under way, or an EXAMINE if nothing may be changed.
-pub struct Selecting {
+pub struct PendingSelect {
     folder: Folder,
     read_only: bool,
     uid_validity: Option<u32>,
@@ -79,7 +100,7 @@ pub struct Selecting {
     knows_keyword: bool,
 }
 
-impl Selecting {
+impl PendingSelect {
     pub fn new(folder: Folder, read_only: bool) -> Self {
         Self {
             folder,
@@ -97,7 +118,7 @@ impl Selecting {
         format!("{verb} {}", self.folder.quoted())
     }
 
-    pub fn hear(&mut self, response: &Response<'_>) {
+    pub fn on_response(&mut self, response: &Response<'_>) {
         let is_ours = |flag: &str| flag.eq_ignore_ascii_case(KEYWORD);
         match response {
             Response::Data { outcome, .. } => match &outcome.code {
@@ -135,8 +156,8 @@ impl Selecting {
 }
 
 pub async fn select(session: &mut Session, folder: &Folder, read_only: bool) -> Result<Selected, Fault> {
-    let mut selecting = Selecting::new(folder.clone(), read_only);
-    let outcome = session.command(selecting.command(), |response| selecting.hear(response)).await?;
+    let mut selecting = PendingSelect::new(folder.clone(), read_only);
+    let outcome = session.command(selecting.command(), |response| selecting.on_response(response)).await?;
     selecting.end(&outcome, session.host())
 }
 
@@ -176,14 +197,14 @@ pub async fn find(
     session: &mut Session,
     written: &str,
     naming: &Naming,
-    foreseen: &Foreseen,
+    prelisted: &Prelisted,
 ) -> Result<Option<Folder>, Fault> {
     if written.eq_ignore_ascii_case("INBOX") {
         return Ok(Some(Folder("INBOX".into())));
     }
     for name in naming.meant(&named(session, written, naming).await?) {
         let wire = to_utf7(&name);
-        let is_there = match foreseen.is_there(&wire) {
+        let is_there = match prelisted.exists(&wire) {
             Some(is_there) => is_there,
             None => list(session, &wire).await?.iter().any(|listed| listed.name == wire && listed.selectable),
         };
@@ -201,7 +222,7 @@ pub async fn make(session: &mut Session, setting: &str, written: &str, naming: &
         let folder = Folder(to_utf7(&name));
         match create(session, &folder, naming.delimiter).await {
             Ok(()) => {
-                tracing::info!(host = session.host(), "made the folder {name} for {setting}");
+                tracing::info!(host = session.host(), "created folder {name} for {setting}");
                 return Ok(folder);
             }
             Err(Fault::Refused { answer, .. }) => refused = refused.or(Some(answer)),
@@ -212,8 +233,8 @@ pub async fn make(session: &mut Session, setting: &str, written: &str, naming: &
 }
 
 /// Returns the fault for a refused CREATE: temporary, or a configuration error.
-pub(super) fn not_made(setting: &str, written: &str, answer: &Answer) -> Fault {
-    let text = format!("can't make the folder {written:?} for {setting}: {}", answer.shown());
+pub fn not_made(setting: &str, written: &str, answer: &Answer) -> Fault {
+    let text = format!("can't create folder {written:?} for {setting}: {}", answer.shown());
     if answer.is_temporary() { Fault::Lost(text) } else { Fault::Configuration(text) }
 }
 
@@ -225,14 +246,14 @@ pub async fn missing(session: &mut Session, written: &str) -> Fault {
     let more = if listed.len() > SHOWN_FOLDERS { ", …" } else { "" };
     let names: Vec<String> = listed.iter().take(SHOWN_FOLDERS).map(|folder| from_utf7(&folder.name)).collect();
     Fault::Configuration(format!(
-        "there is no folder {written:?} on {}; there are: {}{more}",
+        "folder {written:?} not found on {}; it has: {}{more}",
         session.host(),
-        super::fault::plain_to(&names.join(", "), 1000)
+        plain_to(&names.join(", "), 1000)
     ))
 }
 
 /// Returns the written name, or the name of the folder with the special use that is written instead.
-pub(super) async fn named<'w>(session: &mut Session, written: &'w str, naming: &Naming) -> Result<Cow<'w, str>, Fault> {
+pub async fn named<'w>(session: &mut Session, written: &'w str, naming: &Naming) -> Result<Cow<'w, str>, Fault> {
     Ok(match special_use(written) {
         Some((special_use, below)) => marked(session, special_use, below, naming).await?.into(),
         None => written.into(),
@@ -257,8 +278,8 @@ async fn marked(
         let host = session.host();
         let marked: Vec<String> = listed.iter().map(Listed::shown_with_use).collect();
         let there_are = match marked[..] {
-            [] => "it marks no folder with a use".to_owned(),
-            _ => format!("it marks {}", super::fault::plain_to(&marked.join(", "), 1000)),
+            [] => "it marks no folder with a special use".to_owned(),
+            _ => format!("it marks {}", plain_to(&marked.join(", "), 1000)),
         };
         return Err(Fault::Configuration(format!("{host} marks no folder as {special_use}; {there_are}")));
     };
@@ -332,7 +353,7 @@ async fn list_with(
     is_wanted: impl Fn(&Listed) -> bool + Send + Sync,
 ) -> Result<Vec<Listed>, Fault> {
     let mut found = Vec::new();
-    let listing = session.command(Command::new(command, Asked::NAMES), |response| {
+    let listing = session.command(Command::new(command, Allowance::NAMES), |response| {
         if let Response::MailboxData(MailboxDatum::List(data)) = response {
             let listed = Listed::from(data);
             if found.len() <= MOST_FOLDERS && is_wanted(&listed) {

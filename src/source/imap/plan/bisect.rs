@@ -6,16 +6,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::fetch::Candidate;
+use crate::source::imap::commands::search::Candidate;
 
-/// Maximum number of mails at fault in one round; further ones are left for the next round.
+/// Maximum number of mails at fault in one pass; further ones are left for the next pass.
 pub const MOST_AT_FAULT: u32 = 10;
 
 #[derive(Debug)]
 pub struct Suspects {
     max_attempts: u32,
     /// Number of mails that have arrived so far.
-    came: u64,
+    arrived: u64,
     records: BTreeMap<u32, Record>,
     /// Mails to retry.
     waiting: VecDeque<Candidate>,
@@ -27,14 +27,14 @@ pub struct Suspects {
 struct Record {
     attempts: u32,
     /// Number of mails that had arrived when this one first failed.
-    came_before: u64,
+    arrived_before: u64,
     /// Error of the last attempt.
     why: String,
 }
 
 /// Decision on a mail that is given up.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Judged {
+pub enum Decision {
     /// The mail is at fault, after `attempts` attempts; `why` is the error of the last one.
     Mail { mail: Candidate, attempts: u32, why: String },
     /// The server is at fault; nothing is known of the mail but the error of the last attempt.
@@ -43,18 +43,18 @@ pub enum Judged {
 
 impl Suspects {
     pub fn new(max_attempts: u32) -> Self {
-        Self { max_attempts, came: 0, records: BTreeMap::new(), waiting: VecDeque::new(), tried: Vec::new() }
+        Self { max_attempts, arrived: 0, records: BTreeMap::new(), waiting: VecDeque::new(), tried: Vec::new() }
     }
 
-    pub fn came(&mut self, uid: u32) {
-        self.came += 1;
+    pub fn arrived(&mut self, uid: u32) {
+        self.arrived += 1;
         self.records.remove(&uid);
     }
 
     /// Records a failed attempt to fetch `mail` on its own.
-    pub fn accuse(&mut self, mail: Candidate, why: String) {
-        let came_before = self.came;
-        let record = self.records.entry(mail.uid).or_insert(Record { attempts: 0, came_before, why: String::new() });
+    pub fn record_failure(&mut self, mail: Candidate, why: String) {
+        let arrived_before = self.arrived;
+        let record = self.records.entry(mail.uid).or_insert(Record { attempts: 0, arrived_before, why: String::new() });
         record.attempts += 1;
         record.why = why;
         if record.attempts < self.max_attempts {
@@ -80,7 +80,7 @@ impl Suspects {
 
     /// True if the mails are more likely at fault than the server: they are few, and others have arrived.
     pub fn are_likely(&self) -> bool {
-        self.came > 0 && self.records.len() <= MOST_AT_FAULT as usize
+        self.arrived > 0 && self.records.len() <= MOST_AT_FAULT as usize
     }
 
     pub fn is_empty(&self) -> bool {
@@ -88,21 +88,21 @@ impl Suspects {
     }
 
     /// True if all mails were tried `max_attempts` times.
-    pub fn are_for_judging(&self) -> bool {
+    pub fn are_all_tried(&self) -> bool {
         self.waiting.is_empty() && !self.tried.is_empty()
     }
 
     /// Decides on all mails that were tried often enough. Must be called when nothing else is left to fetch.
-    pub fn judge(&mut self) -> Vec<Judged> {
+    pub fn decide(&mut self) -> Vec<Decision> {
         let is_only_one = self.tried.len() == 1 && self.waiting.is_empty();
-        let came = self.came;
+        let arrived = self.arrived;
         std::mem::take(&mut self.tried)
             .into_iter()
             .map(|mail| match self.records.remove(&mail.uid) {
-                Some(Record { attempts, came_before, why }) if is_only_one || came > came_before => {
-                    Judged::Mail { mail, attempts, why }
+                Some(Record { attempts, arrived_before, why }) if is_only_one || arrived > arrived_before => {
+                    Decision::Mail { mail, attempts, why }
                 }
-                record => Judged::Server { why: record.map(|record| record.why).unwrap_or_default() },
+                record => Decision::Server { why: record.map(|record| record.why).unwrap_or_default() },
             })
             .collect()
     }
@@ -121,53 +121,53 @@ mod tests {
     }
 
     /// Retries all waiting mails until none is left, and returns the UIDs of those at fault.
-    fn guilty(mut suspects: Suspects) -> Vec<u32> {
+    fn at_fault(mut suspects: Suspects) -> Vec<u32> {
         while let Some(mail) = suspects.next() {
-            suspects.accuse(mail, "lost".into());
+            suspects.record_failure(mail, "lost".into());
         }
-        let judged = suspects.judge().into_iter();
+        let decisions = suspects.decide().into_iter();
         assert!(suspects.is_empty());
-        judged
-            .filter_map(|judged| match judged {
-                Judged::Mail { mail, attempts: 3, .. } => Some(mail.uid),
-                Judged::Mail { attempts, .. } => panic!("{attempts} attempts"),
-                Judged::Server { .. } => None,
+        decisions
+            .filter_map(|decisions| match decisions {
+                Decision::Mail { mail, attempts: 3, .. } => Some(mail.uid),
+                Decision::Mail { attempts, .. } => panic!("{attempts} attempts"),
+                Decision::Server { .. } => None,
             })
             .collect()
     }
 
     #[test]
-    fn a_mail_is_at_fault_when_others_came_since_it_failed_first() {
+    fn a_mail_is_at_fault_when_others_arrived_since_it_first_failed() {
         let mut suspects = Suspects::new(3);
-        suspects.accuse(mail(1), "lost".into());
-        suspects.came(2);
-        suspects.accuse(mail(3), "lost".into());
-        suspects.came(4);
-        assert_eq!(guilty(suspects), [1, 3]);
+        suspects.record_failure(mail(1), "lost".into());
+        suspects.arrived(2);
+        suspects.record_failure(mail(3), "lost".into());
+        suspects.arrived(4);
+        assert_eq!(at_fault(suspects), [1, 3]);
     }
 
     #[test]
-    fn the_only_mail_that_does_not_come_is_at_fault() {
+    fn the_only_mail_that_does_not_arrive_is_at_fault() {
         let mut suspects = Suspects::new(3);
-        suspects.accuse(mail(1), "lost".into());
-        assert_eq!(guilty(suspects), [1]);
+        suspects.record_failure(mail(1), "lost".into());
+        assert_eq!(at_fault(suspects), [1]);
     }
 
     #[test]
-    fn the_server_is_at_fault_when_none_comes_any_more() {
+    fn the_server_is_at_fault_when_no_mail_arrives_any_more() {
         let mut suspects = Suspects::new(3);
-        suspects.came(1);
-        suspects.accuse(mail(2), "lost".into());
-        suspects.accuse(mail(3), "lost".into());
-        assert_eq!(guilty(suspects), [0; 0]);
+        suspects.arrived(1);
+        suspects.record_failure(mail(2), "lost".into());
+        suspects.record_failure(mail(3), "lost".into());
+        assert_eq!(at_fault(suspects), [0; 0]);
     }
 
     #[test]
-    fn a_mail_that_came_at_last_is_no_suspect() {
+    fn a_mail_that_arrived_in_the_end_is_no_suspect() {
         let mut suspects = Suspects::new(3);
-        suspects.accuse(mail(1), "lost".into());
+        suspects.record_failure(mail(1), "lost".into());
         let again = suspects.next().unwrap();
-        suspects.came(again.uid);
+        suspects.arrived(again.uid);
         assert!(suspects.is_empty() && !suspects.is_suspect(1));
     }
 }

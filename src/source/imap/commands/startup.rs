@@ -1,67 +1,56 @@
 //! First commands of a session, pipelined: asks for the server's naming scheme, for the existence of the configured
 //! folders, and for the content of the folder that is read first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_imap::imap_proto::{MailboxDatum, Response, Status};
 use jiff::Timestamp;
 
 use super::{
-    budget::Asked,
-    fault::Fault,
-    fetch::{CENSUS, Census},
-    flight::Command,
-    mailbox::{Folder, Listed, Selected, Selecting},
-    name::{Naming, to_utf7},
-    session::Session,
+    mailbox::{Folder, Listed, PendingSelect, Prelisted, Selected},
+    search::{FULL_LISTING, FullListing},
 };
-use crate::config::{
-    folder::{self, special_use},
-    source::Imap,
+use crate::{
+    config::{
+        folder::{self, special_use},
+        source::Imap,
+    },
+    source::imap::{
+        error::Fault,
+        wire::{
+            mailbox_name::{Naming, to_utf7},
+            response_limits::Allowance,
+            session::{Command, Session},
+        },
+    },
 };
-
-/// Existence of the folders that the configured names may stand for, by their names in the protocol. They are looked up
-/// before the naming scheme is known.
-#[derive(Debug, Default)]
-pub struct Foreseen(BTreeMap<String, bool>);
-
-impl Foreseen {
-    /// Returns true if the folder exists; `None` if it was not looked up.
-    pub fn is_there(&self, wire: &str) -> Option<bool> {
-        self.0.get(wire).copied()
-    }
-
-    /// Records that the folder was created meanwhile.
-    pub fn is_made(&mut self, wire: &str) {
-        self.0.insert(wire.into(), true);
-    }
-}
 
 /// Responses to the first commands.
 #[derive(Debug)]
-pub struct Outset {
+pub struct Startup {
     pub naming: Naming,
-    pub foreseen: Foreseen,
+    pub prelisted: Prelisted,
     /// SELECT of the folder to be read first, if it succeeded.
     pub selected: Option<Selected>,
-    /// Census of that folder, if one was requested.
-    pub census: Option<Census>,
+    /// All mails of that folder, if they were requested.
+    pub full_listing: Option<FullListing>,
 }
 
 /// The folder that is read first.
 #[derive(Debug, Clone)]
-pub struct First {
+pub struct FirstFolder {
     pub folder: Folder,
-    /// True if the session requests a census of its mails, however many they are.
-    pub census: bool,
+    /// True if the session requests a listing of all its mails, however many they are.
+    pub full_listing: bool,
 }
 
-pub async fn outset(
+/// Pipelines the first commands of a session.
+pub async fn startup(
     session: &mut Session,
     config: &Imap,
-    first: Option<&First>,
+    first: Option<&FirstFolder>,
     dry_run: bool,
-) -> Result<Outset, Fault> {
+) -> Result<Startup, Fault> {
     let names = names(config);
     // NAMESPACE (RFC 2342) if it is offered; also LIST with an empty name, which returns the delimiter (RFC 3501 section
     // 6.3.8).
@@ -70,31 +59,31 @@ pub async fn outset(
         commands.push("NAMESPACE".into());
     }
     commands.extend(names.iter().map(|name| format!("LIST \"\" {}", Folder::of(name).quoted()).into()));
-    let mut selecting = first.map(|first| Selecting::new(first.folder.clone(), dry_run));
+    let mut selecting = first.map(|first| PendingSelect::new(first.folder.clone(), dry_run));
     let select_at = commands.len();
     commands.extend(selecting.as_ref().map(|selecting| selecting.command().into()));
-    let mut census = first.is_some_and(|first| first.census).then(Census::default);
-    commands.extend(census.is_some().then(|| Command::new(CENSUS, Asked::FOLDER)));
+    let mut full_listing = first.is_some_and(|first| first.full_listing).then(FullListing::default);
+    commands.extend(full_listing.is_some().then(|| Command::new(FULL_LISTING, Allowance::FOLDER)));
     let mut namespaces = None;
     let mut delimiter = None;
-    let mut foreseen: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();
-    let outcomes = session.flight(commands, |response| match response {
+    let mut prelisted: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();
+    let outcomes = session.commands(commands, |response| match response {
         Response::Data { status: Status::No, outcome } if namespaces.is_none() => {
-            namespaces = outcome.information.as_deref().and_then(of_namespace).and_then(Naming::told);
+            namespaces = outcome.information.as_deref().and_then(of_namespace).and_then(Naming::from_namespaces);
         }
         Response::MailboxData(MailboxDatum::List(data)) => {
             let listed = Listed::from(data);
             delimiter = delimiter.or(listed.delimiter);
-            if let Some(is_there) = foreseen.get_mut(&listed.name) {
+            if let Some(is_there) = prelisted.get_mut(&listed.name) {
                 *is_there |= listed.selectable;
             }
         }
         other => {
-            if let Some(census) = &mut census {
-                census.hear(other);
+            if let Some(full_listing) = &mut full_listing {
+                full_listing.on_response(other);
             }
             if let Some(selecting) = &mut selecting {
-                selecting.hear(other);
+                selecting.on_response(other);
             }
         }
     });
@@ -106,11 +95,11 @@ pub async fn outset(
         (Some(selecting), Some(Ok(outcome))) => selecting.end(outcome, session.host()).ok(),
         _ => None,
     };
-    Ok(Outset {
+    Ok(Startup {
         naming: namespaces.unwrap_or_else(|| Naming::guessed(delimiter)),
-        foreseen: Foreseen(foreseen),
+        prelisted: Prelisted(prelisted),
         selected,
-        census,
+        full_listing,
     })
 }
 
@@ -121,7 +110,7 @@ fn of_namespace(text: &str) -> Option<&str> {
 }
 
 /// Returns all names in the protocol under which the configured folders may exist, on any server.
-fn names(config: &Imap) -> std::collections::BTreeSet<String> {
+fn names(config: &Imap) -> BTreeSet<String> {
     let now = Timestamp::now().as_second();
     let targets = [&config.archive_folder, &config.quarantine_folder].into_iter().flatten();
     let targets = targets.map(|pattern| folder::at(pattern, now));

@@ -9,13 +9,16 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    along::Along,
-    budget::Asked,
-    fault::Fault,
-    fetch::{Candidate, present, uid},
-    flight::{Command, all},
-    session::Session,
-    uids::sets,
+    search::{Candidate, present, uid},
+    settle::PipelinedMoves,
+};
+use crate::source::imap::{
+    error::Fault,
+    wire::{
+        response_limits::Allowance,
+        session::{Command, Session, all},
+        uid_set::sets,
+    },
 };
 
 /// Maximum number of mails in a batch.
@@ -32,18 +35,18 @@ const BATCH_SLACK_BYTES: u64 = 4 << 20;
 
 /// Fetches the mails of one batch and sends each to `mails` as it arrives. Flags are not changed: BODY.PEEK does not set
 /// \Seen. Mails expunged meanwhile are skipped; returns those that did not arrive though they are in the folder. Moves are
-/// pipelined with it (`along`).
+/// pipelined with it (`moves`).
 ///
 /// `mails` needs no bound of its own: the bytes of the batch are reserved.
-pub async fn bodies(
+pub async fn fetch(
     session: &mut Session,
     batch: &[Candidate],
     mail_bytes: u64,
     mails: &UnboundedSender<(u32, Bytes)>,
-    along: &mut Along,
+    moves: &mut PipelinedMoves,
 ) -> Result<Vec<u32>, Fault> {
     let (small, large): (Vec<Candidate>, Vec<Candidate>) = batch.iter().partition(|mail| mail.size <= PART_BYTES);
-    let mut missing = at_once(session, &small, mail_bytes, mails, along).await?;
+    let mut missing = at_once(session, &small, mail_bytes, mails, moves).await?;
     for mail in large {
         match in_parts(session, mail, mail_bytes).await? {
             // If the process is stopping, the receiver is gone; the batch is still read to its end.
@@ -62,7 +65,7 @@ async fn at_once(
     batch: &[Candidate],
     mail_bytes: u64,
     mails: &UnboundedSender<(u32, Bytes)>,
-    along: &mut Along,
+    moves: &mut PipelinedMoves,
 ) -> Result<Vec<u32>, Fault> {
     let uids: Vec<u32> = batch.iter().map(|mail| mail.uid).collect();
     let mut room = expected(batch.iter().map(|mail| mail.size).sum(), BATCH_SLACK_BYTES);
@@ -75,17 +78,18 @@ async fn at_once(
             let (mails, others) = rest.split_at(set.uids.len());
             rest = others;
             let bytes = expected(mails.iter().map(|mail| mail.size).sum(), BATCH_SLACK_BYTES);
-            let asked = Asked::contents(mails.len(), bytes, literal);
+            let asked = Allowance::contents(mails.len(), bytes, literal);
             Command::new(format!("UID FETCH {} (UID BODY.PEEK[])", set.text), asked)
         })
         .collect();
     let mut wanted: BTreeSet<u32> = uids.into_iter().collect();
     let fetches = commands.len();
-    let commands = stream::iter(commands).chain(along.commands());
+    let commands = stream::iter(commands).chain(moves.commands());
     let mut outcomes = Vec::new();
-    let flown = session
-        .fly(
+    let fetched = session
+        .pipeline(
             commands,
+            |_| None,
             |response| {
                 if let Some((uid, _, content)) = body(response)
                     && let Some(left) = room.checked_sub(content.len() as u64)
@@ -98,8 +102,8 @@ async fn at_once(
             &mut outcomes,
         )
         .await;
-    along.ended(&mut outcomes, fetches);
-    flown?;
+    moves.completed(&mut outcomes, fetches);
+    fetched?;
     all(outcomes.into_iter().flatten().collect())?;
     Ok(wanted.into_iter().collect())
 }
@@ -114,14 +118,14 @@ async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Re
         let mut part = Part::Missing;
         let command = format!("UID FETCH {} (UID BODY.PEEK[]<{offset}.{PART_BYTES}>)", mail.uid);
         // A server without partial FETCH may send the whole mail as the first part.
-        let asked = Asked::contents(1, if offset == 0 { most } else { PART_BYTES }, most);
+        let asked = Allowance::contents(1, if offset == 0 { most } else { PART_BYTES }, most);
         let fetched = session.command(Command::new(command, asked), |response| {
             if let Some((uid, origin, piece)) = body(response)
                 && uid == mail.uid
                 && part == Part::Missing
             {
                 part = Part::of(origin, piece.len() as u64, offset);
-                if part != Part::Stray {
+                if part != Part::Unexpected {
                     content.extend_from_slice(piece);
                 }
             }
@@ -140,8 +144,8 @@ async fn in_parts(session: &mut Session, mail: Candidate, mail_bytes: u64) -> Re
             Part::Last => return Ok(Some(content.into())),
             Part::Missing if offset > 0 && offset >= mail.size => return Ok(Some(content.into())),
             Part::Missing => return Ok(None),
-            Part::Stray => {
-                return Err(Fault::Unintelligible("the server sent another part of a mail than was asked for".into()));
+            Part::Unexpected => {
+                return Err(Fault::Unintelligible("the server sent a part of a mail that was not requested".into()));
             }
             Part::Full => {}
         }
@@ -156,7 +160,7 @@ enum Part {
     Full,
     Last,
     /// Not the requested part.
-    Stray,
+    Unexpected,
 }
 
 impl Part {
@@ -165,8 +169,8 @@ impl Part {
     fn of(origin: Option<u32>, bytes: u64, offset: u64) -> Self {
         match origin {
             None if offset == 0 && bytes > PART_BYTES => Self::Last,
-            _ if origin.is_some_and(|origin| u64::from(origin) != offset) || bytes > PART_BYTES => Self::Stray,
-            None if offset > 0 => Self::Stray,
+            _ if origin.is_some_and(|origin| u64::from(origin) != offset) || bytes > PART_BYTES => Self::Unexpected,
+            None if offset > 0 => Self::Unexpected,
             _ if bytes < PART_BYTES => Self::Last,
             _ => Self::Full,
         }
@@ -184,8 +188,8 @@ pub fn body<'r>(response: &'r Response<'_>) -> Option<(u32, Option<u32>, &'r [u8
 }
 
 /// Returns the maximum number of bytes to accept for a size given by the server.
-fn expected(told: u64, slack: u64) -> u64 {
-    told.saturating_add(told / 5).saturating_add(slack)
+fn expected(size: u64, slack: u64) -> u64 {
+    size.saturating_add(size / 5).saturating_add(slack)
 }
 
 #[cfg(test)]
@@ -202,9 +206,9 @@ mod tests {
             (None, 3 * PART_BYTES, 0, Part::Last),
             (None, 10, 0, Part::Last),
             // The first part again: assembled, it would make a different mail.
-            (Some(0), PART_BYTES, PART_BYTES, Part::Stray),
-            (None, PART_BYTES, PART_BYTES, Part::Stray),
-            (Some(0), 2 * PART_BYTES, 0, Part::Stray),
+            (Some(0), PART_BYTES, PART_BYTES, Part::Unexpected),
+            (None, PART_BYTES, PART_BYTES, Part::Unexpected),
+            (Some(0), 2 * PART_BYTES, 0, Part::Unexpected),
         ] {
             assert_eq!(Part::of(origin, bytes, offset), part, "{bytes} bytes at {origin:?}, asked for {offset}");
         }

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{
-    budget::Asked,
-    fault::Fault,
-    flight::{Command, all},
-    session::Session,
-    settle::KEYWORD,
-    uids::sets,
-};
 use async_imap::imap_proto::{AttributeValue, MailboxDatum, Response};
+
+use super::mailbox::KEYWORD;
+use crate::source::imap::{
+    error::Fault,
+    wire::{
+        response_limits::Allowance,
+        session::{Command, Session, all},
+        uid_set::sets,
+    },
+};
 
 /// Maximum number of mails of one folder that a pass lists, newest first: memory and loops are not sized by a number that
 /// a server merely claims. Equals 280 reports a day for ten years; if shipped mails are removed from the folder, the next
@@ -21,12 +23,12 @@ const SEARCHED_AT_ONCE: u32 = 5_000;
 /// Mails per request for sizes.
 pub const SIZED_AT_ONCE: usize = 2_000;
 /// Fetches all that decides which mails of the selected folder are listed, and their sizes.
-pub const CENSUS: &str = "UID FETCH 1:* (UID FLAGS RFC822.SIZE)";
-/// Number of mails whose sizes are kept from a census; others are requested when they are needed.
-const CENSUS_SIZES: usize = 1 << 14;
+pub const FULL_LISTING: &str = "UID FETCH 1:* (UID FLAGS RFC822.SIZE)";
+/// Number of mails whose sizes are kept from a full listing; others are requested when they are needed.
+const FULL_LISTING_SIZES: usize = 1 << 14;
 const SIZES: &str = "(UID RFC822.SIZE)";
 /// Size in bytes that is assumed for a mail if the server gives none.
-const UNTOLD_BYTES: u64 = 64 << 10;
+const UNKNOWN_BYTES: u64 = 64 << 10;
 
 /// A mail to be fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +49,17 @@ pub struct Listing {
     pub beyond: u32,
 }
 
-/// Response to [`CENSUS`].
+/// Response to [`FULL_LISTING`].
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct FullListing {
     /// UIDs, with true if [`KEYWORD`] is set. Mails flagged \Deleted are only counted.
     mails: BTreeMap<u32, bool>,
     sizes: HashMap<u32, u64>,
     deleted: u32,
 }
 
-impl Census {
-    pub fn hear(&mut self, response: &Response<'_>) {
+impl FullListing {
+    pub fn on_response(&mut self, response: &Response<'_>) {
         let Response::Fetch(_, attributes) = response else { return };
         let flags = attributes.iter().find_map(|attribute| match attribute {
             AttributeValue::Flags(flags) => Some(flags),
@@ -70,18 +72,18 @@ impl Census {
             return;
         }
         self.mails.insert(uid, has(KEYWORD));
-        if self.sizes.len() < CENSUS_SIZES {
+        if self.sizes.len() < FULL_LISTING_SIZES {
             self.sizes.extend(size(response));
         }
     }
 
-    /// Returns the mails to process; with `marked_too`, also those with the keyword. `None` unless the census covers all
+    /// Returns the mails to process; with `marked_too`, also those with the keyword. `None` unless it covers all
     /// mails, `exists` of them.
     pub fn listing(self, exists: u32, marked_too: bool) -> Option<Listing> {
-        let told = self.mails.len() as u64 + u64::from(self.deleted);
+        let listed = self.mails.len() as u64 + u64::from(self.deleted);
         let uids = self.mails.into_iter().filter(|(_, is_marked)| marked_too || !is_marked).map(|(uid, _)| uid);
         let listing = || Listing { uids: uids.collect(), sizes: self.sizes, beyond: 0 };
-        (told == u64::from(exists)).then(listing)
+        (listed == u64::from(exists)).then(listing)
     }
 }
 
@@ -133,13 +135,13 @@ pub async fn present(session: &mut Session, uids: &[u32]) -> Result<Vec<u32>, Fa
 /// Returns a UID SEARCH that finds at most `mails` mails. Never with a CHARSET: Microsoft 365 refuses it, and nothing here
 /// needs one.
 fn search(mails: usize, criteria: &str) -> Command {
-    Command::new(format!("UID SEARCH {criteria}"), Asked::mails(mails))
+    Command::new(format!("UID SEARCH {criteria}"), Allowance::mails(mails))
 }
 
 async fn searched(session: &mut Session, commands: Vec<Command>) -> Result<Vec<u32>, Fault> {
     let mut uids = Vec::new();
     let outcomes = session
-        .flight(commands, |response| {
+        .commands(commands, |response| {
             if let Response::MailboxData(MailboxDatum::Search(found)) = response {
                 uids.extend(found);
             }
@@ -154,14 +156,14 @@ async fn searched(session: &mut Session, commands: Vec<Command>) -> Result<Vec<u
 pub async fn sizes(session: &mut Session, uids: &[u32]) -> Result<Vec<Candidate>, Fault> {
     let commands: Vec<Command> = sets(uids)
         .iter()
-        .map(|set| Command::new(format!("UID FETCH {} {SIZES}", set.text), Asked::mails(set.uids.len())))
+        .map(|set| Command::new(format!("UID FETCH {} {SIZES}", set.text), Allowance::mails(set.uids.len())))
         .collect();
-    let mut told: HashMap<u32, u64> = HashMap::new();
+    let mut known: HashMap<u32, u64> = HashMap::new();
     let wanted = |(uid, _): &(u32, u64)| uids.binary_search(uid).is_ok();
-    all(session.flight(commands, |response| told.extend(size(response).filter(wanted))).await?)?;
-    let untold: Vec<u32> = uids.iter().copied().filter(|uid| !told.contains_key(uid)).collect();
-    told.extend(present(session, &untold).await?.into_iter().map(|uid| (uid, UNTOLD_BYTES)));
-    Ok(uids.iter().filter_map(|uid| Some(Candidate { uid: *uid, size: *told.get(uid)? })).collect())
+    all(session.commands(commands, |response| known.extend(size(response).filter(wanted))).await?)?;
+    let unknown: Vec<u32> = uids.iter().copied().filter(|uid| !known.contains_key(uid)).collect();
+    known.extend(present(session, &unknown).await?.into_iter().map(|uid| (uid, UNKNOWN_BYTES)));
+    Ok(uids.iter().filter_map(|uid| Some(Candidate { uid: *uid, size: *known.get(uid)? })).collect())
 }
 
 fn size(response: &Response<'_>) -> Option<(u32, u64)> {

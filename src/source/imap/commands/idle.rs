@@ -9,11 +9,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    budget::Asked,
-    fault::{Answer, Fault},
-    fetch::has_newer,
-    session::{Session, out_of_step, told},
+use super::search::has_newer;
+use crate::source::imap::{
+    error::{Answer, Fault},
+    wire::{
+        response_limits::Allowance,
+        session::{Session, out_of_step, status_text},
+    },
 };
 
 /// Duration of the first IDLE. A mail that arrived between the last SEARCH and IDLE, and that the server did not report,
@@ -66,19 +68,19 @@ async fn idle(
     pause: Duration,
     end: &mut oneshot::Receiver<()>,
 ) -> Result<Woken, Fault> {
-    session.grant(Asked::LITTLE);
+    session.grant(Allowance::LITTLE);
     let tag = session.begin("IDLE").await?;
     let mut has_news = false;
     loop {
-        match session.read(|response| heard(response, &tag)).await? {
-            Heard::Begun => break,
-            Heard::News => has_news = true,
-            Heard::Other => {}
-            Heard::Done(done) => return Err(ended(session, done)),
+        match session.read(|response| classify(response, &tag)).await? {
+            IdleResponse::Begun => break,
+            IdleResponse::News => has_news = true,
+            IdleResponse::Other => {}
+            IdleResponse::Done(done) => return Err(early_end(session, done)),
         }
     }
-    session.granted(Asked::LITTLE);
-    let wait = Asked::news(most);
+    session.revoke(Allowance::LITTLE);
+    let wait = Allowance::news(most);
     session.grant(wait);
     let begin = Instant::now();
     let woken = loop {
@@ -88,30 +90,30 @@ async fn idle(
             _ = &mut *end => break Woken::Asked,
             () = sleep_until(begin + most) => break Woken::Time,
             () = sleep_until(begin + pause), if has_news => break Woken::News,
-            heard = session.read(|response| heard(response, &tag)) => match heard? {
-                Heard::News => has_news = true,
-                Heard::Begun | Heard::Other => {}
-                Heard::Done(done) => return Err(ended(session, done)),
+            received = session.read(|response| classify(response, &tag)) => match received? {
+                IdleResponse::News => has_news = true,
+                IdleResponse::Begun | IdleResponse::Other => {}
+                IdleResponse::Done(done) => return Err(early_end(session, done)),
             },
         };
     };
-    session.granted(wait);
-    session.grant(Asked::LITTLE);
+    session.revoke(wait);
+    session.grant(Allowance::LITTLE);
     session.write(b"DONE\r\n").await?;
     loop {
-        match session.read(|response| heard(response, &tag)).await? {
-            Heard::Done(Some((true, _))) => {
-                session.granted(Asked::LITTLE);
+        match session.read(|response| classify(response, &tag)).await? {
+            IdleResponse::Done(Some((true, _))) => {
+                session.revoke(Allowance::LITTLE);
                 return Ok(woken);
             }
-            Heard::Done(done) => return Err(ended(session, done)),
+            IdleResponse::Done(done) => return Err(early_end(session, done)),
             // Mail that is reported now is found by the next SEARCH.
-            Heard::Begun | Heard::News | Heard::Other => {}
+            IdleResponse::Begun | IdleResponse::News | IdleResponse::Other => {}
         }
     }
 }
 
-enum Heard {
+enum IdleResponse {
     /// Continuation request: the server has entered IDLE.
     Begun,
     News,
@@ -120,22 +122,22 @@ enum Heard {
     Done(Option<(bool, Answer)>),
 }
 
-fn heard(response: &Response<'_>, tag: &str) -> Heard {
+fn classify(response: &Response<'_>, tag: &str) -> IdleResponse {
     match response {
-        Response::Continue(_) => Heard::Begun,
-        Response::MailboxData(MailboxDatum::Exists(_)) => Heard::News,
+        Response::Continue(_) => IdleResponse::Begun,
+        Response::MailboxData(MailboxDatum::Exists(_)) => IdleResponse::News,
         Response::Done { tag: done, status, outcome } => {
-            Heard::Done((done.0 == tag).then(|| (*status == Status::Ok, told(outcome))))
+            IdleResponse::Done((done.0 == tag).then(|| (*status == Status::Ok, status_text(outcome))))
         }
-        _ => Heard::Other,
+        _ => IdleResponse::Other,
     }
 }
 
 /// Returns the fault for a tagged response before DONE: a refusal, or a protocol violation.
-fn ended(session: &Session, done: Option<(bool, Answer)>) -> Fault {
+fn early_end(session: &Session, done: Option<(bool, Answer)>) -> Fault {
     match done {
         Some((false, answer)) => session.refused("IDLE".into(), answer),
-        _ => out_of_step("the end of IDLE before it was asked for"),
+        _ => out_of_step("the end of IDLE before DONE"),
     }
 }
 
@@ -145,8 +147,11 @@ mod tests {
 
     use std::sync::Arc;
 
-    use super::{super::auth::Account, *};
-    use crate::config::{Format, parse, source::SourceConfig};
+    use super::*;
+    use crate::{
+        config::{Format, parse, source::SourceConfig},
+        source::imap::wire::auth::credentials::Account,
+    };
 
     /// Returns a session with a server that answers each SEARCH with the next of `found`, and each IDLE with a
     /// continuation request. The task returns the commands, with the time at which each arrived.

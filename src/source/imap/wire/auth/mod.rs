@@ -1,27 +1,22 @@
 //! Authentication: LOGIN or AUTHENTICATE with a password of any characters, an OAuth token, or the TLS client certificate.
 //! Secrets are read anew for each login.
 
-mod account;
-mod advice;
-mod ending;
-mod sasl;
+pub mod credentials;
+pub mod hints;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
-use super::{
-    fault::{Fault, plain_to},
-    name::quoted,
-    session::Session,
+use serde_json::Value;
+
+use self::{
+    credentials::Account,
+    hints::{Shown, advice},
 };
+use super::{mailbox_name::quoted, session::Session};
 use crate::{
     config::source::{Auth, Credentials, Imap, Security},
     net::token::{Token, TokenError},
-};
-
-pub use self::{
-    account::Account,
-    advice::{Shown, advice},
-    ending::{Ending, ending},
+    source::imap::error::{Fault, plain_to},
 };
 
 /// Characters of a token endpoint's error that are shown: Microsoft's errors begin with a sentence or two that matter.
@@ -101,20 +96,20 @@ async fn attempt(session: &mut Session, config: &Imap, method: Method, secret: &
         return Err(Fault::Configuration("the password may not contain a NUL".into()));
     }
     let user = &config.user;
-    session.hide([secret.to_owned(), escaped(secret)]);
+    session.redact([secret.to_owned(), escaped(secret)]);
     let response = match method {
         Method::Login => {
             let result = session.exchange("LOGIN".into(), &login_parts(user, secret), |_| ()).await;
             return result.map(drop).map_err(|fault| explain(session, config, fault, None));
         }
-        Method::Plain => sasl::plain(user, secret),
-        Method::XOauth2 => sasl::xoauth2(user, secret),
-        Method::OauthBearer => sasl::oauthbearer(user, &config.host, config.port, secret),
+        Method::Plain => plain_message(user, secret),
+        Method::XOauth2 => xoauth2_message(user, secret),
+        Method::OauthBearer => oauthbearer_message(user, &config.host, config.port, secret),
         // RFC 4422 appendix A: the authorization identity.
         Method::External => user.clone(),
     };
     let (mechanism, response) = (method.name(), BASE64.encode(response));
-    session.hide([response.clone()]);
+    session.redact([response.clone()]);
     // Response to an error challenge, so that the server then sends its tagged NO; `*` cancels the exchange if no
     // challenge is due (RFC 3501 section 6.2.2).
     let acknowledgement = match method {
@@ -139,7 +134,7 @@ async fn attempt(session: &mut Session, config: &Imap, method: Method, secret: &
     };
     let result = session.converse("AUTHENTICATE".into(), command.as_bytes(), answer, |_| ()).await;
     match result {
-        Ok(_) if due.is_some() => Err(Fault::Unintelligible("the server took a login that it had not heard".into())),
+        Ok(_) if due.is_some() => Err(Fault::Unintelligible("the server accepted a login before it was sent".into())),
         Ok(_) => Ok(()),
         Err(fault) => Err(explain(session, config, fault, challenge.as_deref())),
     }
@@ -172,7 +167,7 @@ fn explain(session: &Session, config: &Imap, fault: Fault, challenge: Option<&st
     let Fault::Refused { answer, .. } = fault else { return fault };
     let (host, user, said) = (session.host(), &config.user, answer.shown());
     if answer.is_temporary() {
-        return Fault::Lost(format!("{host} can't check logins for now: {said}"));
+        return Fault::Lost(format!("{host} can't check credentials for now: {said}"));
     }
     let shown = Shown::from(&config.credentials);
     let what = match shown {
@@ -180,7 +175,7 @@ fn explain(session: &Session, config: &Imap, fault: Fault, challenge: Option<&st
         Shown::Token => "token",
         Shown::Certificate => "certificate",
     };
-    let reason = challenge.and_then(sasl::reason).map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let reason = challenge.and_then(challenge_reason).map(|reason| format!(" ({reason})")).unwrap_or_default();
     let advice = advice(host, shown, &said);
     let or_login = if may_try_login(session, config, shown) { ", or try auth: login" } else { "" };
     Fault::Credentials(format!("{host} refused the {what} of {user}: {said}{reason}; {advice}{or_login}"))
@@ -224,7 +219,39 @@ fn no_method(session: &Session, config: &Imap, shown: Shown) -> String {
         (_, Shown::Password) => advice(host, shown, ""),
         _ => "where it does all the same, name the method in auth",
     };
-    format!("{host} takes no {what}; it offers {}; {way_out}", offered.join(" "))
+    format!("{host} accepts no {what}; it offers {}; {way_out}", offered.join(" "))
+}
+
+/// Characters of an error challenge that are shown.
+const REASON_SHOWN: usize = 200;
+
+/// Returns the PLAIN message (RFC 4616).
+fn plain_message(user: &str, password: &str) -> String {
+    format!("\0{user}\0{password}")
+}
+
+/// Returns the XOAUTH2 initial response: <https://developers.google.com/workspace/gmail/imap/xoauth2-protocol>
+fn xoauth2_message(user: &str, token: &str) -> String {
+    format!("user={user}\x01auth=Bearer {token}\x01\x01")
+}
+
+/// Returns the OAUTHBEARER initial response (RFC 7628 section 3.1), with the GS2 header of RFC 5801 section 4.
+fn oauthbearer_message(user: &str, host: &str, port: u16, token: &str) -> String {
+    let user = user.replace('=', "=3D").replace(',', "=2C");
+    format!("n,a={user},\x01host={host}\x01port={port}\x01auth=Bearer {token}\x01\x01")
+}
+
+/// Returns the reason given in an error challenge (RFC 7628 section 3.2.2; XOAUTH2 uses the same format): its status, and
+/// the scope that the server requires.
+fn challenge_reason(challenge: &str) -> Option<String> {
+    let reason: Value = serde_json::from_slice(&BASE64.decode(challenge.trim()).ok()?).ok()?;
+    let told = ["status", "scope"].into_iter().filter_map(|key| match &reason[key] {
+        Value::String(text) if !text.is_empty() => Some(format!("{key} {text}")),
+        Value::Number(number) => Some(format!("{key} {number}")),
+        _ => None,
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    (!told.is_empty()).then(|| plain_to(&told, REASON_SHOWN))
 }
 
 #[cfg(test)]
@@ -280,5 +307,33 @@ mod tests {
         let parts = login_parts("üser", "pass\nword");
         let expected: [&[u8]; 3] = [b"LOGIN {5}\r\n", "üser {9}\r\n".as_bytes(), b"pass\nword\r\n"];
         assert_eq!(parts, expected);
+    }
+
+    /// The examples of RFC 7628 section 4.1 and of Google's documentation, with shorter tokens.
+    #[test]
+    fn tokens_are_presented_as_the_standards_say() {
+        assert_eq!(
+            oauthbearer_message("user@example.com", "server.example.com", 143, "vF9dft4q"),
+            "n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=Bearer vF9dft4q\x01\x01"
+        );
+        assert!(oauthbearer_message("a=b,c", "h", 1, "t").starts_with("n,a=a=3Db=2Cc,\x01"));
+        assert_eq!(
+            xoauth2_message("someuser@example.com", "ya29.vF9dft4q"),
+            "user=someuser@example.com\x01auth=Bearer ya29.vF9dft4q\x01\x01"
+        );
+    }
+
+    #[test]
+    fn the_reason_for_a_refused_token_is_read_from_the_challenge() {
+        let challenge = |json: &str| challenge_reason(&BASE64.encode(json));
+        assert_eq!(
+            challenge(r#"{"status":"invalid_token","scope":"example_scope","schemes":"bearer"}"#).as_deref(),
+            Some("status invalid_token, scope example_scope")
+        );
+        assert_eq!(challenge(r#"{"status":400}"#).as_deref(), Some("status 400"));
+        assert_eq!(challenge("{\"status\":\"a\\nb\"}").as_deref(), Some("status a b"));
+        for none in ["", "not base64", "e30="] {
+            assert_eq!(challenge_reason(none), None, "{none}");
+        }
     }
 }

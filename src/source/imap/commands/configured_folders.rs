@@ -1,21 +1,28 @@
-//! Target folders of settled mails: found or created at the start of a session or, if their name contains a date, when the
-//! first mail of that date is moved.
+//! Resolves the configured folders to mailboxes: those that are read, and the target folders of settled mails, which are
+//! found or created at the start of a session or, if their name contains a date, when the first mail of that date is
+//! moved.
 
 use jiff::Timestamp;
 
-use super::{
-    fault::Fault,
-    mailbox::{Folder, find, make, trash},
-    name::Naming,
-    outset::Foreseen,
-    session::Session,
-    settle::{Action, deletes},
+use super::mailbox::{Folder, Prelisted, find, list, make, missing, trash};
+use crate::{
+    config::{
+        folder::{self, FolderName},
+        source::Imap,
+    },
+    source::imap::{
+        error::Fault,
+        plan::settle_queue::{Action, deletes},
+        wire::{
+            mailbox_name::{Naming, to_utf7},
+            session::Session,
+        },
+    },
 };
-use crate::config::{folder, source::Imap};
 
-/// Target folders.
+/// Target folders of settled mails.
 #[derive(Debug, Clone)]
-pub struct Targets {
+pub struct TargetFolders {
     naming: Naming,
     archive: Option<Target>,
     quarantine: Option<Target>,
@@ -31,13 +38,13 @@ struct Target {
     found: Option<(String, Folder)>,
 }
 
-impl Targets {
+impl TargetFolders {
     /// Looks up the configured folders, and creates missing ones whose names contain no date, unless `dry_run`.
     pub async fn find(
         session: &mut Session,
         config: &Imap,
         naming: Naming,
-        foreseen: &mut Foreseen,
+        prelisted: &mut Prelisted,
         dry_run: bool,
     ) -> Result<Self, Fault> {
         let trash = match deletes(config) && keeps_deleted(session) {
@@ -56,7 +63,7 @@ impl Targets {
         let Self { naming, archive, quarantine, .. } = &mut targets;
         for target in [archive, quarantine].into_iter().flatten() {
             let may_make = !dry_run && !folder::has_date(&target.pattern);
-            target.look(session, naming, foreseen, may_make).await?;
+            target.resolve(session, naming, prelisted, may_make).await?;
         }
         Ok(targets)
     }
@@ -76,8 +83,8 @@ impl Targets {
             Action::Delete => return Ok(self.trash.clone().filter(|trash| !read.contains(trash))),
             Action::Stay(_) => return Ok(None),
         };
-        let Some(target) = target else { return Err(Fault::Configuration("no folder is set to move them to".into())) };
-        let folder = target.look(session, &self.naming, &mut Foreseen::default(), true).await?;
+        let Some(target) = target else { return Err(Fault::Configuration("no target folder is configured".into())) };
+        let folder = target.resolve(session, &self.naming, &mut Prelisted::default(), true).await?;
         match folder.as_ref().filter(|folder| read.contains(folder)) {
             Some(folder) => {
                 let (setting, name) = (target.setting, folder.shown());
@@ -142,22 +149,22 @@ impl Target {
     }
 
     /// Looks up the folder, and creates it if it is missing and `may_make`; `None` if it is missing otherwise.
-    async fn look(
+    async fn resolve(
         &mut self,
         session: &mut Session,
         naming: &Naming,
-        foreseen: &mut Foreseen,
+        prelisted: &mut Prelisted,
         may_make: bool,
     ) -> Result<Option<Folder>, Fault> {
         let name = self.name();
         if let Some(folder) = self.known(&name) {
             return Ok(Some(folder.clone()));
         }
-        let folder = match find(session, &name, naming, foreseen).await? {
+        let folder = match find(session, &name, naming, prelisted).await? {
             Some(folder) => folder,
             None if may_make => {
                 let made = make(session, self.setting, &name, naming).await?;
-                foreseen.is_made(made.wire());
+                prelisted.created(made.wire());
                 made
             }
             None => return Ok(None),
@@ -165,6 +172,63 @@ impl Target {
         self.found = Some((name, folder.clone()));
         Ok(Some(folder))
     }
+}
+
+/// Result of a folder lookup; `folder` is `None` if it does not exist.
+#[derive(Debug)]
+pub struct Found {
+    pub name: String,
+    pub folder: Option<Folder>,
+}
+
+/// Returns the folders that `wanted` stands for, each once, in its order. Fails if no pattern is wanted and none of the
+/// names exists.
+pub async fn find_wanted(
+    session: &mut Session,
+    wanted: &[FolderName],
+    targets: &TargetFolders,
+    prelisted: &Prelisted,
+) -> Result<Vec<Found>, Fault> {
+    let naming = targets.naming();
+    let mut found: Vec<Found> = Vec::new();
+    for name in wanted {
+        if name.is_pattern() {
+            for folder in matching(session, name.as_str(), naming).await? {
+                let known = found.iter().any(|found| found.folder.as_ref() == Some(&folder));
+                if !known && !targets.covers(&folder) {
+                    found.push(Found { name: folder.shown(), folder: Some(folder) });
+                }
+            }
+            continue;
+        }
+        let folder = find(session, name.as_str(), naming, prelisted).await?;
+        if let Some(setting) = folder.as_ref().and_then(|folder| targets.role(folder)) {
+            return Err(Fault::Configuration(format!("{setting} is the folder {name}, which mails are read from")));
+        }
+        found.push(Found { name: name.to_string(), folder });
+    }
+    let has_pattern = wanted.iter().any(FolderName::is_pattern);
+    match &found[..] {
+        [first, ..] if !has_pattern && found.iter().all(|found| found.folder.is_none()) => {
+            Err(missing(session, &first.name).await)
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Lists the folders that match a pattern. Tries the pattern as written, then with the server's delimiter, then both below
+/// INBOX, and returns the matches of the first one that has any.
+async fn matching(session: &mut Session, pattern: &str, naming: &Naming) -> Result<Vec<Folder>, Fault> {
+    for pattern in naming.meant(pattern) {
+        let listed = list(session, &to_utf7(&pattern)).await?;
+        let mut folders: Vec<Folder> =
+            listed.into_iter().filter(|listed| listed.selectable).map(|listed| Folder::of(&listed.name)).collect();
+        if !folders.is_empty() {
+            folders.sort_unstable_by_key(Folder::quoted);
+            return Ok(folders);
+        }
+    }
+    Ok(Vec::new())
 }
 
 #[cfg(test)]
@@ -179,7 +243,7 @@ mod tests {
             let found = found.map(|name| (name.to_owned(), folder.clone()));
             let target = Target { setting: "archive_folder", pattern: pattern.into(), found };
             let naming = Naming::guessed(None);
-            Targets { naming, archive: Some(target), quarantine: None, trash: None }.archive(read)
+            TargetFolders { naming, archive: Some(target), quarantine: None, trash: None }.archive(read)
         };
         assert_eq!(archive(Some(&today), &[Folder::of("INBOX")]), Some(folder.clone()));
         assert_eq!(archive(Some(&today), std::slice::from_ref(&folder)), None);

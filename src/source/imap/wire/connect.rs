@@ -6,12 +6,9 @@ use async_imap::imap_proto::{Response, Status};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
-    auth::{self, Account},
-    budget::Asked,
-    fault::Fault,
-    guard::Wire,
-    session::{Session, out_of_step, told},
-    throttle::throttled,
+    auth::{self, credentials::Account},
+    response_limits::{Allowance, Wire},
+    session::{Session, out_of_step, status_text},
 };
 use crate::{
     config::source::{Imap, Security},
@@ -19,6 +16,7 @@ use crate::{
         connect::connect,
         tls::{self, Encryption},
     },
+    source::imap::error::{Fault, throttled},
 };
 
 impl Session {
@@ -31,7 +29,7 @@ impl Session {
     }
 
     /// Wraps a TCP connection; performs the TLS handshake if the connection uses implicit TLS.
-    pub(super) async fn over_tcp(config: &Imap, account: Arc<Account>, tcp: TcpStream) -> Result<Self, Fault> {
+    pub async fn over_tcp(config: &Imap, account: Arc<Account>, tcp: TcpStream) -> Result<Self, Fault> {
         account.begin_login();
         if config.security != Security::Tls {
             return Ok(Self::over(config, account, Box::new(tcp)));
@@ -43,8 +41,8 @@ impl Session {
     }
 
     /// Reads the greeting and the capabilities; performs STARTTLS if configured.
-    pub(super) async fn greeted(mut self, config: &Imap) -> Result<Self, Fault> {
-        self.known = self.greet().await?;
+    pub async fn greeted(mut self, config: &Imap) -> Result<Self, Fault> {
+        self.is_preauth = self.greet().await?;
         if config.security == Security::Starttls {
             self = self.start_tls(config).await?;
         }
@@ -55,16 +53,16 @@ impl Session {
     }
 
     /// Logs in, and returns the name of the mechanism; `None` if the server sent PREAUTH.
-    pub(super) async fn log_in(&mut self, config: &Imap) -> Result<Option<&'static str>, Fault> {
-        if self.known {
+    pub async fn log_in(&mut self, config: &Imap) -> Result<Option<&'static str>, Fault> {
+        if self.is_preauth {
             return Ok(None);
         }
         let account = self.account.clone();
-        self.told = false;
+        self.has_capabilities = false;
         let method = auth::login(self, config, &account).await?;
         self.logged_in = true;
         // Capabilities change with the login; often MOVE is only offered after it.
-        if !self.told {
+        if !self.has_capabilities {
             self.ask_capabilities().await?;
         }
         Ok(Some(method))
@@ -72,29 +70,29 @@ impl Session {
 
     /// Reads the greeting; true if it is PREAUTH.
     async fn greet(&mut self) -> Result<bool, Fault> {
-        self.grant(Asked::LITTLE);
+        self.grant(Allowance::LITTLE);
         let greeting = self.read(|response| match response {
             Response::Data { status: Status::Ok, .. } => Some(Ok(false)),
             Response::Data { status: Status::PreAuth, .. } => Some(Ok(true)),
-            Response::Data { outcome, .. } => Some(Err(told(outcome))),
+            Response::Data { outcome, .. } => Some(Err(status_text(outcome))),
             _ => None,
         });
         let greeting = greeting.await?;
-        self.granted(Asked::LITTLE);
+        self.revoke(Allowance::LITTLE);
         match greeting {
             Some(Ok(known)) => Ok(known),
             Some(Err(said)) => Err(throttled(&self.host, &said)
-                .unwrap_or_else(|| Fault::Lost(format!("{} turned the connection away: {}", self.host, said.shown())))),
-            None => Err(out_of_step("something else than a greeting")),
+                .unwrap_or_else(|| Fault::Lost(format!("{} refused the connection: {}", self.host, said.shown())))),
+            None => Err(out_of_step("a response that is no greeting")),
         }
     }
 
     /// Performs STARTTLS (RFC 3501 section 6.2.1). Everything the server sent before is discarded: anyone on the network
     /// could have sent it.
     async fn start_tls(mut self, config: &Imap) -> Result<Self, Fault> {
-        if self.known {
+        if self.is_preauth {
             return Err(Fault::Lost(format!(
-                "{} takes the session for logged in before STARTTLS; set security: tls and its port",
+                "{} treats the session as logged in before STARTTLS; set security: tls and its port",
                 self.host
             )));
         }

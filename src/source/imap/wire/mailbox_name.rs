@@ -96,7 +96,7 @@ impl Naming {
 
     /// Parses a NAMESPACE response (RFC 2342) such as `(("INBOX." ".")) NIL (("shared." "."))`; `None` if it is not valid,
     /// or has no personal namespace.
-    pub fn told(response: &str) -> Option<Self> {
+    pub fn from_namespaces(response: &str) -> Option<Self> {
         let mut namespaces = namespaces(response);
         let (personal, delimiter) = namespaces.iter().position(|(kind, _, _)| *kind == 0).map(|at| {
             let (_, prefix, delimiter) = namespaces.remove(at);
@@ -238,27 +238,27 @@ mod tests {
 
     #[test]
     fn namespaces_say_where_the_users_own_folders_are() {
-        let courier = Naming::told(r##"(("INBOX." ".")) NIL (("#shared." ".")("shared." "."))"##).unwrap();
+        let courier = Naming::from_namespaces(r##"(("INBOX." ".")) NIL (("#shared." ".")("shared." "."))"##).unwrap();
         assert_eq!(courier.delimiter, Some('.'));
         assert_eq!(courier.to_make("Done/2026"), ["INBOX.Done.2026", "Done.2026"]);
         assert_eq!(courier.to_make("Inbox/Done"), ["Inbox.Done"]);
         assert_eq!(courier.meant("shared.team"), ["shared.team"]);
         assert_eq!(courier.meant("INBOX"), ["INBOX"]);
-        let cyrus = Naming::told(r#"(("INBOX." ".")) (("user." ".")) (("" "."))"#).unwrap();
+        let cyrus = Naming::from_namespaces(r#"(("INBOX." ".")) (("user." ".")) (("" "."))"#).unwrap();
         assert_eq!(cyrus.meant("Done"), ["Done", "INBOX.Done"]);
         assert_eq!(cyrus.meant("user.other.Reports"), ["user.other.Reports"]);
-        let dovecot = Naming::told(r#"(("" "/")) NIL NIL"#).unwrap();
+        let dovecot = Naming::from_namespaces(r#"(("" "/")) NIL NIL"#).unwrap();
         assert_eq!(dovecot.to_make("Done.2026"), ["Done/2026"]);
-        let odd = Naming::told(r#"(("mail\\" "\\" "X-PARAM" ("FLAG" "OTHER"))("old/" "/"))"#).unwrap();
+        let odd = Naming::from_namespaces(r#"(("mail\\" "\\" "X-PARAM" ("FLAG" "OTHER"))("old/" "/"))"#).unwrap();
         assert_eq!((odd.delimiter, odd.to_make("A/B")), (Some('\\'), vec!["mail\\A\\B".into(), "A\\B".into()]));
-        let flat = Naming::told(r#"(("" NIL)) NIL NIL"#).unwrap();
+        let flat = Naming::from_namespaces(r#"(("" NIL)) NIL NIL"#).unwrap();
         assert_eq!((flat.delimiter, flat.to_make("A/B")), (None, vec!["A/B".into()]));
     }
 
     #[test]
     fn what_is_no_namespace_response_tells_nothing() {
         for text in ["", "NIL NIL NIL", "NIL ((\"a\" \"/\")) NIL", "(((((", "\"unended", "))))"] {
-            assert_eq!(Naming::told(text), None, "{text}");
+            assert_eq!(Naming::from_namespaces(text), None, "{text}");
         }
     }
 
