@@ -41,11 +41,11 @@ fn a_file_sink_is_probed_beside_its_file_and_nothing_is_left() {
     let config = with(workplace.config(source(&workplace), stdout()), json!({"sinks": sinks}));
     let found = check(&workplace, &config, &[], 0);
     found.has("whole", "folder", "ok", &["out can be written to"]);
-    found.has("whole", "file", "ok", &["all.json is there"]);
-    found.has("daily", "file", "ok", &["would be made"]);
-    found.has("new", "folder", "ok", &["new/100% would be made"]);
+    found.has("whole", "file", "ok", &["all.json exists"]);
+    found.has("daily", "file", "ok", &["would be created"]);
+    found.has("new", "folder", "ok", &["new/100% would be created"]);
     for sink in ["whole", "daily", "new"] {
-        found.has(sink, "probe", "ok", &["event ", "on the disk", "deleted again"]);
+        found.has(sink, "probe", "ok", &["event ", "written to disk", "deleted again"]);
     }
     assert_eq!(fs::read_to_string(&kept).unwrap(), "{\"org\":\"a\"}\n{\"org\":\"torn");
     assert!(old.exists(), "a check has deleted what is past its days");
@@ -69,7 +69,7 @@ fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
     let config = with(workplace.config(source(&workplace), sink), json!({"data_dir": disk.path("data")}));
     for arguments in [&[][..], &["--no-probe"]] {
         let found = check(&workplace, &config, arguments, 73);
-        found.has("", "folder", "failed", &["Read-only file system", "name another path"]);
+        found.has("", "folder", "failed", &["Read-only file system", "configure another path"]);
         found.has("out", "folder", "failed", &["can't write to", "Read-only file system"]);
         assert_eq!(found.with("skipped"), ["files", "instance", "file", "probe"]);
         found.has("rua", "file", "ok", &["report.xml can be read"]);
@@ -107,7 +107,7 @@ fn a_source_that_is_not_there_is_named() {
     let found = check(&workplace, &config, &["--no-probe"], 66);
     found.has("gone", "file", "failed", &["gone.xml", "No such file", "mounted"]);
     found.has("mails", "file", "ok", &["is a folder"]);
-    found.has("", "folder", "ok", &["data would be made"]);
+    found.has("", "folder", "ok", &["data would be created"]);
     assert!(!workplace.path("data").exists());
 }
 
