@@ -35,7 +35,7 @@ fn value_of(inside: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !well_formed {
-        return Err("between ${ and } stands no variable's name; write ${NAME} or ${NAME:-default}".to_owned());
+        return Err("no variable name between ${ and }; write ${NAME} or ${NAME:-default}".to_owned());
     }
     match (variable(name), default) {
         (Some(value), None) => Ok(value),

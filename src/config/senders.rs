@@ -24,7 +24,8 @@ impl Senders {
         if self.require_authenticated && self.trusted_authserv_ids.is_empty() {
             view.problem(
                 "require_authenticated",
-                "needs trusted_authserv_ids, which name the servers whose word counts; without them every mail would be refused",
+                "needs trusted_authserv_ids, the servers whose Authentication-Results are trusted; without them \
+                 every mail would be refused",
             );
             return false;
         }

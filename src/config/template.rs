@@ -38,7 +38,7 @@ impl Form for Template {
         }
         match at(text, 1_000_000_000) {
             Ok(_) => Ok(PathBuf::from(text)),
-            Err(error) => Err(format!("{text:?} is no strftime pattern: {error}; write %% for a literal %")),
+            Err(error) => Err(format!("{text:?} is not a strftime pattern: {error}; write %% for a literal %")),
         }
     }
 

@@ -66,24 +66,24 @@ impl Ini {
                 continue;
             }
             if let Some(name) = line.strip_prefix('[') {
-                let Some((name, _)) = name.rsplit_once(']') else { return refuse("a section's name has no ]") };
+                let Some((name, _)) = name.rsplit_once(']') else { return refuse("section name without ]") };
                 open = None;
                 if name != DEFAULT {
                     if ini.has(name) {
-                        return refuse("this section stands there twice");
+                        return refuse("duplicate section");
                     }
                     ini.sections.push(name.to_owned());
                 }
                 section = Some(name.to_owned());
                 continue;
             }
-            let Some(section) = &section else { return refuse("no [section] before it") };
+            let Some(section) = &section else { return refuse("option before the first [section]") };
             let Some((key, value)) = line.split_once(['=', ':']) else {
-                return refuse("no = or : in it; expected key = value");
+                return refuse("neither = nor : found; expected key = value");
             };
             let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
             if ini.options.iter().any(|option| option.section == *section && option.key == key) {
-                return refuse("this option stands there twice in its section");
+                return refuse("duplicate option in its section");
             }
             let asked_for = Cell::new(false);
             ini.options.push(IniOption { section: section.clone(), key, value, line: number + 1, asked_for });

@@ -107,7 +107,7 @@ fn what_has_no_equivalent_is_named_with_its_line_and_what_stands_for_it() {
     let missing = made.missing.join("\n");
     assert_eq!(made.missing.len(), 3, "{missing}");
     assert!(missing.contains("[imap] mark_seen (line 8) has no equivalent: mails are moved"), "{missing}");
-    assert!(missing.contains("lock_file") && missing.contains("dies with its process"), "{missing}");
+    assert!(missing.contains("lock_file") && missing.contains("ends with the process"), "{missing}");
     assert!(missing.contains("[processing] shiny (line 28)") && missing.contains("docs/configuration.md"), "{missing}");
 }
 
@@ -150,7 +150,7 @@ fn a_parsedmarc_configuration_keeps_the_parts_that_we_have() {
     let events: Vec<_> = config.sinks["siem"].events.iter().map(|event| format!("{event:?}")).collect();
     assert_eq!(events, ["DmarcAggregate", "TlsRpt"]);
     let told = [&made.missing[..], &made.differences].concat().join("\n");
-    for part in ["n_procs", "batch_size", "retry_attempts", "elasticsearch", "never deleted", "`run --once`"] {
+    for part in ["n_procs", "batch_size", "retry_attempts", "elasticsearch", "not deleted", "`run --once`"] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }

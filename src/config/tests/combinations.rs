@@ -50,7 +50,7 @@ fn fields_must_exist() {
     let key = "sinks.out.encoding.only_fields";
     refused(&sink("type: stdout\nencoding: {only_fields: [org, source_pi]}"), key, "did you mean source_ip?");
     let key = "sinks.out.encoding.except_fields";
-    refused(&sink("type: stdout\nencoding: {except_fields: [nonsense]}"), key, "`schema event` lists them");
+    refused(&sink("type: stdout\nencoding: {except_fields: [nonsense]}"), key, "`schema event` lists all");
     let text = sink("type: stdout\nencoding: {only_fields: [anything]}");
     assert!(parse(&text, Format::Yaml, "f").is_ok(), "without a list of fields, they are not checked");
 }
@@ -63,16 +63,16 @@ fn retention_needs_a_date_in_the_path_and_patterns_must_be_sound() {
         "needs a date in path",
     );
     yaml(&sink("type: file\npath: /a/%Y%m%d.json\nretention_days: 3")).unwrap();
-    refused(&sink("type: file\npath: /a/%!.json"), "sinks.out.path", "is no strftime pattern");
+    refused(&sink("type: file\npath: /a/%!.json"), "sinks.out.path", "is not a strftime pattern");
     refused(&sink("type: stdout\nretention_days: 3"), "sinks.out.retention_days", "unknown option");
 }
 
 #[test]
 fn udp_takes_no_tls_no_framing_no_strict_acknowledgement_and_no_frame_beyond_a_datagram() {
     let udp = |line: &str| sink(&format!("type: syslog\nmode: udp\naddress: a\n{line}"));
-    refused(&udp("tls: {ca_file: /a}"), "sinks.out.tls", "only for mode: tls");
-    refused(&udp("framing: {method: newline_delimited}"), "sinks.out.framing.method", "no meaning with mode: udp");
-    refused(&udp("acknowledgements: strict"), "sinks.out.acknowledgements", "strict can't be");
+    refused(&udp("tls: {ca_file: /a}"), "sinks.out.tls", "only supported with mode: tls");
+    refused(&udp("framing: {method: newline_delimited}"), "sinks.out.framing.method", "not used with mode: udp");
+    refused(&udp("acknowledgements: strict"), "sinks.out.acknowledgements", "strict can't be combined");
     refused(&udp("max_message_bytes: 70000"), "sinks.out.max_message_bytes", "65507");
     refused(&udp("max_message_bytes: 479"), "sinks.out.max_message_bytes", "from 480");
     yaml(&udp("max_message_bytes: 480")).unwrap();
@@ -112,9 +112,9 @@ fn an_archive_folder_that_no_mail_goes_to_is_warned_about() {
 #[test]
 fn sinks_must_not_share_a_place() {
     let two = |a: &str, b: &str| SMALL.replace("  out:\n    type: stdout\n", &format!("  a: {a}\n  b: {b}\n"));
-    refused(&two("{type: stdout}", "{type: stdout}"), "sinks.b.type", "written by the sink a already");
+    refused(&two("{type: stdout}", "{type: stdout}"), "sinks.b.type", "already written by the sink a");
     let file = "{type: file, path: /x/%Y}";
-    refused(&two(file, file), "sinks.b.path", "/x/%Y is written by the sink a already");
+    refused(&two(file, file), "sinks.b.path", "/x/%Y is already written by the sink a");
     yaml(&two(file, "{type: file, path: /y/%Y}")).unwrap();
 }
 
@@ -123,7 +123,7 @@ fn inputs_must_name_sources_however_they_are_written() {
     for inputs in ["[rua, ruf]", "rua, ruf", "['${NAME:-ruf}']", "ruf"] {
         let told = problems(&format!("{SMALL}    inputs: {inputs}\n"));
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("sinks.out.inputs: \"ruf\" is no source; did you mean rua?"), "{told:?}");
+        assert!(told[0].contains("sinks.out.inputs: unknown source \"ruf\"; did you mean rua?"), "{told:?}");
     }
     yaml(&format!("{SMALL}    inputs: rua\n")).unwrap();
 }
@@ -136,7 +136,7 @@ fn one_sink_must_be_required() {
 #[test]
 fn a_secret_is_needed_once() {
     refused(&SMALL.replace("    password: s3cret\n", ""), "sources.rua.password", "write password_file");
-    refused(&source("password_file: /a"), "sources.rua.password_file", "excludes password");
+    refused(&source("password_file: /a"), "sources.rua.password_file", "can't be combined with password");
 }
 
 #[test]
@@ -156,6 +156,6 @@ fn what_is_allowed_but_unwise_is_warned_about() {
     };
     warned(SMALL, "data_dir is not set");
     warned(&source("security: none"), "sources.rua.security: none sends password or token");
-    warned(&source("tls: {verify_certificate: false}"), "sources.rua.tls.verify_certificate: false lets");
+    warned(&source("tls: {verify_certificate: false}"), "sources.rua.tls.verify_certificate: false allows");
     assert_eq!(yaml(&format!("data_dir: /d\n{SMALL}")).unwrap().warnings, [""; 0]);
 }

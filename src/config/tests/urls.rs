@@ -70,7 +70,10 @@ fn a_password_in_a_url_is_refused_and_not_repeated() {
         assert!(!told.contains("s3") && !told.contains("cret"), "{told}");
     }
     let told = from("imaps://me:s3cret@h/INBOX").unwrap_err().to_string();
-    assert!(told.starts_with("--from imaps://me:…: holds a password or the like, which every user"), "{told}");
+    assert!(
+        told.starts_with("--from imaps://me:…: contains a password or other credential, which every user"),
+        "{told}"
+    );
     for way in ["DMARC_SHIPPER_PASSWORD_FILE", "DMARC_SHIPPER_PASSWORD", "prompt"] {
         assert!(told.contains(way), "{told}");
     }
@@ -91,7 +94,7 @@ fn the_password_comes_from_a_file_or_the_environment_or_a_person() {
     assert_eq!(password(imap(&loaded)).reveal().unwrap(), "asked");
 
     let told = arguments_with(&["imaps://me@h"], &["stdout:"], &[]).unwrap_err().to_string();
-    assert!(told.starts_with("--from imaps://me@h: there is no password and nobody to ask"), "{told}");
+    assert!(told.starts_with("--from imaps://me@h: no password is set and there is no terminal"), "{told}");
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn the_options_of_a_url_are_checked_like_those_of_a_file() {
     let place = "--to syslog+udp://h: sinks.syslog";
     let expected = [
         format!("{place}.format: expected one of rfc5424, rfc3164, not \"rfc3614\"; did you mean rfc3164?"),
-        format!("{place}.framing.method: has no meaning with mode: udp, where each datagram is a frame; leave it out"),
+        format!("{place}.framing.method: is not used with mode: udp, where each datagram is a frame; remove it"),
         format!("{place}.rate_limit_num: expected a whole number from 1 to 4294967295, not \"x\""),
     ];
     for line in &expected {
