@@ -97,7 +97,7 @@ fn a_full_event_has_every_key_in_its_order() {
         r#""mail_uid":4711,"mail_message_id":"<1@receiver.example>","mail_from":"noreply@receiver.example","#,
         r#""mail_date":"2026-10-31T04:05:06Z","mail_auth":[{"method":"spf","result":"pass","domain":"bounce.receiver.example"},"#,
         r#"{"method":"dmarc","result":"pass","domain":"receiver.example"}],"reporter_aligned":true,"#,
-        r#""parse_warnings":["document: bytes after the root element","count: repaired"],"truncated":false}"#,
+        r#""parse_warnings":["trailing_junk: data after the end of the report was skipped","several_rows: a record has several rows, each was read as a separate record"],"truncated":false}"#,
         "\n"
     );
     let start = SEED.split_once(r#""ingest_timestamp""#).unwrap().0;
@@ -142,7 +142,7 @@ fn errors_are_warnings_and_tell_what_they_have() {
     let frame = encode(SinkKind::Syslog(Syslog { facility: 200, ..syslog() }), seed(), &sample::ingest_error());
     let start = "<188>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 ingest_error \
                  [dmarc@32473 event_id=\"0476000591a3a97611f5831c30bd1749\"] ";
-    let message = r#"{"event_type":"ingest_error","schema_version":1,"event_id":"0476000591a3a97611f5831c30bd1749","tenant":"acme","reason":"document_too_large","detail":"the document exceeds 1073741824; raise limits.document_bytes to read it","limit_setting":"limits.document_bytes","limit_value":1073741824,"suppressed":2,"ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+    let message = r#"{"event_type":"ingest_error","schema_version":1,"event_id":"0476000591a3a97611f5831c30bd1749","tenant":"acme","reason":"document_too_large","detail":"the size of the document, in bytes, exceeds 1073741824; raise limits.document_bytes to read it","limit_setting":"limits.document_bytes","limit_value":1073741824,"suppressed":2,"ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
     assert_eq!(frame, format!("{start}{message}\n"));
 }
 
@@ -151,7 +151,7 @@ fn a_probe_is_an_event_of_its_own_and_says_that_no_report_is_behind_it() {
     let frame = encode(SinkKind::Syslog(syslog()), seed(), &sample::probe());
     let start = "<134>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 probe \
                  [dmarc@32473 event_id=\"df22957ecec2e224b6e81ce2b072a211\"] ";
-    let message = r#"{"event_type":"probe","schema_version":1,"event_id":"df22957ecec2e224b6e81ce2b072a211","tenant":"acme","note":"sent by dmarc-shipper check to see whether events arrive; no report is behind it","ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+    let message = r#"{"event_type":"probe","schema_version":1,"event_id":"df22957ecec2e224b6e81ce2b072a211","tenant":"acme","note":"test event sent by dmarc-shipper check; it does not come from a report","ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
     assert_eq!(frame, format!("{start}{message}\n"));
 }
 
@@ -216,7 +216,7 @@ fn joined_arrays_are_one_string_and_empty_ones_null() {
         encode(file(), encoding(false), &sample::aggregate()),
         concat!(
             r#"{"dkim_auth":"example.net/k1/pass/; example.com/s1/pass/","reasons":"local_policy/known sender","#,
-            r#""parse_warnings":"document: bytes after the root element; count: repaired"}"#,
+            r#""parse_warnings":"trailing_junk: data after the end of the report was skipped; several_rows: a record has several rows, each was read as a separate record"}"#,
             "\n"
         )
     );

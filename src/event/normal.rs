@@ -54,7 +54,7 @@ impl Normal {
     pub(super) fn datetime(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
         let told = present(told)?;
         let Some(time) = values::epoch(told).and_then(|second| Timestamp::from_second(second).ok()) else {
-            self.warn_of(key, told, format_args!("is no time"));
+            self.warn_of(key, told, format_args!("is not a valid time"));
             return None;
         };
         if told.parse::<Timestamp>().is_err() {
@@ -68,7 +68,7 @@ impl Normal {
         let told = present(told)?;
         let time = values::mail_date(told).and_then(|second| Timestamp::from_second(second).ok());
         if time.is_none() {
-            self.warn_of(key, told, format_args!("is no time"));
+            self.warn_of(key, told, format_args!("is not a valid time"));
         }
         time
     }
@@ -107,7 +107,7 @@ impl Normal {
         let told = present(told)?;
         let value = parse(told);
         match &value {
-            None => self.warn_of(key, told, format_args!("is no {wanted}")),
+            None => self.warn_of(key, told, format_args!("is not a valid {wanted}")),
             Some(value) if told.parse().ok().as_ref() != Some(value) => {
                 self.warn_of(key, told, format_args!("is read as {value}"));
             }

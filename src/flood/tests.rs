@@ -68,8 +68,8 @@ fn a_sender_over_its_mails_is_deferred_and_others_are_not() {
     let trouble = flood.mail(&greedy, 1).unwrap_err();
     assert_eq!(
         trouble.detail,
-        "the number of mails from greedy.example today (UTC) exceeds 2; the mail is left for another day: raise \
-         limits.sender_mails_per_day to have more read in one"
+        "the number of mails from greedy.example today (UTC) exceeds 2; the mail is left for another day; raise \
+         limits.sender_mails_per_day to read more per day"
     );
     assert!(flood.mail(&other, 1).is_ok());
 }

@@ -109,14 +109,14 @@ impl Condition {
         let state = self.lock();
         match state.stage {
             Stage::Starting => return vec!["starting".into()],
-            Stage::Draining => return vec!["draining: what is in flight is finished, nothing more is taken".into()],
+            Stage::Draining => return vec!["draining: mails in flight are finished, no new ones are read".into()],
             Stage::Running => {}
         }
         let mut reasons: Vec<String> =
             state.components.iter().filter_map(|(name, component)| component.reason(name, now)).collect();
         let stuck = state.stuck.as_ref().map(|(since, who)| (now.saturating_duration_since(*since), who));
         if let Some((time, who)) = stuck.filter(|(time, _)| *time >= state.stuck_after) {
-            reasons.push(format!("{who} for {} s, though mails wait for it", time.as_secs()));
+            reasons.push(format!("{who} for {} s, while mails wait for it", time.as_secs()));
         }
         reasons
     }
@@ -142,8 +142,8 @@ impl Component {
         if still < self.patience || (self.may_rest && self.trouble.is_none()) {
             return None;
         }
-        let why = self.trouble.as_deref().unwrap_or("it says nothing about why");
-        Some(format!("{name} has stood still for {} s: {why}", still.as_secs()))
+        let why = self.trouble.as_deref().unwrap_or("no error is reported");
+        Some(format!("{name} has made no progress for {} s: {why}", still.as_secs()))
     }
 }
 
@@ -187,7 +187,10 @@ mod tests {
         condition.source_moved("rua");
         assert!(condition.reasons(Instant::now()).is_empty());
         tokio::time::advance(LIMIT / 2).await;
-        assert_eq!(condition.reasons(Instant::now()), ["sink siem has stood still for 900 s: still can't connect"]);
+        assert_eq!(
+            condition.reasons(Instant::now()),
+            ["sink siem has made no progress for 900 s: still can't connect"]
+        );
         condition.sink_is("siem", None);
         assert!(condition.reasons(Instant::now()).is_empty());
     }
@@ -199,7 +202,10 @@ mod tests {
         condition.source_troubled("rua", "the server is gone");
         assert!(condition.reasons(Instant::now()).is_empty());
         tokio::time::advance(Duration::from_secs(100)).await;
-        assert_eq!(condition.reasons(Instant::now()), ["source rua has stood still for 1200 s: the server is gone"]);
+        assert_eq!(
+            condition.reasons(Instant::now()),
+            ["source rua has made no progress for 1200 s: the server is gone"]
+        );
         condition.source_moved("rua");
         assert!(condition.reasons(Instant::now()).is_empty());
     }
@@ -210,7 +216,7 @@ mod tests {
         condition.stuck_since(Some((Instant::now(), "the sink out has confirmed nothing".into())));
         condition.source_moved("rua");
         tokio::time::advance(LIMIT).await;
-        let reason = "the sink out has confirmed nothing for 900 s, though mails wait for it";
+        let reason = "the sink out has confirmed nothing for 900 s, while mails wait for it";
         assert_eq!(condition.reasons(Instant::now()), [reason]);
     }
 

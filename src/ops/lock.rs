@@ -19,7 +19,7 @@ pub struct InstanceLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds the lock; `holder` is how that process identifies itself.
-    #[error("{} is in use by {holder}; stop that instance, or give this one a data_dir of its own", .data_dir.display())]
+    #[error("{} is in use by {holder}; stop that instance, or set another data_dir for this one", .data_dir.display())]
     Held { data_dir: PathBuf, holder: String },
     #[error("can't create the data_dir {}: {error}; expected a folder that this user may write to", .data_dir.display())]
     Create {

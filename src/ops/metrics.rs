@@ -174,7 +174,7 @@ With `api.address` set, the process serves HTTP:
 | path | 200 | 503 |
 |---|---|---|
 | `/livez` | the process makes progress | its main loop has been blocked for 30 s, which is a bug in the program. Remote outages do not fail this probe. |
-| `/readyz` | the process works normally: `{\"ready\":true,\"reasons\":[]}` | the process is starting or draining, or a source or required sink has made no progress for longer than `api.stuck_after`; the body has the reasons |
+| `/readyz` | the process works normally: `{\"ready\":true,\"reasons\":[]}` | the process is starting or draining; or a source has made no progress for longer than its `poll_interval` plus `api.stuck_after`; or a required sink has been failing, or has confirmed nothing while mails wait for it, for `api.stuck_after`; the body has the reasons |
 | `/health` | `{\"ok\":true}` | `{\"ok\":false}` while draining, as in Vector |
 | `/metrics` | metrics in Prometheus text format | |
 

@@ -64,9 +64,7 @@ impl<R: BufRead> Sanitizer<R> {
     fn pass(&mut self, byte: &mut u8) -> Result<(), Trouble> {
         match (&mut self.string, *byte) {
             (Some(length), _) if *length >= STRING => {
-                return Err(malformed(format_args!(
-                    "a string is longer than {STRING} bytes, the most that is read of one"
-                )));
+                return Err(malformed(format_args!("a string is longer than the maximum of {STRING} bytes")));
             }
             (Some(length), _) if self.escaped => {
                 *length += 1;
@@ -83,7 +81,7 @@ impl<R: BufRead> Sanitizer<R> {
             }
             (None, b'"') => self.string = Some(0),
             (None, b'{' | b'[') if self.depth == DEPTH => {
-                return Err(malformed(format_args!("objects stand inside each other more than {DEPTH} deep")));
+                return Err(malformed(format_args!("objects are nested more than {DEPTH} levels deep")));
             }
             (None, b'{' | b'[') => self.depth += 1,
             (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
@@ -116,7 +114,7 @@ pub fn trouble_of(error: serde_json::Error) -> Trouble {
             Reason::JsonTruncated,
             format!("the document ends at line {} before its objects are closed", error.line()),
         ),
-        _ => Trouble::new(Reason::JsonMalformed, format!("the document is no JSON: {error}")),
+        _ => Trouble::new(Reason::JsonMalformed, format!("invalid JSON: {error}")),
     }
 }
 

@@ -66,8 +66,8 @@ fn a_small_file_is_rotated_and_text_is_written_where_text_is_asked_for() {
 fn a_file_that_can_t_be_written_to_costs_nothing_but_itself() {
     let workplace = Workplace::new();
     let config = idle(&workplace, json!({"path": "/proc/own.log"}));
-    let finished = workplace.once(&config).exits(0).says(&["can't log to /proc/own.log", "run ended"]);
-    assert_eq!(finished.stderr.matches("can't log to").count(), 1, "{}", finished.stderr);
+    let finished = workplace.once(&config).exits(0).says(&["can't write the log file /proc/own.log", "run ended"]);
+    assert_eq!(finished.stderr.matches("can't write the log file").count(), 1, "{}", finished.stderr);
     ndjson(&finished.stderr);
 }
 

@@ -144,14 +144,14 @@ fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
             (status == 503 && body.contains(part)).then_some(())
         });
     };
-    reason("sink out has stood still");
+    reason("sink out has made no progress");
     reason("the sink out has confirmed nothing");
     assert_eq!((get(port, "/livez").unwrap().0, get(port, "/health").unwrap().0), (200, 200));
     rsyslog.resume();
     let ready = || eventually(LONG, "it is ready", || (get(port, "/readyz")?.0 == 200).then_some(()));
     ready();
     dovecot.kill();
-    reason("source rua has stood still");
+    reason("source rua has made no progress");
     let all = series(&get(port, "/metrics").unwrap().1);
     assert!(value(&all, "component_errors_total", &["component_id=\"rua\"", "receiving"]) >= 1.0);
     assert!(value(&all, "component_errors_total", &["component_id=\"out\"", "sending"]) >= 1.0);

@@ -35,7 +35,10 @@ fn enumerations_are_trimmed_and_lower_case_and_unknown_ones_are_named() {
 fn what_is_no_address_or_number_is_null_and_kept_in_a_warning() {
     let event = told(report::Row { source_ip: some("abc"), count: some("many"), ..row() });
     assert_eq!((value(&event, "source_ip"), value(&event, "count")), (Value::Null, Value::Null));
-    assert_eq!(warnings(&event), ["source_ip: \"abc\" is no IP address", "count: \"many\" is no count"]);
+    assert_eq!(
+        warnings(&event),
+        ["source_ip: \"abc\" is not a valid IP address", "count: \"many\" is not a valid count"]
+    );
 }
 
 #[test]
@@ -52,14 +55,17 @@ fn warnings_of_the_document_come_before_those_of_the_row() {
     assert_eq!(
         warnings(&event),
         [
-            "document: bytes after the root element",
-            "begin: \"soon\" is no time",
-            "count: repaired",
-            "count: \"x\" is no count"
+            "trailing_junk: data after the end of the report was skipped",
+            "begin: \"soon\" is not a valid time",
+            "several_rows: a record has several rows, each was read as a separate record",
+            "count: \"x\" is not a valid count"
         ]
     );
     let event = sample::aggregate_of(&report, self::row(), sample::provenance());
-    assert_eq!(warnings(&event), ["document: bytes after the root element", "begin: \"soon\" is no time"]);
+    assert_eq!(
+        warnings(&event),
+        ["trailing_junk: data after the end of the report was skipped", "begin: \"soon\" is not a valid time"]
+    );
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn a_date_is_read_in_spite_of_weekday_comment_and_old_zone() {
     }
     let event = event(&Failure { arrival_date: some("soon"), ..quiet() });
     assert_eq!(value(&event, "begin"), Value::Null);
-    assert_eq!(value(&event, "parse_warnings"), texts(&["begin: \"soon\" is no time".to_owned()]));
+    assert_eq!(value(&event, "parse_warnings"), texts(&["begin: \"soon\" is not a valid time".to_owned()]));
 }
 
 #[test]

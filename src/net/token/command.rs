@@ -65,7 +65,7 @@ fn kill(leader: Pid) {
 
 pub async fn run(command: &[String]) -> Result<String, TokenError> {
     let [program, arguments @ ..] = command else {
-        return Err(TokenError::Configuration("token_command names no program".into()));
+        return Err(TokenError::Configuration("token_command is empty; expected a program and its arguments".into()));
     };
     let failed = |what: String| TokenError::Refused(format!("the token_command {program} {what}"));
     let mut command = Command::new(program);

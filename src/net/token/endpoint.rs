@@ -91,7 +91,7 @@ impl No {
         }
         match self {
             No::NotNow(_) => TokenError::Unavailable(format!("no access token from {host}: {said}")),
-            No::Never(_) => TokenError::Refused(format!("{host} gives no access token: {said}")),
+            No::Never(_) => TokenError::Refused(format!("{host} refused an access token: {said}")),
         }
     }
 }
@@ -116,7 +116,7 @@ fn judge(reply: &Reply) -> Result<(Fetched, Option<String>), No> {
             let refresh_token = Some(text("refresh_token")).filter(|token| !token.is_empty()).map(str::to_owned);
             Ok((Fetched { token, lasts }, refresh_token))
         }
-        None if status.is_success() => Err(No::Never("its answer holds no access_token".into())),
+        None if status.is_success() => Err(No::Never("the response contains no access_token".into())),
         _ if text("error").is_empty() => Err(No::Never(format!("{said}, and not as a token endpoint does"))),
         _ => Err(No::Never(said)),
     }
@@ -194,8 +194,8 @@ mod tests {
         );
         never(404, "<html>", "it answered 404 Not Found, and not as a token endpoint does");
         never(302, "", "it answered 302 Found, and not as a token endpoint does");
-        never(200, "{}", "its answer holds no access_token");
-        never(200, r#"{"access_token":"two words"}"#, "its answer holds no access_token");
+        never(200, "{}", "the response contains no access_token");
+        never(200, r#"{"access_token":"two words"}"#, "the response contains no access_token");
         for (status, body) in [
             (503, ""),
             (500, r#"{"error":"invalid_grant"}"#),
@@ -210,7 +210,7 @@ mod tests {
     fn an_endpoint_that_repeats_a_secret_does_not_get_it_into_the_log() {
         let no = No::Never("invalid_client: client_secret=p%20w p w is wrong".into());
         let text = no.told("idp.example.com", &[("client_secret", "p w".into())]).to_string();
-        assert_eq!(text, "idp.example.com gives no access token: invalid_client: client_secret=… … is wrong");
+        assert_eq!(text, "idp.example.com refused an access token: invalid_client: client_secret=… … is wrong");
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl LogFile {
         let written = self.try_write(line);
         let complained = std::mem::replace(&mut self.complained, written.is_err());
         let error = written.err().filter(|_| !complained)?;
-        Some(format!("can't log to {}: {error}; the log goes on here", self.path.display()))
+        Some(format!("can't write the log file {}: {error}; logging only to stderr", self.path.display()))
     }
 
     fn try_write(&mut self, line: &str) -> io::Result<()> {
@@ -178,7 +178,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let mut file = LogFile::new(&path, 1 << 20, 5);
         let complaint = file.write("one\n").unwrap();
-        assert!(complaint.contains("own.log: ") && complaint.contains("the log goes on here"), "{complaint}");
+        assert!(complaint.contains("own.log: ") && complaint.contains("logging only to stderr"), "{complaint}");
         assert_eq!((file.write("two\n"), file.missed()), (None, 2));
         fs::remove_dir(&path).unwrap();
         assert_eq!((file.write("three\n"), file.missed()), (None, 0));

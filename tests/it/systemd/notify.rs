@@ -162,7 +162,7 @@ fn nobody_is_told_who_is_not_there_or_has_no_right_name() {
     let once = |name: &str| workplace.once(&idle(&workplace)).env("NOTIFY_SOCKET", name);
     assert!(!once("").exits(0).stderr.contains("NOTIFY_SOCKET"));
     once(&workplace.path("nowhere").display().to_string()).exits(0);
-    once(&"x".repeat(200)).exits(0).says(&["can't tell NOTIFY_SOCKET", "expected a path or an @name"]);
+    once(&"x".repeat(200)).exits(0).says(&["can't notify NOTIFY_SOCKET", "expected a path or an abstract name"]);
 }
 
 #[test]
