@@ -166,7 +166,7 @@ fn reports_and_errors_are_text_lines_too() {
          ingest_timestamp=2026-11-01T12:00:00Z truncated=false\n"
     );
     let line = encode(file(), text(), &sample::ingest_error());
-    assert!(line.contains(r#" reason=document_too_large detail="the document exceeds"#), "{line}");
+    assert!(line.contains(r#" reason=document_too_large detail="the size of the document, in bytes, exceeds"#), "{line}");
 }
 
 #[test]
