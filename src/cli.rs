@@ -351,12 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definitions_are_sound() {
+    fn clap_definitions_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn sources_and_sinks_may_be_repeated_and_dmarc_ingests_options_are_understood() {
+    fn from_and_to_may_be_repeated_and_options_of_dmarc_ingest_are_accepted() {
         let cli = parsed("run --once --from a --from b --to stdout: --file reports --loglevel WARNING").unwrap();
         assert_eq!(cli.log.log_level, Some(LogLevel::Warn));
         let Command::Run(run) = cli.command else { panic!("expected run") };
@@ -367,14 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn log_options_may_stand_after_the_command_or_before_it() {
+    fn log_options_are_accepted_before_and_after_the_command() {
         for line in ["--log-format json parse -", "parse - --log-format json"] {
             assert_eq!(parsed(line).unwrap().log.log_format, Some(LogFormat::Json), "{line}");
         }
     }
 
     #[test]
-    fn wrong_usage_is_an_error_that_says_what_is_right() {
+    fn usage_errors_name_the_expected_arguments() {
         for (line, part) in [
             ("parse", "FILE|DIR|-"),
             ("run --form x", "--from"),
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_no_failures_and_the_help_tells_exit_codes_and_examples() {
+    fn help_and_version_succeed_and_help_lists_exit_codes_and_examples() {
         for line in ["--help", "--version", "run --help", "check --help"] {
             assert_eq!(parsed(line).unwrap_err().exit_code(), 0, "{line}");
         }
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_is_read_and_what_is_wrong_in_it_told() {
+    fn problems_in_the_given_config_file_are_reported() {
         let Command::Check(check) = parsed("check --offline --config /nowhere/x.yaml").unwrap().command else {
             panic!("expected check")
         };

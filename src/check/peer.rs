@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_that_ends_soon_needs_attention() {
+    fn a_certificate_that_expires_soon_gives_a_note() {
         for (hours, soon, word) in
             [(-1, true, "has expired"), (13 * 24, true, "soon"), (15 * 24, false, "valid until 20")]
         {

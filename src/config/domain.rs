@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_kept_in_the_form_that_they_are_compared_in() {
+    fn domain_names_are_normalised_to_lower_case_without_final_dot() {
         for text in ["example.com", "Example.COM.", "EXAMPLE.com"] {
             assert_eq!(DomainName::parse(text).as_deref(), Ok("example.com"));
         }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused_with_what_to_write() {
+    fn invalid_domain_names_are_refused() {
         for text in ["", ".", "a..b", "a b", "user@example.com", "https://example.com", &"a".repeat(64)] {
             assert!(DomainName::parse(text).unwrap_err().contains("expected a domain name"), "{text}");
         }

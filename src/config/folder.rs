@@ -184,7 +184,7 @@ mod tests {
     const THEN: i64 = 1_793_869_687;
 
     #[test]
-    fn folders_are_named_by_the_date_in_utc() {
+    fn folder_dates_are_in_utc() {
         for (pattern, name) in [
             ("Processed", "Processed"),
             ("Processed/%Y/%m", "Processed/2026/11"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_or_would_end_a_command_is_refused_at_start() {
+    fn unsupported_date_directives_and_control_characters_in_folder_names_are_refused() {
         for pattern in ["100%", "a%n", "%t", "%N/x", "%s", "%!", "%c", "%-d", "%%%", ""] {
             assert!(FolderPattern::parse(pattern).is_err(), "{pattern}");
         }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_uses_that_servers_mark_folders_with_are_taken() {
+    fn only_known_special_use_names_are_accepted() {
         for name in ["\\Junk", "\\archive", "\\All", "INBOX", "a\\b"] {
             assert_eq!(checked(name).as_deref(), Ok(name));
         }

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn criteria_become_what_a_server_is_asked() {
+    fn search_criteria_become_imap_search_keys() {
         for (written, asked) in [
             ("", ""),
             ("unseen", "UNSEEN"),
@@ -324,14 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_counted_from_the_day_of_the_search() {
+    fn search_ages_are_relative_to_the_day_of_the_search() {
         let search = Search::parse("SINCE 1d").unwrap();
         assert_eq!(search.criteria(now()), "SINCE 24-Nov-2026");
         assert_eq!(search.criteria("2026-11-27T00:00:00Z".parse().unwrap()), "SINCE 26-Nov-2026");
     }
 
     #[test]
-    fn what_a_server_would_not_understand_is_told_with_what_was_meant() {
+    fn invalid_search_criteria_are_refused_with_a_suggestion() {
         for (written, said) in [
             ("UNSEN", "did you mean UNSEEN?"),
             ("FORM google.com", "did you mean FROM?"),
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn no_criteria_make_a_line_too_long_or_a_reader_too_deep() {
+    fn search_length_and_nesting_are_limited() {
         assert!(Search::parse(&"NOT ".repeat(100_000)).unwrap_err().contains("levels deep"));
         assert!(Search::parse(&"(".repeat(100_000)).unwrap_err().contains("levels deep"));
         assert!(Search::parse(&"SEEN ".repeat(300)).unwrap_err().contains("use fewer criteria"));

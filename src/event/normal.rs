@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_read_by_guess_is_named_with_the_original() {
+    fn guessed_values_give_a_warning_with_the_original() {
         let mut normal = Normal::default();
         let mut read = |told| normal.read("begin", Some(told), |_| Some(1500), "time");
         assert_eq!([read("1500"), read(" 01500 "), read("1.5e3")], [Some(1500); 3]);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_alone_is_nothing() {
+    fn white_space_counts_as_missing() {
         let mut normal = Normal::default();
         assert_eq!(normal.keyword("dkim", Some(" \n"), &[]), None);
         assert_eq!(normal.count("count", Some(" ")), None);

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_ready_while_it_runs_and_neither_before_nor_when_it_drains() {
+    async fn ready_only_while_running_not_while_starting_or_draining() {
         assert_eq!(Condition::default().reasons(Instant::now()), ["starting"]);
         let condition = running();
         assert!(condition.reasons(Instant::now()).is_empty());
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sink_stands_still_only_while_it_fails() {
+    async fn a_sink_is_stuck_only_while_it_fails() {
         let condition = running();
         tokio::time::advance(LIMIT).await;
         assert!(condition.reasons(Instant::now()).is_empty(), "it may have had nothing to send");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_stands_still_when_it_has_not_looked_for_its_interval_and_longer() {
+    async fn a_source_is_stuck_after_poll_interval_plus_stuck_after() {
         let condition = running();
         tokio::time::advance(LIMIT + Duration::from_secs(200)).await;
         condition.source_troubled("rua", "the server is gone");
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn mails_that_wait_too_long_are_a_reason() {
+    async fn unconfirmed_mails_make_it_unready_after_stuck_after() {
         let condition = running();
         condition.stuck_since(Some((Instant::now(), "the sink out has confirmed nothing".into())));
         condition.source_moved("rua");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_moves_while_the_flow_is_looked_at_however_servers_do() {
+    async fn liveness_depends_on_the_supervisor_and_not_on_servers() {
         assert!(Condition::default().moves(Instant::now()), "it may be starting");
         let condition = running();
         for _ in 0..100 {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_required_is_not_asked_about() {
+    fn sinks_that_are_not_required_do_not_affect_readiness() {
         let condition = running();
         condition.sink_is("dashboard", Some("gone".into()));
         assert_eq!(condition.lock().components.len(), 2);

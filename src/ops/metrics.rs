@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_prometheus_and_each_once() {
+    fn metric_names_are_valid_and_unique() {
         let mut names: Vec<&str> = ALL.iter().map(|(name, ..)| *name).collect();
         for name in &names {
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
@@ -196,7 +196,7 @@ start at 0 with the process.
 ";
 
     #[test]
-    fn reporters_are_few_whatever_they_call_themselves() {
+    fn the_reporter_label_has_few_values() {
         assert_eq!(reporter(Some("google.com")), "google");
         assert_eq!(reporter(Some("Enterprise Outlook")), "microsoft");
         assert_eq!(reporter(Some("AMAZON-SES")), "amazon");

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_watchdog_is_told_while_the_flow_moves_and_no_longer() {
+    async fn watchdog_keepalives_stop_when_the_process_stalls() {
         let ((notify, heard), condition) = (listener(Some(WATCHDOG)), Arc::new(Condition::default()));
         condition.begin(LONG, &[("rua", LONG)], &[]);
         tokio::spawn(notify.attend(condition.clone()));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_status_says_in_one_line_what_stands_still_when_that_changes() {
+    async fn systemd_status_names_stuck_components_in_one_line() {
         let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
         let limit = Duration::from_secs(60);
         condition.begin(limit, &[("rua", limit)], &["siem".into()]);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_queue_of_the_listener_blocks_nothing_and_loses_no_state() {
+    async fn a_full_notify_socket_blocks_nothing_and_loses_no_state() {
         let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
         condition.begin(LONG, &[], &[]);
         tokio::spawn(notify.clone().attend(condition));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_status_is_told_again_after_a_refused_reload_and_after_a_full_queue() {
+    async fn systemd_status_is_sent_again_after_a_rejected_reload_and_a_full_socket() {
         let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
         let limit = Duration::from_secs(60);
         condition.begin(limit, &[("rua", limit)], &[]);

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_named_once_with_its_first_detail_and_a_count() {
+    fn repeated_warnings_are_merged_with_a_count() {
         let mut warnings = Warnings::default();
         warnings.note(Repair::Repeated, "count");
         warnings.note(Repair::StrayAmpersand, "");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_kind_from_two_places_is_one_kind() {
+    fn warnings_of_document_and_row_are_merged_by_kind() {
         let (mut ours, mut theirs) = (Warnings::default(), Warnings::default());
         ours.note(Repair::TextShortened, "");
         theirs.note(Repair::TextShortened, "org_name");

@@ -36,7 +36,7 @@ fn refused(text: &str, key: &str, part: &str) {
 }
 
 #[test]
-fn microsoft_365_needs_directory_and_application_and_nothing_else() {
+fn microsoft365_needs_only_tenant_id_and_client_credentials() {
     let endpoint = endpoint("provider: microsoft365\ntenant_id: 11-22\nclient_id: app\nclient_secret: pw");
     assert_eq!(endpoint.url, "https://login.microsoftonline.com/11-22/oauth2/v2.0/token");
     assert_eq!(endpoint.scope.as_deref(), Some("https://outlook.office365.com/.default"));
@@ -45,14 +45,14 @@ fn microsoft_365_needs_directory_and_application_and_nothing_else() {
 }
 
 #[test]
-fn gmail_needs_application_and_refresh_token_and_nothing_else() {
+fn gmail_needs_only_client_credentials_and_refresh_token() {
     let endpoint = endpoint("provider: gmail\nclient_id: app\nclient_secret: pw\nrefresh_token_file: /token");
     assert_eq!((endpoint.url.to_string().as_str(), endpoint.scope), ("https://oauth2.googleapis.com/token", None));
     assert!(matches!(endpoint.grant, Grant::RefreshToken(Secret::File(file)) if file.ends_with("token")));
 }
 
 #[test]
-fn a_provider_fills_in_only_what_is_not_written() {
+fn explicit_oauth_options_override_the_provider() {
     let national =
         "token_url: https://login.microsoftonline.us/t/oauth2/v2.0/token\nscope: https://outlook.office365.us/.default";
     let endpoint = endpoint(&format!("provider: microsoft365\nclient_id: app\nclient_secret: pw\n{national}"));
@@ -61,7 +61,7 @@ fn a_provider_fills_in_only_what_is_not_written() {
 }
 
 #[test]
-fn a_refresh_token_may_belong_to_an_application_without_a_secret() {
+fn refresh_token_works_without_client_secret() {
     let endpoint = endpoint("token_url: https://idp/token\nclient_id: app\nrefresh_token: r");
     assert_eq!((endpoint.client_secret, endpoint.scope), (None, None));
     assert!(matches!(endpoint.grant, Grant::RefreshToken(Secret::Value(_))));
@@ -74,7 +74,7 @@ fn tokens_may_come_from_a_file_or_a_command() {
 }
 
 #[test]
-fn what_does_not_go_together_is_refused_with_the_way_out() {
+fn conflicting_oauth_options_are_refused() {
     let refused = |lines: &str, key: &str, part: &str| refused(&with_oauth(lines), &format!("oauth.{key}"), part);
     refused("token_file: /a\ntoken_command: [b]", "token_file", "can't be combined with token_command");
     refused("token_command: [b]\nclient_id: app", "token_command", "can't be combined with client_id");
@@ -97,7 +97,7 @@ fn what_does_not_go_together_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn secrets_are_not_sent_to_a_url_without_encryption() {
+fn token_url_must_be_https() {
     for url in ["http://idp.example.com/token", "idp.example.com", "https://", "https://user:pw@idp.example.com/"] {
         let text = with_oauth(&format!("token_url: '{url}'\nclient_id: app\nclient_secret: pw"));
         refused(&text, "oauth.token_url", "expected an https:// URL");
@@ -105,7 +105,7 @@ fn secrets_are_not_sent_to_a_url_without_encryption() {
 }
 
 #[test]
-fn a_mailbox_has_one_thing_to_log_in_with_and_it_fits_how_to() {
+fn auth_must_match_the_configured_credentials() {
     let token = with_oauth("token_file: /run/token");
     let put = |text: &str, line: &str| text.replace("    type: imap\n", &format!("    type: imap\n    {line}\n"));
     refused(&put(&token, "password: pw"), "oauth", "can't be combined with password");
@@ -125,7 +125,7 @@ fn a_mailbox_has_one_thing_to_log_in_with_and_it_fits_how_to() {
 }
 
 #[test]
-fn a_url_may_name_where_tokens_come_from_but_no_secret() {
+fn oauth_secrets_are_refused_in_a_url() {
     let from = |url: &str| {
         let arguments = Arguments { file: None, from: &[url.to_owned()], to: &["stdout:".to_owned()], ask: &|_| None };
         Loader { variable: &|_| None, fields: &[] }.arguments(&arguments)

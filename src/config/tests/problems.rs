@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn every_problem_in_a_yaml_file_is_told_with_line_key_and_what_was_expected() {
+fn every_problem_in_a_yaml_file_is_reported_with_line_key_and_expectation() {
     let text = "\
 data_dri: /var/lib/dmarc
 sources:
@@ -51,7 +51,7 @@ sinks:
 }
 
 #[test]
-fn every_problem_in_a_toml_file_is_told() {
+fn every_problem_in_a_toml_file_is_reported() {
     let text = "\
 shutdown_timeout = 25
 
@@ -76,7 +76,7 @@ max_line_bytes = 100
 }
 
 #[test]
-fn every_problem_in_a_json_file_is_told() {
+fn every_problem_in_a_json_file_is_reported() {
     let text = "{
 \t\"sources\": {\"f\": {\"type\": \"file\"}},
 \t\"sinks\": {
@@ -94,13 +94,13 @@ fn every_problem_in_a_json_file_is_told() {
 }
 
 #[test]
-fn duplicate_keys_of_toml_are_told_at_their_second_place() {
+fn duplicate_toml_keys_are_reported_at_the_second_occurrence() {
     let told = lines(load_as("tenant = \"a\"\ntenant = \"b\"\n", Format::Toml, "c.toml", &[]).unwrap_err());
     assert_eq!(told, ["c.toml:2:1: tenant: is set twice; keep one of them"]);
 }
 
 #[test]
-fn a_text_that_is_not_in_its_language_is_told_with_the_place_and_what_to_do() {
+fn syntax_errors_are_reported_with_position_and_advice() {
     let cases = [
         ("sources:\n\trua: x\n", Format::Yaml, "2:", "indent with spaces, not tabs"),
         ("sources:\n  rua: a: b\n", Format::Yaml, "2:9", "quote a text that holds \": \""),
@@ -121,7 +121,7 @@ fn a_text_that_is_not_in_its_language_is_told_with_the_place_and_what_to_do() {
 }
 
 #[test]
-fn aliases_work_but_cannot_multiply_without_bound() {
+fn yaml_alias_expansion_is_bounded() {
     let text = "\
 sources: {f: {type: file, path: /x}}
 sinks:
@@ -143,7 +143,7 @@ sinks:
 }
 
 #[test]
-fn tables_that_lie_deep_in_each_other_are_refused_in_every_format() {
+fn nesting_depth_is_limited_in_every_format() {
     let json = format!("{}1{}", "{\"a\":".repeat(100), "}".repeat(100));
     for (text, format) in [
         (json.clone(), Format::Yaml),
@@ -157,7 +157,7 @@ fn tables_that_lie_deep_in_each_other_are_refused_in_every_format() {
 }
 
 #[test]
-fn an_empty_file_is_told_what_it_needs() {
+fn an_empty_file_is_refused_with_the_required_keys() {
     let expected = [
         "dmarc.yaml: sources: no source is configured; add one under sources, or use --from",
         "dmarc.yaml: sinks: no sink is configured; add one under sinks, or use --to",
@@ -167,7 +167,7 @@ fn an_empty_file_is_told_what_it_needs() {
 }
 
 #[test]
-fn a_wrong_shape_is_told_without_a_flood_of_other_problems() {
+fn a_wrong_type_is_reported_without_follow_up_problems() {
     assert_eq!(problems("- a\n- b\n"), ["dmarc.yaml:1:1: expected a table of options, not a list"]);
     let told = problems(&SMALL.replace("  out:\n    type: stdout\n", "  - type: stdout\n"));
     assert_eq!(told.len(), 1, "{told:?}");
@@ -175,7 +175,7 @@ fn a_wrong_shape_is_told_without_a_flood_of_other_problems() {
 }
 
 #[test]
-fn a_dotted_key_is_told_to_be_written_as_a_table() {
+fn a_dotted_key_is_refused_with_the_nested_form() {
     let told = problems(&format!("{SMALL}    buffer.max_size: 8MiB\n"));
     assert_eq!(
         told,
@@ -184,7 +184,7 @@ fn a_dotted_key_is_told_to_be_written_as_a_table() {
 }
 
 #[test]
-fn a_file_of_no_known_ending_or_that_is_not_there_is_told() {
+fn unknown_file_extensions_and_missing_files_are_reported() {
     let told = load(std::path::Path::new("/nowhere/dmarc.ini")).unwrap_err().to_string();
     assert_eq!(told, "/nowhere/dmarc.ini: unknown file format; the name must end in .yaml, .yml, .toml or .json");
     let told = load(std::path::Path::new("/nowhere/dmarc.yaml")).unwrap_err().to_string();

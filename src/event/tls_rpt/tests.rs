@@ -42,7 +42,7 @@ fn sessions_of_failures_are_not_added_up_twice() {
 }
 
 #[test]
-fn values_are_normalised_and_what_is_none_is_named() {
+fn tls_values_are_normalised_and_invalid_ones_named() {
     let report = TlsRpt {
         begin: some("2026-10-30T00:00:00"),
         end: some("later"),

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_endpoint_will_never_give_is_told_apart_from_what_it_can_not_give_now() {
+    fn permanent_and_transient_token_errors_are_distinguished() {
         let never = |status, body: &str, said: &str| {
             assert_eq!(judged(status, body).err(), Some(No::Never(said.into())), "{body}");
         };
@@ -207,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_repeats_a_secret_does_not_get_it_into_the_log() {
+    fn secrets_echoed_by_the_token_endpoint_are_masked() {
         let no = No::Never("invalid_client: client_secret=p%20w p w is wrong".into());
         let text = no.told("idp.example.com", &[("client_secret", "p w".into())]).to_string();
         assert_eq!(text, "idp.example.com refused an access token: invalid_client: client_secret=… … is wrong");
     }
 
     #[test]
-    fn a_new_refresh_token_is_used_until_the_configuration_holds_another() {
+    fn a_rotated_refresh_token_is_used_until_the_configured_one_changes() {
         let renewal = Renewal::default();
         assert_eq!(renewal.newest("first"), "first");
         renewal.renew("first".into(), "second".into());

@@ -28,7 +28,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_file_sink_is_probed_beside_its_file_and_nothing_is_left() {
+fn a_file_sink_probe_leaves_no_file() {
     let workplace = Workplace::new();
     fs::create_dir(workplace.path("out")).unwrap();
     let kept = workplace.write("out/all.json", "{\"org\":\"a\"}\n{\"org\":\"torn");
@@ -61,7 +61,7 @@ fn a_file_sink_is_probed_beside_its_file_and_nothing_is_left() {
 }
 
 #[test]
-fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
+fn an_unwritable_folder_fails_with_and_without_a_probe() {
     let Some(disk) = Disk::mount(100) else { return };
     disk.make_read_only();
     let workplace = Workplace::new();
@@ -84,7 +84,7 @@ fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
 
 /// The disk has room for a directory entry, but not for an event.
 #[test]
-fn a_full_disk_is_found_by_the_probe() {
+fn a_full_disk_fails_the_probe() {
     let Some(disk) = Disk::mount(16) else { return };
     let workplace = Workplace::new();
     fs::write(disk.path("ballast"), vec![0; 1 << 20]).unwrap_err();
@@ -96,7 +96,7 @@ fn a_full_disk_is_found_by_the_probe() {
 }
 
 #[test]
-fn a_source_that_is_not_there_is_named() {
+fn a_missing_source_path_fails() {
     let workplace = Workplace::new();
     fs::create_dir(workplace.path("mails")).unwrap();
     let sources = json!({
@@ -113,7 +113,7 @@ fn a_source_that_is_not_there_is_named() {
 
 /// Created by root earlier, and unusable for the user of the service.
 #[test]
-fn files_in_the_data_folder_that_this_user_can_t_use_are_found() {
+fn unwritable_files_in_data_dir_fail() {
     let workplace = Workplace::new();
     let data = workplace.path("data");
     fs::create_dir(&data).unwrap();

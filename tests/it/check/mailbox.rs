@@ -86,7 +86,7 @@ fn plain(port: u16, user: &str) -> Value {
 }
 
 #[test]
-fn a_mailbox_that_is_well_is_told_step_by_step_and_left_as_it_was() {
+fn a_working_mailbox_passes_every_step_and_is_not_changed() {
     let account = Account::new();
     account.dovecot.mailbox().create_folder("Processed");
     for source in [imaps(&account.dovecot, &account.ca), starttls(&account.dovecot, &account.ca)] {
@@ -109,7 +109,7 @@ fn a_mailbox_that_is_well_is_told_step_by_step_and_left_as_it_was() {
 }
 
 #[test]
-fn a_password_that_is_refused_is_tried_once_and_what_needs_the_login_is_skipped() {
+fn a_refused_login_is_tried_once_and_later_steps_are_skipped() {
     let account = Account::new();
     let found = account.check(account.source(json!({"password": "wrong"})), &[], 77);
     found.has("rua", "login", "failed", &["refused the login of", "password"]);
@@ -123,7 +123,7 @@ fn a_password_that_is_refused_is_tried_once_and_what_needs_the_login_is_skipped(
 }
 
 #[test]
-fn a_server_that_wants_no_password_in_plain_text_says_so_at_the_login() {
+fn disabled_plain_text_login_is_explained() {
     // Dovecot treats a connection between two equal addresses as secure, so the client uses another address.
     let extra = "listen = 127.0.0.1, 127.0.0.2\ndisable_plaintext_auth = yes\n";
     let account = Account::with(&Options { extra: extra.into(), ..Options::default() });
@@ -138,7 +138,7 @@ fn a_server_that_wants_no_password_in_plain_text_says_so_at_the_login() {
 }
 
 #[test]
-fn a_folder_that_is_missing_does_not_hide_the_others() {
+fn a_missing_folder_does_not_hide_the_others() {
     let account = Account::new();
     let found = account.check(account.source(json!({"folder": "Reports"})), &[], 78);
     found.has("rua", "folder Reports", "failed", &["there is no folder \"Reports\"", "INBOX"]);
@@ -157,7 +157,7 @@ fn a_folder_that_is_missing_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_mailbox_that_lets_no_folder_be_made_is_found_before_a_mail_waits_for_it() {
+fn a_mailbox_that_refuses_create_fails_the_target_folder() {
     let account = Account::new();
     account.dovecot.mailbox().write_protect("INBOX", true);
     let found = account.check(account.source(json!({"quarantine_folder": null})), &[], 78);
@@ -177,7 +177,7 @@ fn a_mailbox_that_lets_no_folder_be_made_is_found_before_a_mail_waits_for_it() {
 
 /// ACLs as set by an administrator: the account may read folders, and nothing else.
 #[test]
-fn rights_that_the_account_lacks_are_named_folder_by_folder() {
+fn missing_acl_rights_are_named_per_folder() {
     let rights = tempfile::tempdir().unwrap();
     fs::set_permissions(rights.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(rights.path().join("INBOX"), "owner lrs\n").unwrap();
@@ -197,7 +197,7 @@ fn rights_that_the_account_lacks_are_named_folder_by_folder() {
 }
 
 #[test]
-fn new_mails_stay_new_and_what_could_not_be_tried_for_that_is_said() {
+fn recent_flags_are_kept_and_untested_rights_are_noted() {
     let account = Account::new();
     account.dovecot.mailbox().deliver("INBOX", MAIL);
     let found = account.check(imaps(&account.dovecot, &account.ca), &[], 0);
@@ -208,7 +208,7 @@ fn new_mails_stay_new_and_what_could_not_be_tried_for_that_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nothing_is_remembered_the_server_has_to_take_our_keyword() {
+async fn without_data_dir_the_server_must_store_keywords() {
     let account = Account::new();
     let forgets = |source| with(account.workplace.config(source, stdout()), json!({"data_dir": null}));
     let stays = json!({"archive_folder": null, "quarantine_folder": null});
@@ -234,7 +234,7 @@ async fn where_nothing_is_remembered_the_server_has_to_take_our_keyword() {
 
 /// Gmail's \Deleted only removes a label, so mails are deleted by moving them to its trash.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there() {
+async fn a_hidden_gmail_trash_fails_if_mails_are_deleted() {
     let workplace = Workplace::new();
     for (marked, result, code) in [("\\Trash", "ok", 0), ("\\Junk", "failed", 78)] {
         let server = Scripted::start(1, move |_, command| match command {
@@ -255,7 +255,7 @@ async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there(
 
 /// These servers keep all folders below INBOX, and Courier has no MOVE.
 #[test]
-fn other_servers_take_the_folder_that_is_made_for_a_trial_and_deleted() {
+fn cyrus_and_courier_accept_the_test_folder() {
     let (workplace, cyrus, courier) = (Workplace::new(), Cyrus::start(), Courier::start());
     for (port, missing) in [(cyrus.port, None), (courier.port, Some("without MOVE"))] {
         let source = json!({
@@ -280,7 +280,7 @@ fn other_servers_take_the_folder_that_is_made_for_a_trial_and_deleted() {
 }
 
 #[test]
-fn nobody_at_home_and_an_unknown_name_are_told_apart() {
+fn a_refused_connection_and_an_unknown_host_name_are_distinguished() {
     let workplace = Workplace::new();
     let source =
         |host: &str, port: u16| json!({"type": "imap", "host": host, "port": port, "user": "u", "password": "p"});
@@ -296,7 +296,7 @@ fn nobody_at_home_and_an_unknown_name_are_told_apart() {
 
 /// Text from a server must not reach a terminal unfiltered.
 #[tokio::test(flavor = "multi_thread")]
-async fn control_characters_of_a_server_are_not_printed() {
+async fn control_characters_from_a_server_are_not_printed() {
     let server = Scripted::start(0, |_, command| match command.starts_with("LOGIN") {
         true => Act::Say("TAG NO go \u{1b}[2Jaway\r\n".into()),
         false => Act::Honest,

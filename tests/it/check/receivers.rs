@@ -20,7 +20,7 @@ fn config(workplace: &Workplace, sinks: Value) -> Value {
 }
 
 #[test]
-fn a_probe_arrives_at_rsyslog_by_every_way_whatever_events_the_sink_takes() {
+fn a_probe_reaches_rsyslog_over_every_transport_regardless_of_events() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let rsyslog = Rsyslog::start(&ca);
     let udp = json!({"type": "syslog", "mode": "udp", "address": format!("127.0.0.1:{}", rsyslog.udp_port)});
@@ -50,7 +50,7 @@ fn a_probe_arrives_at_rsyslog_by_every_way_whatever_events_the_sink_takes() {
 }
 
 #[test]
-fn syslog_ng_takes_a_probe_too() {
+fn a_probe_reaches_syslog_ng() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let syslog_ng = SyslogNg::start(&ca);
     let sinks = json!({"siem": syslog_tls(syslog_ng.tls_port, &ca)});
@@ -59,7 +59,7 @@ fn syslog_ng_takes_a_probe_too() {
 }
 
 #[test]
-fn without_a_probe_nothing_is_sent() {
+fn no_probe_sends_nothing() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let (rsyslog, peer) = (Rsyslog::start(&ca), Peer::start(Manner::Resetting { after_bytes: 1, times: 0 }));
     let sinks = json!({"siem": syslog_tls(rsyslog.tls_port, &ca), "peer": syslog_tcp(peer.port)});
@@ -73,7 +73,7 @@ fn without_a_probe_nothing_is_sent() {
 }
 
 #[test]
-fn a_receiver_that_is_not_trusted_and_one_that_is_away_are_told_apart_and_hide_no_other() {
+fn untrusted_and_unreachable_receivers_are_distinguished_and_hide_no_other() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let rsyslog = Rsyslog::start(&ca);
     let (other, deaf) = (Ca::new(), Peer::start(Manner::Deaf));
@@ -97,7 +97,7 @@ fn a_receiver_that_is_not_trusted_and_one_that_is_away_are_told_apart_and_hide_n
 
 /// rsyslog verifies the name in a certificate only after the handshake.
 #[test]
-fn a_certificate_that_is_refused_after_the_handshake_is_found_by_the_probe() {
+fn a_client_certificate_refused_after_the_handshake_fails_the_probe() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let rsyslog = Rsyslog::with(&ca, &Options { peers: Peers::Named("shipper.test"), ..Options::default() });
     let shows = |name: &str| {
@@ -118,7 +118,7 @@ fn a_certificate_that_is_refused_after_the_handshake_is_found_by_the_probe() {
 
 /// A successful connection proves nothing: this peer accepts it, and resets it at the first byte.
 #[test]
-fn a_receiver_that_hangs_up_on_what_is_sent_is_found_by_the_probe() {
+fn a_receiver_that_disconnects_fails_the_probe() {
     let workplace = Workplace::new();
     let peer = Peer::start(Manner::Resetting { after_bytes: 1, times: usize::MAX });
     let sinks = json!({"siem": syslog_tcp(peer.port)});
@@ -139,7 +139,7 @@ fn openssl(workplace: &Workplace, certificate: &Path, key: &Path, options: &[&st
 }
 
 #[test]
-fn a_server_with_an_authority_s_own_certificate_is_told_what_to_show_instead() {
+fn a_ca_certificate_used_as_server_certificate_is_explained() {
     for (constraint, exit) in [("CA:TRUE", 69), ("CA:FALSE", 0)] {
         let workplace = Workplace::new();
         let (certificate, key) = (workplace.path("server.crt"), workplace.path("server.key"));
@@ -165,7 +165,7 @@ fn a_server_with_an_authority_s_own_certificate_is_told_what_to_show_instead() {
 }
 
 #[test]
-fn a_server_that_speaks_only_old_versions_of_tls_is_told_so() {
+fn a_server_with_only_old_tls_versions_is_explained() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let identity = ca.server();
     for version in ["-tls1", "-tls1_1"] {

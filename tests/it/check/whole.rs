@@ -41,7 +41,7 @@ fn blurred(report: &str, workplace: &Workplace) -> String {
 }
 
 #[test]
-fn everything_at_once_is_one_report_and_the_worst_is_the_exit_code() {
+fn the_report_covers_all_parts_and_exits_with_the_worst_code() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let (dovecot, rsyslog) = (Dovecot::start(&ca.server()), Rsyslog::start(&ca));
     dovecot.mailbox().create_folder("Processed");
@@ -102,7 +102,7 @@ sink siem (syslog, tls, 127.0.0.1:#)
 }
 
 #[test]
-fn a_probe_has_stdout_for_itself_and_the_report_goes_to_stderr() {
+fn the_report_goes_to_stderr_if_a_probe_goes_to_stdout() {
     let workplace = Workplace::new();
     let source = json!({"type": "file", "path": workplace.write("report.xml", "<feedback/>")});
     let sink = with(stdout(), json!({"events": ["dmarc_aggregate"]}));
@@ -120,7 +120,7 @@ fn a_probe_has_stdout_for_itself_and_the_report_goes_to_stderr() {
 }
 
 #[test]
-fn sources_and_sinks_of_the_command_line_are_checked_as_run_takes_them() {
+fn check_accepts_from_and_to_like_run() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let (dovecot, rsyslog) = (Dovecot::start(&ca.server()), Rsyslog::start(&ca));
     let from =
@@ -134,7 +134,7 @@ fn sources_and_sinks_of_the_command_line_are_checked_as_run_takes_them() {
 }
 
 #[test]
-fn a_running_instance_is_said_and_left_alone() {
+fn a_running_instance_is_noted_and_not_disturbed() {
     let (ca, batch) = (Ca::new(), Batch::generate(91, 6, 1..=3, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let kept = json!({"type": "file", "path": workplace.path("kept.json")});
@@ -161,7 +161,7 @@ fn a_running_instance_is_said_and_left_alone() {
 
 /// A signal ends the check even if a server never answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_it_and_what_was_not_tried_is_skipped() {
+async fn a_signal_ends_the_check_and_skips_the_remaining_steps() {
     let (server, workplace) = (Scripted::start(0, |_, _| Act::Silent).await, Workplace::new());
     let source = json!({"type": "imap", "host": "127.0.0.1", "port": server.port, "security": "none", "user": "u", "password": "p"});
     let deaf = Peer::start(Manner::Deaf);
@@ -178,7 +178,7 @@ async fn a_signal_ends_it_and_what_was_not_tried_is_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_says_nothing_costs_no_more_than_its_timeout() {
+async fn a_silent_server_costs_only_its_timeout() {
     let (server, workplace) = (Scripted::start(0, |_, _| Act::Silent).await, Workplace::new());
     let source = json!({
         "type": "imap", "host": "127.0.0.1", "port": server.port, "security": "none", "user": "u", "password": "p",
