@@ -377,8 +377,8 @@ fn not_a_report(detail: &str) -> Trouble {
 
 fn why_foreign(kind: Kind, head: &[u8]) -> Trouble {
     match kind {
-        Kind::Empty => Trouble::new(Reason::Empty, "it is empty"),
-        Kind::Unused => Trouble::new(Reason::Empty, "it contains only the word unused"),
+        Kind::Empty => Trouble::new(Reason::Empty, "the file or attachment is empty"),
+        Kind::Unused => Trouble::new(Reason::Empty, "the file or attachment contains only the word unused"),
         Kind::Tnef => Trouble::new(Reason::Tnef, "the attachment is inside a TNEF part (winmail.dat)"),
         Kind::Encrypted => Trouble::new(Reason::EncryptedMail, "the attachment is encrypted (PGP or S/MIME)"),
         Kind::Unsupported(name) => {

@@ -80,7 +80,7 @@ fn a_closed_or_unreadable_stdin_exits_with_66() {
         // A command that does not read stdin does not need it.
         Shipper::redirected(redirection, ["parse", "examples/mailbox/01-gzip.eml"]).exits(0);
     }
-    Shipper::redirected("</dev/null", ["parse", "-"]).exits(65).says(&["it is empty"]);
+    Shipper::redirected("</dev/null", ["parse", "-"]).exits(65).says(&["the file or attachment is empty"]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn dev_null_as_stdout_gives_a_warning() {
     let config = workplace.config(imaps(&dovecot, &ca), stdout());
     let file = workplace.write("config.json", config.to_string()).display().to_string();
     let gone = "stdout is /dev/null: what is shipped there is gone";
-    Shipper::redirected(">/dev/null", ["check", "--config", &file]).exits(0).says(&["was written to /dev/null"]);
+    Shipper::redirected(">/dev/null", ["check", "--config", &file]).exits(0).says(&["stdout, which is /dev/null"]);
     // Like Python's subprocess.DEVNULL, and indistinguishable from the /dev/null that Rust's runtime opens in place of a
     // closed stdout.
     Shipper::redirected("1<>/dev/null", ["run", "--once", "--config", &file]).exits(0).says(&[gone]);

@@ -124,7 +124,7 @@ fn a_receiver_that_disconnects_fails_the_probe() {
     let sinks = json!({"siem": syslog_tcp(peer.port)});
     let found = check(&workplace, &config(&workplace, sinks), &[], 69);
     found.has("siem", "connection", "ok", &["127.0.0.1:"]);
-    found.has("siem", "probe", "failed", &["connection", "log may say more"]);
+    found.has("siem", "probe", "failed", &["connection", "see the receiver's log"]);
 }
 
 /// Starts OpenSSL's own server with these options.
