@@ -1,4 +1,4 @@
-//! Keys of the tables: length-prefixed, so that no two documents, places or folders share one, whatever their names are.
+//! Keys of the tables: length-prefixed, so that no two documents or places share one, whatever their names are.
 
 use sha2::{Digest, Sha256};
 
@@ -55,13 +55,6 @@ pub(super) fn place(place: &Place) -> Option<Vec<u8>> {
         Place::Stdin { .. } => return None,
     }
     Some(bytes)
-}
-
-pub(super) fn folder(account: &str, folder: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    text(&mut bytes, account);
-    text(&mut bytes, folder);
-    bytes
 }
 
 /// Hash of a place's key, of a fixed length.

@@ -37,7 +37,7 @@ use self::{
         Row, failures_of, micros, progress_of, row_of_document, row_of_failures, row_of_place, row_of_progress,
         shipped_of,
     },
-    store::{ATTEMPTS, DELIVERIES, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
+    store::{ATTEMPTS, DELIVERIES, DOCUMENTS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
 };
 use crate::source::{Memory, Place};
 
@@ -283,21 +283,6 @@ impl Ledger {
             self.lock_unwritten().sight(key);
         }
         true
-    }
-
-    /// Returns the UID that the next mail in this folder of `account` may have, as of the last look at the folder. A hint
-    /// only: the UIDs of mails may change. It is written with the next commit or expiry.
-    pub fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
-        let key = key::folder(account, folder);
-        let known = self.store.with(|db| row(&db.begin_read()?.open_table(FOLDERS)?, &key)).ok()??;
-        known.1.try_into().ok().map(u32::from_be_bytes)
-    }
-
-    /// Sets the UID that [`next_uid`](Self::next_uid) returns.
-    pub fn expect_uid(&self, account: &str, folder: &str, next: u32) {
-        if self.next_uid(account, folder) != Some(next) {
-            self.lock_unwritten().expect_uid(key::folder(account, folder), next);
-        }
     }
 
     /// Writes all of `batch`, or nothing of it; the data is on the disk when this returns.
