@@ -19,9 +19,9 @@ pub const DEFAULT_CONFIG: &str = "/etc/dmarc-shipper/config.yaml";
 
 const EXAMPLES: &str = "\
 Examples:
-  Read a mailbox, once, and look at what is in it (nothing is moved):
+  Read a mailbox once and print its events (nothing is moved):
     dmarc-shipper run --once --from imaps://dmarc@example.com@imap.example.com/INBOX --to stdout:
-  Read report files, and print their rows:
+  Read report files and print their events:
     dmarc-shipper parse report.xml.gz mails/
   Run as a service, with a configuration file:
     dmarc-shipper check --config /etc/dmarc-shipper/config.yaml
@@ -31,20 +31,20 @@ Exit codes:
   0   done, or nothing to do
   64  wrong usage
   65  some input could not be read (parse, file sources, run --strict)
-  69  a server can't be reached; health: the instance is not well
-  70  internal fault
-  73  an output can't be created      74  an output can't be written
-  75  not everything was delivered, or another instance is at work; nothing is lost, the next run
+  69  a server is unreachable; health: the instance is unhealthy
+  70  internal error
+  73  an output can't be created      74  writing to an output failed
+  75  not everything was delivered, or another instance is running; nothing is lost, the next run
       tries again
   77  the server refused the credentials
-  78  the configuration is wrong";
+  78  the configuration is invalid";
 
 const RUN_EXAMPLES: &str = "\
 Sources:
   imaps://user@host[:port]/FOLDER?archive=Processed&quarantine=Unreadable
   imap://user@host/FOLDER?starttls
   ./dir, file:PATH, - for stdin: reports, mails, Maildirs, mboxes
-  A URL source moves no mail unless it says archive= or quarantine=. Its password comes from
+  A URL source moves no mail unless archive= or quarantine= is set. Its password is read from
   the file that DMARC_SHIPPER_PASSWORD_FILE names, from DMARC_SHIPPER_PASSWORD, or from a
   prompt on a terminal.
 
@@ -59,16 +59,16 @@ Every option of the configuration file may follow the ?, such as tls.server_name
 docs/configuration.md lists them.";
 
 const CHECK_NOTES: &str = "\
-Each step is a line: ok; note, where nothing is wrong but something is worth knowing; FAILED,
-with what to do about it; or skipped, where what it needs has failed. All else is tried.
-The exit code is that of the worst failure, in this order: 78, 77, 73, 74, 69, 66; 75 when it
-was stopped before the end.
+Each step gives one line: ok; note (nothing is wrong, for information); FAILED, with what to do;
+or skipped (a step that it needs has failed). A failure does not stop the other tests.
+The exit code is that of the worst failure, in this order: 78, 77, 73, 74, 69, 66; 75 if the
+command was stopped before the end.
 
-No mail is touched, and a running instance is left alone. Each sink is sent one event, of the
-type probe, whatever its `events` name. Where a mailbox is to get a folder, one beside it is
-made and deleted again. --no-probe does neither.
+No mail is changed, and a running instance is not disturbed. Each sink gets one event of type
+probe, whatever its `events`. If a target folder of a mailbox does not exist, a test folder is
+created beside it and deleted again. --no-probe turns both off.
 
-The report goes to stdout, or to stderr where a probe goes to stdout.";
+The report goes to stdout, or to stderr if a probe goes to stdout.";
 
 /// Ships DMARC and SMTP TLS reports from mailboxes to syslog, stdout and files, as flat, structured events.
 #[derive(Debug, Parser)]
@@ -83,45 +83,45 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Take reports from the sources and ship them to the sinks
+    /// Read reports from the sources and ship them to the sinks
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
     /// Read reports or mails from disk, and print one JSON line for each event
     Parse(Parse),
-    /// Check the configuration and all that it names: log in, look at folders, send a probe to each sink
+    /// Test the configuration and everything it names: log in, check folders, send a probe to each sink
     #[command(after_help = CHECK_NOTES)]
     Check(Check),
-    /// Look at what was shipped, or forget it
+    /// List the shipped reports, or reset the ledger
     #[command(subcommand)]
     Ledger(Ledger),
     /// Print a JSON Schema
     Schema(Schema),
-    /// Ask the running instance whether it is well; for a container's HEALTHCHECK
+    /// Query the health of the running instance; for a container's HEALTHCHECK
     Health(Health),
-    /// Turn a config.ini of dmarc-ingest, or a parsedmarc.ini, into a configuration file
+    /// Convert a config.ini of dmarc-ingest, or a parsedmarc.ini, to a configuration file
     Migrate(Migrate),
 }
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Make one pass over what is there now, then end
+    /// Make one pass over the existing mails and files, then exit
     #[arg(long)]
     pub once: bool,
 
-    /// Change nothing: open mailboxes read-only, ship nothing, and say what would be done
+    /// Change nothing: open mailboxes read-only, ship nothing, and log what would be done
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Ship again what was shipped before and is still there; with --since, only what was shipped since that day (UTC);
-    /// with --to, only to that sink, and nothing that was not shipped before
+    /// Ship again reports that were shipped before and still exist; with --since, only those shipped since that day (UTC);
+    /// with --to, only to that sink, and no new reports
     #[arg(long, requires = "once")]
     pub reship: bool,
 
-    /// With --reship: the first day of what is shipped again, such as 2026-11-01
+    /// With --reship: only reports shipped on or after this day (UTC), such as 2026-11-01
     #[arg(long, value_name = "DATE", requires = "reship")]
     pub since: Option<Date>,
 
-    /// Exit with 65 when a mail could not be read in full, as if it were a file
+    /// Exit with 65 if a mail could not be read in full, as with files
     #[arg(long)]
     pub strict: bool,
 
@@ -141,34 +141,34 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "SOURCE", action = ArgAction::Append)]
     pub from: Vec<String>,
 
-    /// Sink to ship to instead of those in the file, or the name of one of those; may be repeated. Mails that a required sink
-    /// of the file is to have, too, stay where they are
+    /// Sink to ship to instead of those in the file, or the name of one of those; may be repeated. Mails that another
+    /// required sink of the file needs, too, stay where they are
     #[arg(long, value_name = "SINK", action = ArgAction::Append)]
     pub to: Vec<String>,
 
-    /// File or folder to read; the same as --from PATH (as dmarc-ingest had it)
+    /// File or folder to read; the same as --from PATH (for compatibility with dmarc-ingest)
     #[arg(long, value_name = "PATH", action = ArgAction::Append)]
     pub file: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct Parse {
-    /// Reports, mails, or folders of them; - for stdin
+    /// Reports, mails, or folders with them; - for stdin
     #[arg(required = true, value_name = "FILE|DIR|-")]
     pub paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Check the configuration alone: connect to nothing, look at no file
+    /// Check only the configuration: open no connection, test no folder
     #[arg(long)]
     pub offline: bool,
 
-    /// Send nothing to the sinks, and make no folder to see whether one can be made
+    /// Send no probe to the sinks, and create no test folder
     #[arg(long)]
     pub no_probe: bool,
 
-    /// Format of the report; json is one object per line, one for each step
+    /// Format of the report; json prints one object per step, one per line
     #[arg(long, value_name = "FORMAT", default_value = "text", ignore_case = true,
           value_parser = PossibleValuesParser::new(CheckFormat::NAMES).try_map(check_format))]
     pub format: CheckFormat,
@@ -180,9 +180,9 @@ pub struct Check {
 /// Commands on the ledger in `data_dir`.
 #[derive(Debug, Subcommand)]
 pub enum Ledger {
-    /// Print one JSON line for each report that was shipped: what, when, and from which mail
+    /// Print one JSON line for each shipped report: what, when, and from which mail
     List(LedgerArgs),
-    /// Forget everything: what is still in the mailboxes is shipped again, under the same event ids
+    /// Delete all records: reports that are still in the mailboxes are shipped again, with the same event_id
     Reset(LedgerArgs),
 }
 
@@ -192,7 +192,7 @@ pub struct LedgerArgs {
     #[arg(long, value_name = "FILE", env = "DMARC_SHIPPER_CONFIG", conflicts_with = "data_dir")]
     pub config: Option<PathBuf>,
 
-    /// The data_dir itself, instead of a configuration
+    /// Path of the data_dir, instead of a configuration
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
@@ -203,7 +203,7 @@ pub struct Health {
     #[arg(long, value_name = "FILE", env = "DMARC_SHIPPER_CONFIG", conflicts_with = "address")]
     pub config: Option<PathBuf>,
 
-    /// The address itself, instead of a configuration: a host's name or address, and the port
+    /// Host name or IP address, and port, instead of a configuration
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub address: Option<(String, u16)>,
 }
@@ -218,7 +218,7 @@ pub struct Migrate {
     #[arg(long, value_name = "FILE", value_parser = yaml_file)]
     pub output: Option<PathBuf>,
 
-    /// Replace these files if they are there
+    /// Overwrite these files if they exist
     #[arg(long, requires = "output")]
     pub force: bool,
 
@@ -226,15 +226,15 @@ pub struct Migrate {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dmarc-shipper")]
     pub data_dir: PathBuf,
 
-    /// Put the reports that this processed.json of dmarc-ingest remembers into the ledger there, so that they are not
-    /// shipped again
+    /// Import the reports recorded in this processed.json of dmarc-ingest into the ledger in the data_dir, so that they
+    /// are not shipped again
     #[arg(long, value_name = "FILE")]
     pub processed: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// Of the configuration file, or of the events
+    /// Schema of the configuration file, or of the events
     #[arg(value_enum)]
     pub of: SchemaOf,
 }
@@ -249,12 +249,12 @@ pub enum SchemaOf {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Log (on stderr)")]
 pub struct LogArgs {
-    /// The least severe messages to log [default: info]
+    /// Minimum level of the messages to log [default: info]
     #[arg(long, global = true, alias = "loglevel", value_name = "LEVEL", ignore_case = true,
           value_parser = PossibleValuesParser::new(LogLevel::NAMES).try_map(level))]
     pub log_level: Option<LogLevel>,
 
-    /// Format of the messages; auto is text on a terminal and JSON otherwise [default: auto]
+    /// Format of log messages; auto is text on a terminal and JSON otherwise [default: auto]
     #[arg(long, global = true, value_name = "FORMAT", ignore_case = true,
           value_parser = PossibleValuesParser::new(LogFormat::NAMES).try_map(format))]
     pub log_format: Option<LogFormat>,
@@ -314,7 +314,7 @@ fn plain(path: &str) -> String {
 fn yaml_file(path: &str) -> Result<PathBuf, &'static str> {
     let path = PathBuf::from(path);
     let yaml = Format::of(&path) == Some(Format::Yaml);
-    if yaml { Ok(path) } else { Err("YAML is written; expected a name that ends in .yaml or .yml") }
+    if yaml { Ok(path) } else { Err("the output is YAML; expected a file name that ends in .yaml or .yml") }
 }
 
 /// Parses `HOST:PORT`. An IPv6 address may be written with brackets or without.
@@ -351,12 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definitions_are_sound() {
+    fn clap_definitions_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn sources_and_sinks_may_be_repeated_and_dmarc_ingests_options_are_understood() {
+    fn from_and_to_may_be_repeated_and_options_of_dmarc_ingest_are_accepted() {
         let cli = parsed("run --once --from a --from b --to stdout: --file reports --loglevel WARNING").unwrap();
         assert_eq!(cli.log.log_level, Some(LogLevel::Warn));
         let Command::Run(run) = cli.command else { panic!("expected run") };
@@ -367,14 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn log_options_may_stand_after_the_command_or_before_it() {
+    fn log_options_are_accepted_before_and_after_the_command() {
         for line in ["--log-format json parse -", "parse - --log-format json"] {
             assert_eq!(parsed(line).unwrap().log.log_format, Some(LogFormat::Json), "{line}");
         }
     }
 
     #[test]
-    fn wrong_usage_is_an_error_that_says_what_is_right() {
+    fn usage_errors_name_the_expected_arguments() {
         for (line, part) in [
             ("parse", "FILE|DIR|-"),
             ("run --form x", "--from"),
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_no_failures_and_the_help_tells_exit_codes_and_examples() {
+    fn help_and_version_succeed_and_help_lists_exit_codes_and_examples() {
         for line in ["--help", "--version", "run --help", "check --help"] {
             assert_eq!(parsed(line).unwrap_err().exit_code(), 0, "{line}");
         }
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_is_read_and_what_is_wrong_in_it_told() {
+    fn problems_in_the_given_config_file_are_reported() {
         let Command::Check(check) = parsed("check --offline --config /nowhere/x.yaml").unwrap().command else {
             panic!("expected check")
         };

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_must_mend_wins_over_what_mends_itself() {
+    fn exit_codes_that_need_a_person_rank_above_those_that_a_retry_fixes() {
         assert_eq!(Exit::Undelivered.or_worse(Exit::Configuration), Exit::Configuration);
         assert_eq!(Exit::AuthenticationRefused.or_worse(Exit::Undelivered), Exit::AuthenticationRefused);
         assert_eq!(Exit::Done.or_worse(Exit::Data), Exit::Data);

@@ -52,7 +52,7 @@ fn run(cli: &Cli) -> Exit {
         },
         Command::Check(Check { config, offline, no_probe, format }) => match load(cli, config, false) {
             Ok(config) if *offline => {
-                info!(sources = config.sources.len(), sinks = config.sinks.len(), "the configuration is right");
+                info!(sources = config.sources.len(), sinks = config.sinks.len(), "the configuration is valid");
                 Exit::Done
             }
             Ok(config) => check::run(config, check::Options { probe: !no_probe, format: *format }),
@@ -77,7 +77,10 @@ fn run(cli: &Cli) -> Exit {
                         service::health(&address.ip().to_string(), address.port())
                     }
                     Some(_) => {
-                        error!("the configuration has no api.address to ask; set one, such as 127.0.0.1:9598");
+                        error!(
+                            "api.address is not set in the configuration; set it, such as 127.0.0.1:9598, or use \
+                             --address"
+                        );
                         Exit::Configuration
                     }
                     None => Exit::Configuration,
@@ -112,7 +115,10 @@ fn load(cli: &Cli, arguments: &cli::ConfigArgs, to_file: bool) -> Result<Config,
                 warn!("{warning}");
             }
             if loaded.config.data_dir.is_none() && arguments.names_sources() {
-                info!("nothing is remembered after this run; a configuration file with a data_dir changes that");
+                info!(
+                    "data_dir is not set, so nothing is remembered after this run; set it in a configuration file \
+                     to ship each report once"
+                );
             }
             Ok(loaded.config)
         }
@@ -167,7 +173,7 @@ fn data_dir(cli: &Cli, of: &cli::LedgerArgs) -> Result<PathBuf, Exit> {
     }
     let arguments = cli::ConfigArgs { config: of.config.clone(), ..cli::ConfigArgs::default() };
     load(cli, &arguments, false)?.data_dir.ok_or_else(|| {
-        error!("the configuration names no data_dir, so there is no ledger");
+        error!("data_dir is not set in the configuration, so there is no ledger; set it, or use --data-dir");
         Exit::Configuration
     })
 }

@@ -63,7 +63,7 @@ pub fn run(paths: &[PathBuf]) -> Exit {
         }
     }
     if without_report > 0 {
-        info!(mails = without_report, "mails without a report were passed over");
+        info!(mails = without_report, "skipped mails without a report");
     }
     exit.or_worse(lines.finish())
 }

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dev_null_discards_and_nothing_else_does() {
+    fn only_dev_null_counts_as_discarding() {
         let opened = |path| File::options().write(true).open(path).unwrap();
         assert!(discards(opened("/dev/null")));
         assert!(!discards(opened("/dev/zero")) && !discards(tempfile::tempfile().unwrap()));

@@ -22,14 +22,14 @@ use crate::{
 
 const GREETING: &str = "greeting";
 const LOGIN: &str = "login";
-const ABILITIES: &str = "abilities";
+const CAPABILITIES: &str = "capabilities";
 const TRASH: &str = "trash";
 const ARCHIVE: &str = "archive_folder";
 const QUARANTINE: &str = "quarantine_folder";
 
-const GRANT: &str = "give the account these rights, or have the mails kept (after: keep)";
+const GRANT: &str = "grant the account these rights, or keep the mails in place (after: keep)";
 
-const MAKE: &str = "make it by hand, or let the account make folders";
+const MAKE: &str = "create it by hand, or allow the account to create folders";
 
 /// A mailbox to check, with the settings that its checks depend on.
 pub struct Account<'a> {
@@ -43,16 +43,16 @@ pub struct Account<'a> {
 /// Tests each step. The login is tried only once, as accounts get locked.
 pub async fn check(account: &Account<'_>, steps: &mut Steps) -> Option<()> {
     let imap = account.imap;
-    steps.plan([peer::NAME, peer::CONNECTION, peer::ENCRYPTION, LOGIN, ABILITIES]);
+    steps.plan([peer::NAME, peer::CONNECTION, peer::ENCRYPTION, LOGIN, CAPABILITIES]);
     steps.plan(imap.folder.iter().map(of_folder));
     steps.plan(targets(imap).map(|(setting, _)| setting));
     let guest = meet(imap, steps).await?;
     let (mut visit, method) = steps.attempt(LOGIN, guest.log_in()).await?;
     match method {
         Some(method) => steps.well(LOGIN, format!("{}, by {method}", imap.user)),
-        None => steps.well(LOGIN, "not needed: the server knows who connects (PREAUTH)"),
+        None => steps.well(LOGIN, "not needed: the connection is already authenticated (PREAUTH)"),
     }
-    abilities(account, &visit, steps);
+    capabilities(account, &visit, steps);
     let looked = look_around(account, &mut visit, steps).await;
     visit.log_out().await;
     looked
@@ -78,35 +78,35 @@ fn tell_encryption(guest: &Guest, steps: &mut Steps) {
     match guest.encryption().map(peer::described) {
         Some((shown, false)) => steps.well(peer::ENCRYPTION, shown),
         Some((shown, true)) => steps.note(peer::ENCRYPTION, shown),
-        None => steps.note(peer::ENCRYPTION, "none: login and mails travel in plain text (security: none)"),
+        None => steps.note(peer::ENCRYPTION, "none: password and mails are sent in plain text (security: none)"),
     }
 }
 
 /// Reports the server's capabilities, and the consequences of those it lacks.
-fn abilities(account: &Account<'_>, visit: &Visit, steps: &mut Steps) {
+fn capabilities(account: &Account<'_>, visit: &Visit, steps: &mut Steps) {
     let imap = account.imap;
     let offered = ["MOVE", "UIDPLUS", "IDLE", "SPECIAL-USE", "NAMESPACE", "ACL"];
     let offered: Vec<&str> = offered.into_iter().filter(|name| visit.offers(name)).collect();
     let mut shown = match offered[..] {
-        [] => "none of those that are used".to_owned(),
+        [] => "none of the optional ones".to_owned(),
         _ => offered.join(" "),
     };
     let lacks = |name: &str| !visit.offers(name);
     let mut missing = Vec::new();
     if moves(imap) && lacks("MOVE") {
-        missing.push("without MOVE, mails are copied to where they go, and then deleted where they were");
+        missing.push("without MOVE, mails are copied to the target folder, then deleted from the source folder");
     }
     if (deletes(imap) || (moves(imap) && lacks("MOVE"))) && lacks("UIDPLUS") {
-        missing.push("without UIDPLUS, mails are only marked as deleted, and stay until something else expunges them");
+        missing.push("without UIDPLUS, mails are only marked as deleted, and stay until another client expunges them");
     }
     if imap.watch == Watch::Idle && lacks("IDLE") {
-        missing.push("without IDLE, new mail is looked for every poll_interval");
+        missing.push("without IDLE, folders are polled every poll_interval");
     }
     if missing.is_empty() {
-        steps.well(ABILITIES, shown);
+        steps.well(CAPABILITIES, shown);
     } else {
         shown.extend(missing.iter().flat_map(|missing| ["; ", missing]));
-        steps.note(ABILITIES, shown);
+        steps.note(CAPABILITIES, shown);
     }
 }
 
@@ -120,7 +120,7 @@ async fn look_around(account: &Account<'_>, visit: &mut Visit, steps: &mut Steps
     if deletes(imap) && visit.moves_to_trash() {
         let trash = steps.attempt(TRASH, visit.trash()).await;
         if let Some(name) = trash {
-            steps.well(TRASH, format!("{name}, where mails go that are deleted"));
+            steps.well(TRASH, format!("{name}; deleted mails are moved there"));
         } else if visit.is_over() {
             return None;
         }
@@ -144,7 +144,7 @@ async fn read_folders(account: &Account<'_>, visit: &mut Visit, steps: &mut Step
     let named = imap.folder.iter().filter(|name| !name.is_pattern()).count();
     for pattern in imap.folder.iter().filter(|name| name.is_pattern()) {
         if found.len() > named {
-            steps.well(&of_folder(pattern), "a pattern; the folders that it matches are among those that follow");
+            steps.well(&of_folder(pattern), "a pattern; the folders that match are listed below");
         } else {
             steps.note(&of_folder(pattern), "a pattern that matches no folder");
         }
@@ -153,7 +153,7 @@ async fn read_folders(account: &Account<'_>, visit: &mut Visit, steps: &mut Step
     for found in found {
         let step = format!("folder {}", found.name);
         let Some(folder) = found.folder else {
-            steps.note(&step, "is not there; the others are read, and it too once it is");
+            steps.note(&step, "not found; the other folders are read, and this one as soon as it exists");
             continue;
         };
         match steps.attempt(&step, visit.look(&folder, &needed)).await {
@@ -170,25 +170,25 @@ fn tell_read(step: &str, look: &Look, needed: &[Right], steps: &mut Steps) {
     match (&look.lacking, look.opened) {
         (Some(lacking), _) if !lacking.is_empty() => steps.fail(step, not_allowed(&seen, lacking)),
         (_, Opened::ReadOnly) => {
-            let why = format!("{seen}; the server opens it read-only, so mails can neither be moved nor marked");
+            let why = format!("{seen}; the server opens the folder read-only, so mails can't be moved or marked");
             steps.fail(step, Failure::new(Exit::Configuration, why).advising(GRANT));
         }
         (_, Opened::Writable { takes_keyword: false }) if needed.contains(&Right::SetKeywords) => steps.note(
             step,
             format!(
-                "{seen}; it takes no keywords that tell which mails were shipped, so the next run ships those that stay \
-                 again: set data_dir"
+                "{seen}; the server stores no keywords, so mails that stay can't be marked as shipped, and the next \
+                 run ships them again: set data_dir"
             ),
         ),
         (None, Opened::HasRecent) => steps.note(
             step,
             format!(
-                "{seen}; whether mails may be moved or marked was not tried: some are new, and to open it for that would \
-                 take the \\Recent from them"
+                "{seen}; not tested whether mails may be moved or marked: some are \\Recent, and opening the folder \
+                 with SELECT would clear that flag"
             ),
         ),
         (_, Opened::NotNeeded) => steps.well(step, seen),
-        _ => steps.well(step, format!("{seen}; what is to be done to mails is allowed")),
+        _ => steps.well(step, format!("{seen}; the account has all required rights")),
     }
 }
 
@@ -200,10 +200,10 @@ async fn target(
     pattern: &str,
     steps: &mut Steps,
 ) -> Option<()> {
-    let when = if folder::has_date(pattern) { ", when the first mail of that time goes there" } else { "" };
+    let when = if folder::has_date(pattern) { ", when the first mail of that date is moved there" } else { "" };
     let Some(folder) = steps.attempt(setting, visit.find(pattern)).await? else {
         if !account.probes {
-            steps.note(setting, format!("{pattern} is not there and would be made{when}; not tried (--no-probe)"));
+            steps.note(setting, format!("{pattern} does not exist, would be created{when}; not tested (--no-probe)"));
             return Some(());
         }
         let tried = async {
@@ -211,7 +211,7 @@ async fn target(
             tried.map_err(|error| Failure::from(error).advising(MAKE))
         };
         let left = steps.attempt_whole(setting, tried).await?;
-        let made = format!("{pattern} is not there and can be made{when}: another was made beside it");
+        let made = format!("{pattern} does not exist and can be created{when}: a test folder was created beside it");
         match left {
             None => steps.well(setting, format!("{made}, and deleted again")),
             Some(left) => {
@@ -225,14 +225,14 @@ async fn target(
     match (&look.lacking, look.opened) {
         (Some(lacking), _) if !lacking.is_empty() => steps.fail(setting, not_allowed(&seen, lacking)),
         (_, Opened::ReadOnly) => {
-            let why = format!("{seen}; the server opens it read-only, so no mail can be put there");
+            let why = format!("{seen}; the server opens the folder read-only, so no mail can be moved there");
             steps.fail(setting, Failure::new(Exit::Configuration, why).advising(GRANT));
         }
         // Mails moved there are \Recent until a mail client opens the folder.
         (None, Opened::HasRecent) => {
-            steps.well(setting, format!("{seen}; whether more may be put there was not tried: some are \\Recent"));
+            steps.well(setting, format!("{seen}; not tested whether mails may be moved there: some are \\Recent"));
         }
-        _ => steps.well(setting, format!("{seen}; mails may be put there")),
+        _ => steps.well(setting, format!("{seen}; mails may be moved there")),
     }
     Some(())
 }
@@ -243,7 +243,8 @@ fn mails(look: &Look) -> String {
 
 fn not_allowed(seen: &str, lacking: &[Right]) -> Failure {
     let what: Vec<&str> = lacking.iter().map(|right| right.what()).collect();
-    Failure::new(Exit::Configuration, format!("{seen}; the account may not {}", what.join(", nor "))).advising(GRANT)
+    let why = format!("{seen}; the account has no right to {}", what.join(" or to "));
+    Failure::new(Exit::Configuration, why).advising(GRANT)
 }
 
 fn of_folder(name: &FolderName) -> String {

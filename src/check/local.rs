@@ -15,16 +15,16 @@ const FILES: &str = "files";
 const INSTANCE: &str = "instance";
 pub const FILE: &str = "file";
 
-const LET_WRITE: &str = "let this user write there, or name another path";
-const LET_READ: &str = "let this user read it";
+const LET_WRITE: &str = "give this user write permission, or configure another path";
+const LET_READ: &str = "give this user read permission";
 
 /// Checks the data folder, which a running instance may be using: nothing in it is opened except the lock, for reading.
 pub async fn data_dir(data_dir: Option<&Path>, steps: &mut Steps) -> Option<()> {
     let Some(data_dir) = data_dir else {
         steps.note(
             FOLDER,
-            "no data_dir is set: nothing is remembered between runs, and mails left in place are shipped again unless the \
-             mailbox takes a mark on them",
+            "data_dir is not set: nothing is remembered between runs, and mails left in place are shipped again \
+             unless the server stores keywords on them",
         );
         return Some(());
     };
@@ -35,10 +35,10 @@ pub async fn data_dir(data_dir: Option<&Path>, steps: &mut Steps) -> Option<()> 
         return Some(());
     }
     if steps.attempt(FILES, looked(data_dir, own_files)).await.is_some() {
-        steps.well(FILES, "what is there can be written to");
+        steps.well(FILES, "existing files can be written to");
     }
     match steps.attempt(INSTANCE, looked(data_dir, holder)).await? {
-        Some(holder) => steps.note(INSTANCE, format!("{holder} is running, and is left alone")),
+        Some(holder) => steps.note(INSTANCE, format!("{holder} is running; it is not disturbed")),
         None => steps.well(INSTANCE, "none is running"),
     }
     Some(())
@@ -47,7 +47,7 @@ pub async fn data_dir(data_dir: Option<&Path>, steps: &mut Steps) -> Option<()> 
 /// Checks a file or folder that is read; files in a folder are not opened.
 pub async fn read(path: &Path, steps: &mut Steps) -> Option<()> {
     if path == Path::new("-") {
-        steps.well(FILE, "stdin, which is not read");
+        steps.well(FILE, "stdin; not read by this command");
         return Some(());
     }
     let found = steps.attempt(FILE, looked(path, readable)).await?;
@@ -69,7 +69,7 @@ async fn writable_folder(folder: &Path, steps: &mut Steps) -> Option<PathBuf> {
     if there == folder || folder.as_os_str().is_empty() {
         steps.well(FOLDER, format!("{} can be written to", there.display()));
     } else {
-        steps.well(FOLDER, format!("{} would be made: {} can be written to", folder.display(), there.display()));
+        steps.well(FOLDER, format!("{} would be created: {} can be written to", folder.display(), there.display()));
     }
     Some(there)
 }
@@ -97,14 +97,14 @@ fn there(folder: &Path) -> Result<PathBuf, Failure> {
 
 fn usable(path: &Path) -> Result<&'static str, Failure> {
     match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("would be made"),
-        Err(error) => Err(cannot(Exit::CannotCreate, "look at", path, &error).advising(LET_WRITE)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("would be created"),
+        Err(error) => Err(cannot(Exit::CannotCreate, "access", path, &error).advising(LET_WRITE)),
         Ok(about) if !about.is_file() => {
-            let why = format!("{} is no regular file", path.display());
-            Err(Failure::new(Exit::Io, why).advising("move it away, or name another path"))
+            let why = format!("{} is not a regular file", path.display());
+            Err(Failure::new(Exit::Io, why).advising("move it away, or configure another path"))
         }
         Ok(_) => match may(path, Access::READ_OK | Access::WRITE_OK) {
-            Ok(()) => Ok("is there, and can be written to"),
+            Ok(()) => Ok("exists and can be written to"),
             Err(error) => Err(cannot(Exit::CannotCreate, "write to", path, &error).advising(LET_WRITE)),
         },
     }
@@ -112,7 +112,7 @@ fn usable(path: &Path) -> Result<&'static str, Failure> {
 
 fn holder(data_dir: &Path) -> Result<Option<String>, Failure> {
     lock::holder_of(data_dir).map_err(|error| {
-        Failure::new(Exit::CannotCreate, format!("can't see whether an instance is running: {error}"))
+        Failure::new(Exit::CannotCreate, format!("can't determine whether an instance is running: {error}"))
             .advising(LET_READ)
     })
 }
@@ -125,8 +125,10 @@ fn own_files(data_dir: &Path) -> Result<(), Failure> {
         let is_ours = path.file_name().is_some_and(|name| name == "lock" || name == "reading" || name == "ledger.redb");
         if is_ours {
             may(&path, Access::READ_OK | Access::WRITE_OK).map_err(|error| {
-                cannot(Exit::CannotCreate, "write to", &path, &error)
-                    .advising("an instance of another user may have made it: give it to the user that runs this one")
+                cannot(Exit::CannotCreate, "write to", &path, &error).advising(
+                    "an instance of another user may have created it: change its owner to the user that \
+                     runs this one",
+                )
             })?;
         }
     }
@@ -136,8 +138,9 @@ fn own_files(data_dir: &Path) -> Result<(), Failure> {
 fn readable(path: &Path) -> Result<String, Failure> {
     let failed = |error: io::Error| cannot(Exit::NoInput, "read", path, &error).advising(LET_READ);
     let about = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => cannot(Exit::NoInput, "read", path, &error)
-            .advising("look at the path, and whether a volume is mounted there"),
+        io::ErrorKind::NotFound => {
+            cannot(Exit::NoInput, "read", path, &error).advising("check the path, and that its volume is mounted")
+        }
         _ => failed(error),
     })?;
     // Not opened: opening a pipe would wait for its writer.

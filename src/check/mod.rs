@@ -54,7 +54,7 @@ pub fn run(config: Config, options: Options) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "can't start");
+            error!(%error, "can't start the async runtime");
             return Exit::Internal;
         }
     };
@@ -159,7 +159,7 @@ impl Work {
         let work = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(work));
         self.tasks.spawn(async move {
             if work.await.is_err() {
-                let why = "this check itself failed: the peer sent what can't be read, or it is a bug";
+                let why = "the check crashed, perhaps on a response of the peer; this is a bug, please report it";
                 let outcome = steps::Outcome::Failed(Failure::new(Exit::Internal, why));
                 told.send(Step { what: "check".to_owned(), outcome }).ok(); // ignored: nobody listens any more
             }

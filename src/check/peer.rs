@@ -30,7 +30,7 @@ pub async fn find(host: &str, port: u16, limit: Duration, steps: &mut Steps) -> 
     let addresses = steps.attempt(NAME, resolve(host, port, limit)).await?;
     let mut shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     shown.dedup();
-    steps.well(NAME, format!("{host} is {}", shown.join(", ")));
+    steps.well(NAME, format!("{host} resolves to {}", shown.join(", ")));
     Some(addresses)
 }
 
@@ -53,12 +53,12 @@ pub async fn encrypt(syslog: &Syslog, tcp: TcpStream, steps: &mut Steps) -> Opti
     let (mut shown, soon) = described(Encryption::of(&stream));
     if asked {
         // Many servers ask and accept any certificate; those that don't may refuse it only later.
-        let ours = if syslog.tls.crt_file.is_some() {
-            "it is shown that of tls.crt_file"
-        } else {
-            "none is set in tls.crt_file"
-        };
-        shown += &format!("; it asks for a client certificate ({ours}), and may refuse us once an event is sent");
+        let ours =
+            if syslog.tls.crt_file.is_some() { "that in tls.crt_file is sent" } else { "tls.crt_file is not set" };
+        shown += &format!(
+            "; the server requests a client certificate ({ours}), and may reject the connection only \
+             when an event is sent"
+        );
     }
     if soon {
         steps.note(ENCRYPTION, shown);
@@ -78,7 +78,7 @@ pub fn described(encryption: Encryption) -> (String, bool) {
     let day = until.strftime("%Y-%m-%d");
     shown += &match soon {
         true if left < 0 => format!("; the certificate has expired on {day}, and is not verified"),
-        true => format!("; the certificate is valid until {day}: the server needs a new one soon"),
+        true => format!("; the certificate is valid until {day}: renew it soon"),
         false => format!("; the certificate is valid until {day}"),
     };
     (shown, soon)
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_that_ends_soon_needs_attention() {
+    fn a_certificate_that_expires_soon_gives_a_note() {
         for (hours, soon, word) in
             [(-1, true, "has expired"), (13 * 24, true, "soon"), (15 * 24, false, "valid until 20")]
         {

@@ -68,8 +68,8 @@ impl<W: Write> Report<W> {
         }
         if self.format == CheckFormat::Text {
             match (self.failed, self.skipped) {
-                (0, 0) => writeln!(self.out, "nothing is wrong")?,
-                (0, skipped) => writeln!(self.out, "nothing failed, {skipped} skipped")?,
+                (0, 0) => writeln!(self.out, "all checks passed")?,
+                (0, skipped) => writeln!(self.out, "no failures, {skipped} skipped")?,
                 (failed, skipped) => {
                     writeln!(self.out, "{failed} failed, {skipped} skipped; exit code {}", self.exit as u8)?;
                 }

@@ -36,9 +36,9 @@ pub async fn check(target: &Target<'_>, steps: &mut Steps) -> Option<()> {
         SinkKind::Stdout(_) => {
             steps.plan([PROBE]);
             let arrived = if stdio::output().is_ok_and(stdio::discards) {
-                "was written to /dev/null, and is gone: no report that is shipped to it arrives anywhere"
+                "was written to stdout, which is /dev/null: every event sent there is discarded"
             } else {
-                "was written to stdout, which proves that the pipe took it, and no more"
+                "was written to stdout, which does not prove that its reader got it"
             };
             probe(target, target.sink, arrived, steps).await
         }
@@ -51,17 +51,15 @@ async fn to_receiver(target: &Target<'_>, syslog: &Syslog, steps: &mut Steps) ->
     let Syslog { host, port, connect_timeout, .. } = syslog;
     let acknowledged = match syslog.acknowledgements {
         Acknowledgements::Kernel => {
-            "has arrived: the receiver's machine has acknowledged it; whether it is filed there, only the receiver shows"
+            "was acknowledged by the receiver's TCP stack; look at the receiver to see whether it was stored"
         }
-        Acknowledgements::Strict => {
-            "has arrived: the receiver has read it; whether it is filed there, only the receiver shows"
-        }
+        Acknowledgements::Strict => "was read by the receiver; look there to see whether it was stored",
     };
     let arrived = match syslog.mode {
         SyslogMode::Udp => {
             steps.plan([peer::NAME, PROBE]);
             peer::find(host, *port, *connect_timeout, steps).await?;
-            "was sent; over UDP nothing tells whether it arrived, so look for it at the receiver"
+            "was sent; UDP has no acknowledgements, so look at the receiver to see whether it arrived"
         }
         SyslogMode::Tcp => {
             steps.plan([peer::NAME, peer::CONNECTION, PROBE]);
@@ -87,7 +85,7 @@ async fn to_file(target: &Target<'_>, config: &File, steps: &mut Steps) -> Optio
     let scratch = folder.join(format!(".dmarc-shipper-check-{:08x}", rand::random::<u32>()));
     let kind = SinkKind::File(File { path: literal(&scratch), retention_days: None });
     let sink = SinkConfig { kind, ..target.sink.clone() };
-    let arrived = "was written to a file beside today's, is on the disk, and was deleted again";
+    let arrived = "was written to disk in a test file beside today's, which was deleted again";
     let arrived = probe(target, &sink, arrived, steps).await;
     fs::remove_file(&scratch).ok(); // ignored: the file does not exist if the probe was not written
     arrived
@@ -133,7 +131,7 @@ async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), F
         }
     }
     match *confirmed.borrow() {
-        0 => Err(complains(config, "the sink has ended without a confirmation".to_owned())),
+        0 => Err(complains(config, "the sink ended without confirming the event".to_owned())),
         _ => Ok(()),
     }
 }
@@ -153,11 +151,9 @@ async fn first_complaint(mut health: watch::Receiver<Health>) -> String {
 /// Turns an error after which the sink would retry into a failure of the check.
 fn complains(sink: &SinkConfig, complaint: String) -> Failure {
     match sink.kind {
-        SinkKind::Syslog(_) => {
-            Failure::new(Exit::Unavailable, complaint).advising("the receiver's own log may say more")
-        }
+        SinkKind::Syslog(_) => Failure::new(Exit::Unavailable, complaint).advising("see the receiver's log"),
         SinkKind::File(_) | SinkKind::Stdout(_) => {
-            Failure::new(Exit::Io, complaint).advising("look whether the disk is full, or failing")
+            Failure::new(Exit::Io, complaint).advising("check whether the disk is full or failing")
         }
     }
 }

@@ -84,9 +84,7 @@ impl Steps {
         let failure = match timeout(STEP, work).await {
             Ok(Ok(done)) => return Some(done),
             Ok(Err(error)) => error.into(),
-            Err(_) => {
-                Failure::new(Exit::Unavailable, format!("no end after {STEP:?}, the longest that a step may take"))
-            }
+            Err(_) => Failure::new(Exit::Unavailable, format!("not finished after {STEP:?}, the time limit of a step")),
         };
         self.fail(what, failure);
         None
@@ -150,10 +148,10 @@ impl From<ConnectError> for Failure {
         let failure = Self::new(Exit::Unavailable, error.to_string());
         failure.advising(match error {
             ConnectError::Resolve { .. } | ConnectError::NoAddress { .. } => {
-                "look at the spelling of the name, and whether this machine's name server knows it"
+                "check the spelling of the name, and whether this machine's DNS resolves it"
             }
             ConnectError::Refused { .. } => {
-                "look at host and port, whether the server runs, and whether a firewall stands in between"
+                "check host and port, whether the server is running, and whether a firewall blocks the connection"
             }
         })
     }

@@ -96,7 +96,7 @@ impl<'a> Decoder<'a> {
         for (index, entry) in node.entries().iter().enumerate() {
             let (key, path) = (join(full, &entry.key), join(path, &entry.key));
             if node.entries().iter().take(index).any(|earlier| earlier.key == entry.key) {
-                self.problem(&entry.at, &key, "is written twice; keep one of them");
+                self.problem(&entry.at, &key, "is set twice; keep one of them");
             } else if entry.key.contains('.') {
                 // A key with a dot does not refer to a nested table, so it was not read.
                 let message = match path.rsplit_once('.') {

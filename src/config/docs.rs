@@ -11,11 +11,11 @@ use super::{
 const BEGINNING: &str = "\
 # Configuration
 
-<!-- Made from the declarations in src/config by `UPDATE_DOCS=1 cargo test`; a test fails when it is out of date. -->
+<!-- Generated from the declarations in src/config by `UPDATE_DOCS=1 cargo test`; a test fails when it is out of date. -->
 
-One file, YAML, TOML or JSON by its ending. Nothing in it is guessed: an unknown option, a wrong type or options that do not go
-together are refused at start, all at once, each with file, line, key and what was expected. `dmarc-shipper check --offline`
-does that and nothing else; `dmarc-shipper schema config` prints a JSON Schema for editors.
+One file, YAML, TOML or JSON by its extension. Unknown options, wrong types and options that exclude each other are refused at
+start: all problems are reported at once, each with file, line, key and what was expected. `dmarc-shipper check --offline`
+only validates the file; `dmarc-shipper schema config` prints a JSON Schema for editors.
 
 ```yaml
 data_dir: /var/lib/dmarc-shipper
@@ -37,28 +37,28 @@ sinks:
     retention_days: 30
 ```
 
-Anyone can mail reports to the address in a DMARC record. `domains` names the domains whose reports are wanted; `limits` caps what one
-mail, and one sender in a day, can cost. What is over a cap is quarantined, never lost: an `ingest_error` names the setting, and mails
-that are moved back are read again. Senders are counted per source, from the start of the process or of the UTC day: `run --once` begins
-anew with each run, and in a first run over the mails of many years they all count as of today. While a sender is over its rows,
-reports of it that were shipped before are quarantined like new ones. `parse` counts nothing.
+Anyone can mail reports to the address in a DMARC record. `domains` lists the domains whose reports are accepted; `limits` bounds the cost of one
+mail, and of one sender per day. Mails over a limit are quarantined, never lost: an `ingest_error` names the setting, and mails
+that are moved back are read again. Senders are counted per source, from the start of the process or of the UTC day: `run --once` starts
+from zero in each run, and in a first run over the mails of many years they all count as of today. While a sender is over its limit of
+rows, reports of it that were shipped before are quarantined like new ones. `parse` has no limits per sender.
 
-A dot in an option's name below is a table in the file: `tls.ca_file` is `tls:` with `ca_file:` under it.
+A dot in an option's name stands for a nested table: `tls.ca_file` is `tls:` with `ca_file:` under it.
 
-## How values are written
+## Value formats
 
 * **Durations**: `500ms`, `30s`, `5m`, `1h30m`, `2d`, or a plain number of seconds.
 * **Sizes**: `64KiB`, `8MiB`, `1GiB` (1,024), `10MB` (1,000), or a plain number of bytes.
-* **Variables**: `${NAME}` in a value is replaced from the environment, `${NAME:-default}` has a default for one that is unset or
-  empty. What a variable holds is only ever text in its place: it can't become structure. A variable that is not set is refused. Write
+* **Variables**: `${NAME}` in a value is replaced by the environment variable, `${NAME:-default}` has a default if it is unset or
+  empty. The value of a variable is inserted as text: it can't become structure. An unset variable is refused. Write
   `$$` for a literal `$` (in a password with `$$` or `${` in it, for instance).
-* **Secrets** have a twin that ends in `_file`: the file is read again before every use. One that everyone may read is warned about.
+* **Secrets** have a second option that ends in `_file`: the file is read again before every use. A world-readable file gives a warning.
 * **Texts** may be written without quotes, even where they look like a number: `password: 0123` is the text `0123`.
 * **Lists** may be written as one text, separated by commas.
 
 ## On the command line
 
-`--from` and `--to` replace the sources and the sinks of the file, or do without a file:
+`--from` and `--to` replace the sources and the sinks of the file; with both, no file is needed:
 
 ```
 dmarc-shipper run --from 'imaps://dmarc@example.com@imap.example.com/INBOX?archive=Processed' --to stdout:
@@ -66,26 +66,26 @@ dmarc-shipper run --once --from ./reports --to 'file:/var/log/dmarc/%Y%m%d.json'
 dmarc-shipper run --from 'imap://dmarc@mail.example.com?starttls' --to 'syslog+tls://siem.example.com:6514?ca_file=/etc/ca.pem'
 ```
 
-A run with `--to` that leaves out a sink which the file requires for a source ships what the named sinks lack of its mails, and
-leaves the mails where they are, not remembered: a run with all sinks ships to the others, and settles them. Given both, `--from` and
-`--to` say all of the way, whatever the file has.
+If `--to` leaves out a sink that the file requires for a source, the run ships the mails of that source to the named sinks, as far as
+they lack them, and leaves the mails in place: a later run with all sinks ships to the others, and archives them. With both `--from`
+and `--to`, the sources and sinks of the file are ignored.
 
 Any option below may follow the `?`, under its full name (`tls.ca_file=…`), or short: `archive`, `quarantine`, `framing`, `codec`,
-`fields`, and those of `tls`. Values are %-escaped; the path of a `file:` URL is taken as it stands. A URL source moves no mail unless it says
-`archive=` or `quarantine=`. The password comes from the file that `DMARC_SHIPPER_PASSWORD_FILE` names, from `DMARC_SHIPPER_PASSWORD`, or
-from a prompt on a terminal; a token (`oauth.token_file=…`) or a certificate needs none. [imap.md](imap.md) says how to get into mailboxes at
-Microsoft 365, Gmail and others.
+`fields`, and those of `tls`. Values are %-escaped; the path of a `file:` URL is not decoded. A URL source moves no mail unless
+`archive=` or `quarantine=` is set. The password comes from the file that `DMARC_SHIPPER_PASSWORD_FILE` names, from `DMARC_SHIPPER_PASSWORD`, or
+from a prompt on a terminal; a token (`oauth.token_file=…`) or a certificate needs none. [imap.md](imap.md) describes how to log in
+to Microsoft 365, Gmail and others.
 ";
 
 /// Returns the whole page.
 pub fn page() -> String {
     let mut page = BEGINNING.to_owned();
     section(&mut page, "## Top level", "", &Config::options());
-    page.push_str("\n## Sources\n\nEach is a table under `sources`, by a name of your own.\n");
+    page.push_str("\n## Sources\n\nEach is a table under `sources`, with a name of your choice.\n");
     for (name, options) in schema::sources() {
         section(&mut page, &format!("### Source `type: {name}`"), "", &options);
     }
-    page.push_str("\n## Sinks\n\nEach is a table under `sinks`, by a name of your own.\n");
+    page.push_str("\n## Sinks\n\nEach is a table under `sinks`, with a name of your choice.\n");
     section(&mut page, "### Every sink", "", &SinkConfig::options());
     for (name, options) in schema::sink_types() {
         let about = "Besides the options of every sink:";

@@ -24,12 +24,10 @@ impl Form for DomainName {
     fn parse(text: &str) -> Result<String, String> {
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if name.starts_with("*.") {
-            return Err(format!(
-                "expected a domain name without the *., as its subdomains are meant too, not {text:?}"
-            ));
+            return Err(format!("expected a domain name without *., since subdomains are included, not {text:?}"));
         }
         if !name.is_ascii() {
-            return Err(format!("expected a domain name as DNS has it (xn--…), not {text:?}"));
+            return Err(format!("expected a domain name in ASCII form (xn--…), not {text:?}"));
         }
         let is_label = |label: &str| {
             (1..=63).contains(&label.len())
@@ -55,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_kept_in_the_form_that_they_are_compared_in() {
+    fn domain_names_are_normalised_to_lower_case_without_final_dot() {
         for text in ["example.com", "Example.COM.", "EXAMPLE.com"] {
             assert_eq!(DomainName::parse(text).as_deref(), Ok("example.com"));
         }
@@ -63,11 +61,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused_with_what_to_write() {
+    fn invalid_domain_names_are_refused() {
         for text in ["", ".", "a..b", "a b", "user@example.com", "https://example.com", &"a".repeat(64)] {
             assert!(DomainName::parse(text).unwrap_err().contains("expected a domain name"), "{text}");
         }
-        assert!(DomainName::parse("*.example.com").unwrap_err().contains("subdomains are meant too"));
+        assert!(DomainName::parse("*.example.com").unwrap_err().contains("subdomains are included"));
         assert!(DomainName::parse("münchen.example").unwrap_err().contains("xn--"));
         assert!(DomainName::parse(&["abcdefg"; 32].join(".")).is_err());
     }

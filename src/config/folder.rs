@@ -73,7 +73,7 @@ impl Form for FolderNames {
         let mut names: Vec<FolderName> = Vec::new();
         for name in read.into_iter().collect::<Result<Vec<_>, Told>>()?.into_iter().flatten().map(FolderName) {
             if names.iter().any(|before| before.is_same(&name)) {
-                return Err(decoder.problem(&node.at, key, format!("names {:?} twice; once is enough", name.0)));
+                return Err(decoder.problem(&node.at, key, format!("contains {:?} twice; keep one of them", name.0)));
             }
             names.push(name);
         }
@@ -133,8 +133,8 @@ fn checked(text: &str) -> Result<String, String> {
     }
     let known = USES.join(", ");
     Err(match nearest(special_use, USES.iter().copied()) {
-        Some(near) => format!("{special_use} is no use of a folder; did you mean {near}? known: {known}"),
-        None => format!("{special_use} is no use of a folder; known: {known}"),
+        Some(near) => format!("unknown special use {special_use} (RFC 6154); did you mean {near}? known: {known}"),
+        None => format!("unknown special use {special_use} (RFC 6154); known: {known}"),
     })
 }
 
@@ -160,7 +160,7 @@ impl Form for FolderPattern {
                 _ => {
                     let known: Vec<String> = DIRECTIVES.chars().map(|directive| format!("%{directive}")).collect();
                     return Err(format!(
-                        "%{} in {pattern:?} is no part of a date that a folder can be named by; known: {}; write %% for a \
+                        "%{} in {pattern:?} is not supported in folder names; known: {}; write %% for a \
                          literal %",
                         after.chars().next().map(String::from).unwrap_or_default(),
                         known.join(" ")
@@ -184,7 +184,7 @@ mod tests {
     const THEN: i64 = 1_793_869_687;
 
     #[test]
-    fn folders_are_named_by_the_date_in_utc() {
+    fn folder_dates_are_in_utc() {
         for (pattern, name) in [
             ("Processed", "Processed"),
             ("Processed/%Y/%m", "Processed/2026/11"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_or_would_end_a_command_is_refused_at_start() {
+    fn unsupported_date_directives_and_control_characters_in_folder_names_are_refused() {
         for pattern in ["100%", "a%n", "%t", "%N/x", "%s", "%!", "%c", "%-d", "%%%", ""] {
             assert!(FolderPattern::parse(pattern).is_err(), "{pattern}");
         }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_uses_that_servers_mark_folders_with_are_taken() {
+    fn only_known_special_use_names_are_accepted() {
         for name in ["\\Junk", "\\archive", "\\All", "INBOX", "a\\b"] {
             assert_eq!(checked(name).as_deref(), Ok(name));
         }

@@ -57,7 +57,7 @@ impl Form for String {
         }
         // A line end in a user or folder name would end an IMAP command.
         if text.contains(char::is_control) {
-            return Err(format!("must not hold control characters, as {text:?} does"));
+            return Err(format!("must not contain control characters, as {text:?} does"));
         }
         Ok(text.to_owned())
     }
@@ -241,7 +241,7 @@ impl<T: super::decode::Options> Form for BTreeMap<String, T> {
     type Value = BTreeMap<String, T>;
 
     fn expected() -> String {
-        "a table: a name for each, and under it a table with its type and options".to_owned()
+        "a table of named tables, each with its type and options".to_owned()
     }
 
     fn kind() -> String {
@@ -260,7 +260,7 @@ impl<T: super::decode::Options> Form for BTreeMap<String, T> {
         for (index, entry) in node.entries().iter().enumerate() {
             let key = join(key, &entry.key);
             if node.entries().iter().take(index).any(|earlier| earlier.key == entry.key) {
-                decoder.problem(&entry.at, &key, "is written twice; each needs a name of its own");
+                decoder.problem(&entry.at, &key, "is defined twice; each needs a unique name");
             }
             if entry.key.is_empty() || !entry.key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
                 decoder.problem(&entry.at, &key, "expected a name of letters, digits, -, _ and .");

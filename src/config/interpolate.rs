@@ -35,7 +35,7 @@ fn value_of(inside: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !well_formed {
-        return Err("between ${ and } stands no variable's name; write ${NAME} or ${NAME:-default}".to_owned());
+        return Err("no variable name between ${ and }; write ${NAME} or ${NAME:-default}".to_owned());
     }
     match (variable(name), default) {
         (Some(value), None) => Ok(value),
@@ -61,24 +61,24 @@ mod tests {
     }
 
     #[test]
-    fn variables_and_defaults_are_put_in() {
+    fn environment_variables_and_defaults_are_interpolated() {
         assert_eq!(with("imap.${HOST}:${PORT:-993}").unwrap(), "imap.mail.example.com:993");
         assert_eq!(with("${EMPTY:-x}${EMPTY}${NONE:-}").unwrap(), "x");
     }
 
     #[test]
-    fn dollars_that_begin_no_variable_stay() {
+    fn dollar_signs_outside_variables_are_kept() {
         assert_eq!(with("pa$word$").unwrap(), "pa$word$");
         assert_eq!(with("$${HOST}$$").unwrap(), "${HOST}$");
     }
 
     #[test]
-    fn what_a_variable_holds_is_not_looked_at_again() {
+    fn values_of_variables_are_not_interpolated_again() {
         assert_eq!(with("${TRICKY}").unwrap(), "a: {b: c}\n${HOST}");
     }
 
     #[test]
-    fn unset_unclosed_and_malformed_variables_are_told_without_the_text() {
+    fn unset_unclosed_and_malformed_variables_are_reported_without_the_value() {
         assert!(with("s3cret${NOPE}").unwrap_err().contains("variable NOPE is not set"));
         for wrong in ["s3cret${HOST", "s3cret${}", "s3cret${1A}", "s3cret${A B}"] {
             let message = with(wrong).unwrap_err();

@@ -135,8 +135,8 @@ impl Loader<'_> {
         loaded.config.left_out = left_out;
         for (source, who, at) in unasked {
             let Some(password) = (arguments.ask)(&who) else {
-                let message = "there is no password and nobody to ask; set DMARC_SHIPPER_PASSWORD_FILE (a path) or \
-                               DMARC_SHIPPER_PASSWORD, or use a configuration file";
+                let message = "no password is set and there is no terminal to prompt on; set \
+                               DMARC_SHIPPER_PASSWORD_FILE (a path) or DMARC_SHIPPER_PASSWORD, or use a configuration file";
                 return Err(Problems::one(&name, Problem::new(at, "", message)));
             };
             if let Some(SourceConfig::Imap(imap)) = loaded.config.sources.get_mut(&source) {
@@ -162,9 +162,7 @@ impl Loader<'_> {
     fn decode(&self, root: &Node, file: &str, exposed: bool) -> Result<Loaded, Problems> {
         let decoder = Decoder::new(self.variable, self.fields);
         if exposed && holds_a_secret(root) {
-            decoder.warn(format!(
-                "{file} holds a secret and can be read by everyone on this machine; chmod 0640 ends that"
-            ));
+            decoder.warn(format!("{file} contains a secret and is world-readable; run chmod 0640 on it"));
         }
         let config = decoder.table::<Config>(root, "");
         together::check(root, config.as_ref(), &decoder);
@@ -181,7 +179,7 @@ fn read(path: &Path) -> Result<(Node, bool), Problems> {
     let name = path.display().to_string();
     let problem = |message: String| Problems::one(&name, Problem::new(At::File, "", message));
     let format = Format::of(path)
-        .ok_or_else(|| problem("its name tells no format; it must end in .yaml, .yml, .toml or .json".to_owned()))?;
+        .ok_or_else(|| problem("unknown file format; the name must end in .yaml, .yml, .toml or .json".to_owned()))?;
     let text = std::fs::read_to_string(path).map_err(|error| problem(format!("can't be read: {error}")))?;
     let exposed = std::fs::metadata(path).is_ok_and(|metadata| secret::readable_by_all(&metadata));
     let root = syntax::parse(&text, format).map_err(|problems| Problems::new(&name, problems))?;

@@ -145,7 +145,7 @@ fn tokens(view: &View<'_>, file: Option<PathBuf>, command: Vec<String>, written:
         ["token_command"] => Some(Some(Tokens::Command(command))),
         [_] => endpoint(view, written).map(|endpoint| Some(Tokens::Endpoint(Box::new(endpoint)))),
         [first, second, ..] => {
-            view.problem(first, format!("excludes {second}; keep one of the two"));
+            view.problem(first, format!("can't be combined with {second}; keep one of the two"));
             None
         }
     }
@@ -156,7 +156,7 @@ fn endpoint(view: &View<'_>, written: Written) -> Option<Endpoint> {
     let provider = written.provider;
     let url = written.token_url.clone().or_else(|| url_of(view, &written));
     if written.client_id.is_none() && !view.has("client_id") {
-        view.problem("client_id", "is missing; it is the id of the application that is registered for this");
+        view.problem("client_id", "is missing; expected the client id of the registered application");
     }
     let by_default = match provider {
         Some(Provider::Gmail) => GrantType::RefreshToken,
@@ -195,7 +195,7 @@ fn url_of(view: &View<'_>, written: &Written) -> Option<Uri> {
         }
         (None, _) => {
             if !view.has("provider") {
-                view.problem("token_url", "is missing; write it, or a provider that is known here");
+                view.problem("token_url", "is missing; set it, or set provider");
             }
             return None;
         }
@@ -211,9 +211,11 @@ fn grant(view: &View<'_>, written: &Written, grant: GrantType) -> Option<Grant> 
     };
     match (grant, secret, refresh_token) {
         (GrantType::ClientCredentials, ..) if written.provider == Some(Provider::Gmail) => {
-            refuse("grant", "gmail gives no token for client_credentials; use refresh_token, or a token_command")
+            refuse("grant", "gmail does not support client_credentials; use refresh_token, or a token_command")
         }
-        (GrantType::ClientCredentials, _, Some(_)) => refuse("refresh_token", "is of no use to client_credentials"),
+        (GrantType::ClientCredentials, _, Some(_)) => {
+            refuse("refresh_token", "is not used with client_credentials; remove it")
+        }
         (GrantType::ClientCredentials, None, None) => refuse(
             "client_secret",
             "is missing; write client_secret_file (a path), or client_secret, such as ${SECRET}",

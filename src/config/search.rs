@@ -79,7 +79,7 @@ impl Form for Search {
         let octets = search.criteria(Timestamp::now()).len();
         if octets > MOST_OCTETS {
             return Err(format!(
-                "makes a command of {octets} bytes, where servers take {MOST_OCTETS}; search for less"
+                "makes a command of {octets} bytes, but servers accept {MOST_OCTETS}; use fewer criteria"
             ));
         }
         Ok(search)
@@ -133,7 +133,7 @@ enum Token {
 
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
     if let Some(odd) = text.chars().find(|c| !(' '..='~').contains(c)) {
-        return Err(format!("holds {odd:?}; expected ASCII, since not every server can search for more"));
+        return Err(format!("contains {odd:?}; expected ASCII, since not every server supports other characters"));
     }
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
@@ -190,12 +190,12 @@ impl<'t> Reader<'t> {
         let mut criteria = Vec::new();
         loop {
             match self.tokens.first() {
-                None if inside => return Err("has no closing bracket for every opening one".to_owned()),
+                None if inside => return Err("has an opening bracket without a closing one".to_owned()),
                 None => return Ok(criteria),
                 Some(Token::Close) if inside => {
                     self.next();
                     return match criteria.is_empty() {
-                        true => Err("has nothing between two brackets".to_owned()),
+                        true => Err("has empty brackets".to_owned()),
                         false => Ok(criteria),
                     };
                 }
@@ -208,7 +208,7 @@ impl<'t> Reader<'t> {
     fn one(&mut self, after: &str) -> Result<Criterion, String> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(format!("has more than {DEEPEST} brackets, NOTs and ORs within each other"));
+            return Err(format!("nests brackets, NOT and OR more than {DEEPEST} levels deep"));
         }
         let criterion = match self.next() {
             None => Err(format!("ends where {after} was expected")),
@@ -254,7 +254,7 @@ impl<'t> Reader<'t> {
                 let one = self.one("two criteria after OR")?;
                 Ok(Criterion::Or(Box::new(one), Box::new(self.one("a second criterion after OR")?)))
             }
-            "DELETED" | "UNDELETED" => Err(format!("need not say {upper}: mails marked as deleted are never read")),
+            "DELETED" | "UNDELETED" => Err(format!("has {upper}, but mails marked as deleted are never read")),
             _ => Err(unknown(word)),
         }
     }
@@ -263,9 +263,9 @@ impl<'t> Reader<'t> {
         match self.next() {
             Some(Token::Word(text) | Token::Quoted(text)) => Ok(text.clone()),
             Some(Token::Open | Token::Close) => {
-                Err(format!("has a bracket after {after}; put \" around a text with one"))
+                Err(format!("has a bracket after {after}; quote texts that contain one"))
             }
-            None => Err(format!("ends after {after}; expected what to compare with")),
+            None => Err(format!("ends after {after}; expected a value")),
         }
     }
 }
@@ -274,8 +274,8 @@ fn unknown(word: &str) -> String {
     let known: Vec<String> =
         [FLAGS, DAYS, TEXTS, SIZES, KEYWORDS, OTHERS].concat().iter().map(|key| key.to_ascii_lowercase()).collect();
     match nearest(word, known.iter().map(String::as_str)) {
-        Some(key) => format!("has {word:?} for a criterion; did you mean {}?", key.to_ascii_uppercase()),
-        None => format!("has {word:?} for a criterion; known are {}", known.join(", ").to_ascii_uppercase()),
+        Some(key) => format!("has the unknown criterion {word:?}; did you mean {}?", key.to_ascii_uppercase()),
+        None => format!("has the unknown criterion {word:?}; known are {}", known.join(", ").to_ascii_uppercase()),
     }
 }
 
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn criteria_become_what_a_server_is_asked() {
+    fn search_criteria_become_imap_search_keys() {
         for (written, asked) in [
             ("", ""),
             ("unseen", "UNSEEN"),
@@ -324,14 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_counted_from_the_day_of_the_search() {
+    fn search_ages_are_relative_to_the_day_of_the_search() {
         let search = Search::parse("SINCE 1d").unwrap();
         assert_eq!(search.criteria(now()), "SINCE 24-Nov-2026");
         assert_eq!(search.criteria("2026-11-27T00:00:00Z".parse().unwrap()), "SINCE 26-Nov-2026");
     }
 
     #[test]
-    fn what_a_server_would_not_understand_is_told_with_what_was_meant() {
+    fn invalid_search_criteria_are_refused_with_a_suggestion() {
         for (written, said) in [
             ("UNSEN", "did you mean UNSEEN?"),
             ("FORM google.com", "did you mean FROM?"),
@@ -342,9 +342,9 @@ mod tests {
             ("FROM (a)", "a bracket after FROM"),
             ("NOT", "a criterion after NOT"),
             ("OR SEEN", "a second criterion after OR"),
-            ("(SEEN", "no closing bracket"),
+            ("(SEEN", "without a closing one"),
             ("SEEN)", "without an opening one"),
-            ("()", "nothing between"),
+            ("()", "empty brackets"),
             ("\"Report\"", "where a word such as FROM"),
             ("SUBJECT \"Report", "no closing quotation mark"),
             ("FROM müller", "expected ASCII"),
@@ -359,9 +359,9 @@ mod tests {
     }
 
     #[test]
-    fn no_criteria_make_a_line_too_long_or_a_reader_too_deep() {
-        assert!(Search::parse(&"NOT ".repeat(100_000)).unwrap_err().contains("within each other"));
-        assert!(Search::parse(&"(".repeat(100_000)).unwrap_err().contains("within each other"));
-        assert!(Search::parse(&"SEEN ".repeat(300)).unwrap_err().contains("search for less"));
+    fn search_length_and_nesting_are_limited() {
+        assert!(Search::parse(&"NOT ".repeat(100_000)).unwrap_err().contains("levels deep"));
+        assert!(Search::parse(&"(".repeat(100_000)).unwrap_err().contains("levels deep"));
+        assert!(Search::parse(&"SEEN ".repeat(300)).unwrap_err().contains("use fewer criteria"));
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn at_most_one(
     let twin = format!("{key}_file");
     match (view.has(key), view.has(&twin)) {
         (true, true) => {
-            view.problem(&twin, format!("excludes {key}; keep one of the two"));
+            view.problem(&twin, format!("can't be combined with {key}; keep one of the two"));
             None
         }
         (false, false) => Some(None),
@@ -84,10 +84,7 @@ pub(super) fn at_most_one(
 pub(super) fn warn_of(view: &View<'_>, key: &str, file: &Path) {
     match std::fs::metadata(file) {
         Ok(metadata) if readable_by_all(&metadata) => {
-            view.warn(
-                key,
-                &format!("{} can be read by everyone on this machine; chmod 0600 ends that", file.display()),
-            );
+            view.warn(key, &format!("{} is world-readable; run chmod 0600 on it", file.display()));
         }
         Ok(_) => {}
         Err(error) => view.warn(key, &format!("{} can't be read now: {error}", file.display())),

@@ -24,7 +24,8 @@ impl Senders {
         if self.require_authenticated && self.trusted_authserv_ids.is_empty() {
             view.problem(
                 "require_authenticated",
-                "needs trusted_authserv_ids, which name the servers whose word counts; without them every mail would be refused",
+                "needs trusted_authserv_ids, the servers whose Authentication-Results are trusted; without them \
+                 every mail would be refused",
             );
             return false;
         }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_named_as_its_fields_begin() {
+    fn trusted_authserv_ids_are_valid_authserv_ids() {
         assert_eq!(AuthservId::parse("MX.Google.com").as_deref(), Ok("mx.google.com"));
         assert_eq!(AuthservId::parse("(none)").as_deref(), Ok(""));
         for text in ["", "mx.example.com;", "mx.example.com 1", "(any)", "a=b", "<mx>", "spf=pass"] {

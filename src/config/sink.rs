@@ -164,7 +164,7 @@ options! {
         pub path: PathBuf = from |view| pattern.filter(|path| {
             let sound = retention_days.is_none() || Template::has_date(path);
             if !sound {
-                view.problem("retention_days", "needs a date in path, such as %Y%m%d: it is what tells old files from new");
+                view.problem("retention_days", "needs a date in path, such as %Y%m%d, to find the files to delete");
             }
             sound
         }),
@@ -178,7 +178,7 @@ fn kind(view: &View<'_>, encoding: Option<&Encoding>) -> Option<SinkKind> {
         return None;
     };
     if encoding.is_some_and(|encoding| encoding.codec == Codec::Array) && kind != SinkType::File {
-        view.problem("encoding.codec", "array is for sinks of type file; use json");
+        view.problem("encoding.codec", "array is only supported by sinks of type file; use json");
     }
     for key in ["only_fields", "except_fields"] {
         let names = encoding.map_or(&[][..], |e| if key == "only_fields" { &e.only_fields } else { &e.except_fields });
@@ -195,8 +195,8 @@ fn known_fields(view: &View<'_>, key: &str, names: &[String]) {
     let fields = view.decoder.fields;
     for name in names.iter().filter(|name| !fields.is_empty() && !fields.contains(&name.as_str())) {
         let message = match super::near::nearest(name, fields.iter().copied()) {
-            Some(near) => format!("{name:?} is no field of any event; did you mean {near}?"),
-            None => format!("{name:?} is no field of any event; `schema event` lists them"),
+            Some(near) => format!("unknown field {name:?}; did you mean {near}?"),
+            None => format!("unknown field {name:?}; `schema event` lists all fields"),
         };
         view.problem(key, message);
     }

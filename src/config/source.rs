@@ -264,7 +264,7 @@ fn credentials(
         None
     };
     let credentials = match (password?, tokens?) {
-        (Some(_), Some(_)) => return refuse("oauth", "excludes password; keep one of the two"),
+        (Some(_), Some(_)) => return refuse("oauth", "can't be combined with password; keep one of the two"),
         (Some(password), None) => Credentials::Password(password),
         (None, Some(tokens)) => Credentials::Token(tokens),
         (None, None) if tls?.crt_file.is_some() => Credentials::Certificate,
@@ -281,14 +281,14 @@ fn credentials(
         | (Auth::Plain | Auth::Login, Credentials::Password(_))
         | (Auth::Xoauth2 | Auth::Oauthbearer, Credentials::Token(_))
         | (Auth::External, Credentials::Certificate) => {}
-        (Auth::Plain | Auth::Login, _) => return refuse("auth", "needs password_file, or password, to log in with"),
+        (Auth::Plain | Auth::Login, _) => return refuse("auth", "needs password_file, or password, to log in"),
         (Auth::Xoauth2 | Auth::Oauthbearer, _) => {
-            return refuse("auth", "needs oauth, which says where the token comes from, and no password");
+            return refuse("auth", "needs oauth, which configures the token, and no password");
         }
         (Auth::External, _) => return refuse("auth", "external needs tls.crt_file, and neither password nor oauth"),
     }
     if matches!(credentials, Credentials::Certificate) && security == Security::None {
-        return refuse("security", "none shows no certificate to log in with; set tls or starttls");
+        return refuse("security", "none sends no client certificate, so external can't log in; set tls or starttls");
     }
     Some(credentials)
 }
@@ -303,11 +303,11 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
     for (key, folder) in [("archive_folder", &imap.archive_folder), ("quarantine_folder", &imap.quarantine_folder)] {
         let Some(folder) = folder.as_deref().map(FolderName::from) else { continue };
         if imap.folder.iter().any(|read| !read.is_pattern() && read.is_same(&folder)) {
-            refuse(key, "is a folder that is read, so mails would be read again for ever; name another");
+            refuse(key, "is also in folder, so mails would be read again for ever; set another folder");
         }
     }
     if imap.folder.is_empty() {
-        refuse("folder", "names no folder; write one, such as INBOX");
+        refuse("folder", "is empty; set a folder, such as INBOX");
     }
     if imap.after == After::Archive && imap.archive_folder.is_none() {
         refuse("after", "archive needs an archive_folder to move the mail to");
@@ -319,12 +319,12 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
         refuse("without_report", "quarantine needs a quarantine_folder to move the mail to");
     }
     if imap.archive_folder.is_some() && imap.after != After::Archive && imap.without_report != WithoutReport::Archive {
-        view.warn("archive_folder", &format!("is not used: after is {}, so no mail goes there", imap.after.name()));
+        view.warn("archive_folder", &format!("is not used: after is {}, so no mail is moved there", imap.after.name()));
     }
     if imap.security == Security::None {
         view.warn("security", "none sends password or token, and all mail, unencrypted");
     } else if !imap.tls.verify_certificate {
-        view.warn("tls.verify_certificate", "false lets anyone in between read password or token, and all mail");
+        view.warn("tls.verify_certificate", "false allows a man in the middle to read password or token, and all mail");
     }
     sensible
 }
@@ -346,10 +346,7 @@ impl Form for Host {
             return Err(format!("expected {}, not {text:?}", Self::expected()));
         }
         if bare.contains(port_after) {
-            return Err(format!(
-                "expected {} alone, not {text:?}; the port has an option of its own",
-                Self::expected()
-            ));
+            return Err(format!("expected {} only, not {text:?}; set the port with the option port", Self::expected()));
         }
         Ok(bare.to_owned())
     }

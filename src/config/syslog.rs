@@ -132,17 +132,17 @@ fn fits(view: &View<'_>, mode: SyslogMode, acknowledgements: Acknowledgements, m
         fits = false;
     };
     if mode != SyslogMode::Tls && view.has("tls") {
-        refuse("tls", "is only for mode: tls; leave it out, or write mode: tls");
+        refuse("tls", "is only supported with mode: tls; remove it, or set mode: tls");
     }
     if mode == SyslogMode::Udp {
         if acknowledgements == Acknowledgements::Strict {
-            refuse("acknowledgements", "strict can't be with mode: udp, which has no way to acknowledge");
+            refuse("acknowledgements", "strict can't be combined with mode: udp, which has no acknowledgements");
         }
         if view.has("framing.method") {
-            refuse("framing.method", "has no meaning with mode: udp, where each datagram is a frame; leave it out");
+            refuse("framing.method", "is not used with mode: udp, where each datagram is a frame; remove it");
         }
         if max_message_bytes > MAX_DATAGRAM {
-            refuse("max_message_bytes", "must not exceed 65507 with mode: udp: no datagram holds more");
+            refuse("max_message_bytes", "must not exceed 65507 with mode: udp, the maximum size of a datagram");
         }
     }
     fits

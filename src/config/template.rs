@@ -38,7 +38,7 @@ impl Form for Template {
         }
         match at(text, 1_000_000_000) {
             Ok(_) => Ok(PathBuf::from(text)),
-            Err(error) => Err(format!("{text:?} is no strftime pattern: {error}; write %% for a literal %")),
+            Err(error) => Err(format!("{text:?} is not a strftime pattern: {error}; write %% for a literal %")),
         }
     }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_that_can_be_filled_in_are_taken_and_others_refused() {
+    fn invalid_strftime_patterns_are_refused() {
         for pattern in ["/a/%Y%m%d_all.json", "a.json", "/x/%Y/%m/%d/%H.ndjson", "/a/100%%.json"] {
             assert_eq!(Template::parse(pattern).unwrap(), PathBuf::from(pattern));
         }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_seen_whatever_its_directive_and_a_literal_percent_is_none() {
+    fn date_directives_are_detected_in_a_pattern() {
         for pattern in ["%Y", "%j.json", "%F", "%s", "%m", "%d", "%a", "%y"] {
             assert!(Template::has_date(Path::new(pattern)), "{pattern}");
         }

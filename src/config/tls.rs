@@ -28,11 +28,11 @@ options! {
 fn with_its_certificate(view: &View<'_>, key: Option<PathBuf>) -> Option<Option<PathBuf>> {
     match (view.has("crt_file"), view.has("key_file")) {
         (true, false) => {
-            view.problem("crt_file", "needs tls.key_file beside it: the key of this certificate");
+            view.problem("crt_file", "needs tls.key_file, the private key of this certificate");
             None
         }
         (false, true) => {
-            view.problem("key_file", "needs tls.crt_file beside it: the certificate of this key");
+            view.problem("key_file", "needs tls.crt_file, the certificate of this key");
             None
         }
         _ => {

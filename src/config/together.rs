@@ -19,11 +19,7 @@ pub(super) fn check(root: &Node, config: Option<&Config>, decoder: &Decoder<'_>)
     for (key, example) in [("sources", "--from"), ("sinks", "--to")] {
         if root.child(key).is_none_or(|node| node.is_null() || matches!(&node.value, Value::Table(t) if t.is_empty())) {
             let one = key.trim_end_matches('s');
-            decoder.problem(
-                &At::File,
-                key,
-                format!("no {one} is named; write one under {key}, or give one with {example}"),
-            );
+            decoder.problem(&At::File, key, format!("no {one} is configured; add one under {key}, or use {example}"));
         }
     }
     for sink in root.child("sinks").map(Node::entries).unwrap_or_default() {
@@ -34,8 +30,7 @@ pub(super) fn check(root: &Node, config: Option<&Config>, decoder: &Decoder<'_>)
     let all_read = config.sinks.len() == names(root, "sinks").len();
     if all_read && !config.sinks.is_empty() && !config.sinks.values().any(|sink| sink.required) {
         let at = root.child("sinks").map_or(&At::File, |node| &node.at);
-        let message =
-            "no sink is required, so mails would be settled though nothing arrived; set required: true on one";
+        let message = "no sink is required, so mails would be archived unconfirmed; set required: true on one";
         decoder.problem(at, "sinks", message);
     }
     outputs(root, config, decoder);
@@ -67,8 +62,8 @@ fn inputs(name: &str, sink: &Node, read: Option<&SinkConfig>, sources: &[&str], 
     };
     for (source, at) in written.iter().filter(|(source, _)| !sources.contains(&source.as_str())) {
         let message = match nearest(source, sources.iter().copied()) {
-            Some(near) => format!("{source:?} is no source; did you mean {near}?"),
-            None => format!("{source:?} is no source; known: {}", sources.join(", ")),
+            Some(near) => format!("unknown source {source:?}; did you mean {near}?"),
+            None => format!("unknown source {source:?}; known: {}", sources.join(", ")),
         };
         decoder.problem(at, &format!("sinks.{name}.inputs"), message);
     }
@@ -85,7 +80,7 @@ fn outputs(root: &Node, config: &Config, decoder: &Decoder<'_>) {
         };
         if let Some(other) = taken.insert((key, place.clone()), name) {
             let at = root.child("sinks").and_then(|sinks| sinks.child(name)).and_then(|sink| sink.child(key));
-            let message = format!("{place} is written by the sink {other} already");
+            let message = format!("{place} is already written by the sink {other}; set another");
             decoder.problem(at.map_or(&At::File, |node| &node.at), &format!("sinks.{name}.{key}"), message);
         }
     }

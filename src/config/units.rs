@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_in_every_form_that_is_documented() {
+    fn durations_are_parsed_in_every_documented_form() {
         let cases = [("30s", 30_000), ("5m", 300_000), ("1h30m", 5_400_000), ("500ms", 500), ("45", 45_000)];
         for (text, milliseconds) in cases.into_iter().chain([("2d", 172_800_000), ("1h 5m", 3_900_000)]) {
             assert_eq!(duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn invalid_durations_are_refused() {
         for text in ["", "s", "5", "5x", "-5s", "1.5h", "5 m", "99999999999999999999s", "300000000000000d", "5mm"] {
             assert_eq!(duration(text).is_some(), text == "5", "{text:?}");
         }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_out_of_bounds_is_told_with_the_bounds_and_the_forms() {
+    fn out_of_range_values_are_reported_with_the_range_and_the_units() {
         let message = Time::<1_000, 86_400_000>::parse("2d").unwrap_err();
         assert_eq!(
             message,
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_out_is_read_back() {
+    fn formatted_durations_and_sizes_parse_back() {
         for milliseconds in [1, 500, 1_000, 90_000, 300_000, 5_400_000, 86_400_000] {
             let time = Duration::from_millis(milliseconds);
             assert_eq!(duration(&duration_text(time)), Some(time));

@@ -95,13 +95,13 @@ fn imap(rest: &str, tls: bool, at: At, variable: &dyn Fn(&str) -> Option<String>
     let (authority, folder) = place.split_once('/').unwrap_or((place, ""));
     // Mailbox users are mail addresses: the last @ is the URL's own.
     let (user, host) = authority.rsplit_once('@').ok_or_else(|| {
-        refuse("names no user; write imaps://user@host/FOLDER, with / and ? in the user as %2F and %3F")
+        refuse("has no user; write imaps://user@host/FOLDER, with / and ? in the user as %2F and %3F")
     })?;
     if user.contains(':') || query.split('&').any(|option| SECRETS.iter().any(|secret| option.starts_with(secret))) {
         return Err(refuse(
-            "holds a password or the like, which every user of this machine could read in the list of processes; leave it out \
-             (write a colon in a user name as %3A), and set DMARC_SHIPPER_PASSWORD_FILE, set DMARC_SHIPPER_PASSWORD, or \
-             answer the prompt on a terminal",
+            "contains a password or other credential, which every user of this machine can read in the process list; remove \
+             it (write a colon in a user name as %3A), and set DMARC_SHIPPER_PASSWORD_FILE, set \
+             DMARC_SHIPPER_PASSWORD, or answer the prompt on a terminal",
         ));
     }
     let starttls = query.split('&').any(|option| option == "starttls");
@@ -187,7 +187,7 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
 
 fn decoded(text: &str, at: &At) -> Result<String, Problem> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| Problem::new(at.clone(), "", "a % escape in it is not UTF-8"))
+    decoded.map(Into::into).map_err(|_| Problem::new(at.clone(), "", "its percent-encoding is not UTF-8"))
 }
 
 /// The argument without its query, and without a possible password.

@@ -66,7 +66,7 @@ const SD: &str = r#"[dmarc@32473 event_id="bfd49ea31c049e2fddf3f42ea9e69554" org
 const LINE: &str = r#"org="Receiver Inc." report_id=4711-example.com domain=example.com policy=reject ip=192.0.2.10 count=42 disposition=none dkim=pass spf=fail header_from=news.example.com begin=2026-10-30T00:00:00Z end=2026-10-30T23:59:59Z dkim_domain=example.com dkim_result=pass spf_domain=bounce.example.net spf_result=pass ingest_timestamp=2026-11-01T12:00:00Z"#;
 
 #[test]
-fn stdout_and_files_take_lines_and_arrays_bare_objects() {
+fn stdout_and_file_events_are_json_lines_or_array_elements() {
     let array = Encoding { codec: Codec::Array, ..seed() };
     assert_eq!(encode(stdout(16_000), seed(), &sample::aggregate()), format!("{SEED}\n"));
     assert_eq!(encode(file(), seed(), &sample::aggregate()), format!("{SEED}\n"));
@@ -97,7 +97,7 @@ fn a_full_event_has_every_key_in_its_order() {
         r#""mail_uid":4711,"mail_message_id":"<1@receiver.example>","mail_from":"noreply@receiver.example","#,
         r#""mail_date":"2026-10-31T04:05:06Z","mail_auth":[{"method":"spf","result":"pass","domain":"bounce.receiver.example"},"#,
         r#"{"method":"dmarc","result":"pass","domain":"receiver.example"}],"reporter_aligned":true,"#,
-        r#""parse_warnings":["document: bytes after the root element","count: repaired"],"truncated":false}"#,
+        r#""parse_warnings":["trailing_junk: data after the end of the report was skipped","several_rows: a record has several rows, each was read as a separate record"],"truncated":false}"#,
         "\n"
     );
     let start = SEED.split_once(r#""ingest_timestamp""#).unwrap().0;
@@ -116,7 +116,7 @@ fn rfc5424_frames_are_framed_as_configured() {
 }
 
 #[test]
-fn rfc3164_frames_are_what_a_filter_on_the_program_name_expects() {
+fn rfc3164_frames_match_a_filter_on_the_program_name() {
     let config = Syslog { format: SyslogFormat::Rfc3164, event_time: EventTime::Begin, ..syslog() };
     let frame = encode(SinkKind::Syslog(config.clone()), text(), &sample::aggregate());
     assert_eq!(frame, format!("<134>Oct 30 00:00:00 host.example DMARC_DATA[77]: {LINE}\n"));
@@ -126,7 +126,7 @@ fn rfc3164_frames_are_what_a_filter_on_the_program_name_expects() {
 }
 
 #[test]
-fn the_time_of_a_frame_is_the_one_asked_for_or_that_of_ingest() {
+fn event_time_sets_the_frame_timestamp_or_falls_back_to_ingest() {
     let time = |event_time, event: &Event| {
         let frame = encode(SinkKind::Syslog(Syslog { event_time, ..syslog() }), seed(), event);
         frame.split(' ').nth(1).unwrap().to_owned()
@@ -138,20 +138,20 @@ fn the_time_of_a_frame_is_the_one_asked_for_or_that_of_ingest() {
 }
 
 #[test]
-fn errors_are_warnings_and_tell_what_they_have() {
+fn ingest_errors_have_severity_warning() {
     let frame = encode(SinkKind::Syslog(Syslog { facility: 200, ..syslog() }), seed(), &sample::ingest_error());
     let start = "<188>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 ingest_error \
                  [dmarc@32473 event_id=\"0476000591a3a97611f5831c30bd1749\"] ";
-    let message = r#"{"event_type":"ingest_error","schema_version":1,"event_id":"0476000591a3a97611f5831c30bd1749","tenant":"acme","reason":"document_too_large","detail":"the document exceeds 1073741824; raise limits.document_bytes to read it","limit_setting":"limits.document_bytes","limit_value":1073741824,"suppressed":2,"ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+    let message = r#"{"event_type":"ingest_error","schema_version":1,"event_id":"0476000591a3a97611f5831c30bd1749","tenant":"acme","reason":"document_too_large","detail":"the size of the document, in bytes, exceeds 1073741824; raise limits.document_bytes to read it","limit_setting":"limits.document_bytes","limit_value":1073741824,"suppressed":2,"ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
     assert_eq!(frame, format!("{start}{message}\n"));
 }
 
 #[test]
-fn a_probe_is_an_event_of_its_own_and_says_that_no_report_is_behind_it() {
+fn a_probe_event_has_its_own_type_and_note() {
     let frame = encode(SinkKind::Syslog(syslog()), seed(), &sample::probe());
     let start = "<134>1 2026-11-01T12:00:00.123456Z host.example DMARC_DATA 77 probe \
                  [dmarc@32473 event_id=\"df22957ecec2e224b6e81ce2b072a211\"] ";
-    let message = r#"{"event_type":"probe","schema_version":1,"event_id":"df22957ecec2e224b6e81ce2b072a211","tenant":"acme","note":"sent by dmarc-shipper check to see whether events arrive; no report is behind it","ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
+    let message = r#"{"event_type":"probe","schema_version":1,"event_id":"df22957ecec2e224b6e81ce2b072a211","tenant":"acme","note":"test event sent by dmarc-shipper check; it does not come from a report","ingest_timestamp":"2026-11-01T12:00:00Z","truncated":false}"#;
     assert_eq!(frame, format!("{start}{message}\n"));
 }
 
@@ -166,7 +166,10 @@ fn reports_and_errors_are_text_lines_too() {
          ingest_timestamp=2026-11-01T12:00:00Z truncated=false\n"
     );
     let line = encode(file(), text(), &sample::ingest_error());
-    assert!(line.contains(r#" reason=document_too_large detail="the document exceeds"#), "{line}");
+    assert!(
+        line.contains(r#" reason=document_too_large detail="the size of the document, in bytes, exceeds"#),
+        "{line}"
+    );
 }
 
 #[test]
@@ -216,7 +219,7 @@ fn joined_arrays_are_one_string_and_empty_ones_null() {
         encode(file(), encoding(false), &sample::aggregate()),
         concat!(
             r#"{"dkim_auth":"example.net/k1/pass/; example.com/s1/pass/","reasons":"local_policy/known sender","#,
-            r#""parse_warnings":"document: bytes after the root element; count: repaired"}"#,
+            r#""parse_warnings":"trailing_junk: data after the end of the report was skipped; several_rows: a record has several rows, each was read as a separate record"}"#,
             "\n"
         )
     );
@@ -226,7 +229,7 @@ fn joined_arrays_are_one_string_and_empty_ones_null() {
 }
 
 #[test]
-fn null_is_a_dash_in_a_text_line_and_a_dash_is_quoted() {
+fn null_is_a_dash_in_text_lines_and_a_dash_is_quoted() {
     let report = crate::report::Aggregate { org_name: sample::some("-"), ..Default::default() };
     let event = sample::aggregate_of(&report, Default::default(), sample::provenance());
     let line = encode(file(), text(), &event);
@@ -247,7 +250,7 @@ fn header_fields_are_printable_ascii_of_the_lengths_of_the_rfc() {
 }
 
 #[test]
-fn buffers_are_kept_from_event_to_event() {
+fn encoder_buffers_are_reused() {
     let mut encoder = Encoder::new(&sink(file(), seed()), &Host { name: String::new(), pid: 1 });
     let mut out = Vec::new();
     encoder.encode(&sample::aggregate(), &mut out);
@@ -259,7 +262,7 @@ fn buffers_are_kept_from_event_to_event() {
 }
 
 #[test]
-fn structured_data_of_the_other_reports_tells_what_they_are_about() {
+fn structured_data_of_tls_rpt_and_failure_events_has_key_fields() {
     let tls = sample::tls_event(sample::tls_rpt(), TlsRow::Failure(sample::tls_failure()));
     let frame = encode(SinkKind::Syslog(syslog()), seed(), &tls);
     assert!(frame.contains(r#" domain="example.com" source_ip="192.0.2.10" count="2" policy_type="sts" result_type="certificate-expired"] "#), "{frame}");

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_frozen() {
+    fn event_ids_are_frozen() {
         let row = RowIds::new(None, &sample::report()).row(&sample::row());
         let tenant = RowIds::new(Some("acme"), &sample::report()).row(&sample::row());
         let provenance = sample::provenance();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recipe_is_the_one_in_the_documentation() {
+    fn event_id_follows_the_documented_recipe() {
         let told = Aggregate { org_name: Some(" Org ".into()), errors: vec!["slow".into()], ..Default::default() };
         let row = Row { index: 7, count: Some("2".into()), ..Default::default() };
         let mut bytes = vec![2];
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_copy_with_another_policy_has_another_id() {
+    fn a_forged_copy_with_another_policy_has_another_event_id() {
         let real = id_after(|_| {});
         assert_ne!(id_after(|report| report.policy.p = Some("none".into())), real);
         assert_ne!(id_after(|report| report.policy.testing = Some("y".into())), real);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_of_a_report_that_its_rows_repeat_counts() {
+    fn every_report_value_repeated_in_rows_changes_event_id() {
         let ids = [
             id_after(|_| {}),
             id_after(|report| report.version = other()),
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_of_a_row_counts_and_nothing_else_does() {
+    fn only_values_of_the_row_change_event_id() {
         let id_after = |change: fn(&mut Row)| {
             let mut row = sample::row();
             change(&mut row);
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_of_a_tls_row_counts() {
+    fn every_value_of_a_tls_row_changes_event_id() {
         let (name, policy, failure) = (&sample::tls_rpt().policies[0], sample::tls_policy(), sample::tls_failure());
         let contact = TlsRpt { contact_info: other(), ..sample::tls_rpt() };
         let ids = [
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_mails_that_had_one_uid_in_turn_have_different_ids() {
+    fn uidvalidity_change_changes_the_event_id_of_an_error() {
         let first = Provenance { uid_validity: Some(1), ..sample::provenance() };
         let second = Provenance { uid_validity: Some(2), ..sample::provenance() };
         let id = |provenance| ingest_error(None, Reason::MailTooLarge, provenance);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_and_a_reason_of_the_same_name_have_different_ids() {
+    fn outcome_and_reason_of_the_same_name_have_different_event_ids() {
         let provenance = Provenance { tenant: None, ..sample::provenance() };
         assert_ne!(
             report(None, &sample::SHA256, "empty"),

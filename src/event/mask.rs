@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn local_parts_are_masked_wherever_they_stand() {
+    fn local_parts_are_masked_anywhere_in_a_text() {
         for (told, masked) in [
             ("ann@example.com", "***@example.com"),
             ("<ann@example.com>, bob@example.org", "<***@example.com>, ***@example.org"),
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_a_domain_is_masked_whole() {
+    fn an_address_without_a_domain_is_masked_completely() {
         assert_eq!([address("ann"), address("<>"), address("ann@example.com")], ["***", "<>", "***@example.com"]);
     }
 }

@@ -54,7 +54,7 @@ impl Normal {
     pub(super) fn datetime(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
         let told = present(told)?;
         let Some(time) = values::epoch(told).and_then(|second| Timestamp::from_second(second).ok()) else {
-            self.warn_of(key, told, format_args!("is no time"));
+            self.warn_of(key, told, format_args!("is not a valid time"));
             return None;
         };
         if told.parse::<Timestamp>().is_err() {
@@ -68,7 +68,7 @@ impl Normal {
         let told = present(told)?;
         let time = values::mail_date(told).and_then(|second| Timestamp::from_second(second).ok());
         if time.is_none() {
-            self.warn_of(key, told, format_args!("is no time"));
+            self.warn_of(key, told, format_args!("is not a valid time"));
         }
         time
     }
@@ -107,7 +107,7 @@ impl Normal {
         let told = present(told)?;
         let value = parse(told);
         match &value {
-            None => self.warn_of(key, told, format_args!("is no {wanted}")),
+            None => self.warn_of(key, told, format_args!("is not a valid {wanted}")),
             Some(value) if told.parse().ok().as_ref() != Some(value) => {
                 self.warn_of(key, told, format_args!("is read as {value}"));
             }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_read_by_guess_is_named_with_the_original() {
+    fn guessed_values_give_a_warning_with_the_original() {
         let mut normal = Normal::default();
         let mut read = |told| normal.read("begin", Some(told), |_| Some(1500), "time");
         assert_eq!([read("1500"), read(" 01500 "), read("1.5e3")], [Some(1500); 3]);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_alone_is_nothing() {
+    fn white_space_counts_as_missing() {
         let mut normal = Normal::default();
         assert_eq!(normal.keyword("dkim", Some(" \n"), &[]), None);
         assert_eq!(normal.count("count", Some(" ")), None);

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Explanation for a person who finds the event among reports.
-const NOTE: &str = "sent by dmarc-shipper check to see whether events arrive; no report is behind it";
+const NOTE: &str = "test event sent by dmarc-shipper check; it does not come from a report";
 
 /// An event without a report; each one has its own id.
 #[derive(Debug, Clone)]

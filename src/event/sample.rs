@@ -68,7 +68,7 @@ pub(crate) fn report() -> Aggregate {
             discovery_method: some("psl"),
         },
         extensions: vec![extension("extension/mails", "284")],
-        warnings: vec!["document: bytes after the root element".into()],
+        warnings: vec!["trailing_junk: data after the end of the report was skipped".into()],
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn row() -> Row {
             human_result: None,
         }],
         extensions: vec![extension("record/arc/cv", "pass")],
-        warnings: vec!["count: repaired".into()],
+        warnings: vec!["several_rows: a record has several rows, each was read as a separate record".into()],
     }
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn tls_rpt() -> TlsRpt {
         begin: some("2026-10-30T00:00:00Z"),
         end: some("2026-10-30T23:59:59Z"),
         policies: vec![PolicyName { policy_type: some("sts"), domain: some("example.com") }],
-        warnings: vec!["trailing_junk: something after the end of the report was skipped".into()],
+        warnings: vec!["trailing_junk: data after the end of the report was skipped".into()],
     }
 }
 
@@ -177,7 +177,7 @@ pub(crate) fn failure() -> Failure {
         spf_dns: vec!["txt : mail.example.net : \"v=spf1 ip4:192.0.2.0/24 -all\"".into()],
         from: some("Example Shop <orders@example.com>"),
         message_id: some("<order-1@example.com>"),
-        warnings: vec!["folded_wrong: a line that is no field was skipped".into()],
+        warnings: vec!["folded_wrong: a line that is not a field was skipped".into()],
     }
 }
 
@@ -196,7 +196,12 @@ pub(crate) fn unreadable() -> Event {
 }
 
 pub(crate) fn ingest_error() -> Event {
-    let trouble = Trouble::over(Reason::DocumentTooLarge, "the document", "limits.document_bytes", 1 << 30);
+    let trouble = Trouble::over(
+        Reason::DocumentTooLarge,
+        "the size of the document, in bytes,",
+        "limits.document_bytes",
+        1 << 30,
+    );
     ingest_error_of(trouble, Some(SHA256))
 }
 

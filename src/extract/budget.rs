@@ -61,7 +61,7 @@ impl<'l> Budget<'l> {
             if let Some(trouble) = trouble.filter(|_| allowed < limit) {
                 return trouble.clone();
             }
-            let what = "what the mail inflates to, in bytes,";
+            let what = "the decompressed size of the mail, in bytes,";
             Trouble::over(Reason::MailInflatesTooFar, what, "limits.mail_inflated_bytes", limit)
         })
     }
@@ -108,7 +108,7 @@ impl<'l> Budget<'l> {
         if depth < limit {
             return Ok(depth + 1);
         }
-        let what = "the depth of mails and archives inside each other";
+        let what = "the nesting depth of mails and archives";
         Err(Trouble::over(Reason::NestedTooDeep, what, "limits.nesting", limit))
     }
 }

@@ -316,19 +316,19 @@ mod tests {
     }
 
     #[test]
-    fn quoted_printable_keeps_what_is_no_escape() {
+    fn quoted_printable_keeps_invalid_escapes() {
         assert_eq!(quoted_printable(b"a=3Db=\r\nc \r\n=zz=4"), b"a=bc\r\n=zz=4");
         assert_eq!(quoted_printable(b"=1F=8b=08=00"), b"\x1f\x8b\x08\x00");
     }
 
     #[test]
-    fn base64_of_an_archive_is_decoded_even_when_the_header_got_lost() {
+    fn base64_archives_are_decoded_without_a_transfer_encoding_header() {
         assert_eq!(Encoding::Identity.of_body(b"\r\nH4sIAAAA"), Encoding::Base64);
         assert_eq!(Encoding::Identity.of_body(b"H4 is a paper size"), Encoding::Identity);
     }
 
     #[test]
-    fn what_is_decoded_does_not_depend_on_the_pieces_that_it_comes_in() {
+    fn decoding_does_not_depend_on_chunk_boundaries() {
         let long = [b"x=3D".repeat(5000).as_slice(), b"=", &b" ".repeat(9000), b"\ny=4", &b" \t".repeat(5000), b"z=\n"]
             .concat();
         let texts: [&[u8]; 4] = [b"a=3Db=\r\nc \r\n=zz=4", b"=1F=8B \n  =\n=", b"aGVsbG8= d29y\nbGQ", &long];

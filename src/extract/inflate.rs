@@ -120,7 +120,7 @@ impl<'s> Inflate<'s> {
         for magic in GZIP_MAGIC {
             match self.byte()? {
                 Some(byte) if byte == magic => (),
-                _ if is_first => return Err(self.damage("is no gzip stream")),
+                _ if is_first => return Err(self.damage("has no gzip header")),
                 _ => return Ok(Next::End),
             }
         }
@@ -159,7 +159,7 @@ impl<'s> Inflate<'s> {
         match status {
             Ok(Status::StreamEnd) => Ok(Next::Trailer),
             Ok(_) if put > 0 || (taken > 0 && !is_end) => Ok(Next::Body),
-            Ok(_) if is_end => Err(self.damage("ends too early")),
+            Ok(_) if is_end => Err(self.damage("is truncated")),
             Ok(_) | Err(_) => Err(self.damage("is damaged")),
         }
     }
@@ -209,7 +209,7 @@ impl<'s> Inflate<'s> {
     }
 
     fn wanted_byte(&mut self) -> Result<u8, Trouble> {
-        self.byte()?.ok_or_else(|| self.damage("ends too early"))
+        self.byte()?.ok_or_else(|| self.damage("is truncated"))
     }
 
     fn skip(&mut self, bytes: u16) -> Result<(), Trouble> {

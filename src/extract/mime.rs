@@ -80,7 +80,7 @@ impl Structure {
             return;
         };
         if depth == 0 {
-            let detail = format!("multiparts stand inside each other more than {MULTIPART_DEPTH} deep");
+            let detail = format!("multiparts are nested more than {MULTIPART_DEPTH} levels deep");
             self.trouble = Some(Trouble::new(Reason::NestedTooDeep, detail));
             return;
         }

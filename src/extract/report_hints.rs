@@ -53,7 +53,7 @@ mod tests {
     use super::name;
 
     #[test]
-    fn names_of_reports_are_recognised_by_their_shape() {
+    fn report_file_names_are_recognised() {
         for report in [
             "google.com!example.com!1614902400!1614988799.zip",
             "!example.com!1538204542!1538463818.xml",

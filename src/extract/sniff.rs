@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_known_by_its_root_in_any_dress() {
+    fn an_xml_report_is_detected_by_its_root_element() {
         let utf16 =
             |text: &str| [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
         let reports: Vec<Vec<u8>> = vec![
@@ -210,21 +210,21 @@ mod tests {
     }
 
     #[test]
-    fn a_tls_report_is_known_by_its_keys() {
+    fn a_tls_report_is_detected_by_its_keys() {
         assert_eq!(kind(b"\xef\xbb\xbf{\"report-id\": \"1\"}"), Kind::TlsReport);
         assert_eq!(kind(b" { \"policies\": [ {\"policy\": {\"policy-type\""), Kind::TlsReport);
         assert_eq!(kind(b"{\"policies\": [\"allow\"]}"), Kind::Unknown);
     }
 
     #[test]
-    fn a_mail_is_known_by_its_header() {
+    fn a_mail_is_detected_by_its_header() {
         assert_eq!(kind(b"\r\nFrom a@b Mon Jan 1\nX-A: b\n c\nSubject: d\n\n"), Kind::Mail);
         assert_eq!(kind(b"Note: this is\nText: as it is\n"), Kind::Unknown);
         assert_eq!(kind(b"hello\nSubject: none"), Kind::Unknown);
     }
 
     #[test]
-    fn containers_that_are_not_read_are_named() {
+    fn unsupported_containers_are_named() {
         assert_eq!(kind(b"7z\xbc\xaf\x27\x1c\0"), Kind::Unsupported("7z"));
         assert_eq!(kind(b"BZh91AY&SY"), Kind::Unsupported("bzip2"));
         assert_eq!(kind(b"\xfd7zXZ\0"), Kind::Unsupported("xz"));

@@ -244,7 +244,7 @@ impl<'a> Container<'a> {
 
 pub(super) fn too_large_to_hold() -> Trouble {
     let detail =
-        format!("a file inside a compressed archive is larger than {HELD_BYTES} bytes, the most that is held of one");
+        format!("a file inside a compressed archive is larger than {HELD_BYTES} bytes, the maximum held in memory");
     Trouble::new(Reason::DocumentTooLarge, detail)
 }
 

@@ -94,10 +94,7 @@ impl<'w> Walk<'w> {
                 self.stream(Stream::of(input), &around);
                 if self.handed_out == 0 {
                     around.is_meant = true;
-                    self.foreign(
-                        &around,
-                        Trouble::new(Reason::MailUnreadable, "no header stands before the mail's body"),
-                    );
+                    self.foreign(&around, Trouble::new(Reason::MailUnreadable, "the mail has no header"));
                 }
             }
             // A directory of saved mails is read by the rules of a mailbox.
@@ -108,7 +105,7 @@ impl<'w> Walk<'w> {
                 (around.is_meant, around.name) = (true, Some(clip(name)));
                 self.stream(Stream::of(input), &around);
                 if self.handed_out == 0 {
-                    self.foreign(&around, Trouble::new(Reason::NotAReport, "the file carries no report"));
+                    self.foreign(&around, Trouble::new(Reason::NotAReport, "the file contains no report"));
                 }
             }
         }
@@ -167,7 +164,7 @@ impl<'w> Walk<'w> {
         if ENCRYPTED.contains(&kind) {
             self.foreign(
                 around,
-                Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted or sealed ({kind})")),
+                Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted or opaque-signed ({kind})")),
             );
         } else if part.is_feedback() {
             let original = part.original.as_ref().map(|original| stream_of(original, mail));
@@ -213,7 +210,7 @@ impl<'w> Walk<'w> {
             }),
             // Text can look like the two bytes of a zlib header; then nothing is inflated.
             (Kind::Empty, Some(_)) if stream.innermost() == Some(Compression::Zlib) && head.is_empty() => {
-                self.foreign(around, not_a_report("the bytes are of no known kind"));
+                self.foreign(around, not_a_report("unknown file type; expected XML, JSON, a mail or an archive"));
             }
             (_, Some(trouble)) if matches!(trouble.reason, Reason::CorruptGzip | Reason::CorruptZlib) => {
                 self.unreadable(around, trouble);
@@ -257,7 +254,7 @@ impl<'w> Walk<'w> {
         let is_meant = around.is_meant || directory.members.iter().any(|member| member.is_marked);
         let around = Around { is_meant, is_companion: false, ..around.clone() };
         if directory.is_office() {
-            return self.foreign(&around, not_a_report("the zip is a document of an office suite or a program"));
+            return self.foreign(&around, not_a_report("the zip is an office document or a program"));
         }
         if directory.members.is_empty() && directory.trouble.is_none() {
             return self.foreign(&around, Trouble::new(Reason::Empty, "the zip has no members"));
@@ -380,12 +377,12 @@ fn not_a_report(detail: &str) -> Trouble {
 
 fn why_foreign(kind: Kind, head: &[u8]) -> Trouble {
     match kind {
-        Kind::Empty => Trouble::new(Reason::Empty, "there is nothing in it"),
-        Kind::Unused => Trouble::new(Reason::Empty, "there is nothing in it but the word unused"),
+        Kind::Empty => Trouble::new(Reason::Empty, "the file or attachment is empty"),
+        Kind::Unused => Trouble::new(Reason::Empty, "the file or attachment contains only the word unused"),
         Kind::Tnef => Trouble::new(Reason::Tnef, "the attachment is inside a TNEF part (winmail.dat)"),
-        Kind::Encrypted => Trouble::new(Reason::EncryptedMail, "the attachment is encrypted for a person"),
+        Kind::Encrypted => Trouble::new(Reason::EncryptedMail, "the attachment is encrypted (PGP or S/MIME)"),
         Kind::Unsupported(name) => {
-            let detail = format!("the attachment is {name}; gzip, zlib, zip and tar are read");
+            let detail = format!("the attachment is {name}; expected gzip, zlib, zip or tar");
             Trouble::new(Reason::UnsupportedContainer, detail)
         }
         _ if head.trim_ascii_start().starts_with(b"<") => {
@@ -394,6 +391,6 @@ fn why_foreign(kind: Kind, head: &[u8]) -> Trouble {
         _ if head.trim_ascii_start().starts_with(b"{") => {
             not_a_report("the JSON has no key of a TLS report near its start")
         }
-        _ => not_a_report("the bytes are of no known kind"),
+        _ => not_a_report("unknown file type; expected XML, JSON, a mail or an archive"),
     }
 }

@@ -97,7 +97,7 @@ impl Member {
             return Err(Trouble::new(Reason::EncryptedZip, "a zip member needs a password"));
         }
         let Some(data) = self.data.clone() else {
-            return Err(Trouble::new(Reason::CorruptZip, "the zip's directory points to where no member stands"));
+            return Err(Trouble::new(Reason::CorruptZip, "the zip's central directory points to no member"));
         };
         match self.method {
             CompressionMethod::DEFLATE => {
@@ -109,7 +109,7 @@ impl Member {
                 Ok(Stream::ending(archive.part(data.start..data.start + length), End::Crc32(self.crc32)))
             }
             method => {
-                let detail = format!("a zip member is compressed with {method}; deflate is read");
+                let detail = format!("a zip member is compressed with {method}; expected deflate");
                 Err(Trouble::new(Reason::UnsupportedContainer, detail))
             }
         }

@@ -226,7 +226,7 @@ impl Flood {
 
     /// The trouble of a mail that inflates to more than [`Flood::inflatable`].
     pub fn inflates_too_far(&self, sender: &Sender) -> Trouble {
-        let what = "size in bytes of what is in the mails";
+        let what = "decompressed size in bytes of mails";
         over(what, sender.name(), "limits.sender_inflated_bytes_per_day", self.per_day.inflated_bytes)
     }
 
@@ -318,7 +318,7 @@ impl Cost {
             (
                 self.inflated_bytes,
                 most.inflated_bytes,
-                "size in bytes of what is in the mails",
+                "decompressed size in bytes of mails",
                 "limits.sender_inflated_bytes_per_day",
             ),
             (self.rows, most.rows, "number of rows", "limits.sender_rows_per_day"),
@@ -335,8 +335,8 @@ pub fn day_of(time: Timestamp) -> i64 {
 
 fn over(what: &str, name: &str, setting: &'static str, limit: u64) -> Trouble {
     let detail = format!(
-        "the {what} from {name} today (UTC) exceeds {limit}; the mail is left for another day: raise {setting} to have more \
-         read in one"
+        "the {what} from {name} today (UTC) exceeds {limit}; the mail is left for another day; raise {setting} to \
+         read more per day"
     );
     Trouble { limit: Some(LimitHit { setting, value: limit }), ..Trouble::new(Reason::SenderOverLimit, detail) }
 }

@@ -51,7 +51,7 @@ fn part(limits: &Limits) -> Cost {
 }
 
 #[test]
-fn subdomains_share_with_their_organisation_and_rubbish_with_rubbish() {
+fn subdomains_share_the_quota_of_their_organisation_and_invalid_names_one_quota() {
     let of = |from: &str| Sender::claimed(Some(from));
     assert_eq!(of("noreply@Mail.Example.co.uk."), of("x@example.co.uk"));
     assert_ne!(of("x@a.co.uk"), of("x@b.co.uk"));
@@ -68,8 +68,8 @@ fn a_sender_over_its_mails_is_deferred_and_others_are_not() {
     let trouble = flood.mail(&greedy, 1).unwrap_err();
     assert_eq!(
         trouble.detail,
-        "the number of mails from greedy.example today (UTC) exceeds 2; the mail is left for another day: raise \
-         limits.sender_mails_per_day to have more read in one"
+        "the number of mails from greedy.example today (UTC) exceeds 2; the mail is left for another day; raise \
+         limits.sender_mails_per_day to read more per day"
     );
     assert!(flood.mail(&other, 1).is_ok());
 }
@@ -85,7 +85,7 @@ fn a_mail_that_does_not_fit_is_deferred_and_one_that_fits_is_still_read() {
 }
 
 #[test]
-fn large_mails_of_any_number_and_cost_take_nothing_from_ordinary_ones() {
+fn large_mails_do_not_use_the_quota_of_ordinary_ones() {
     let limits = Limits::default();
     let (mut flood, sender) = (flood(|_| {}), sender("google.com"));
     let part = part(&limits);
@@ -115,7 +115,7 @@ fn the_first_large_mail_of_a_day_is_read_whatever_it_costs() {
 }
 
 #[test]
-fn a_mail_may_inflate_as_far_as_either_pool_has_room() {
+fn inflation_is_limited_by_the_larger_remaining_quota() {
     let (mut flood, sender) = (flood(|limits| limits.sender_inflated_bytes_per_day = 2_000_000), sender("a.example"));
     let inflated = |inflated_bytes| Cost { bytes: 1, inflated_bytes, ..Cost::default() };
     assert_eq!(read(&mut flood, &sender, inflated(1_500_000)), Ok(()));
@@ -134,7 +134,7 @@ fn a_mail_may_inflate_as_far_as_either_pool_has_room() {
 
 /// Otherwise a backlog that returns each day would gradually use up the pool of ordinary mails.
 #[test]
-fn deferred_mails_take_nothing_from_ordinary_ones_however_often_they_come_again() {
+fn deferred_mails_use_no_quota() {
     let limits = Limits::default();
     let (mut flood, sender, part) = (flood(|_| {}), sender("google.com"), part(&limits));
     assert_eq!(read(&mut flood, &sender, Cost { rows: limits.rows, ..part }), Ok(()));
@@ -147,7 +147,7 @@ fn deferred_mails_take_nothing_from_ordinary_ones_however_often_they_come_again(
 }
 
 #[test]
-fn senders_that_were_authenticated_do_not_share_with_those_that_were_not() {
+fn authenticated_and_unauthenticated_senders_have_separate_quotas() {
     let mut flood = flood(|limits| limits.sender_mails_per_day = 1);
     let (real, forged) = (Sender::authenticated("google.com"), Sender::claimed(Some("x@google.com")));
     assert!(flood.mail(&forged, 1).is_ok() && flood.mail(&forged, 1).is_err());
@@ -161,7 +161,7 @@ fn senders_that_were_authenticated_do_not_share_with_those_that_were_not() {
 }
 
 #[test]
-fn a_new_day_makes_shares_whole_and_tells_whose_mails_were_deferred() {
+fn quotas_reset_daily_and_deferred_senders_are_reported() {
     let mut flood = flood(|limits| limits.sender_mails_per_day = 1);
     let sender = sender("a.example");
     let mail = |flood: &mut Flood| {
@@ -178,7 +178,7 @@ fn a_new_day_makes_shares_whole_and_tells_whose_mails_were_deferred() {
 }
 
 #[test]
-fn more_senders_than_are_remembered_share_what_one_has() {
+fn senders_over_the_table_size_share_one_quota() {
     let mut flood = flood(|limits| limits.sender_mails_per_day = 2);
     for number in 0..SENDERS + 2 {
         flood.mail(&sender(&format!("d{number}.example")), 1).ok();
@@ -192,7 +192,7 @@ fn more_senders_than_are_remembered_share_what_one_has() {
 }
 
 #[test]
-fn that_a_sender_is_over_its_share_is_told_once_a_day_with_the_rest_counted() {
+fn sender_over_limit_is_reported_once_a_day_with_a_count() {
     let mut flood = flood(|_| {});
     let (one, other) = (sender("one.example"), sender("other.example"));
     let mut tell = |sender, second| flood.error(Reason::SenderOverLimit, Some(sender), at(second));
@@ -207,7 +207,7 @@ fn that_a_sender_is_over_its_share_is_told_once_a_day_with_the_rest_counted() {
 }
 
 #[test]
-fn a_sender_over_its_share_is_told_later_when_the_hour_had_no_room() {
+fn sender_over_limit_is_reported_later_if_errors_per_hour_was_reached() {
     let mut flood = flood(|limits| limits.errors_per_hour = 1);
     let one = sender("one.example");
     assert_eq!(flood.error(Reason::Empty, None, at(NOON)), Telling::Now { held_back: 0 });
@@ -216,7 +216,7 @@ fn a_sender_over_its_share_is_told_later_when_the_hour_had_no_room() {
 }
 
 #[test]
-fn an_hour_without_room_is_news_once() {
+fn reaching_errors_per_hour_is_reported_once() {
     let mut flood = flood(|limits| limits.errors_per_hour = 2);
     let mut news = 0;
     for second in 0..10 {
@@ -254,7 +254,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn no_share_is_exceeded_and_ordinary_mails_are_read_and_every_error_is_told_or_counted(
+    fn quotas_hold_and_every_error_is_reported_or_counted(
         steps in prop::collection::vec(step(), 1..400),
     ) {
         let share = Cost { bytes: PARTS, inflated_bytes: PARTS, rows: PARTS, event_bytes: PARTS };

@@ -9,14 +9,14 @@ pub(super) const NAME: &str = "dmarc-ingest";
 
 /// Options without an equivalent here, by `section.key`, and why that is no loss.
 pub(super) const NO_EQUIVALENT: &[(&str, &str)] = &[
-    ("processing.lock_file", "one instance per data_dir is held by a lock that dies with its process"),
-    ("processing.dry_run", "it is asked for on the command line: run --once --dry-run"),
-    ("options.dry_run", "it is asked for on the command line: run --once --dry-run"),
+    ("processing.lock_file", "a lock, which ends with the process, allows one instance per data_dir"),
+    ("processing.dry_run", "use run --once --dry-run"),
+    ("options.dry_run", "use run --once --dry-run"),
     (
         "imap.search",
-        "every mail in the folder is read, seen or not, and what was shipped is remembered; `search` takes criteria",
+        "every mail in the folder is read, seen or not, and each report is shipped once; `search` selects mails",
     ),
-    ("imap.mark_seen", "mails are moved or remembered; `after: seen` marks them as read instead"),
+    ("imap.mark_seen", "mails are moved or recorded in the ledger; `after: seen` marks them as read instead"),
     ("logging.console", "the log always goes to stderr too"),
     ("logging.format", "log.format is auto, text or json"),
 ];
@@ -37,11 +37,10 @@ pub(super) fn draft(asked: &mut Asked<'_>) -> Draft {
         .map(Into::into);
     draft.differences.extend(
         [
-            "the server's certificate is verified, which Python's imaplib did not do unless told; \
-             tls.ca_file names an authority of your own",
-            "every mail in the folder is read, not only unseen ones; those shipped before are known by their content",
-            "what can't be read is told as an ingest_error and goes to quarantine_folder, if you name one",
-            "a day of the files is a day in UTC, and so is every time in an event",
+            "the server's certificate is verified, which imaplib does not do by default; set tls.ca_file for a private CA",
+            "every mail in the folder is read, not only unseen ones; reports are recognised by their content",
+            "for unreadable mails, an ingest_error is sent; they are moved to quarantine_folder, if it is set",
+            "dates in file names are in UTC, as is every time in an event",
         ]
         .map(str::to_owned),
     );
@@ -53,7 +52,7 @@ fn imap(asked: &mut Asked<'_>, draft: &mut Draft) {
     source.set_if("host", asked.text(&["imap.host", "imap.server"]));
     let port = asked.number(&["imap.port"]);
     if !asked.flag(&["imap.ssl", "imap.use_ssl", "imap.tls"], true) || asked.flag(&["imap.starttls"], false) {
-        source.comment("TLS by STARTTLS; `none` sends the password in the clear, for servers without either.");
+        source.comment("TLS with STARTTLS; `none`, for servers without TLS, sends the password in plain text.");
         source.set("security", "starttls");
     }
     source.set_if("port", port.map(|port| port.to_string()));
@@ -63,11 +62,11 @@ fn imap(asked: &mut Asked<'_>, draft: &mut Draft) {
     source.set_if("folder", asked.text(&["imap.folder", "imap.mailbox"]));
     match asked.text(&["imap.archive_folder", "imap.processed_folder"]) {
         Some(folder) => source.set("archive_folder", &folder),
-        None => source.comment("No archive_folder: mails stay where they are, and are remembered."),
+        None => source.comment("No archive_folder: mails stay where they are, and are recorded in the ledger."),
     }
     match asked.text(&["imap.quarantine_folder", "imap.error_folder", "imap.failed_folder"]) {
         Some(folder) => source.set("quarantine_folder", &folder),
-        None => source.comment("quarantine_folder: Unreadable    # for mails in which something can't be read"),
+        None => source.comment("quarantine_folder: Unreadable    # for mails that can't be read in full"),
     }
     let most = asked.number(&["processing.max_messages", "processing.max_messages_per_run", "imap.max_messages"]);
     source.set_if("max_messages_per_run", most.filter(|&most| most > 0).map(|most| most.to_string()));
@@ -93,9 +92,9 @@ fn syslog(asked: &mut Asked<'_>, draft: &mut Draft) {
     sink.set("address", &address(&host, port.unwrap_or(if mode == "tls" { 6514 } else { 514 })));
     sink.set_table("tls", &[("ca_file", ca_file.filter(|_| mode == "tls"))]);
     sink.comment(
-        "The frames, rows and fields that receivers set up for dmarc-ingest know. Without `format`, `events` and",
+        "The format, events and fields that dmarc-ingest sent, for existing receivers. Without `format`, `events` and",
     );
-    sink.comment("`fields`: RFC 5424, events on unreadable mails too, and every field, event_id among them.");
+    sink.comment("`fields`: RFC 5424, events for unreadable mails too, and every field, including event_id.");
     sink.set("format", "rfc3164");
     if mode != "udp" {
         sink.set_table("framing", &[("method", Some("newline_delimited".to_owned()))]);

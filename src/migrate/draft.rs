@@ -36,7 +36,7 @@ impl Asked<'_> {
         let option = self.ini.take(names)?;
         let value = match [" ;", " #", "\t;", "\t#"].iter().filter_map(|begin| option.value.find(begin)).min() {
             Some(end) => {
-                self.oddities.push(format!("{option}: what follows the value was taken for a comment"));
+                self.oddities.push(format!("{option}: the text after the value was treated as a comment"));
                 option.value[..end].trim_end()
             }
             None => &*option.value,
@@ -49,7 +49,7 @@ impl Asked<'_> {
         let option = self.ini.take(names)?;
         if option.value.contains([';', '#', '%']) {
             self.oddities.push(format!(
-                "{option} was taken as configparser takes it: all of it, with %% as one %; look at what was written"
+                "{option} was parsed as by configparser: the whole line, with %% as %; check the result"
             ));
         }
         Some(option.value.clone())
@@ -62,7 +62,7 @@ impl Asked<'_> {
             "1" | "yes" | "true" | "on" => true,
             "0" | "no" | "false" | "off" => false,
             _ => {
-                self.oddities.push(format!("{}: expected true or false; taken as {default}", names[0]));
+                self.oddities.push(format!("{}: expected true or false; using {default}", names[0]));
                 default
             }
         }
@@ -77,7 +77,7 @@ impl Asked<'_> {
         let value = self.text(names)?;
         let number = value.parse().ok();
         if number.is_none() {
-            self.oddities.push(format!("{}: expected a whole number; left out", names[0]));
+            self.oddities.push(format!("{}: expected a whole number; omitted", names[0]));
         }
         number
     }

@@ -66,24 +66,24 @@ impl Ini {
                 continue;
             }
             if let Some(name) = line.strip_prefix('[') {
-                let Some((name, _)) = name.rsplit_once(']') else { return refuse("a section's name has no ]") };
+                let Some((name, _)) = name.rsplit_once(']') else { return refuse("section name without ]") };
                 open = None;
                 if name != DEFAULT {
                     if ini.has(name) {
-                        return refuse("this section stands there twice");
+                        return refuse("duplicate section");
                     }
                     ini.sections.push(name.to_owned());
                 }
                 section = Some(name.to_owned());
                 continue;
             }
-            let Some(section) = &section else { return refuse("no [section] before it") };
+            let Some(section) = &section else { return refuse("option before the first [section]") };
             let Some((key, value)) = line.split_once(['=', ':']) else {
-                return refuse("no = or : in it; expected key = value");
+                return refuse("neither = nor : found; expected key = value");
             };
             let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
             if ini.options.iter().any(|option| option.section == *section && option.key == key) {
-                return refuse("this option stands there twice in its section");
+                return refuse("duplicate option in its section");
             }
             let asked_for = Cell::new(false);
             ini.options.push(IniOption { section: section.clone(), key, value, line: number + 1, asked_for });
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn indented_lines_go_on_with_the_value_and_comments_between_them_do_not_end_it() {
+    fn continuation_lines_extend_the_value_across_comments() {
         assert_eq!(value("[a]\nx = 1\n  2\n# no\n  3\ny = 4\n", "a.x").unwrap(), "1\n2\n3");
         assert_eq!(value("[a]\n  x = 1\n  y = 2\n", "a.y").unwrap(), "2");
     }
 
     #[test]
-    fn names_in_a_value_are_replaced_from_its_section_and_from_default() {
+    fn configparser_interpolation_uses_the_section_and_default() {
         let text = "[DEFAULT]\nroot = /srv\n\n[a]\nbase = %(root)s/dmarc\nfile = %(BASE)s/x_%%Y\nlone = 100%\nloop = %(loop)s\n";
         assert_eq!(value(text, "a.file").unwrap(), "/srv/dmarc/x_%Y");
         assert_eq!(value(text, "a.root").unwrap(), "/srv");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_configparser_refuses_is_refused_with_its_line_and_without_quoting_it() {
+    fn configparser_syntax_errors_are_reported_with_the_line_only() {
         for (text, line) in [
             ("x = secret\n", 1),
             ("[a]\nsecret\n", 2),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_is_told() {
+    fn unread_options_are_reported() {
         let ini = Ini::parse("[a]\nx = 1\ny = 2\n[b]\nz = 3\n").unwrap();
         ini.take(&["b.none", "a.x"]);
         let rest: Vec<_> = ini.rest().map(ToString::to_string).collect();

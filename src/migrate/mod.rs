@@ -117,7 +117,7 @@ fn make(text: &str, file: &Path, data_dir: &Path, password_file: &Path) -> Resul
     let missing = ini.rest().map(|option| {
         let key = format!("{}.{}", option.section, option.key);
         let known = no_equivalent.iter().find(|(of, _)| *of == key || *of == option.section);
-        let instead = known.map_or("docs/configuration.md lists what there is", |(_, instead)| instead);
+        let instead = known.map_or("see docs/configuration.md for all options", |(_, instead)| instead);
         format!("{option} has no equivalent: {instead}")
     });
     let missing = missing.collect();
@@ -135,7 +135,7 @@ fn is_parsedmarc(ini: &Ini) -> bool {
 }
 
 fn compose(draft: &Draft, of: &str, data_dir: &Path, password_file: &Path) -> String {
-    let mut yaml = format!("# Made from a configuration of {of} by `dmarc-shipper migrate`.\n");
+    let mut yaml = format!("# Converted from a configuration of {of} by `dmarc-shipper migrate`.\n");
     yaml.push_str("# Every option: docs/configuration.md. Try it: dmarc-shipper run --once --dry-run --config FILE\n");
     let mut top = Table::default();
     top.set("data_dir", &data_dir.display().to_string());
@@ -150,7 +150,7 @@ fn compose(draft: &Draft, of: &str, data_dir: &Path, password_file: &Path) -> St
     draft.source.write(&mut yaml, 4);
     yaml.push_str("sinks:\n");
     if draft.sinks.is_empty() {
-        yaml.push_str("  # Nothing of what it wrote to is known here: events go to stdout until you name a sink.\n");
+        yaml.push_str("  # None of its outputs is supported here: events go to stdout until you configure a sink.\n");
         yaml.push_str("  stdout:\n    type: stdout\n");
     }
     for (name, sink) in &draft.sinks {
@@ -176,7 +176,7 @@ fn write(migration: &Migration<'_>, made: &Made, password_file: &Path) -> Result
     // All files or none, as far as that can be known beforehand.
     for (path, ..) in &files {
         if !migration.force && path.symlink_metadata().is_ok() {
-            error!("{} is there already; --force replaces it", path.display());
+            error!("{} already exists; use --force to overwrite it", path.display());
             return Err(Exit::CannotCreate);
         }
     }
@@ -218,18 +218,19 @@ impl Made {
         match (&self.password, migration.output) {
             _ if !self.logs_in => {}
             (Some(_), Some(_)) => info!(
-                "the password is in {}, which only you can read: give it to the user that dmarc-shipper runs as",
+                "the password was written to {}, mode 0600: change its owner to the user that dmarc-shipper runs as",
                 password_file.display()
             ),
             (Some(_), None) => warn!(
-                "the password was not copied: write it into {}, mode 0600, or use --output, which does that",
+                "the password was not copied: write it to {}, mode 0600, or use --output, which does that",
                 password_file.display()
             ),
-            (None, _) => warn!("there was no password: write it into {}, mode 0600", password_file.display()),
+            (None, _) => warn!("no password found: write it to {}, mode 0600", password_file.display()),
         }
         if let (Some(processed), None) = (&self.processed, migration.processed) {
             info!(
-                "reports that are still in the folder are shipped again, unless --processed {} puts what was sent into the ledger",
+                "reports that are still in the folder are shipped again, unless you import the sent ones with \
+                 --processed {}",
                 processed.display()
             );
         }
@@ -240,12 +241,12 @@ impl Made {
 /// the ini is invalid here.
 fn check(yaml: &str, output: Option<&Path>) -> Exit {
     let fields: Vec<_> = schema::field_names().collect();
-    let name = output.map_or("the configuration made".to_owned(), |output| output.display().to_string());
+    let name = output.map_or("the new configuration".to_owned(), |output| output.display().to_string());
     match (Loader { fields: &fields, ..Loader::default() }).parse(yaml, Format::Yaml, &name) {
         Ok(_) => Exit::Done,
         Err(problems) => {
             problems.to_string().lines().for_each(|problem| error!("{problem}"));
-            error!("this is to be mended by hand before it can be used");
+            error!("correct the configuration by hand before using it");
             Exit::Configuration
         }
     }
@@ -265,7 +266,8 @@ fn import(processed: Processed, data_dir: &Path) -> Exit {
     if others > 0 {
         warn!(
             entries = others,
-            "entries of processed.json name no document by its SHA-256; such reports are shipped again if they are still in the folder"
+            "entries of processed.json have no SHA-256 of a document; their reports are shipped again if they are \
+             still in the folder"
         );
     }
     if reports == 0 {
@@ -273,7 +275,11 @@ fn import(processed: Processed, data_dir: &Path) -> Exit {
     }
     match processed.import(data_dir, None) {
         Ok(()) => {
-            info!(reports, "put into the ledger in {}, which the user of dmarc-shipper must own", data_dir.display());
+            info!(
+                reports,
+                "imported into the ledger in {}, which the user of dmarc-shipper must own",
+                data_dir.display()
+            );
             Exit::Done
         }
         Err(error) => {

@@ -9,45 +9,42 @@ pub(super) const NAME: &str = "parsedmarc";
 
 /// Options without an equivalent here, by `section` or `section.key`, and what to do instead.
 pub(super) const NO_EQUIVALENT: &[(&str, &str)] = &[
-    ("elasticsearch", "ship to Vector, Fluent Bit or Logstash, and from there"),
-    ("opensearch", "ship to Vector, Fluent Bit or Logstash, and from there"),
-    ("splunk_hec", "ship to Vector or Splunk's syslog input, and from there"),
-    ("kafka", "ship to Vector or Fluent Bit, and from there"),
-    ("s3", "ship to Vector or Fluent Bit, and from there"),
-    ("gelf", "ship to Vector, or to Graylog's syslog input"),
-    ("webhook", "ship to Vector or Fluent Bit, and from there"),
-    ("log_analytics", "ship to the Azure Monitor agent's syslog input"),
-    ("smtp", "reports are not mailed on"),
+    ("elasticsearch", "forward from Vector, Fluent Bit or Logstash"),
+    ("opensearch", "forward from Vector, Fluent Bit or Logstash"),
+    ("splunk_hec", "forward from Vector, or use Splunk's syslog input"),
+    ("kafka", "forward from Vector or Fluent Bit"),
+    ("s3", "forward from Vector or Fluent Bit"),
+    ("gelf", "forward from Vector, or use Graylog's syslog input"),
+    ("webhook", "forward from Vector or Fluent Bit"),
+    ("log_analytics", "use the Azure Monitor agent's syslog input"),
+    ("smtp", "reports are not forwarded by mail"),
     ("msgraph", "Microsoft 365 is read over IMAP with oauth; docs/imap.md says how"),
     ("gmail_api", "Gmail is read over IMAP, with an app password or oauth; docs/imap.md says how"),
-    ("general.n_procs", "mails are read while others are sent; one process is enough"),
-    ("general.offline", "nothing is ever looked up"),
-    ("general.nameservers", "nothing is ever looked up; resolve addresses in your pipeline"),
-    ("general.dns_timeout", "nothing is ever looked up"),
-    ("general.dns_test_address", "nothing is ever looked up"),
-    ("general.ip_db_path", "addresses are not located; do that in your pipeline"),
-    ("general.always_use_local_files", "nothing is ever downloaded"),
-    ("general.local_reverse_dns_map_path", "senders are not named; do that in your pipeline"),
-    ("general.reverse_dns_map_url", "nothing is ever downloaded"),
+    ("general.n_procs", "reading and sending run in parallel in one process"),
+    ("general.offline", "there are no DNS lookups"),
+    ("general.nameservers", "there are no DNS lookups; resolve addresses in your pipeline"),
+    ("general.dns_timeout", "there are no DNS lookups"),
+    ("general.dns_test_address", "there are no DNS lookups"),
+    ("general.ip_db_path", "there is no geolocation; do it in your pipeline"),
+    ("general.always_use_local_files", "nothing is downloaded"),
+    ("general.local_reverse_dns_map_path", "sender names are not looked up; do it in your pipeline"),
+    ("general.reverse_dns_map_url", "nothing is downloaded"),
     (
         "general.strip_attachment_payloads",
-        "other people's mail is never shown; failure_reports says how much of addresses is",
+        "the contents of mails are never included; failure_reports controls the masking of addresses",
     ),
-    ("general.aggregate_csv_filename", "there is no CSV"),
-    ("general.forensic_csv_filename", "there is no CSV"),
-    ("general.smtp_tls_csv_filename", "there is no CSV"),
-    ("general.aggregate_json_filename", "all events go to one file; event_type tells them apart"),
-    ("general.forensic_json_filename", "all events go to one file; event_type tells them apart"),
-    ("general.smtp_tls_json_filename", "all events go to one file; event_type tells them apart"),
-    ("mailbox.batch_size", "mails are taken one by one, within intake.max_size of memory"),
-    ("imap.batch_size", "mails are taken one by one, within intake.max_size of memory"),
-    (
-        "mailbox.since",
-        "every mail in the folder is read, and those shipped before are known; `search: SINCE 7d` reads less",
-    ),
-    ("imap.max_retries", "a connection is tried again for as long as it takes"),
-    ("syslog.retry_attempts", "a receiver is tried again for as long as it takes"),
-    ("syslog.retry_delay", "a receiver is tried again at growing intervals"),
+    ("general.aggregate_csv_filename", "CSV is not supported"),
+    ("general.forensic_csv_filename", "CSV is not supported"),
+    ("general.smtp_tls_csv_filename", "CSV is not supported"),
+    ("general.aggregate_json_filename", "all events go to one file; event_type distinguishes them"),
+    ("general.forensic_json_filename", "all events go to one file; event_type distinguishes them"),
+    ("general.smtp_tls_json_filename", "all events go to one file; event_type distinguishes them"),
+    ("mailbox.batch_size", "mails are read one by one, within intake.max_size of memory"),
+    ("imap.batch_size", "mails are read one by one, within intake.max_size of memory"),
+    ("mailbox.since", "every mail in the folder is read, and known reports are skipped; `search: SINCE 7d` reads less"),
+    ("imap.max_retries", "connections are retried without limit"),
+    ("syslog.retry_attempts", "sending is retried without limit"),
+    ("syslog.retry_delay", "sending is retried with backoff"),
 ];
 
 pub(super) fn draft(asked: &mut Asked<'_>) -> Draft {
@@ -60,10 +57,9 @@ pub(super) fn draft(asked: &mut Asked<'_>) -> Draft {
         _ => imap(asked, &mut draft),
     }
     general(asked, &mut draft);
-    draft.differences.push(
-        "events are flat and have names of their own (docs/events.md): dashboards and parsers made for parsedmarc need a change"
-            .to_owned(),
-    );
+    draft
+        .differences
+        .push("events are flat, with other field names (docs/events.md): adapt dashboards and parsers".to_owned());
     draft
 }
 
@@ -73,16 +69,14 @@ fn imap(asked: &mut Asked<'_>, draft: &mut Draft) {
     source.set_if("host", asked.text(&["imap.host"]));
     let port = asked.number(&["imap.port"]);
     if !asked.flag(&["imap.ssl"], true) {
-        source.comment("TLS by STARTTLS; `none` sends the password in the clear, for servers without either.");
+        source.comment("TLS with STARTTLS; `none`, for servers without TLS, sends the password in plain text.");
         source.set("security", "starttls");
     }
     source.set_if("port", port.map(|port| port.to_string()));
     source.set_if("user", asked.text(&["imap.user"]));
     draft.password = asked.secret(&["imap.password"]);
     if asked.flag(&["imap.skip_certificate_verification"], false) {
-        source.comment(
-            "Whoever stands between can read the password. tls.ca_file trusts an authority of your own instead.",
-        );
+        source.comment("A man in the middle can read the password. Set tls.ca_file to trust a private CA instead.");
         source.set_table("tls", &[("verify_certificate", Some("false".to_owned()))]);
     }
     source.set_if("folder", asked.text(&["mailbox.reports_folder", "imap.reports_folder"]));
@@ -90,16 +84,16 @@ fn imap(asked: &mut Asked<'_>, draft: &mut Draft) {
         asked.text(&["mailbox.archive_folder", "imap.archive_folder"]).unwrap_or_else(|| "Archive".to_owned());
     if asked.flag(&["mailbox.test", "imap.test"], false) {
         source
-            .comment("No folders to move mails to, since `test` was on: they stay where they are, and are remembered.");
+            .comment("`test` was on, so no mail is moved: mails stay where they are, and are recorded in the ledger.");
     } else {
         source.set("archive_folder", &archive);
         source.set("quarantine_folder", &format!("{archive}/Invalid"));
         source.set("without_report", "quarantine");
         draft.differences.push(format!(
-            "mails of every kind of report go to {archive}; those without a report, and unreadable ones, go to {archive}/Invalid"
+            "mails with reports are moved to {archive}, those without and unreadable ones to {archive}/Invalid"
         ));
         if asked.flag(&["mailbox.delete", "imap.delete"], false) {
-            draft.differences.push(format!("mails with reports are never deleted: they go to {archive}"));
+            draft.differences.push(format!("mails with reports are not deleted: they are moved to {archive}"));
         }
     }
     let interval = asked.number(&["mailbox.check_timeout", "imap.check_timeout"]);
@@ -128,7 +122,7 @@ fn general(asked: &mut Asked<'_>, draft: &mut Draft) {
     if let Some(folder) = asked.path(&["general.output"]) {
         let mut sink = Table::default();
         sink.set("type", "file");
-        sink.comment("A line an event. One kind of report in a file: a sink each, with `events`.");
+        sink.comment("One event per line. To separate types of reports, use one sink with `events` for each.");
         sink.set("path", &dated(&folder, "%Y%m%d.ndjson"));
         draft.sinks.push(("archive", sink));
     }
@@ -170,9 +164,9 @@ fn syslog(asked: &mut Asked<'_>, draft: &mut Draft, saved: &[&str]) {
     if saved.is_empty() {
         draft
             .differences
-            .push("none of save_aggregate, save_forensic and save_smtp_tls was on; every event is sent here".into());
+            .push("none of save_aggregate, save_forensic and save_smtp_tls was on; all events are sent here".into());
     } else {
-        sink.comment("What save_* was on for. Without `events`, reports and mails that can't be read are told of too.");
+        sink.comment("The types that save_* selected. Without `events`, `report` and `ingest_error` are sent too.");
         sink.set_list("events", saved);
     }
     draft.sinks.push(("siem", sink));

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_report_is_kept() {
+    fn report_metadata_of_processed_json_is_kept() {
         let form = json!({"a".repeat(64): {"org": "x", "report_id": "r", "processed_at": "2025-11-01 10:00:00"}});
         let found = Processed::parse(&form.to_string()).unwrap();
         let entry = found.documents.values().next().unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn imported_documents_stand_in_the_ledger_beside_those_that_were_there() {
+    fn imported_documents_are_added_to_the_existing_ledger() {
         let root = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {
             let found = Processed::parse(&json!([name.repeat(64)]).to_string()).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_a_running_instance_holds_is_left_alone() {
+    fn import_is_refused_while_an_instance_holds_the_lock() {
         let root = tempfile::tempdir().unwrap();
         let _held = InstanceLock::acquire(root.path()).unwrap();
         let found = Processed::parse(&json!(["a".repeat(64)]).to_string()).unwrap();

@@ -67,7 +67,7 @@ fn syslog(config: &Config) -> &config::sink::Syslog {
 }
 
 #[test]
-fn a_whole_configuration_of_dmarc_ingest_becomes_one_of_ours() {
+fn a_full_dmarc_ingest_configuration_is_converted() {
     let (made, config) = made(DMARC_INGEST);
     assert_eq!(config.data_dir.as_deref(), Some(Path::new("/data")));
     let imap = imap(&config);
@@ -93,7 +93,7 @@ fn a_whole_configuration_of_dmarc_ingest_becomes_one_of_ours() {
 }
 
 #[test]
-fn the_password_is_nowhere_but_in_its_own_place() {
+fn the_password_is_only_in_the_password_file() {
     let (made, _) = made(DMARC_INGEST);
     assert_eq!(made.password.as_deref(), Some("se$cret%;#x"));
     let told = [&made.oddities[..], &made.missing, &made.differences].concat().join("\n") + &made.yaml;
@@ -102,17 +102,17 @@ fn the_password_is_nowhere_but_in_its_own_place() {
 }
 
 #[test]
-fn what_has_no_equivalent_is_named_with_its_line_and_what_stands_for_it() {
+fn options_without_equivalent_are_reported_with_line_and_alternative() {
     let (made, _) = made(DMARC_INGEST);
     let missing = made.missing.join("\n");
     assert_eq!(made.missing.len(), 3, "{missing}");
     assert!(missing.contains("[imap] mark_seen (line 8) has no equivalent: mails are moved"), "{missing}");
-    assert!(missing.contains("lock_file") && missing.contains("dies with its process"), "{missing}");
+    assert!(missing.contains("lock_file") && missing.contains("ends with the process"), "{missing}");
     assert!(missing.contains("[processing] shiny (line 28)") && missing.contains("docs/configuration.md"), "{missing}");
 }
 
 #[test]
-fn the_script_before_dmarc_ingest_is_known_too() {
+fn configurations_of_the_script_before_dmarc_ingest_are_converted() {
     let (made, config) = made(
         "[imap]\nhost = imap.example.com     ; IMAP-Server\nuser = a@b.example\npassword = x\n\
          [syslog]\nenable = true\nhost = siem.example.com\nport = 1514\n\
@@ -128,7 +128,7 @@ fn the_script_before_dmarc_ingest_is_known_too() {
 }
 
 #[test]
-fn a_parsedmarc_configuration_keeps_the_parts_that_we_have() {
+fn a_parsedmarc_configuration_is_converted() {
     let (made, config) = made(
         "[general]\nsave_aggregate = True\nsave_smtp_tls = True\noutput = /srv/out\nsilent = False\nlog_file = /var/log/p.log\n\
          debug = True\nn_procs = 4\n\
@@ -150,7 +150,7 @@ fn a_parsedmarc_configuration_keeps_the_parts_that_we_have() {
     let events: Vec<_> = config.sinks["siem"].events.iter().map(|event| format!("{event:?}")).collect();
     assert_eq!(events, ["DmarcAggregate", "TlsRpt"]);
     let told = [&made.missing[..], &made.differences].concat().join("\n");
-    for part in ["n_procs", "batch_size", "retry_attempts", "elasticsearch", "never deleted", "`run --once`"] {
+    for part in ["n_procs", "batch_size", "retry_attempts", "elasticsearch", "not deleted", "`run --once`"] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
@@ -172,7 +172,7 @@ fn a_maildir_of_parsedmarc_is_read_as_a_folder() {
 }
 
 #[test]
-fn what_is_neither_of_the_two_is_refused() {
+fn unknown_ini_files_are_refused() {
     for text in ["[a]\nx = 1\n", "[msgraph]\nuser = x\n", ""] {
         assert!(make(text, Path::new("x.ini"), Path::new("/data"), Path::new("/p")).is_err(), "{text}");
     }

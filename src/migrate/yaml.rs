@@ -78,7 +78,7 @@ mod tests {
     use crate::config::{self, Format};
 
     #[test]
-    fn comments_lists_and_tables_stand_under_each_other() {
+    fn yaml_writer_nests_comments_lists_and_tables() {
         let mut table = Table::default();
         table.comment("why");
         table.set("host", "mail.example.com");
@@ -95,7 +95,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back_as_it_was(text in "[^\\p{Cc}\u{feff}\u{2028}\u{2029}\u{fffe}\u{ffff}]{1,40}|[$%{}a:# \"'\\\\-]{1,20}|null|~|0123") {
+        fn any_text_survives_the_yaml_writer(text in "[^\\p{Cc}\u{feff}\u{2028}\u{2029}\u{fffe}\u{ffff}]{1,40}|[$%{}a:# \"'\\\\-]{1,20}|null|~|0123") {
             prop_assume!(text.trim() == text);
             let mut table = Table::default();
             table.set("tenant", &text);

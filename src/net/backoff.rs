@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_the_longest_and_start_anew_after_a_success() {
+    fn backoff_doubles_up_to_the_maximum_and_resets_after_success() {
         let mut backoff = Backoff::new(Delays { first: Duration::from_secs(1), longest: Duration::from_secs(5) });
         for full in [1, 2, 4, 5, 5] {
             let delay = backoff.delay().as_secs_f64();

@@ -79,7 +79,7 @@ pub async fn post_form(url: &Uri, tls: &Tls, form: String) -> Result<Reply, Http
         let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| failed(&*error))?;
         Ok(Reply { status, body: body.to_bytes() })
     };
-    timeout(TIME, exchange).await.unwrap_or_else(|_| Err(HttpError::Failed(format!("no answer within {TIME:?}"))))
+    timeout(TIME, exchange).await.unwrap_or_else(|_| Err(HttpError::Failed(format!("no response within {TIME:?}"))))
 }
 
 /// A connection of which at most `left` bytes are read.
@@ -96,7 +96,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Capped<S> {
         self.left = self
             .left
             .checked_sub(came)
-            .ok_or_else(|| io::Error::other(format!("the answer has more than {} KiB", ANSWER_BYTES >> 10)))?;
+            .ok_or_else(|| io::Error::other(format!("the response is larger than {} KiB", ANSWER_BYTES >> 10)))?;
         Poll::Ready(Ok(()))
     }
 }

@@ -84,7 +84,7 @@ where
     config.client_auth_cert_resolver = noting.clone();
     let name = tls.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
     let server = ServerName::try_from(name.to_owned())
-        .map_err(|_| TlsError::Configuration(format!("{name:?} is no host name to check a certificate against")))?;
+        .map_err(|_| TlsError::Configuration(format!("{name:?} is not a host name to verify a certificate for")))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
     let stream = connected.map_err(|error| explain(&error, name))?;
     note_expiry(&stream, name);
@@ -164,8 +164,8 @@ fn explain(error: &io::Error, name: &str) -> TlsError {
             }
             // webpki's own error, of which rustls passes on only the text.
             Bad::Other(why) if why.to_string().contains("CaUsedAsEndEntity") => format!(
-                "the certificate of {name} is an authority's (CA:TRUE, as `openssl req -x509` makes them) and may not be a \
-                 server's; give the server one that the authority has signed, or a self-signed one with \
+                "the certificate of {name} is a CA certificate (CA:TRUE, as `openssl req -x509` creates them), which \
+                 a server must not use; give the server one signed by the CA, or a self-signed one with \
                  basicConstraints=CA:FALSE, named in tls.ca_file"
             ),
             _ => format!("the certificate of {name} can't be trusted: {bad}"),
@@ -174,15 +174,15 @@ fn explain(error: &io::Error, name: &str) -> TlsError {
             Error::AlertReceived(AlertDescription::ProtocolVersion)
             | Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
         ) => format!(
-            "{name} speaks neither TLS 1.2 nor TLS 1.3, only older versions, which are not secure (RFC 8996) and not supported; \
-             switch TLS 1.2 on in the server"
+            "{name} supports only TLS versions below 1.2, which are insecure (RFC 8996) and not supported; enable \
+             TLS 1.2 on the server"
         ),
         Some(Error::AlertReceived(alert)) => format!(
             "{name} ended the TLS handshake with the alert {alert:?}; \
-             where it asks for a client certificate, set tls.crt_file and tls.key_file"
+             if it requests a client certificate, set tls.crt_file and tls.key_file"
         ),
         Some(Error::InvalidMessage(_)) => {
-            format!("{name} does not speak TLS on this port; another port, or STARTTLS, may be meant")
+            format!("{name} does not speak TLS on this port; check the port, or use STARTTLS")
         }
         _ => format!("the TLS handshake with {name} failed: {error}"),
     })
@@ -213,7 +213,7 @@ fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError
     };
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?.collect();
     let found = found.map_err(|error| wrong(&error))?;
-    if found.is_empty() { Err(wrong(&"there is no PEM certificate in it")) } else { Ok(found) }
+    if found.is_empty() { Err(wrong(&"no PEM certificate found")) } else { Ok(found) }
 }
 
 fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -109,14 +109,14 @@ impl Condition {
         let state = self.lock();
         match state.stage {
             Stage::Starting => return vec!["starting".into()],
-            Stage::Draining => return vec!["draining: what is in flight is finished, nothing more is taken".into()],
+            Stage::Draining => return vec!["draining: mails in flight are finished, no new ones are read".into()],
             Stage::Running => {}
         }
         let mut reasons: Vec<String> =
             state.components.iter().filter_map(|(name, component)| component.reason(name, now)).collect();
         let stuck = state.stuck.as_ref().map(|(since, who)| (now.saturating_duration_since(*since), who));
         if let Some((time, who)) = stuck.filter(|(time, _)| *time >= state.stuck_after) {
-            reasons.push(format!("{who} for {} s, though mails wait for it", time.as_secs()));
+            reasons.push(format!("{who} for {} s, while mails wait for it", time.as_secs()));
         }
         reasons
     }
@@ -142,8 +142,8 @@ impl Component {
         if still < self.patience || (self.may_rest && self.trouble.is_none()) {
             return None;
         }
-        let why = self.trouble.as_deref().unwrap_or("it says nothing about why");
-        Some(format!("{name} has stood still for {} s: {why}", still.as_secs()))
+        let why = self.trouble.as_deref().unwrap_or("no error is reported");
+        Some(format!("{name} has made no progress for {} s: {why}", still.as_secs()))
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_ready_while_it_runs_and_neither_before_nor_when_it_drains() {
+    async fn ready_only_while_running_not_while_starting_or_draining() {
         assert_eq!(Condition::default().reasons(Instant::now()), ["starting"]);
         let condition = running();
         assert!(condition.reasons(Instant::now()).is_empty());
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sink_stands_still_only_while_it_fails() {
+    async fn a_sink_is_stuck_only_while_it_fails() {
         let condition = running();
         tokio::time::advance(LIMIT).await;
         assert!(condition.reasons(Instant::now()).is_empty(), "it may have had nothing to send");
@@ -187,35 +187,41 @@ mod tests {
         condition.source_moved("rua");
         assert!(condition.reasons(Instant::now()).is_empty());
         tokio::time::advance(LIMIT / 2).await;
-        assert_eq!(condition.reasons(Instant::now()), ["sink siem has stood still for 900 s: still can't connect"]);
+        assert_eq!(
+            condition.reasons(Instant::now()),
+            ["sink siem has made no progress for 900 s: still can't connect"]
+        );
         condition.sink_is("siem", None);
         assert!(condition.reasons(Instant::now()).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_stands_still_when_it_has_not_looked_for_its_interval_and_longer() {
+    async fn a_source_is_stuck_after_poll_interval_plus_stuck_after() {
         let condition = running();
         tokio::time::advance(LIMIT + Duration::from_secs(200)).await;
         condition.source_troubled("rua", "the server is gone");
         assert!(condition.reasons(Instant::now()).is_empty());
         tokio::time::advance(Duration::from_secs(100)).await;
-        assert_eq!(condition.reasons(Instant::now()), ["source rua has stood still for 1200 s: the server is gone"]);
+        assert_eq!(
+            condition.reasons(Instant::now()),
+            ["source rua has made no progress for 1200 s: the server is gone"]
+        );
         condition.source_moved("rua");
         assert!(condition.reasons(Instant::now()).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn mails_that_wait_too_long_are_a_reason() {
+    async fn unconfirmed_mails_make_it_unready_after_stuck_after() {
         let condition = running();
         condition.stuck_since(Some((Instant::now(), "the sink out has confirmed nothing".into())));
         condition.source_moved("rua");
         tokio::time::advance(LIMIT).await;
-        let reason = "the sink out has confirmed nothing for 900 s, though mails wait for it";
+        let reason = "the sink out has confirmed nothing for 900 s, while mails wait for it";
         assert_eq!(condition.reasons(Instant::now()), [reason]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_moves_while_the_flow_is_looked_at_however_servers_do() {
+    async fn liveness_depends_on_the_supervisor_and_not_on_servers() {
         assert!(Condition::default().moves(Instant::now()), "it may be starting");
         let condition = running();
         for _ in 0..100 {
@@ -230,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_required_is_not_asked_about() {
+    fn sinks_that_are_not_required_do_not_affect_readiness() {
         let condition = running();
         condition.sink_is("dashboard", Some("gone".into()));
         assert_eq!(condition.lock().components.len(), 2);

@@ -139,7 +139,7 @@ pub async fn ask(mut stream: TcpStream, host: &str) -> Result<(), String> {
     if status.split(' ').nth(1) == Some("200") {
         return Ok(());
     }
-    Err(format!("it answered {:?}", status.chars().take(100).collect::<String>()))
+    Err(format!("unexpected response {:?}", status.chars().take(100).collect::<String>()))
 }
 
 async fn exchange(stream: &mut TcpStream, host: &str) -> io::Result<String> {

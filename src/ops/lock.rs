@@ -19,7 +19,7 @@ pub struct InstanceLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds the lock; `holder` is how that process identifies itself.
-    #[error("{} is in use by {holder}; stop that instance, or give this one a data_dir of its own", .data_dir.display())]
+    #[error("{} is in use by {holder}; stop that instance, or set another data_dir for this one", .data_dir.display())]
     Held { data_dir: PathBuf, holder: String },
     #[error("can't create the data_dir {}: {error}; expected a folder that this user may write to", .data_dir.display())]
     Create {
@@ -108,7 +108,7 @@ mod tests {
     const HOLD: &str = "DMARC_SHIPPER_TEST_HOLD_LOCK";
 
     #[test]
-    fn a_second_instance_is_told_who_holds_the_folder() {
+    fn a_second_instance_is_refused_with_the_lock_holder() {
         let root = tempfile::tempdir().unwrap();
         let data_dir = root.path().join("var/lib");
         assert_eq!(holder_of(&data_dir).unwrap(), None);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_process_leaves_no_lock() {
+    fn a_killed_process_releases_its_lock() {
         if let Ok(data_dir) = std::env::var(HOLD) {
             let _held = InstanceLock::acquire(Path::new(&data_dir)).unwrap();
             println!("held");
@@ -134,7 +134,7 @@ mod tests {
         }
         let root = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "ops::lock::tests::a_killed_process_leaves_no_lock", "--nocapture"])
+            .args(["--exact", "ops::lock::tests::a_killed_process_releases_its_lock", "--nocapture"])
             .env(HOLD, root.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_where_the_folder_should_be_is_named() {
+    fn a_file_in_place_of_the_data_dir_is_named_in_the_error() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();

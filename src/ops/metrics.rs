@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_prometheus_and_each_once() {
+    fn metric_names_are_valid_and_unique() {
         let mut names: Vec<&str> = ALL.iter().map(|(name, ..)| *name).collect();
         for name in &names {
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
@@ -174,7 +174,7 @@ With `api.address` set, the process serves HTTP:
 | path | 200 | 503 |
 |---|---|---|
 | `/livez` | the process makes progress | its main loop has been blocked for 30 s, which is a bug in the program. Remote outages do not fail this probe. |
-| `/readyz` | the process works normally: `{\"ready\":true,\"reasons\":[]}` | the process is starting or draining, or a source or required sink has made no progress for longer than `api.stuck_after`; the body has the reasons |
+| `/readyz` | the process works normally: `{\"ready\":true,\"reasons\":[]}` | the process is starting or draining; or a source has made no progress for longer than its `poll_interval` plus `api.stuck_after`; or a required sink has been failing, or has confirmed nothing while mails wait for it, for `api.stuck_after`; the body has the reasons |
 | `/health` | `{\"ok\":true}` | `{\"ok\":false}` while draining, as in Vector |
 | `/metrics` | metrics in Prometheus text format | |
 
@@ -196,7 +196,7 @@ start at 0 with the process.
 ";
 
     #[test]
-    fn reporters_are_few_whatever_they_call_themselves() {
+    fn the_reporter_label_has_few_values() {
         assert_eq!(reporter(Some("google.com")), "google");
         assert_eq!(reporter(Some("Enterprise Outlook")), "microsoft");
         assert_eq!(reporter(Some("AMAZON-SES")), "amazon");

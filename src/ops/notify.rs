@@ -31,7 +31,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// Maximum number of characters of a status, which is one line for a person.
 const MAX_STATUS: usize = 500;
 
-const AT_WORK: &str = "at work";
+const AT_WORK: &str = "running";
 
 /// Sender of notifications. Sending never blocks: the socket is non-blocking.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl Notify {
         match opened {
             Ok(listener) => Self { listener: Some(listener), watchdog, ..Self::default() },
             Err(error) => {
-                warn!(%error, "can't tell NOTIFY_SOCKET {name} how the process is; expected a path or an @name");
+                warn!(%error, "can't notify NOTIFY_SOCKET {name}; expected a path or an abstract name (@…)");
                 Self::default()
             }
         }
@@ -94,7 +94,7 @@ impl Notify {
 
     /// Notifies that the process is stopping.
     pub fn stopping(&self) {
-        self.enter("STOPPING=1", "finishing what is in flight");
+        self.enter("STOPPING=1", "finishing mails in flight");
     }
 
     /// Sends the status whenever it changes, and the watchdog keep-alive, only while the process makes progress. Resends
@@ -119,7 +119,7 @@ impl Notify {
             let now = Instant::now();
             let moves = condition.moves(now);
             if moved && !moves {
-                error!("the process does not move any more; this is a bug, please report it");
+                error!("the process makes no progress; this is a bug, please report it");
             }
             moved = moves;
             let mut said = self.said();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_watchdog_is_told_while_the_flow_moves_and_no_longer() {
+    async fn watchdog_keepalives_stop_when_the_process_stalls() {
         let ((notify, heard), condition) = (listener(Some(WATCHDOG)), Arc::new(Condition::default()));
         condition.begin(LONG, &[("rua", LONG)], &[]);
         tokio::spawn(notify.attend(condition.clone()));
@@ -231,27 +231,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_status_says_in_one_line_what_stands_still_when_that_changes() {
+    async fn systemd_status_names_stuck_components_in_one_line() {
         let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
         let limit = Duration::from_secs(60);
         condition.begin(limit, &[("rua", limit)], &["siem".into()]);
         notify.ready();
         tokio::spawn(notify.attend(condition.clone()));
         tokio::time::sleep(LOOK_EVERY * 2).await;
-        assert_eq!(heard(), ["READY=1\nSTATUS=at work"]);
+        assert_eq!(heard(), ["READY=1\nSTATUS=running"]);
         condition.sink_is("siem", Some("refused\nREADY=1".into()));
         condition.source_moved("rua");
         tokio::time::sleep(limit + LOOK_EVERY).await;
         let told = heard().concat();
-        assert!(told.starts_with("STATUS=sink siem has stood still for "), "{told}");
+        assert!(told.starts_with("STATUS=sink siem has made no progress for "), "{told}");
         assert!(told.contains("refused READY=1") && !told.contains('\n'), "{told}");
         condition.sink_is("siem", None);
         tokio::time::sleep(LOOK_EVERY).await;
-        assert_eq!(heard(), ["STATUS=at work"]);
+        assert_eq!(heard(), ["STATUS=running"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_queue_of_the_listener_blocks_nothing_and_loses_no_state() {
+    async fn a_full_notify_socket_blocks_nothing_and_loses_no_state() {
         let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
         condition.begin(LONG, &[], &[]);
         tokio::spawn(notify.clone().attend(condition));
@@ -272,13 +272,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_status_is_told_again_after_a_refused_reload_and_after_a_full_queue() {
+    async fn systemd_status_is_sent_again_after_a_rejected_reload_and_a_full_socket() {
         let ((notify, heard), condition) = (listener(None), Arc::new(Condition::default()));
         let limit = Duration::from_secs(60);
         condition.begin(limit, &[("rua", limit)], &[]);
         tokio::spawn(notify.clone().attend(condition.clone()));
         tokio::time::sleep(limit * 3).await;
-        assert!(heard().concat().contains("source rua has stood still"));
+        assert!(heard().concat().contains("source rua has made no progress"));
         notify.reloading();
         notify.ready();
         heard();
@@ -286,6 +286,6 @@ mod tests {
         tokio::time::sleep(LOOK_EVERY).await;
         heard();
         tokio::time::sleep(LOOK_EVERY).await;
-        assert!(heard().concat().contains("source rua has stood still"));
+        assert!(heard().concat().contains("source rua has made no progress"));
     }
 }

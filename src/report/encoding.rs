@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_cut_by_a_chunk_is_whole_again() {
+    fn characters_split_between_chunks_are_joined() {
         let text = format!("{}<a>é€𝄞</a>", " ".repeat(HEAD - 4));
         for chunk in 1..9 {
             assert_eq!(decoded(text.as_bytes(), chunk), (text.clone(), vec![]));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_seen_with_and_without_a_mark() {
+    fn utf_16_is_detected_with_and_without_byte_order_mark() {
         for mark in ["\u{feff}", ""] {
             let units: Vec<u16> = format!("{mark}<a>é</a>").encode_utf16().collect();
             let little: Vec<u8> = units.iter().flat_map(|u| u.to_le_bytes()).collect();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_declaration_is_read_as_utf_8() {
+    fn a_wrong_encoding_declaration_is_read_as_utf_8() {
         for label in ["utf-16", "x-klingon"] {
             let (text, warnings) = decoded(format!("<?xml encoding='{label}'?><a>é</a>").as_bytes(), 7);
             assert!(text.ends_with("<a>é</a>"));

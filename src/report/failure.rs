@@ -214,10 +214,10 @@ impl Draft {
             }
             Some(_) => {
                 let told: String = told.unwrap_or_default().chars().take(40).collect();
-                let detail = format!("the feedback is of type \"{told}\"; only auth-failure is about DMARC");
+                let detail = format!("the Feedback-Type is \"{told}\"; expected auth-failure");
                 return Err(Trouble::new(Reason::NotDmarcFeedback, detail));
             }
-            None => return Err(Trouble::new(Reason::NotAReport, "there is no Feedback-Type, and no Auth-Failure")),
+            None => return Err(Trouble::new(Reason::NotAReport, "neither Feedback-Type nor Auth-Failure found")),
         }
         Ok(report)
     }

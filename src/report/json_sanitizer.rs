@@ -64,9 +64,7 @@ impl<R: BufRead> Sanitizer<R> {
     fn pass(&mut self, byte: &mut u8) -> Result<(), Trouble> {
         match (&mut self.string, *byte) {
             (Some(length), _) if *length >= STRING => {
-                return Err(malformed(format_args!(
-                    "a string is longer than {STRING} bytes, the most that is read of one"
-                )));
+                return Err(malformed(format_args!("a string is longer than the maximum of {STRING} bytes")));
             }
             (Some(length), _) if self.escaped => {
                 *length += 1;
@@ -83,7 +81,7 @@ impl<R: BufRead> Sanitizer<R> {
             }
             (None, b'"') => self.string = Some(0),
             (None, b'{' | b'[') if self.depth == DEPTH => {
-                return Err(malformed(format_args!("objects stand inside each other more than {DEPTH} deep")));
+                return Err(malformed(format_args!("objects are nested more than {DEPTH} levels deep")));
             }
             (None, b'{' | b'[') => self.depth += 1,
             (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
@@ -116,7 +114,7 @@ pub fn trouble_of(error: serde_json::Error) -> Trouble {
             Reason::JsonTruncated,
             format!("the document ends at line {} before its objects are closed", error.line()),
         ),
-        _ => Trouble::new(Reason::JsonMalformed, format!("the document is no JSON: {error}")),
+        _ => Trouble::new(Reason::JsonMalformed, format!("invalid JSON: {error}")),
     }
 }
 
@@ -131,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn sound_json_passes_as_it_is() {
+    fn valid_json_is_not_changed() {
         let json = r#"{"a": ["\"{[", "\\", 1.5e3, null], "é": {}}"#;
         assert_eq!(passed(json.as_bytes()), (json.into(), None));
     }
 
     #[test]
-    fn other_encodings_and_control_characters_are_mended() {
+    fn other_encodings_and_control_characters_in_json_are_repaired() {
         assert_eq!(passed(b"\xef\xbb\xbf{\"a\": \"b\tc\n\"}").0, "{\"a\": \"b c \"}");
         let utf16: Vec<u8> = "\u{feff}{\"é\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(passed(&utf16).0, "{\"é\": 1}");
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_cost_the_parser_memory_ends_the_document_after_what_came_before() {
+    fn long_strings_and_deep_nesting_end_the_json_document() {
         let (text, end) = passed(format!("[\"{}\"]", "x".repeat(STRING + 1)).as_bytes());
         assert_eq!((text.len(), end), (2 + STRING, Some(Reason::JsonMalformed)));
         assert_eq!(passed("[".repeat(100).as_bytes()), ("[".repeat(DEPTH), Some(Reason::JsonMalformed)));

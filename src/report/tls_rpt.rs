@@ -190,7 +190,7 @@ impl Reading<'_> {
     fn begin(&mut self, place: Place) -> bool {
         match place {
             Place::Policy if self.held.report.policies.len() == POLICIES => {
-                let detail = format!("the report has more than {POLICIES} policies, the most that is read of one");
+                let detail = format!("the report has more than the maximum of {POLICIES} policies");
                 self.stopped = Some(Err(Trouble::new(Reason::TooManyRows, detail)));
             }
             Place::Policy => {

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_found_in_what_stands_around_it() {
+    fn an_ip_address_is_found_in_surrounding_text() {
         for text in [
             "192.0.2.7",
             " 192.0.2.7\u{a0}",
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_mean_another_address_is_none() {
+    fn ambiguous_ip_addresses_are_refused() {
         for text in [
             "",
             "unknown",
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_from_each_other_by_their_size_and_form() {
+    fn time_formats_are_distinguished_by_size_and_form() {
         for text in [
             "1700000000",
             "1700000000.0",
@@ -322,14 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn words_and_domains_have_one_form() {
+    fn keywords_and_domains_are_normalised() {
         assert_eq!(keyword(" PASS\u{a0}\n"), "pass");
         assert_eq!(domain(" Example.ORG. "), "example.org");
         assert_eq!(domain("."), "");
     }
 
     #[test]
-    fn the_lists_are_in_the_form_that_keyword_gives() {
+    fn keyword_lists_are_in_normal_form() {
         for word in [
             DISPOSITIONS,
             POLICIES,

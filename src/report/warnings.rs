@@ -90,35 +90,35 @@ macro_rules! repairs {
 }
 
 repairs! {
-    UnknownEncoding = "unknown_encoding", "the declared encoding is unknown or impossible, read as UTF-8";
-    InvalidBytes = "invalid_bytes", "bytes that are invalid in the document's encoding were guessed at";
-    ForbiddenCharacters = "forbidden_characters", "characters that XML forbids were dropped";
+    UnknownEncoding = "unknown_encoding", "the declared encoding is unknown or wrong, read as UTF-8";
+    InvalidBytes = "invalid_bytes", "bytes that are invalid in the document's encoding were replaced";
+    ForbiddenCharacters = "forbidden_characters", "characters that are not allowed in XML were removed";
     LeadingJunk = "leading_junk", "text before the first element was skipped";
-    StrayLessThan = "stray_less_than", "a < that starts no markup was read as text";
-    StrayAmpersand = "stray_ampersand", "an & that starts no entity was read as text";
-    BrokenTag = "broken_tag", "a tag that is not closed or quoted right was mended";
-    TextShortened = "text_shortened", "a text too long for any use was shortened";
-    Wrapped = "wrapped", "the feedback element stands inside another";
+    StrayLessThan = "stray_less_than", "a < that is not part of a tag was read as text";
+    StrayAmpersand = "stray_ampersand", "an & that is not part of an entity was read as text";
+    BrokenTag = "broken_tag", "a tag that is not closed or quoted correctly was repaired";
+    TextShortened = "text_shortened", "a text that is too long was truncated";
+    Wrapped = "wrapped", "the feedback element is inside another element";
     MissingClose = "missing_close", "an end tag is missing or broken, the element was closed where another began or ended";
-    UnmatchedClose = "unmatched_close", "an end tag that closes nothing was skipped";
+    UnmatchedClose = "unmatched_close", "an end tag without a start tag was skipped";
     StrayText = "stray_text", "text between elements was skipped";
-    Repeated = "repeated", "an element that stands for one value came again with another, the first was kept";
+    Repeated = "repeated", "a single-valued element is repeated with another value, the first was kept";
     SecondPolicy = "second_policy", "more than one policy_published, the first was kept";
-    SeveralRows = "several_rows", "a record with several rows, each was read as a record of its own";
-    TooManyResults = "too_many_results", "more results of one kind in a record than limits.auth_results, the first were kept";
-    ExtensionsShortened = "extensions_shortened", "more of the elements that the schema does not have than are kept, the first were kept";
-    TooManyErrors = "too_many_errors", "more error texts in the metadata than are kept";
-    EmptyRecord = "empty_record", "a record that tells no address, no count and no name was skipped";
-    SkippedRecord = "skipped_record", "a record or row that stands where none belongs was skipped";
+    SeveralRows = "several_rows", "a record has several rows, each was read as a separate record";
+    TooManyResults = "too_many_results", "more results of one kind than limits.auth_results, the first were kept";
+    ExtensionsShortened = "extensions_shortened", "more elements outside the schema than the maximum, the first were kept";
+    TooManyErrors = "too_many_errors", "more error texts in the metadata than the maximum, the first were kept";
+    EmptyRecord = "empty_record", "a record without address, count and domain was skipped";
+    SkippedRecord = "skipped_record", "a record or row in an unexpected place was skipped";
     SecondReport = "second_report", "another feedback element after the first was skipped";
-    TrailingJunk = "trailing_junk", "something after the end of the report was skipped";
-    ControlCharacters = "control_characters", "control characters within a string were read as spaces";
-    WrongType = "wrong_type", "a value of another JSON type than its key has was skipped";
-    ListShortened = "list_shortened", "a list with more entries than any use was shortened";
-    FoldedWrong = "folded_wrong", "a line that is no field was skipped";
-    NoFeedbackType = "no_feedback_type", "there is no Feedback-Type, the report is known by its other fields";
-    Prose = "prose", "the report has no machine-readable part, its fields were found in the text for people";
-    DamagedAfterEnd = "damaged_after_end", "the report is complete but what carried it is damaged";
+    TrailingJunk = "trailing_junk", "data after the end of the report was skipped";
+    ControlCharacters = "control_characters", "control characters in a string were replaced by spaces";
+    WrongType = "wrong_type", "a value of an unexpected JSON type was skipped";
+    ListShortened = "list_shortened", "a list with too many entries was truncated";
+    FoldedWrong = "folded_wrong", "a line that is not a field was skipped";
+    NoFeedbackType = "no_feedback_type", "Feedback-Type is missing, the report was recognised by its other fields";
+    Prose = "prose", "the report has no machine-readable part, its fields were read from the human-readable part";
+    DamagedAfterEnd = "damaged_after_end", "the report is complete, but its container is damaged";
 }
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_named_once_with_its_first_detail_and_a_count() {
+    fn repeated_warnings_are_merged_with_a_count() {
         let mut warnings = Warnings::default();
         warnings.note(Repair::Repeated, "count");
         warnings.note(Repair::StrayAmpersand, "");
@@ -134,17 +134,17 @@ mod tests {
         let texts = warnings.texts();
         assert_eq!(texts.len(), 2);
         assert!(texts[0].starts_with("repeated: ") && texts[0].ends_with(": count, 2 times"), "{texts:?}");
-        assert_eq!(texts[1], "stray_ampersand: an & that starts no entity was read as text");
+        assert_eq!(texts[1], "stray_ampersand: an & that is not part of an entity was read as text");
     }
 
     #[test]
-    fn the_same_kind_from_two_places_is_one_kind() {
+    fn warnings_of_document_and_row_are_merged_by_kind() {
         let (mut ours, mut theirs) = (Warnings::default(), Warnings::default());
         ours.note(Repair::TextShortened, "");
         theirs.note(Repair::TextShortened, "org_name");
         theirs.note(Repair::TextShortened, "email");
         ours.add(theirs);
-        assert_eq!(ours.texts(), ["text_shortened: a text too long for any use was shortened, 3 times"]);
+        assert_eq!(ours.texts(), ["text_shortened: a text that is too long was truncated, 3 times"]);
     }
 
     #[test]

@@ -27,17 +27,17 @@ fn impatient(workplace: &Workplace, source: Value) -> Value {
 }
 
 #[test]
-fn a_wrong_password_is_refused_authentication() {
+fn a_wrong_password_exits_with_77() {
     refused(json!({"password": "wrong"}), 77, &[USER, "localhost"]);
 }
 
 #[test]
-fn an_unknown_host_is_unreachable() {
+fn an_unknown_host_exits_with_69() {
     refused(json!({"host": "no-such-host.invalid"}), 69, &["no-such-host.invalid", "resolve"]);
 }
 
 #[test]
-fn a_refused_port_is_unreachable() {
+fn a_refused_connection_exits_with_69() {
     let port = free_port();
     refused(json!({"port": port}), 69, &[&port.to_string(), "refused"]);
 }
@@ -58,7 +58,7 @@ fn a_certificate_for_another_name_is_refused_with_the_setting_that_helps() {
 }
 
 #[test]
-fn tls_on_a_port_that_begins_in_plain_text_is_explained() {
+fn tls_to_a_plain_text_port_suggests_starttls() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let source = with(imaps(&dovecot, &ca), json!({"port": dovecot.imap_port}));
@@ -66,17 +66,17 @@ fn tls_on_a_port_that_begins_in_plain_text_is_explained() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_a_mistake_in_the_configuration() {
+fn a_missing_folder_is_a_configuration_error() {
     refused(json!({"folder": "Reports/2026"}), 78, &["Reports/2026"]);
 }
 
 #[test]
-fn a_secret_file_that_is_not_there_is_a_mistake_in_the_configuration() {
+fn a_missing_secret_file_is_a_configuration_error() {
     refused(json!({"password": null, "password_file": "/nowhere/secret"}), 78, &["/nowhere/secret"]);
 }
 
 #[test]
-fn a_file_that_cannot_be_made_stops_the_run_and_leaves_the_mails() {
+fn an_output_file_that_cannot_be_created_stops_the_run_and_leaves_the_mails() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     Batch::generate(31, 1, 1..=1, 0).mails.iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
@@ -88,7 +88,7 @@ fn a_file_that_cannot_be_made_stops_the_run_and_leaves_the_mails() {
 }
 
 #[test]
-fn every_mistake_in_a_configuration_is_told_at_once_with_its_place() {
+fn every_configuration_problem_is_reported_at_once_with_its_position() {
     let workplace = Workplace::new();
     let file = workplace.write(
         "config.yaml",
@@ -101,7 +101,7 @@ fn every_mistake_in_a_configuration_is_told_at_once_with_its_place() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_or_not_readable_is_named() {
+fn a_missing_or_unreadable_configuration_file_is_named() {
     Shipper::new(["run", "--once", "--config", "/nowhere/config.yaml"]).exits(78).says(&["/nowhere/config.yaml"]);
     let workplace = Workplace::new();
     let file = workplace.write("config.toml", "sources = [");
@@ -109,7 +109,7 @@ fn a_configuration_that_is_not_there_or_not_readable_is_named() {
 }
 
 #[test]
-fn what_is_no_command_is_wrong_usage() {
+fn an_unknown_command_exits_with_64() {
     for arguments in [&["run", "--no-such-flag"][..], &["no-such-command"], &["parse"]] {
         let finished = Shipper::new(arguments).exits(64);
         assert!(finished.stdout.is_empty() && finished.stderr.contains("Usage"), "{finished:?}");
@@ -117,7 +117,7 @@ fn what_is_no_command_is_wrong_usage() {
 }
 
 #[test]
-fn an_empty_mailbox_is_nothing_to_do() {
+fn an_empty_mailbox_exits_with_0() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let finished = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0);
@@ -125,7 +125,7 @@ fn an_empty_mailbox_is_nothing_to_do() {
 }
 
 #[test]
-fn mails_without_a_report_are_left_alone_and_said_once() {
+fn mails_without_a_report_are_left_in_place_and_logged_once() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     for number in 0..3 {
@@ -141,7 +141,7 @@ fn mails_without_a_report_are_left_alone_and_said_once() {
 }
 
 #[test]
-fn mails_without_a_report_go_where_the_configuration_says() {
+fn without_report_sets_what_happens_to_mails_without_a_report() {
     for (wish, processed, unreadable) in [("archive", 1, 0), ("quarantine", 0, 1), ("delete", 0, 0)] {
         let ca = Ca::new();
         let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
@@ -154,7 +154,7 @@ fn mails_without_a_report_go_where_the_configuration_says() {
 }
 
 #[test]
-fn a_mail_that_cannot_be_read_is_quarantined_and_holds_up_no_other() {
+fn an_unreadable_mail_is_quarantined_and_blocks_no_other() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let batch = Batch::generate(32, 2, 2..=4, 0);
@@ -181,7 +181,7 @@ fn a_mail_that_cannot_be_read_is_quarantined_and_holds_up_no_other() {
 }
 
 #[test]
-fn parse_of_a_broken_file_is_an_error_and_of_a_sound_one_is_none() {
+fn parse_exits_with_65_for_a_broken_file_only() {
     let workplace = Workplace::new();
     let batch = Batch::generate(33, 1, 3..=3, 0);
     let sound = workplace.write("sound.xml", batch.reports[0].xml());

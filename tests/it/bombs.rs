@@ -46,7 +46,7 @@ fn a_zip_of_zip_bombs_is_refused() {
 }
 
 #[test]
-fn a_billion_laughs_are_refused() {
+fn a_billion_laughs_entity_bomb_is_refused() {
     let entities: String =
         (1..10).map(|n| format!("<!ENTITY e{n} \"{}\">", format!("&e{};", n - 1).repeat(10))).collect();
     let bomb = format!("<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY e0 \"lol\">{entities}]><feedback>&e9;</feedback>");
@@ -74,7 +74,7 @@ fn tags_full_of_attributes_are_read_in_little_memory() {
 }
 
 #[test]
-fn a_mail_of_nothing_but_newlines_or_fields_takes_little_beside_itself() {
+fn a_mail_of_only_newlines_or_fields_needs_little_memory() {
     let nested: String =
         (0..7).map(|n| format!("--b{n}\nContent-Type: multipart/mixed; boundary=b{}\n\n", n + 1)).collect();
     let header = "From: dmarc@example.com\nContent-Type: multipart/mixed; boundary=b0\n\n";
@@ -93,7 +93,7 @@ fn a_large_report_is_read_row_by_row() {
 }
 
 #[test]
-fn the_bound_on_memory_is_one() {
+fn the_memory_limit_of_these_tests_is_effective() {
     let finished = parsed("x.xml", &vec![b' '; 8 * MIB], 0);
     assert_eq!(finished.status.code(), None, "{finished:?}");
 }

@@ -66,7 +66,7 @@ fn syslog_ng_understands_every_event_over_tls_and_tcp() {
 }
 
 #[test]
-fn a_receiver_that_asks_for_a_client_certificate_gets_it() {
+fn a_client_certificate_is_sent_on_request() {
     let (ca, batch) = (Ca::new(), Batch::generate(14, 3, 1..=5, 0));
     let rsyslog =
         Rsyslog::with(&ca, &rsyslog::Options { peers: Peers::Named("shipper.example"), ..Default::default() });
@@ -98,7 +98,7 @@ fn stdout_and_a_file_get_the_same_events() {
 }
 
 #[test]
-fn the_events_of_type_report_add_up_to_what_was_mailed() {
+fn report_events_add_up_to_the_mailed_reports() {
     let (ca, batch) = (Ca::new(), Batch::generate(16, 20, 1..=10, 5));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let events = workplace.once(&workplace.config(imaps(&dovecot, &ca), stdout())).exits(0).events();
@@ -110,7 +110,7 @@ fn the_events_of_type_report_add_up_to_what_was_mailed() {
 }
 
 #[test]
-fn the_same_row_has_the_same_id_in_every_run_and_by_every_way() {
+fn event_id_is_the_same_in_every_run_source_and_sink() {
     let (ca, batch) = (Ca::new(), Batch::generate(17, 5, 1..=10, 0));
     let ids = |source: fn(&Dovecot, &Ca) -> Value| {
         let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
@@ -123,7 +123,7 @@ fn the_same_row_has_the_same_id_in_every_run_and_by_every_way() {
 }
 
 #[test]
-fn a_mailbox_that_is_left_as_it_is_is_shipped_once() {
+fn a_read_only_mailbox_is_shipped_once() {
     let (ca, batch) = (Ca::new(), Batch::generate(18, 5, 1..=10, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let before = dovecot.mailbox().names("INBOX");
@@ -144,7 +144,7 @@ fn a_mailbox_that_is_left_as_it_is_is_shipped_once() {
 }
 
 #[test]
-fn a_start_without_a_file_takes_urls_and_a_password_from_the_environment() {
+fn run_without_a_file_uses_urls_and_the_password_of_the_environment() {
     let (ca, batch) = (Ca::new(), Batch::generate(24, 3, 1..=5, 0));
     let dovecot = mailbox(&ca, &batch);
     let from = format!("imaps://{USER}@localhost:{}/INBOX?archive=Processed", dovecot.imaps_port);
@@ -181,7 +181,7 @@ fn a_thousand_mails_arrive_complete_and_exactly_once() {
 }
 
 #[test]
-fn mails_stay_while_the_receiver_is_away_and_arrive_when_it_is_back() {
+fn mails_stay_while_the_receiver_is_down_and_are_shipped_when_it_is_up() {
     let (ca, batch) = (Ca::new(), Batch::generate(21, 10, 1..=10, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     rsyslog.halt();
@@ -201,7 +201,7 @@ fn mails_stay_while_the_receiver_is_away_and_arrive_when_it_is_back() {
 }
 
 #[test]
-fn a_run_that_cannot_deliver_says_so_and_leaves_the_mails() {
+fn an_undeliverable_run_exits_with_75_and_leaves_the_mails() {
     let (ca, batch) = (Ca::new(), Batch::generate(22, 3, 1..=5, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     rsyslog.halt();
@@ -211,7 +211,7 @@ fn a_run_that_cannot_deliver_says_so_and_leaves_the_mails() {
 }
 
 #[test]
-fn nothing_is_lost_when_the_program_is_killed_in_the_middle() {
+fn nothing_is_lost_when_the_process_is_killed() {
     for signal in [Signal::TERM, Signal::KILL] {
         let (ca, batch) = (Ca::new(), Batch::generate(23, 60, 5..=10, 0));
         let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
@@ -238,7 +238,7 @@ fn unflagged(names: &[String]) -> Vec<String> {
 /// Events that the sink of a dashboard missed can be shipped again to that sink only; the others get no event twice, and
 /// miss no new one.
 #[test]
-fn what_was_shipped_is_shipped_again_to_one_sink_and_nothing_new_with_it() {
+fn reship_to_one_sink_ships_only_known_reports() {
     let (ca, batch, new) = (Ca::new(), Batch::generate(19, 4, 1..=3, 0), Batch::generate(20, 1, 1..=3, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let left = with(imaps(&dovecot, &ca), json!({"archive_folder": null}));

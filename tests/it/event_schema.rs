@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::process::{Shipper, ndjson};
 
 #[test]
-fn every_golden_event_is_as_the_schema_says() {
+fn every_golden_event_matches_the_schema() {
     let mut files = 0;
     for folder in fs::read_dir(root("tests/data")).unwrap().map(|entry| entry.unwrap().path()) {
         let entries = if folder.is_dir() { fs::read_dir(folder).unwrap().collect() } else { Vec::new() };
@@ -22,7 +22,7 @@ fn every_golden_event_is_as_the_schema_says() {
 }
 
 #[test]
-fn every_event_of_the_example_mailbox_is_as_the_schema_says() {
+fn every_event_of_the_example_mailbox_matches_the_schema() {
     let mailbox = root("examples/mailbox");
     let events = Shipper::new(["parse".as_ref(), mailbox.as_os_str()]).exits(0).events();
     assert!(events.len() > 10);
@@ -30,7 +30,7 @@ fn every_event_of_the_example_mailbox_is_as_the_schema_says() {
 }
 
 #[test]
-fn what_the_schema_forbids_is_found() {
+fn schema_violations_are_detected() {
     let folder = root("examples/mailbox");
     let event = Shipper::new(["parse".as_ref(), folder.as_os_str()]).run().events().remove(0);
     let changed = |key: &str, value: Value| {

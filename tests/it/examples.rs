@@ -40,7 +40,7 @@ fn every_source_in_the_page_on_mailboxes_is_valid() {
 
 /// The numbers are those given in examples/README.md.
 #[test]
-fn the_example_mailbox_gives_what_its_readme_says() {
+fn the_example_mailbox_gives_the_events_of_its_readme() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     for file in files("mailbox", &["eml"]).into_iter().chain(files("demo", &["eml"])) {
@@ -56,7 +56,7 @@ fn the_example_mailbox_gives_what_its_readme_says() {
 }
 
 #[test]
-fn the_first_command_of_the_readme_prints_events_and_complains_of_nothing() {
+fn the_first_command_of_the_readme_prints_events_without_warnings() {
     let command = section("    cargo run -- ", "\n");
     let finished = Shipper::new(command.split(' ')).exits(0);
     let events = finished.events();
@@ -77,7 +77,7 @@ fn the_configuration_in_the_readme_is_valid() {
 
 /// Commands that read or write outside of the source tree (all but `parse`): their URLs and options are accepted.
 #[test]
-fn every_command_line_of_the_readme_is_understood() {
+fn every_command_line_of_the_readme_parses() {
     let readme = readme().replace("\\\n", " ");
     let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("    dmarc-shipper ")).collect();
     assert_eq!(commands.len(), 4, "{commands:?}");

@@ -37,7 +37,7 @@ fn today() -> String {
 }
 
 #[test]
-fn a_day_has_its_file_and_those_past_retention_are_deleted_and_no_others() {
+fn daily_files_are_written_and_deleted_after_retention_days() {
     let (workplace, batch) = (Workplace::new(), Batch::generate(71, 4, 1..=5, 0));
     let folder = workplace.path("out");
     fs::create_dir(&folder).unwrap();
@@ -57,7 +57,7 @@ fn a_day_has_its_file_and_those_past_retention_are_deleted_and_no_others() {
 }
 
 #[test]
-fn an_array_stays_one_over_several_runs() {
+fn a_json_array_file_stays_valid_over_several_runs() {
     let (workplace, batch) = (Workplace::new(), Batch::generate(72, 4, 1..=5, 0));
     let sink = json!({"type": "file", "path": workplace.path("all.json"), "encoding": {"codec": "array"}});
     for part in [&batch.mails[..2], &batch.mails[..]] {
@@ -70,7 +70,7 @@ fn an_array_stays_one_over_several_runs() {
 }
 
 #[test]
-fn a_folder_is_read_once_and_what_is_new_in_it_later() {
+fn a_folder_is_read_once_and_new_files_later() {
     let (workplace, batch) = (Workplace::new(), Batch::generate(73, 3, 1..=5, 0));
     let part = |mails: &[Vec<u8>]| Batch { mails: mails.to_vec(), reports: Vec::new() };
     let stdout = json!({"type": "stdout"});
@@ -83,7 +83,7 @@ fn a_folder_is_read_once_and_what_is_new_in_it_later() {
 }
 
 #[test]
-fn mails_without_a_report_are_no_failure_and_what_is_no_mail_is() {
+fn mails_without_a_report_exit_with_0_and_other_files_with_65() {
     let workplace = Workplace::new();
     let letter = workplace.write("letter.eml", "From: a@example.com\r\nSubject: Lunch?\r\n\r\nAre you there?\r\n");
     let note = workplace.write("note.txt", "Lunch, one o'clock\n");

@@ -26,7 +26,7 @@ fn errors(finished: &Finished) -> (Vec<Value>, i64) {
 }
 
 #[test]
-fn errors_over_their_limit_are_told_as_a_number_when_the_run_ends_and_all_mails_quarantined() {
+fn errors_per_hour_suppresses_events_but_quarantines_all_mails() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     for number in 0..7 {
@@ -49,7 +49,7 @@ fn errors_over_their_limit_are_told_as_a_number_when_the_run_ends_and_all_mails_
 }
 
 #[test]
-fn a_sender_over_its_share_and_a_stranger_s_report_hold_up_nobody_else() {
+fn a_sender_over_its_quota_and_unwanted_domains_block_no_other() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let report = |domain: &str, number: usize| {
@@ -171,7 +171,7 @@ const EVENT_SHARE: u64 = 20 << 20;
 /// Regression: 240 KB of mail from `x@google.com` used up the share of google.com, and the legitimate mails behind it were
 /// remembered as over the limit and never read.
 #[test]
-fn a_flood_of_forged_mails_holds_up_no_honest_one_and_takes_no_more_than_the_share() {
+fn a_flood_of_forged_mails_blocks_no_honest_one_and_stays_within_the_quota() {
     let ca = Ca::new();
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let mails = flood_mails();

@@ -235,7 +235,7 @@ fixtures! {
 }
 
 #[test]
-fn every_fixture_has_a_test_and_every_golden_file_a_fixture() {
+fn every_fixture_has_a_golden_test_and_file() {
     let mut named = NAMED.to_vec();
     named.sort_unstable();
     assert_eq!(fixtures(), named);

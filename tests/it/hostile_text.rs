@@ -27,7 +27,7 @@ const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{0}\u{7f}\r\n2026-11-
 const LONG: usize = 100_000;
 
 #[test]
-fn hostile_text_reaches_no_log_line_file_name_or_frame_raw() {
+fn hostile_text_is_escaped_in_logs_file_names_and_frames() {
     let workplace = Workplace::new();
     let folder = mails(&workplace);
     let (octets, lines, old) = (receive(), receive(), receive());
@@ -79,7 +79,7 @@ fn hostile_text_reaches_no_log_line_file_name_or_frame_raw() {
 }
 
 #[test]
-fn hostile_text_reaches_no_text_log_raw() {
+fn hostile_text_is_escaped_in_text_logs() {
     let workplace = Workplace::new();
     let folder = mails(&workplace);
     let config = json!({

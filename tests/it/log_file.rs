@@ -25,7 +25,7 @@ fn reload(running: &Running, times: usize) {
 }
 
 #[test]
-fn the_file_has_what_stderr_has_and_goes_on_where_its_name_leads_after_logrotate() {
+fn log_file_equals_stderr_and_is_reopened_after_logrotate() {
     let workplace = Workplace::new();
     let config = idle(&workplace, json!({}));
     fs::copy("examples/mailbox/01-gzip.eml", workplace.path("inbox/1.eml")).unwrap();
@@ -46,7 +46,7 @@ fn the_file_has_what_stderr_has_and_goes_on_where_its_name_leads_after_logrotate
 }
 
 #[test]
-fn a_small_file_is_rotated_and_text_is_written_where_text_is_asked_for() {
+fn log_file_is_rotated_by_size_and_uses_the_log_format() {
     let workplace = Workplace::new();
     let config = idle(&workplace, json!({"max_size": "1KiB", "max_files": 2}));
     for _ in 0..30 {
@@ -63,16 +63,16 @@ fn a_small_file_is_rotated_and_text_is_written_where_text_is_asked_for() {
 }
 
 #[test]
-fn a_file_that_can_t_be_written_to_costs_nothing_but_itself() {
+fn an_unwritable_log_file_does_not_stop_the_run() {
     let workplace = Workplace::new();
     let config = idle(&workplace, json!({"path": "/proc/own.log"}));
-    let finished = workplace.once(&config).exits(0).says(&["can't log to /proc/own.log", "run ended"]);
-    assert_eq!(finished.stderr.matches("can't log to").count(), 1, "{}", finished.stderr);
+    let finished = workplace.once(&config).exits(0).says(&["can't write the log file /proc/own.log", "run ended"]);
+    assert_eq!(finished.stderr.matches("can't write the log file").count(), 1, "{}", finished.stderr);
     ndjson(&finished.stderr);
 }
 
 #[test]
-fn who_only_looks_leaves_no_file_that_the_service_could_not_write_to() {
+fn check_and_dry_run_create_no_log_file() {
     let workplace = Workplace::new();
     let config = idle(&workplace, json!({}));
     workplace.shipper(&["check", "--offline", "--config"], &config).exits(0);

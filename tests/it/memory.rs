@@ -115,7 +115,7 @@ fn a_hundred_sources_of_nested_mails_stay_within_128_mib_while_the_sink_is_down_
 }
 
 #[test]
-fn nested_mails_whose_sink_is_down_take_nothing_away_from_others() {
+fn nested_mails_of_a_failed_sink_do_not_use_memory_of_others() {
     let (workplace, nobody) = (Workplace::new(), free_port());
     let mut sources = sources(&workplace, "stuck", 6, 2);
     let stuck: Vec<String> = sources.keys().cloned().collect();
@@ -141,7 +141,7 @@ fn nested_mails_whose_sink_is_down_take_nothing_away_from_others() {
 }
 
 #[test]
-fn a_mail_of_60_mib_is_read_where_the_intake_may_hold_1_mib() {
+fn a_mail_larger_than_intake_max_size_is_read_alone() {
     let workplace = Workplace::new();
     fs::create_dir(workplace.path("mails")).unwrap();
     let letter = mail("application/zip", &archive(1, 44 * MIB));
@@ -162,7 +162,7 @@ fn a_mail_of_60_mib_is_read_where_the_intake_may_hold_1_mib() {
 }
 
 #[test]
-fn memory_of_large_mails_is_given_back() {
+fn memory_of_large_mails_is_returned_to_the_system() {
     let workplace = Workplace::new();
     let letter =
         [b"From: ann@example.com\r\n\r\n".as_slice(), &[b"x".repeat(998), b"\r\n".to_vec()].concat().repeat(12 * 1024)]

@@ -51,7 +51,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn what_is_made_can_be_used_as_it_is() {
+fn migrated_configurations_are_valid() {
     for ini in fixtures() {
         let workplace = Workplace::new();
         let on_stdout = migrate(&ini).exits(0).says(&["imap-password"]);
@@ -74,7 +74,7 @@ fn what_is_made_can_be_used_as_it_is() {
 }
 
 #[test]
-fn a_file_that_is_there_is_replaced_on_demand_alone() {
+fn migrate_overwrites_files_only_with_force() {
     let workplace = Workplace::new();
     let (ini, config) = (&fixtures()[0], workplace.write("config.yaml", "mine"));
     migrate_to(ini, &config, &[]).exits(73).says(&["--force"]);
@@ -84,7 +84,7 @@ fn a_file_that_is_there_is_replaced_on_demand_alone() {
 }
 
 #[test]
-fn a_value_that_can_t_be_right_is_named_and_the_rest_is_made() {
+fn invalid_values_are_named_and_the_rest_is_converted() {
     let workplace = Workplace::new();
     let ini =
         workplace.write("x.ini", "[imap]\nhost = a b\nuser = u\npassword = p\n[syslog]\nhost = h\nprotocol = smoke\n");
@@ -95,7 +95,7 @@ fn a_value_that_can_t_be_right_is_named_and_the_rest_is_made() {
 }
 
 #[test]
-fn a_migrated_configuration_ships_what_its_receiver_knew() {
+fn a_migrated_configuration_ships_the_frames_of_dmarc_ingest() {
     let (ca, batch) = (Ca::new(), Batch::generate(91, 3, 1..=5, 0));
     let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     let ini = format!(
@@ -124,7 +124,7 @@ fn a_migrated_configuration_ships_what_its_receiver_knew() {
 }
 
 #[test]
-fn reports_that_the_other_program_remembers_are_not_shipped_again() {
+fn reports_imported_from_processed_json_are_not_shipped_again() {
     let (ca, batch) = (Ca::new(), Batch::generate(92, 5, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     // Obtains the hashes from a ledger of our own, after the reports were shipped from files.
@@ -166,7 +166,7 @@ fn side_by_side() -> String {
 }
 
 #[test]
-fn every_command_of_the_guide_does_what_it_is_there_for() {
+fn every_command_of_the_migration_guide_works() {
     let workplace = Workplace::new();
     let ini = fixtures().into_iter().find(|file| file.ends_with("dmarc-ingest.ini")).unwrap();
     fs::copy(ini, workplace.path("config.ini")).unwrap();
@@ -193,7 +193,7 @@ fn every_command_of_the_guide_does_what_it_is_there_for() {
 }
 
 #[test]
-fn the_guide_names_fields_that_there_are() {
+fn the_migration_guide_names_existing_fields() {
     let guide = guide();
     let (_, rest) = guide.split_once("|---|---|---|\n").unwrap();
     let rows: Vec<&str> = rest.lines().take_while(|line| line.starts_with('|')).collect();
@@ -208,7 +208,7 @@ fn the_guide_names_fields_that_there_are() {
 /// The procedure of the guide: both programs side by side with separate data folders, then the switch with the same
 /// ledger.
 #[test]
-fn after_a_time_side_by_side_nothing_is_told_twice_and_what_is_new_is_told() {
+fn after_running_side_by_side_only_new_reports_are_shipped() {
     let (ca, old, new) = (Ca::new(), Batch::generate(93, 3, 1..=5, 0), Batch::generate(94, 2, 1..=5, 0));
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let mailbox = dovecot.mailbox();

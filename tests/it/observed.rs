@@ -57,7 +57,7 @@ fn observed(workplace: &Workplace, source: Value, sink: Value, port: u16) -> Val
 }
 
 #[test]
-fn metrics_tell_what_came_and_what_arrived() {
+fn metrics_count_received_and_delivered_events() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(81, 12, 2..=6, 4), free_port());
     let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     dovecot.mailbox().deliver("INBOX", &damaged(Container::Gzip, 900));
@@ -130,7 +130,7 @@ fn metrics_tell_what_came_and_what_arrived() {
 }
 
 #[test]
-fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
+fn a_stuck_source_or_sink_fails_readyz_with_a_reason_but_not_livez() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(82, 3, 1..=2, 0), free_port());
     let (mut dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     rsyslog.halt();
@@ -144,14 +144,14 @@ fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
             (status == 503 && body.contains(part)).then_some(())
         });
     };
-    reason("sink out has stood still");
+    reason("sink out has made no progress");
     reason("the sink out has confirmed nothing");
     assert_eq!((get(port, "/livez").unwrap().0, get(port, "/health").unwrap().0), (200, 200));
     rsyslog.resume();
     let ready = || eventually(LONG, "it is ready", || (get(port, "/readyz")?.0 == 200).then_some(()));
     ready();
     dovecot.kill();
-    reason("source rua has stood still");
+    reason("source rua has made no progress");
     let all = series(&get(port, "/metrics").unwrap().1);
     assert!(value(&all, "component_errors_total", &["component_id=\"rua\"", "receiving"]) >= 1.0);
     assert!(value(&all, "component_errors_total", &["component_id=\"out\"", "sending"]) >= 1.0);
@@ -164,7 +164,7 @@ fn a_sink_or_source_that_stands_still_is_not_ready_but_alive_and_says_why() {
 
 /// Regression: a source was considered stalled from one listing to the next, however many mails it handed over meanwhile.
 #[test]
-fn a_source_that_works_through_a_long_pass_is_ready_all_the_time() {
+fn a_long_pass_stays_ready() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(85, 60, 5..=5, 0), free_port());
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 20,
@@ -187,7 +187,7 @@ fn a_source_that_works_through_a_long_pass_is_ready_all_the_time() {
 }
 
 #[test]
-fn a_process_that_drains_is_neither_ready_nor_healthy() {
+fn a_draining_process_is_neither_ready_nor_healthy() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(83, 20, 5..=5, 0), free_port());
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 1});
@@ -207,7 +207,7 @@ fn a_process_that_drains_is_neither_ready_nor_healthy() {
 }
 
 #[test]
-fn a_single_run_leaves_its_metrics_in_a_file_and_its_sum_in_the_log() {
+fn a_single_run_writes_metrics_file_and_logs_a_summary() {
     let (ca, batch) = (Ca::new(), Batch::generate(84, 5, 1..=3, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let file = workplace.path("dmarc_shipper.prom");
@@ -224,7 +224,7 @@ fn a_single_run_leaves_its_metrics_in_a_file_and_its_sum_in_the_log() {
 }
 
 #[test]
-fn an_instance_is_asked_by_name_at_every_address_of_that_name() {
+fn health_tries_every_address_of_the_host_name() {
     for (listens, asked) in [
         ("127.0.0.1", ["both.example", "localhost", "127.0.0.1", "0.0.0.0"]),
         ("[::1]", ["both.example", "six.example", "[::1]", "[::]"]),
@@ -247,7 +247,7 @@ fn an_instance_is_asked_by_name_at_every_address_of_that_name() {
 }
 
 #[test]
-fn an_address_that_is_taken_and_one_that_is_none_are_said() {
+fn an_api_address_in_use_or_invalid_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let workplace = Workplace::new();
@@ -271,7 +271,7 @@ fn sockets(process: u32) -> usize {
 }
 
 #[test]
-fn clients_that_never_end_their_requests_hold_neither_memory_nor_descriptors_that_deliveries_need() {
+fn slow_http_clients_cannot_exhaust_memory_or_descriptors() {
     let (ca, batch, port) = (Ca::new(), Batch::generate(87, 8, 1..=5, 0), free_port());
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = observed(&workplace, with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"})), stdout(), port);
@@ -309,7 +309,7 @@ fn clients_that_never_end_their_requests_hold_neither_memory_nor_descriptors_tha
 }
 
 #[test]
-fn a_client_that_says_nothing_and_one_that_was_answered_are_hung_up_on() {
+fn idle_and_answered_http_clients_are_disconnected() {
     let (workplace, port) = (Workplace::new(), free_port());
     let inbox = workplace.path("inbox");
     std::fs::create_dir(&inbox).unwrap();

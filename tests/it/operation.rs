@@ -31,7 +31,7 @@ fn a_second_instance_on_the_same_data_dir_is_refused() {
 }
 
 #[test]
-fn a_reader_of_stdout_that_has_gone_settles_nothing() {
+fn a_closed_stdout_pipe_archives_nothing() {
     let (ca, batch) = (Ca::new(), Batch::generate(61, 5, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = workplace.config(imaps(&dovecot, &ca), stdout());
@@ -46,7 +46,7 @@ fn a_reader_of_stdout_that_has_gone_settles_nothing() {
 /// Regression: Rust's runtime opens /dev/null in place of a closed stdout, so 60 mails were archived and 6,000 rows were
 /// lost.
 #[test]
-fn a_stdout_that_is_closed_or_can_t_be_written_to_settles_nothing_and_is_said() {
+fn a_closed_or_unwritable_stdout_exits_with_74_and_archives_nothing() {
     let (ca, batch) = (Ca::new(), Batch::generate(63, 5, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = workplace.config(imaps(&dovecot, &ca), stdout());
@@ -72,7 +72,7 @@ fn a_stdout_that_is_closed_or_can_t_be_written_to_settles_nothing_and_is_said() 
 }
 
 #[test]
-fn a_stdin_that_is_closed_or_can_t_be_read_is_no_empty_one() {
+fn a_closed_or_unreadable_stdin_exits_with_66() {
     for redirection in ["<&-", "0>/dev/null"] {
         for arguments in [&["parse", "-"][..], &["run", "--once", "--from", "-", "--to", "stdout:"]] {
             Shipper::redirected(redirection, arguments).exits(66).says(&["can", "read", "it "]);
@@ -80,11 +80,11 @@ fn a_stdin_that_is_closed_or_can_t_be_read_is_no_empty_one() {
         // A command that does not read stdin does not need it.
         Shipper::redirected(redirection, ["parse", "examples/mailbox/01-gzip.eml"]).exits(0);
     }
-    Shipper::redirected("</dev/null", ["parse", "-"]).exits(65).says(&["there is nothing in it"]);
+    Shipper::redirected("</dev/null", ["parse", "-"]).exits(65).says(&["the file or attachment is empty"]);
 }
 
 #[test]
-fn no_file_or_connection_takes_the_number_of_a_closed_descriptor() {
+fn closed_standard_descriptors_are_not_reused() {
     let (ca, batch) = (Ca::new(), Batch::generate(64, 5, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let sink = json!({"type": "file", "path": workplace.path("out.ndjson")});
@@ -104,13 +104,13 @@ fn no_file_or_connection_takes_the_number_of_a_closed_descriptor() {
 }
 
 #[test]
-fn dev_null_as_stdout_is_taken_with_a_warning() {
+fn dev_null_as_stdout_gives_a_warning() {
     let (ca, batch) = (Ca::new(), Batch::generate(65, 2, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = workplace.config(imaps(&dovecot, &ca), stdout());
     let file = workplace.write("config.json", config.to_string()).display().to_string();
     let gone = "stdout is /dev/null: what is shipped there is gone";
-    Shipper::redirected(">/dev/null", ["check", "--config", &file]).exits(0).says(&["was written to /dev/null"]);
+    Shipper::redirected(">/dev/null", ["check", "--config", &file]).exits(0).says(&["stdout, which is /dev/null"]);
     // Like Python's subprocess.DEVNULL, and indistinguishable from the /dev/null that Rust's runtime opens in place of a
     // closed stdout.
     Shipper::redirected("1<>/dev/null", ["run", "--once", "--config", &file]).exits(0).says(&[gone]);
@@ -119,7 +119,7 @@ fn dev_null_as_stdout_is_taken_with_a_warning() {
 }
 
 #[test]
-fn what_is_left_in_the_mailbox_is_not_fetched_again() {
+fn mails_left_in_the_mailbox_are_not_fetched_again() {
     let (ca, batch) = (Ca::new(), Batch::generate(62, 2, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     dovecot.mailbox().deliver("INBOX", b"From: a@example.com\r\nSubject: Lunch?\r\n\r\nAre you there?\r\n");
@@ -142,7 +142,7 @@ fn what_is_left_in_the_mailbox_is_not_fetched_again() {
 }
 
 #[test]
-fn a_run_takes_no_more_mails_than_it_may() {
+fn max_messages_per_run_limits_a_run() {
     let (ca, batch) = (Ca::new(), Batch::generate(63, 5, 1..=3, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = workplace.config(with(imaps(&dovecot, &ca), json!({"max_messages_per_run": 2})), stdout());
@@ -220,7 +220,7 @@ fn schemas_are_printed_as_json() {
 }
 
 #[test]
-fn plain_text_is_used_where_it_is_asked_for() {
+fn log_format_text_writes_plain_text() {
     let (ca, batch) = (Ca::new(), Batch::generate(66, 2, 1..=3, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let plain = json!({"port": dovecot.imap_port, "security": "none", "tls": null});

@@ -28,7 +28,7 @@ fn slow(workplace: &Workplace, source: Value) -> Value {
 }
 
 #[test]
-fn a_run_shows_how_many_of_its_mails_are_dealt_with_and_its_log_stands_above() {
+fn the_progress_bar_counts_mails_below_the_log() {
     let (ca, batch) = (Ca::new(), Batch::generate(71, 30, 2..=2, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = slow(&workplace, imaps(&dovecot, &ca));
@@ -47,7 +47,7 @@ fn a_run_shows_how_many_of_its_mails_are_dealt_with_and_its_log_stands_above() {
 }
 
 #[test]
-fn a_pipe_gets_no_bar() {
+fn no_progress_bar_without_a_terminal() {
     let (ca, batch) = (Ca::new(), Batch::generate(72, 30, 2..=2, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let run = workplace.once(&slow(&workplace, imaps(&dovecot, &ca))).exits(0);
@@ -55,7 +55,7 @@ fn a_pipe_gets_no_bar() {
 }
 
 #[test]
-fn parse_shows_that_it_is_at_work_and_its_data_has_nothing_of_that() {
+fn parse_shows_progress_on_stderr_only() {
     let batch = Batch::generate(73, 1, 3..=3, 0);
     let terminal = Terminal::open();
     let (reader, mut writer) = io::pipe().unwrap();

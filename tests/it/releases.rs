@@ -15,7 +15,7 @@ fn read(name: &str) -> String {
 
 /// The version is written there by `.ci/release`.
 #[test]
-fn every_file_that_names_the_version_has_the_one_of_cargo_toml() {
+fn every_file_has_the_version_of_cargo_toml() {
     let chart = yaml::parse(&read("helm/dmarc-shipper/Chart.yaml"));
     assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(VERSION), &json!(VERSION)));
     for name in ["Cargo.lock", "fuzz/Cargo.lock"] {
@@ -33,7 +33,7 @@ fn every_file_that_names_the_version_has_the_one_of_cargo_toml() {
 /// The profile `release` is optimized for compile time; the one for releases is another, whose size is measured and
 /// checked.
 #[test]
-fn what_is_shipped_is_built_with_the_profile_dist() {
+fn releases_and_images_are_built_with_the_profile_dist() {
     for (name, built) in [
         ("Dockerfile", "target/$triple/dist/dmarc-shipper"),
         ("tests/arm64.sh", "$triple/dist/dmarc-shipper"),
@@ -51,7 +51,7 @@ fn the_changelog_has_the_section_that_a_release_dates() {
 
 /// A workflow that calls a missing target is not noticed before it runs.
 #[test]
-fn hosted_ci_runs_what_is_there_with_pinned_actions_and_may_only_read() {
+fn hosted_ci_runs_existing_targets_with_pinned_actions_read_only() {
     let makefile = read("Makefile");
     for (name, expected) in [
         ("ci.yml", &["make lint", "make test-fast", "sudo env HOME=\"$HOME\" PATH=\"$PATH\" .ci/run"][..]),

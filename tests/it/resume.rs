@@ -25,7 +25,7 @@ fn kill(running: Running) {
 }
 
 #[test]
-fn a_long_report_goes_on_where_its_rows_had_arrived_when_the_process_was_killed() {
+fn a_long_report_resumes_after_confirmed_rows_when_killed() {
     let (ca, batch) = (Ca::new(), Batch::generate(71, 1, 20_000..=20_000, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     // A kill costs at least the events of one second.
@@ -51,7 +51,7 @@ fn a_long_report_goes_on_where_its_rows_had_arrived_when_the_process_was_killed(
 
 /// Regression: progress was recorded by the name of the sink, so that the new file got only the remaining rows.
 #[test]
-fn a_long_report_begins_anew_for_another_file_under_the_same_sink_name() {
+fn a_long_report_restarts_for_another_file_under_the_same_sink_name() {
     let (ca, batch) = (Ca::new(), Batch::generate(74, 1, 8_000..=8_000, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let slow = |name| json!({"type": "file", "path": workplace.path(name), "rate_limit_num": 1_000});
@@ -67,7 +67,7 @@ fn a_long_report_begins_anew_for_another_file_under_the_same_sink_name() {
 
 /// Rows that one sink received are not progress of another.
 #[test]
-fn a_long_report_begins_anew_for_a_sink_that_was_added_meanwhile() {
+fn a_long_report_restarts_for_an_added_sink() {
     let (ca, batch) = (Ca::new(), Batch::generate(72, 1, 8_000..=8_000, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 1_000});
@@ -83,7 +83,7 @@ fn a_long_report_begins_anew_for_a_sink_that_was_added_meanwhile() {
 }
 
 #[test]
-fn a_mail_that_kills_the_process_again_and_again_is_quarantined_and_holds_nothing_up() {
+fn a_mail_that_crashes_the_process_max_attempts_times_is_quarantined() {
     // Parsing this mail takes long enough for the kill to hit it; no mail is known that kills the process by itself.
     let (ca, batch) = (Ca::new(), Batch::generate(73, 1, 20_000..=20_000, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
@@ -111,7 +111,7 @@ fn a_mail_that_kills_the_process_again_and_again_is_quarantined_and_holds_nothin
 
 /// Many reporters have sent different reports with the same report id; one that is not shipped would be lost.
 #[test]
-fn another_report_under_a_known_name_is_shipped_and_marked() {
+fn a_reused_report_id_is_shipped_and_marked() {
     let ca = Ca::new();
     let batch = Batch::generate(75, 1, 3..=3, 0);
     let mut others = Vec::new();

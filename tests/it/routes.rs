@@ -63,7 +63,7 @@ fn assert_told_once(batch: &Batch, events: &[Value]) {
 /// Regression: the sink of the mailbox that was read second got `outcome: duplicate` and no rows, and its mails were
 /// archived.
 #[test]
-fn a_report_that_lies_in_two_mailboxes_arrives_at_the_sinks_of_both() {
+fn a_report_in_two_mailboxes_reaches_the_sinks_of_both() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(81, 12, 1..=20, 0), Workplace::new());
     let dovecot = two_mailboxes(&ca);
     deliver_to_both(&dovecot, &batch.mails);
@@ -77,7 +77,7 @@ fn a_report_that_lies_in_two_mailboxes_arrives_at_the_sinks_of_both() {
 }
 
 #[test]
-fn a_sink_that_has_a_report_is_told_of_the_duplicate_while_another_gets_its_rows() {
+fn a_duplicate_is_reported_to_one_sink_while_another_gets_the_rows() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(82, 3, 2..=5, 0), Workplace::new());
     let dovecot = two_mailboxes(&ca);
     let config = two_routes(&workplace, &dovecot, &ca);
@@ -100,7 +100,7 @@ fn a_sink_that_has_a_report_is_told_of_the_duplicate_while_another_gets_its_rows
 }
 
 #[test]
-fn a_sink_that_is_added_later_gets_a_report_that_comes_again_and_the_others_do_not() {
+fn an_added_sink_gets_a_repeated_report_and_the_others_do_not() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(83, 4, 1..=5, 0), Workplace::new());
     let dovecot = Dovecot::start(&ca.server());
     deliver(&dovecot, &batch.mails);
@@ -115,7 +115,7 @@ fn a_sink_that_is_added_later_gets_a_report_that_comes_again_and_the_others_do_n
 
 /// Regression: the mail of the second mailbox was archived by a run that did not include its route.
 #[test]
-fn shipping_again_to_one_sink_leaves_mails_for_the_sinks_that_never_had_them() {
+fn reship_to_one_sink_leaves_mails_for_sinks_that_lack_them() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(84, 3, 1..=5, 0), Workplace::new());
     let dovecot = two_mailboxes(&ca);
     let config = two_routes(&workplace, &dovecot, &ca);
@@ -135,7 +135,7 @@ fn shipping_again_to_one_sink_leaves_mails_for_the_sinks_that_never_had_them() {
 
 /// Regression: the run archived mails that the other sinks had not received, and they never received them.
 #[test]
-fn a_run_for_one_sink_leaves_mails_for_the_others_which_then_get_them_alone() {
+fn run_to_one_sink_leaves_mails_for_the_others() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(86, 4, 1..=5, 0), Workplace::new());
     let dovecot = two_mailboxes(&ca);
     let config = two_routes(&workplace, &dovecot, &ca);
@@ -161,7 +161,7 @@ fn a_run_for_one_sink_leaves_mails_for_the_others_which_then_get_them_alone() {
 }
 
 #[test]
-fn a_run_for_all_sinks_of_a_mailbox_settles_its_mails_and_leaves_those_of_another() {
+fn run_to_all_sinks_of_one_mailbox_archives_only_its_mails() {
     let (ca, batch, workplace) = (Ca::new(), Batch::generate(87, 3, 1..=3, 0), Workplace::new());
     let dovecot = two_mailboxes(&ca);
     let config = two_routes(&workplace, &dovecot, &ca);
@@ -176,7 +176,7 @@ fn a_run_for_all_sinks_of_a_mailbox_settles_its_mails_and_leaves_those_of_anothe
 
 /// A service for one sink reads mails that it leaves in place only once, not at each poll.
 #[test]
-fn a_service_for_one_sink_tells_it_of_an_unreadable_mail_once_and_leaves_that_too() {
+fn a_service_for_one_sink_reports_an_unreadable_mail_once_and_leaves_it() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let dovecot = two_mailboxes(&ca);
     let often = with(imaps(&dovecot, &ca), json!({"poll_interval": "1s"}));
@@ -224,7 +224,7 @@ fn another_account_under_the_same_source_name_is_read_though_its_uidvalidity_is_
 const KILLS: usize = 8;
 
 #[test]
-fn killed_at_any_moment_with_two_routes_and_shared_reports_each_sink_gets_each_row_of_its_sources() {
+fn kills_with_two_routes_lose_no_row_at_any_sink() {
     let kills = std::env::var("SOAK_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let (ca, workplace, begin) = (Ca::new(), Workplace::new(), Instant::now());
     let dovecot = two_mailboxes(&ca);

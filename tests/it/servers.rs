@@ -51,7 +51,7 @@ fn rsyslog_reads_frames_over_tls_and_udp() {
 }
 
 #[test]
-fn rsyslog_that_wants_a_client_certificate_takes_the_right_one_only() {
+fn rsyslog_accepts_only_the_expected_client_certificate() {
     let ca = Ca::new();
     let rsyslog =
         Rsyslog::with(&ca, &rsyslog::Options { peers: Peers::Named("shipper.example"), ..Default::default() });
@@ -112,7 +112,7 @@ fn dovecot_logs_a_user_in_and_shows_delivered_mails() {
 }
 
 #[test]
-fn dovecot_can_be_another_kind_of_server() {
+fn dovecot_can_be_configured_with_other_capabilities() {
     let options = Options {
         users: vec![(USER, PASSWORD), ("second", "p")],
         separator: '.',
@@ -133,7 +133,7 @@ fn dovecot_can_be_another_kind_of_server() {
 }
 
 #[test]
-fn generated_mails_are_the_same_each_time_and_add_up() {
+fn generated_mails_are_deterministic_and_add_up() {
     let (batch, again) = (Batch::generate(7, 40, 1..=9, 4), Batch::generate(7, 40, 1..=9, 4));
     assert_eq!(batch.mails, again.mails);
     assert_eq!((batch.mails.len(), batch.reports.len()), (40, 30));

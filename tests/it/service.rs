@@ -29,7 +29,7 @@ fn until_said(running: &Running, words: &str) {
 }
 
 #[test]
-fn a_mail_that_comes_later_is_shipped_and_a_signal_ends_the_service_in_order() {
+fn new_mail_is_shipped_and_sigterm_shuts_down_gracefully() {
     for signal in [Signal::TERM, Signal::INT] {
         let (ca, batch) = (Ca::new(), Batch::generate(51, 4, 1..=5, 0));
         let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
@@ -48,7 +48,7 @@ fn a_mail_that_comes_later_is_shipped_and_a_signal_ends_the_service_in_order() {
 }
 
 #[test]
-fn sigterm_while_the_receiver_is_away_leaves_the_mails_and_says_that_they_are_undelivered() {
+fn sigterm_while_the_receiver_is_down_leaves_the_mails_and_exits_with_75() {
     let (ca, batch) = (Ca::new(), Batch::generate(52, 5, 1..=5, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     rsyslog.halt();
@@ -69,7 +69,7 @@ fn sigterm_while_the_receiver_is_away_leaves_the_mails_and_says_that_they_are_un
 }
 
 #[test]
-fn a_single_run_waits_for_a_receiver_that_comes_back() {
+fn a_single_run_waits_for_a_receiver_that_restarts() {
     let (ca, batch) = (Ca::new(), Batch::generate(53, 5, 1..=5, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     rsyslog.halt();
@@ -82,7 +82,7 @@ fn a_single_run_waits_for_a_receiver_that_comes_back() {
 }
 
 #[test]
-fn nothing_is_lost_when_the_receiver_restarts_in_the_middle() {
+fn nothing_is_lost_when_the_receiver_restarts() {
     let (ca, batch) = (Ca::new(), Batch::generate(54, 40, 5..=10, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     // Data that rsyslog's kernel has and rsyslog has not read is lost with it; only `strict` detects that.
@@ -118,7 +118,7 @@ fn a_mail_is_archived_only_after_both_sinks_have_it() {
 }
 
 #[test]
-fn a_sink_that_is_not_required_holds_nothing_up() {
+fn a_sink_that_is_not_required_blocks_nothing() {
     let (ca, batch) = (Ca::new(), Batch::generate(56, 6, 1..=5, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     rsyslog.halt();
@@ -133,7 +133,7 @@ fn a_sink_that_is_not_required_holds_nothing_up() {
 }
 
 #[test]
-fn sighup_takes_a_new_configuration_without_losing_anything() {
+fn sighup_reloads_the_configuration_without_loss() {
     let (ca, batch) = (Ca::new(), Batch::generate(57, 12, 5..=10, 0));
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let file = |name: &str| json!({"type": "file", "path": workplace.path(name), "rate_limit_num": 50});
@@ -160,7 +160,7 @@ fn sighup_takes_a_new_configuration_without_losing_anything() {
 }
 
 #[test]
-fn sighup_with_a_configuration_that_can_t_be_used_leaves_the_old_one_at_work() {
+fn sighup_with_an_invalid_configuration_keeps_the_old_one() {
     let (ca, batch) = (Ca::new(), Batch::generate(58, 3, 1..=5, 0));
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     let config = workplace.config(polled(&dovecot, &ca), stdout());
@@ -188,7 +188,7 @@ fn sighup_with_a_configuration_that_can_t_be_used_leaves_the_old_one_at_work() {
 
 /// Regression: the log said that the old configuration stays in use, but it did not.
 #[test]
-fn sighup_with_a_configuration_that_can_t_be_used_during_a_reload_leaves_that_at_work() {
+fn a_second_sighup_with_an_invalid_configuration_keeps_the_reload() {
     let (ca, batch) = (Ca::new(), Batch::generate(60, 9, 5..=10, 0));
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     deliver(&dovecot, &batch.mails[..8]);
@@ -214,7 +214,7 @@ fn sighup_with_a_configuration_that_can_t_be_used_during_a_reload_leaves_that_at
 
 /// Regression: the mails waited for shutdown_timeout, although the sink could not be reached.
 #[test]
-fn sighup_that_mends_the_address_of_a_sink_takes_effect_at_once() {
+fn sighup_with_a_corrected_sink_address_takes_effect_at_once() {
     let (ca, batch) = (Ca::new(), Batch::generate(66, 12, 5..=10, 0));
     for size in ["1MiB", "64KiB"] {
         let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
@@ -243,7 +243,7 @@ fn sighup_that_mends_the_address_of_a_sink_takes_effect_at_once() {
 }
 
 #[test]
-fn sighup_that_mends_the_address_of_a_source_takes_effect_at_once() {
+fn sighup_with_a_corrected_source_address_takes_effect_at_once() {
     let (ca, batch) = (Ca::new(), Batch::generate(67, 4, 1..=5, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     // A server that accepts connections, and never answers.
@@ -264,7 +264,7 @@ fn sighup_that_mends_the_address_of_a_source_takes_effect_at_once() {
 
 /// Regression: the process ended with exit code 65.
 #[test]
-fn sighup_goes_on_after_a_file_that_could_not_be_read_in_full() {
+fn sighup_works_after_a_partially_read_file() {
     let workplace = Workplace::new();
     let source =
         json!({"type": "file", "path": workplace.write("report.xml.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00garbage")});
@@ -297,7 +297,7 @@ fn sighup_after_sigterm_changes_nothing() {
 }
 
 #[test]
-fn sighup_ends_a_single_pass_in_order() {
+fn sighup_ends_a_single_pass_gracefully() {
     let (ca, batch) = (Ca::new(), Batch::generate(59, 30, 5..=10, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 20});

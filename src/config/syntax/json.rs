@@ -24,7 +24,7 @@ impl<'t> Source<'t> {
         let written = raw.get();
         let at = self.lines.at(self.text, self.offset(written));
         if depth > MAX_DEPTH {
-            return Err(Problem::new(at, "", format!("tables lie in each other deeper than {MAX_DEPTH}")));
+            return Err(Problem::new(at, "", format!("tables are nested more than {MAX_DEPTH} levels deep")));
         }
         let value = match written.as_bytes().first() {
             Some(b'{') => {
@@ -63,7 +63,7 @@ impl<'t> Source<'t> {
         let at = self.lines.at(self.text, self.offset(part) + lines + error.column().saturating_sub(1));
         let message = error.to_string();
         let what = message.split(" at line ").next().unwrap_or(&message);
-        Problem::new(at, "", format!("this is not JSON: {what}"))
+        Problem::new(at, "", format!("invalid JSON: {what}"))
     }
 }
 

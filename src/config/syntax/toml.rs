@@ -52,8 +52,8 @@ impl Source<'_> {
             None => (At::File, ""),
         };
         match error.message() {
-            "duplicate key" => Problem::new(at, key.trim(), "is written twice; keep one of them"),
-            message => Problem::new(at, "", format!("this is not TOML: {message}")),
+            "duplicate key" => Problem::new(at, key.trim(), "is set twice; keep one of them"),
+            message => Problem::new(at, "", format!("invalid TOML: {message}")),
         }
     }
 }

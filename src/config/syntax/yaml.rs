@@ -47,7 +47,7 @@ impl Builder {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Problem::new(at, "", "a second document begins here; write one document a file"));
+                    return Err(Problem::new(at, "", "a second document begins here; write one document per file"));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -71,7 +71,7 @@ impl Builder {
             }
             Event::Alias(anchor) => {
                 let Some((mut node, size)) = self.anchors.get(&anchor).cloned() else {
-                    return Err(Problem::new(at, "", "this alias names something that has not ended yet"));
+                    return Err(Problem::new(at, "", "this alias refers to a node that contains it"));
                 };
                 node.at = at;
                 self.add(node, 0, size)?;
@@ -84,7 +84,7 @@ impl Builder {
     fn begin(&mut self, value: Value, at: At, anchor: usize, tag: Option<&Tag>) -> Result<(), Problem> {
         untagged(tag, &at)?;
         if self.open.len() >= MAX_DEPTH {
-            return Err(Problem::new(at, "", format!("tables lie in each other deeper than {MAX_DEPTH}")));
+            return Err(Problem::new(at, "", format!("tables are nested more than {MAX_DEPTH} levels deep")));
         }
         self.open.push(Open { node: Node { value, at }, anchor, key: None, before: self.nodes });
         Ok(())
@@ -94,7 +94,7 @@ impl Builder {
     fn add(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), Problem> {
         self.nodes += size;
         if self.nodes > MAX_NODES {
-            let message = format!("there are more than {MAX_NODES} values from here on; aliases repeat too much");
+            let message = format!("more than {MAX_NODES} values with aliases expanded; use fewer aliases");
             return Err(Problem::new(node.at, "", message));
         }
         if anchor > 0 {
@@ -109,7 +109,7 @@ impl Builder {
             (Value::Table(entries), Some((key, at))) => entries.push(Entry { key, at, value: node }),
             (_, _) => match node.value {
                 Value::Text(key) => open.key = Some((key, node.at)),
-                _ => return Err(Problem::new(node.at, "", "a key must be a single word here, not a list or table")),
+                _ => return Err(Problem::new(node.at, "", "a key must be a scalar, not a list or table")),
             },
         }
         Ok(())
@@ -128,7 +128,7 @@ fn untagged(tag: Option<&Tag>, at: &At) -> Result<(), Problem> {
         None => Ok(()),
         Some(tag) if tag.is_yaml_core_schema() => Ok(()),
         Some(tag) => {
-            Err(Problem::new(at.clone(), "", format!("the tag {tag} means nothing here; write the value without it")))
+            Err(Problem::new(at.clone(), "", format!("the tag {tag} is not supported; write the value without it")))
         }
     }
 }
@@ -147,14 +147,14 @@ fn explain(error: &ScanError) -> Problem {
         ("unknown escape", "write a backslash twice, or use single quotes"),
         ("unexpected end of stream", "a quote is not closed"),
         ("flow ", "a bracket is not closed, or a comma is missing"),
-        ("unknown anchor", "the name after * must be set with & above"),
+        ("unknown anchor", "define the anchor with & before the alias that uses it"),
         ("expected alphabetic or numeric", "quote a text that begins with * or &"),
         ("unexpected character", "quote a text that begins with @, ` or %"),
     ];
     let advice = ADVICE.iter().find(|(part, _)| error.info().contains(part)).map(|(_, advice)| *advice);
     let message = match advice {
-        Some(advice) => format!("this is not YAML: {}; {advice}", error.info()),
-        None => format!("this is not YAML: {}", error.info()),
+        Some(advice) => format!("invalid YAML: {}; {advice}", error.info()),
+        None => format!("invalid YAML: {}", error.info()),
     };
     Problem::new(at(error.marker()), "", message)
 }

@@ -21,14 +21,14 @@ fn refused(text: &str, key: &str, part: &str) {
 }
 
 #[test]
-fn a_certificate_goes_with_its_key() {
+fn crt_file_and_key_file_require_each_other() {
     refused(&source("tls: {crt_file: /a}"), "sources.rua.tls.crt_file", "needs tls.key_file");
     refused(&source("tls: {key_file: /a}"), "sources.rua.tls.key_file", "needs tls.crt_file");
     yaml(&source("tls: {key_file: /a, crt_file: /b}")).unwrap();
 }
 
 #[test]
-fn require_authenticated_needs_servers_whose_word_counts() {
+fn require_authenticated_needs_trusted_authserv_ids() {
     let key = "sources.rua.require_authenticated";
     refused(&source("require_authenticated: true"), key, "needs trusted_authserv_ids");
     refused(&source("require_authenticated: true\ntrusted_authserv_ids: []"), key, "needs trusted_authserv_ids");
@@ -40,39 +40,39 @@ fn require_authenticated_needs_servers_whose_word_counts() {
 }
 
 #[test]
-fn an_array_is_for_file_sinks() {
+fn codec_array_is_only_for_file_sinks() {
     refused(&sink("type: stdout\nencoding: {codec: array}"), "sinks.out.encoding.codec", "sinks of type file");
     yaml(&sink("type: file\npath: /a\nencoding: {codec: array}")).unwrap();
 }
 
 #[test]
-fn fields_must_exist() {
+fn unknown_fields_in_only_fields_and_except_fields_are_refused() {
     let key = "sinks.out.encoding.only_fields";
     refused(&sink("type: stdout\nencoding: {only_fields: [org, source_pi]}"), key, "did you mean source_ip?");
     let key = "sinks.out.encoding.except_fields";
-    refused(&sink("type: stdout\nencoding: {except_fields: [nonsense]}"), key, "`schema event` lists them");
+    refused(&sink("type: stdout\nencoding: {except_fields: [nonsense]}"), key, "`schema event` lists all");
     let text = sink("type: stdout\nencoding: {only_fields: [anything]}");
     assert!(parse(&text, Format::Yaml, "f").is_ok(), "without a list of fields, they are not checked");
 }
 
 #[test]
-fn retention_needs_a_date_in_the_path_and_patterns_must_be_sound() {
+fn retention_days_needs_a_date_in_the_path() {
     refused(
         &sink("type: file\npath: /a/b.json\nretention_days: 3"),
         "sinks.out.retention_days",
         "needs a date in path",
     );
     yaml(&sink("type: file\npath: /a/%Y%m%d.json\nretention_days: 3")).unwrap();
-    refused(&sink("type: file\npath: /a/%!.json"), "sinks.out.path", "is no strftime pattern");
+    refused(&sink("type: file\npath: /a/%!.json"), "sinks.out.path", "is not a strftime pattern");
     refused(&sink("type: stdout\nretention_days: 3"), "sinks.out.retention_days", "unknown option");
 }
 
 #[test]
-fn udp_takes_no_tls_no_framing_no_strict_acknowledgement_and_no_frame_beyond_a_datagram() {
+fn udp_refuses_tls_framing_strict_acknowledgements_and_large_frames() {
     let udp = |line: &str| sink(&format!("type: syslog\nmode: udp\naddress: a\n{line}"));
-    refused(&udp("tls: {ca_file: /a}"), "sinks.out.tls", "only for mode: tls");
-    refused(&udp("framing: {method: newline_delimited}"), "sinks.out.framing.method", "no meaning with mode: udp");
-    refused(&udp("acknowledgements: strict"), "sinks.out.acknowledgements", "strict can't be");
+    refused(&udp("tls: {ca_file: /a}"), "sinks.out.tls", "only supported with mode: tls");
+    refused(&udp("framing: {method: newline_delimited}"), "sinks.out.framing.method", "not used with mode: udp");
+    refused(&udp("acknowledgements: strict"), "sinks.out.acknowledgements", "strict can't be combined");
     refused(&udp("max_message_bytes: 70000"), "sinks.out.max_message_bytes", "65507");
     refused(&udp("max_message_bytes: 479"), "sinks.out.max_message_bytes", "from 480");
     yaml(&udp("max_message_bytes: 480")).unwrap();
@@ -88,7 +88,7 @@ fn addresses_without_a_readable_host_and_port_are_refused() {
 }
 
 #[test]
-fn folders_must_differ_and_be_there() {
+fn target_folders_must_be_set_and_differ_from_source_folders() {
     refused(&source("archive_folder: inbox"), "sources.rua.archive_folder", "again for ever");
     refused(&source("folder: A\nquarantine_folder: A"), "sources.rua.quarantine_folder", "again for ever");
     refused(&source("after: archive"), "sources.rua.after", "needs an archive_folder");
@@ -99,7 +99,7 @@ fn folders_must_differ_and_be_there() {
 }
 
 #[test]
-fn an_archive_folder_that_no_mail_goes_to_is_warned_about() {
+fn an_unused_archive_folder_gives_a_warning() {
     let warned = |lines: &str| {
         let warnings = yaml(&source(lines)).unwrap().warnings;
         warnings.iter().any(|warning| warning.contains("archive_folder") && warning.contains("is not used"))
@@ -110,37 +110,37 @@ fn an_archive_folder_that_no_mail_goes_to_is_warned_about() {
 }
 
 #[test]
-fn sinks_must_not_share_a_place() {
+fn sinks_must_not_share_a_destination() {
     let two = |a: &str, b: &str| SMALL.replace("  out:\n    type: stdout\n", &format!("  a: {a}\n  b: {b}\n"));
-    refused(&two("{type: stdout}", "{type: stdout}"), "sinks.b.type", "written by the sink a already");
+    refused(&two("{type: stdout}", "{type: stdout}"), "sinks.b.type", "already written by the sink a");
     let file = "{type: file, path: /x/%Y}";
-    refused(&two(file, file), "sinks.b.path", "/x/%Y is written by the sink a already");
+    refused(&two(file, file), "sinks.b.path", "/x/%Y is already written by the sink a");
     yaml(&two(file, "{type: file, path: /y/%Y}")).unwrap();
 }
 
 #[test]
-fn inputs_must_name_sources_however_they_are_written() {
+fn inputs_must_name_existing_sources() {
     for inputs in ["[rua, ruf]", "rua, ruf", "['${NAME:-ruf}']", "ruf"] {
         let told = problems(&format!("{SMALL}    inputs: {inputs}\n"));
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("sinks.out.inputs: \"ruf\" is no source; did you mean rua?"), "{told:?}");
+        assert!(told[0].contains("sinks.out.inputs: unknown source \"ruf\"; did you mean rua?"), "{told:?}");
     }
     yaml(&format!("{SMALL}    inputs: rua\n")).unwrap();
 }
 
 #[test]
-fn one_sink_must_be_required() {
+fn at_least_one_sink_must_be_required() {
     refused(&sink("type: stdout\nrequired: false"), "sinks", "no sink is required");
 }
 
 #[test]
-fn a_secret_is_needed_once() {
+fn password_and_password_file_exclude_each_other() {
     refused(&SMALL.replace("    password: s3cret\n", ""), "sources.rua.password", "write password_file");
-    refused(&source("password_file: /a"), "sources.rua.password_file", "excludes password");
+    refused(&source("password_file: /a"), "sources.rua.password_file", "can't be combined with password");
 }
 
 #[test]
-fn header_names_of_frames_are_printable_and_short() {
+fn syslog_app_name_and_facility_are_validated() {
     let syslog = |line: &str| sink(&format!("type: syslog\naddress: a\n{line}"));
     refused(&syslog("app_name: my app"), "sinks.out.app_name", "without spaces");
     refused(&syslog(&format!("app_name: {}", "a".repeat(49))), "sinks.out.app_name", "at most 48");
@@ -149,13 +149,13 @@ fn header_names_of_frames_are_printable_and_short() {
 }
 
 #[test]
-fn what_is_allowed_but_unwise_is_warned_about() {
+fn insecure_options_give_warnings() {
     let warned = |text: &str, part: &str| {
         let warnings = yaml(text).unwrap().warnings;
         assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
     };
     warned(SMALL, "data_dir is not set");
     warned(&source("security: none"), "sources.rua.security: none sends password or token");
-    warned(&source("tls: {verify_certificate: false}"), "sources.rua.tls.verify_certificate: false lets");
+    warned(&source("tls: {verify_certificate: false}"), "sources.rua.tls.verify_certificate: false allows");
     assert_eq!(yaml(&format!("data_dir: /d\n{SMALL}")).unwrap().warnings, [""; 0]);
 }

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::Value;
 
 #[test]
-fn the_documentation_is_the_one_that_the_declarations_make() {
+fn configuration_md_is_up_to_date() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, docs::page()).unwrap();
@@ -14,7 +14,7 @@ fn the_documentation_is_the_one_that_the_declarations_make() {
 }
 
 #[test]
-fn the_example_of_the_documentation_is_a_sound_configuration() {
+fn the_example_in_configuration_md_is_valid() {
     let page = docs::page();
     let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = yaml(example).unwrap().config;

@@ -64,7 +64,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_text_of_random_pieces_is_read_or_refused(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60)) {
+    fn random_configuration_text_never_panics(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60)) {
         let text = pieces.concat();
         for format in [Format::Yaml, Format::Toml, Format::Json] {
             if let Err(problems) = load_as(&text, format, "f", &[]) {
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn a_url_of_random_pieces_is_read_or_refused(url in "(imaps?|file|syslog\\+(tls|udp)|stdout|x)?:?(//)?[a-z@:/?&=%\\[\\]é.0-9]{0,30}") {
+    fn random_urls_never_panic(url in "(imaps?|file|syslog\\+(tls|udp)|stdout|x)?:?(//)?[a-z@:/?&=%\\[\\]é.0-9]{0,30}") {
         let given = [url];
         for (from, to) in [(&given[..], &[][..]), (&[], &given)] {
             let loaded = from_arguments(&Arguments { file: None, from, to, ask: &|_| None });
@@ -84,7 +84,7 @@ proptest! {
 }
 
 #[test]
-fn a_file_that_ends_early_anywhere_is_read_or_refused() {
+fn truncated_configuration_files_never_panic() {
     let json = r#"{"sources": {"r\u00e4": {"type": "file", "path": ["x", null, 1.5]}}, "sinks": {}}"#;
     let toml = "[sources.rua]\ntype = \"imap\"\ntls = { ca_file = 'x' }\n[[sinks]]\na.b.c = 1\n";
     for (text, format) in [(SMALL, Format::Yaml), (json, Format::Json), (json, Format::Yaml), (toml, Format::Toml)] {

@@ -26,7 +26,7 @@ fn to(url: &str) -> Result<Loaded, Problems> {
 }
 
 #[test]
-fn a_mailbox_url_says_all_that_a_mailbox_needs() {
+fn an_imap_url_sets_user_host_port_and_folder() {
     let loaded =
         from("imaps://dmarc@example.com@imap.example.com:1993/Reports/In%20box?archive=Done&poll_interval=1m").unwrap();
     let imap = imap(&loaded);
@@ -38,7 +38,7 @@ fn a_mailbox_url_says_all_that_a_mailbox_needs() {
 }
 
 #[test]
-fn the_scheme_and_starttls_say_how_it_is_protected() {
+fn the_url_scheme_and_starttls_set_security() {
     use source::Security;
     for (url, security, port) in [
         ("imaps://u@h", Security::Tls, 993),
@@ -70,7 +70,10 @@ fn a_password_in_a_url_is_refused_and_not_repeated() {
         assert!(!told.contains("s3") && !told.contains("cret"), "{told}");
     }
     let told = from("imaps://me:s3cret@h/INBOX").unwrap_err().to_string();
-    assert!(told.starts_with("--from imaps://me:…: holds a password or the like, which every user"), "{told}");
+    assert!(
+        told.starts_with("--from imaps://me:…: contains a password or other credential, which every user"),
+        "{told}"
+    );
     for way in ["DMARC_SHIPPER_PASSWORD_FILE", "DMARC_SHIPPER_PASSWORD", "prompt"] {
         assert!(told.contains(way), "{told}");
     }
@@ -78,7 +81,7 @@ fn a_password_in_a_url_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn the_password_comes_from_a_file_or_the_environment_or_a_person() {
+fn the_password_of_a_url_comes_from_a_file_the_environment_or_a_prompt() {
     let sinks = ["stdout:".to_owned()];
     let sources = ["imaps://me@h".to_owned()];
     let file = ("DMARC_SHIPPER_PASSWORD_FILE", "/run/secrets/imap");
@@ -91,7 +94,7 @@ fn the_password_comes_from_a_file_or_the_environment_or_a_person() {
     assert_eq!(password(imap(&loaded)).reveal().unwrap(), "asked");
 
     let told = arguments_with(&["imaps://me@h"], &["stdout:"], &[]).unwrap_err().to_string();
-    assert!(told.starts_with("--from imaps://me@h: there is no password and nobody to ask"), "{told}");
+    assert!(told.starts_with("--from imaps://me@h: no password is set and there is no terminal"), "{told}");
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn the_options_of_a_url_are_checked_like_those_of_a_file() {
     let place = "--to syslog+udp://h: sinks.syslog";
     let expected = [
         format!("{place}.format: expected one of rfc5424, rfc3164, not \"rfc3614\"; did you mean rfc3164?"),
-        format!("{place}.framing.method: has no meaning with mode: udp, where each datagram is a frame; leave it out"),
+        format!("{place}.framing.method: is not used with mode: udp, where each datagram is a frame; remove it"),
         format!("{place}.rate_limit_num: expected a whole number from 1 to 4294967295, not \"x\""),
     ];
     for line in &expected {
@@ -149,7 +152,7 @@ fn the_options_of_a_url_are_checked_like_those_of_a_file() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_with_what_is() {
+fn unknown_url_schemes_are_refused_with_the_known_ones() {
     for url in ["forward://h:24224", "http://h/", "https://h/", "kafka://h", "out.json", "stdout", "stdout:x"] {
         let told = to(url).unwrap_err().to_string();
         assert!(told.contains("unknown kind of sink; known: stdout:, file:/PATH"), "{url}: {told}");
@@ -164,14 +167,14 @@ fn what_is_not_built_is_refused_with_what_is() {
 }
 
 #[test]
-fn several_urls_of_a_kind_get_names_of_their_own() {
+fn several_urls_of_one_type_get_unique_names() {
     let loaded = arguments_with(&["a", "b", "-"], &["stdout:", "file:/x", "file:/y"], &[]).unwrap();
     assert_eq!(loaded.config.sources.keys().collect::<Vec<_>>(), ["file", "file_2", "stdin"]);
     assert_eq!(loaded.config.sinks.keys().collect::<Vec<_>>(), ["file", "file_2", "stdout"]);
 }
 
 #[test]
-fn urls_replace_what_the_file_has_and_leave_the_rest() {
+fn urls_replace_sources_and_sinks_of_the_file_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dmarc.yaml");
     std::fs::write(&file, format!("tenant: acme\n{SMALL}    inputs: [rua]\n")).unwrap();
@@ -213,7 +216,7 @@ fn a_sink_of_the_file_may_be_named_and_is_then_required() {
 
 /// Regression: mails of sources that require these sinks were archived without being shipped to them.
 #[test]
-fn sinks_of_the_file_that_are_left_out_are_known_by_what_they_take() {
+fn sinks_left_out_by_to_are_recorded_with_their_inputs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
     std::fs::write(

@@ -40,7 +40,7 @@ fn syslog_defaults_depend_on_the_mode() {
 }
 
 #[test]
-fn every_option_of_a_full_file_arrives_in_its_field() {
+fn every_option_is_decoded_into_its_field() {
     let text = "\
 data_dir: /var/lib/dmarc
 tenant: acme
@@ -87,7 +87,7 @@ sinks:
 }
 
 #[test]
-fn the_three_formats_say_the_same() {
+fn yaml_toml_and_json_decode_to_the_same_configuration() {
     let toml = "\
 [sources.rua]
 type = 'imap'
@@ -109,7 +109,7 @@ required = true
 }
 
 #[test]
-fn variables_fill_values_of_every_kind_but_never_become_structure() {
+fn variables_are_interpolated_in_values_but_never_become_structure() {
     let text = SMALL
         .replace("imap.example.com", "${HOST}\n    port: ${PORT}\n    archive_folder: ${ARCHIVE:-}")
         .replace("s3cret", "${PASSWORD}");
@@ -128,14 +128,14 @@ fn a_required_option_whose_variable_is_empty_is_missing() {
 }
 
 #[test]
-fn what_is_null_is_as_if_it_were_not_written_and_an_empty_text_is_refused() {
+fn null_means_unset_and_an_empty_text_is_refused() {
     let loaded = yaml(&format!("tenant:\nlog: ~\n{SMALL}    encoding:\n    buffer: {{max_size: null}}\n")).unwrap();
     assert_eq!((loaded.config.tenant, loaded.config.sinks["out"].buffer_max_size), (None, 8 << 20));
     assert_eq!(problems(&format!("tenant: ''\n{SMALL}")), ["dmarc.yaml:1:9: tenant: must not be empty"]);
 }
 
 #[test]
-fn folders_are_one_text_or_a_list_and_a_comma_is_part_of_a_name() {
+fn folder_is_a_text_or_a_list_and_may_contain_commas() {
     let folders = |written: &str| {
         let loaded =
             yaml(&SMALL.replace("password: s3cret", &format!("password: s3cret\n    folder: {written}"))).unwrap();
@@ -144,7 +144,7 @@ fn folders_are_one_text_or_a_list_and_a_comma_is_part_of_a_name() {
     assert_eq!(folders("Reports, old"), ["Reports, old"]);
     assert_eq!(folders("[INBOX, Junk, 'Reports/*']"), ["INBOX", "Junk", "Reports/*"]);
     let told = problems(&SMALL.replace("password: s3cret", "password: s3cret\n    folder: [Inbox, INBOX]"));
-    assert_eq!(told, ["dmarc.yaml:7:13: sources.rua.folder: names \"INBOX\" twice; once is enough"]);
+    assert_eq!(told, ["dmarc.yaml:7:13: sources.rua.folder: contains \"INBOX\" twice; keep one of them"]);
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn a_source_may_have_a_tenant_of_its_own() {
 }
 
 #[test]
-fn control_characters_are_refused_in_texts_and_never_reach_a_terminal() {
+fn control_characters_are_refused_and_escaped_in_problems() {
     let told = problems(&SMALL.replace("user: dmarc@example.com", "user: \"a\\r\\nb\"\n    \"\\e[2J\": 1"));
     assert_eq!(
         told,
         [
-            "dmarc.yaml:5:11: sources.rua.user: must not hold control characters, as \"a\\r\\nb\" does",
+            "dmarc.yaml:5:11: sources.rua.user: must not contain control characters, as \"a\\r\\nb\" does",
             "dmarc.yaml:6:5: sources.rua.\\u{1b}[2J: unknown option; known here: type, host, security, port, user, password, \
              password_file, auth, oauth, tls, folder, search, archive_folder, quarantine_folder, after, without_report, watch, \
              poll_interval, max_messages_per_run, connect_timeout, read_timeout, pipelining, tenant, trusted_authserv_ids, require_authenticated"
@@ -169,11 +169,11 @@ fn control_characters_are_refused_in_texts_and_never_reach_a_terminal() {
 }
 
 #[test]
-fn a_secret_is_in_no_problem_no_warning_and_no_debug_output() {
+fn secrets_never_appear_in_problems_warnings_or_debug_output() {
     let broken = SMALL.replace("password: s3cret", "password: s3cret${\n    password_file: /nowhere\n    port: 0");
     let told = problems(&broken).join("\n");
     assert!(told.contains("sources.rua.password: a ${ is not closed"), "{told}");
-    assert!(told.contains("sources.rua.password_file: excludes password"), "{told}");
+    assert!(told.contains("sources.rua.password_file: can't be combined with password"), "{told}");
     assert!(!told.contains("s3cret"), "{told}");
     let told = problems(&SMALL.replace("password: s3cret", "password: [s3cret]")).join("\n");
     assert!(told.contains("expected a text, not a list") && !told.contains("s3cret"), "{told}");
@@ -183,7 +183,7 @@ fn a_secret_is_in_no_problem_no_warning_and_no_debug_output() {
 
 #[cfg(unix)]
 #[test]
-fn a_secret_file_that_everyone_may_read_is_warned_about_and_one_that_is_missing_too() {
+fn world_readable_and_missing_secret_files_give_warnings() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("password");
@@ -202,7 +202,7 @@ fn a_secret_file_that_everyone_may_read_is_warned_about_and_one_that_is_missing_
 
 #[cfg(unix)]
 #[test]
-fn a_configuration_file_with_a_password_in_it_that_everyone_may_read_is_warned_about() {
+fn a_world_readable_configuration_file_with_a_password_gives_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dmarc.yaml");
@@ -214,17 +214,17 @@ fn a_configuration_file_with_a_password_in_it_that_everyone_may_read_is_warned_a
         std::fs::write(&file, text).unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
         let warnings = load(&file).unwrap().warnings;
-        assert_eq!(warnings.iter().any(|warning| warning.contains("holds a secret")), warned, "{mode:o}");
+        assert_eq!(warnings.iter().any(|warning| warning.contains("contains a secret")), warned, "{mode:o}");
     }
 }
 
 #[test]
-fn domains_are_names_and_all_that_is_wrong_with_them_is_told() {
+fn invalid_domains_are_all_reported() {
     let load = |domains: &str| yaml(&format!("domains: {domains}\n{SMALL}"));
     assert_eq!(load("[Example.com., b.example]").unwrap().config.domains, ["example.com", "b.example"]);
     assert_eq!(load("example.com, b.example").unwrap().config.domains, ["example.com", "b.example"]);
     assert!(yaml(SMALL).unwrap().config.domains.is_empty());
     let told = problems(&format!("domains: ['*.example.com', good.example, a@b.example]\n{SMALL}"));
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("domains[0]") && told[0].contains("subdomains are meant too"), "{told:?}");
+    assert!(told[0].contains("domains[0]") && told[0].contains("subdomains are included"), "{told:?}");
 }

@@ -175,7 +175,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..Default::default() })]
 
     #[test]
-    fn json_lines_parse_back_to_what_was_told(event in event(), encoding in encoding()) {
+    fn json_lines_parse_back_to_the_same_values(event in event(), encoding in encoding()) {
         let line = encode(file(), encoding, &event);
         let line = line.strip_suffix('\n').unwrap();
         assert_one_clean_line(line);

@@ -50,7 +50,7 @@ fn one_long_string_costs_nothing_else() {
 }
 
 #[test]
-fn long_arrays_lose_their_end_before_strings_do() {
+fn arrays_are_truncated_before_strings() {
     let event = with(|_, row| row.reasons = reasons(300, "because"));
     let told = line(4000, Encoding::default(), &event);
     let left = told["reasons"].as_array().unwrap();
@@ -67,7 +67,7 @@ fn long_strings_of_arrays_become_excerpts() {
 }
 
 #[test]
-fn numbers_names_and_verdicts_survive_a_datagram() {
+fn numbers_names_and_verdicts_fit_into_a_datagram() {
     let event = with(|_, row| row.reasons = reasons(9, "because"));
     let told = line(1400, Encoding::default(), &event);
     let all = whole(&event);
@@ -89,7 +89,7 @@ fn the_smallest_limit_still_names_and_counts_the_event() {
 }
 
 #[test]
-fn structured_data_gives_way_before_the_message_does() {
+fn structured_data_is_dropped_before_the_message_is_shortened() {
     let long = with(|report, _| report.report_id = Some("r".repeat(200)));
     let message = encode(stdout(LARGEST), seed(), &long);
     let limit = u32::try_from(HEADER.len() + 70 + message.len()).unwrap();
@@ -102,7 +102,7 @@ fn structured_data_gives_way_before_the_message_does() {
 }
 
 #[test]
-fn text_lines_are_made_smaller_too() {
+fn text_lines_are_shortened_to_the_limit() {
     let event = with(|report, row| {
         report.org_name = Some("long name ".repeat(2000));
         row.reasons = reasons(100, "because");
@@ -114,7 +114,7 @@ fn text_lines_are_made_smaller_too() {
 }
 
 #[test]
-fn a_shortened_event_is_marked_even_where_the_sink_does_not_write_the_key() {
+fn truncated_is_set_even_if_the_field_list_excludes_it() {
     let event = with(|report, _| report.org_name = Some("o".repeat(9000)));
     assert_eq!(line(2000, seed(), &event)["truncated"], true);
 }

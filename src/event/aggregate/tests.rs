@@ -32,10 +32,13 @@ fn enumerations_are_trimmed_and_lower_case_and_unknown_ones_are_named() {
 }
 
 #[test]
-fn what_is_no_address_or_number_is_null_and_kept_in_a_warning() {
+fn invalid_addresses_and_counts_are_null_with_a_warning() {
     let event = told(report::Row { source_ip: some("abc"), count: some("many"), ..row() });
     assert_eq!((value(&event, "source_ip"), value(&event, "count")), (Value::Null, Value::Null));
-    assert_eq!(warnings(&event), ["source_ip: \"abc\" is no IP address", "count: \"many\" is no count"]);
+    assert_eq!(
+        warnings(&event),
+        ["source_ip: \"abc\" is not a valid IP address", "count: \"many\" is not a valid count"]
+    );
 }
 
 #[test]
@@ -52,18 +55,21 @@ fn warnings_of_the_document_come_before_those_of_the_row() {
     assert_eq!(
         warnings(&event),
         [
-            "document: bytes after the root element",
-            "begin: \"soon\" is no time",
-            "count: repaired",
-            "count: \"x\" is no count"
+            "trailing_junk: data after the end of the report was skipped",
+            "begin: \"soon\" is not a valid time",
+            "several_rows: a record has several rows, each was read as a separate record",
+            "count: \"x\" is not a valid count"
         ]
     );
     let event = sample::aggregate_of(&report, self::row(), sample::provenance());
-    assert_eq!(warnings(&event), ["document: bytes after the root element", "begin: \"soon\" is no time"]);
+    assert_eq!(
+        warnings(&event),
+        ["trailing_junk: data after the end of the report was skipped", "begin: \"soon\" is not a valid time"]
+    );
 }
 
 #[test]
-fn a_reporter_without_a_name_is_known_by_its_address() {
+fn missing_org_name_falls_back_to_the_email_domain() {
     let report = report::Aggregate { org_name: None, warnings: Vec::new(), ..sample::report() };
     let event = sample::aggregate_of(&report, row(), sample::provenance());
     assert_eq!(value(&event, "org"), known("receiver.example"));
@@ -85,7 +91,7 @@ fn times_are_rfc_3339_in_utc() {
 }
 
 #[test]
-fn the_explaining_results_fill_the_single_keys() {
+fn the_explaining_results_set_dkim_domain_and_spf_domain() {
     let event = sample::aggregate();
     for (key, expected) in [
         ("dkim_domain", "example.com"),
@@ -105,7 +111,7 @@ fn the_explaining_results_fill_the_single_keys() {
 }
 
 #[test]
-fn a_row_that_says_nothing_is_null_and_without_warnings() {
+fn an_empty_row_has_null_keys_and_no_warnings() {
     let event = sample::silent();
     for key in ["org", "count", "dmarc_pass", "dkim_aligned", "spf_aligned", "policy_effective", "failure_class"] {
         assert_eq!(value(&event, key), Value::Null, "{key}");

@@ -42,7 +42,7 @@ fn neighbours_below_a_public_suffix_are_not_aligned() {
 }
 
 #[test]
-fn an_unknown_mode_matters_only_where_the_modes_differ() {
+fn an_unknown_alignment_mode_matters_only_if_relaxed_and_strict_differ() {
     assert_eq!(Mode::of(Some("relaxed-ish")), Mode::Unknown);
     assert_eq!(aligned("example.com", "example.com", Mode::Unknown), Some(true));
     assert_eq!(aligned("sample.net", "example.com", Mode::Unknown), Some(false));
@@ -72,7 +72,7 @@ fn the_first_passing_aligned_signature_explains_the_verdict() {
 }
 
 #[test]
-fn mail_from_goes_before_helo_among_equals() {
+fn mfrom_takes_precedence_over_helo() {
     let explaining = |told: &[SpfAuth]| explaining(told.iter(), Some("example.com"), Mode::Relaxed);
     let helo = spf(Some("helo"), "mx.example.com", "pass");
     assert_eq!(explaining(&[helo.clone(), spf(Some("mfrom"), "example.com", "pass")]), Some(1));
@@ -81,7 +81,7 @@ fn mail_from_goes_before_helo_among_equals() {
 }
 
 #[test]
-fn alignment_of_a_row_is_null_where_too_little_is_told() {
+fn alignment_is_null_if_data_is_missing() {
     let vouches = |told: &[DkimAuth], header_from: Option<&str>, verdict: Option<&str>| {
         any_vouches(told.iter(), header_from, Mode::Relaxed, verdict)
     };

@@ -40,7 +40,7 @@ fn local_parts_are_masked_in_every_field_of_the_report() {
 }
 
 #[test]
-fn addresses_are_whole_where_the_user_wants_them() {
+fn failure_reports_full_keeps_local_parts() {
     let event = sample::failure_event(&quiet(), Addresses::Full);
     assert_eq!(value(&event, "original_mail_from"), known("b+ann=x@mail.example.net"));
     assert_eq!(value(&event, "original_rcpt_to"), texts(&["ann@receiver.example".to_owned()]));
@@ -49,7 +49,7 @@ fn addresses_are_whole_where_the_user_wants_them() {
 }
 
 #[test]
-fn an_address_that_is_none_is_told_or_masked_whole() {
+fn an_invalid_address_is_kept_or_masked_completely() {
     let report = Failure { original_mail_from: some("<>"), original_rcpt_to: vec!["ann".into()], ..quiet() };
     let event = event(&report);
     assert_eq!(value(&event, "original_mail_from"), known("<>"));
@@ -58,7 +58,7 @@ fn an_address_that_is_none_is_told_or_masked_whole() {
 }
 
 #[test]
-fn the_reporter_is_found_wherever_it_says_who_it_is() {
+fn the_reporter_of_a_failure_report_falls_back_to_other_fields() {
     let report = Failure { reporting_mta: some("dns; MX.receiver.example"), ..quiet() };
     assert_eq!(value(&event(&report), "org"), known("mx.receiver.example"));
     let report = Failure { reporting_mta: None, ..quiet() };
@@ -71,13 +71,13 @@ fn the_reporter_is_found_wherever_it_says_who_it_is() {
 }
 
 #[test]
-fn a_report_without_a_number_of_incidents_is_one() {
+fn missing_incidents_count_as_one() {
     assert_eq!(value(&event(&quiet()), "count"), Value::Int(2));
     assert_eq!(value(&event(&Failure { incidents: None, ..quiet() }), "count"), Value::Int(1));
 }
 
 #[test]
-fn lists_lose_their_comments_and_unknown_words_are_named() {
+fn comments_in_keyword_lists_are_removed_and_unknown_words_named() {
     let report = Failure {
         auth_failure: some("DMARC (p=none), spf, spf"),
         identity_alignment: some("dkim (a, (b)) ; arc"),
@@ -95,7 +95,7 @@ fn lists_lose_their_comments_and_unknown_words_are_named() {
 }
 
 #[test]
-fn a_date_is_read_in_spite_of_weekday_comment_and_old_zone() {
+fn arrival_dates_with_comments_and_obsolete_zones_are_parsed() {
     for told in [
         "Fri, 30 Oct 2026 22:13:20 +0000",
         "Mon, 30 Oct 2026 22:13:20 GMT",
@@ -109,11 +109,11 @@ fn a_date_is_read_in_spite_of_weekday_comment_and_old_zone() {
     }
     let event = event(&Failure { arrival_date: some("soon"), ..quiet() });
     assert_eq!(value(&event, "begin"), Value::Null);
-    assert_eq!(value(&event, "parse_warnings"), texts(&["begin: \"soon\" is no time".to_owned()]));
+    assert_eq!(value(&event, "parse_warnings"), texts(&["begin: \"soon\" is not a valid time".to_owned()]));
 }
 
 #[test]
-fn the_domain_of_a_from_is_found_in_any_dress() {
+fn the_domain_of_from_is_found_in_any_address_form() {
     for from in ["a@example.com", "\"A, B@c\" <a@EXAMPLE.com.>", "<a@example.com> (shop)"] {
         assert_eq!(domain_of(from).as_deref(), Some("example.com"), "{from}");
     }

@@ -53,7 +53,7 @@ fn events_have_exactly_the_keys_of_the_table_in_its_order_and_types() {
 }
 
 #[test]
-fn a_sample_tells_every_key_of_its_type() {
+fn sample_events_set_every_key() {
     let failure = sample::failure_event(&sample::failure(), Addresses::Masked);
     for event in [sample::aggregate(), failure, sample::report_event(), sample::ingest_error(), sample::probe()] {
         let mut fields = Vec::new();
@@ -65,7 +65,7 @@ fn a_sample_tells_every_key_of_its_type() {
 }
 
 #[test]
-fn a_policy_and_a_failure_tell_every_key_of_a_tls_report_between_them() {
+fn sample_policy_and_failure_set_every_tls_rpt_key() {
     let policy = sample::tls_event(sample::tls_rpt(), TlsRow::Policy(sample::tls_policy()));
     let failure = sample::tls_event(sample::tls_rpt(), TlsRow::Failure(sample::tls_failure()));
     let (mut of_policy, mut of_failure) = (Vec::new(), Vec::new());

@@ -42,7 +42,7 @@ fn sessions_of_failures_are_not_added_up_twice() {
 }
 
 #[test]
-fn values_are_normalised_and_what_is_none_is_named() {
+fn tls_values_are_normalised_and_invalid_ones_named() {
     let report = TlsRpt {
         begin: some("2026-10-30T00:00:00"),
         end: some("later"),
@@ -66,10 +66,10 @@ fn values_are_normalised_and_what_is_none_is_named() {
         *warnings,
         [
             "begin: \"2026-10-30T00:00:00\" is read as 2026-10-30T00:00:00Z",
-            "end: \"later\" is no time",
+            "end: \"later\" is not a valid time",
             "result_type: unknown value \"quota-exceeded\"",
-            "source_ip: \"unknown\" is no IP address",
-            "count: \"-1\" is no count",
+            "source_ip: \"unknown\" is not a valid IP address",
+            "count: \"-1\" is not a valid count",
         ]
     );
 }

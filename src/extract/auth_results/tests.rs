@@ -23,7 +23,7 @@ fn authenticated(field: &str) -> Option<String> {
 
 /// Real fields of these servers, with names changed.
 #[test]
-fn fields_of_widespread_servers_are_read() {
+fn authentication_results_of_common_servers_are_parsed() {
     let gmail = "mx.google.com;\r\n       dkim=pass header.i=@receiver.example header.s=20230601 header.b=\"abC+/d=\";\r\n       \
                  spf=pass (google.com: domain of noreply@receiver.example designates 192.0.2.1 as permitted sender) \
                  smtp.mailfrom=noreply@receiver.example;\r\n       dmarc=pass (p=REJECT sp=REJECT dis=NONE) header.from=receiver.example";
@@ -55,7 +55,7 @@ fn fields_of_widespread_servers_are_read() {
 
 /// RFC 8601 appendix B, with its own server names.
 #[test]
-fn the_examples_of_the_rfc_are_read() {
+fn examples_of_rfc_8601_are_parsed() {
     let read = |field| told_by(&["example.org", "example.com"], &[field]);
     assert_eq!(read("example.org 1; none"), Some(vec![]));
     assert_eq!(read("example.com; spf=pass smtp.mailfrom=example.net").unwrap(), ["spf=pass example.net"]);
@@ -73,7 +73,7 @@ fn the_examples_of_the_rfc_are_read() {
 }
 
 #[test]
-fn only_trusted_servers_are_heard() {
+fn only_trusted_authserv_ids_count() {
     let pass = "dmarc=pass header.from=receiver.example";
     assert_eq!(told(&[]), None);
     for other in [
@@ -93,7 +93,7 @@ fn only_trusted_servers_are_heard() {
 }
 
 #[test]
-fn what_stands_below_a_servers_own_field_is_the_senders() {
+fn fields_below_the_trusted_servers_own_are_ignored() {
     let own = "mx.example.com; spf=fail smtp.mailfrom=evil.example";
     let forged = "mx.example.com; dmarc=pass header.from=receiver.example";
     let other = "mx.example.org; dmarc=pass header.from=receiver.example";
@@ -110,7 +110,7 @@ fn what_stands_below_a_servers_own_field_is_the_senders() {
 }
 
 #[test]
-fn comments_and_quoted_strings_hide_nothing_and_pretend_nothing() {
+fn comments_and_quoted_strings_cannot_forge_results() {
     assert_eq!(
         told(&["mx.example.com; spf=fail (x; dmarc=pass header.from=receiver.example) smtp.mailfrom=\"a; dmarc=pass\"@evil.example"])
             .unwrap(),
@@ -132,7 +132,7 @@ fn comments_and_quoted_strings_hide_nothing_and_pretend_nothing() {
 
 /// A server may quote text of the sender that breaks its field, and that must not make the sender's forged field count.
 #[test]
-fn a_broken_field_says_nothing_and_still_is_the_topmost() {
+fn a_malformed_field_has_no_results_and_still_counts_as_topmost() {
     let forged = "mx.example.com; dmarc=pass header.from=receiver.example";
     for broken in [
         "mx.example.com; spf=pass (never closed smtp.mailfrom=a.example",
@@ -176,7 +176,7 @@ fn the_authenticated_domain_is_that_of_dmarc_else_of_dkim_else_of_spf() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_a_panic_and_within_bounds(fields in proptest::collection::vec("\\PC*|[a-z=;(). \"\\\\]{0,60}", 0..4)) {
+    fn any_authentication_results_field_is_parsed_without_panic_and_within_bounds(fields in proptest::collection::vec("\\PC*|[a-z=;(). \"\\\\]{0,60}", 0..4)) {
         if let Some(auth) = MailAuth::of(&fields, &["mx.example.com".into(), String::new()]) {
             prop_assert!(auth.results.len() <= 2 * RESULTS);
             prop_assert!(auth.results.iter().all(|told| told.domain.as_ref().is_none_or(|domain| domain.len() <= DOMAIN_BYTES)));
@@ -184,21 +184,21 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_a_sender_adds_below_changes_what_was_told(forged in proptest::collection::vec("(mx\\.example\\.com|other)?[ ;]{0,2}(dmarc=pass header\\.from=a\\.example)?[;\"() ]{0,3}", 0..5)) {
+    fn fields_added_by_the_sender_do_not_change_the_result(forged in proptest::collection::vec("(mx\\.example\\.com|other)?[ ;]{0,2}(dmarc=pass header\\.from=a\\.example)?[;\"() ]{0,3}", 0..5)) {
         let own = "mx.example.com; spf=pass smtp.mailfrom=b.example; dmarc=fail header.from=a.example";
         let all: Vec<&str> = std::iter::once(own).chain(forged.iter().map(String::as_str)).collect();
         prop_assert_eq!(told(&all), told(&[own]));
     }
 
     #[test]
-    fn comments_and_folds_between_the_words_make_no_difference(gaps in proptest::collection::vec("[ \t]|\r\n |\\(c\\)|\\(a\\(b\\)\\\\\\)\\) ", 5)) {
+    fn comments_and_folding_are_ignored(gaps in proptest::collection::vec("[ \t]|\r\n |\\(c\\)|\\(a\\(b\\)\\\\\\)\\) ", 5)) {
         let [a, b, c, d, e] = gaps.as_slice() else { unreachable!() };
         let field = format!("{a}mx.example.com{b};{c}dkim{d}={e}pass header.d{a}={b}a.example{c}header.s=s1{d};{e}spf=none");
         prop_assert_eq!(told(&[&field]).unwrap(), ["dkim=pass a.example", "spf=none -"]);
     }
 
     #[test]
-    fn a_quoted_value_is_the_value(local in "[ -~]{0,20}", domain in "[a-z]{1,9}\\.example") {
+    fn quoted_values_are_unquoted(local in "[ -~]{0,20}", domain in "[a-z]{1,9}\\.example") {
         let quoted: String = local.chars().flat_map(|letter| ['\\', letter]).collect();
         let field = format!("mx.example.com; spf=pass smtp.mailfrom=\"{quoted}\"@{domain}");
         prop_assert_eq!(told(&[&field]).unwrap(), [format!("spf=pass {domain}")]);

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn every_container_is_opened_whatever_it_is_called() {
+fn containers_are_detected_by_content_and_not_by_name() {
     let containers: Vec<(&str, Vec<u8>)> =
         vec![("xml", XML.into()), ("gzip", gzip(XML)), ("zlib", zlib(XML)), ("gzip in gzip", gzip(&gzip(XML)))];
     for (what, bytes) in containers {
@@ -49,14 +49,14 @@ fn members_of_the_same_name_are_all_read() {
 }
 
 #[test]
-fn clutter_in_archives_is_passed_over() {
+fn clutter_in_archives_is_skipped() {
     let archive =
         zip(&[("d/", b""), ("d/a.xml", XML), ("__MACOSX/d/._a.xml", b"\0\x05\x16\x07"), (".DS_Store", b"\0")]);
     assert_eq!(in_file("r", &archive), [document("r/d/a.xml", XML)]);
 }
 
 #[test]
-fn sizes_in_a_zip_are_not_believed() {
+fn sizes_declared_in_a_zip_are_not_trusted() {
     let mut archive = zip(&[("a.xml", XML)]);
     let central = archive.windows(4).position(|word| word == b"PK\x01\x02").unwrap();
     for lie in [0u32, 7, u32::MAX - 1] {
@@ -67,7 +67,7 @@ fn sizes_in_a_zip_are_not_believed() {
 }
 
 #[test]
-fn utf_16_and_a_byte_order_mark_are_no_obstacle() {
+fn utf_16_and_byte_order_marks_are_detected() {
     let utf16: Vec<u8> =
         [0xff, 0xfe].into_iter().chain("<?xml?><feedback/>".encode_utf16().flat_map(u16::to_le_bytes)).collect();
     let bom = [b"\xef\xbb\xbf\r\n".as_slice(), XML].concat();
@@ -76,7 +76,7 @@ fn utf_16_and_a_byte_order_mark_are_no_obstacle() {
 }
 
 #[test]
-fn what_is_not_read_is_named() {
+fn unsupported_attachments_are_named() {
     let aes = {
         let mut archive = zip(&[("a.xml", XML)]);
         let central = archive.windows(4).position(|word| word == b"PK\x01\x02").unwrap();
@@ -113,7 +113,7 @@ fn what_is_not_read_is_named() {
 }
 
 #[test]
-fn the_hash_of_what_is_unreadable_tells_members_apart_and_is_stable() {
+fn hashes_of_unreadable_members_are_distinct_and_stable() {
     let archive = zip(&[("a", b"x"), ("b", b"x")]);
     let hashes = |name| {
         let mut hashes = Vec::new();

@@ -47,7 +47,7 @@ fn all_optional_fields_of_a_gzip_header_are_skipped() {
 }
 
 #[test]
-fn a_wrong_gzip_checksum_is_told_after_all_bytes() {
+fn a_wrong_gzip_checksum_is_reported_after_all_bytes() {
     for wrong in [8, 4] {
         let mut file = gzip(XML);
         let at = file.len() - wrong;
@@ -58,7 +58,7 @@ fn a_wrong_gzip_checksum_is_told_after_all_bytes() {
 }
 
 #[test]
-fn everything_before_a_cut_is_handed_on() {
+fn everything_before_a_truncation_is_read() {
     let xml = long_xml();
     let whole = gzip(&xml);
     let mut longest = 0;
@@ -72,7 +72,7 @@ fn everything_before_a_cut_is_handed_on() {
 }
 
 #[test]
-fn everything_before_a_damaged_block_is_handed_on() {
+fn everything_before_a_corrupt_block_is_read() {
     let xml = long_xml();
     let (middle, mut file) = (xml.len() / 2, gzip(&xml));
     let at = file.len() / 2;
@@ -84,7 +84,7 @@ fn everything_before_a_damaged_block_is_handed_on() {
 }
 
 #[test]
-fn a_gzip_that_is_damaged_before_it_shows_what_it_is_is_always_told() {
+fn a_gzip_corrupt_from_its_start_is_always_reported() {
     let mut file = gzip(&long_xml());
     file[12..40].fill(0xff);
     assert_eq!(in_mail(&mail(&[part("application/gzip", "x.gz", &file)])), [unreadable("x.gz", Reason::CorruptGzip)]);
@@ -92,7 +92,7 @@ fn a_gzip_that_is_damaged_before_it_shows_what_it_is_is_always_told() {
 }
 
 #[test]
-fn damaged_zlib_is_told_after_what_came_out() {
+fn corrupt_zlib_is_reported_after_its_readable_part() {
     let mut file = zlib(XML);
     let last = file.len() - 1;
     file[last] ^= 1;
@@ -128,7 +128,7 @@ fn a_zip_without_its_directory_is_corrupt() {
 }
 
 #[test]
-fn a_cut_off_tar_gives_what_stands_before_the_cut() {
+fn a_truncated_tar_gives_the_members_before_the_end() {
     let xml = long_xml();
     let archive = tar(&[("a.xml", XML), ("b.xml", &xml)]);
     let cut = archive.len() - xml.len() / 2;

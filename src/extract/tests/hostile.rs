@@ -19,7 +19,7 @@ fn seeds() -> Vec<Vec<u8>> {
 
 proptest! {
     #[test]
-    fn a_changed_byte_never_leads_past_a_limit(seed in 0..8usize, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn mutated_bytes_never_exceed_a_limit(seed in 0..8usize, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = seeds().swap_remove(seed);
         let at = at.index(bytes.len());
         bytes[at] = byte;
@@ -43,7 +43,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_is_mailed_in_stops_the_walk(
+    fn hostile_mails_never_stop_the_walk(
         seed in 0..8usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
         cut in any::<prop::sample::Index>(),

@@ -23,7 +23,7 @@ fn lengths(seen: &[Seen]) -> Vec<(usize, Option<Reason>)> {
 }
 
 #[test]
-fn a_document_ends_at_its_limit_and_says_which() {
+fn document_bytes_ends_a_document_and_names_the_limit() {
     let limits = limited(|limits| limits.document_bytes = 10_000);
     for whole in [padded(9_990), gzip(&padded(9_990)), zip(&[("a", &padded(9_990))])] {
         assert_eq!(lengths(&file(&whole, &limits)), [(10_000, None)]);
@@ -42,7 +42,7 @@ fn a_document_ends_at_its_limit_and_says_which() {
 }
 
 #[test]
-fn a_mail_inflates_no_further_than_its_limit_and_reading_again_is_free() {
+fn mail_inflated_bytes_limits_a_mail_and_rereading_is_not_counted() {
     let limits = limited(|limits| limits.mail_inflated_bytes = 250_000);
     let one = gzip(&padded(100_000));
     let mail = mail(&[part("a/b", "1", &one), part("a/b", "2", &one), part("a/b", "3", &one)]);
@@ -52,7 +52,7 @@ fn a_mail_inflates_no_further_than_its_limit_and_reading_again_is_free() {
 }
 
 #[test]
-fn what_is_small_and_whole_is_inflated_once() {
+fn small_intact_streams_are_inflated_once() {
     let limits = Limits::default();
     let is_held = |input: &[u8]| {
         let mut held = Vec::new();
@@ -73,7 +73,7 @@ fn what_is_small_and_whole_is_inflated_once() {
 }
 
 #[test]
-fn a_bomb_is_stopped_by_its_ratio_and_a_regular_document_is_not() {
+fn inflation_ratio_stops_a_bomb_but_not_a_regular_document() {
     let limits = Limits::default();
     let seen = lengths(&file(&gzip(&padded(4 << 20)), &limits));
     assert!(matches!(seen[..], [(1_000_000..2_000_000, Some(Reason::InflationRatio))]), "{seen:?}");
@@ -83,7 +83,7 @@ fn a_bomb_is_stopped_by_its_ratio_and_a_regular_document_is_not() {
 }
 
 #[test]
-fn members_are_counted_over_all_archives() {
+fn archive_entries_are_counted_over_all_archives_of_a_mail() {
     let limits = limited(|limits| limits.archive_entries = 3);
     let members: Vec<(&str, &[u8])> = vec![("a", XML), ("b", XML), ("c", XML), ("d", XML), ("e", XML)];
     for (what, archive) in [("zip", zip(&members)), ("tar", tar(&members)), ("tgz", gzip(&tar(&members)))] {
@@ -132,7 +132,7 @@ fn a_mail_with_too_many_parts_gives_those_before_the_limit() {
 }
 
 #[test]
-fn multiparts_without_end_do_not_recurse_without_end() {
+fn multipart_recursion_is_bounded() {
     let mut letter = b"Subject: DMARC\r\n".to_vec();
     for number in 0..5000 {
         letter.extend_from_slice(
@@ -145,7 +145,7 @@ fn multiparts_without_end_do_not_recurse_without_end() {
 }
 
 #[test]
-fn a_bomb_around_an_archive_is_told_once() {
+fn a_bomb_around_an_archive_is_reported_once() {
     let archive = [b"PK\x03\x04".as_slice(), &vec![0; budget::HELD_BYTES / 2]].concat();
     let limits = limited(|limits| limits.mail_inflated_bytes = 100_000);
     assert_eq!(file(&gzip(&archive), &limits), [unreadable("x", Reason::MailInflatesTooFar)]);
@@ -155,7 +155,7 @@ fn a_bomb_around_an_archive_is_told_once() {
 }
 
 #[test]
-fn what_must_be_held_is_bounded() {
+fn buffered_members_are_bounded() {
     let large = vec![0; budget::HELD_BYTES];
     let limits = limited(|limits| limits.inflation_ratio = 2000);
     let archive = zip_by(CompressionMethod::Stored, &[("a.xml", XML), ("zeros", &large)]);

@@ -5,7 +5,7 @@ fn bare(bytes: &[u8]) -> Seen {
 }
 
 #[test]
-fn the_envelope_is_known_before_anything_is_unpacked() {
+fn header_fields_are_known_before_unpacking() {
     let letter = b"From ann@example.com Mon Jan 01 00:00:00 2024\r\n\
         Message-ID: <1@example.com>\r\nDate: Tue, 14 Nov 2023 22:13:20 +0100\r\n\
         From: \"Ann, A.\" <ann@example.com>, bob@example.com\r\nSubject: =?utf-8?B?R3LDvMOfZQ==?=\r\n =?utf-8?Q?_all?=\r\n\r\nhi";
@@ -68,7 +68,7 @@ fn quoted_printable_and_latin_1_arrive_as_bytes() {
 }
 
 #[test]
-fn names_are_decoded_and_cut_but_otherwise_as_told() {
+fn attachment_names_are_decoded_and_truncated() {
     let long = "n".repeat(400);
     for (field, name) in [
         ("Content-Disposition: attachment; filename*=utf-8''%C3%BC.xml", "ü.xml".into()),
@@ -105,7 +105,7 @@ fn reports_in_forwarded_mails_are_found() {
 }
 
 #[test]
-fn a_broken_structure_is_followed_as_far_as_it_goes() {
+fn malformed_multiparts_are_read_as_far_as_possible() {
     let report = part("application/gzip", "r.gz", &gzip(XML));
     let parts = [text("see"), report];
     let boundary = format!("=_b{}", parts[0].len() + parts[1].len());
@@ -155,7 +155,7 @@ fn lines_may_end_in_a_carriage_return_alone() {
 }
 
 #[test]
-fn encrypted_mails_are_told_where_a_report_was_meant() {
+fn encrypted_mails_are_reported_if_a_report_was_meant() {
     let pgp =
         b"Content-Type: multipart/encrypted; boundary=e\r\n\r\n--e\r\nContent-Type: application/pgp-encrypted\r\n\r\n\
         Version: 1\r\n--e\r\nContent-Type: application/octet-stream\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n--e--\r\n";
@@ -177,7 +177,7 @@ fn a_file_that_is_a_mail_is_read_by_the_rules_of_a_mailbox() {
 }
 
 #[test]
-fn a_file_that_is_neither_report_nor_mail_is_told() {
+fn a_file_that_is_neither_report_nor_mail_is_reported() {
     for (bytes, reason) in [
         (&b"just text"[..], Reason::NotAReport),
         (b"<html><p/></html>", Reason::NotAReport),

@@ -36,7 +36,7 @@ fn belongings() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn private_mails_yield_nothing_at_all() {
+fn private_mails_give_no_events() {
     for (name, bytes) in belongings() {
         for kind in ["application/octet-stream", "text/xml", "application/zip", "application/pkcs7-mime"] {
             let seen = in_mail(&mail(&[text("Dear Bob,\r\nsee <feedback> below"), part(kind, name, &bytes)]));
@@ -50,7 +50,7 @@ fn private_mails_yield_nothing_at_all() {
 }
 
 #[test]
-fn a_bounce_yields_nothing() {
+fn a_bounce_gives_no_events() {
     let bounce = b"From: mailer-daemon@example.com\r\nSubject: Undelivered\r\n\
         Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n\
         --b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n\
@@ -60,7 +60,7 @@ fn a_bounce_yields_nothing() {
 }
 
 #[test]
-fn the_same_things_in_a_mail_that_says_it_is_a_report_are_told() {
+fn unreadable_parts_of_a_mail_marked_as_report_are_reported() {
     for (name, bytes) in belongings() {
         if name == "letter.eml" {
             continue;
@@ -72,7 +72,7 @@ fn the_same_things_in_a_mail_that_says_it_is_a_report_are_told() {
 }
 
 #[test]
-fn each_mark_marks() {
+fn each_report_hint_marks_a_mail_as_a_report() {
     let odd = || part("application/octet-stream", "x.bin", b"\x01\x02\x03");
     let told = [unreadable("x.bin", Reason::NotAReport)];
     for header in [
@@ -98,7 +98,7 @@ fn each_mark_marks() {
 }
 
 #[test]
-fn what_comes_with_a_report_is_not_told() {
+fn companion_attachments_of_a_report_are_not_reported() {
     let mail = report_mail(&[
         text("This is a report."),
         b"Content-Type: text/html\r\n\r\n<p>This is a report.</p>".to_vec(),
@@ -114,7 +114,7 @@ fn what_comes_with_a_report_is_not_told() {
 }
 
 #[test]
-fn a_letter_that_quotes_a_report_is_a_letter() {
+fn a_mail_that_quotes_a_report_is_not_a_report() {
     let quoted = "Bob,\r\nwhat is this?\r\nFeedback-Type: auth-failure\r\nSource-IP: 192.0.2.1\r\n\
         Sender Domain: example.com\r\nSender IP Address: 192.0.2.1\r\nSPF Alignment: no\r\n";
     assert_eq!(in_mail(&mail(&[text(quoted)])), []);

@@ -57,7 +57,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_report_in_anything_comes_out_as_it_went_in(
+    fn a_report_in_any_container_is_extracted_unchanged(
         inside in "[ -~é\n]{0,300}",
         layers in prop::collection::vec(
             select(vec![Gzip, GzipMembers, Zlib, Zip, StoredZip, Tar, Base64, QuotedPrintable, EightBit, Forwarded]), 0..3),

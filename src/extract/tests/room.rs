@@ -88,7 +88,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_dropped_on_the_way_the_documents_are_the_same_and_all_memory_is_given_back(
+    fn dropped_buffers_do_not_change_documents_and_all_memory_is_returned(
         around in prop::collection::vec(
             select(vec![Gzip, Zlib, Zip, StoredZip, Tar, Base64, QuotedPrintable, EightBit, Forwarded]), 1..5),
         every in 1..20usize,
@@ -113,7 +113,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_held_was_asked_for_unless_it_is_small() {
+fn large_buffers_are_reserved_before_use() {
     let report = large_report();
     let archive = zip_by(CompressionMethod::Stored, &[("a.xml", &report), ("b.xml", &report)]);
     for (input, is_held) in [
@@ -135,7 +135,7 @@ fn what_is_held_was_asked_for_unless_it_is_small() {
 }
 
 #[test]
-fn what_is_held_is_given_back_after_a_panic() {
+fn memory_is_returned_after_a_panic() {
     let report = large_report();
     let input = gzip(&zip_by(CompressionMethod::Stored, &[("a.xml", &report)]));
     let (reserve, limits) = (Counted::default(), Limits::default());

@@ -65,7 +65,7 @@ fn kill(leader: Pid) {
 
 pub async fn run(command: &[String]) -> Result<String, TokenError> {
     let [program, arguments @ ..] = command else {
-        return Err(TokenError::Configuration("token_command names no program".into()));
+        return Err(TokenError::Configuration("token_command is empty; expected a program and its arguments".into()));
     };
     let failed = |what: String| TokenError::Refused(format!("the token_command {program} {what}"));
     let mut command = Command::new(program);
@@ -134,18 +134,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_it_prints_is_the_token() {
+    async fn token_command_prints_the_token() {
         assert_eq!(shell("echo tok3n").await.unwrap(), "tok3n");
     }
 
     #[tokio::test]
-    async fn arguments_reach_the_program_without_a_shell() {
+    async fn token_command_arguments_are_passed_without_a_shell() {
         let command = ["echo", "$(id);`id`"].map(str::to_owned);
         assert_eq!(run(&command).await.unwrap(), "$(id);`id`");
     }
 
     #[tokio::test]
-    async fn its_complaint_is_told_by_its_first_line_and_never_what_it_printed() {
+    async fn token_command_errors_show_the_first_line_of_stderr_and_never_stdout() {
         let error = shell("echo s3cret-token; echo 'no s3cret-token for you' >&2; echo more >&2; exit 3").await;
         let text = error.unwrap_err().to_string();
         assert!(text.contains("exit status: 3: no … for you"), "{text}");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_token_is_refused_without_being_shown() {
+    async fn invalid_tokens_are_refused_without_being_shown() {
         for script in ["true", "echo two s3cret", "echo s3cret; echo s3cret2", "head -c 70000 /dev/zero | tr '\\0' s"] {
             let text = shell(script).await.unwrap_err().to_string();
             assert!(text.contains("printed no access token") && !text.contains("s3cret"), "{text}");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_a_mistake_in_the_configuration() {
+    async fn a_missing_token_command_is_a_configuration_error() {
         let error = run(&["/nowhere/token".to_owned()]).await.unwrap_err();
         assert!(
             matches!(error, TokenError::Configuration(_)) && error.to_string().contains("/nowhere/token"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_waited_for_any_more_ends_with_all_that_it_started() {
+    async fn a_cancelled_token_command_is_killed_with_its_process_group() {
         let folder = tempfile::tempdir().unwrap();
         for begin in ["", "exec >&- 2>&-; "] {
             let file = folder.path().join(begin.len().to_string());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_program_that_has_ended_leaves_behind_is_its_own() {
+    async fn background_processes_of_a_finished_token_command_are_not_killed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
         let script = format!("sleep 600 > /dev/null 2>&1 & echo $! > {}; echo tok3n", file.display());

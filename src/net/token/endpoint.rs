@@ -91,7 +91,7 @@ impl No {
         }
         match self {
             No::NotNow(_) => TokenError::Unavailable(format!("no access token from {host}: {said}")),
-            No::Never(_) => TokenError::Refused(format!("{host} gives no access token: {said}")),
+            No::Never(_) => TokenError::Refused(format!("{host} refused an access token: {said}")),
         }
     }
 }
@@ -116,7 +116,7 @@ fn judge(reply: &Reply) -> Result<(Fetched, Option<String>), No> {
             let refresh_token = Some(text("refresh_token")).filter(|token| !token.is_empty()).map(str::to_owned);
             Ok((Fetched { token, lasts }, refresh_token))
         }
-        None if status.is_success() => Err(No::Never("its answer holds no access_token".into())),
+        None if status.is_success() => Err(No::Never("the response contains no access_token".into())),
         _ if text("error").is_empty() => Err(No::Never(format!("{said}, and not as a token endpoint does"))),
         _ => Err(No::Never(said)),
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_endpoint_will_never_give_is_told_apart_from_what_it_can_not_give_now() {
+    fn permanent_and_transient_token_errors_are_distinguished() {
         let never = |status, body: &str, said: &str| {
             assert_eq!(judged(status, body).err(), Some(No::Never(said.into())), "{body}");
         };
@@ -194,8 +194,8 @@ mod tests {
         );
         never(404, "<html>", "it answered 404 Not Found, and not as a token endpoint does");
         never(302, "", "it answered 302 Found, and not as a token endpoint does");
-        never(200, "{}", "its answer holds no access_token");
-        never(200, r#"{"access_token":"two words"}"#, "its answer holds no access_token");
+        never(200, "{}", "the response contains no access_token");
+        never(200, r#"{"access_token":"two words"}"#, "the response contains no access_token");
         for (status, body) in [
             (503, ""),
             (500, r#"{"error":"invalid_grant"}"#),
@@ -207,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_repeats_a_secret_does_not_get_it_into_the_log() {
+    fn secrets_echoed_by_the_token_endpoint_are_masked() {
         let no = No::Never("invalid_client: client_secret=p%20w p w is wrong".into());
         let text = no.told("idp.example.com", &[("client_secret", "p w".into())]).to_string();
-        assert_eq!(text, "idp.example.com gives no access token: invalid_client: client_secret=… … is wrong");
+        assert_eq!(text, "idp.example.com refused an access token: invalid_client: client_secret=… … is wrong");
     }
 
     #[test]
-    fn a_new_refresh_token_is_used_until_the_configuration_holds_another() {
+    fn a_rotated_refresh_token_is_used_until_the_configured_one_changes() {
         let renewal = Renewal::default();
         assert_eq!(renewal.newest("first"), "first");
         renewal.renew("first".into(), "second".into());

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_visible_ascii_whatever_surrounds_it() {
+    fn tokens_are_visible_ascii_and_trimmed() {
         assert_eq!(sound(" ya29.a0-_~+/=\r\n").as_deref(), Some("ya29.a0-_~+/="));
         for none in ["", "\n", "two words", "a\nb", "tök", "a\u{1}b"] {
             assert_eq!(sound(none), None, "{none:?}");

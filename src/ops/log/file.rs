@@ -42,7 +42,7 @@ impl LogFile {
         let written = self.try_write(line);
         let complained = std::mem::replace(&mut self.complained, written.is_err());
         let error = written.err().filter(|_| !complained)?;
-        Some(format!("can't log to {}: {error}; the log goes on here", self.path.display()))
+        Some(format!("can't write the log file {}: {error}; logging only to stderr", self.path.display()))
     }
 
     fn try_write(&mut self, line: &str) -> io::Result<()> {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_is_renamed_and_only_so_many_are_kept() {
+    fn a_full_log_file_is_rotated_and_old_ones_are_deleted() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("logs/own.log");
         let mut file = LogFile::new(&path, 12, 2);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_line_goes_where_the_name_leads_after_logrotate_was_there() {
+    fn the_log_file_is_reopened_after_logrotate_renamed_it() {
         let root = tempfile::tempdir().unwrap();
         let (path, moved) = (root.path().join("own.log"), root.path().join("moved"));
         let mut file = LogFile::new(&path, 1 << 20, 5);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_vanishes_is_made_anew() {
+    fn a_deleted_log_folder_is_created_again() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("logs/own.log");
         let mut file = LogFile::new(&path, 1 << 20, 5);
@@ -172,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_written_is_counted_and_complained_of_once() {
+    fn lost_log_lines_are_counted_and_the_write_error_reported_once() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("own.log");
         fs::create_dir(&path).unwrap();
         let mut file = LogFile::new(&path, 1 << 20, 5);
         let complaint = file.write("one\n").unwrap();
-        assert!(complaint.contains("own.log: ") && complaint.contains("the log goes on here"), "{complaint}");
+        assert!(complaint.contains("own.log: ") && complaint.contains("logging only to stderr"), "{complaint}");
         assert_eq!((file.write("two\n"), file.missed()), (None, 2));
         fs::remove_dir(&path).unwrap();
         assert_eq!((file.write("three\n"), file.missed()), (None, 0));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_costs_lines_and_tears_none_but_the_last_before_it() {
+    fn a_full_disk_loses_log_lines_but_truncates_at_most_one() {
         let Some(disk) = crate::small_disk::SmallDisk::mount(256) else { return };
         let path = disk.path().join("own.log");
         let mut file = LogFile::new(&path, 1 << 20, 5);

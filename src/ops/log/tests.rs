@@ -34,14 +34,14 @@ fn a_json_line_is_one_flat_object_with_typed_fields() {
 }
 
 #[test]
-fn a_field_can_not_pass_for_one_of_the_fixed_keys() {
+fn a_field_cannot_overwrite_a_fixed_key() {
     let lines = logged(LogLevel::Info, Style::Json, || tracing::info!(level = "error", logger = "other", "hello"));
     assert!(lines[0].contains(r#""level":"info","logger":"DMARC_SCRIPT""#), "{}", lines[0]);
     assert!(lines[0].contains(r#""level_":"error","logger_":"other""#), "{}", lines[0]);
 }
 
 #[test]
-fn a_text_line_reads_time_level_message_fields() {
+fn a_text_line_is_time_level_message_fields() {
     let lines =
         logged(LogLevel::Info, TEXT, || tracing::info!(rows = 3, org = "a b", name = "x", empty = "", "shipped"));
     let (time, rest) = lines[0].split_once(' ').unwrap();
@@ -50,7 +50,7 @@ fn a_text_line_reads_time_level_message_fields() {
 }
 
 #[test]
-fn hostile_text_stays_in_its_line_and_field() {
+fn control_characters_and_newlines_are_escaped_in_log_fields() {
     let hostile = "x\n2026 ERROR forged\r\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\" level=\"error";
     let work = || tracing::info!(org = hostile, "from {hostile}");
     let text = logged(LogLevel::Info, TEXT, work).remove(0);
@@ -65,14 +65,14 @@ fn hostile_text_stays_in_its_line_and_field() {
 }
 
 #[test]
-fn colours_stand_around_the_level_alone() {
+fn only_the_level_is_coloured() {
     let lines = logged(LogLevel::Info, Style::Text { colours: true }, || tracing::error!("broken \x1b[0m"));
     assert_eq!(lines[0].matches('\x1b').count(), 2, "{:?}", lines[0]);
     assert!(lines[0].contains("\x1b[31mERROR\x1b[0m broken"), "{:?}", lines[0]);
 }
 
 #[test]
-fn libraries_are_heard_from_warn_on_and_never_more_than_the_program_itself() {
+fn libraries_log_at_warn_and_never_below_the_configured_level() {
     let work = || {
         tracing::debug!("own");
         tracing::info!(target: "async_imap", "A1 LOGIN user secret");
@@ -85,7 +85,7 @@ fn libraries_are_heard_from_warn_on_and_never_more_than_the_program_itself() {
 }
 
 #[test]
-fn a_very_long_value_is_cut() {
+fn long_log_values_are_truncated() {
     let long = "ä".repeat(1 << 20);
     let lines = logged(LogLevel::Info, Style::Json, || tracing::info!(long, "hello"));
     assert!(lines[0].len() < 10_000);
@@ -93,7 +93,7 @@ fn a_very_long_value_is_cut() {
 }
 
 #[test]
-fn nothing_bridges_the_log_crate_whose_records_hold_passwords() {
+fn records_of_the_log_crate_are_not_logged_as_they_contain_passwords() {
     let bridge = concat!("name = \"tracing", "-log\"");
     assert!(!include_str!("../../../Cargo.lock").contains(bridge));
 }
@@ -115,7 +115,7 @@ proptest! {
 const ALONE: &str = "DMARC_SHIPPER_TEST_LOG_TO_NOBODY";
 
 #[test]
-fn a_stderr_that_nobody_reads_harms_nothing() {
+fn a_closed_stderr_is_ignored() {
     if std::env::var_os(ALONE).is_some() {
         init(LogLevel::Info, LogFormat::Auto).unwrap();
         tracing::error!("nobody hears this");
@@ -125,7 +125,7 @@ fn a_stderr_that_nobody_reads_harms_nothing() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "ops::log::tests::a_stderr_that_nobody_reads_harms_nothing"])
+        .args(["--exact", "ops::log::tests::a_closed_stderr_is_ignored"])
         .env(ALONE, "1")
         .stdout(std::process::Stdio::null())
         .stderr(writer)
@@ -135,7 +135,7 @@ fn a_stderr_that_nobody_reads_harms_nothing() {
 }
 
 #[test]
-fn the_level_can_be_changed_while_it_logs() {
+fn the_log_level_can_be_changed_at_runtime() {
     let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
     let kept = lines.clone();
     let (subscriber, handle) =

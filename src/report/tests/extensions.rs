@@ -37,7 +37,7 @@ fn inside(extensions: &str) -> Vec<String> {
 }
 
 #[test]
-fn extensions_of_rfc_9990_are_kept_where_they_stand() {
+fn extensions_of_rfc_9990_are_kept_with_their_path() {
     let read = read_fixture("002-rfc-9990");
     assert_eq!(told(&read.report().extensions), ["{https://ext.example/1}extension/domain=other.example"]);
     assert_eq!(told(&read.rows[0].extensions), ["{https://ext.example/arc}record/arc/count=9"]);
@@ -63,7 +63,7 @@ fn each_text_attribute_and_empty_element_is_an_entry_in_the_order_of_the_documen
 }
 
 #[test]
-fn elements_that_no_schema_has_are_kept_wherever_they_stand() {
+fn unknown_elements_are_kept_as_extensions() {
     let read =
         report("<version_published>1</version_published>", "<auth_results><arc><d>a.example</d></arc></auth_results>");
     assert_eq!(told(&read.report().extensions), ["version_published=1"]);
@@ -73,7 +73,7 @@ fn elements_that_no_schema_has_are_kept_wherever_they_stand() {
 
 /// A parser that ignores namespaces would take the count of an extension for the row's.
 #[test]
-fn a_foreign_element_is_never_taken_for_one_of_the_schema() {
+fn elements_of_a_foreign_namespace_are_not_schema_elements() {
     let read = report(
         "<e:policy_published><e:p>none</e:p></e:policy_published><e:record/>",
         "<e:count>9</e:count><e:row><e:source_ip>198.51.100.1</e:source_ip></e:row><e:header_from>evil.example</e:header_from>",
@@ -88,7 +88,7 @@ fn a_foreign_element_is_never_taken_for_one_of_the_schema() {
 }
 
 #[test]
-fn prefixes_of_the_schemas_own_namespaces_are_no_foreign_ones() {
+fn prefixes_of_the_schema_namespaces_are_accepted() {
     for namespace in ["urn:ietf:params:xml:ns:dmarc-2.0", "http://dmarc.org/dmarc-xml/0.1"] {
         let document = format!(
             r#"<feedback xmlns:d="{namespace}"><d:policy_published><d:p>reject</d:p></d:policy_published>
@@ -102,7 +102,7 @@ fn prefixes_of_the_schemas_own_namespaces_are_no_foreign_ones() {
 }
 
 #[test]
-fn what_a_warning_names_as_left_out_is_no_extension() {
+fn skipped_elements_are_not_extensions() {
     let read =
         report("<policy_published><p>none</p><x>1</x></policy_published>", "<wrapper><row><x>2</x></row></wrapper>");
     assert_eq!(read.codes(), ["second_policy", "skipped_record"]);
@@ -118,7 +118,7 @@ fn markup_within_a_text_belongs_to_the_text() {
 }
 
 #[test]
-fn the_extensions_of_a_record_are_those_of_each_of_its_rows_and_of_no_other() {
+fn extensions_of_a_record_belong_to_each_of_its_rows() {
     let read = report("", "<row><count>4</count></row><e:a>1</e:a></record><record><row><count>5</count></row>");
     let each: Vec<_> = read.rows.iter().map(|row| told(&row.extensions)).collect();
     let own = ["{urn:example:e}record/a=1".to_owned()];
@@ -126,7 +126,7 @@ fn the_extensions_of_a_record_are_those_of_each_of_its_rows_and_of_no_other() {
 }
 
 #[test]
-fn extensions_are_cut_at_a_bound_with_a_warning_and_the_next_record_has_room_again() {
+fn extensions_are_limited_per_record_with_a_warning() {
     let bytes = |told: &[String]| told.iter().map(String::len).sum::<usize>();
     let long = format!("<e:a>{}</e:a><e:b>1</e:b>", "x".repeat(60_000));
     let many = "<e:a/>".repeat(5_000);

@@ -86,7 +86,7 @@ fn a_report_in_base64_in_a_mail_that_is_no_report_is_read() {
 }
 
 #[test]
-fn an_address_keeps_what_stands_behind_it() {
+fn text_after_the_source_ip_is_kept() {
     assert_eq!(report("003-source-ip-with-name").source_ip, some("192.0.2.7 (mail.example.net)"));
 }
 
@@ -99,14 +99,14 @@ fn missing_and_empty_fields_are_none() {
 }
 
 #[test]
-fn lists_are_kept_as_told() {
+fn repeated_list_fields_are_kept_in_order() {
     let report = report("005-lists-with-comments");
     assert_eq!(report.auth_failure, some("dmarc (p=none), SPF"));
     assert_eq!(report.identity_alignment, some("DKIM (d=example.com) , spf"));
 }
 
 #[test]
-fn fields_that_may_come_again_are_lists_and_of_others_the_first_counts() {
+fn repeatable_fields_are_lists_and_of_others_the_first_is_kept() {
     let report = report("006-repeated-fields");
     assert_eq!(report.original_rcpt_to, ["<ann@receiver.example>", "bob@receiver.example"]);
     assert_eq!(report.authentication_results.len(), 2);
@@ -114,18 +114,18 @@ fn fields_that_may_come_again_are_lists_and_of_others_the_first_counts() {
 }
 
 #[test]
-fn the_header_alone_tells_what_the_mail_tells() {
+fn the_original_header_alone_gives_the_same_fields() {
     assert_eq!(report("007-headers-only"), plain());
 }
 
 #[test]
-fn a_report_without_its_type_is_known_by_its_fields() {
+fn a_missing_feedback_type_is_recognised_by_other_fields() {
     let report = report("008-no-feedback-type");
     assert_eq!((report.auth_failure.as_deref(), codes(&report)), (Some("spf"), vec!["no_feedback_type"]));
 }
 
 #[test]
-fn abuse_and_opt_out_are_not_dmarc_and_say_so() {
+fn abuse_and_opt_out_reports_are_not_dmarc_feedback() {
     for (name, kind) in [("009-abuse", "abuse"), ("010-opt-out", "opt-out")] {
         let refused = reports(&eml(name)).remove(0).unwrap_err();
         assert_eq!(refused.reason, Reason::NotDmarcFeedback);
@@ -134,7 +134,7 @@ fn abuse_and_opt_out_are_not_dmarc_and_say_so() {
 }
 
 #[test]
-fn a_text_for_people_is_read_where_it_has_the_fields_of_a_report() {
+fn the_human_readable_part_is_parsed_if_it_has_report_fields() {
     let report = report("011-text-for-people");
     let told = Failure {
         auth_failure: some("dmarc"),
@@ -152,7 +152,7 @@ fn a_text_for_people_is_read_where_it_has_the_fields_of_a_report() {
 }
 
 #[test]
-fn a_text_for_people_without_all_that_is_silent() {
+fn a_human_readable_part_without_report_fields_is_ignored() {
     let mail = String::from_utf8(eml("011-text-for-people")).unwrap();
     for (from, to) in [
         ("Sender Domain:", "Domain:"),
@@ -173,18 +173,18 @@ fn a_text_for_people_without_all_that_is_silent() {
 }
 
 #[test]
-fn fields_within_the_text_for_people_are_found() {
+fn fields_inside_the_human_readable_part_are_found() {
     let report = report("012-fields-within-the-text");
     assert_eq!(report, Failure { from: None, message_id: None, ..plain() });
 }
 
 #[test]
-fn fields_are_known_under_any_content_type() {
+fn feedback_fields_are_found_under_any_content_type() {
     assert_eq!(report("013-wrong-content-type"), Failure { from: None, message_id: None, ..plain() });
 }
 
 #[test]
-fn folding_may_be_anything() {
+fn any_header_folding_is_unfolded() {
     let report = report("015-folded-anyhow");
     assert_eq!(
         (report.feedback_type.as_deref(), report.auth_failure.as_deref()),
@@ -195,13 +195,13 @@ fn folding_may_be_anything() {
 }
 
 #[test]
-fn a_mailbox_line_before_the_mail_is_no_matter() {
+fn an_mbox_from_line_before_the_mail_is_skipped() {
     let told = Failure { original_mail_from: None, ..plain() };
     assert_eq!(report("016-mailbox-line"), told);
 }
 
 #[test]
-fn the_original_s_content_is_taken_from_nowhere() {
+fn content_of_the_original_mail_is_never_read() {
     assert_eq!(report("017-body-among-the-fields"), plain());
     for name in ["001-plain", "007-headers-only", "011-text-for-people", "017-body-among-the-fields"] {
         let told = format!("{:?}", report(name));
@@ -210,7 +210,7 @@ fn the_original_s_content_is_taken_from_nowhere() {
 }
 
 #[test]
-fn dates_are_kept_as_told() {
+fn arrival_dates_are_kept_verbatim() {
     let date = report("018-weekday-and-zone").arrival_date;
     assert_eq!(date, some("Mon, 14 Nov 2023 17:13:20 EST (really Tuesday)"));
 }
@@ -233,7 +233,7 @@ fn two_reports_that_differ_only_in_the_mail_they_are_about_are_two_documents() {
 }
 
 #[test]
-fn a_report_of_any_length_is_read_as_far_as_its_fields_may_be() {
+fn feedback_fields_are_read_up_to_their_limit() {
     let long = "Feedback-Type: auth-failure\r\nUser-Agent: ".to_owned() + &"x".repeat(3 << 20) + "\r\nVersion: 1\r\n";
     let Report::Failure(report) = scan(Format::Feedback, long.as_bytes(), &Limits::default()).unwrap().report else {
         panic!("no failure report")

@@ -83,7 +83,7 @@ fn reason(document: impl AsRef<[u8]>) -> Reason {
 const RECORD: &str = "<record><row><count>1</count></row></record>";
 
 #[test]
-fn an_error_below_after_the_report_is_a_warning() {
+fn container_damage_after_the_report_is_a_warning() {
     let document = fixture("001-plain");
     let read = read_with(|| failing(&document), &Limits::default()).expect("whole");
     assert_eq!((read.rows.len(), read.scan.damage.is_none()), (2, true));
@@ -92,7 +92,7 @@ fn an_error_below_after_the_report_is_a_warning() {
 }
 
 #[test]
-fn an_error_below_within_the_report_is_its_damage() {
+fn container_damage_inside_the_report_makes_it_partial() {
     let document = fixture("026-truncated");
     let read = read_with(|| failing(&document), &Limits::default()).expect("one row");
     assert_eq!(read.rows.len(), 1);
@@ -102,7 +102,7 @@ fn an_error_below_within_the_report_is_its_damage() {
 }
 
 #[test]
-fn a_damaged_document_is_hashed_as_far_as_it_came() {
+fn a_damaged_document_is_hashed_up_to_the_damage() {
     let document = fixture("026-truncated");
     let whole = read(&document).expect("one row").scan.sha256;
     assert_eq!(read_with(|| failing(&document), &Limits::default()).expect("one row").scan.sha256, whole);
@@ -126,13 +126,13 @@ fn deep_nesting_is_refused_at_the_limit() {
 }
 
 #[test]
-fn elements_that_are_never_closed_are_forgotten() {
+fn unclosed_elements_are_dropped() {
     let unclosed = format!("<feedback>{}</feedback>", "<record><count>1</count><a><b></record>".repeat(20_000));
     assert_eq!(read(unclosed).expect("records").rows.len(), 20_000);
 }
 
 #[test]
-fn a_text_of_any_size_is_shortened() {
+fn long_texts_are_truncated() {
     for (head, tail) in [("", ""), ("<![CDATA[", "]]>"), ("<!--", "-->"), ("<i>", "</i>")] {
         let head = format!("<feedback><report_metadata><org_name>{head}");
         let tail = format!("{tail}</org_name></report_metadata>{RECORD}</feedback>");
@@ -144,7 +144,7 @@ fn a_text_of_any_size_is_shortened() {
 }
 
 #[test]
-fn a_document_that_goes_on_without_a_tag_is_refused() {
+fn a_long_document_without_tags_is_refused() {
     for (head, unit) in [
         ("", " "),
         ("<feedback>", "\n"),
@@ -169,7 +169,7 @@ fn a_document_that_goes_on_without_a_tag_is_refused() {
 }
 
 #[test]
-fn tags_without_end_and_without_rows_are_refused() {
+fn endless_tags_without_rows_are_refused() {
     for unit in ["<x/>", "</x>", "<x></x>"] {
         let bomb = || repeated("<feedback>", unit, 2 << 20, "</feedback>");
         assert_eq!(read_with(bomb, &Limits::default()).expect_err("bomb").reason, Reason::XmlMalformed, "{unit}");
@@ -212,7 +212,7 @@ fn stray_characters_of_any_number_are_text() {
 }
 
 #[test]
-fn rows_over_the_limit_are_damage() {
+fn rows_over_the_limit_make_the_report_partial() {
     let limits = Limits { rows: 3, ..Limits::default() };
     for records in [RECORD.repeat(5), RECORD.replace("</row>", "</row><row><count>2</count></row>").repeat(3)] {
         let document = format!("<feedback>{records}</feedback>");
@@ -228,7 +228,7 @@ fn rows_over_the_limit_are_damage() {
 
 /// Regression: 240 KB of mail with ten million of these records used up the quota of their sender.
 #[test]
-fn records_that_say_nothing_are_no_rows_and_any_number_of_them_is_soon_refused() {
+fn empty_records_are_skipped_and_their_number_is_limited() {
     for unit in [
         "<record/>",
         "<record><row/></record>",
@@ -246,7 +246,7 @@ fn records_that_say_nothing_are_no_rows_and_any_number_of_them_is_soon_refused()
 }
 
 #[test]
-fn a_record_that_tells_an_address_or_a_count_or_a_name_is_a_row() {
+fn a_record_with_an_address_a_count_or_a_domain_is_a_row() {
     for record in [
         "<row><source_ip>192.0.2.1</source_ip></row>",
         "<row><count>3</count></row>",
@@ -263,7 +263,7 @@ fn a_record_that_tells_an_address_or_a_count_or_a_name_is_a_row() {
 
 /// Regression: 2 KB of mail became 1.8 GB of events.
 #[test]
-fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_too_many_bytes() {
+fn long_metadata_is_truncated_and_event_expansion_limits_the_rows() {
     let long = "A".repeat(4_000);
     let head = format!(
         "<feedback><report_metadata><org_name>{long}</org_name><email>{long}</email>\
@@ -288,7 +288,7 @@ fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_to
 
 /// The shared data of a record is repeated in each of its rows.
 #[test]
-fn a_record_of_many_rows_and_long_results_ends_before_it_becomes_too_many_bytes() {
+fn event_bytes_limit_a_record_with_many_rows_and_long_results() {
     let long = format!("<dkim><human_result>{}</human_result></dkim>", "x".repeat(4_000)).repeat(64);
     let head = format!("<feedback><record><auth_results>{long}</auth_results>");
     let bomb = || repeated(&head, "<row><count>1</count></row>", 1_000_000, "</record></feedback>");
@@ -301,14 +301,14 @@ fn a_record_of_many_rows_and_long_results_ends_before_it_becomes_too_many_bytes(
 }
 
 #[test]
-fn error_texts_are_kept_up_to_a_number() {
+fn error_texts_are_limited_in_number() {
     let document = format!("<feedback><report_metadata>{}</report_metadata></feedback>", "<error>e</error>".repeat(20));
     let read = read(document).expect("a report");
     assert_eq!((read.report().errors.len(), read.codes()), (16, vec!["too_many_errors"]));
 }
 
 #[test]
-fn results_over_the_limit_are_named() {
+fn auth_results_over_the_limit_give_a_warning() {
     let results = "<dkim><result>pass</result></dkim>".repeat(70) + &"<spf><result>fail</result></spf>".repeat(65);
     let document = format!("<feedback><record><auth_results>{results}</auth_results></record></feedback>");
     let read = read(document).expect("a record");
@@ -329,7 +329,7 @@ fn a_record_with_any_number_of_rows_is_read() {
 }
 
 #[test]
-fn the_texts_of_one_record_are_bounded_whatever_it_repeats() {
+fn texts_of_one_record_are_bounded() {
     let long = "x".repeat(4000);
     let result =
         format!("<dkim><domain>{long}</domain><selector>{long}</selector><human_result>{long}</human_result></dkim>");

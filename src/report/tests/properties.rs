@@ -191,7 +191,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_valid_report_reads_as_what_it_was_made_from(
+    fn valid_reports_round_trip(
         report in report(),
         rows in prop::collection::vec(filled_row(), 0..4),
         seed in any::<u64>(),
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_bytes_read_the_same_however_they_are_chopped_up(
+    fn parsing_does_not_depend_on_chunk_boundaries(
         pieces in prop::collection::vec(
             select(vec!["<feedback>", "<record>", "<row>", "<count>", "1", "</count>", "</row>", "</record>", "</feedback>",
                         "<", "&", "&amp;", "&#", ">", "\"", "=", "'", "/", "<!--", "-->", "<![CDATA[", "]]>", "<?", "?>", " ",
@@ -235,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn what_goes_up_to_quick_xml_is_always_well_formed_but_for_nesting(noise in any::<Vec<u8>>(), text in "[<>&;#a-z\"'=/!? -]{0,80}") {
+    fn sanitized_xml_is_well_formed_except_for_nesting(noise in any::<Vec<u8>>(), text in "[<>&;#a-z\"'=/!? -]{0,80}") {
         let document = [b"<feedback>", text.as_bytes(), noise.as_slice(), text.as_bytes()].concat();
         let limits = Limits { xml_token_bytes: 32, ..Limits::default() };
         let mut up = Vec::new();

@@ -59,7 +59,7 @@ fn a_plain_report_is_read_in_full() {
 }
 
 #[test]
-fn the_hash_is_that_of_the_bytes_as_they_came() {
+fn document_sha256_is_of_the_unmodified_bytes() {
     let hash = |name| read_fixture(name).scan.sha256;
     let hex: String = hash("039-after-the-end").iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "3cb8e66610eb3f60e0cf205a0997cd0d096f79de76d83031b1f4829f2c43284d");
@@ -93,7 +93,7 @@ fn byte_order_marks_and_utf_16_are_read() {
 }
 
 #[test]
-fn windows_1252_is_read_declared_or_not() {
+fn windows_1252_is_decoded_declared_or_not() {
     let declared = read_fixture("006-windows-1252-declared");
     let undeclared = read_fixture("007-windows-1252-undeclared");
     assert_eq!(declared.report().org_name, some("Récepteur Œuvre"));
@@ -108,7 +108,7 @@ fn nuls_and_forbidden_controls_are_dropped() {
 }
 
 #[test]
-fn the_declaration_may_be_late_missing_or_left_open() {
+fn the_xml_declaration_may_be_late_missing_or_unclosed() {
     reads_as_plain("009-space-before-declaration", &[]);
     reads_as_plain("010-comment-before-declaration", &[]);
     reads_as_plain("011-no-declaration", &[]);
@@ -157,7 +157,7 @@ fn unescaped_characters_are_text() {
 }
 
 #[test]
-fn broken_end_tags_end_what_they_were_meant_to_end() {
+fn broken_end_tags_close_the_intended_element() {
     reads_as_plain("022-end-tag-without-its-start", &["missing_close", "missing_close"]);
     reads_as_plain("023-end-tags-misnamed", &["unmatched_close", "missing_close"]);
     reads_as_plain("024-end-tags-cut-off", &["broken_tag", "missing_close"]);
@@ -170,7 +170,7 @@ fn text_between_elements_is_skipped() {
 }
 
 #[test]
-fn the_whole_rows_of_a_truncated_report_are_read() {
+fn complete_rows_of_a_truncated_report_are_read() {
     let read = read_fixture("026-truncated");
     assert_eq!(read.rows.len(), 1);
     assert_eq!(read.report().org_name, some("Receiver Example"));
@@ -180,18 +180,18 @@ fn the_whole_rows_of_a_truncated_report_are_read() {
 }
 
 #[test]
-fn nothing_is_read_of_a_report_that_ends_before_its_first_row_does() {
+fn a_report_truncated_in_its_first_row_has_no_rows() {
     let trouble = read(fixture("027-truncated-before-a-row")).expect_err("no row");
     assert_eq!(trouble.reason, Reason::XmlTruncated);
 }
 
 #[test]
-fn the_order_of_elements_and_what_is_unknown_make_no_difference() {
+fn element_order_and_unknown_elements_are_ignored() {
     reads_as_plain("028-any-order", &["skipped_record"]);
 }
 
 #[test]
-fn a_record_that_is_skipped_is_named() {
+fn skipped_records_give_a_warning() {
     for misplaced in ["<records><record/></records>", "<recrod><row/></recrod>", "<row/>"] {
         let read = read(format!("<feedback>{misplaced}</feedback>")).expect("a report");
         assert_eq!((read.rows.len(), read.codes()), (0, vec!["skipped_record"]), "{misplaced}");
@@ -210,7 +210,7 @@ fn the_first_of_several_policies_is_kept() {
 }
 
 #[test]
-fn each_row_of_a_record_is_a_row_with_what_they_share() {
+fn several_rows_of_a_record_share_its_identifiers_and_results() {
     let read = read_fixture("032-two-rows");
     let ips: Vec<_> = read.rows.iter().map(|row| row.source_ip.as_deref().unwrap_or("")).collect();
     assert_eq!(ips, ["192.0.2.1", "192.0.2.9", "2001:db8::2"]);
@@ -236,7 +236,7 @@ fn all_signatures_and_spf_results_are_kept() {
 }
 
 #[test]
-fn an_empty_reason_is_none_and_several_are_several() {
+fn empty_reasons_are_dropped_and_several_are_kept() {
     let reasons = &read_fixture("034-reasons").rows[0].reasons;
     let policy = Override { kind: some("local_policy"), comment: some("arc=pass") };
     assert_eq!(*reasons, [policy, Override { kind: some("forwarded"), comment: None }]);
@@ -254,14 +254,14 @@ fn missing_parts_are_none() {
 }
 
 #[test]
-fn a_report_without_records_is_fine() {
+fn a_report_without_records_is_valid() {
     let read = read_fixture("036-no-records");
     assert_eq!((read.scan.rows, read.scan.damage.is_none()), (0, true));
     assert_eq!(read.report().report_id, some("r-1"));
 }
 
 #[test]
-fn text_in_pieces_is_one_text() {
+fn text_split_by_markup_is_joined() {
     let read = read_fixture("037-entities-and-cdata");
     assert_eq!(read.report().org_name, some("Receiver Example"));
     assert_eq!(read.report().email, some("<]]>&amp;<reports@receiver.example"));
@@ -269,12 +269,12 @@ fn text_in_pieces_is_one_text() {
 }
 
 #[test]
-fn blanks_around_values_are_trimmed() {
+fn values_are_trimmed() {
     reads_as_plain("038-blanks", &[]);
 }
 
 #[test]
-fn what_follows_the_report_is_skipped() {
+fn data_after_the_report_is_skipped() {
     reads_as_plain("039-after-the-end", &["trailing_junk"]);
     reads_as_plain("040-two-reports", &["second_report"]);
 }
@@ -293,7 +293,7 @@ fn markup_within_text_is_text_without_its_tags() {
 }
 
 #[test]
-fn attributes_may_be_broken() {
+fn malformed_attributes_are_tolerated() {
     let read = reads_as_plain("043-broken-attributes", &["broken_tag"]);
     assert_eq!(read.report().xml_namespace, some("http://dmarc.org/dmarc-xml/0.1"));
 }
@@ -304,7 +304,7 @@ fn the_first_of_repeated_values_is_kept() {
 }
 
 #[test]
-fn what_is_no_report_is_named() {
+fn documents_other_than_reports_are_named() {
     let trouble = read(fixture("045-another-root")).expect_err("a feed");
     assert_eq!(trouble.reason, Reason::NotAReport);
     assert!(trouble.detail.contains("<rss>"), "{trouble}");

@@ -107,7 +107,7 @@ fn a_contact_may_be_null_or_several() {
 }
 
 #[test]
-fn lists_may_be_texts_and_go_by_either_name() {
+fn lists_may_be_single_texts_under_either_key() {
     assert_eq!(read_json("004-mx-host-as-text").policies[0].mx_hosts, ["*.mail.example.com"]);
     assert_eq!(read_json("005-mx-host-pattern").policies[0].mx_hosts, ["mx1.example.com", "*.mail.example.com"]);
     assert_eq!(read_json("006-policy-string-as-text").policies[0].strings, ["version: STSv1"]);
@@ -119,13 +119,13 @@ fn counts_may_be_texts() {
 }
 
 #[test]
-fn times_are_told_as_they_stand() {
+fn times_are_kept_verbatim() {
     let report = read_json("008-times-without-zone").report;
     assert_eq!((report.begin, report.end), (some("2023-11-14T00:00:00"), some("2023-11-14 23:59:59")));
 }
 
 #[test]
-fn what_is_missing_is_none() {
+fn missing_keys_are_none() {
     let domainless = read_json("009-no-policy-domain");
     assert_eq!(domainless.report.policies[0], PolicyName { policy_type: some("no-policy-found"), domain: None });
     let failures = read_json("010-no-addresses").failures;
@@ -144,24 +144,24 @@ fn a_report_without_policies_is_a_report_without_rows() {
 }
 
 #[test]
-fn unknown_keys_are_passed_over() {
+fn unknown_keys_are_skipped() {
     let read = read_json("013-unknown-keys");
     assert_eq!((read.policies.len(), codes(&read)), (1, vec![]));
 }
 
 #[test]
-fn keys_are_known_in_any_case() {
+fn keys_are_case_insensitive() {
     assert!(codes(&is_plain("014-keys-in-another-case")).is_empty());
 }
 
 #[test]
-fn encodings_are_told_by_their_bytes() {
+fn encodings_are_detected_from_the_bytes() {
     is_plain("015-byte-order-mark");
     is_plain("021-utf-16");
 }
 
 #[test]
-fn a_failure_may_stand_before_its_policy_and_rows_before_the_report() {
+fn key_order_of_policies_and_failures_is_free() {
     let (plain, read) = (read_json("001-plain"), read_json("016-failures-before-their-policy"));
     assert_eq!((read.policies, read.failures), (plain.policies, plain.failures));
     assert_eq!(read.report.policies, plain.report.policies);
@@ -174,19 +174,19 @@ fn a_list_of_one_may_be_the_object_itself() {
 }
 
 #[test]
-fn what_was_whole_before_the_document_was_cut_off_is_read() {
+fn complete_policies_of_a_truncated_report_are_read() {
     let read = read_json("018-cut-off");
     assert_eq!((read.policies.len(), read.failures.len(), read.damage), (1, 3, Some(Reason::JsonTruncated)));
     assert_eq!(read.report.policies[1].domain, some("example.com"));
 }
 
 #[test]
-fn what_follows_the_report_is_named() {
+fn data_after_the_report_gives_a_warning() {
     assert_eq!(codes(&is_plain("019-after-the-end")), ["trailing_junk"]);
 }
 
 #[test]
-fn values_of_other_types_cost_no_more_than_themselves() {
+fn values_of_wrong_types_are_skipped_cheaply() {
     let read = read_json("020-other-types");
     assert_eq!((read.report.organization_name.as_deref(), read.report.report_id.as_deref()), (None, Some("42")));
     assert_eq!((read.policies.len(), codes(&read)), (1, vec!["wrong_type"]));
@@ -211,7 +211,7 @@ fn other_json_is_no_report() {
 }
 
 #[test]
-fn rows_beyond_the_limit_are_told_after_those_within() {
+fn rows_up_to_the_limit_are_read_before_the_error() {
     let limits = Limits { rows: 2, ..Limits::default() };
     let read = read_tls(&json("001-plain"), 64, &limits).unwrap();
     assert_eq!((read.failures.len(), read.policies.len(), read.damage), (2, 0, Some(Reason::TooManyRows)));
@@ -220,7 +220,7 @@ fn rows_beyond_the_limit_are_told_after_those_within() {
 }
 
 #[test]
-fn no_list_text_or_number_of_policies_is_held_beyond_its_bound() {
+fn lists_texts_and_policies_are_bounded() {
     let hosts = vec!["\"mx.example.com\""; 500].join(",");
     let long = "x".repeat(60_000);
     let policy = format!(r#"{{"policy": {{"mx-host": [{hosts}], "policy-string": "{long}"}}}}"#);
@@ -264,7 +264,7 @@ fn a_list_under_two_keys_is_as_long_as_under_one() {
 }
 
 #[test]
-fn policies_and_failures_that_say_nothing_are_no_rows() {
+fn empty_policies_and_failures_are_skipped() {
     let failures = vec!["{}"; 1_000].join(",");
     let real = r#"{"policy": {"policy-type": "sts"}, "failure-details": [{}, {"result-type": "validation-failure"}]}"#;
     let document = format!(r#"{{"policies": [{{}}, {{"failure-details": [{failures}]}}, {real}]}}"#);
@@ -273,7 +273,7 @@ fn policies_and_failures_that_say_nothing_are_no_rows() {
 }
 
 #[test]
-fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_too_many_bytes() {
+fn long_metadata_is_truncated_and_event_expansion_limits_the_rows() {
     let failures = vec![r#"{"result-type":"x"}"#; 20_000].join(",");
     let document = format!(
         r#"{{"organization-name": "{0}", "report-id": "{0}", "contact-info": "{0}", "policies": [{{"failure-details": [{failures}]}}]}}"#,
@@ -287,7 +287,7 @@ fn a_long_head_over_short_rows_is_cut_once_and_the_rows_end_where_they_become_to
 }
 
 #[test]
-fn a_reader_that_wants_no_more_gets_no_more() {
+fn parsing_stops_when_the_consumer_stops() {
     let mut seen = 0;
     let end = tls_rows(json("001-plain").as_slice(), &Limits::default(), &mut |_| {
         seen += 1;

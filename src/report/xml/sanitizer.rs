@@ -148,8 +148,7 @@ impl<R: BufRead> Sanitizer<R> {
             return Ok(());
         }
         let setting = "limits.xml_token_bytes";
-        let detail =
-            format!("more than {most} bytes come without a tag, {UNTAGGED} times {setting}; raise it to read on");
+        let detail = format!("more than {most} bytes without a tag, {UNTAGGED} times {setting}; raise it to read on");
         let limit = Some(LimitHit { setting, value: self.token_bytes });
         Err(Trouble { reason: Reason::XmlTokenTooLarge, detail, limit })
     }
@@ -252,7 +251,7 @@ impl<R: BufRead> Sanitizer<R> {
             Step::Doctype => {
                 return Err(Trouble::new(
                     Reason::XmlDoctype,
-                    "the document has a DOCTYPE; expected a report, which needs none",
+                    "the document has a DOCTYPE; expected a report without one",
                 ));
             }
             Step::Comment => self.state = State::Comment(0),

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_over_the_limit_is_passed_by_without_being_held() {
+    fn an_oversized_mbox_mail_is_skipped_without_buffering() {
         let large = "x".repeat(300_000);
         let mbox = format!("From a\n\n{large}\n\nFrom b{large}\n\nhi\n\nFrom c\n\nho\n");
         assert_eq!(mails(&mbox, 1000), [Err(()), Ok("\nhi\n".into()), Ok("\nho\n".into())]);

@@ -205,9 +205,9 @@ impl Running {
         self.pass.settled += 1;
         let source = &*self.source.name;
         if self.intake.dry_run && matches!(verdict, Verdict::Archive | Verdict::Quarantine(_)) {
-            info!(source, file = %place, "would ship what it holds, and leave it");
+            info!(source, file = %place, "would ship its reports, and leave the file in place");
         } else {
-            debug!(source, file = %place, ?verdict, "left where it is");
+            debug!(source, file = %place, ?verdict, "left in place");
         }
     }
 

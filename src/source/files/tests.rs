@@ -54,7 +54,7 @@ fn names(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_folder_is_walked_in_the_order_of_its_paths() {
+fn folders_are_walked_in_path_order() {
     let folder = folder(&["b.xml", "a/2.gz", "a/1.gz", "c/d/e.zip", ".hidden", ".git/config", "x.tmp", "y.part"]);
     let all = seen(folder.path(), &Limits::default());
     let wanted = ["a/1.gz", "a/2.gz", "b.xml", "c/d/e.zip"];
@@ -62,7 +62,7 @@ fn a_folder_is_walked_in_the_order_of_its_paths() {
 }
 
 #[test]
-fn of_a_maildir_the_delivered_mails_are_read() {
+fn maildir_cur_and_new_are_read_and_tmp_is_not() {
     let maildir = folder(&["cur/1:2,S", "new/2", "tmp/3", "dovecot-uidlist", ".Junk/cur/4"]);
     assert_eq!(names(maildir.path()), ["cur/1:2,S", "new/2"]);
     let places: Vec<Place> = walk("test".into(), maildir.path(), &Limits::default())
@@ -75,7 +75,7 @@ fn of_a_maildir_the_delivered_mails_are_read() {
 }
 
 #[test]
-fn an_mbox_is_one_place_for_each_of_its_mails() {
+fn mbox_mails_have_separate_places() {
     let folder = folder(&["a.xml"]);
     let mbox = folder.path().join("mbox");
     fs::write(&mbox, "From a\nSubject: 1\n\nhi\n\nFrom b\nSubject: 2\n\nho\n").unwrap();
@@ -111,7 +111,7 @@ fn stdin_is_one_file_or_an_mbox() {
 }
 
 #[test]
-fn links_to_files_are_read_and_links_to_folders_are_not() {
+fn symlinks_to_files_are_followed_and_to_folders_are_not() {
     let folder = folder(&["a/1.xml"]);
     symlink(folder.path(), folder.path().join("a/loop")).unwrap();
     symlink("1.xml", folder.path().join("a/2.xml")).unwrap();
@@ -123,7 +123,7 @@ fn links_to_files_are_read_and_links_to_folders_are_not() {
 }
 
 #[test]
-fn special_files_are_passed_over_unless_named() {
+fn special_files_are_skipped_unless_given_by_name() {
     let folder = folder(&["a.xml"]);
     let pipe = folder.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -137,7 +137,7 @@ fn special_files_are_passed_over_unless_named() {
 }
 
 #[test]
-fn a_file_over_the_limit_is_handed_over_as_the_reason() {
+fn a_file_over_mail_bytes_is_handed_over_as_mail_too_large() {
     let folder = folder(&["a", "large"]);
     let limits = Limits { mail_bytes: 4, ..Limits::default() };
     let wanted = [("a".to_owned(), Ok("a".to_owned())), ("large".to_owned(), Err(Reason::MailTooLarge))];
@@ -232,7 +232,7 @@ async fn one_pass_ends_when_every_mail_has_its_verdict() {
 }
 
 #[tokio::test]
-async fn suspects_come_after_all_others_those_of_longest_ago_first() {
+async fn suspect_mails_are_read_last_oldest_first() {
     let folder = folder(&["a-suspect-2", "b", "c-suspect-1", "d-suspect-2", "e"]);
     let mut bench = Bench::start(folder.path(), true, 1000);
     for wanted in ["b", "e", "c-suspect-1", "a-suspect-2", "d-suspect-2"] {
@@ -244,7 +244,7 @@ async fn suspects_come_after_all_others_those_of_longest_ago_first() {
 }
 
 #[tokio::test]
-async fn what_is_remembered_is_passed_over_until_it_changes() {
+async fn known_files_are_skipped_until_they_change() {
     let folder = folder(&["a", "b"]);
     let mut bench = Bench::start(folder.path(), false, 1000);
     let (a, _) = bench.mail().await;
@@ -262,7 +262,7 @@ async fn what_is_remembered_is_passed_over_until_it_changes() {
 }
 
 #[tokio::test]
-async fn no_more_is_read_than_the_budget_allows() {
+async fn reading_waits_for_the_memory_budget() {
     let folder = folder(&["aaaa", "bbbb"]);
     let mut bench = Bench::start(folder.path(), true, 6);
     let (a, _) = bench.mail().await;
@@ -289,7 +289,7 @@ async fn a_stop_ends_the_source_once_its_mails_are_settled() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_named_after_the_rest_was_read() {
+async fn unreadable_files_are_reported_after_the_others_were_read() {
     let folder = folder(&["a", "c"]);
     symlink("nowhere", folder.path().join("b")).unwrap();
     let mut bench = Bench::start(folder.path(), true, 1000);
@@ -303,7 +303,7 @@ async fn what_cannot_be_read_is_named_after_the_rest_was_read() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_there_ends_one_pass_and_is_waited_for_otherwise() {
+async fn a_missing_path_ends_a_single_pass_and_is_polled_otherwise() {
     let folder = folder(&[]);
     let path = folder.path().join("later.xml");
     let bench = Bench::start(&path, true, 1000);
@@ -315,7 +315,7 @@ async fn a_path_that_is_not_there_ends_one_pass_and_is_waited_for_otherwise() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_is_gone_ends_the_source() {
+async fn the_source_ends_when_the_pipeline_is_closed() {
     let folder = folder(&["a"]);
     let mut bench = Bench::start(folder.path(), true, 1000);
     bench.mail().await;

@@ -213,7 +213,7 @@ impl Walker {
         let mut bytes = Vec::new();
         about(&path, input.take(self.limit.saturating_add(1)).read_to_end(&mut bytes))?;
         if bytes.len() as u64 > self.limit {
-            let content = Content::TooLarge(too_large("the size of what was piped in", self.limit));
+            let content = Content::TooLarge(too_large("the size of the input on stdin", self.limit));
             return Ok(Some(FoundFile { place, bytes: 0, content }));
         }
         Ok(Some(FoundFile { place, bytes: bytes.len() as u64, content: Content::Here(bytes.into()) }))

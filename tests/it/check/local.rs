@@ -28,7 +28,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_file_sink_is_probed_beside_its_file_and_nothing_is_left() {
+fn a_file_sink_probe_leaves_no_file() {
     let workplace = Workplace::new();
     fs::create_dir(workplace.path("out")).unwrap();
     let kept = workplace.write("out/all.json", "{\"org\":\"a\"}\n{\"org\":\"torn");
@@ -41,11 +41,11 @@ fn a_file_sink_is_probed_beside_its_file_and_nothing_is_left() {
     let config = with(workplace.config(source(&workplace), stdout()), json!({"sinks": sinks}));
     let found = check(&workplace, &config, &[], 0);
     found.has("whole", "folder", "ok", &["out can be written to"]);
-    found.has("whole", "file", "ok", &["all.json is there"]);
-    found.has("daily", "file", "ok", &["would be made"]);
-    found.has("new", "folder", "ok", &["new/100% would be made"]);
+    found.has("whole", "file", "ok", &["all.json exists"]);
+    found.has("daily", "file", "ok", &["would be created"]);
+    found.has("new", "folder", "ok", &["new/100% would be created"]);
     for sink in ["whole", "daily", "new"] {
-        found.has(sink, "probe", "ok", &["event ", "on the disk", "deleted again"]);
+        found.has(sink, "probe", "ok", &["event ", "written to disk", "deleted again"]);
     }
     assert_eq!(fs::read_to_string(&kept).unwrap(), "{\"org\":\"a\"}\n{\"org\":\"torn");
     assert!(old.exists(), "a check has deleted what is past its days");
@@ -61,7 +61,7 @@ fn a_file_sink_is_probed_beside_its_file_and_nothing_is_left() {
 }
 
 #[test]
-fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
+fn an_unwritable_folder_fails_with_and_without_a_probe() {
     let Some(disk) = Disk::mount(100) else { return };
     disk.make_read_only();
     let workplace = Workplace::new();
@@ -69,7 +69,7 @@ fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
     let config = with(workplace.config(source(&workplace), sink), json!({"data_dir": disk.path("data")}));
     for arguments in [&[][..], &["--no-probe"]] {
         let found = check(&workplace, &config, arguments, 73);
-        found.has("", "folder", "failed", &["Read-only file system", "name another path"]);
+        found.has("", "folder", "failed", &["Read-only file system", "configure another path"]);
         found.has("out", "folder", "failed", &["can't write to", "Read-only file system"]);
         assert_eq!(found.with("skipped"), ["files", "instance", "file", "probe"]);
         found.has("rua", "file", "ok", &["report.xml can be read"]);
@@ -84,7 +84,7 @@ fn a_place_that_can_t_be_written_to_is_found_with_and_without_a_probe() {
 
 /// The disk has room for a directory entry, but not for an event.
 #[test]
-fn a_full_disk_is_found_by_the_probe() {
+fn a_full_disk_fails_the_probe() {
     let Some(disk) = Disk::mount(16) else { return };
     let workplace = Workplace::new();
     fs::write(disk.path("ballast"), vec![0; 1 << 20]).unwrap_err();
@@ -96,7 +96,7 @@ fn a_full_disk_is_found_by_the_probe() {
 }
 
 #[test]
-fn a_source_that_is_not_there_is_named() {
+fn a_missing_source_path_fails() {
     let workplace = Workplace::new();
     fs::create_dir(workplace.path("mails")).unwrap();
     let sources = json!({
@@ -107,13 +107,13 @@ fn a_source_that_is_not_there_is_named() {
     let found = check(&workplace, &config, &["--no-probe"], 66);
     found.has("gone", "file", "failed", &["gone.xml", "No such file", "mounted"]);
     found.has("mails", "file", "ok", &["is a folder"]);
-    found.has("", "folder", "ok", &["data would be made"]);
+    found.has("", "folder", "ok", &["data would be created"]);
     assert!(!workplace.path("data").exists());
 }
 
 /// Created by root earlier, and unusable for the user of the service.
 #[test]
-fn files_in_the_data_folder_that_this_user_can_t_use_are_found() {
+fn unwritable_files_in_data_dir_fail() {
     let workplace = Workplace::new();
     let data = workplace.path("data");
     fs::create_dir(&data).unwrap();

@@ -86,19 +86,19 @@ fn plain(port: u16, user: &str) -> Value {
 }
 
 #[test]
-fn a_mailbox_that_is_well_is_told_step_by_step_and_left_as_it_was() {
+fn a_working_mailbox_passes_every_step_and_is_not_changed() {
     let account = Account::new();
     account.dovecot.mailbox().create_folder("Processed");
     for source in [imaps(&account.dovecot, &account.ca), starttls(&account.dovecot, &account.ca)] {
         let found = account.check(source, &[], 0);
-        found.has("rua", "name", "ok", &["localhost is ", "127.0.0.1"]);
+        found.has("rua", "name", "ok", &["localhost resolves to ", "127.0.0.1"]);
         found.has("rua", "connection", "ok", &["127.0.0.1:"]);
         found.has("rua", "encryption", "ok", &["TLS 1.", "valid until "]);
         found.has("rua", "login", "ok", &[USER, "by PLAIN"]);
-        found.has("rua", "abilities", "ok", &["MOVE UIDPLUS IDLE NAMESPACE"]);
-        found.has("rua", "folder INBOX", "ok", &["2 mails", "UIDVALIDITY ", "is allowed"]);
-        found.has("rua", "archive_folder", "ok", &["Processed, 0 mails", "may be put there"]);
-        found.has("rua", "quarantine_folder", "ok", &["Unreadable is not there and can be made"]);
+        found.has("rua", "capabilities", "ok", &["MOVE UIDPLUS IDLE NAMESPACE"]);
+        found.has("rua", "folder INBOX", "ok", &["2 mails", "UIDVALIDITY ", "all required rights"]);
+        found.has("rua", "archive_folder", "ok", &["Processed, 0 mails", "may be moved there"]);
+        found.has("rua", "quarantine_folder", "ok", &["Unreadable does not exist and can be created"]);
         assert_eq!((found.with("failed"), found.with("skipped")), (vec![], vec![]));
     }
     let said = account.dovecot.commands();
@@ -109,21 +109,21 @@ fn a_mailbox_that_is_well_is_told_step_by_step_and_left_as_it_was() {
 }
 
 #[test]
-fn a_password_that_is_refused_is_tried_once_and_what_needs_the_login_is_skipped() {
+fn a_refused_login_is_tried_once_and_later_steps_are_skipped() {
     let account = Account::new();
     let found = account.check(account.source(json!({"password": "wrong"})), &[], 77);
     found.has("rua", "login", "failed", &["refused the login of", "password"]);
     assert_eq!(found.step("rua", "login")["exit_code"], 77);
-    assert_eq!(found.with("skipped"), ["abilities", "folder INBOX", "archive_folder", "quarantine_folder"]);
+    assert_eq!(found.with("skipped"), ["capabilities", "folder INBOX", "archive_folder", "quarantine_folder"]);
     found.has("rua", "folder INBOX", "skipped", &["needs: login"]);
-    found.has("out", "probe", "ok", &["on the disk"]);
+    found.has("out", "probe", "ok", &["written to disk"]);
     let log = account.dovecot.log();
     assert_eq!(log.matches("auth failed, 1 attempts").count(), 1, "{log}");
     assert!(!format!("{:?}", found.0).contains("wrong\""), "{:?}", found.0);
 }
 
 #[test]
-fn a_server_that_wants_no_password_in_plain_text_says_so_at_the_login() {
+fn disabled_plain_text_login_is_explained() {
     // Dovecot treats a connection between two equal addresses as secure, so the client uses another address.
     let extra = "listen = 127.0.0.1, 127.0.0.2\ndisable_plaintext_auth = yes\n";
     let account = Account::with(&Options { extra: extra.into(), ..Options::default() });
@@ -138,13 +138,13 @@ fn a_server_that_wants_no_password_in_plain_text_says_so_at_the_login() {
 }
 
 #[test]
-fn a_folder_that_is_missing_does_not_hide_the_others() {
+fn a_missing_folder_does_not_hide_the_others() {
     let account = Account::new();
     let found = account.check(account.source(json!({"folder": "Reports"})), &[], 78);
     found.has("rua", "folder Reports", "failed", &["folder \"Reports\" not found", "INBOX"]);
-    found.has("rua", "archive_folder", "ok", &["can be made"]);
+    found.has("rua", "archive_folder", "ok", &["can be created"]);
     let found = account.check(account.source(json!({"folder": ["Reports", "INBOX", "Lists/*"]})), &[], 0);
-    found.has("rua", "folder Reports", "note", &["is not there"]);
+    found.has("rua", "folder Reports", "note", &["not found"]);
     found.has("rua", "folder INBOX", "ok", &["2 mails"]);
     found.has("rua", "folder Lists/*", "note", &["matches no folder"]);
     account.dovecot.mailbox().create_folder("Lists/a");
@@ -157,14 +157,14 @@ fn a_folder_that_is_missing_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_mailbox_that_lets_no_folder_be_made_is_found_before_a_mail_waits_for_it() {
+fn a_mailbox_that_refuses_create_fails_the_target_folder() {
     let account = Account::new();
     account.dovecot.mailbox().write_protect("INBOX", true);
     let found = account.check(account.source(json!({"quarantine_folder": null})), &[], 78);
     found.has("rua", "archive_folder", "failed", &["can't create folder \"Processed\"", "archive_folder", "by hand"]);
     account.dovecot.mailbox().write_protect("INBOX", false);
     let found = account.check(account.source(json!({"archive_folder": "Processed/%Y/%m"})), &["--no-probe"], 0);
-    found.has("rua", "archive_folder", "note", &["not tried (--no-probe)", "first mail of that time"]);
+    found.has("rua", "archive_folder", "note", &["not tested (--no-probe)", "first mail of that date"]);
     assert!(
         !account
             .dovecot
@@ -177,7 +177,7 @@ fn a_mailbox_that_lets_no_folder_be_made_is_found_before_a_mail_waits_for_it() {
 
 /// ACLs as set by an administrator: the account may read folders, and nothing else.
 #[test]
-fn rights_that_the_account_lacks_are_named_folder_by_folder() {
+fn missing_acl_rights_are_named_per_folder() {
     let rights = tempfile::tempdir().unwrap();
     fs::set_permissions(rights.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(rights.path().join("INBOX"), "owner lrs\n").unwrap();
@@ -190,32 +190,32 @@ fn rights_that_the_account_lacks_are_named_folder_by_folder() {
     account.dovecot.mailbox().create_folder("Processed");
     account.dovecot.mailbox().create_folder("Unreadable");
     let found = account.check(imaps(&account.dovecot, &account.ca), &[], 78);
-    found.has("rua", "abilities", "ok", &["ACL"]);
-    found.has("rua", "folder INBOX", "failed", &["may not mark mails as deleted (t), nor expunge mails (e)", "rights"]);
-    found.has("rua", "archive_folder", "failed", &["may not put mails into it (i)"]);
-    found.has("rua", "quarantine_folder", "ok", &["may be put there"]);
+    found.has("rua", "capabilities", "ok", &["ACL"]);
+    found.has("rua", "folder INBOX", "failed", &["to mark mails as deleted (t) or to expunge mails (e)", "rights"]);
+    found.has("rua", "archive_folder", "failed", &["no right to put mails into it (i)"]);
+    found.has("rua", "quarantine_folder", "ok", &["may be moved there"]);
 }
 
 #[test]
-fn new_mails_stay_new_and_what_could_not_be_tried_for_that_is_said() {
+fn recent_flags_are_kept_and_untested_rights_are_noted() {
     let account = Account::new();
     account.dovecot.mailbox().deliver("INBOX", MAIL);
     let found = account.check(imaps(&account.dovecot, &account.ca), &[], 0);
-    found.has("rua", "folder INBOX", "note", &["3 mails", "not tried", "\\Recent"]);
+    found.has("rua", "folder INBOX", "note", &["3 mails", "not tested", "\\Recent"]);
     let mut program = Imap::connect(account.dovecot.imap_port);
     program.login();
     assert!(program.does("SELECT INBOX").contains("* 1 RECENT"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nothing_is_remembered_the_server_has_to_take_our_keyword() {
+async fn without_data_dir_the_server_must_store_keywords() {
     let account = Account::new();
     let forgets = |source| with(account.workplace.config(source, stdout()), json!({"data_dir": null}));
     let stays = json!({"archive_folder": null, "quarantine_folder": null});
     let config = forgets(account.source(stays));
     let found = account.check_all(&config, &["--no-probe"], 0);
-    found.has("", "folder", "note", &["no data_dir is set"]);
-    found.has("rua", "folder INBOX", "ok", &["is allowed"]);
+    found.has("", "folder", "note", &["data_dir is not set"]);
+    found.has("rua", "folder INBOX", "ok", &["all required rights"]);
     let server = Scripted::start(1, |_, command| match command.split(' ').next() {
         Some("STATUS") => Act::Say("* STATUS \"INBOX\" (RECENT 0)\r\nTAG OK done\r\n".into()),
         Some("EXAMINE" | "SELECT") => Act::Say(
@@ -228,13 +228,13 @@ async fn where_nothing_is_remembered_the_server_has_to_take_our_keyword() {
     server.set(|state| state.capabilities = "IMAP4rev1");
     let found = check(&account.workplace, &forgets(plain(server.port, "u")), &["--no-probe"], 0);
     found.has("rua", "login", "ok", &["by LOGIN"]);
-    found.has("rua", "abilities", "note", &["none of those", "without IDLE"]);
-    found.has("rua", "folder INBOX", "note", &["1 mail, ", "takes no keywords", "set data_dir"]);
+    found.has("rua", "capabilities", "note", &["none of the optional", "without IDLE"]);
+    found.has("rua", "folder INBOX", "note", &["1 mail, ", "stores no keywords", "set data_dir"]);
 }
 
 /// Gmail's \Deleted only removes a label, so mails are deleted by moving them to its trash.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there() {
+async fn a_hidden_gmail_trash_fails_if_mails_are_deleted() {
     let workplace = Workplace::new();
     for (marked, result, code) in [("\\Trash", "ok", 0), ("\\Junk", "failed", 78)] {
         let server = Scripted::start(1, move |_, command| match command {
@@ -255,7 +255,7 @@ async fn a_trash_that_gmail_does_not_show_is_found_before_a_mail_is_to_go_there(
 
 /// These servers keep all folders below INBOX, and Courier has no MOVE.
 #[test]
-fn other_servers_take_the_folder_that_is_made_for_a_trial_and_deleted() {
+fn cyrus_and_courier_accept_the_test_folder() {
     let (workplace, cyrus, courier) = (Workplace::new(), Cyrus::start(), Courier::start());
     for (port, missing) in [(cyrus.port, None), (courier.port, Some("without MOVE"))] {
         let source = json!({
@@ -270,33 +270,33 @@ fn other_servers_take_the_folder_that_is_made_for_a_trial_and_deleted() {
         let before = listed();
         let config = workplace.config(source, stdout());
         let found = check(&workplace, &config, &["--no-probe"], 0);
-        found.has("rua", "archive_folder", "note", &["not tried"]);
+        found.has("rua", "archive_folder", "note", &["not tested"]);
         let config = with(config, json!({"sinks": {"out": {"type": "file", "path": workplace.path("out.json")}}}));
         let found = check(&workplace, &config, &[], 0);
-        found.has("rua", "archive_folder", "ok", &["can be made", "deleted again"]);
-        found.has("rua", "abilities", if missing.is_some() { "note" } else { "ok" }, missing.as_slice());
+        found.has("rua", "archive_folder", "ok", &["can be created", "deleted again"]);
+        found.has("rua", "capabilities", if missing.is_some() { "note" } else { "ok" }, missing.as_slice());
         assert_eq!(listed(), before);
     }
 }
 
 #[test]
-fn nobody_at_home_and_an_unknown_name_are_told_apart() {
+fn a_refused_connection_and_an_unknown_host_name_are_distinguished() {
     let workplace = Workplace::new();
     let source =
         |host: &str, port: u16| json!({"type": "imap", "host": host, "port": port, "user": "u", "password": "p"});
     let config = workplace.config(source("localhost", free_port()), stdout());
     let found = check(&workplace, &config, &["--no-probe"], 69);
-    found.has("rua", "connection", "failed", &["refused", "whether the server runs"]);
+    found.has("rua", "connection", "failed", &["refused", "whether the server is running"]);
     assert!(found.with("skipped").contains(&"login"));
     let config = workplace.config(source("no-such-host.invalid", 993), stdout());
     let found = check(&workplace, &config, &["--no-probe"], 69);
-    found.has("rua", "name", "failed", &["no-such-host.invalid", "name server"]);
+    found.has("rua", "name", "failed", &["no-such-host.invalid", "DNS"]);
     found.has("rua", "connection", "skipped", &["needs: name"]);
 }
 
 /// Text from a server must not reach a terminal unfiltered.
 #[tokio::test(flavor = "multi_thread")]
-async fn control_characters_of_a_server_are_not_printed() {
+async fn control_characters_from_a_server_are_not_printed() {
     let server = Scripted::start(0, |_, command| match command.starts_with("LOGIN") {
         true => Act::Say("TAG NO go \u{1b}[2Jaway\r\n".into()),
         false => Act::Honest,

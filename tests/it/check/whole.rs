@@ -41,7 +41,7 @@ fn blurred(report: &str, workplace: &Workplace) -> String {
 }
 
 #[test]
-fn everything_at_once_is_one_report_and_the_worst_is_the_exit_code() {
+fn the_report_covers_all_parts_and_exits_with_the_worst_code() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let (dovecot, rsyslog) = (Dovecot::start(&ca.server()), Rsyslog::start(&ca));
     dovecot.mailbox().create_folder("Processed");
@@ -60,40 +60,40 @@ fn everything_at_once_is_one_report_and_the_worst_is_the_exit_code() {
     let report = blurred(&finished.stdout, &workplace);
     let wanted = format!(
         "data_dir /place/data
-  ok      folder             /place/data would be made: /place can be written to
+  ok      folder             /place/data would be created: /place can be written to
   ok      files              none yet
   ok      instance           none is running
 source files (file, /place/gone)
-  FAILED  file               can't read /place/gone: No such file or directory (os error 2); look at the path, and whether a volume is mounted there
+  FAILED  file               can't read /place/gone: No such file or directory (os error 2); check the path, and that its volume is mounted
 source rua (imap, 127.0.0.1:#)
-  ok      name               127.0.0.1 is 127.0.0.1
+  ok      name               127.0.0.1 resolves to 127.0.0.1
   ok      connection         127.0.0.1:#
   ok      encryption         TLS 1.3; the certificate is valid until #-01-01
   ok      login              {USER}, by PLAIN
-  ok      abilities          MOVE UIDPLUS IDLE NAMESPACE
-  ok      folder INBOX       0 mails, UIDVALIDITY #; what is to be done to mails is allowed
-  ok      archive_folder     Processed, 0 mails; mails may be put there
+  ok      capabilities       MOVE UIDPLUS IDLE NAMESPACE
+  ok      folder INBOX       0 mails, UIDVALIDITY #; the account has all required rights
+  ok      archive_folder     Processed, 0 mails; mails may be moved there
 source ruf (imap, 127.0.0.1:#)
-  ok      name               127.0.0.1 is 127.0.0.1
+  ok      name               127.0.0.1 resolves to 127.0.0.1
   ok      connection         127.0.0.1:#
   ok      encryption         TLS 1.3; the certificate is valid until #-01-01
   FAILED  login              127.0.0.1 refused the login of {USER}: [AUTHENTICATIONFAILED] Authentication failed.; check user and password, or try auth: login
-  skipped abilities          needs: login
+  skipped capabilities       needs: login
   skipped folder INBOX       needs: login
   skipped quarantine_folder  needs: login
 sink away (syslog, tcp, 127.0.0.1:#, not required)
-  ok      name               127.0.0.1 is 127.0.0.1
-  FAILED  connection         can't connect to 127.0.0.1:#: 127.0.0.1: Connection refused (os error 111); look at host and port, whether the server runs, and whether a firewall stands in between
+  ok      name               127.0.0.1 resolves to 127.0.0.1
+  FAILED  connection         can't connect to 127.0.0.1:#: 127.0.0.1: Connection refused (os error 111); check host and port, whether the server is running, and whether a firewall blocks the connection
   skipped probe              needs: connection
 sink kept (file, /place/kept.json)
   ok      folder             /place can be written to
-  ok      file               /place/kept.json would be made
-  ok      probe              event ID was written to a file beside today's, is on the disk, and was deleted again
+  ok      file               /place/kept.json would be created
+  ok      probe              event ID was written to disk in a test file beside today's, which was deleted again
 sink siem (syslog, tls, 127.0.0.1:#)
-  ok      name               127.0.0.1 is 127.0.0.1
+  ok      name               127.0.0.1 resolves to 127.0.0.1
   ok      connection         127.0.0.1:#
-  ok      encryption         TLS 1.3; the certificate is valid until #-01-01; it asks for a client certificate (none is set in tls.crt_file), and may refuse us once an event is sent
-  ok      probe              event ID has arrived: the receiver's machine has acknowledged it; whether it is filed there, only the receiver shows
+  ok      encryption         TLS 1.3; the certificate is valid until #-01-01; the server requests a client certificate (tls.crt_file is not set), and may reject the connection only when an event is sent
+  ok      probe              event ID was acknowledged by the receiver's TCP stack; look at the receiver to see whether it was stored
 3 failed, 4 skipped; exit code 77
 "
     );
@@ -102,7 +102,7 @@ sink siem (syslog, tls, 127.0.0.1:#)
 }
 
 #[test]
-fn a_probe_has_stdout_for_itself_and_the_report_goes_to_stderr() {
+fn the_report_goes_to_stderr_if_a_probe_goes_to_stdout() {
     let workplace = Workplace::new();
     let source = json!({"type": "file", "path": workplace.write("report.xml", "<feedback/>")});
     let sink = with(stdout(), json!({"events": ["dmarc_aggregate"]}));
@@ -112,7 +112,7 @@ fn a_probe_has_stdout_for_itself_and_the_report_goes_to_stderr() {
     assert_eq!((events.len(), &events[0]["event_type"]), (1, &json!("probe")));
     let id = events[0]["event_id"].as_str().unwrap().to_owned();
     let finished =
-        finished.says(&["sink out (stdout)", &format!("event {id} was written to stdout"), "nothing is wrong"]);
+        finished.says(&["sink out (stdout)", &format!("event {id} was written to stdout"), "all checks passed"]);
     drop(finished);
     let finished = workplace.shipper(&["check", "--no-probe", "--config"], &config).exits(0);
     assert!(finished.stdout.contains("skipped probe"), "{}", finished.stdout);
@@ -120,7 +120,7 @@ fn a_probe_has_stdout_for_itself_and_the_report_goes_to_stderr() {
 }
 
 #[test]
-fn sources_and_sinks_of_the_command_line_are_checked_as_run_takes_them() {
+fn check_accepts_from_and_to_like_run() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let (dovecot, rsyslog) = (Dovecot::start(&ca.server()), Rsyslog::start(&ca));
     let from =
@@ -129,12 +129,12 @@ fn sources_and_sinks_of_the_command_line_are_checked_as_run_takes_them() {
     let shipper = crate::support::process::Shipper::new(["check", "--format", "json", "--from", &from, "--to", &to]);
     let found =
         Findings::of(&shipper.env("DMARC_SHIPPER_PASSWORD", "correct horse").within(&workplace.path("")).exits(0));
-    found.has("imap", "archive_folder", "ok", &["Done is not there and can be made"]);
-    found.has("syslog", "probe", "ok", &["has arrived"]);
+    found.has("imap", "archive_folder", "ok", &["Done does not exist and can be created"]);
+    found.has("syslog", "probe", "ok", &["was acknowledged by"]);
 }
 
 #[test]
-fn a_running_instance_is_said_and_left_alone() {
+fn a_running_instance_is_noted_and_not_disturbed() {
     let (ca, batch) = (Ca::new(), Batch::generate(91, 6, 1..=3, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let kept = json!({"type": "file", "path": workplace.path("kept.json")});
@@ -145,7 +145,7 @@ fn a_running_instance_is_said_and_left_alone() {
     for _ in 0..5 {
         let found = super::check(&workplace, &config, &[], 0);
         found.has("", "instance", "note", &["process ", "is running"]);
-        found.has("out", "probe", "ok", &["on the disk"]);
+        found.has("out", "probe", "ok", &["written to disk"]);
     }
     eventually(LONG, "the mails are archived", || {
         (dovecot.mailbox().count("Processed") == batch.mails.len()).then_some(())
@@ -161,7 +161,7 @@ fn a_running_instance_is_said_and_left_alone() {
 
 /// A signal ends the check even if a server never answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_it_and_what_was_not_tried_is_skipped() {
+async fn a_signal_ends_the_check_and_skips_the_remaining_steps() {
     let (server, workplace) = (Scripted::start(0, |_, _| Act::Silent).await, Workplace::new());
     let source = json!({"type": "imap", "host": "127.0.0.1", "port": server.port, "security": "none", "user": "u", "password": "p"});
     let deaf = Peer::start(Manner::Deaf);
@@ -173,12 +173,12 @@ async fn a_signal_ends_it_and_what_was_not_tried_is_skipped() {
         let finished = running.finish().exited(75);
         assert!(finished.stdout.contains("skipped login              interrupted"), "{}", finished.stdout);
         assert!(finished.stdout.contains("skipped probe              interrupted"), "{}", finished.stdout);
-        assert!(finished.stdout.ends_with("nothing failed, 4 skipped\n"), "{}", finished.stdout);
+        assert!(finished.stdout.ends_with("no failures, 4 skipped\n"), "{}", finished.stdout);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_says_nothing_costs_no_more_than_its_timeout() {
+async fn a_silent_server_costs_only_its_timeout() {
     let (server, workplace) = (Scripted::start(0, |_, _| Act::Silent).await, Workplace::new());
     let source = json!({
         "type": "imap", "host": "127.0.0.1", "port": server.port, "security": "none", "user": "u", "password": "p",

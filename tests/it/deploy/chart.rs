@@ -8,7 +8,7 @@ use super::render::{documents, helm, path, rendered, validated, value_files};
 use crate::support::{process::Shipper, workplace::Workplace};
 
 #[test]
-fn helm_has_nothing_to_say_against_the_chart() {
+fn helm_lint_passes() {
     for (name, file) in value_files() {
         let chart = path("helm/dmarc-shipper");
         let output = helm(["lint".as_ref(), "--strict".as_ref(), chart.as_os_str(), "-f".as_ref(), file.as_os_str()]);
@@ -17,7 +17,7 @@ fn helm_has_nothing_to_say_against_the_chart() {
 }
 
 #[test]
-fn kubernetes_knows_everything_that_is_rendered() {
+fn rendered_manifests_match_the_kubernetes_schemas() {
     let mut all = String::new();
     for (_, file) in value_files() {
         let yaml = rendered("dmarc-shipper", &[&file], &[]);
@@ -31,7 +31,7 @@ fn kubernetes_knows_everything_that_is_rendered() {
 }
 
 #[test]
-fn a_value_that_the_chart_does_not_know_is_refused() {
+fn unknown_chart_values_are_refused() {
     for (typo, told) in [
         ("replicaCount=2", "replicaCount"),
         ("mode=statefulset", "mode"),
@@ -50,7 +50,7 @@ fn a_value_that_the_chart_does_not_know_is_refused() {
 }
 
 #[test]
-fn every_value_has_a_schema_and_the_schema_names_no_other() {
+fn values_schema_covers_exactly_the_values() {
     let values = documents(&fs::read_to_string(path("helm/dmarc-shipper/values.yaml")).unwrap()).remove(0);
     let schema = fs::read(path("helm/dmarc-shipper/values.schema.json")).unwrap();
     let mut schema: Value = serde_json::from_slice(&schema).unwrap();
@@ -76,7 +76,7 @@ fn same_keys(at: &str, values: &Value, schema: &Value) {
 
 /// A chart can't hold files from outside of it.
 #[test]
-fn the_charts_dashboard_is_the_one_of_the_examples() {
+fn the_charts_dashboard_equals_the_example() {
     let [ours, example] = ["helm/dmarc-shipper/files/dashboard.json", "examples/grafana/operation.json"]
         .map(|name| fs::read_to_string(path(name)).unwrap());
     assert!(ours == example, "copy examples/grafana/operation.json to helm/dmarc-shipper/files/dashboard.json");
@@ -84,7 +84,7 @@ fn the_charts_dashboard_is_the_one_of_the_examples() {
 
 /// The restricted profile of the Pod Security Standards, and no service account token.
 #[test]
-fn every_pod_is_restricted() {
+fn every_pod_meets_the_restricted_pod_security_level() {
     for (name, file) in value_files() {
         let documents = documents(&rendered("dmarc-shipper", &[&file], &[]));
         let pods: Vec<&Value> = documents.iter().filter_map(pod).collect();
@@ -128,7 +128,7 @@ fn pod(document: &Value) -> Option<&Value> {
 }
 
 #[test]
-fn the_program_takes_every_configuration_that_is_rendered() {
+fn every_rendered_configuration_is_valid() {
     let workplace = Workplace::new();
     for (name, file) in value_files() {
         for document in documents(&rendered("dmarc-shipper", &[&file], &["--skip-tests"])) {
@@ -146,7 +146,7 @@ fn the_program_takes_every_configuration_that_is_rendered() {
 }
 
 #[test]
-fn a_job_ends_with_its_run_and_is_not_tried_again_where_that_mends_nothing() {
+fn a_job_is_not_retried_after_permanent_exit_codes() {
     for name in ["cronjob", "cronjob-vector", "cronjob-fluent-bit"] {
         let file = path(&format!("helm/dmarc-shipper/ci/{name}-values.yaml"));
         let documents = documents(&rendered("dmarc-shipper", &[&file], &[]));
@@ -166,7 +166,7 @@ fn a_job_ends_with_its_run_and_is_not_tried_again_where_that_mends_nothing() {
 }
 
 #[test]
-fn everything_that_can_be_switched_on_is_rendered() {
+fn every_optional_resource_renders() {
     let file = path("helm/dmarc-shipper/ci/everything-values.yaml");
     let documents = documents(&rendered("everything", &[&file], &[]));
     let mut kinds: Vec<&str> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
@@ -214,7 +214,7 @@ fn everything_that_can_be_switched_on_is_rendered() {
 }
 
 #[test]
-fn without_a_word_on_it_only_pods_of_the_cluster_reach_the_metrics_port_and_everything_goes_out() {
+fn the_default_network_policy_allows_cluster_ingress_and_all_egress() {
     let (_, file) = value_files().into_iter().find(|(name, _)| name == "deployment-syslog-tls").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let policy = |changed: &str| {
@@ -236,7 +236,7 @@ fn without_a_word_on_it_only_pods_of_the_cluster_reach_the_metrics_port_and_ever
 /// Regression: the address was taken from an environment variable. With an IPv6 Service, that is not a valid host before a
 /// colon.
 #[test]
-fn the_test_hook_asks_the_service_by_its_name() {
+fn the_helm_test_hook_queries_the_service() {
     let (_, file) = value_files().into_iter().find(|(name, _)| name == "deployment-syslog-tls").unwrap();
     let documents = documents(&rendered("dmarc-shipper", &[&file], &[]));
     let of_kind = |kind: &str| documents.iter().find(|document| document["kind"] == kind).unwrap();
@@ -249,7 +249,7 @@ fn the_test_hook_asks_the_service_by_its_name() {
 
 /// The files are written by `make k8s`.
 #[test]
-fn the_manifests_in_k8s_are_those_of_the_chart() {
+fn manifests_in_k8s_are_up_to_date() {
     for (name, file) in value_files().iter().filter(|(name, _)| name != "everything") {
         let first = fs::read_to_string(file).unwrap();
         let about: String =
@@ -265,7 +265,7 @@ fn the_manifests_in_k8s_are_those_of_the_chart() {
 
 /// The file is written by `make helm`.
 #[test]
-fn the_charts_readme_tells_every_value() {
+fn the_charts_readme_lists_every_value() {
     let values = fs::read_to_string(path("helm/dmarc-shipper/values.yaml")).unwrap();
     let readme = fs::read_to_string(path("helm/dmarc-shipper/README.md")).unwrap();
     let (before, _) = readme.split_once("## Values\n").unwrap();
@@ -281,7 +281,7 @@ fn the_charts_readme_tells_every_value() {
 /// Quick start, from nothing to the first events: the values at the beginning of the chart's README, and the commands of
 /// both READMEs.
 #[test]
-fn what_the_readmes_lead_to_is_right() {
+fn links_in_the_readmes_are_valid() {
     let [ours, charts] =
         ["README.md", "helm/dmarc-shipper/README.md"].map(|name| fs::read_to_string(path(name)).unwrap());
     let (_, rest) = charts.split_once("```yaml\n").unwrap();

@@ -43,7 +43,7 @@ fn mounted(workplace: &Workplace, ca: &Ca, dovecot: &Dovecot, sink: Value, more:
 }
 
 #[test]
-fn the_image_ships_everything_without_any_right() {
+fn the_image_ships_everything_without_privileges() {
     let (ca, batch) = (Ca::new(), Batch::generate(901, 12, 1..=20, 4));
     let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     let folder = mounted(&workplace, &ca, &dovecot, syslog_tls(rsyslog.tls_port, &ca), json!({}));
@@ -56,7 +56,7 @@ fn the_image_ships_everything_without_any_right() {
 }
 
 #[test]
-fn a_container_that_is_killed_or_stopped_loses_nothing_and_goes_on_with_its_volume() {
+fn a_killed_or_stopped_container_loses_nothing_and_resumes_from_its_volume() {
     let (ca, batch) = (Ca::new(), Batch::generate(902, 40, 5..=30, 0));
     let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     // Slow enough for podman on a busy machine, where it takes seconds to forward a signal.
@@ -81,7 +81,7 @@ fn a_container_that_is_killed_or_stopped_loses_nothing_and_goes_on_with_its_volu
 }
 
 #[test]
-fn the_image_is_what_its_label_says_and_its_health_check_asks_the_program() {
+fn the_image_labels_match_and_its_healthcheck_queries_the_program() {
     let told = podman_does(["image", "inspect", image()]);
     let image: Value = serde_json::from_str::<Value>(&told).unwrap().as_array_mut().unwrap().remove(0);
     assert_eq!(image["Config"]["User"], "65532:65532");
@@ -102,7 +102,7 @@ fn the_image_is_what_its_label_says_and_its_health_check_asks_the_program() {
 
 /// Regression: Cargo.toml named benchmarks that were not copied to the build stage, and cargo refused to build anything.
 #[test]
-fn the_build_stage_is_given_all_that_cargo_asks_for() {
+fn the_image_build_context_has_everything_that_cargo_needs() {
     let (file, ignore) =
         (fs::read_to_string(path("Dockerfile")).unwrap(), fs::read_to_string(path(".dockerignore")).unwrap());
     let stage = tempfile::tempdir().unwrap();

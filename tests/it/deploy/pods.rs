@@ -161,7 +161,7 @@ fn events(lines: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_deployment_to_stdout_writes_every_event_as_a_line_that_no_runtime_splits() {
+fn stdout_events_fit_into_lines_of_the_container_runtime() {
     let (ca, batch) = (Ca::new(), Batch::generate(911, 8, 1..=10, 0));
     let dovecot = mailbox_with_password(&ca, &batch);
     let pod = Pod::play("deployment-stdout", &dovecot, &ca, json!({}));
@@ -172,7 +172,7 @@ fn the_deployment_to_stdout_writes_every_event_as_a_line_that_no_runtime_splits(
 }
 
 #[test]
-fn the_deployment_with_a_collector_in_its_pod_hands_every_event_over_on_loopback() {
+fn the_sidecar_collector_gets_every_event_over_loopback() {
     for values in ["sidecar-vector", "sidecar-fluent-bit"] {
         let (ca, batch) = (Ca::new(), Batch::generate(912, 8, 1..=10, 0));
         let dovecot = mailbox_with_password(&ca, &batch);
@@ -189,7 +189,7 @@ fn the_deployment_with_a_collector_in_its_pod_hands_every_event_over_on_loopback
 }
 
 #[test]
-fn the_deployment_to_a_siem_outside_delivers_over_tls_and_goes_on_after_the_pod_is_replaced() {
+fn the_deployment_delivers_over_tls_and_resumes_after_pod_replacement() {
     let (ca, batch) = (Ca::new(), Batch::generate(913, 8, 1..=10, 0));
     let (dovecot, rsyslog) = (mailbox_with_password(&ca, &batch), Rsyslog::start(&ca));
     let tls = json!({"ca_file": "/etc/authority/ca.pem", "crt_file": null, "key_file": null});

@@ -25,7 +25,7 @@ fn library() -> PathBuf {
 /// Intervals must be measured by monotonic timers, and entries of the ledger must survive a wrong clock that is years
 /// ahead.
 #[test]
-fn a_clock_that_jumps_back_and_far_ahead_loses_nothing_and_tells_nothing_twice() {
+fn clock_jumps_lose_and_repeat_nothing() {
     let (ca, batch) = (Ca::new(), Batch::generate(91, 16, 1..=5, 4));
     let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
     // No certificate is valid in all of these years.

@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_full_disk_holds_mails_back_until_there_is_room() {
+fn a_full_disk_blocks_mails_until_there_is_space() {
     let Some(disk) = Disk::mount(64) else { return };
     let (ca, batch) = (Ca::new(), Batch::generate(55, 40, 5..=10, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
@@ -33,7 +33,7 @@ fn a_full_disk_holds_mails_back_until_there_is_room() {
 
 /// A mail is moved only once its events are recorded in the ledger: otherwise a crash would ship all of them again.
 #[test]
-fn a_full_disk_under_the_ledger_holds_mails_back_until_there_is_room() {
+fn a_full_disk_under_the_ledger_blocks_mails_until_there_is_space() {
     let Some(disk) = Disk::mount(8_192) else { return };
     let (ca, batch) = (Ca::new(), Batch::generate(92, 20, 5..=10, 4));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
@@ -61,7 +61,7 @@ fn a_full_disk_under_the_ledger_holds_mails_back_until_there_is_room() {
 
 /// An administrator deletes the folder: its records are lost, but new ones are written from then on.
 #[test]
-fn a_data_dir_that_vanishes_is_made_anew_and_said() {
+fn a_deleted_data_dir_is_created_again_and_logged() {
     let (ca, batch) = (Ca::new(), Batch::generate(93, 8, 1..=5, 0));
     let (dovecot, workplace) = (crate::support::dovecot::Dovecot::start(&ca.server()), Workplace::new());
     let sink = json!({"type": "file", "path": workplace.path("kept.ndjson")});

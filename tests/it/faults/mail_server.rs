@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_mail_server_that_is_killed_in_the_middle_is_gone_on_with_when_it_is_back() {
+fn a_killed_mail_server_is_resumed_when_it_is_up() {
     let (ca, batch) = (Ca::new(), Batch::generate(56, 60, 5..=10, 4));
     let (mut dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 100});
@@ -38,7 +38,7 @@ fn a_mail_server_that_is_killed_in_the_middle_is_gone_on_with_when_it_is_back() 
 }
 
 #[test]
-fn mails_that_could_not_be_moved_are_moved_by_the_next_run_and_not_shipped_again() {
+fn unmoved_mails_are_moved_by_the_next_run_without_reshipping() {
     let (ca, batch) = (Ca::new(), Batch::generate(60, 10, 5..=10, 4));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let sink = json!({"type": "file", "path": workplace.path("kept.ndjson")});

@@ -26,7 +26,7 @@ use crate::support::{
 const KILLS: usize = 20;
 
 #[test]
-fn killed_at_any_moment_and_started_again_it_loses_nothing() {
+fn kills_at_any_moment_lose_nothing() {
     let kills = std::env::var("SOAK_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let (ca, batch) = (Ca::new(), Batch::generate(51, kills * 10, 1..=10, 4));
     let (dovecot, rsyslog, workplace) = (Dovecot::start(&ca.server()), Rsyslog::start(&ca), Workplace::new());
@@ -62,7 +62,7 @@ fn killed_at_any_moment_and_started_again_it_loses_nothing() {
 }
 
 #[test]
-fn a_program_that_was_suspended_goes_on_as_if_nothing_had_been() {
+fn a_suspended_process_resumes() {
     let (ca, batch) = (Ca::new(), Batch::generate(57, 40, 5..=10, 0));
     let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     let slow = with(syslog_tcp(rsyslog.tcp_port), json!({"rate_limit_num": 100}));
@@ -81,7 +81,7 @@ fn a_program_that_was_suspended_goes_on_as_if_nothing_had_been() {
 }
 
 #[test]
-fn a_second_instance_leaves_the_first_alone() {
+fn a_second_instance_does_not_disturb_the_first() {
     let (ca, batch) = (Ca::new(), Batch::generate(58, 30, 5..=10, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let slow = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 100});
@@ -97,7 +97,7 @@ fn a_second_instance_leaves_the_first_alone() {
 }
 
 #[test]
-fn a_stop_is_not_held_up_by_a_reader_of_stdout_that_does_not_read() {
+fn shutdown_is_not_blocked_by_a_stalled_stdout_reader() {
     let (ca, batch) = (Ca::new(), Batch::generate(59, 100, 5..=10, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = with(workplace.config(imaps(&dovecot, &ca), stdout()), json!({"shutdown_timeout": "1s"}));

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_receiver_that_is_killed_in_the_middle_is_sent_the_rest_when_it_is_back() {
+fn a_killed_receiver_gets_the_rest_when_it_is_up() {
     let (ca, batch) = (Ca::new(), Batch::generate(52, 60, 5..=10, 0));
     let (dovecot, mut rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&ca), Workplace::new());
     let slow = with(syslog_tcp(rsyslog.tcp_port), json!({"rate_limit_num": 100}));
@@ -36,7 +36,7 @@ fn a_receiver_that_is_killed_in_the_middle_is_sent_the_rest_when_it_is_back() {
 }
 
 #[test]
-fn a_receiver_that_never_reads_holds_mails_back_and_ends_a_single_pass() {
+fn a_receiver_that_never_reads_blocks_mails_and_ends_a_single_pass_after_give_up_after() {
     let (ca, batch) = (Ca::new(), Batch::generate(53, 100, 30..=40, 0));
     let (dovecot, peer, workplace) = (mailbox(&ca, &batch), Peer::start(Manner::Deaf), Workplace::new());
     let sink = with(syslog_tcp(peer.port), json!({"send_timeout": "1s", "buffer": {"max_size": "256KiB"}}));
@@ -47,7 +47,7 @@ fn a_receiver_that_never_reads_holds_mails_back_and_ends_a_single_pass() {
 }
 
 #[test]
-fn a_receiver_that_resets_connections_gets_everything_in_the_end() {
+fn a_receiver_that_resets_connections_eventually_gets_everything() {
     let (ca, batch) = (Ca::new(), Batch::generate(54, 40, 5..=10, 0));
     let manner = Manner::Resetting { after_bytes: 20_000, times: 3 };
     let (dovecot, peer, workplace) = (mailbox(&ca, &batch), Peer::start(manner), Workplace::new());
@@ -59,7 +59,7 @@ fn a_receiver_that_resets_connections_gets_everything_in_the_end() {
 }
 
 #[test]
-fn a_slow_sink_keeps_memory_flat_and_the_rest_in_the_mailbox() {
+fn a_slow_sink_applies_backpressure_with_constant_memory() {
     let (ca, batch) = (Ca::new(), Batch::generate(61, 1_000, 20..=20, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let sink = json!({"type": "file", "path": workplace.path("kept.ndjson"), "rate_limit_num": 100,

@@ -78,7 +78,7 @@ fn reasons(events: &[Value]) -> Vec<&Value> {
 /// The receiver closes the connection before anything sent together with that mail is confirmed, so at first all mails are
 /// delayed.
 #[test]
-fn a_mail_that_its_receiver_hangs_up_on_is_set_aside_and_all_others_arrive() {
+fn a_mail_that_the_receiver_disconnects_on_is_quarantined_and_others_arrive() {
     let ca = Ca::new();
     let (mut mailbox, workplace) = (Mailbox::around(&ca, &report_of(2)), Workplace::new());
     let peer = Peer::start(Manner::Choking { on: &[POISON] });
@@ -108,7 +108,7 @@ fn a_mail_that_its_receiver_hangs_up_on_is_set_aside_and_all_others_arrive() {
 }
 
 #[test]
-fn a_mail_is_set_aside_even_where_the_event_that_says_so_is_not_taken() {
+fn a_mail_is_quarantined_even_if_its_ingest_error_is_not_accepted() {
     let ca = Ca::new();
     let (mut mailbox, workplace) = (Mailbox::around(&ca, &report_of(2)), Workplace::new());
     let peer = Peer::start(Manner::Choking { on: &[POISON, "ingest_error"] });
@@ -132,7 +132,7 @@ fn a_mail_is_set_aside_even_where_the_event_that_says_so_is_not_taken() {
 
 /// The source of that mail hands it over at once, long before the other source has listed a folder.
 #[test]
-fn a_mail_of_another_source_holds_nobody_up_and_is_set_aside() {
+fn an_undeliverable_mail_of_another_source_blocks_nobody_and_is_quarantined() {
     let (ca, report) = (Ca::new(), report_of(2));
     let (mut mailbox, workplace) =
         (Mailbox::around(&ca, &Batch::generate(305, 1, 2..=2, 0).reports[0]), Workplace::new());
@@ -162,7 +162,7 @@ fn a_mail_of_another_source_holds_nobody_up_and_is_set_aside() {
 
 /// The mail comes before most of the others, and needs more room than the disk has.
 #[test]
-fn a_mail_that_fits_on_no_disk_is_set_aside_and_all_others_arrive() {
+fn a_mail_too_large_for_the_disk_is_quarantined_and_others_arrive() {
     let Some(disk) = Disk::mount(128) else { return };
     let ca = Ca::new();
     let (mut mailbox, workplace) = (Mailbox::around(&ca, &report_of(300)), Workplace::new());
@@ -190,7 +190,7 @@ fn a_mail_that_fits_on_no_disk_is_set_aside_and_all_others_arrive() {
 }
 
 #[test]
-fn a_run_that_is_stopped_again_and_again_sets_a_mail_aside_too() {
+fn repeatedly_stopped_runs_quarantine_an_undeliverable_mail() {
     let Some(disk) = Disk::mount(128) else { return };
     let ca = Ca::new();
     let (mut mailbox, workplace) = (Mailbox::around(&ca, &report_of(300)), Workplace::new());
@@ -218,7 +218,7 @@ fn a_run_that_is_stopped_again_and_again_sets_a_mail_aside_too() {
 }
 
 #[test]
-fn a_long_report_that_comes_further_in_each_pass_is_never_set_aside() {
+fn a_long_report_that_progresses_in_each_pass_is_never_quarantined() {
     let Some(disk) = Disk::mount(2_048) else { return };
     let ca = Ca::new();
     let (mut mailbox, workplace) = (Mailbox::around(&ca, &report_of(5_500)), Workplace::new());
@@ -241,7 +241,7 @@ fn a_long_report_that_comes_further_in_each_pass_is_never_set_aside() {
 
 /// The other sink of the route accepts all events, in each pass again.
 #[test]
-fn a_receiver_that_is_away_for_ten_passes_makes_no_mail_look_guilty() {
+fn outages_do_not_count_as_attempts() {
     let (ca, batch) = (Ca::new(), Batch::generate(303, 8, 3..=6, 0));
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

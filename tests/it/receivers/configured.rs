@@ -9,7 +9,7 @@ use super::{example::read, names, yaml};
 use crate::support::process::Shipper;
 
 #[test]
-fn vector_s_components_take_from_components_that_are_there_and_run_programs_that_are_there() {
+fn vector_components_have_existing_inputs_and_remaps() {
     let files = files("vector", "yaml");
     assert_eq!(files.len(), 4);
     for file in files {
@@ -35,7 +35,7 @@ fn vector_s_components_take_from_components_that_are_there_and_run_programs_that
 }
 
 #[test]
-fn fluent_bit_s_parsers_and_tags_are_there() {
+fn fluent_bit_parsers_and_tags_exist() {
     let parsers = yaml::parse(&read("fluent-bit/parsers.yaml"));
     let parsers: Vec<&Value> = parsers["parsers"].as_array().unwrap().iter().map(|parser| &parser["name"]).collect();
     let files: Vec<String> =
@@ -59,7 +59,7 @@ fn fluent_bit_s_parsers_and_tags_are_there() {
 }
 
 #[test]
-fn everything_in_a_pipeline_of_the_opentelemetry_collector_is_there() {
+fn opentelemetry_collector_pipelines_use_defined_components() {
     let files = files("opentelemetry", "yaml");
     assert_eq!(files.len(), 2);
     for file in files {
@@ -72,7 +72,7 @@ fn everything_in_a_pipeline_of_the_opentelemetry_collector_is_there() {
 }
 
 #[test]
-fn splunk_s_transforms_and_types_are_there_and_its_times_are_ours() {
+fn splunk_transforms_and_sourcetypes_exist_and_parse_our_timestamps() {
     let (inputs, props) = (sections("splunk/inputs.conf"), sections("splunk/props.conf"));
     let transforms = sections("splunk/transforms.conf");
     for kind in inputs.values().filter_map(|input| input.get("sourcetype")) {
@@ -130,7 +130,7 @@ fn the_fields_in_the_rule_for_graylog_exist() {
 
 /// Each folder of examples is in the index, and its README says how it is tested.
 #[test]
-fn every_folder_of_examples_is_in_the_index_and_says_how_it_is_tested() {
+fn every_examples_folder_is_indexed_and_documents_its_test() {
     let index = read("README.md");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let folders = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());

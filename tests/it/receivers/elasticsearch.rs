@@ -30,7 +30,7 @@ fn the_index_template_has_every_field_with_its_type() {
 }
 
 #[test]
-fn the_pipeline_takes_the_event_id_for_the_document() {
+fn the_ingest_pipeline_uses_event_id_as_document_id() {
     let pipeline: Value = serde_json::from_str(&read("elasticsearch/ingest-pipeline.json")).unwrap();
     let set = |field: &str| {
         let mut all = pipeline["processors"].as_array().unwrap().iter().map(|processor| &processor["set"]);

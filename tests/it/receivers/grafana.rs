@@ -10,7 +10,7 @@ use super::{
 };
 
 #[test]
-fn the_dashboard_of_operation_shows_metrics_that_exist_and_leaves_out_none_that_matters() {
+fn the_operation_dashboard_uses_existing_metrics_and_all_important_ones() {
     let dashboard = dashboard("grafana/operation.json", "prometheus");
     let expressions = expressions(&dashboard);
     expressions.iter().for_each(|expression| assert_metrics(expression));
@@ -23,7 +23,7 @@ fn the_dashboard_of_operation_shows_metrics_that_exist_and_leaves_out_none_that_
 }
 
 #[test]
-fn the_dashboard_of_reports_shows_fields_that_exist() {
+fn the_reports_dashboard_uses_existing_fields() {
     let dashboard = dashboard("grafana/reports.json", "loki");
     expressions(&dashboard).iter().for_each(|expression| assert_fields(expression, LOGQL, |_, _| false));
 }

@@ -46,7 +46,7 @@ fn rsyslog_reads_datagrams() {
 }
 
 #[test]
-fn rsyslog_reads_rfc_3164_and_its_filter_for_dmarc_ingest_takes_it() {
+fn rsyslog_filter_for_dmarc_ingest_accepts_rfc3164_frames() {
     for sink in [
         |rsyslog: &Rsyslog| syslog_udp(rsyslog.udp_port),
         |rsyslog: &Rsyslog| with(syslog_tcp(rsyslog.tcp_port), json!({"framing": {"method": "newline_delimited"}})),
@@ -65,7 +65,7 @@ fn rsyslog_reads_rfc_3164_and_its_filter_for_dmarc_ingest_takes_it() {
 }
 
 #[test]
-fn syslog_ng_s_network_source_reads_rfc_3164_and_its_filter_takes_it() {
+fn syslog_ng_filter_accepts_rfc3164_frames() {
     let syslog_ng = SyslogNg::start(&Ca::new());
     let sink = with(
         syslog_tcp(syslog_ng.network_port),

@@ -14,7 +14,7 @@ fn promtool_accepts_the_rules_and_the_scrape_configuration() {
 }
 
 #[test]
-fn each_alert_fires_when_it_should_and_holds_still_when_it_should() {
+fn each_alert_fires_and_stays_silent_as_expected() {
     promtool(&["test", "rules", "rules_test.yaml"]);
     let tests = read("prometheus/rules_test.yaml");
     for alert in alerts() {

@@ -59,7 +59,7 @@ fn the_elasticsearch_example_sends_each_event_under_its_id() {
 }
 
 #[test]
-fn the_filter_of_dmarc_ingest_takes_old_and_new_frames() {
+fn the_filter_of_dmarc_ingest_accepts_old_and_new_frames() {
     for format in ["rfc3164", "rfc5424"] {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let log = folder.path().join("dmarc.log");

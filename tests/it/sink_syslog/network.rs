@@ -64,17 +64,17 @@ async fn lost_midway(dropped: Dropped, acknowledgements: Acknowledgements) {
 }
 
 #[tokio::test]
-async fn a_connection_that_loses_all_packets_in_mid_flow_is_given_up_and_nothing_is_lost() {
+async fn a_blackholed_connection_times_out_and_nothing_is_lost() {
     lost_midway(Dropped::Both, Acknowledgements::Kernel).await;
 }
 
 #[tokio::test]
-async fn frames_that_do_not_get_through_are_not_confirmed() {
+async fn dropped_frames_are_not_confirmed() {
     lost_midway(Dropped::Sent, Acknowledgements::Kernel).await;
 }
 
 #[tokio::test]
-async fn frames_whose_acknowledgements_do_not_get_through_are_sent_again() {
+async fn frames_with_lost_acknowledgements_are_sent_again() {
     lost_midway(Dropped::Answered, Acknowledgements::Kernel).await;
 }
 
@@ -84,7 +84,7 @@ async fn strict_batches_that_lose_their_packets_are_sent_again() {
 }
 
 #[tokio::test]
-async fn frames_written_to_a_connection_that_died_while_idle_are_sent_on_another() {
+async fn frames_written_to_a_dead_idle_connection_are_sent_on_a_new_one() {
     let link = Link::direct();
     let rsyslog = rsyslog_at(&link);
     let mut sink = Running::start(over(&link, rsyslog.tcp_port));
@@ -115,7 +115,7 @@ fn listen_at(link: &Link) -> (TcpListener, u16) {
 }
 
 #[tokio::test]
-async fn what_is_on_its_way_over_a_slow_network_when_the_receiver_dies_is_not_confirmed() {
+async fn frames_in_flight_when_the_receiver_dies_are_not_confirmed() {
     let link = Link::delayed(Duration::from_millis(50));
     let (listener, port) = listen_at(&link);
     let last = 60_000;
@@ -143,7 +143,7 @@ async fn what_is_on_its_way_over_a_slow_network_when_the_receiver_dies_is_not_co
 
 /// Speed is not asserted, only printed; the assertion is that everything arrives.
 #[tokio::test]
-async fn a_slow_network_delays_confirmation_and_does_not_hold_up_the_flow() {
+async fn a_slow_network_delays_confirmation_but_not_sending() {
     let mut seconds = Vec::new();
     for delay in [0, 50] {
         let link = Link::delayed(Duration::from_millis(delay));
@@ -162,7 +162,7 @@ async fn a_slow_network_delays_confirmation_and_does_not_hold_up_the_flow() {
 }
 
 #[tokio::test]
-async fn rsyslog_killed_at_the_end_of_a_slow_network_is_sent_all_that_was_on_its_way() {
+async fn frames_in_flight_to_a_killed_rsyslog_are_sent_again() {
     let link = Link::delayed(Duration::from_millis(50));
     let mut rsyslog = rsyslog_at(&link);
     for acknowledgements in [Acknowledgements::Kernel, Acknowledgements::Strict] {

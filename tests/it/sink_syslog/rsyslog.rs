@@ -61,13 +61,13 @@ async fn everything_arrives(settings: Syslog, rsyslog: &Rsyslog, last: u64) {
 }
 
 #[tokio::test]
-async fn rsyslog_writes_what_it_is_sent_over_tcp() {
+async fn rsyslog_writes_every_frame_sent_over_tcp() {
     let rsyslog = open_to_all();
     everything_arrives(config(SyslogMode::Tcp, rsyslog.tcp_port), &rsyslog, 20_000).await;
 }
 
 #[tokio::test]
-async fn rsyslog_writes_what_it_is_sent_over_tls() {
+async fn rsyslog_writes_every_frame_sent_over_tls() {
     let ca = Ca::new();
     for driver in ["gtls", "ossl"] {
         for peers in [Peers::Anyone, Peers::Named("client.test")] {
@@ -79,7 +79,7 @@ async fn rsyslog_writes_what_it_is_sent_over_tls() {
 }
 
 #[tokio::test]
-async fn a_client_that_rsyslog_refuses_by_name_has_nothing_confirmed() {
+async fn a_client_refused_by_certificate_name_gets_nothing_confirmed() {
     let ca = Ca::new();
     // With the driver ossl, rsyslog 8.2302 refuses such a client only sometimes, and otherwise writes what it sends.
     let options = Options { peers: Peers::Named("another.test"), writes: Writes::Msg, ..Options::default() };
@@ -115,14 +115,14 @@ pub async fn killed_midway(settings: Syslog, receiver: &mut impl Receiver, last:
 }
 
 #[tokio::test]
-async fn what_was_not_confirmed_when_rsyslog_was_killed_is_sent_again() {
+async fn unconfirmed_frames_are_sent_again_after_rsyslog_was_killed() {
     let mut rsyslog = open_to_all();
     // Loss here is the documented gap of `acknowledgements: kernel`: the kernel had the data, and rsyslog had not read it.
     killed_midway(config(SyslogMode::Tcp, rsyslog.tcp_port), &mut rsyslog, 60_000).await;
 }
 
 #[tokio::test]
-async fn strict_loses_nothing_when_rsyslog_is_killed() {
+async fn strict_acknowledgements_lose_nothing_when_rsyslog_is_killed() {
     let mut rsyslog = open_to_all();
     let settings = Syslog { acknowledgements: Acknowledgements::Strict, ..config(SyslogMode::Tcp, rsyslog.tcp_port) };
     let lost = killed_midway(settings, &mut rsyslog, 60_000).await;

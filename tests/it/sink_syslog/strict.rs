@@ -9,7 +9,7 @@ fn strict(port: u16) -> Syslog {
 }
 
 #[tokio::test]
-async fn a_batch_counts_when_the_peer_has_read_it_and_closed() {
+async fn a_strict_batch_is_confirmed_when_the_peer_closes_after_reading() {
     let (listener, port) = listen().await;
     let mut sink = Running::start(strict(port));
     for round in 0..2 {
@@ -24,7 +24,7 @@ async fn a_batch_counts_when_the_peer_has_read_it_and_closed() {
 }
 
 #[tokio::test]
-async fn a_batch_that_the_peer_dropped_unread_is_sent_again() {
+async fn a_strict_batch_dropped_unread_is_sent_again() {
     let (listener, port) = listen().await;
     let mut sink = Running::start(strict(port));
     sink.send(1..=100, 500).await;
@@ -41,7 +41,7 @@ async fn a_batch_that_the_peer_dropped_unread_is_sent_again() {
 }
 
 #[tokio::test]
-async fn much_is_sent_in_several_batches_and_the_end_closes_the_last() {
+async fn many_frames_are_sent_in_several_strict_batches() {
     let (listener, port) = listen().await;
     let sink = Running::start(strict(port));
     let last = 5000;

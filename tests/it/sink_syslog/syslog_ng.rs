@@ -56,7 +56,7 @@ log {{ source(s); destination(d); flags(flow-control); }};
 }
 
 #[tokio::test]
-async fn what_was_not_confirmed_when_syslog_ng_was_killed_is_sent_again() {
+async fn unconfirmed_frames_are_sent_again_after_syslog_ng_was_killed() {
     for acknowledgements in [Acknowledgements::Kernel, Acknowledgements::Strict] {
         for _ in 0..3 {
             let mut syslog_ng = SyslogNg::start();

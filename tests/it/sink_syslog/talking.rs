@@ -9,7 +9,7 @@ use super::running::{Running, config};
 use crate::support::peer::{Manner, Peer};
 
 #[tokio::test]
-async fn a_receiver_that_says_a_word_now_and_then_is_delivered_to_over_one_connection() {
+async fn a_receiver_that_sends_a_little_data_keeps_its_connection() {
     let peer = Peer::start(Manner::Talking { bytes: 1, pause: Duration::from_millis(20) });
     let mut sink = Running::start(config(SyslogMode::Tcp, peer.port));
     for begin in [1, 101, 201] {
@@ -21,7 +21,7 @@ async fn a_receiver_that_says_a_word_now_and_then_is_delivered_to_over_one_conne
 
 /// Regression: the data was read without end, which kept a core busy.
 #[tokio::test]
-async fn a_receiver_that_does_not_stop_talking_is_left_by_name_and_less_and_less_often_tried() {
+async fn a_receiver_that_floods_us_is_disconnected_with_backoff() {
     let peer = Peer::start(Manner::Talking { bytes: 64 << 10, pause: Duration::ZERO });
     let mut sink = Running::start(config(SyslogMode::Tcp, peer.port));
     sink.send(1..=10, 500).await;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncWriteExt, copy, split};
 use super::running::{Reader, Running, accept, config, listen, reset};
 
 #[tokio::test]
-async fn what_a_reading_peer_acknowledges_is_confirmed_and_the_end_is_orderly() {
+async fn acknowledged_frames_are_confirmed_and_shutdown_is_orderly() {
     let (listener, port) = listen().await;
     let sink = Running::start(config(SyslogMode::Tcp, port));
     sink.send(1..=5000, 500).await;
@@ -20,7 +20,7 @@ async fn what_a_reading_peer_acknowledges_is_confirmed_and_the_end_is_orderly() 
 }
 
 #[tokio::test]
-async fn a_peer_that_stops_reading_is_waited_for_on_the_same_connection() {
+async fn a_peer_that_stops_reading_keeps_its_connection() {
     let (listener, port) = listen().await;
     // With TCP_USER_TIMEOUT alone, the connection would end after this second.
     let settings =
@@ -72,7 +72,7 @@ async fn after_a_reset_everything_unconfirmed_is_sent_again_in_order() {
 }
 
 #[tokio::test]
-async fn after_the_peers_end_everything_unconfirmed_is_sent_again_in_order() {
+async fn after_eof_everything_unconfirmed_is_sent_again_in_order() {
     broken_midway(true).await;
 }
 
@@ -95,7 +95,7 @@ async fn a_peer_that_closes_right_after_accepting_confirms_nothing() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_the_peer_closed_is_noticed_before_the_next_frame_and_is_no_failure() {
+async fn eof_on_an_idle_connection_is_detected_and_is_not_an_error() {
     let (listener, port) = listen().await;
     let mut sink = Running::start(config(SyslogMode::Tcp, port));
     for number in 1..=3 {
@@ -109,7 +109,7 @@ async fn an_idle_connection_that_the_peer_closed_is_noticed_before_the_next_fram
 }
 
 #[tokio::test]
-async fn a_peer_that_talks_back_blocks_nobody() {
+async fn data_from_the_peer_blocks_nothing() {
     let (listener, port) = listen().await;
     let mut sink = Running::start(config(SyslogMode::Tcp, port));
     let last = 20_000;
@@ -123,7 +123,7 @@ async fn a_peer_that_talks_back_blocks_nobody() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_is_tried_until_it_is_up() {
+async fn connecting_is_retried_until_the_receiver_is_up() {
     let (listener, port) = listen().await;
     drop(listener);
     let mut sink = Running::start(config(SyslogMode::Tcp, port));
@@ -138,7 +138,7 @@ async fn a_receiver_that_is_down_is_tried_until_it_is_up() {
 }
 
 #[tokio::test]
-async fn a_sink_with_nothing_to_deliver_ends_although_its_receiver_is_down() {
+async fn an_idle_sink_stops_although_its_receiver_is_down() {
     let (listener, port) = listen().await;
     drop(listener);
     let mut sink = Running::start(config(SyslogMode::Tcp, port));
@@ -147,7 +147,7 @@ async fn a_sink_with_nothing_to_deliver_ends_although_its_receiver_is_down() {
 }
 
 #[tokio::test]
-async fn a_stopped_sink_ends_with_what_is_unconfirmed_left_unconfirmed() {
+async fn a_stopped_sink_leaves_unconfirmed_frames_unconfirmed() {
     let (listener, port) = listen().await;
     let sink = Running::with_queue(config(SyslogMode::Tcp, port), 1 << 20);
     let feeding = sink.send_all(1..=100_000, 1000);

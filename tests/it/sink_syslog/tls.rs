@@ -78,7 +78,7 @@ async fn frames_are_confirmed_over_both_versions_of_tls() {
 }
 
 #[tokio::test]
-async fn a_tls_peer_that_stops_reading_is_not_confirmed_past_what_its_kernel_took() {
+async fn tls_confirms_only_bytes_acknowledged_by_the_kernel() {
     let ca = Ca::new();
     let (listener, port) = listen().await;
     let mut sink = Running::with_queue(tls_config(port, &ca, false), 1 << 20);
@@ -99,7 +99,7 @@ async fn a_tls_peer_that_stops_reading_is_not_confirmed_past_what_its_kernel_too
 }
 
 #[tokio::test]
-async fn a_client_certificate_that_is_missed_after_the_handshake_confirms_nothing() {
+async fn a_missing_client_certificate_confirms_nothing() {
     let ca = Ca::new();
     let (listener, port) = listen().await;
     let mut sink = Running::start(tls_config(port, &ca, false));
@@ -135,7 +135,7 @@ async fn a_server_that_asks_for_a_certificate_may_refuse_it_when_it_has_acknowle
 }
 
 #[tokio::test]
-async fn strict_takes_the_end_with_and_without_close_notify() {
+async fn strict_accepts_eof_with_and_without_close_notify() {
     let ca = Ca::new();
     let (listener, port) = listen().await;
     let settings = Syslog { acknowledgements: Acknowledgements::Strict, ..tls_config(port, &ca, false) };
@@ -155,7 +155,7 @@ async fn strict_takes_the_end_with_and_without_close_notify() {
 }
 
 #[tokio::test]
-async fn plain_text_is_never_tried_instead_of_tls() {
+async fn tls_never_falls_back_to_plain_text() {
     let ca = Ca::new();
     let (listener, port) = listen().await;
     let mut sink = Running::start(tls_config(port, &ca, false));
@@ -173,7 +173,7 @@ async fn plain_text_is_never_tried_instead_of_tls() {
 }
 
 #[tokio::test]
-async fn tls_files_that_are_wrong_at_the_start_are_an_error_of_the_configuration() {
+async fn invalid_tls_files_at_start_are_a_configuration_error() {
     let ca = Ca::new();
     fs::remove_file(ca.file()).unwrap();
     let sink = Running::start(tls_config(1, &ca, false));
@@ -181,7 +181,7 @@ async fn tls_files_that_are_wrong_at_the_start_are_an_error_of_the_configuration
 }
 
 #[tokio::test]
-async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worked() {
+async fn tls_files_are_read_for_every_handshake_and_retried_after_a_success() {
     let (old, new) = (Ca::new(), Ca::new());
     let (listener, port) = listen().await;
     let mut sink = Running::start(tls_config(port, &old, false));
@@ -212,7 +212,7 @@ async fn tls_files_are_read_for_every_handshake_and_waited_for_once_it_has_worke
 /// A receiver that returns with an untrusted certificate gets nothing; once its certificate is trusted again, shipping
 /// continues.
 #[tokio::test]
-async fn a_receiver_that_comes_back_with_a_certificate_that_can_t_be_trusted_gets_nothing_until_it_can() {
+async fn an_untrusted_certificate_after_a_restart_blocks_sending_until_it_is_trusted() {
     let (ca, stranger) = (Ca::new(), Ca::new());
     let (listener, port) = listen().await;
     let mut sink = Running::start(tls_config(port, &ca, false));

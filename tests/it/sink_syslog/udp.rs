@@ -21,7 +21,7 @@ async fn each_frame_is_a_datagram() {
 }
 
 #[tokio::test]
-async fn datagrams_that_bounce_count_but_are_told_as_a_failure() {
+async fn rejected_datagrams_are_confirmed_with_an_error() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
     drop(socket);
@@ -34,7 +34,7 @@ async fn datagrams_that_bounce_count_but_are_told_as_a_failure() {
 }
 
 #[tokio::test]
-async fn a_datagram_that_is_too_large_is_held_and_told_not_dropped() {
+async fn an_oversized_datagram_is_reported_and_not_dropped() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut sink = Running::start(config(SyslogMode::Udp, socket.local_addr().unwrap().port()));
     sink.send(1..=1, 70_000).await;

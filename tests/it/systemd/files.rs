@@ -52,7 +52,7 @@ fn verify(units: &[PathBuf]) -> (i32, String) {
 }
 
 #[test]
-fn systemd_has_nothing_to_say_against_the_units() {
+fn systemd_analyze_verify_accepts_the_units() {
     let workplace = Workplace::new();
     let mut units = units(&workplace);
     let (code, said) = verify(&units);
@@ -65,7 +65,7 @@ fn systemd_has_nothing_to_say_against_the_units() {
 }
 
 #[test]
-fn the_services_are_as_little_exposed_as_a_program_with_a_network_can_be() {
+fn systemd_analyze_security_exposure_stays_low() {
     let security = |unit: &Path, most: &str| {
         let arguments = ["security", "--no-pager", "--offline=true", "--threshold", most];
         tool("systemd-analyze", arguments.iter().map(Path::new).chain([unit]))
@@ -105,7 +105,7 @@ fn both_services_have_the_same_rights() {
 }
 
 #[test]
-fn the_timer_s_times_are_times() {
+fn timer_schedules_are_valid() {
     let timer = read(UNITS[2]);
     let calendar = timer.lines().find_map(|line| line.strip_prefix("OnCalendar=")).unwrap();
     let (code, said) = tool("systemd-analyze", ["calendar", calendar]);
@@ -113,7 +113,7 @@ fn the_timer_s_times_are_times() {
 }
 
 #[test]
-fn the_user_is_made_and_the_folders_are_that_user_s() {
+fn sysusers_and_tmpfiles_create_the_user_and_its_folders() {
     let workplace = Workplace::new();
     fs::create_dir_all(workplace.path("root/etc/dmarc-shipper")).unwrap();
     let root = format!("--root={}", workplace.path("root").display());
@@ -170,7 +170,7 @@ fn the_configuration_is_valid_and_stays_within_what_the_units_may_write() {
 }
 
 #[test]
-fn logrotate_takes_the_log_away_and_the_program_goes_on_in_a_new_one() {
+fn logrotate_rotates_the_log_and_the_program_reopens_it() {
     let workplace = Workplace::new();
     for folder in ["log", "inbox", "data"] {
         fs::create_dir(workplace.path(folder)).unwrap();
@@ -208,7 +208,7 @@ fn logrotate_takes_the_log_away_and_the_program_goes_on_in_a_new_one() {
 }
 
 #[test]
-fn the_readme_tells_of_every_file_beside_it_and_its_commands_are_understood() {
+fn the_systemd_readme_lists_every_file_and_its_commands_parse() {
     let readme = read("README.md");
     for entry in fs::read_dir(path("")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();

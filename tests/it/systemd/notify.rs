@@ -80,7 +80,7 @@ fn running(workplace: &Workplace, environment: &[(&str, &str)]) -> Running {
 }
 
 #[test]
-fn the_beginning_reloads_and_the_end_are_told() {
+fn ready_reloading_and_stopping_are_notified() {
     for listener in [Listener::at_path, Listener::abstract_one] {
         let workplace = Workplace::new();
         let listener = listener(&workplace);
@@ -108,7 +108,7 @@ fn the_beginning_reloads_and_the_end_are_told() {
 
 /// The kernel queues ten datagrams for a listener that does not read, unless `net.unix.max_dgram_qlen` is higher.
 #[test]
-fn a_manager_that_does_not_read_holds_nothing_up_and_hears_the_state_later() {
+fn a_blocked_notify_socket_delays_only_the_notifications() {
     let workplace = Workplace::new();
     let listener = Listener::at_path(&workplace);
     let mouth = UnixDatagram::unbound().unwrap();
@@ -131,7 +131,7 @@ fn a_manager_that_does_not_read_holds_nothing_up_and_hears_the_state_later() {
 }
 
 #[test]
-fn a_watchdog_hears_of_it_again_and_again() {
+fn watchdog_keepalives_are_sent() {
     let workplace = Workplace::new();
     let listener = Listener::at_path(&workplace);
     let running = running(&workplace, &[("NOTIFY_SOCKET", &listener.name), ("WATCHDOG_USEC", "200000")]);
@@ -142,7 +142,7 @@ fn a_watchdog_hears_of_it_again_and_again() {
 }
 
 #[test]
-fn the_watchdog_of_another_process_hears_nothing() {
+fn watchdog_pid_of_another_process_disables_keepalives() {
     let workplace = Workplace::new();
     let listener = Listener::at_path(&workplace);
     let others = [("NOTIFY_SOCKET", &*listener.name), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
@@ -156,17 +156,17 @@ fn the_watchdog_of_another_process_hears_nothing() {
 }
 
 #[test]
-fn nobody_is_told_who_is_not_there_or_has_no_right_name() {
+fn missing_or_invalid_notify_sockets_are_ignored() {
     let workplace = Workplace::new();
     fs::create_dir(workplace.path("inbox")).unwrap();
     let once = |name: &str| workplace.once(&idle(&workplace)).env("NOTIFY_SOCKET", name);
     assert!(!once("").exits(0).stderr.contains("NOTIFY_SOCKET"));
     once(&workplace.path("nowhere").display().to_string()).exits(0);
-    once(&"x".repeat(200)).exits(0).says(&["can't tell NOTIFY_SOCKET", "expected a path or an @name"]);
+    once(&"x".repeat(200)).exits(0).says(&["can't notify NOTIFY_SOCKET", "expected a path or an abstract name"]);
 }
 
 #[test]
-fn only_run_speaks_for_the_service() {
+fn only_run_notifies_systemd() {
     let workplace = Workplace::new();
     let listener = Listener::at_path(&workplace);
     workplace

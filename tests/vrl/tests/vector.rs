@@ -70,7 +70,7 @@ fn a_line_becomes_the_event_that_was_written() {
 }
 
 #[test]
-fn what_is_not_ours_is_dropped() {
+fn foreign_frames_are_dropped() {
     for name in ["lift.vrl", "json.vrl"] {
         let program = program(name);
         for message in ["no JSON", r#"{"level":"info"}"#, "[1]", ""] {
