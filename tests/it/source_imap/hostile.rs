@@ -92,7 +92,7 @@ async fn a_greeting_that_drips_is_given_up() {
     });
     let config = Imap { host: "127.0.0.1".into(), read_timeout: SILENCE, ..config(port) };
     let error = once(config).await.0.unwrap_err();
-    assert!(error.to_string().contains("bytes of an answer in"), "{error}");
+    assert!(error.to_string().contains("bytes of a response in"), "{error}");
 }
 
 /// Regression: memory grew by 3 MB/s, and a core was busy, for as long as the server liked.
