@@ -39,7 +39,7 @@ use self::{
     },
     store::{ATTEMPTS, DELIVERIES, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, Store, TABLES},
 };
-use crate::source::{Memory, Place};
+use crate::source::Place;
 
 /// Age in seconds at which the time when a place was last seen is written again.
 const SIGHT_SECONDS: i64 = 24 * 3600;
@@ -415,12 +415,6 @@ impl Ledger {
             self.lock_unwritten().take_back(pending);
         }
         written
-    }
-}
-
-impl Memory for Ledger {
-    fn knows(&self, place: &Place) -> bool {
-        self.knows_place(place)
     }
 }
 

@@ -108,7 +108,7 @@ fn places_are_told_apart_by_every_part_of_them() {
     let known = [mail("INBOX", 1, 2), file("in", "a/b", 0, 5, -1)];
     let places = known.iter().map(|place| (place.clone(), PlaceVerdict::Shipped)).collect();
     ledger.commit(&Commit { places, ..commit(at(1)) }).unwrap();
-    assert!(known.iter().all(|place| ledger.knows(place)));
+    assert!(known.iter().all(|place| ledger.knows_place(place)));
     let stdin = Place::Stdin { source: "in".into() };
     ledger.commit(&Commit { places: vec![(stdin.clone(), PlaceVerdict::Shipped)], ..commit(at(1)) }).unwrap();
     for other in [
@@ -123,7 +123,7 @@ fn places_are_told_apart_by_every_part_of_them() {
         file("in", "a/b", 0, 5, 0),
         file("ina", "/b", 0, 5, -1),
     ] {
-        assert!(!ledger.knows(&other), "{other:?}");
+        assert!(!ledger.knows_place(&other), "{other:?}");
     }
 }
 

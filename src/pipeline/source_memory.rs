@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{
@@ -16,7 +17,7 @@ use crate::{
     config::Config,
     ledger::Ledger,
     ops::condition::Condition,
-    source::{Memory, Place},
+    source::{Memory, Place, PlaceStatus},
 };
 
 /// The ledger, as queried by the sources; and the sources that have not completed a pass yet.
@@ -40,12 +41,19 @@ impl Remembered {
 }
 
 impl Memory for Remembered {
-    fn knows(&self, place: &Place) -> bool {
-        self.deferred.contains(place, Timestamp::now()) || (!self.ships_again && self.ledger.knows_place(place))
-    }
-
-    fn suspected(&self, place: &Place) -> Option<Timestamp> {
-        self.ledger.failures(place).map(|failures| failures.last)
+    fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
+        let (ledger, deferred, ships_again) = (self.ledger.clone(), self.deferred.clone(), self.ships_again);
+        let asked = places.len();
+        let look = move || {
+            let status = |place: &Place| PlaceStatus {
+                is_known: deferred.contains(place, Timestamp::now()) || (!ships_again && ledger.knows_place(place)),
+                suspected: ledger.failures(place).map(|failures| failures.last),
+            };
+            places.iter().map(status).collect()
+        };
+        Box::pin(async move {
+            tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| vec![PlaceStatus::default(); asked])
+        })
     }
 
     fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {

@@ -132,7 +132,7 @@ impl Running {
                 }
                 Some(Step::Unreadable(unreadable)) => self.note(unreadable),
                 Some(Step::Found(found)) => {
-                    if self.is_wanted(&found.place, suspected) && !self.take(found).await? {
+                    if self.is_wanted(&found.place, suspected).await && !self.take(found).await? {
                         return Ok(());
                     }
                 }
@@ -140,19 +140,22 @@ impl Running {
         }
     }
 
-    fn is_wanted(&mut self, place: &Place, suspected: Option<Timestamp>) -> bool {
-        if self.intake.remembers(place) {
+    async fn is_wanted(&mut self, place: &Place, suspected: Option<Timestamp>) -> bool {
+        // A mail that was handed over in an earlier pass is remembered only after its verdict. The mails of an mbox that is
+        // piped in all have the same place.
+        if !matches!(place, Place::Stdin { .. }) && self.places.contains(place) {
+            return false;
+        }
+        let status = self.intake.remembered(vec![place.clone()]).await.pop().unwrap_or_default();
+        if status.is_known {
             self.pass.remembered += u64::from(suspected.is_none());
             return false;
         }
-        let since = self.intake.suspected(place);
-        if since != suspected {
-            self.suspected.extend(since.filter(|_| suspected.is_none()));
+        if status.suspected != suspected {
+            self.suspected.extend(status.suspected.filter(|_| suspected.is_none()));
             return false;
         }
-        // A mail that was handed over in an earlier pass is remembered only after its verdict. The mails of an mbox that is
-        // piped in all have the same place.
-        matches!(place, Place::Stdin { .. }) || !self.places.contains(place)
+        true
     }
 
     /// Reads a file and hands it over; false if the process stops.

@@ -1,5 +1,6 @@
 use std::{
     fs,
+    future::ready,
     io::Write,
     os::unix::fs::symlink,
     sync::Mutex,
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    source::Memory,
+    source::{Memory, PlaceStatus},
     trouble::{Reason, Trouble},
 };
 
@@ -172,16 +173,18 @@ struct Bench {
 struct Remembered(Mutex<HashSet<Place>>);
 
 impl Memory for Remembered {
-    fn knows(&self, place: &Place) -> bool {
-        self.0.lock().unwrap().contains(place)
+    fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
+        let known = self.0.lock().unwrap();
+        let status = |place| PlaceStatus { is_known: known.contains(place), suspected: suspected(place) };
+        Box::pin(ready(places.iter().map(status).collect()))
     }
+}
 
-    /// As the name of the file says: `suspect-7` is suspected since second 7.
-    fn suspected(&self, place: &Place) -> Option<Timestamp> {
-        let Place::File { path, .. } = place else { return None };
-        let (_, second) = path.rsplit_once("suspect-")?;
-        Timestamp::from_second(second.parse().unwrap()).ok()
-    }
+/// As the name of the file says: `suspect-7` is suspected since second 7.
+fn suspected(place: &Place) -> Option<Timestamp> {
+    let Place::File { path, .. } = place else { return None };
+    let (_, second) = path.rsplit_once("suspect-")?;
+    Timestamp::from_second(second.parse().unwrap()).ok()
 }
 
 impl Bench {

@@ -311,14 +311,14 @@ mod tests {
     use crate::{
         config::{self, Format, source::SourceConfig},
         limits::Limits,
-        source::{Memory, Place},
+        source::{Memory, Place, PlaceStatus},
     };
 
     struct Nothing;
 
     impl Memory for Nothing {
-        fn knows(&self, _: &Place) -> bool {
-            false
+        fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
+            Box::pin(std::future::ready(vec![PlaceStatus::default(); places.len()]))
         }
     }
 

@@ -1,5 +1,7 @@
 //! Reading one folder: lists its mails, hands them over, and completes the round.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
@@ -8,7 +10,7 @@ use super::{
     fetch::Listing, find::Found, heed::share, link::Link, mailbox::Folder, round::Round, run::Run, settle::Action,
 };
 use crate::{
-    source::{Mail, MailRef, Pass, Place, SourceError},
+    source::{Mail, MailRef, PLACES_AT_ONCE, Pass, Place, SourceError},
     trouble::Trouble,
 };
 
@@ -61,7 +63,18 @@ impl Run {
         let mut next = self.uid_next(&folder).or(above);
         let before = uids.len();
         let is_done = |uid: &u32| self.tour.current().is_some_and(|stop| stop.done.contains(uid));
-        uids.retain(|uid| !is_done(uid) && !self.intake.remembers(&self.place(*uid)));
+        uids.retain(|uid| !is_done(uid));
+        let (mut unknown, mut suspected) = (Vec::new(), HashMap::new());
+        for asked in uids.chunks(PLACES_AT_ONCE) {
+            let places = asked.iter().map(|uid| self.place(*uid)).collect();
+            for (uid, status) in asked.iter().zip(self.intake.remembered(places).await) {
+                if !status.is_known {
+                    unknown.push(*uid);
+                    suspected.extend(status.suspected.map(|since| (*uid, since)));
+                }
+            }
+        }
+        uids = unknown;
         if self.tour.listed() {
             self.intake.looked_through(&self.source.name);
         }
@@ -76,8 +89,8 @@ impl Run {
         uids.retain(|uid| !self.round.owed.contains(*uid));
         let mut last = Vec::new();
         uids.retain(|uid| {
-            let since = self.intake.suspected(&self.place(*uid));
-            last.extend(since.map(|since| (since, *uid)));
+            let since = suspected.get(uid);
+            last.extend(since.map(|since| (*since, *uid)));
             since.is_none()
         });
         last.sort_unstable();
