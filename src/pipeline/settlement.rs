@@ -19,7 +19,8 @@ use crate::{
     config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
     ledger::{
-        Commit, Delivery, DocumentKey, Failures, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey,
+        Commit, Delivery, DocumentKey, DocumentStatus, Failures, Ledger, PlaceVerdict, Progress, ReportName, Shipped,
+        SinkKey,
     },
     source::{MailRef, Place, Verdict},
 };
@@ -47,7 +48,7 @@ const LOOK_FOR_STOP: Duration = Duration::from_millis(250);
 /// All mails from their first read byte to their verdict; shared by the readers and the settling task.
 #[derive(Debug)]
 pub struct Settlement {
-    ledger: Arc<Ledger>,
+    ledger: Arc<dyn Ledger>,
     /// Mails that this process does not read again today.
     deferred: Arc<Deferred>,
     reship: Option<Reship>,
@@ -150,7 +151,7 @@ pub enum Claimed {
 }
 
 impl Settlement {
-    pub fn new(ledger: Arc<Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
+    pub fn new(ledger: Arc<dyn Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
         // A dry run has no sinks to wait for.
         let required: Vec<_> = config.sinks.values().map(|sink| sink.required && !options.dry_run).collect();
         Self {
@@ -200,14 +201,14 @@ impl Settlement {
         self.reship.is_some_and(|reship| reship.only_known)
     }
 
-    /// Returns the number of processes that died while reading a mail, see [`Ledger::attempts`].
+    /// Returns the number of processes that died while reading a mail, see [`Failures::deaths`]. Blocks.
     pub fn attempts(&self, place: &Place) -> u32 {
-        self.ledger.attempts(place)
+        self.ledger.attempts(place).map_or(0, |failures| failures.deaths)
     }
 
-    /// Returns what went wrong with a mail in earlier passes; `None` in a run that leaves all mails in place.
+    /// Returns what went wrong with a mail in earlier passes; `None` in a run that leaves all mails in place. Blocks.
     pub fn failures(&self, place: &Place, route: &Route) -> Option<Failures> {
-        self.ledger.failures(place).filter(|_| self.settles_mails(route))
+        self.ledger.attempts(place).filter(|_| self.settles_mails(route))
     }
 
     /// Registers a mail that is about to be read. Blocks while it may not be read beside those in flight (see [`Flights`]),
@@ -255,7 +256,7 @@ impl Settlement {
     ) -> Result<Claimed, Stopped> {
         // Locked during the look-up in the ledger: a delivery leaves the tracker only after it is in the ledger.
         let mut state = self.lock();
-        let known = match self.ledger.look_up(document, &route.keys, name) {
+        let known = match self.ledger.claim(document, &route.keys, name) {
             Ok(known) => known,
             Err(error) => {
                 if !std::mem::replace(&mut state.unreadable, true) {
@@ -294,7 +295,7 @@ impl Settlement {
         tracker: &Tracker<MailId, DocumentKey>,
         route: &Route,
         document: &DocumentKey,
-        known: &Known,
+        known: &DocumentStatus,
     ) -> Missing {
         // A document shipped again earlier in this run is not shipped again for the next mail that contains it.
         let is_due =
@@ -358,8 +359,8 @@ impl Settlement {
     }
 
     /// Has the ledger note which mails are in flight when a pass ends in a stall, waiting for `owing`: required sinks by
-    /// their numbers and names. Blocks.
-    pub fn note_unfinished(&self, owing: &[(usize, Arc<str>)]) {
+    /// their numbers and names.
+    pub async fn note_unfinished(&self, owing: &[(usize, Arc<str>)]) {
         let numbers: Vec<_> = owing.iter().map(|(number, _)| *number).collect();
         let names: Vec<_> = owing.iter().map(|(_, name)| &**name).collect();
         let unfinished = self.lock().flights.unfinished(&numbers);
@@ -373,7 +374,8 @@ impl Settlement {
                  it is quarantined"
             );
         }
-        if let Err(error) = self.ledger.note_unfinished(&unfinished, &names.join(", "), Timestamp::now()) {
+        let noted = self.ledger.note_unfinished(unfinished, names.join(", "), Timestamp::now());
+        if let Err(error) = noted.await {
             warn!(%error, "can't note which mails were in flight; the next pass reads them in the same order");
         }
     }
@@ -475,7 +477,7 @@ impl Settlement {
 
     /// Writes one ledger transaction for all of `batch` and for the progress of documents in flight, then sends the
     /// verdicts. A failed write is retried until `done`: the mails are then left as they were.
-    async fn write_and_tell(self: &Arc<Self>, batch: Vec<(MailId, Read)>, done: &CancellationToken) {
+    async fn write_and_tell(&self, batch: Vec<(MailId, Read)>, done: &CancellationToken) {
         let progress = std::mem::take(&mut self.lock().progress);
         if batch.is_empty() && progress.is_empty() {
             return;
@@ -483,15 +485,9 @@ impl Settlement {
         let commit = Arc::new(self.commit_of(&batch, progress));
         let mut failing = false;
         loop {
-            let (settlement, to_write) = (self.clone(), commit.clone());
-            let written = tokio::task::spawn_blocking(move || settlement.ledger.commit(&to_write)).await;
-            let error = match written {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => error.to_string(),
-                Err(panic) => panic.to_string(),
-            };
+            let Err(error) = self.ledger.commit(commit.clone()).await else { break };
             if !std::mem::replace(&mut failing, true) {
-                error!(error, "can't write the ledger; mails stay where they are until it can be written");
+                error!(%error, "can't write the ledger; mails stay where they are until it can be written");
             }
             tokio::select! {
                 () = sleep(LEDGER_RETRY) => {}

@@ -7,6 +7,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use tracing::debug;
 
 use super::{
     component_metrics::{self, SourceMeter},
@@ -22,7 +23,7 @@ use crate::{
 
 /// The ledger, as queried by the sources; and the sources that have not completed a pass yet.
 pub struct Remembered {
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<dyn Ledger>,
     /// True if every mail that is still there is read again.
     pub ships_again: bool,
     pub to_look_through: Mutex<BTreeSet<String>>,
@@ -43,16 +44,17 @@ impl Remembered {
 impl Memory for Remembered {
     fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
         let (ledger, deferred, ships_again) = (self.ledger.clone(), self.deferred.clone(), self.ships_again);
-        let asked = places.len();
-        let look = move || {
-            let status = |place: &Place| PlaceStatus {
-                is_known: deferred.contains(place, Timestamp::now()) || (!ships_again && ledger.knows_place(place)),
-                suspected: ledger.failures(place).map(|failures| failures.last),
-            };
-            places.iter().map(status).collect()
-        };
+        let places: Arc<[Place]> = places.into();
         Box::pin(async move {
-            tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| vec![PlaceStatus::default(); asked])
+            let mut statuses = ledger.known(places.clone()).await.unwrap_or_else(|error| {
+                // Their documents are looked up in their turn, which logs a lasting error.
+                debug!(%error, "can't look up which mails are known; they are read again");
+                vec![PlaceStatus::default(); places.len()]
+            });
+            for (status, place) in statuses.iter_mut().zip(&*places) {
+                status.is_known = (status.is_known && !ships_again) || deferred.contains(place, Timestamp::now());
+            }
+            statuses
         })
     }
 

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use redb::WriteTransaction;
 
 use super::{
-    record::micros,
-    see,
-    store::{FOLDERS, PLACES},
+    rows::micros,
+    tables::{FOLDERS, PLACES, see},
 };
 
 /// Maximum number of places seen; some 100 bytes each. Those that find no room are noted in a later pass.
