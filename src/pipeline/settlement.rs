@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights};
+use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights, look_ups::LookUps};
 use crate::{
     config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
@@ -73,6 +73,7 @@ struct State {
     /// Rows of documents in flight that have arrived and are not in the ledger yet.
     progress: HashMap<(DocumentKey, usize), (Place, u64)>,
     flights: Flights,
+    look_ups: LookUps,
     next: MailId,
     /// Time at which something last arrived or was settled, or at which a mail was opened with no other in flight.
     moved: Instant,
@@ -168,6 +169,7 @@ impl Settlement {
                 names: HashMap::new(),
                 progress: HashMap::new(),
                 flights: Flights::default(),
+                look_ups: LookUps::default(),
                 next: 0,
                 moved: Instant::now(),
                 closed: false,
@@ -246,7 +248,7 @@ impl Settlement {
     }
 
     /// Claims a document for `mail`, at each sink of its route that does not have it and gets it from no other mail in
-    /// flight. `Err`: the ledger can't be read, so the mail has to stay in place.
+    /// flight. `Err`: the ledger can't be read, so the mail has to stay in place. Blocks while the ledger is read.
     pub fn claim(
         &self,
         mail: MailId,
@@ -254,18 +256,7 @@ impl Settlement {
         document: &DocumentKey,
         name: Option<&ReportName>,
     ) -> Result<Claimed, Stopped> {
-        // Locked during the look-up in the ledger: a delivery leaves the tracker only after it is in the ledger.
-        let mut state = self.lock();
-        let known = match self.ledger.claim(document, &route.keys, name) {
-            Ok(known) => known,
-            Err(error) => {
-                if !std::mem::replace(&mut state.unreadable, true) {
-                    error!(%error, "can't read the ledger; mails stay where they are until it can be read");
-                }
-                return Err(Stopped);
-            }
-        };
-        state.unreadable = false;
+        let (known, mut state) = self.look_up(route, document, name)?;
         if known.shipped.is_none() && self.ships_only_known() {
             return Ok(Claimed::NeverShipped);
         }
@@ -287,6 +278,35 @@ impl Settlement {
             state.names.entry(*name).or_insert_with(|| document.clone());
         }
         Ok(Claimed::Mine { missing, reuses_name })
+    }
+
+    /// Looks up a document in the ledger, without a lock; returns the answer, and the locked state. A delivery is in at least
+    /// one of them, if it was made or is in flight.
+    fn look_up(
+        &self,
+        route: &Route,
+        document: &DocumentKey,
+        name: Option<&ReportName>,
+    ) -> Result<(DocumentStatus, MutexGuard<'_, State>), Stopped> {
+        loop {
+            let look_up = self.lock().look_ups.begin(document, name);
+            let known = self.ledger.claim(document, &route.keys, name);
+            let mut state = self.lock();
+            match known {
+                // A mail with the same document was settled meanwhile. That ends, as a document is shipped once to each sink.
+                Ok(_) if look_up.is_outdated() => {}
+                Ok(known) => {
+                    state.unreadable = false;
+                    return Ok((known, state));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut state.unreadable, true) {
+                        error!(%error, "can't read the ledger; mails stay where they are until it can be read");
+                    }
+                    return Err(Stopped);
+                }
+            }
+        }
     }
 
     /// Returns the rows of a document that each sink of a route needs, from the ledger and the documents in flight.
@@ -508,6 +528,7 @@ impl Settlement {
         let mut state = self.lock();
         for (mail, read) in &batch {
             state.forget(*mail);
+            read.documents.iter().for_each(|(document, _)| state.look_ups.recorded(document));
             component_metrics::mail_settled(read.place.source(), &read.verdict);
             if matches!(read.verdict, Verdict::Leave) {
                 // This run does not read it again.
@@ -517,8 +538,8 @@ impl Settlement {
                 component_metrics::report_arrived(read.place.source(), Timestamp::now());
             }
         }
-        let State { names, tracker, .. } = &mut *state;
-        names.retain(|_, document| tracker.is_in_flight(document));
+        let State { names, tracker, look_ups, .. } = &mut *state;
+        names.retain(|name, document| tracker.is_in_flight(document) || look_ups.asks_for(name));
         state.moved = Instant::now();
         drop(state);
         self.landed.notify_all();
