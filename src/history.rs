@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufWriter, Write},
-    ops::ControlFlow,
     path::Path,
 };
 
@@ -11,23 +10,23 @@ use tracing::{error, info, warn};
 
 use crate::{
     exit::Exit,
-    ledger::{DocumentKey, Ledger, LedgerError, Shipped, View},
-    ops::lock::InstanceLock,
+    ledger::{DocumentKey, Ledger, LedgerError, Shipped, View, backend},
+    ops::{lock::InstanceLock, runtime::block_on},
     stdio,
 };
 
+/// Number of documents that are read at once; some hundred bytes each.
+const AT_ONCE: usize = 1_000;
+
 /// Prints one JSON line for each document that was shipped. Reads a copy of the ledger, so it changes nothing.
 pub fn list(data_dir: &Path) -> Exit {
-    let ledger = match Ledger::open_for_reading(data_dir) {
+    let ledger = match backend::open_copy(data_dir) {
         Ok((_, View::Locked)) => {
-            error!(
-                "a running instance holds the ledger in {}; stop it to list what it has shipped",
-                data_dir.display()
-            );
+            error!("the ledger in {} is locked by a running instance; stop it to list the ledger", data_dir.display());
             return Exit::Undelivered;
         }
         Ok((ledger, View::Missing)) => {
-            warn!("there is no ledger in {}: nothing was shipped from there yet", data_dir.display());
+            warn!("there is no ledger in {}: nothing was shipped with this data_dir yet", data_dir.display());
             ledger
         }
         Ok((ledger, View::Copy)) => ledger,
@@ -37,15 +36,10 @@ pub fn list(data_dir: &Path) -> Exit {
         Ok(out) => BufWriter::new(out),
         Err(error) => return cannot_write(&error),
     };
-    let mut written = Ok(());
-    let read = ledger.documents(&mut |key, shipped| {
-        written = print(&mut out, &key, &shipped);
-        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    match (read, written.and_then(|()| out.flush())) {
-        (Err(error), _) => failed(&error),
-        (Ok(()), Err(error)) => cannot_write(&error),
-        (Ok(()), Ok(())) => Exit::Done,
+    match block_on(print_all(&*ledger, &mut out)) {
+        Ok(Ok(())) => Exit::Done,
+        Ok(Err(exit)) => exit,
+        Err(error) => cannot_start(&error),
     }
 }
 
@@ -58,12 +52,31 @@ pub fn reset(data_dir: &Path) -> Exit {
             return Exit::CannotCreate;
         }
     };
-    match Ledger::open(data_dir).and_then(|ledger| ledger.reset()) {
-        Ok(forgotten) => {
-            info!(forgotten, "the ledger is empty; what is still in the mailboxes will be shipped again");
+    let ledger = match backend::open(data_dir) {
+        Ok(ledger) => ledger,
+        Err(error) => return failed(&error),
+    };
+    match block_on(ledger.reset()) {
+        Ok(Ok(forgotten)) => {
+            info!(forgotten, "the ledger was reset; reports that are still in the mailboxes will be shipped again");
             Exit::Done
         }
-        Err(error) => failed(&error),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => cannot_start(&error),
+    }
+}
+
+async fn print_all(ledger: &dyn Ledger, out: &mut impl Write) -> Result<(), Exit> {
+    let mut after = None;
+    loop {
+        let documents = ledger.documents(after, AT_ONCE).await.map_err(|error| failed(&error))?;
+        for (key, shipped) in &documents {
+            print(out, key, shipped).map_err(|error| cannot_write(&error))?;
+        }
+        after = documents.into_iter().next_back().map(|(key, _)| key);
+        if after.is_none() {
+            return out.flush().map_err(|error| cannot_write(&error));
+        }
     }
 }
 
@@ -88,6 +101,11 @@ fn cannot_write(error: &io::Error) -> Exit {
         error!("can't write to stdout: {error}");
     }
     Exit::Io
+}
+
+fn cannot_start(error: &io::Error) -> Exit {
+    error!(%error, "can't start the async runtime");
+    Exit::Internal
 }
 
 fn failed(error: &LedgerError) -> Exit {

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::{
     config::Config,
     exit::Exit,
-    ledger::{Ledger, LedgerError, View},
+    ledger::{Ledger, LedgerError, View, backend},
     net::{connect::connect, token},
     ops::{
         condition::Condition,
@@ -23,6 +23,7 @@ use crate::{
         lock::{InstanceLock, LockError},
         metrics::{self, Exposition},
         notify::Notify,
+        runtime::block_on,
         signals::{Signal, Signals, Stop},
     },
     pipeline::{self, Options},
@@ -41,13 +42,13 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
         }
     };
     let ledger = match open_ledger(&config, options) {
-        Ok(ledger) => Arc::new(ledger),
+        Ok(ledger) => ledger,
         Err(exit) => return exit,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "can't start");
+            error!(%error, "can't start the async runtime");
             return Exit::Internal;
         }
     };
@@ -60,17 +61,14 @@ pub fn run(config: Config, options: Options, reload: &dyn Fn() -> Option<Config>
 
 /// The command `health`: asks the instance that listens on `host`, a name or an address, for its health.
 pub fn health(host: &str, port: u16) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    match block_on(async { timeout(HEALTH_PATIENCE, ask(host, port)).await }) {
+        Ok(Ok(Ok(()))) => return Exit::Done,
+        Ok(Ok(Err(why))) => error!("the health check of {host}, port {port}, failed: {why}"),
+        Ok(Err(_)) => error!("the health check of {host}, port {port}, timed out after {HEALTH_PATIENCE:?}"),
         Err(error) => {
-            error!(%error, "can't start");
+            error!(%error, "can't start the async runtime");
             return Exit::Internal;
         }
-    };
-    match runtime.block_on(async { timeout(HEALTH_PATIENCE, ask(host, port)).await }) {
-        Ok(Ok(())) => return Exit::Done,
-        Ok(Err(why)) => error!("can't ask {host}, port {port}: {why}"),
-        Err(_) => error!("{host}, port {port}, did not answer within {HEALTH_PATIENCE:?}"),
     }
     Exit::Unavailable
 }
@@ -104,7 +102,7 @@ struct Observed {
 }
 
 impl Observed {
-    async fn start(config: &Config, ledger: &Arc<Ledger>, options: Options) -> Result<Self, Exit> {
+    async fn start(config: &Config, ledger: &Arc<dyn Ledger>, options: Options) -> Result<Self, Exit> {
         let condition: Arc<Condition> = Arc::default();
         let (address, metrics_file) = (config.api.address, config.metrics_file.clone());
         // A dry run may run beside another instance, and changes nothing.
@@ -118,12 +116,10 @@ impl Observed {
         let exposition = metrics::exposition(move || bytes.set(sized.bytes() as f64));
         if let Some(address) = address {
             http::serve(address, condition.clone(), exposition.clone()).await.map_err(|error| {
-                error!(
-                    "can't listen on {address}: {error}; expected an address of this machine that is free (api.address)"
-                );
+                error!("can't listen on {address}: {error}; set api.address to a free address of this machine");
                 Exit::Unavailable
             })?;
-            info!(%address, "answering /livez, /readyz, /health and /metrics");
+            info!(%address, "serving /livez, /readyz, /health and /metrics");
         }
         let observed = Self { condition, exposition: Some(exposition), metrics_file, began };
         observed.write_on();
@@ -164,17 +160,22 @@ async fn write(text: String, path: &Path, failing: bool) -> bool {
         Err(panic) => panic.to_string(),
     };
     if !failing {
-        warn!("can't write metrics_file {}: {error}; trying again every minute", path.display());
+        warn!("can't write metrics_file {}: {error}; retrying every minute", path.display());
     }
     true
 }
 
 /// Runs the pipeline until it ends or a signal asks for that; after a reload, runs it with the new configuration.
-async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload: &dyn Fn() -> Option<Config>) -> Exit {
+async fn serve(
+    mut config: Config,
+    ledger: Arc<dyn Ledger>,
+    options: Options,
+    reload: &dyn Fn() -> Option<Config>,
+) -> Exit {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            error!(%error, "can't listen for signals");
+            error!(%error, "can't install the signal handlers");
             return Exit::Internal;
         }
     };
@@ -203,17 +204,15 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
                     notify.reloading();
                     match (reload().filter(|new| may_replace(new, &config)), &next) {
                         (Some(new), _) => {
-                            info!("reloading: finishing what is in flight, then going on with the new configuration");
+                            info!("reloading: finishing what is in flight, then applying the new configuration");
                             next = Some(new);
                             stop.for_reload();
                         }
                         (None, Some(_)) => {
-                            warn!(
-                                "the new configuration was not taken; reloading with the one that was read before it"
-                            );
+                            warn!("the new configuration was rejected; reloading with the last valid one");
                         }
                         (None, None) => {
-                            warn!("the new configuration was not taken; going on with the old one");
+                            warn!("the new configuration was rejected; keeping the current one");
                             notify.ready();
                         }
                     }
@@ -246,7 +245,7 @@ async fn serve(mut config: Config, ledger: Arc<Ledger>, options: Options, reload
 /// True if a reload may use the new configuration. The process holds the lock and the ledger of one data folder for its life.
 fn may_replace(new: &Config, old: &Config) -> bool {
     if new.data_dir != old.data_dir {
-        error!("data_dir can't be changed while running; stop this instance and start it anew");
+        error!("data_dir can't be changed by a reload; restart to change it");
         return false;
     }
     for (option, changed) in [
@@ -255,30 +254,32 @@ fn may_replace(new: &Config, old: &Config) -> bool {
         ("metrics_file", new.metrics_file != old.metrics_file),
     ] {
         if changed {
-            warn!("{option} is changed by the next start");
+            warn!("{option} can't be changed by a reload; the new value takes effect at the next start");
         }
     }
     true
 }
 
-fn open_ledger(config: &Config, options: Options) -> Result<Ledger, Exit> {
-    let Some(data_dir) = &config.data_dir else { return Ok(Ledger::in_memory()) };
+fn open_ledger(config: &Config, options: Options) -> Result<Arc<dyn Ledger>, Exit> {
+    let Some(data_dir) = &config.data_dir else { return Ok(backend::in_memory()) };
     let opened = if options.dry_run {
-        Ledger::open_for_reading(data_dir).map(|(ledger, view)| {
+        backend::open_copy(data_dir).map(|(ledger, view)| {
             if view == View::Locked {
-                warn!("a running instance holds the ledger; reports that were shipped before count as new here");
+                warn!(
+                    "the ledger is locked by a running instance; reports shipped before count as new in this dry run"
+                );
             }
             ledger
         })
     } else {
-        Ledger::open(data_dir)
+        backend::open(data_dir)
     };
     opened.map_err(|error| {
         error!("{error}");
         match error {
             LedgerError::Locked { .. } => Exit::Undelivered,
             LedgerError::OtherVersion { .. } => Exit::Configuration,
-            LedgerError::Io { error: redb::Error::Io(error), .. } if needs_a_person(&error) => Exit::CannotCreate,
+            LedgerError::Io { error, .. } if needs_a_person(&error) => Exit::CannotCreate,
             LedgerError::Io { .. } | LedgerError::Corrupt { .. } => Exit::Io,
         }
     })

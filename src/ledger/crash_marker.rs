@@ -12,18 +12,14 @@ use std::{
 
 use tracing::debug;
 
-use super::key;
+use super::key::{self, PlaceName};
 use crate::source::Place;
 
 const FILE: &str = "reading";
 /// Size of one reader's slot: a byte that is 1 while it reads, and the name of its mail.
-const SLOT: usize = 1 + NAME;
-const NAME: usize = 32;
+const SLOT: usize = 1 + size_of::<PlaceName>();
 /// Maximum number of slots read from the file; a file with more was not written by this program.
 const SLOTS: u64 = 1 << 16;
-
-/// Hash of a mail's or file's place.
-pub(super) type PlaceName = [u8; NAME];
 
 /// A file with a slot for each reader; no file if nothing can be kept.
 #[derive(Debug, Default)]
@@ -42,7 +38,7 @@ pub struct Bookmark {
 }
 
 impl CrashMarker {
-    /// Opens the journal of `data_dir` (0600), and returns the mails that were being read when the last process died.
+    /// Opens the crash marker of `data_dir` (0600), and returns the mails that were being read when the last process died.
     pub(super) fn open(data_dir: &Path) -> io::Result<(Self, Vec<PlaceName>)> {
         let path = data_dir.join(FILE);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -67,7 +63,7 @@ impl CrashMarker {
     fn write(&self, slot: u64, bytes: &[u8]) {
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write_all_at(bytes, slot * SLOT as u64)) {
             // Only one count is lost, of a mail that may never crash anything.
-            debug!(%error, "can't note which mail is being read");
+            debug!(%error, "can't write the crash marker");
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Records of the ledger: documents, deliveries, places and progress, and their stored form.
+//! Records of the ledger: documents, deliveries, places, progress and failures.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use super::key::text;
 use crate::source::Place;
 
 /// A document, identified by its content: SHA-256 over the decompressed bytes. Tenants share no documents.
@@ -20,8 +22,14 @@ pub struct DocumentKey {
 pub struct ReportName(pub(super) [u8; 32]);
 
 impl ReportName {
+    /// Hashed, because reporters write any text of any length. A missing value differs from an empty one.
     pub fn new(tenant: Option<&str>, told: &[Option<&str>]) -> Self {
-        super::key::report_name(tenant, told)
+        let mut bytes = Vec::new();
+        for value in std::iter::once(&tenant).chain(told) {
+            bytes.push(u8::from(value.is_some()));
+            text(&mut bytes, value.unwrap_or_default());
+        }
+        Self(Sha256::digest(bytes).into())
     }
 }
 
@@ -34,8 +42,12 @@ impl SinkKey {
     /// Stands for every sink: for documents that another program shipped before this one.
     pub const EVERY: Self = Self([0; 16]);
 
+    /// Hashed, because a destination can be of any length.
     pub fn new(identity: &str) -> Self {
-        super::key::sink(identity)
+        let hash: [u8; 32] = Sha256::digest(identity).into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
     }
 }
 
@@ -71,6 +83,26 @@ pub struct Shipped {
     pub rows: u64,
     /// The mail or file in which the document first came.
     pub mail: String,
+}
+
+/// State of a document in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentStatus {
+    /// The first shipment of the document, to any sink: time and mail.
+    pub shipped: Option<Shipped>,
+    /// Delivery of the document to each sink that was asked for, in the same order.
+    pub deliveries: Vec<Delivery>,
+    /// SHA-256 of the first document that was shipped under the same reporter's name.
+    pub named: Option<[u8; 32]>,
+}
+
+/// State of a document's delivery to one sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// All of it has arrived.
+    Done,
+    /// This number of rows, from the first, had arrived when the last process ended; 0 if none had.
+    Rows(u64),
 }
 
 /// Reason why a mail or file was left in place.
@@ -141,84 +173,4 @@ impl Commit {
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty() && self.seen_again.is_empty() && self.places.is_empty() && self.progress.is_empty()
     }
-}
-
-/// A row as stored: the time when it was last seen is separate, so that expiry need not read the rest.
-pub(super) struct Row {
-    /// Microseconds since 1970.
-    pub(super) seen: i64,
-    /// JSON, except for failures.
-    pub(super) json: Vec<u8>,
-}
-
-impl Row {
-    pub(super) fn borrowed(&self) -> (i64, &[u8]) {
-        (self.seen, &self.json)
-    }
-}
-
-/// All fields except the time when it was last seen. Fields may be added, with a default; never renamed.
-#[derive(Serialize, Deserialize)]
-struct Document {
-    first_shipped: i64,
-    org: Option<String>,
-    report_id: Option<String>,
-    rows: u64,
-    mail: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Left {
-    verdict: PlaceVerdict,
-}
-
-pub(super) fn micros(time: Timestamp) -> i64 {
-    time.as_microsecond()
-}
-
-pub(super) fn row_of_document(shipped: &Shipped) -> Row {
-    let Shipped { first_shipped, last_seen, org, report_id, rows, mail } = shipped.clone();
-    let document = Document { first_shipped: micros(first_shipped), org, report_id, rows, mail };
-    Row { seen: micros(last_seen), json: json(&document) }
-}
-
-pub(super) fn row_of_place(verdict: PlaceVerdict, seen: i64) -> Row {
-    Row { seen, json: json(&Left { verdict }) }
-}
-
-pub(super) fn row_of_progress(progress: &Progress, seen: i64) -> Row {
-    Row { seen, json: json(progress) }
-}
-
-pub(super) fn progress_of(json: &[u8]) -> Result<Progress, String> {
-    serde_json::from_slice(json).map_err(|error| error.to_string())
-}
-
-/// Encodes two counts and the names of sinks. Older versions wrote the first count alone.
-pub(super) fn row_of_failures(failures: &Failures) -> Row {
-    let Failures { deaths, passes, sinks, last } = failures;
-    let bytes = [&deaths.to_be_bytes()[..], &passes.to_be_bytes()[..], sinks.as_bytes()].concat();
-    Row { seen: micros(*last), json: bytes }
-}
-
-pub(super) fn failures_of(seen: i64, bytes: &[u8]) -> Option<Failures> {
-    let (deaths, rest) = bytes.split_first_chunk()?;
-    let (passes, sinks) = rest.split_first_chunk().unwrap_or((&[0; 4], &[]));
-    Some(Failures {
-        deaths: u32::from_be_bytes(*deaths),
-        passes: u32::from_be_bytes(*passes),
-        sinks: String::from_utf8_lossy(sinks).into_owned(),
-        last: Timestamp::from_microsecond(seen).ok()?,
-    })
-}
-
-pub(super) fn shipped_of(seen: i64, json: &[u8]) -> Result<Shipped, String> {
-    let Document { first_shipped, org, report_id, rows, mail } =
-        serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    let time = |micros| Timestamp::from_microsecond(micros).map_err(|error| error.to_string());
-    Ok(Shipped { first_shipped: time(first_shipped)?, last_seen: time(seen)?, org, report_id, rows, mail })
-}
-
-fn json(record: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(record).expect("records are made of strings and integers")
 }

@@ -1,513 +1,386 @@
-use std::{fs, os::unix::fs::PermissionsExt, thread};
+//! Model test: any sequence of calls gives the same answers as maps in memory, with processes that end and are killed in
+//! between.
 
-use redb::Database;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use jiff::SignedDuration;
+use proptest::{collection::vec, prelude::*};
+use tokio::runtime::Runtime;
 
 use super::*;
 
-impl Ledger {
-    /// Returns when and where a document was shipped.
-    pub fn document(&self, key: &DocumentKey) -> Result<Option<Shipped>, LedgerError> {
-        Ok(self.look_up(key, &[], None)?.shipped)
-    }
+const DOCUMENTS: u8 = 6;
+const SINKS: u8 = 3;
+const NAMES: u8 = 3;
+const PLACES: u8 = 6;
+/// Times lie in this number of hours, which ends before yesterday.
+const HOURS: u16 = 400;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Commit(Batch),
+    Known,
+    NoteUnfinished {
+        /// By place: true for the mail that is at fault.
+        mails: BTreeMap<u8, bool>,
+        hour: u16,
+    },
+    Expire {
+        days: u8,
+        hour: u16,
+    },
+    Reset,
+    /// The process ends.
+    Reopen,
+    /// The process is killed, while it reads a mail.
+    Kill {
+        reading: Option<u8>,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Batch {
+    hour: u16,
+    /// Document, a set of sinks as bits, and the reporter's name.
+    shipped: Vec<(u8, u8, Option<u8>)>,
+    seen_again: Vec<u8>,
+    left: Vec<u8>,
+    progress: Vec<(u8, u8, u64)>,
+    read: Vec<u8>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let hour = || 0..HOURS;
+    let batch = (
+        hour(),
+        vec((0..DOCUMENTS, 0..1_u8 << (SINKS + 1), proptest::option::of(0..NAMES)), 0..3),
+        vec(0..DOCUMENTS, 0..2),
+        vec(0..PLACES, 0..3),
+        vec((0..DOCUMENTS, 0..SINKS, 1..5_u64), 0..3),
+        vec(0..PLACES, 0..2),
+    );
+    let batch = batch.prop_map(|(hour, shipped, seen_again, left, progress, read)| Batch {
+        hour,
+        shipped,
+        seen_again,
+        left,
+        progress,
+        read,
+    });
+    let mails = proptest::collection::btree_map(0..PLACES, any::<bool>(), 1..3);
+    let step = prop_oneof![
+        8 => batch.prop_map(Step::Commit),
+        3 => Just(Step::Known),
+        2 => (mails, hour()).prop_map(|(mails, hour)| Step::NoteUnfinished { mails, hour }),
+        3 => (1..6_u8, hour()).prop_map(|(days, hour)| Step::Expire { days, hour }),
+        1 => Just(Step::Reset),
+        2 => Just(Step::Reopen),
+        2 => proptest::option::of(0..PLACES).prop_map(|reading| Step::Kill { reading }),
+    ];
+    vec(step, 1..40)
 }
 
 fn document(n: u8) -> DocumentKey {
-    DocumentKey { tenant: None, sha256: [n; 32] }
+    DocumentKey { tenant: (n % 2 == 1).then(|| "a".to_owned()), sha256: [n / 2; 32] }
 }
 
-fn shipped(at: Timestamp) -> Shipped {
-    Shipped {
-        first_shipped: at,
-        last_seen: at,
-        org: Some("Grüße \"Org\"".into()),
-        report_id: None,
-        rows: 7,
-        mail: "rua/INBOX/12".into(),
+/// The sink after the last one stands for all.
+fn sink(n: u8) -> SinkKey {
+    if n == SINKS { SinkKey::EVERY } else { SinkKey::new(&n.to_string()) }
+}
+
+fn sinks_of(set: u8) -> impl Iterator<Item = u8> {
+    (0..=SINKS).filter(move |sink| set & (1 << sink) != 0)
+}
+
+fn name(n: u8) -> ReportName {
+    ReportName::new(None, &[Some(&n.to_string())])
+}
+
+fn place(n: u8) -> Place {
+    let source = "rua".into();
+    match n % 2 {
+        0 => {
+            Place::Imap { source, account: "a@b:1".into(), folder: "INBOX".into(), uid_validity: 1, uid: u32::from(n) }
+        }
+        _ => Place::File { source, path: n.to_string().into(), part: 0, size: 1, mtime: 1 },
     }
 }
 
-fn mail(folder: &str, uid_validity: u32, uid: u32) -> Place {
-    mail_of("rua@example.com@imap.example.com:993", folder, uid_validity, uid)
+/// The ledger as maps. Times are hours, as in the steps; [`LATER`] stands for a time of the test's own clock.
+#[derive(Default)]
+struct Model {
+    /// Times when it was first shipped and last seen.
+    documents: BTreeMap<u8, (Timestamp, Timestamp)>,
+    deliveries: BTreeMap<(u8, u8), Timestamp>,
+    places: BTreeMap<u8, Timestamp>,
+    progress: BTreeMap<(u8, u8), (u64, Timestamp)>,
+    /// Document and time when the name was last seen.
+    names: BTreeMap<u8, (u8, Timestamp)>,
+    attempts: BTreeMap<u8, Failures>,
+    /// Places that were seen, which is not written yet.
+    sighted: BTreeSet<u8>,
+    clock: Option<Timestamp>,
 }
 
-fn mail_of(account: &str, folder: &str, uid_validity: u32, uid: u32) -> Place {
-    Place::Imap { source: "rua".into(), account: account.into(), folder: folder.into(), uid_validity, uid }
-}
-
-/// A document that was delivered to one sink.
-fn delivered(n: u8, shipped: Shipped) -> (DocumentKey, Shipped, Arc<[SinkKey]>) {
-    (document(n), shipped, [sink("siem")].into())
-}
-
-fn sink(name: &str) -> SinkKey {
-    SinkKey::new(name)
-}
-
-/// Returns the deliveries of a document to these sinks.
-fn deliveries(ledger: &Ledger, n: u8, sinks: &[&str]) -> Vec<Delivery> {
-    let sinks: Vec<_> = sinks.iter().map(|name| sink(name)).collect();
-    ledger.look_up(&document(n), &sinks, None).unwrap().deliveries
-}
-
-fn commit(now: Timestamp) -> Commit {
-    Commit::at(now)
-}
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
-fn days(days: i64) -> SignedDuration {
-    SignedDuration::from_hours(24 * days)
-}
-
-#[test]
-fn what_was_committed_is_there_after_a_restart() {
-    let root = tempfile::tempdir().unwrap();
-    let data_dir = root.path().join("data");
-    let ledger = Ledger::open(&data_dir).unwrap();
-    let batch = Commit {
-        documents: vec![delivered(1, shipped(at(1000)))],
-        places: vec![(mail("INBOX", 1, 2), PlaceVerdict::WithoutReport)],
-        ..commit(at(1000))
-    };
-    ledger.commit(&batch).unwrap();
-    drop(ledger);
-
-    let ledger = Ledger::open(&data_dir).unwrap();
-    assert_eq!(ledger.document(&document(1)).unwrap(), Some(shipped(at(1000))));
-    assert_eq!(ledger.document(&document(2)).unwrap(), None);
-    assert!(ledger.knows_place(&mail("INBOX", 1, 2)));
-    let mode = fs::metadata(data_dir.join("ledger.redb")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-}
-
-#[test]
-fn tenants_share_no_documents() {
-    let ledger = Ledger::in_memory();
-    let of = |tenant: Option<&str>| DocumentKey { tenant: tenant.map(Into::into), sha256: [1; 32] };
-    ledger
-        .commit(&Commit { documents: vec![(of(Some("a")), shipped(at(1)), [sink("siem")].into())], ..commit(at(1)) })
-        .unwrap();
-    assert!(ledger.document(&of(Some("a"))).unwrap().is_some());
-    for other in [None, Some(""), Some("b")] {
-        assert_eq!(ledger.document(&of(other)).unwrap(), None, "{other:?}");
+impl Model {
+    fn see_deliveries(&mut self, document: u8, now: Timestamp) {
+        self.deliveries.iter_mut().filter(|((of, _), _)| *of == document).for_each(|(_, seen)| *seen = now);
     }
-}
 
-#[test]
-fn places_are_told_apart_by_every_part_of_them() {
-    let ledger = Ledger::in_memory();
-    let file = |source: &str, path: &str, part, size, mtime| Place::File {
-        source: source.into(),
-        path: path.into(),
-        part,
-        size,
-        mtime,
-    };
-    let known = [mail("INBOX", 1, 2), file("in", "a/b", 0, 5, -1)];
-    let places = known.iter().map(|place| (place.clone(), PlaceVerdict::Shipped)).collect();
-    ledger.commit(&Commit { places, ..commit(at(1)) }).unwrap();
-    assert!(known.iter().all(|place| ledger.knows(place)));
-    let stdin = Place::Stdin { source: "in".into() };
-    ledger.commit(&Commit { places: vec![(stdin.clone(), PlaceVerdict::Shipped)], ..commit(at(1)) }).unwrap();
-    for other in [
-        stdin,
-        mail("INBOX", 2, 2),
-        mail("INBOX", 1, 3),
-        mail("INBOX/x", 1, 2),
-        mail_of("rua@example.com@imap.example.net:993", "INBOX", 1, 2),
-        mail_of("ruf@example.com@imap.example.com:993", "INBOX", 1, 2),
-        file("in", "a/b", 1, 5, -1),
-        file("in", "a/b", 0, 6, -1),
-        file("in", "a/b", 0, 5, 0),
-        file("ina", "/b", 0, 5, -1),
-    ] {
-        assert!(!ledger.knows(&other), "{other:?}");
-    }
-}
-
-#[test]
-fn what_is_not_seen_again_expires() {
-    let ledger = Ledger::in_memory();
-    let start = Timestamp::now() - days(300);
-    let batch = Commit {
-        documents: vec![delivered(1, shipped(start)), delivered(2, shipped(start))],
-        places: vec![(mail("gone", 1, 1), PlaceVerdict::Shipped), (mail("kept", 1, 1), PlaceVerdict::Shipped)],
-        ..commit(start)
-    };
-    ledger.commit(&batch).unwrap();
-    ledger.commit(&Commit { seen_again: vec![document(2), document(3)], ..commit(Timestamp::now()) }).unwrap();
-    assert!(ledger.knows_place(&mail("kept", 1, 1)), "a sight");
-
-    let on_day = |day| ledger.expire(start + days(day), 400).unwrap();
-    assert_eq!((1..=400).map(on_day).sum::<u64>(), 0);
-    assert_eq!(on_day(401), 2);
-    assert_eq!(ledger.document(&document(1)).unwrap(), None);
-    let seen_again = ledger.document(&document(2)).unwrap().unwrap();
-    assert_eq!(seen_again.first_shipped.as_second(), start.as_second());
-    assert!(seen_again.last_seen > start + days(299));
-    assert_eq!(ledger.document(&document(3)).unwrap(), None, "never shipped");
-    assert!(ledger.knows_place(&mail("kept", 1, 1)));
-    assert!(!ledger.knows_place(&mail("gone", 1, 1)));
-}
-
-#[test]
-fn sights_of_places_go_with_the_next_commit() {
-    let root = tempfile::tempdir().unwrap();
-    let long_ago = Timestamp::now() - days(399);
-    let ledger = Ledger::open(root.path()).unwrap();
-    ledger.commit(&Commit { places: vec![(mail("kept", 1, 1), PlaceVerdict::Shipped)], ..commit(long_ago) }).unwrap();
-    assert!(ledger.knows_place(&mail("kept", 1, 1)));
-    ledger.commit(&commit(Timestamp::now())).unwrap();
-    drop(ledger);
-    let ledger = Ledger::open(root.path()).unwrap();
-    assert_eq!(ledger.expire(Timestamp::now() + days(10), 400).unwrap(), 0);
-}
-
-#[test]
-fn a_ledger_of_another_version_is_refused_and_left_alone() {
-    for version in [1, 3] {
-        let root = tempfile::tempdir().unwrap();
-        drop(Ledger::open(root.path()).unwrap());
-        let path = root.path().join("ledger.redb");
-        let database = Database::create(&path).unwrap();
-        let transaction = database.begin_write().unwrap();
-        let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-        transaction.open_table(meta).unwrap().insert("schema", version).unwrap();
-        transaction.commit().unwrap();
-        drop(database);
-
-        let refused = Ledger::open(root.path()).unwrap_err();
-        assert!(matches!(refused, LedgerError::OtherVersion { found, known: 2, .. } if found == version), "{refused}");
-        assert!(Ledger::open_for_reading(root.path()).is_err());
-        let names = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        assert_eq!(names.filter(|name| name.starts_with("ledger")).collect::<Vec<_>>(), ["ledger.redb"]);
-    }
-}
-
-/// Regression: after a `mv` over the ledger, writes went to a file without a name, and were lost with the process.
-#[test]
-fn a_ledger_that_was_replaced_by_another_file_is_noticed_and_that_file_is_written() {
-    let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let ship = |ledger: &Ledger, n| {
-        ledger.commit(&Commit { documents: vec![delivered(n, shipped(at(1)))], ..commit(at(1)) }).unwrap();
-    };
-    ship(&Ledger::open(other.path()).unwrap(), 1);
-    let ledger = Ledger::open(root.path()).unwrap();
-    ship(&ledger, 2);
-    let path = |root: &tempfile::TempDir| root.path().join("ledger.redb");
-    fs::rename(path(&other), path(&root)).unwrap();
-    ship(&ledger, 3);
-    drop(ledger);
-    let ledger = Ledger::open(root.path()).unwrap();
-    let known = [1, 2, 3].map(|n| ledger.document(&document(n)).unwrap().is_some());
-    assert_eq!(known, [true, false, true]);
-}
-
-#[test]
-fn one_process_has_it_open_and_a_dry_run_is_told_so() {
-    let root = tempfile::tempdir().unwrap();
-    assert_eq!(Ledger::open_for_reading(root.path()).unwrap().1, View::Missing);
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "reading makes nothing");
-
-    let ledger = Ledger::open(root.path()).unwrap();
-    ledger.commit(&Commit { documents: vec![delivered(1, shipped(at(1)))], ..commit(at(1)) }).unwrap();
-    assert!(matches!(Ledger::open(root.path()), Err(LedgerError::Locked { .. })));
-    let (view, how) = Ledger::open_for_reading(root.path()).unwrap();
-    assert_eq!((view.document(&document(1)).unwrap(), how), (None, View::Locked));
-    drop(ledger);
-
-    let (view, how) = Ledger::open_for_reading(root.path()).unwrap();
-    assert_eq!(how, View::Copy);
-    assert!(view.document(&document(1)).unwrap().is_some());
-    view.commit(&Commit { documents: vec![delivered(2, shipped(at(2)))], ..commit(at(2)) }).unwrap();
-    assert!(view.document(&document(2)).unwrap().is_some());
-    let ledger = Ledger::open(root.path()).unwrap();
-    assert_eq!(ledger.document(&document(2)).unwrap(), None, "the view is a copy");
-}
-
-#[test]
-fn a_corrupt_ledger_is_set_aside_and_a_new_one_started() {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("ledger.redb");
-    let ledger = Ledger::open(root.path()).unwrap();
-    let documents = (0..200).map(|n| delivered(n, shipped(at(1)))).collect();
-    ledger.commit(&Commit { documents, ..commit(at(1)) }).unwrap();
-    drop(ledger);
-    let whole = fs::read(&path).unwrap();
-
-    let mut broken = vec![b"not a database, but long enough to be one ".repeat(500), whole[..whole.len() / 2].to_vec()];
-    broken.push(whole[..100].to_vec());
-    for page in 0..whole.len().min(16 * 4096) / 4096 {
-        let mut flipped = whole.clone();
-        flipped[page * 4096..(page + 1) * 4096].iter_mut().for_each(|byte| *byte ^= 0x55);
-        broken.push(flipped);
-    }
-    let mut set_aside = 0;
-    for (case, bytes) in broken.iter().enumerate() {
-        fs::write(&path, bytes).unwrap();
-        let view = Ledger::open_for_reading(root.path());
-        assert!(fs::read(&path).unwrap() == *bytes, "reading changes nothing");
-        let ledger = Ledger::open(root.path()).unwrap_or_else(|error| panic!("case {case}: {error}"));
-        let aside: Vec<_> = fs::read_dir(root.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.to_string_lossy().contains("ledger.redb.corrupt-"))
-            .collect();
-        // A damaged page that holds no data goes unnoticed.
-        let known = ledger.document(&document(1)).unwrap();
-        assert_eq!(known.is_none(), aside.len() == 1, "case {case}");
-        assert_eq!(matches!(view, Err(LedgerError::Corrupt { .. })), aside.len() == 1, "case {case}");
-        for path in aside {
-            assert_eq!(fs::read(&path).unwrap().len(), bytes.len(), "case {case}");
-            fs::remove_file(path).unwrap();
-            set_aside += 1;
+    fn write_sighted(&mut self) {
+        for place in std::mem::take(&mut self.sighted) {
+            self.places.entry(place).and_modify(|seen| *seen = LATER);
         }
     }
-    assert!(set_aside > 3, "{set_aside} of {}", broken.len());
-}
 
-#[test]
-fn a_full_disk_costs_the_commit_alone_and_the_ledger_goes_on_when_there_is_room() {
-    let Some(disk) = crate::small_disk::SmallDisk::mount(2048) else { return };
-    let ledger = Ledger::open(disk.path()).unwrap();
-    let batch = |from: u8| Commit {
-        documents: (from..from + 60)
-            .map(|n| delivered(n, Shipped { mail: "x".repeat(9000), ..shipped(at(1)) }))
-            .collect(),
-        ..commit(at(1))
-    };
-    ledger.commit(&batch(0)).unwrap();
-    let filler = disk.fill();
-    let refused = ledger.commit(&Commit {
-        documents: (60..=255).map(|n| delivered(n, Shipped { mail: "y".repeat(9000), ..shipped(at(1)) })).collect(),
-        ..commit(at(1))
-    });
-    assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
-    fs::remove_file(filler).unwrap();
-    assert!(ledger.document(&document(1)).unwrap().is_some());
-    assert_eq!(ledger.document(&document(61)).unwrap(), None, "all of a commit or nothing");
-    ledger.commit(&batch(60)).unwrap();
-    assert!(ledger.document(&document(61)).unwrap().is_some());
-}
+    fn commit(&mut self, batch: &Batch, now: Timestamp) {
+        self.clock.get_or_insert(now);
+        for &(document, set, name) in &batch.shipped {
+            let before = self.documents.get(&document).copied();
+            self.documents.insert(document, (before.map_or(now, |(first, _)| first), now));
+            for sink in sinks_of(set) {
+                self.deliveries.insert((document, sink), now);
+                self.progress.remove(&(document, sink));
+            }
+            if before.is_some() {
+                self.see_deliveries(document, now);
+            }
+            if let Some(name) = name {
+                self.names.entry(name).or_insert((document, now)).1 = now;
+            }
+        }
+        for &(document, sink, rows) in &batch.progress {
+            self.progress.insert((document, sink), (rows, now));
+        }
+        for &document in &batch.seen_again {
+            if let Some((_, seen)) = self.documents.get_mut(&document) {
+                *seen = now;
+                self.see_deliveries(document, now);
+            }
+        }
+        self.places.extend(batch.left.iter().map(|place| (*place, now)));
+        self.attempts.retain(|place, _| !batch.read.contains(place));
+        self.write_sighted();
+    }
 
-#[test]
-fn documents_are_listed_with_their_tenant_and_hash_until_the_ledger_is_reset() {
-    let ledger = Ledger::in_memory();
-    let tenant = DocumentKey { tenant: Some("süd".into()), sha256: [3; 32] };
-    let documents = vec![delivered(1, shipped(at(1))), (tenant, shipped(at(2)), [sink("siem"), sink("file")].into())];
-    ledger.commit(&Commit { documents: documents.clone(), ..commit(at(2)) }).unwrap();
-    let listed = |ledger: &Ledger| {
-        let mut listed = Vec::new();
-        let each = &mut |key, shipped| {
-            listed.push((key, shipped));
-            ControlFlow::Continue(())
+    fn note_unfinished(&mut self, mails: &BTreeMap<u8, bool>, now: Timestamp) {
+        for (number, (place, is_at_fault)) in mails.iter().enumerate() {
+            let failures = self.attempts.entry(*place).or_default();
+            failures.last = if number == 0 { now + SignedDuration::from_micros(1) } else { now };
+            if *is_at_fault {
+                failures.passes += 1;
+                failures.sinks = "siem".to_owned();
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp, days: u8) -> u64 {
+        let is_recent = |last: Timestamp| now >= last && now.duration_since(last) < SignedDuration::from_hours(24);
+        if self.sighted.is_empty() && self.clock.is_some_and(is_recent) {
+            return 0;
+        }
+        self.write_sighted();
+        let now = self.clock.map_or(now, |last| now.min(last + SignedDuration::from_hours(48)));
+        self.clock = Some(now);
+        let oldest = now - SignedDuration::from_hours(24 * i64::from(days));
+        let before = self.documents.len() + self.places.len();
+        self.documents.retain(|_, (_, seen)| *seen >= oldest);
+        self.deliveries.retain(|_, seen| *seen >= oldest);
+        self.places.retain(|_, seen| *seen >= oldest);
+        self.progress.retain(|_, (_, seen)| *seen >= oldest);
+        self.names.retain(|_, (_, seen)| *seen >= oldest);
+        self.attempts.retain(|_, failures| failures.last >= oldest);
+        (before - self.documents.len() - self.places.len()) as u64
+    }
+
+    fn shipped(&self, document: u8) -> Option<Shipped> {
+        self.documents.get(&document).map(|&(first, seen)| shipped(document, first, seen))
+    }
+
+    fn status(&self, document: u8, name: u8) -> DocumentStatus {
+        let delivery = |sink| {
+            let is_done = [sink, SINKS].iter().any(|sink| self.deliveries.contains_key(&(document, *sink)));
+            match self.progress.get(&(document, sink)) {
+                _ if is_done && self.documents.contains_key(&document) => Delivery::Done,
+                progress => Delivery::Rows(progress.map_or(0, |(rows, _)| *rows)),
+            }
         };
-        ledger.documents(each).unwrap();
-        listed
-    };
-    let known: Vec<_> = documents.into_iter().map(|(key, shipped, _)| (key, shipped)).collect();
-    assert_eq!(listed(&ledger), known);
-    assert_eq!(ledger.reset().unwrap(), 2);
-    assert_eq!(listed(&ledger), []);
-}
-
-#[test]
-fn progress_is_kept_for_each_sink_until_the_document_is_shipped_there() {
-    let root = tempfile::tempdir().unwrap();
-    let progress = |sinks: &[(&str, u64)]| Commit {
-        progress: sinks.iter().map(|(name, rows)| (document(1), sink(name), Progress::of(*rows))).collect(),
-        ..commit(at(1))
-    };
-    let ledger = Ledger::open(root.path()).unwrap();
-    ledger.commit(&progress(&[("siem", 1000), ("file", 500)])).unwrap();
-    ledger.commit(&progress(&[("siem", 2000)])).unwrap();
-    drop(ledger);
-    let ledger = Ledger::open(root.path()).unwrap();
-    let sinks = ["siem", "file", "new"];
-    assert_eq!(deliveries(&ledger, 1, &sinks), [Delivery::Rows(2000), Delivery::Rows(500), Delivery::Rows(0)]);
-    assert_eq!(deliveries(&ledger, 2, &["siem"]), [Delivery::Rows(0)]);
-    ledger.commit(&Commit { documents: vec![delivered(1, shipped(at(3)))], ..commit(at(3)) }).unwrap();
-    assert_eq!(deliveries(&ledger, 1, &sinks), [Delivery::Done, Delivery::Rows(500), Delivery::Rows(0)]);
-}
-
-/// Regression: the mailboxes of two routes had the same report, and the second sink never got it.
-#[test]
-fn a_document_is_known_at_the_sinks_that_have_it_and_at_no_other() {
-    let ledger = Ledger::in_memory();
-    ledger.commit(&Commit { documents: vec![delivered(1, shipped(at(1)))], ..commit(at(1)) }).unwrap();
-    assert_eq!(deliveries(&ledger, 1, &["siem", "file"]), [Delivery::Done, Delivery::Rows(0)]);
-    let to_file = (document(1), shipped(at(5)), [sink("file")].into());
-    ledger.commit(&Commit { documents: vec![to_file], ..commit(at(5)) }).unwrap();
-    assert_eq!(deliveries(&ledger, 1, &["siem", "file"]), [Delivery::Done; 2]);
-    let known = ledger.document(&document(1)).unwrap().unwrap();
-    assert_eq!((known.first_shipped, known.last_seen), (at(1), at(5)));
-}
-
-#[test]
-fn a_document_that_another_program_shipped_is_known_at_every_sink() {
-    let ledger = Ledger::in_memory();
-    let imported = (document(1), shipped(at(1)), [SinkKey::EVERY].into());
-    ledger.commit(&Commit { documents: vec![imported], ..commit(at(1)) }).unwrap();
-    assert_eq!(deliveries(&ledger, 1, &["siem", "file"]), [Delivery::Done; 2]);
-}
-
-#[test]
-fn progress_counts_for_the_same_version_only() {
-    assert_eq!(Progress::of(1000).arrived(), 1000);
-    assert_eq!(Progress { rows: 1000, by: "0.0.9".into() }.arrived(), 0);
-}
-
-#[test]
-fn a_name_stays_with_the_first_document_under_it() {
-    let ledger = Ledger::in_memory();
-    let name = |tenant, id| ReportName::new(tenant, &[Some("org"), Some("example.com"), Some(id), None]);
-    let names = |n: u8| Commit { names: vec![(name(None, "7"), [n; 32])], ..commit(at(1)) };
-    ledger.commit(&names(1)).unwrap();
-    ledger.commit(&names(2)).unwrap();
-    let named = |name: ReportName| ledger.look_up(&document(1), &[], Some(&name)).unwrap().named;
-    assert_eq!(named(name(None, "7")), Some([1; 32]));
-    assert_eq!(named(name(None, "8")), None);
-    assert_eq!(named(name(Some("a"), "7")), None, "tenants share no names");
-}
-
-#[test]
-fn a_value_that_is_missing_makes_another_name_than_an_empty_one() {
-    let name = |told: &[Option<&str>]| ReportName::new(None, told);
-    assert_ne!(name(&[None, Some("a")]), name(&[Some(""), Some("a")]));
-    assert_ne!(name(&[Some("a"), Some("bc")]), name(&[Some("ab"), Some("c")]));
-}
-
-#[test]
-fn a_mail_that_was_being_read_when_the_process_died_is_counted() {
-    let root = tempfile::tempdir().unwrap();
-    let (killer, other) = (mail("INBOX", 1, 7), mail("INBOX", 1, 8));
-    for died in 1..=3 {
-        let ledger = Ledger::open(root.path()).unwrap();
-        assert_eq!(ledger.attempts(&killer), died - 1);
-        let (mut one, mut two) = (ledger.bookmark(), ledger.bookmark());
-        one.begin(&other);
-        one.end();
-        two.begin(&killer);
-        std::mem::forget((one, two));
-    }
-    let ledger = Ledger::open(root.path()).unwrap();
-    assert_eq!((ledger.attempts(&killer), ledger.attempts(&other)), (3, 0));
-    let mode = fs::metadata(root.path().join("reading")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-}
-
-/// A sink that is down for hours must not make a mail look dangerous.
-#[test]
-fn a_process_that_dies_while_it_waits_for_a_sink_does_not_count_against_the_mail() {
-    let root = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(root.path()).unwrap();
-    let mut bookmark = ledger.bookmark();
-    bookmark.begin(&mail("INBOX", 1, 7));
-    bookmark.pause();
-    drop((ledger, bookmark));
-    assert_eq!(Ledger::open(root.path()).unwrap().attempts(&mail("INBOX", 1, 7)), 0);
-}
-
-#[test]
-fn attempts_are_forgotten_once_the_mail_was_read() {
-    let root = tempfile::tempdir().unwrap();
-    let killer = mail("INBOX", 1, 7);
-    Ledger::open(root.path()).unwrap().bookmark().begin(&killer);
-    let ledger = Ledger::open(root.path()).unwrap();
-    assert_eq!(ledger.attempts(&killer), 1);
-    ledger.commit(&Commit { read: vec![killer.clone(), mail("INBOX", 1, 8)], ..commit(at(1)) }).unwrap();
-    assert_eq!(ledger.attempts(&killer), 0);
-    drop(ledger);
-    assert_eq!(Ledger::open(root.path()).unwrap().attempts(&killer), 0);
-}
-
-/// Regression: each single run went through all entries.
-#[test]
-fn nothing_expires_within_a_day_of_the_last_time() {
-    let ledger = Ledger::in_memory();
-    let begin = at(1_793_534_400);
-    ledger.commit(&commit(begin)).unwrap();
-    ledger.commit(&Commit { documents: vec![delivered(1, shipped(begin - days(500)))], ..commit(begin) }).unwrap();
-    let hours = |hours| ledger.expire(begin + SignedDuration::from_hours(hours), 400).unwrap();
-    assert_eq!((hours(23), hours(24), hours(25)), (0, 1, 0));
-}
-
-/// Without the step, a clock that jumps ahead for an hour would make every report new again.
-#[test]
-fn a_clock_that_jumps_ahead_makes_nothing_forgotten() {
-    let ledger = Ledger::in_memory();
-    let begin = at(1_000_000_000);
-    ledger.expire(begin, 400).unwrap();
-    ledger.commit(&Commit { documents: vec![delivered(1, shipped(begin))], ..commit(begin) }).unwrap();
-    assert_eq!(ledger.expire(begin + days(3650), 400).unwrap(), 0);
-    assert_eq!(ledger.expire(begin + days(3), 400).unwrap(), 0);
-    let forgotten: u64 = (4..=405).map(|day| ledger.expire(begin + days(day), 400).unwrap()).sum();
-    assert_eq!(forgotten, 1, "time that really passes counts");
-}
-
-/// Regression: the first expiry believed any clock; a service expires for the first time a day after its start.
-#[test]
-fn the_first_commit_says_from_when_on_time_passes_unless_the_clock_was_not_set_yet() {
-    let today = at(1_793_534_400);
-    let expired = |first| {
-        let ledger = Ledger::in_memory();
-        ledger.commit(&commit(first)).unwrap();
-        ledger.commit(&Commit { documents: vec![delivered(1, shipped(today))], ..commit(today) }).unwrap();
-        let ahead = ledger.expire(today + days(3650), 400).unwrap();
-        (ahead, ledger.expire(today + days(1), 400).unwrap())
-    };
-    assert_eq!(expired(today), (0, 0));
-    assert_eq!(expired(at(1000)), (0, 0), "1970 is no beginning: the next commit is");
-}
-
-/// Regression: a read used a page that its transaction did not hold any more, and a commit freed it.
-#[test]
-fn what_is_read_while_others_write_breaks_neither() {
-    let ledger = Ledger::in_memory();
-    let batch = |second| Commit { documents: vec![delivered(1, shipped(at(second)))], ..commit(at(second)) };
-    ledger.commit(&batch(0)).unwrap();
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| (0..20_000).for_each(|_| assert!(ledger.document(&document(1)).unwrap().is_some())));
+        DocumentStatus {
+            shipped: self.shipped(document),
+            deliveries: (0..SINKS).map(delivery).collect(),
+            named: self.names.get(&name).map(|(document, _)| self::document(*document).sha256),
         }
-        (1..2000).for_each(|second| ledger.commit(&batch(second)).unwrap());
-    });
-}
-
-fn unfinished(uid: u32, is_oldest: bool, is_at_fault: bool) -> Unfinished {
-    Unfinished { place: mail("INBOX", 1, uid), is_oldest, is_at_fault }
-}
-
-#[test]
-fn mails_that_were_not_delivered_are_counted_over_processes_until_they_are() {
-    let root = tempfile::tempdir().unwrap();
-    let now = Timestamp::from_second(1_800_000_000).unwrap();
-    for _ in 0..2 {
-        let ledger = Ledger::open(root.path()).unwrap();
-        let mails = [unfinished(7, true, true), unfinished(8, false, false)];
-        ledger.note_unfinished(&mails, "siem, disk", now).unwrap();
     }
-    let ledger = Ledger::open(root.path()).unwrap();
-    let [guilty, other] = [7, 8].map(|uid| ledger.failures(&mail("INBOX", 1, uid)).unwrap());
-    assert_eq!((guilty.passes, &*guilty.sinks, guilty.deaths), (2, "siem, disk", 0));
-    assert_eq!((other.passes, &*other.sinks, other.last), (0, "", now));
-    assert!(guilty.last > other.last, "the oldest comes last");
-    assert_eq!(ledger.failures(&mail("INBOX", 1, 9)), None);
-    // A mail that arrives, or makes progress, has no failures any more.
-    let read = vec![mail("INBOX", 1, 7)];
-    ledger.commit(&Commit { read, ..Commit::at(now) }).unwrap();
-    assert_eq!(ledger.failures(&mail("INBOX", 1, 7)), None);
-    drop(ledger);
-    let ledger = Ledger::open(root.path()).unwrap();
-    assert_eq!(ledger.failures(&mail("INBOX", 1, 7)), None);
-    assert!(ledger.failures(&mail("INBOX", 1, 8)).is_some());
 }
 
-#[test]
-fn deaths_that_an_earlier_version_counted_are_known() {
-    let failures = super::record::failures_of(5, &3_u32.to_be_bytes()).unwrap();
-    assert_eq!((failures.deaths, failures.passes, &*failures.sinks), (3, 0, ""));
-    assert_eq!(super::record::failures_of(5, &[0, 0]), None);
+/// Stands for any time of the real clock.
+const LATER: Timestamp = Timestamp::MAX;
+
+/// Returns the time at the start of a test, less some hours.
+fn start() -> Timestamp {
+    let second = Timestamp::now().as_second() / 3600 * 3600;
+    Timestamp::from_second(second).unwrap() - SignedDuration::from_hours(i64::from(HOURS) + 48)
+}
+
+fn shipped(document: u8, first_shipped: Timestamp, last_seen: Timestamp) -> Shipped {
+    Shipped { first_shipped, last_seen, org: None, report_id: None, rows: 7, mail: document.to_string() }
+}
+
+/// A ledger and its folder.
+struct Process {
+    data_dir: tempfile::TempDir,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Process {
+    fn start(data_dir: tempfile::TempDir) -> Self {
+        let ledger = backend::open(data_dir.path()).unwrap();
+        Self { data_dir, ledger }
+    }
+
+    fn reopen(self) -> Self {
+        let Self { data_dir, ledger } = self;
+        drop(ledger);
+        Self::start(data_dir)
+    }
+
+    /// Goes on with the files as they are while the ledger is open, as a kill leaves them.
+    fn kill(self) -> Self {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(self.data_dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        Self::start(copy)
+    }
+
+    fn run(mut self, runtime: &Runtime, steps: &[Step]) {
+        let mut model = Model::default();
+        let start = start();
+        let at = |hour: &u16| start + SignedDuration::from_hours(i64::from(*hour));
+        for step in steps {
+            match step {
+                Step::Commit(batch) => {
+                    runtime.block_on(self.ledger.commit(Arc::new(commit(batch, at(&batch.hour))))).unwrap();
+                    model.commit(batch, at(&batch.hour));
+                }
+                Step::Known => self.compare_places(runtime, &mut model),
+                Step::NoteUnfinished { mails, hour } => {
+                    let unfinished = |(number, (place, is_at_fault)): (usize, (&u8, &bool))| Unfinished {
+                        place: self::place(*place),
+                        is_oldest: number == 0,
+                        is_at_fault: *is_at_fault,
+                    };
+                    let noted = mails.iter().enumerate().map(unfinished).collect();
+                    runtime.block_on(self.ledger.note_unfinished(noted, "siem".to_owned(), at(hour))).unwrap();
+                    model.note_unfinished(mails, at(hour));
+                }
+                Step::Expire { days, hour } => {
+                    let forgotten = runtime.block_on(self.ledger.expire(at(hour), u32::from(*days))).unwrap();
+                    assert_eq!(forgotten, model.expire(at(hour), *days));
+                }
+                Step::Reset => {
+                    let forgotten = runtime.block_on(self.ledger.reset()).unwrap();
+                    assert_eq!(forgotten, (model.documents.len() + model.places.len()) as u64);
+                    // The clock for expiry goes on, and places that were seen are not known any more.
+                    model = Model { clock: model.clock, sighted: model.sighted, ..Model::default() };
+                }
+                Step::Reopen => {
+                    self = self.reopen();
+                    model.sighted.clear();
+                }
+                Step::Kill { reading } => {
+                    let mut bookmark = self.ledger.bookmark();
+                    if let Some(place) = reading {
+                        bookmark.begin(&self::place(*place));
+                        let failures = model.attempts.entry(*place).or_default();
+                        (failures.deaths, failures.last) = (failures.deaths + 1, LATER);
+                    }
+                    self = self.kill();
+                    model.sighted.clear();
+                }
+            }
+            self.compare(runtime, &model);
+        }
+        self.compare_places(runtime, &mut model);
+    }
+
+    fn compare(&self, runtime: &Runtime, model: &Model) {
+        let sinks: Vec<_> = (0..SINKS).map(sink).collect();
+        for document in 0..DOCUMENTS {
+            for name in 0..NAMES {
+                let status = self.ledger.claim(&self::document(document), &sinks, Some(&self::name(name))).unwrap();
+                assert_eq!(status, model.status(document, name));
+            }
+        }
+        let (mut listed, mut after) = (Vec::new(), None);
+        while let page = runtime.block_on(self.ledger.documents(after, 2)).unwrap()
+            && let Some((last, _)) = page.last()
+        {
+            after = Some(last.clone());
+            listed.extend(page);
+        }
+        let mut wanted: Vec<_> = model.documents.keys().copied().collect();
+        wanted.sort_by_key(|document| (document % 2, *document));
+        let wanted = wanted.into_iter().map(|n| Some((self::document(n), model.shipped(n)?)));
+        assert_eq!(listed, wanted.collect::<Option<Vec<_>>>().unwrap());
+        let recently = |failures: Failures| Failures { last: rounded(failures.last), ..failures };
+        for place in 0..PLACES {
+            let attempts = self.ledger.attempts(&self::place(place)).map(recently);
+            assert_eq!(attempts.as_ref(), model.attempts.get(&place));
+        }
+        let last = model.attempts.values().map(|failures| failures.last).max();
+        assert_eq!(self.ledger.last_failure().map(rounded), last);
+    }
+
+    fn compare_places(&self, runtime: &Runtime, model: &mut Model) {
+        let places: Vec<_> = (0..PLACES).map(place).chain([Place::Stdin { source: "rua".into() }]).collect();
+        let statuses = runtime.block_on(self.ledger.known(places.into())).unwrap();
+        assert_eq!(statuses.len(), usize::from(PLACES) + 1);
+        assert_eq!(statuses.last(), Some(&PlaceStatus::default()));
+        for (place, status) in (0..PLACES).zip(statuses) {
+            let suspected = model.attempts.get(&place).map(|failures| failures.last);
+            let status = PlaceStatus { suspected: status.suspected.map(rounded), ..status };
+            assert_eq!(status, PlaceStatus { is_known: model.places.contains_key(&place), suspected });
+            if model.places.get(&place).is_some_and(|seen| *seen < LATER) {
+                model.sighted.insert(place);
+            }
+        }
+    }
+}
+
+/// Returns [`LATER`] for a time that no step has.
+fn rounded(time: Timestamp) -> Timestamp {
+    if time > start() + SignedDuration::from_hours(i64::from(HOURS) + 1) { LATER } else { time }
+}
+
+fn commit(batch: &Batch, now: Timestamp) -> Commit {
+    let shipped = |&(document, set, _): &(u8, u8, Option<u8>)| {
+        (self::document(document), shipped(document, now, now), sinks_of(set).map(sink).collect())
+    };
+    let named =
+        |&(document, _, name): &(u8, u8, Option<u8>)| Some((self::name(name?), self::document(document).sha256));
+    Commit {
+        documents: batch.shipped.iter().map(shipped).collect(),
+        names: batch.shipped.iter().filter_map(named).collect(),
+        seen_again: batch.seen_again.iter().copied().map(document).collect(),
+        places: batch.left.iter().map(|left| (place(*left), PlaceVerdict::Shipped)).collect(),
+        progress: batch.progress.iter().map(|&(d, s, rows)| (document(d), sink(s), Progress::of(rows))).collect(),
+        read: batch.read.iter().copied().map(place).collect(),
+        now,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_ledger_answers_as_maps_would_over_ends_and_kills_of_the_process(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        Process::start(tempfile::tempdir().unwrap()).run(&runtime, &steps);
+    }
 }

@@ -4,14 +4,14 @@
 //! searches for 64 hexadecimal digits, as a key or in a list, wherever they are. Names of files, report_ids and Message-IDs
 //! identify no document. A hash of something else, such as of the zip, matches no document and does no harm.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    ledger::{Commit, DocumentKey, Ledger, Shipped, SinkKey},
-    ops::lock::InstanceLock,
+    ledger::{Commit, DocumentKey, Shipped, SinkKey, backend},
+    ops::{lock::InstanceLock, runtime::block_on},
 };
 
 /// Documents by their SHA-256.
@@ -46,7 +46,7 @@ impl Processed {
     /// Adds the documents to the ledger in `data_dir`.
     pub(super) fn import(self, data_dir: &Path, tenant: Option<&str>) -> Result<(), String> {
         let _lock = InstanceLock::acquire(data_dir).map_err(|error| error.to_string())?;
-        let ledger = Ledger::open(data_dir).map_err(|error| error.to_string())?;
+        let ledger = backend::open(data_dir).map_err(|error| error.to_string())?;
         let now = Timestamp::now();
         let documents: Vec<_> = self.documents.into_iter().collect();
         for batch in documents.chunks(BATCH) {
@@ -63,7 +63,8 @@ impl Processed {
                 };
                 (key, shipped, [SinkKey::EVERY].into())
             }));
-            ledger.commit(&commit).map_err(|error| error.to_string())?;
+            let written = block_on(ledger.commit(Arc::new(commit))).map_err(|error| error.to_string())?;
+            written.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -123,8 +124,6 @@ fn hash(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::ControlFlow;
-
     use serde_json::json;
 
     use super::*;
@@ -160,15 +159,10 @@ mod tests {
             let found = Processed::parse(&json!([name.repeat(64)]).to_string()).unwrap();
             found.import(root.path(), None).unwrap();
         }
-        let mut hashes = Vec::new();
-        let ledger = Ledger::open(root.path()).unwrap();
-        ledger
-            .documents(&mut |key, shipped| {
-                assert_eq!(shipped.mail, "imported from dmarc-ingest");
-                hashes.push(key.sha256[0]);
-                ControlFlow::Continue(())
-            })
-            .unwrap();
+        let ledger = backend::open(root.path()).unwrap();
+        let documents = block_on(ledger.documents(None, 10)).unwrap().unwrap();
+        assert!(documents.iter().all(|(_, shipped)| shipped.mail == "imported from dmarc-ingest"));
+        let hashes: Vec<_> = documents.iter().map(|(key, _)| key.sha256[0]).collect();
         assert_eq!(hashes, [0xaa, 0xbb]);
     }
 

@@ -8,4 +8,5 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod progress;
+pub mod runtime;
 pub mod signals;

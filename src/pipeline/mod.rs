@@ -17,6 +17,7 @@ mod deferred;
 mod ends;
 mod flights;
 mod health;
+mod look_ups;
 mod missing;
 mod pool;
 pub mod reading;

@@ -96,14 +96,14 @@ mod tests {
     use std::{sync::mpsc, time::Duration};
 
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::ledger::backend;
 
     const BUDGET: u32 = 1000;
 
     fn pool() -> (tokio::runtime::Runtime, Pool, Share) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let pool = Pool::new(BUDGET);
-        let share = pool.share(runtime.handle().clone(), Ledger::in_memory().bookmark());
+        let share = pool.share(runtime.handle().clone(), backend::in_memory().bookmark());
         (runtime, pool, share)
     }
 
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(pool.budget().available_permits(), BUDGET as usize);
         // Another one finds room in the budget, and waits if that is not enough.
         let (tell, told) = mpsc::channel();
-        let other = pool.share(runtime.handle().clone(), Ledger::in_memory().bookmark());
+        let other = pool.share(runtime.handle().clone(), backend::in_memory().bookmark());
         let waiting = std::thread::spawn(move || {
             let mut second = other.reservation();
             second.grow(900);

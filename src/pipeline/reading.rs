@@ -59,7 +59,7 @@ pub struct Incoming<'a> {
     pub now: Timestamp,
 }
 
-/// Processes that died ([`Ledger::attempts`](crate::ledger::Ledger::attempts)), and their maximum (`max_attempts`).
+/// Processes that died ([`Failures::deaths`](crate::ledger::Failures::deaths)), and their maximum (`max_attempts`).
 #[derive(Debug, Clone, Copy)]
 pub struct Attempts {
     pub made: u32,

@@ -14,12 +14,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights};
+use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights, look_ups::LookUps};
 use crate::{
     config::Config,
     deliver::tracker::{self, Mark, Settled, Tracker},
     ledger::{
-        Commit, Delivery, DocumentKey, Failures, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey,
+        Commit, Delivery, DocumentKey, DocumentStatus, Failures, Ledger, PlaceVerdict, Progress, ReportName, Shipped,
+        SinkKey,
     },
     source::{MailRef, Place, Verdict},
 };
@@ -47,7 +48,7 @@ const LOOK_FOR_STOP: Duration = Duration::from_millis(250);
 /// All mails from their first read byte to their verdict; shared by the readers and the settling task.
 #[derive(Debug)]
 pub struct Settlement {
-    ledger: Arc<Ledger>,
+    ledger: Arc<dyn Ledger>,
     /// Mails that this process does not read again today.
     deferred: Arc<Deferred>,
     reship: Option<Reship>,
@@ -72,6 +73,7 @@ struct State {
     /// Rows of documents in flight that have arrived and are not in the ledger yet.
     progress: HashMap<(DocumentKey, usize), (Place, u64)>,
     flights: Flights,
+    look_ups: LookUps,
     next: MailId,
     /// Time at which something last arrived or was settled, or at which a mail was opened with no other in flight.
     moved: Instant,
@@ -150,7 +152,7 @@ pub enum Claimed {
 }
 
 impl Settlement {
-    pub fn new(ledger: Arc<Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
+    pub fn new(ledger: Arc<dyn Ledger>, deferred: Arc<Deferred>, config: &Config, options: Options) -> Self {
         // A dry run has no sinks to wait for.
         let required: Vec<_> = config.sinks.values().map(|sink| sink.required && !options.dry_run).collect();
         Self {
@@ -167,6 +169,7 @@ impl Settlement {
                 names: HashMap::new(),
                 progress: HashMap::new(),
                 flights: Flights::default(),
+                look_ups: LookUps::default(),
                 next: 0,
                 moved: Instant::now(),
                 closed: false,
@@ -200,14 +203,14 @@ impl Settlement {
         self.reship.is_some_and(|reship| reship.only_known)
     }
 
-    /// Returns the number of processes that died while reading a mail, see [`Ledger::attempts`].
+    /// Returns the number of processes that died while reading a mail, see [`Failures::deaths`]. Blocks.
     pub fn attempts(&self, place: &Place) -> u32 {
-        self.ledger.attempts(place)
+        self.ledger.attempts(place).map_or(0, |failures| failures.deaths)
     }
 
-    /// Returns what went wrong with a mail in earlier passes; `None` in a run that leaves all mails in place.
+    /// Returns what went wrong with a mail in earlier passes; `None` in a run that leaves all mails in place. Blocks.
     pub fn failures(&self, place: &Place, route: &Route) -> Option<Failures> {
-        self.ledger.failures(place).filter(|_| self.settles_mails(route))
+        self.ledger.attempts(place).filter(|_| self.settles_mails(route))
     }
 
     /// Registers a mail that is about to be read. Blocks while it may not be read beside those in flight (see [`Flights`]),
@@ -245,7 +248,7 @@ impl Settlement {
     }
 
     /// Claims a document for `mail`, at each sink of its route that does not have it and gets it from no other mail in
-    /// flight. `Err`: the ledger can't be read, so the mail has to stay in place.
+    /// flight. `Err`: the ledger can't be read, so the mail has to stay in place. Blocks while the ledger is read.
     pub fn claim(
         &self,
         mail: MailId,
@@ -253,18 +256,7 @@ impl Settlement {
         document: &DocumentKey,
         name: Option<&ReportName>,
     ) -> Result<Claimed, Stopped> {
-        // Locked during the look-up in the ledger: a delivery leaves the tracker only after it is in the ledger.
-        let mut state = self.lock();
-        let known = match self.ledger.look_up(document, &route.keys, name) {
-            Ok(known) => known,
-            Err(error) => {
-                if !std::mem::replace(&mut state.unreadable, true) {
-                    error!(%error, "can't read the ledger; mails stay where they are until it can be read");
-                }
-                return Err(Stopped);
-            }
-        };
-        state.unreadable = false;
+        let (known, mut state) = self.look_up(route, document, name)?;
         if known.shipped.is_none() && self.ships_only_known() {
             return Ok(Claimed::NeverShipped);
         }
@@ -288,13 +280,42 @@ impl Settlement {
         Ok(Claimed::Mine { missing, reuses_name })
     }
 
+    /// Looks up a document in the ledger, without a lock; returns the answer, and the locked state. A delivery is in at least
+    /// one of them, if it was made or is in flight.
+    fn look_up(
+        &self,
+        route: &Route,
+        document: &DocumentKey,
+        name: Option<&ReportName>,
+    ) -> Result<(DocumentStatus, MutexGuard<'_, State>), Stopped> {
+        loop {
+            let look_up = self.lock().look_ups.begin(document, name);
+            let known = self.ledger.claim(document, &route.keys, name);
+            let mut state = self.lock();
+            match known {
+                // A mail with the same document was settled meanwhile. That ends, as a document is shipped once to each sink.
+                Ok(_) if look_up.is_outdated() => {}
+                Ok(known) => {
+                    state.unreadable = false;
+                    return Ok((known, state));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut state.unreadable, true) {
+                        error!(%error, "can't read the ledger; mails stay where they are until it can be read");
+                    }
+                    return Err(Stopped);
+                }
+            }
+        }
+    }
+
     /// Returns the rows of a document that each sink of a route needs, from the ledger and the documents in flight.
     fn missing(
         &self,
         tracker: &Tracker<MailId, DocumentKey>,
         route: &Route,
         document: &DocumentKey,
-        known: &Known,
+        known: &DocumentStatus,
     ) -> Missing {
         // A document shipped again earlier in this run is not shipped again for the next mail that contains it.
         let is_due =
@@ -358,8 +379,8 @@ impl Settlement {
     }
 
     /// Has the ledger note which mails are in flight when a pass ends in a stall, waiting for `owing`: required sinks by
-    /// their numbers and names. Blocks.
-    pub fn note_unfinished(&self, owing: &[(usize, Arc<str>)]) {
+    /// their numbers and names.
+    pub async fn note_unfinished(&self, owing: &[(usize, Arc<str>)]) {
         let numbers: Vec<_> = owing.iter().map(|(number, _)| *number).collect();
         let names: Vec<_> = owing.iter().map(|(_, name)| &**name).collect();
         let unfinished = self.lock().flights.unfinished(&numbers);
@@ -373,7 +394,8 @@ impl Settlement {
                  it is quarantined"
             );
         }
-        if let Err(error) = self.ledger.note_unfinished(&unfinished, &names.join(", "), Timestamp::now()) {
+        let noted = self.ledger.note_unfinished(unfinished, names.join(", "), Timestamp::now());
+        if let Err(error) = noted.await {
             warn!(%error, "can't note which mails were in flight; the next pass reads them in the same order");
         }
     }
@@ -475,7 +497,7 @@ impl Settlement {
 
     /// Writes one ledger transaction for all of `batch` and for the progress of documents in flight, then sends the
     /// verdicts. A failed write is retried until `done`: the mails are then left as they were.
-    async fn write_and_tell(self: &Arc<Self>, batch: Vec<(MailId, Read)>, done: &CancellationToken) {
+    async fn write_and_tell(&self, batch: Vec<(MailId, Read)>, done: &CancellationToken) {
         let progress = std::mem::take(&mut self.lock().progress);
         if batch.is_empty() && progress.is_empty() {
             return;
@@ -483,15 +505,9 @@ impl Settlement {
         let commit = Arc::new(self.commit_of(&batch, progress));
         let mut failing = false;
         loop {
-            let (settlement, to_write) = (self.clone(), commit.clone());
-            let written = tokio::task::spawn_blocking(move || settlement.ledger.commit(&to_write)).await;
-            let error = match written {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => error.to_string(),
-                Err(panic) => panic.to_string(),
-            };
+            let Err(error) = self.ledger.commit(commit.clone()).await else { break };
             if !std::mem::replace(&mut failing, true) {
-                error!(error, "can't write the ledger; mails stay where they are until it can be written");
+                error!(%error, "can't write the ledger; mails stay where they are until it can be written");
             }
             tokio::select! {
                 () = sleep(LEDGER_RETRY) => {}
@@ -512,6 +528,7 @@ impl Settlement {
         let mut state = self.lock();
         for (mail, read) in &batch {
             state.forget(*mail);
+            read.documents.iter().for_each(|(document, _)| state.look_ups.recorded(document));
             component_metrics::mail_settled(read.place.source(), &read.verdict);
             if matches!(read.verdict, Verdict::Leave) {
                 // This run does not read it again.
@@ -521,8 +538,8 @@ impl Settlement {
                 component_metrics::report_arrived(read.place.source(), Timestamp::now());
             }
         }
-        let State { names, tracker, .. } = &mut *state;
-        names.retain(|_, document| tracker.is_in_flight(document));
+        let State { names, tracker, look_ups, .. } = &mut *state;
+        names.retain(|name, document| tracker.is_in_flight(document) || look_ups.asks_for(name));
         state.moved = Instant::now();
         drop(state);
         self.landed.notify_all();

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
+use tracing::debug;
 
 use super::{
     component_metrics::{self, SourceMeter},
@@ -16,12 +18,12 @@ use crate::{
     config::Config,
     ledger::Ledger,
     ops::condition::Condition,
-    source::{Memory, Place},
+    source::{Memory, Place, PlaceStatus},
 };
 
 /// The ledger, as queried by the sources; and the sources that have not completed a pass yet.
 pub struct Remembered {
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<dyn Ledger>,
     /// True if every mail that is still there is read again.
     pub ships_again: bool,
     pub to_look_through: Mutex<BTreeSet<String>>,
@@ -40,12 +42,20 @@ impl Remembered {
 }
 
 impl Memory for Remembered {
-    fn knows(&self, place: &Place) -> bool {
-        self.deferred.contains(place, Timestamp::now()) || (!self.ships_again && self.ledger.knows_place(place))
-    }
-
-    fn suspected(&self, place: &Place) -> Option<Timestamp> {
-        self.ledger.failures(place).map(|failures| failures.last)
+    fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
+        let (ledger, deferred, ships_again) = (self.ledger.clone(), self.deferred.clone(), self.ships_again);
+        let places: Arc<[Place]> = places.into();
+        Box::pin(async move {
+            let mut statuses = ledger.known(places.clone()).await.unwrap_or_else(|error| {
+                // Their documents are looked up in their turn, which logs a lasting error.
+                debug!(%error, "can't look up which mails are known; they are read again");
+                vec![PlaceStatus::default(); places.len()]
+            });
+            for (status, place) in statuses.iter_mut().zip(&*places) {
+                status.is_known = (status.is_known && !ships_again) || deferred.contains(place, Timestamp::now());
+            }
+            statuses
+        })
     }
 
     fn forgets(&self) -> bool {

@@ -60,7 +60,13 @@ const ASK_TO_FORGET: Duration = Duration::from_secs(3600);
 
 /// Runs until the sources have ended (`once`), `stop` asks for it, or nothing more can be delivered. Keeps `condition` up
 /// to date.
-pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop, condition: Arc<Condition>) -> Exit {
+pub async fn run(
+    config: Config,
+    ledger: Arc<dyn Ledger>,
+    options: Options,
+    stop: Stop,
+    condition: Arc<Condition>,
+) -> Exit {
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
     let prints = config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
@@ -140,7 +146,7 @@ impl Supervisor {
         destinations: Vec<Destination>,
         sources: Vec<Box<dyn Source>>,
         config: Arc<Config>,
-        ledger: Arc<Ledger>,
+        ledger: Arc<dyn Ledger>,
         options: Options,
         stop: Stop,
         condition: Arc<Condition>,
@@ -410,10 +416,8 @@ impl Supervisor {
         }
         let owing = self.queues.iter().enumerate().filter(|(_, sink)| sink.owes());
         let owing: Vec<_> = owing.map(|(number, sink)| (number, sink.queue.name.clone())).collect();
-        let settlement = self.settlement.clone();
-        let noting = tokio::task::spawn_blocking(move || settlement.note_unfinished(&owing));
         // A disk that hangs is not waited for any longer.
-        timeout(FAREWELL, noting).await.ok();
+        timeout(FAREWELL, self.settlement.note_unfinished(&owing)).await.ok();
     }
 
     /// Waits for the sources and readers to end, after they were asked to.
@@ -470,12 +474,11 @@ impl Supervisor {
 }
 
 /// Expires old entries of the ledger.
-async fn expire(ledger: Arc<Ledger>, retention_days: u32) {
-    match tokio::task::spawn_blocking(move || ledger.expire(Timestamp::now(), retention_days)).await {
-        Ok(Ok(0)) => {}
-        Ok(Ok(forgotten)) => debug!(forgotten, retention_days, "the ledger forgot what was not seen for long"),
-        Ok(Err(error)) => warn!(%error, "can't let the ledger forget what was not seen for long; it only grows"),
-        Err(panic) => error!(%panic, "expiring the ledger failed; this is a bug, please report it"),
+async fn expire(ledger: Arc<dyn Ledger>, retention_days: u32) {
+    match ledger.expire(Timestamp::now(), retention_days).await {
+        Ok(0) => {}
+        Ok(forgotten) => debug!(forgotten, retention_days, "the ledger forgot what was not seen for long"),
+        Err(error) => warn!(%error, "can't let the ledger forget what was not seen for long; it only grows"),
     }
 }
 

@@ -37,16 +37,24 @@ pub struct Intake {
     pub stop: CancellationToken,
 }
 
+/// Number of places that a source asks about at once. Some hundred bytes each, so that the listing of a large mailbox costs
+/// little memory; and a look-up of a thousand takes some milliseconds, most of which one of a single place would take, too.
+pub const PLACES_AT_ONCE: usize = 1_000;
+
+/// What is remembered of a mail or file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlaceStatus {
+    /// True if it was dealt with before and is not to be read again.
+    pub is_known: bool,
+    /// Time at which a pass last ended in a stall that it may have caused. Such mails are handed over after all others,
+    /// those with the oldest time first.
+    pub suspected: Option<Timestamp>,
+}
+
 /// Memory of mails and files that were left in place.
 pub trait Memory: Send + Sync {
-    /// True if the mail at `place` was dealt with before and is not to be read again.
-    fn knows(&self, place: &Place) -> bool;
-
-    /// Returns when a pass last ended in a stall that this mail may have caused, if one did. Such mails are handed over
-    /// after all others, those with the oldest time first.
-    fn suspected(&self, _place: &Place) -> Option<Timestamp> {
-        None
-    }
+    /// Looks up the mails at `places`; returns one status for each, in the same order.
+    fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>>;
 
     /// Reports that a source has asked about every mail that lies where it looks.
     fn looked_through(&self, _source: &str) {}
@@ -175,14 +183,13 @@ impl Intake {
         self.budget_bytes
     }
 
-    /// True if the mail at `place` was dealt with before and is not to be read again.
-    pub fn remembers(&self, place: &Place) -> bool {
-        self.memory.knows(place)
-    }
-
-    /// See [`Memory::suspected`].
-    pub fn suspected(&self, place: &Place) -> Option<Timestamp> {
-        self.memory.suspected(place)
+    /// Looks up the mails at `places`, [`PLACES_AT_ONCE`] or fewer; returns one status for each, in the same order. Borrows
+    /// nothing, so that verdicts can be awaited meanwhile.
+    ///
+    /// A mail in flight becomes known just before its verdict arrives. So leave out the mails that wait for a verdict when
+    /// the look-up begins, not when it ends: one that is settled in between would be taken for a new one.
+    pub fn remembered(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
+        self.memory.look_up(places)
     }
 
     /// Reports that `source` has asked about every mail that lies where it looks: mails that it did not ask about are gone.

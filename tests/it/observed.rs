@@ -126,7 +126,7 @@ fn metrics_count_received_and_delivered_events() {
     workplace.shipper(&["health", "--config"], &config).exits(0);
     running.signal(Signal::TERM);
     running.finish().exited(0);
-    Shipper::new(["health", "--address", &address]).exits(69).says(&["can't ask"]);
+    Shipper::new(["health", "--address", &address]).exits(69).says(&["the health check of"]);
 }
 
 #[test]
@@ -236,12 +236,12 @@ fn health_tries_every_address_of_the_host_name() {
         let config = observed(&workplace, inbox, stdout(), port);
         let config = with(config, json!({"api": {"address": format!("{listens}:{port}")}}));
         let running = workplace.shipper(&["run", "--config"], &config).start();
-        eventually(LONG, "it listens", || running.stderr().contains("answering /livez").then_some(()));
+        eventually(LONG, "it listens", || running.stderr().contains("serving /livez").then_some(()));
         asked.into_iter().for_each(|name| drop(health(name).exits(0)));
         workplace.shipper(&["health", "--config"], &config).exits(0);
         running.signal(Signal::TERM);
         running.finish();
-        asked.into_iter().for_each(|name| drop(health(name).exits(69).says(&["can't ask"])));
+        asked.into_iter().for_each(|name| drop(health(name).exits(69).says(&["the health check of"])));
         health("nowhere.invalid").exits(69).says(&["can't resolve", "nowhere.invalid"]);
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     config::{self, Format},
-    ledger::{Commit, DocumentKey, Shipped, SinkKey},
+    ledger::{Commit, DocumentKey, Shipped, SinkKey, backend},
     sink::{Health, Inlet, Sink, SinkError},
     source::{Mail, MailRef, Pass, Place, SourceError},
 };
@@ -129,7 +129,7 @@ const REQUIRED: &str = r#""out": {"type": "stdout", "buffer": {"max_size": "64Ki
 const OPTIONAL: &str = r#""more": {"type": "file", "path": "more.ndjson", "required": false}"#;
 
 /// Runs a source into one mock sink for each configured sink, in the order of their names.
-async fn run(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<Ledger>, options: Options) -> Exit {
+async fn run(config: Config, sinks: &[Doing], source: Reports, ledger: Arc<dyn Ledger>, options: Options) -> Exit {
     ends(start(config, sinks, source, ledger, options, Stop::default())).await
 }
 
@@ -141,7 +141,7 @@ fn start(
     config: Config,
     sinks: &[Doing],
     source: Reports,
-    ledger: Arc<Ledger>,
+    ledger: Arc<dyn Ledger>,
     options: Options,
     stop: Stop,
 ) -> Supervisor {
@@ -154,8 +154,8 @@ fn start(
     Supervisor::start(destinations, vec![Box::new(source)], Arc::new(config), ledger, options, stop, Arc::default())
 }
 
-fn ledger() -> Arc<Ledger> {
-    Arc::new(Ledger::in_memory())
+fn ledger() -> Arc<dyn Ledger> {
+    backend::in_memory()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,7 +291,7 @@ async fn a_mail_that_sends_nothing_to_a_sink_does_not_wait_for_it() {
         use sha2::Digest;
         let (number, rows) = if rows == 0 { (2, 0) } else { (1, rows) };
         let sha256 = sha2::Sha256::digest(report(number, rows)).into();
-        ledger.document(&DocumentKey { tenant: None, sha256 }).unwrap().is_some()
+        ledger.claim(&DocumentKey { tenant: None, sha256 }, &[], None).unwrap().shipped.is_some()
     };
     assert!(!known(1) && known(0));
 }
@@ -311,9 +311,9 @@ async fn what_is_long_past_is_forgotten_only_after_everything_was_looked_through
             mail: String::new(),
         };
         let documents = vec![(key.clone(), shipped, [SinkKey::EVERY].into())];
-        ledger.commit(&Commit { documents, ..Commit::at(before) }).unwrap();
+        ledger.commit(Arc::new(Commit { documents, ..Commit::at(before) })).await.unwrap();
         let source = Reports { patient, ..Reports::default() };
         run(config(REQUIRED), &[Doing::Confirms], source, ledger.clone(), ONCE).await;
-        assert_eq!(ledger.document(&key).unwrap().is_some(), is_kept);
+        assert_eq!(ledger.claim(&key, &[], None).unwrap().shipped.is_some(), is_kept);
     }
 }

@@ -1,5 +1,6 @@
 //! Mails through the reader as `run` uses it, with a admission; all emitted events are collected.
 
+mod claims;
 mod limits;
 mod panics;
 mod partial;

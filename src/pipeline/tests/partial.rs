@@ -1,7 +1,7 @@
 //! Runs with some of the sinks of the configuration file.
 
 use super::*;
-use crate::{config::Arguments, ledger::Ledger};
+use crate::{config::Arguments, ledger::backend};
 
 /// Regression: the second of two sinks that the ledger distinguishes by their order took the key of the first, which then
 /// never got what was shipped to the second.
@@ -16,7 +16,7 @@ fn a_sink_has_its_name_in_the_ledger_also_in_a_run_without_the_others() {
         let to: Vec<String> = to.iter().map(ToString::to_string).collect();
         let arguments = Arguments { file: Some(&file), from: &[], to: &to, ask: &|_| None };
         let config = config::from_arguments(&arguments).unwrap().config;
-        let settlement = Settlement::new(Arc::new(Ledger::in_memory()), Arc::default(), &config, Options::default());
+        let settlement = Settlement::new(backend::in_memory(), Arc::default(), &config, Options::default());
         settlement.route("rua", &config).keys().to_vec()
     };
     let both = keys(&[]);

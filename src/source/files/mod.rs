@@ -120,51 +120,75 @@ impl Running {
     async fn pass_over(&mut self, suspected: Option<Timestamp>) -> Result<(), SourceError> {
         let mut walker = walk(self.source.name.clone(), &self.source.config.path, &self.source.limits);
         loop {
-            let step = self.blocking(move || (walker.next(), walker));
-            let Some(step) = self.meanwhile(step).await? else { return Ok(()) };
-            let (step, rest) = step?;
+            let walking = self.blocking(move || (walker.next_steps(), walker));
+            let Some(walked) = self.meanwhile(walking).await? else { return Ok(()) };
+            let (steps, rest) = walked?;
             walker = rest;
-            match step {
-                None if suspected.is_some() => return Ok(()),
-                None => {
+            if steps.is_empty() {
+                if suspected.is_none() {
                     self.intake.looked_through(&self.source.name);
-                    return Ok(());
                 }
-                Some(Step::Unreadable(unreadable)) => self.note(unreadable),
-                Some(Step::Found(found)) => {
-                    if self.is_wanted(&found.place, suspected) && !self.take(found).await? {
-                        return Ok(());
-                    }
+                return Ok(());
+            }
+            let Some(wanted) = self.wanted(steps, suspected).await? else { return Ok(()) };
+            for found in wanted {
+                if !self.take(found, &mut walker).await? {
+                    return Ok(());
                 }
             }
         }
     }
 
-    fn is_wanted(&mut self, place: &Place, suspected: Option<Timestamp>) -> bool {
-        if self.intake.remembers(place) {
-            self.pass.remembered += u64::from(suspected.is_none());
-            return false;
+    /// Returns the files that are to be read; `None` if the process stops.
+    async fn wanted(
+        &mut self,
+        steps: Vec<Step>,
+        suspected: Option<Timestamp>,
+    ) -> Result<Option<Vec<FoundFile>>, SourceError> {
+        let mut found = Vec::new();
+        for step in steps {
+            match step {
+                Step::Unreadable(unreadable) => self.note(unreadable),
+                Step::Found(file) if self.is_in_flight(&file.place) => {}
+                Step::Found(file) => found.push(file),
+            }
         }
-        let since = self.intake.suspected(place);
-        if since != suspected {
-            self.suspected.extend(since.filter(|_| suspected.is_none()));
-            return false;
+        let asking = self.intake.remembered(found.iter().map(|file| file.place.clone()).collect());
+        let Some(answers) = self.meanwhile(asking).await? else { return Ok(None) };
+        let mut wanted = Vec::new();
+        for (file, status) in found.into_iter().zip(answers) {
+            if status.is_known {
+                self.pass.remembered += u64::from(suspected.is_none());
+            } else if status.suspected == suspected {
+                wanted.push(file);
+            } else if suspected.is_none() {
+                self.suspected.extend(status.suspected);
+            }
         }
-        // A mail that was handed over in an earlier pass is remembered only after its verdict. The mails of an mbox that is
-        // piped in all have the same place.
-        matches!(place, Place::Stdin { .. }) || !self.places.contains(place)
+        Ok(Some(wanted))
     }
 
-    /// Reads a file and hands it over; false if the process stops.
-    async fn take(&mut self, found: FoundFile) -> Result<bool, SourceError> {
+    /// True for a mail that was handed over in an earlier pass and has no verdict yet. The mails of an mbox that is piped in
+    /// all have the same place.
+    fn is_in_flight(&self, place: &Place) -> bool {
+        !matches!(place, Place::Stdin { .. }) && self.places.contains(place)
+    }
+
+    /// Reads a file and hands it over, or leaves it to the next steps of the walk if it has changed. False if the process
+    /// stops.
+    async fn take(&mut self, found: FoundFile, walker: &mut Walker) -> Result<bool, SourceError> {
         let stop = self.intake.stop.clone();
         let Some(permit) = stop.run_until_cancelled(self.intake.reserve(found.bytes)).await else { return Ok(false) };
-        let read = self.blocking(move || found.read());
+        let read = self.blocking(move || if found.has_changed() { Err(found) } else { Ok(found.read()) });
         let Some(read) = self.meanwhile(read).await? else { return Ok(false) };
         let (place, content) = match read? {
-            Ok(read) => read,
-            Err(unreadable) => {
+            Ok(Ok(read)) => read,
+            Ok(Err(unreadable)) => {
                 self.note(unreadable);
+                return Ok(true);
+            }
+            Err(changed) => {
+                walker.look_again(changed);
                 return Ok(true);
             }
         };

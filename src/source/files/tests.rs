@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    source::Memory,
+    source::{Memory, PLACES_AT_ONCE, PlaceStatus},
     trouble::{Reason, Trouble},
 };
 
@@ -169,19 +169,37 @@ struct Bench {
 }
 
 #[derive(Default)]
-struct Remembered(Mutex<HashSet<Place>>);
+struct Remembered {
+    known: Mutex<HashSet<Place>>,
+    /// Number of places in each look-up.
+    asked: Mutex<Vec<usize>>,
+    /// A mail that is settled during the next look-up.
+    settled: Mutex<Option<(Mail, mpsc::UnboundedSender<(MailRef, Verdict)>)>>,
+}
 
 impl Memory for Remembered {
-    fn knows(&self, place: &Place) -> bool {
-        self.0.lock().unwrap().contains(place)
+    fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
+        self.asked.lock().unwrap().push(places.len());
+        let mut known = self.known.lock().unwrap();
+        let status = |place| PlaceStatus { is_known: known.contains(place), suspected: suspected(place) };
+        let answer = places.iter().map(status).collect();
+        let settled = self.settled.lock().unwrap().take();
+        known.extend(settled.iter().map(|(mail, _)| mail.place.clone()));
+        Box::pin(async move {
+            if let Some((mail, verdicts)) = settled {
+                verdicts.send((mail.mail, Verdict::Archive)).unwrap();
+                tokio::task::yield_now().await;
+            }
+            answer
+        })
     }
+}
 
-    /// As the name of the file says: `suspect-7` is suspected since second 7.
-    fn suspected(&self, place: &Place) -> Option<Timestamp> {
-        let Place::File { path, .. } = place else { return None };
-        let (_, second) = path.rsplit_once("suspect-")?;
-        Timestamp::from_second(second.parse().unwrap()).ok()
-    }
+/// As the name of the file says: `suspect-7` is suspected since second 7.
+fn suspected(place: &Place) -> Option<Timestamp> {
+    let Place::File { path, .. } = place else { return None };
+    let (_, second) = path.rsplit_once("suspect-")?;
+    Timestamp::from_second(second.parse().unwrap()).ok()
 }
 
 impl Bench {
@@ -209,7 +227,7 @@ impl Bench {
     }
 
     fn archive(&self, mail: &Mail) {
-        self.memory.0.lock().unwrap().insert(mail.place.clone());
+        self.memory.known.lock().unwrap().insert(mail.place.clone());
         self.verdicts.send((mail.mail, Verdict::Archive)).unwrap();
     }
 }
@@ -259,6 +277,49 @@ async fn known_files_are_skipped_until_they_change() {
     fs::write(folder.path().join("a"), "changed").unwrap();
     let (_, text) = bench.mail().await;
     assert_eq!(text, "changed");
+}
+
+#[tokio::test]
+async fn places_are_looked_up_in_batches() {
+    let names: Vec<_> = (0..=PLACES_AT_ONCE).map(|name| name.to_string()).collect();
+    let folder = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut bench = Bench::start(folder.path(), true, 1000);
+    for _ in &names {
+        let (mail, _) = bench.mail().await;
+        bench.archive(&mail);
+    }
+    bench.source.await.unwrap().unwrap();
+    assert_eq!(*bench.memory.asked.lock().unwrap(), [PLACES_AT_ONCE, 1]);
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_others_are_read_is_read_as_it_is_then() {
+    let folder = folder(&["aaaa", "bbbb"]);
+    let mut bench = Bench::start(folder.path(), true, 6);
+    let (a, _) = bench.mail().await;
+    // There is no room for the second file yet.
+    fs::write(folder.path().join("bbbb"), "other").unwrap();
+    bench.archive(&a);
+    drop(a);
+    let (b, text) = bench.mail().await;
+    assert_eq!(text, "other");
+    bench.archive(&b);
+    assert_eq!(bench.source.await.unwrap().unwrap().taken, 2);
+}
+
+/// A mail becomes known just before its verdict arrives: a look-up that began before it was known must not be believed.
+#[tokio::test]
+async fn a_mail_that_is_settled_during_the_look_up_is_not_read_again() {
+    let folder = folder(&["a"]);
+    let mut bench = Bench::start(folder.path(), false, 1000);
+    let (a, _) = bench.mail().await;
+    *bench.memory.settled.lock().unwrap() = Some((a, bench.verdicts.clone()));
+    while bench.memory.settled.lock().unwrap().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    fs::write(folder.path().join("b"), "b").unwrap();
+    let (_, text) = bench.mail().await;
+    assert_eq!(text, "b", "the first one was handed over again");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{
     limits::Limits,
-    source::Place,
+    source::{PLACES_AT_ONCE, Place},
     stdio,
     trouble::{Reason, Trouble},
 };
@@ -79,10 +79,20 @@ pub struct FoundFile {
 
 #[derive(Debug)]
 enum Content {
-    /// A file of this size and mtime.
-    At(PathBuf, u64, i128),
+    At(FileAt),
     Here(Bytes),
     TooLarge(Trouble),
+}
+
+/// A file that is not read yet, as it was when the walk came by.
+#[derive(Debug)]
+struct FileAt {
+    path: PathBuf,
+    size: u64,
+    mtime: i128,
+    in_maildir: bool,
+    /// True if it had changed after the walk came by for the first time.
+    is_second_look: bool,
 }
 
 enum Pending {
@@ -91,6 +101,7 @@ enum Pending {
     Named(PathBuf),
     InFolder(PathBuf),
     InMaildir(PathBuf),
+    SecondLook(FileAt),
     Unreadable(Unreadable),
 }
 
@@ -107,12 +118,24 @@ impl FoundFile {
         let content = match self.content {
             Content::Here(bytes) => Ok(bytes),
             Content::TooLarge(trouble) => Err(trouble),
-            Content::At(path, size, mtime) => match read_unchanged(&path, size, mtime) {
+            Content::At(FileAt { path, size, mtime, .. }) => match read_unchanged(&path, size, mtime) {
                 Ok(bytes) => Ok(bytes),
                 Err(error) => return Err(Unreadable { path, error }),
             },
         };
         Ok((self.place, content))
+    }
+
+    /// True if the walk has to come by again, as the file has changed since: other files were read meanwhile. False for one
+    /// that changes all the time.
+    pub fn has_changed(&self) -> bool {
+        let Content::At(file) = &self.content else { return false };
+        let is_other = |now: Metadata| now.len() != file.size || mtime(&now) != file.mtime;
+        !file.is_second_look && fs::metadata(&file.path).is_ok_and(is_other)
+    }
+
+    fn is_in_memory(&self) -> bool {
+        !matches!(self.content, Content::At(_))
     }
 }
 
@@ -134,6 +157,7 @@ impl Iterator for Walker {
                 Pending::Named(path) => self.named(path),
                 Pending::InFolder(path) => self.in_folder(path, false),
                 Pending::InMaildir(path) => self.in_folder(path, true),
+                Pending::SecondLook(file) => self.second_look(file),
             };
             match step {
                 Ok(None) => (),
@@ -147,6 +171,37 @@ impl Iterator for Walker {
 impl Walker {
     fn from(source: Arc<str>, first: Pending, limits: &Limits) -> Self {
         Self { source, limit: limits.mail_bytes, folders: vec![VecDeque::from([first])], mbox: None }
+    }
+
+    /// Returns the next steps of the walk: [`PLACES_AT_ONCE`] at most, and no more than one whose content is in memory.
+    /// Empty at the end.
+    pub fn next_steps(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while steps.len() < PLACES_AT_ONCE
+            && let Some(step) = self.next()
+        {
+            let is_in_memory = matches!(&step, Step::Found(found) if found.is_in_memory());
+            steps.push(step);
+            if is_in_memory {
+                break;
+            }
+        }
+        steps
+    }
+
+    /// Has the walk come by a file once more, as its next step.
+    pub fn look_again(&mut self, found: FoundFile) {
+        if let Content::At(file) = found.content {
+            self.folders.push(VecDeque::from([Pending::SecondLook(file)]));
+        }
+    }
+
+    fn second_look(&mut self, file: FileAt) -> Result<Option<FoundFile>, Unreadable> {
+        let mut found = self.in_folder(file.path, file.in_maildir)?;
+        if let Some(FoundFile { content: Content::At(file), .. }) = &mut found {
+            file.is_second_look = true;
+        }
+        Ok(found)
     }
 
     fn named(&mut self, path: PathBuf) -> Result<Option<FoundFile>, Unreadable> {
@@ -188,7 +243,7 @@ impl Walker {
         let content = if size > self.limit {
             Content::TooLarge(too_large("the file's size", self.limit))
         } else {
-            Content::At(path, size, mtime)
+            Content::At(FileAt { path, size, mtime, in_maildir, is_second_look: false })
         };
         let bytes = if size > self.limit { 0 } else { size };
         Ok(Some(FoundFile { place, bytes, content }))

@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, error, info, warn};
 
@@ -34,7 +33,7 @@ use super::{
 use crate::{
     config::source::{Imap, Watch},
     net::backoff::{Backoff, MAIL_SERVER},
-    source::{Mail, MailRef, Pass, Place, SourceError, Verdict},
+    source::{Mail, MailRef, Pass, Place, PlaceStatus, SourceError, Verdict},
     trouble::Trouble,
 };
 
@@ -79,19 +78,10 @@ pub enum Input {
     Completed(Completed),
     /// Answer to [`Action::Reserve`].
     Reserved(OwnedSemaphorePermit),
-    /// Answer to [`Action::LookUp`], in the order of its places.
-    LookedUp(Vec<Remembered>),
+    /// Answer to [`Action::LookUp`], in the order of its UIDs.
+    LookedUp(Vec<PlaceStatus>),
     /// A credential file has changed since the login that was refused.
     CredentialsChanged,
-}
-
-/// What the ledger knows of a mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Remembered {
-    /// It was dealt with before and is not to be read again.
-    pub is_known: bool,
-    /// When a pass last ended in a stall that it may have caused.
-    pub suspected_since: Option<Timestamp>,
 }
 
 /// What the source is to do.
@@ -107,8 +97,8 @@ pub enum Action {
     /// Close the connection, whatever runs on it.
     Close,
     LogOut,
-    /// Look mails up in the ledger.
-    LookUp(Vec<Place>),
+    /// Look mails of the current folder up in the ledger.
+    LookUp(Vec<u32>),
     /// Wait until so many bytes are free in the intake's budget. Replaces a reservation that is still waited for.
     Reserve(u64),
     CancelReservation,
@@ -253,7 +243,7 @@ impl Driver {
                 Reservation::Requested(batch) => self.reservation = Reservation::Granted(batch, permit),
                 other => self.reservation = other,
             },
-            Input::LookedUp(remembered) => self.on_looked_up(&remembered),
+            Input::LookedUp(statuses) => self.on_looked_up(&statuses),
             Input::CredentialsChanged => {
                 if self.awaits_credentials() {
                     self.connection = Connection::Down { retry_at: now, awaits_credentials: false };
@@ -648,7 +638,8 @@ impl Driver {
         self.folders.current().and_then(|state| state.uid_validity)
     }
 
-    fn place(&self, uid: u32) -> Place {
+    /// Returns the place of a mail in the current folder.
+    pub fn place(&self, uid: u32) -> Place {
         Place::Imap {
             source: self.settings.name.clone(),
             account: self.settings.account_id.clone(),
@@ -803,22 +794,21 @@ impl Driver {
         let state = &*state;
         let new: Vec<u32> = uids.iter().filter(|uid| !state.done.contains(uid)).copied().collect();
         self.pass.counts.remembered = (uids.len() - new.len()) as u64;
-        let places = new.iter().map(|uid| self.place(*uid)).collect();
+        self.actions.push(Action::LookUp(new.clone()));
         self.looking_up = Some(Listing { uids: new, ..listing });
-        self.actions.push(Action::LookUp(places));
     }
 
-    fn on_looked_up(&mut self, remembered: &[Remembered]) {
+    fn on_looked_up(&mut self, statuses: &[PlaceStatus]) {
         let Some(Listing { uids, sizes, .. }) = self.looking_up.take() else { return };
         let Some(state) = self.folders.current() else { return };
         let listed = uids.len() as u64 + self.pass.counts.remembered;
         let (mut fresh, mut suspects) = (Vec::new(), Vec::new());
-        for (uid, remembered) in uids.into_iter().zip(remembered) {
-            match remembered {
-                Remembered { is_known: true, .. } => self.pass.counts.remembered += 1,
+        for (uid, status) in uids.into_iter().zip(statuses) {
+            match status {
+                PlaceStatus { is_known: true, .. } => self.pass.counts.remembered += 1,
                 _ if state.settle.contains(uid) => {}
-                Remembered { suspected_since: Some(since), .. } => suspects.push((*since, uid)),
-                Remembered { suspected_since: None, .. } => fresh.push(uid),
+                PlaceStatus { suspected: Some(since), .. } => suspects.push((*since, uid)),
+                PlaceStatus { suspected: None, .. } => fresh.push(uid),
             }
         }
         let name = state.name.clone();
@@ -1215,7 +1205,7 @@ mod tests {
                 "list" => {
                     let uids = if is_settled { vec![] } else { vec![1, 2] };
                     self.succeed(CommandResult::Listed(Ok(Listing { uids, ..Listing::default() })));
-                    self.step(Input::LookedUp(vec![Remembered::default(); 2]));
+                    self.step(Input::LookedUp(vec![PlaceStatus::default(); 2]));
                 }
                 "select" => self.succeed(CommandResult::Selected(Ok(()))),
                 "size" => {

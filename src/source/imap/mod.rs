@@ -48,11 +48,11 @@ use tokio::{
 
 pub use self::plan::settle_queue::{deletes, takes_away};
 use self::{
-    driver::{Action, Driver, Input, Remembered, Settings},
+    driver::{Action, Driver, Input, Settings},
     session_task::{Connector, Event, SessionTask},
     wire::auth::credentials::Account,
 };
-use super::{Intake, Pass, Source, SourceError};
+use super::{Intake, PLACES_AT_ONCE, Pass, Source, SourceError};
 use crate::{config, limits::Limits};
 
 /// Source that reads the folders of one account in turn, over a single session at a time.
@@ -127,12 +127,13 @@ async fn run(settings: Settings, connector: Connector, mut intake: Intake) -> Re
                 Action::EndWait => session.end_wait(),
                 Action::Close => session.close(),
                 Action::LogOut => session.log_out().await,
-                Action::LookUp(places) => {
-                    let look_up = |place| Remembered {
-                        is_known: intake.remembers(place),
-                        suspected_since: intake.suspected(place),
-                    };
-                    looked_up = Some(places.iter().map(look_up).collect());
+                Action::LookUp(uids) => {
+                    let mut statuses = Vec::with_capacity(uids.len());
+                    for uids in uids.chunks(PLACES_AT_ONCE) {
+                        let places = uids.iter().map(|uid| driver.place(*uid)).collect();
+                        statuses.extend(intake.remembered(places).await);
+                    }
+                    looked_up = Some(statuses);
                 }
                 Action::Reserve(bytes) => reservation = Some(Box::pin(intake.reserve(bytes))),
                 Action::CancelReservation => reservation = None,
@@ -144,8 +145,8 @@ async fn run(settings: Settings, connector: Connector, mut intake: Intake) -> Re
                 Action::End(result) => return result,
             }
         }
-        if let Some(remembered) = looked_up {
-            input = Input::LookedUp(remembered);
+        if let Some(statuses) = looked_up {
+            input = Input::LookedUp(statuses);
             continue;
         }
         input = tokio::select! {

@@ -17,9 +17,10 @@ use dmarc_shipper::{
         tls::Tls,
     },
     limits::Limits,
-    source::{Intake, Memory, Pass, Place, Source, SourceError, Verdict, imap::ImapSource},
+    source::{Intake, Memory, Pass, Place, PlaceStatus, Source, SourceError, Verdict, imap::ImapSource},
     trouble::Trouble,
 };
+use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -77,8 +78,10 @@ pub struct Remembered {
 }
 
 impl Memory for Remembered {
-    fn knows(&self, place: &Place) -> bool {
-        matches!(place, Place::Imap { uid, .. } if self.uids.contains(uid))
+    fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
+        let is_known = |place: &Place| matches!(place, Place::Imap { uid, .. } if self.uids.contains(uid));
+        let status = |place| PlaceStatus { is_known: is_known(place), suspected: None };
+        Box::pin(ready(places.iter().map(status).collect()))
     }
 
     fn forgets(&self) -> bool {

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use redb::WriteTransaction;
 
-use super::{record::micros, see, store::PLACES};
+use super::{
+    rows::micros,
+    tables::{PLACES, see},
+};
 
 /// Maximum number of places seen; some 100 bytes each. Those that find no room are noted in a later pass.
 const MAX_SIGHTED: usize = 1 << 16;

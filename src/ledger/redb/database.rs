@@ -13,32 +13,16 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use redb::{
-    Builder, Database, DatabaseError, Error, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
-    TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, Error, ReadableTable, StorageBackend, StorageError, WriteTransaction,
     backends::{FileBackend, InMemoryBackend},
 };
 use tracing::warn;
 
-use super::{LedgerError, View};
-use crate::folder;
-
-/// Key → time when the entry was last seen, in microseconds since 1970, and the rest as JSON.
-pub(super) type Definition = TableDefinition<'static, &'static [u8], (i64, &'static [u8])>;
-
-pub(super) const DOCUMENTS: Definition = TableDefinition::new("documents");
-/// Deliveries of documents to sinks; the rest is empty. A document has a row here for each sink, and one in `documents`.
-pub(super) const DELIVERIES: Definition = TableDefinition::new("deliveries");
-pub(super) const PLACES: Definition = TableDefinition::new("places");
-/// Documents in flight to a sink: the number of their rows that have arrived there.
-pub(super) const PROGRESS: Definition = TableDefinition::new("progress");
-/// Reporters' names for reports; the rest is the document's SHA-256, not encoded as JSON.
-pub(super) const NAMES: Definition = TableDefinition::new("names");
-/// Failures of mails; the rest is two counts, big-endian (deaths of processes, passes), and the names of sinks.
-pub(super) const ATTEMPTS: Definition = TableDefinition::new("attempts");
-/// Folders of mailboxes; the rest is the UID that the next mail may have, big-endian.
-/// All tables whose entries expire by the time when they were last seen.
-pub(super) const TABLES: [Definition; 6] = [DOCUMENTS, DELIVERIES, PLACES, PROGRESS, NAMES, ATTEMPTS];
-pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+use super::tables::{META, TABLES, Tables};
+use crate::{
+    folder,
+    ledger::{LedgerError, View},
+};
 
 /// Schema version, in `meta`. A ledger of another version is refused: the meaning of its entries is not known.
 const SCHEMA: u64 = 2;
@@ -47,6 +31,8 @@ const SCHEMA: u64 = 2;
 const CACHE_BYTES: usize = 4 << 20;
 
 const FILE: &str = "ledger.redb";
+/// Name of a ledger without a file, in errors.
+const IN_MEMORY: &str = "(in memory)";
 
 /// A database and its path.
 #[derive(Debug)]
@@ -75,16 +61,6 @@ impl FileId {
     }
 }
 
-/// Tables in which documents are looked up, as of the last commit.
-pub(super) struct Tables {
-    pub documents: ReadOnlyTable,
-    pub deliveries: ReadOnlyTable,
-    pub progress: ReadOnlyTable,
-    pub names: ReadOnlyTable,
-}
-
-pub(super) type ReadOnlyTable = redb::ReadOnlyTable<&'static [u8], (i64, &'static [u8])>;
-
 impl Store {
     pub(super) fn open(data_dir: &Path) -> Result<Self, LedgerError> {
         let opened = open_or_start(data_dir)?;
@@ -92,27 +68,28 @@ impl Store {
     }
 
     pub(super) fn in_memory() -> Self {
-        let database = open_backend(InMemoryBackend::new()).and_then(|database| match check_schema(&database)? {
-            SCHEMA => Ok(database),
-            _ => Err(Error::Corrupted("a new database has an old schema".into())),
-        });
-        let database = database.expect("a new database in memory needs nothing but memory");
-        Self { data_dir: None, open: RwLock::new(Some(Opened::of(database, None))) }
+        let opened = Self::on(InMemoryBackend::new(), Path::new(IN_MEMORY));
+        opened.expect("a new database in memory needs nothing but memory")
+    }
+
+    /// Opens a database that has no path to be reopened at.
+    pub(super) fn on(backend: impl StorageBackend, path: &Path) -> Result<Self, LedgerError> {
+        let database = open_checked(backend, path)?;
+        Ok(Self { data_dir: None, open: RwLock::new(Some(Opened::of(database, None))) })
     }
 
     pub(super) fn copy(data_dir: &Path) -> Result<(Self, View), LedgerError> {
         let path = data_dir.join(FILE);
-        let io = |error| LedgerError::Io { path: path.clone(), error };
+        let io = |error: io::Error| unusable(&path, error.into());
         let file = match OpenOptions::new().read(true).open(&path) {
-            Ok(file) => FileBackend::new(file).map_err(|error| io(error.into()))?,
+            Ok(file) => FileBackend::new(file).map_err(|error| unusable(&path, error.into()))?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Self::in_memory(), View::Missing)),
-            Err(error) => return Err(io(error.into())),
+            Err(error) => return Err(io(error)),
         };
-        let Some(memory) = copy_unlocked(&file).map_err(|error| io(error.into()))? else {
+        let Some(memory) = copy_unlocked(&file).map_err(|error| unusable(&path, error.into()))? else {
             return Ok((Self::in_memory(), View::Locked));
         };
-        let database = open_checked(memory, &path)?;
-        Ok((Self { data_dir: None, open: RwLock::new(Some(Opened::of(database, None))) }, View::Copy))
+        Ok((Self::on(memory, &path)?, View::Copy))
     }
 
     /// Calls `work` with the database, reopened if an I/O error has closed it.
@@ -143,7 +120,7 @@ impl Store {
         drop(open);
         done.map_err(|error| {
             if self.data_dir.is_some() && closes(&error) {
-                warn!(%error, "the ledger could not be read or written; opening it anew at the next use");
+                warn!(%error, "reading or writing the ledger failed; it is reopened at the next access");
                 *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
             }
             self.failed(error)
@@ -174,10 +151,10 @@ impl Store {
         let path = self.path();
         match (here, opened) {
             (Err(error), _) if error.kind() == ErrorKind::NotFound => {
-                warn!(ledger = %path.display(), "the ledger is gone; a new one is begun, and what was shipped before is not known any more");
+                warn!(ledger = %path.display(), "the ledger was deleted; creating a new one, so that reports shipped before may be shipped again, with the same event_id");
             }
             (Ok(here), Some(opened)) if here != opened => {
-                warn!(ledger = %path.display(), "the ledger was replaced by another file; going on with that one");
+                warn!(ledger = %path.display(), "the ledger was replaced by another file; using that file");
             }
             _ => return,
         }
@@ -185,7 +162,7 @@ impl Store {
     }
 
     pub(super) fn corrupt(&self, why: String) -> LedgerError {
-        LedgerError::Corrupt { path: self.path(), why }
+        LedgerError::Corrupt { ledger: self.path().display().to_string(), why }
     }
 
     fn reopen(&self) -> Result<(), LedgerError> {
@@ -199,7 +176,7 @@ impl Store {
     fn failed(&self, error: Error) -> LedgerError {
         match error {
             Error::Corrupted(why) => self.corrupt(why),
-            error => LedgerError::Io { path: self.path(), error },
+            error => unusable(&self.path(), error),
         }
     }
 
@@ -208,8 +185,8 @@ impl Store {
         file.map_or(0, |file| file.len())
     }
 
-    fn path(&self) -> PathBuf {
-        self.data_dir.as_ref().map_or_else(|| "(in memory)".into(), |data_dir| data_dir.join(FILE))
+    pub(super) fn path(&self) -> PathBuf {
+        self.data_dir.as_ref().map_or_else(|| IN_MEMORY.into(), |data_dir| data_dir.join(FILE))
     }
 }
 
@@ -220,18 +197,6 @@ impl Opened {
 
     fn lock_tables(&self) -> MutexGuard<'_, Option<Tables>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Tables {
-    fn of(database: &Database) -> Result<Self, Error> {
-        let read = database.begin_read()?;
-        Ok(Self {
-            documents: read.open_table(DOCUMENTS)?,
-            deliveries: read.open_table(DELIVERIES)?,
-            progress: read.open_table(PROGRESS)?,
-            names: read.open_table(NAMES)?,
-        })
     }
 }
 
@@ -248,12 +213,11 @@ fn open_or_start(data_dir: &Path) -> Result<Opened, LedgerError> {
         Err(LedgerError::Corrupt { why, .. }) => {
             let now = Timestamp::now().to_zoned_datetime(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ");
             let aside = data_dir.join(format!("{FILE}.corrupt-{now}"));
-            let io = |error: io::Error| LedgerError::Io { path: path.clone(), error: error.into() };
-            fs::rename(&path, &aside).map_err(io)?;
+            fs::rename(&path, &aside).map_err(|error| unusable(&path, error.into()))?;
             warn!(
                 ledger = %path.display(), set_aside = %aside.display(), why,
-                "the ledger is corrupt and a new one was started; reports that are still in the mailbox or come again \
-                 are shipped again, under the same event ids"
+                "the ledger is corrupt; renamed it and created a new one, so that reports that are still in the mailbox are \
+                 shipped again, with the same event_id"
             );
             open_file(data_dir, &path)
         }
@@ -262,13 +226,13 @@ fn open_or_start(data_dir: &Path) -> Result<Opened, LedgerError> {
 }
 
 fn open_file(data_dir: &Path, path: &Path) -> Result<Opened, LedgerError> {
-    let io = |error: io::Error| LedgerError::Io { path: path.into(), error: error.into() };
+    let io = |error: io::Error| unusable(path, error.into());
     folder::create(data_dir).map_err(io)?;
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
     folder::sync(data_dir).map_err(io)?;
     let id = FileId::of(&file.metadata().map_err(io)?);
-    let backend = FileBackend::new(file).map_err(|error| LedgerError::Io { path: path.into(), error: error.into() })?;
+    let backend = FileBackend::new(file).map_err(|error| unusable(path, error.into()))?;
     Ok(Opened::of(open_checked(backend, path)?, Some(id)))
 }
 
@@ -278,15 +242,24 @@ fn open_checked(backend: impl StorageBackend, path: &Path) -> Result<Database, L
         let database = open_backend(backend)?;
         check_schema(&database).map(|schema| (database, schema))
     }));
-    let path = path.to_owned();
+    let ledger = path.display().to_string();
     match opened {
         Ok(Ok((database, SCHEMA))) => Ok(database),
-        Ok(Ok((_, found))) => Err(LedgerError::OtherVersion { path, found, known: SCHEMA }),
-        Ok(Err(Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch)) => Err(LedgerError::Locked { path }),
-        Ok(Err(error)) if is_corruption(&error) => Err(LedgerError::Corrupt { path, why: error.to_string() }),
-        Ok(Err(error)) => Err(LedgerError::Io { path, error }),
-        Err(_) => Err(LedgerError::Corrupt { path, why: "the store could not make sense of it".into() }),
+        Ok(Ok((_, found))) => Err(LedgerError::OtherVersion { ledger, found, known: SCHEMA }),
+        Ok(Err(Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch)) => Err(LedgerError::Locked { ledger }),
+        Ok(Err(error)) if is_corruption(&error) => Err(LedgerError::Corrupt { ledger, why: error.to_string() }),
+        Ok(Err(error)) => Err(unusable(path, error)),
+        Err(_) => Err(LedgerError::Corrupt { ledger, why: "redb panicked while opening it".into() }),
     }
+}
+
+/// Returns an error of redb as one of the ledger.
+fn unusable(path: &Path, error: Error) -> LedgerError {
+    let error = match error {
+        Error::Io(error) => error,
+        error => io::Error::other(error),
+    };
+    LedgerError::Io { ledger: path.display().to_string(), error }
 }
 
 fn open_backend(backend: impl StorageBackend) -> Result<Database, Error> {
