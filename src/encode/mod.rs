@@ -21,7 +21,7 @@ mod text;
 mod tests;
 
 use crate::{
-    config::sink::{Codec, Encoding, Framing, SinkConfig, SinkKind, Syslog, SyslogFormat, SyslogMode},
+    config::sink::{Codec, Encoding, Frames, Framing, SinkConfig, Syslog, SyslogFormat, SyslogMode},
     event::{Event, Field},
 };
 use fields::Selection;
@@ -70,26 +70,26 @@ impl Encoder {
     pub fn new(sink: &SinkConfig, host: &Host) -> Self {
         let selection = Selection::new(&sink.encoding);
         let text = sink.encoding.codec == Codec::Text;
-        let (charset, envelope, framing, limit) = match &sink.kind {
+        let (charset, envelope, framing, limit) = match sink.kind.options().frames() {
             // The sink itself adds the brackets and commas of the array.
-            SinkKind::File(_) if sink.encoding.codec == Codec::Array => {
+            Frames::Lines { .. } if sink.encoding.codec == Codec::Array => {
                 (Charset::Visible, Envelope::None, Frame::Bare, LARGEST)
             }
-            SinkKind::File(_) => (Charset::Visible, Envelope::None, Frame::Line, LARGEST),
-            SinkKind::Stdout(stdout) => (Charset::Visible, Envelope::None, Frame::Line, stdout.max_line_bytes),
-            SinkKind::Syslog(syslog) => {
+            Frames::Lines { max_bytes: None } => (Charset::Visible, Envelope::None, Frame::Line, LARGEST),
+            Frames::Lines { max_bytes: Some(most) } => {
+                (Charset::Visible, Envelope::None, Frame::Line, most.max(SMALLEST_LIMIT) - 1)
+            }
+            Frames::Syslog(syslog) => {
                 let envelope = Envelope::new(syslog, host, &selection);
-                (Charset::Ascii, envelope, frame_of(syslog), syslog.max_message_bytes)
+                (Charset::Ascii, envelope, frame_of(syslog), syslog.max_message_bytes.max(SMALLEST_LIMIT))
             }
         };
-        // Container runtimes split lines, so for `stdout` the limit includes the line end.
-        let line_end = usize::from(matches!(sink.kind, SinkKind::Stdout(_)));
         Self {
             selection,
             message: if text { Message::Text(charset) } else { Message::Json(charset) },
             envelope,
             framing,
-            limit: limit.max(SMALLEST_LIMIT) as usize - line_end,
+            limit: limit as usize,
             fields: Vec::new(),
             frame: Vec::new(),
         }

@@ -31,7 +31,7 @@ use super::{
     summary::Summary,
 };
 use crate::{
-    config::{Config, sink::SinkKind},
+    config::Config,
     deliver::busy::Busy,
     encode::Host,
     exit::Exit,
@@ -63,7 +63,7 @@ const ASK_TO_FORGET: Duration = Duration::from_secs(3600);
 pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: Stop, condition: Arc<Condition>) -> Exit {
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
-    let prints = config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
+    let prints = config.sinks.values().any(|sink| sink.kind.options().prints());
     let supervisor = Supervisor::start(destinations, sources, Arc::new(config), ledger, options, stop, condition);
     let summary = supervisor.summary.clone();
     let progress = options.once.then(|| progress::show("mails", prints, move || summary.seen()));
@@ -178,7 +178,7 @@ impl Supervisor {
         }
         let settling = tokio::spawn(settlement.clone().settle(confirmations, settled.clone()));
         let intervals: Vec<_> =
-            config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
+            config.sources.iter().map(|(name, source)| (name.as_str(), source.options().poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
         for source in config.sources.keys() {
             let left_out: Vec<_> = config.left_out_of(source).collect();

@@ -36,12 +36,16 @@ fn require_authenticated_needs_servers_whose_word_counts() {
     refused(file, "sources.a.require_authenticated", "needs trusted_authserv_ids");
     let config =
         yaml(&source("require_authenticated: true\ntrusted_authserv_ids: [MX.example.com, (none)]")).unwrap().config;
-    assert_eq!(config.sources["rua"].senders().trusted_authserv_ids, ["mx.example.com", ""]);
+    assert_eq!(config.sources["rua"].options().senders().trusted_authserv_ids, ["mx.example.com", ""]);
 }
 
 #[test]
 fn an_array_is_for_file_sinks() {
-    refused(&sink("type: stdout\nencoding: {codec: array}"), "sinks.out.encoding.codec", "sinks of type file");
+    refused(
+        &sink("type: stdout\nencoding: {codec: array}"),
+        "sinks.out.encoding.codec",
+        "array is not for sinks of type stdout",
+    );
     yaml(&sink("type: file\npath: /a\nencoding: {codec: array}")).unwrap();
 }
 

@@ -71,7 +71,7 @@ fn of_a_maildir_the_delivered_mails_are_read() {
             Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
         })
         .collect();
-    assert!(places.iter().all(is_in_mailbox));
+    assert!(places.iter().all(Place::is_in_mailbox));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn an_mbox_is_one_place_for_each_of_its_mails() {
     for step in walk("test".into(), &mbox, &Limits::default()) {
         let Step::Found(found) = step else { panic!("{step:?}") };
         assert!(matches!(found.place, Place::File { size: told, .. } if told == size));
-        assert!(is_in_mailbox(&found.place));
+        assert!(found.place.is_in_mailbox());
     }
 }
 

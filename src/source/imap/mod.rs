@@ -14,6 +14,7 @@ mod auth;
 mod bodies;
 mod budget;
 pub mod check;
+mod check_steps;
 mod due;
 mod fault;
 mod fetch;
@@ -45,10 +46,16 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
-use self::auth::Account;
-pub use self::settle::{deletes, takes_away};
-use super::{Intake, Pass, Source, SourceError};
-use crate::{config, limits::Limits};
+use self::{auth::Account, settle::takes_away};
+use super::{
+    Intake, Pass, Source, SourceError, Verdict,
+    registry::{Checking, Kind},
+};
+use crate::{
+    config::{self, Config},
+    limits::Limits,
+    steps::Steps,
+};
 
 /// Source that reads the folders of one account in turn, over a single session at a time.
 pub struct ImapSource {
@@ -85,5 +92,19 @@ impl Source for ImapSource {
 
     fn run(self: Box<Self>, intake: Intake) -> BoxFuture<'static, Result<Pass, SourceError>> {
         Box::pin(run::Run::new(*self, intake).run())
+    }
+}
+
+impl Kind for config::source::Imap {
+    fn build(&self, name: Arc<str>, config: &Config) -> Box<dyn Source> {
+        Box::new(ImapSource::new(name, self.clone(), config.limits.clone(), config.give_up_after, config.max_attempts))
+    }
+
+    fn takes_away(&self, verdict: &Verdict) -> bool {
+        takes_away(verdict, self)
+    }
+
+    fn check<'a>(&'a self, checking: Checking, steps: &'a mut Steps) -> BoxFuture<'a, Option<()>> {
+        Box::pin(check_steps::check(check_steps::Account { imap: self, checking }, steps))
     }
 }

@@ -1,8 +1,8 @@
 //! Checks of a mailbox: the connection, the login, and the folders.
 
 use super::{
-    peer,
-    steps::{Failure, Steps},
+    check::{Guest, Look, Opened, Right, Visit},
+    settle::{deletes, takes_away},
 };
 use crate::{
     config::{
@@ -10,13 +10,8 @@ use crate::{
         source::{After, Imap, Security, Watch, WithoutReport},
     },
     exit::Exit,
-    source::{
-        Verdict,
-        imap::{
-            check::{Guest, Look, Opened, Right, Visit},
-            deletes, takes_away,
-        },
-    },
+    source::{Verdict, registry::Checking},
+    steps::{Failure, Steps, peer},
     trouble::{Reason, Trouble},
 };
 
@@ -32,16 +27,14 @@ const GRANT: &str = "give the account these rights, or have the mails kept (afte
 const MAKE: &str = "make it by hand, or let the account make folders";
 
 /// A mailbox to check, with the settings that its checks depend on.
+#[derive(Clone, Copy)]
 pub struct Account<'a> {
     pub imap: &'a Imap,
-    /// True if shipped reports are remembered in a data_dir, so that mails which stay need no mark.
-    pub remembers: bool,
-    /// True if a folder may be created and deleted again.
-    pub probes: bool,
+    pub checking: Checking,
 }
 
 /// Tests each step. The login is tried only once, as accounts get locked.
-pub async fn check(account: &Account<'_>, steps: &mut Steps) -> Option<()> {
+pub async fn check(account: Account<'_>, steps: &mut Steps) -> Option<()> {
     let imap = account.imap;
     steps.plan([peer::NAME, peer::CONNECTION, peer::ENCRYPTION, LOGIN, ABILITIES]);
     steps.plan(imap.folder.iter().map(of_folder));
@@ -83,7 +76,7 @@ fn tell_encryption(guest: &Guest, steps: &mut Steps) {
 }
 
 /// Reports the server's capabilities, and the consequences of those it lacks.
-fn abilities(account: &Account<'_>, visit: &Visit, steps: &mut Steps) {
+fn abilities(account: Account<'_>, visit: &Visit, steps: &mut Steps) {
     let imap = account.imap;
     let offered = ["MOVE", "UIDPLUS", "IDLE", "SPECIAL-USE", "NAMESPACE", "ACL"];
     let offered: Vec<&str> = offered.into_iter().filter(|name| visit.offers(name)).collect();
@@ -111,7 +104,7 @@ fn abilities(account: &Account<'_>, visit: &Visit, steps: &mut Steps) {
 }
 
 /// Checks the folders that are read, and those that mails are moved to. An error in one folder does not hide the next.
-async fn look_around(account: &Account<'_>, visit: &mut Visit, steps: &mut Steps) -> Option<()> {
+async fn look_around(account: Account<'_>, visit: &mut Visit, steps: &mut Steps) -> Option<()> {
     let imap = account.imap;
     read_folders(account, visit, steps).await;
     if visit.is_over() {
@@ -134,7 +127,7 @@ async fn look_around(account: &Account<'_>, visit: &mut Visit, steps: &mut Steps
     Some(())
 }
 
-async fn read_folders(account: &Account<'_>, visit: &mut Visit, steps: &mut Steps) -> Option<()> {
+async fn read_folders(account: Account<'_>, visit: &mut Visit, steps: &mut Steps) -> Option<()> {
     let imap = account.imap;
     let whole = match &imap.folder[..] {
         [only] => of_folder(only),
@@ -194,7 +187,7 @@ fn tell_read(step: &str, look: &Look, needed: &[Right], steps: &mut Steps) {
 
 /// Checks that mails can be moved to a folder, or that the folder can be created.
 async fn target(
-    account: &Account<'_>,
+    account: Account<'_>,
     visit: &mut Visit,
     setting: &'static str,
     pattern: &str,
@@ -202,7 +195,7 @@ async fn target(
 ) -> Option<()> {
     let when = if folder::has_date(pattern) { ", when the first mail of that time goes there" } else { "" };
     let Some(folder) = steps.attempt(setting, visit.find(pattern)).await? else {
-        if !account.probes {
+        if !account.checking.probes {
             steps.note(setting, format!("{pattern} is not there and would be made{when}; not tried (--no-probe)"));
             return Some(());
         }
@@ -263,7 +256,7 @@ fn moves(imap: &Imap) -> bool {
 }
 
 /// Returns the rights that are needed in a folder that is read.
-fn needed(account: &Account<'_>) -> Vec<Right> {
+fn needed(account: Account<'_>) -> Vec<Right> {
     let imap = account.imap;
     let unreadable = Verdict::Quarantine(Trouble::new(Reason::Empty, ""));
     let some_stay =
@@ -275,7 +268,7 @@ fn needed(account: &Account<'_>) -> Vec<Right> {
     if imap.after == After::Seen {
         needed.push(Right::MarkSeen);
     }
-    if some_stay && !account.remembers {
+    if some_stay && !account.checking.remembers {
         needed.push(Right::SetKeywords);
     }
     needed
