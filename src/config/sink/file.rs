@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
-use super::{Frames, SinkOptions};
+use super::properties::SinkOptions;
 use crate::config::{
     decode::View,
     form::{NonZero, Whole},
@@ -43,10 +43,6 @@ impl SinkOptions for File {
 
     fn prints(&self) -> bool {
         false
-    }
-
-    fn frames(&self) -> Frames<'_> {
-        Frames::Lines { max_bytes: None }
     }
 }
 

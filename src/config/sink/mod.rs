@@ -1,6 +1,7 @@
 //! `sinks.*`: destinations of events, and their encoding. Each kind has a file of its own here, and one line in `kinds!`.
 
 mod file;
+mod properties;
 mod stdout;
 mod syslog;
 
@@ -20,6 +21,7 @@ use crate::event::EventType;
 
 pub use self::{
     file::File,
+    properties::SinkOptions,
     stdout::Stdout,
     syslog::{Acknowledgements, EventTime, Framing, Syslog, SyslogFormat, SyslogMode},
 };
@@ -36,25 +38,15 @@ kinds! {
     }
 }
 
-/// Properties that every kind of sink declares.
-pub trait SinkOptions {
-    /// Destination of the events, which identifies the sink in the ledger: after a change, everything is shipped again.
-    fn destination(&self) -> String;
-
-    /// Destination, for the report of `check`; empty if the type says it all.
-    fn shown(&self) -> String;
-
-    /// Option whose value no two sinks may share, and its value: lines of both would be interleaved.
-    fn exclusive(&self) -> Option<(&'static str, String)>;
-
-    /// True if `encoding.codec: array` can be written.
-    fn takes_arrays(&self) -> bool;
-
-    /// True if events are written to standard output, which nothing else may be written to then.
-    fn prints(&self) -> bool;
-
-    /// Form of the frames that the encoder makes.
-    fn frames(&self) -> Frames<'_>;
+impl SinkKind {
+    /// Form of the frames that the encoder makes for it.
+    pub fn frames(&self) -> Frames<'_> {
+        match self {
+            SinkKind::Syslog(syslog) => Frames::Syslog(syslog),
+            SinkKind::File(_) => Frames::Lines { max_bytes: None },
+            SinkKind::Stdout(stdout) => Frames::Lines { max_bytes: Some(stdout.max_line_bytes) },
+        }
+    }
 }
 
 /// Form of frames.

@@ -1,6 +1,6 @@
 //! `type: stdout`: lines on standard output.
 
-use super::{Frames, SinkOptions};
+use super::properties::SinkOptions;
 use crate::config::{decode::View, kinds::KindOptions, options::options, units::Size, url::Urls};
 
 options! {
@@ -31,10 +31,6 @@ impl SinkOptions for Stdout {
 
     fn prints(&self) -> bool {
         true
-    }
-
-    fn frames(&self) -> Frames<'_> {
-        Frames::Lines { max_bytes: Some(self.max_line_bytes) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Frames, SinkOptions};
+use super::properties::SinkOptions;
 use crate::config::{
     decode::View,
     form::{Form, Whole},
@@ -134,10 +134,6 @@ impl SinkOptions for Syslog {
 
     fn prints(&self) -> bool {
         false
-    }
-
-    fn frames(&self) -> Frames<'_> {
-        Frames::Syslog(self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::SourceOptions;
+use super::properties::SourceOptions;
 use crate::config::{
     decode::View,
     folder::{FolderName, FolderNames, FolderPattern},

@@ -2,19 +2,18 @@
 
 mod file;
 mod imap;
-
-use std::time::Duration;
+mod properties;
 
 use super::{
     decode::{Options, View},
     kinds::{self, kinds},
     option_doc::OptionDoc,
-    senders::Senders,
 };
 
 pub use self::{
     file::File,
     imap::{After, Auth, Credentials, Imap, Security, Watch, WithoutReport},
+    properties::SourceOptions,
 };
 
 kinds! {
@@ -25,20 +24,6 @@ kinds! {
         /// Files, folders, Maildirs and mboxes.
         File(File): File = "file",
     }
-}
-
-/// Options that every kind of source has.
-pub trait SourceOptions {
-    /// Tenant of the events, if the source sets one.
-    fn tenant(&self) -> Option<&str>;
-
-    fn senders(&self) -> &Senders;
-
-    /// Maximum time between two polls.
-    fn poll_interval(&self) -> Duration;
-
-    /// Place that is read, for the report of `check`.
-    fn shown(&self) -> String;
 }
 
 impl Options for SourceConfig {
