@@ -29,6 +29,8 @@ use framing::Frame;
 use json::Charset;
 use message::Message;
 
+pub use syslog::Host;
+
 /// The smallest limit, in bytes, that every event can be shrunk to: the size that each syslog receiver must accept (RFC 5424
 /// section 6.1). Smaller limits are raised to this.
 pub const SMALLEST_LIMIT: u32 = 480;
@@ -36,13 +38,6 @@ pub const SMALLEST_LIMIT: u32 = 480;
 /// Maximum size of an event, in bytes, if the sink sets no smaller limit (`file`, `parse`). Real events have some 2,000
 /// bytes; Vector's `file` source, which may read them, drops lines of more than 100 KiB by default.
 pub const LARGEST: u32 = 64 << 10;
-
-/// Host name and process id, for syslog headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    pub name: String,
-    pub pid: u32,
-}
 
 /// Encodes events for one sink: fields, codec, envelope and framing as configured.
 #[derive(Debug)]
@@ -70,7 +65,7 @@ impl Encoder {
     pub fn new(sink: &SinkConfig, host: &Host) -> Self {
         let selection = Selection::new(&sink.encoding);
         let text = sink.encoding.codec == Codec::Text;
-        let (charset, envelope, framing, limit) = match sink.kind.options().frames() {
+        let (charset, envelope, framing, limit) = match sink.kind.frames() {
             // The sink itself adds the brackets and commas of the array.
             Frames::Lines { .. } if sink.encoding.codec == Codec::Array => {
                 (Charset::Visible, Envelope::None, Frame::Bare, LARGEST)
