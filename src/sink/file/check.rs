@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::path_at;
+use super::pattern::Pattern;
 use crate::{
     config::sink::{File, SinkKind},
     exit::Exit,
-    sink::registry::Probe,
+    sink::{SinkError, registry::Probe},
     steps::{PROBE, Steps, local},
 };
 
 /// Checks the folder and today's file. The probe goes to a file beside it: a running instance may be writing to today's
 /// file, and an event that it has half written must not be mistaken for the remains of a crash.
 pub async fn check(config: &File, steps: &mut Steps) -> Option<Probe> {
-    let today = steps.attempt("path", async { path_at(&config.path, Timestamp::now()) }).await?;
+    let pattern = async { Pattern::new(&config.path).map_err(SinkError::Configuration) };
+    let today = steps.attempt("path", pattern).await?.path_at(Timestamp::now().as_second());
     steps.plan([local::FOLDER, local::FILE, PROBE]);
     let folder = local::written(&today, steps).await?;
     let scratch = folder.join(format!(".dmarc-shipper-check-{:08x}", rand::random::<u32>()));

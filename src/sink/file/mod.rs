@@ -10,11 +10,7 @@ mod retention;
 mod target;
 mod writer;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -108,11 +104,6 @@ impl FileSink {
             synced = Some(Instant::now());
         }
     }
-}
-
-/// Returns the file for events that come in `at` this time, by the pattern `path`.
-pub fn path_at(path: &Path, at: Timestamp) -> Result<PathBuf, SinkError> {
-    Ok(Pattern::new(path).map_err(SinkError::Configuration)?.path_at(at.as_second()))
 }
 
 impl Sink for FileSink {

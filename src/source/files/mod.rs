@@ -4,6 +4,7 @@
 mod mbox;
 #[cfg(test)]
 mod tests;
+mod too_large;
 mod walk;
 
 use std::{
