@@ -37,6 +37,7 @@ pub mod net;
 pub mod ops;
 pub mod service;
 pub mod stdio;
+mod steps;
 pub mod trouble;
 
 #[cfg(test)]

@@ -4,12 +4,8 @@
 //! others, and takes no longer than its own timeouts. The command may run beside an instance: it does not open the ledger,
 //! change any mail, or write to a file that an instance writes to.
 
-mod imap;
-mod local;
-mod peer;
 mod report;
 mod sink;
-mod steps;
 
 use std::{
     io::{self, LineWriter, Write},
@@ -24,21 +20,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use self::{
-    imap::Account,
     report::{Part, Report},
     sink::Target,
-    steps::{Failure, Step, Steps},
 };
 use crate::{
-    config::{
-        CheckFormat, Config,
-        sink::{SinkConfig, SinkKind, SyslogMode},
-        source::SourceConfig,
-    },
+    config::{CheckFormat, Config, sink::SinkConfig},
     exit::Exit,
     net::token,
     ops::signals::Signals,
+    source::registry::{self, Checking},
     stdio,
+    steps::{self, Failure, Step, Steps, local},
 };
 
 /// Command-line options of `check`.
@@ -73,7 +65,7 @@ async fn check(config: Config, options: Options) -> Exit {
             return Exit::Internal;
         }
     };
-    let to_stdout = options.probe && config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
+    let to_stdout = options.probe && config.sinks.values().any(|sink| sink.kind.options().prints());
     let out: Box<dyn Write + Send> = if to_stdout {
         Box::new(io::stderr())
     } else {
@@ -123,16 +115,12 @@ impl Work {
             steps.end();
         });
         for (name, source) in &config.sources {
-            let (told, mut steps) = self.part("source", name.clone(), shown_source(source));
-            let (source, remembers) = (source.clone(), config.data_dir.is_some());
+            let about = about(source.type_name(), &source.options().shown(), "");
+            let (told, mut steps) = self.part("source", name.clone(), about);
+            let checking = Checking { remembers: config.data_dir.is_some(), probes: options.probe };
+            let source = source.clone();
             self.spawn(told, async move {
-                match &source {
-                    SourceConfig::Imap(imap) => {
-                        let account = Account { imap, remembers, probes: options.probe };
-                        imap::check(&account, &mut steps).await
-                    }
-                    SourceConfig::File(file) => local::read(&file.path, &mut steps).await,
-                };
+                registry::kind(&source).check(checking, &mut steps).await;
                 steps.end();
             });
         }
@@ -171,25 +159,13 @@ fn shown_data_dir(config: &Config) -> String {
     config.data_dir.as_ref().map(|data_dir| data_dir.display().to_string()).unwrap_or_default()
 }
 
-fn shown_source(source: &SourceConfig) -> String {
-    match source {
-        SourceConfig::Imap(imap) => format!("(imap, {}:{})", imap.host, imap.port),
-        SourceConfig::File(file) => format!("(file, {})", file.path.display()),
-    }
+fn shown_sink(sink: &SinkConfig) -> String {
+    let optional = if sink.required { "" } else { "not required" };
+    about(sink.kind.type_name(), &sink.kind.options().shown(), optional)
 }
 
-fn shown_sink(sink: &SinkConfig) -> String {
-    let optional = if sink.required { "" } else { ", not required" };
-    match &sink.kind {
-        SinkKind::Stdout(_) => format!("(stdout{optional})"),
-        SinkKind::File(file) => format!("(file, {}{optional})", file.path.display()),
-        SinkKind::Syslog(syslog) => {
-            let mode = match syslog.mode {
-                SyslogMode::Tls => "tls",
-                SyslogMode::Tcp => "tcp",
-                SyslogMode::Udp => "udp",
-            };
-            format!("(syslog, {mode}, {}:{}{optional})", syslog.host, syslog.port)
-        }
-    }
+/// Joins what is known of a source or sink, in brackets.
+fn about(kind: &str, place: &str, note: &str) -> String {
+    let known = [kind, place, note].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    format!("({})", known.join(", "))
 }

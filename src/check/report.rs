@@ -5,8 +5,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::steps::{Failure, Outcome, Step};
-use crate::{config::CheckFormat, exit::Exit};
+use crate::{
+    config::CheckFormat,
+    exit::Exit,
+    steps::{Failure, Outcome, Step},
+};
 
 /// Width of the column with the names of steps; longer names shift their details to the right.
 const NAME_WIDTH: usize = 18;

@@ -1,26 +1,23 @@
 //! Checks of a sink: the connection to it, and a probe event.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::{select, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    local, peer,
-    steps::{Failure, Steps},
-};
 use crate::{
-    config::sink::{Acknowledgements, File, SinkConfig, SinkKind, Syslog, SyslogMode},
+    config::sink::SinkConfig,
     encode::Encoder,
     event::{Event, probe::ProbeEvent},
     exit::Exit,
     pipeline::build,
-    sink::{self, Health, Status, file},
-    stdio,
+    sink::{
+        self, Health, Status,
+        registry::{self, Probe},
+    },
+    steps::{Failure, PROBE, Steps},
 };
-
-const PROBE: &str = "probe";
 
 /// The sink to check, and whether a probe event is sent to it.
 pub struct Target<'a> {
@@ -30,96 +27,47 @@ pub struct Target<'a> {
     pub probes: bool,
 }
 
-/// Tests each step on the way to the sink.
+/// Tests each step on the way to the sink, and sends the probe event.
 pub async fn check(target: &Target<'_>, steps: &mut Steps) -> Option<()> {
-    match &target.sink.kind {
-        SinkKind::Stdout(_) => {
-            steps.plan([PROBE]);
-            let arrived = if stdio::output().is_ok_and(stdio::discards) {
-                "was written to stdout, which is /dev/null: every event sent there is discarded"
-            } else {
-                "was written to stdout, which does not prove that its reader got it"
-            };
-            probe(target, target.sink, arrived, steps).await
-        }
-        SinkKind::File(config) => to_file(target, config, steps).await,
-        SinkKind::Syslog(syslog) => to_receiver(target, syslog, steps).await,
-    }
-}
-
-async fn to_receiver(target: &Target<'_>, syslog: &Syslog, steps: &mut Steps) -> Option<()> {
-    let Syslog { host, port, connect_timeout, .. } = syslog;
-    let acknowledged = match syslog.acknowledgements {
-        Acknowledgements::Kernel => {
-            "was acknowledged by the receiver's TCP stack; look at the receiver to see whether it was stored"
-        }
-        Acknowledgements::Strict => "was read by the receiver; look there to see whether it was stored",
-    };
-    let arrived = match syslog.mode {
-        SyslogMode::Udp => {
-            steps.plan([peer::NAME, PROBE]);
-            peer::find(host, *port, *connect_timeout, steps).await?;
-            "was sent; UDP has no acknowledgements, so look at the receiver to see whether it arrived"
-        }
-        SyslogMode::Tcp => {
-            steps.plan([peer::NAME, peer::CONNECTION, PROBE]);
-            peer::reach(host, *port, *connect_timeout, steps).await?;
-            acknowledged
-        }
-        SyslogMode::Tls => {
-            steps.plan([peer::NAME, peer::CONNECTION, peer::ENCRYPTION, PROBE]);
-            let tcp = peer::reach(host, *port, *connect_timeout, steps).await?;
-            peer::encrypt(syslog, tcp, steps).await?;
-            acknowledged
-        }
-    };
-    probe(target, target.sink, arrived, steps).await
-}
-
-/// Checks a `file` sink. The probe goes to a file beside today's and is deleted: a running instance may be writing to
-/// today's file, and an event that it has half written must not be mistaken for the remains of a crash.
-async fn to_file(target: &Target<'_>, config: &File, steps: &mut Steps) -> Option<()> {
-    let today = steps.attempt("path", async { file::path_at(&config.path, Timestamp::now()) }).await?;
-    steps.plan([local::FOLDER, local::FILE, PROBE]);
-    let folder = local::written(&today, steps).await?;
-    let scratch = folder.join(format!(".dmarc-shipper-check-{:08x}", rand::random::<u32>()));
-    let kind = SinkKind::File(File { path: literal(&scratch), retention_days: None });
-    let sink = SinkConfig { kind, ..target.sink.clone() };
-    let arrived = "was written to disk in a test file beside today's, which was deleted again";
-    let arrived = probe(target, &sink, arrived, steps).await;
-    fs::remove_file(&scratch).ok(); // ignored: the file does not exist if the probe was not written
-    arrived
-}
-
-/// Escapes the path, so that as a pattern it has no date.
-fn literal(path: &Path) -> std::path::PathBuf {
-    path.to_string_lossy().replace('%', "%%").into()
-}
-
-/// Sends an event as the pipeline would, and waits for the sink's confirmation, or for its first error.
-async fn probe(target: &Target<'_>, sink: &SinkConfig, arrived: &str, steps: &mut Steps) -> Option<()> {
+    let probe = registry::kind(&target.sink.kind).check(steps).await?;
     if !target.probes {
         steps.skip(PROBE, "--no-probe");
         return Some(());
     }
-    let event = Event::Probe(Box::new(ProbeEvent::new(target.tenant, target.name, Timestamp::now())));
-    let delivery = deliver(target.name, sink, &event);
-    match sink.kind {
-        // Not interrupted: a file that is being written at that moment could not be deleted.
-        SinkKind::File(_) => steps.attempt_whole(PROBE, delivery).await?,
-        SinkKind::Syslog(_) | SinkKind::Stdout(_) => steps.attempt(PROBE, delivery).await?,
+    let sent = send(target, &probe, steps).await;
+    if let Some(scratch) = probe.scratch {
+        fs::remove_file(scratch).ok(); // ignored: the file does not exist if the probe was not written
     }
-    steps.well(PROBE, format!("event {} {arrived}", event.event_id()));
+    sent
+}
+
+/// Sends an event as the pipeline would, and waits for the sink's confirmation, or for its first error.
+async fn send(target: &Target<'_>, probe: &Probe, steps: &mut Steps) -> Option<()> {
+    let event = Event::Probe(Box::new(ProbeEvent::new(target.tenant, target.name, Timestamp::now())));
+    let sink = SinkConfig { kind: probe.kind.clone(), ..target.sink.clone() };
+    let complains = |why: String| Failure::new(probe.exit, why).advising(probe.advice);
+    let delivery = deliver(target.name, &sink, &event, complains);
+    match &probe.scratch {
+        Some(_) => steps.attempt_whole(PROBE, delivery).await?,
+        None => steps.attempt(PROBE, delivery).await?,
+    }
+    steps.well(PROBE, format!("event {} {}", event.event_id(), probe.arrived));
     Some(())
 }
 
-async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), Failure> {
+/// `complains` turns an error after which the sink would retry into a failure of the check.
+async fn deliver(
+    name: &str,
+    config: &SinkConfig,
+    event: &Event,
+    complains: impl Fn(String) -> Failure,
+) -> Result<(), Failure> {
     let mut bytes = Vec::new();
     Encoder::new(config, &build::this_machine()).encode(event, &mut bytes);
     let (outlet, inlet) = sink::queue(config.buffer_max_size);
     let (status, confirmed, health) = Status::new();
     let name: Arc<str> = name.into();
-    let running = build::destination(name, config).run(inlet, status, CancellationToken::new());
+    let running = registry::kind(&config.kind).build(name, config).run(inlet, status, CancellationToken::new());
     let second = event.provenance().ingest.as_second();
     outlet.send(bytes.into(), second).await.map_err(|ended| Failure::new(Exit::Internal, ended.to_string()))?;
     drop(outlet);
@@ -127,11 +75,11 @@ async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), F
         biased;
         ended = running => ended?,
         complaint = first_complaint(health) => {
-            return Err(complains(config, complaint));
+            return Err(complains(complaint));
         }
     }
     match *confirmed.borrow() {
-        0 => Err(complains(config, "the sink ended without confirming the event".to_owned())),
+        0 => Err(complains("the sink ended without confirming the event".to_owned())),
         _ => Ok(()),
     }
 }
@@ -144,16 +92,6 @@ async fn first_complaint(mut health: watch::Receiver<Health>) -> String {
         }
         if health.changed().await.is_err() {
             return std::future::pending().await;
-        }
-    }
-}
-
-/// Turns an error after which the sink would retry into a failure of the check.
-fn complains(sink: &SinkConfig, complaint: String) -> Failure {
-    match sink.kind {
-        SinkKind::Syslog(_) => Failure::new(Exit::Unavailable, complaint).advising("see the receiver's log"),
-        SinkKind::File(_) | SinkKind::Stdout(_) => {
-            Failure::new(Exit::Io, complaint).advising("check whether the disk is full or failing")
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Generates `docs/configuration.md` from the same declarations that decode the configuration.
 
 use super::{
-    Config,
     decode::Options,
-    options::{Need, OptionDoc},
-    schema,
-    sink::SinkConfig,
+    kinds::{Kind, Kinds},
+    option_doc::{Need, OptionDoc},
+    sink::{SinkConfig, SinkKind},
+    source::SourceConfig,
+    top_level::Config,
 };
 
 const BEGINNING: &str = "\
@@ -82,16 +83,21 @@ pub fn page() -> String {
     let mut page = BEGINNING.to_owned();
     section(&mut page, "## Top level", "", &Config::options());
     page.push_str("\n## Sources\n\nEach is a table under `sources`, with a name of your choice.\n");
-    for (name, options) in schema::sources() {
-        section(&mut page, &format!("### Source `type: {name}`"), "", &options);
+    for Kind { name, about, options, .. } in SourceConfig::ALL {
+        section(&mut page, &format!("### Source `type: {name}`"), &text(about), &options());
     }
     page.push_str("\n## Sinks\n\nEach is a table under `sinks`, with a name of your choice.\n");
     section(&mut page, "### Every sink", "", &SinkConfig::options());
-    for (name, options) in schema::sink_types() {
-        let about = "Besides the options of every sink:";
-        section(&mut page, &format!("### Sink `type: {name}`"), about, &options);
+    for Kind { name, about, options, .. } in SinkKind::ALL {
+        let about = format!("{} Besides the options of every sink:", text(about));
+        section(&mut page, &format!("### Sink `type: {name}`"), &about, &options());
     }
     page
+}
+
+/// Joins the lines of a doc comment.
+fn text(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
 fn section(page: &mut String, title: &str, about: &str, options: &[OptionDoc]) {

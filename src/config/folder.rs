@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::json;
 
 use super::{
-    decode::{Decoder, Told},
+    decoder::{Decoder, Told},
     form::Form,
     near::nearest,
     node::{Node, Value},

@@ -1,11 +1,11 @@
 //! Value syntax of options: parsing, and the expected form for messages and documentation.
 
-use std::{collections::BTreeMap, marker::PhantomData, num::NonZeroU32, path::PathBuf};
+use std::{marker::PhantomData, num::NonZeroU32, path::PathBuf};
 
 use serde_json::json;
 
 use super::{
-    decode::{Decoder, Told, join},
+    decoder::{Decoder, Told},
     near::nearest,
     node::{Node, Value},
 };
@@ -233,51 +233,6 @@ impl<F: Form> Form for Vec<F> {
 
     fn schema() -> serde_json::Value {
         json!({"anyOf": [{"type": "array", "items": F::schema()}, {"type": "string"}]})
-    }
-}
-
-/// A table of named tables.
-impl<T: super::decode::Options> Form for BTreeMap<String, T> {
-    type Value = BTreeMap<String, T>;
-
-    fn expected() -> String {
-        "a table of named tables, each with its type and options".to_owned()
-    }
-
-    fn kind() -> String {
-        "a table of named tables".to_owned()
-    }
-
-    fn parse(_: &str) -> Result<Self::Value, String> {
-        Err(format!("expected {}, not a single value", Self::expected()))
-    }
-
-    fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
-        if !matches!(node.value, Value::Table(_)) {
-            return Err(decoder.problem(&node.at, key, format!("expected {}, not {}", Self::expected(), node.kind())));
-        }
-        let mut named = BTreeMap::new();
-        for (index, entry) in node.entries().iter().enumerate() {
-            let key = join(key, &entry.key);
-            if node.entries().iter().take(index).any(|earlier| earlier.key == entry.key) {
-                decoder.problem(&entry.at, &key, "is defined twice; each needs a unique name");
-            }
-            if entry.key.is_empty() || !entry.key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-                decoder.problem(&entry.at, &key, "expected a name of letters, digits, -, _ and .");
-            }
-            if let Some(value) = decoder.table(&entry.value, &key) {
-                named.insert(entry.key.clone(), value);
-            }
-        }
-        Ok(Some(named))
-    }
-
-    fn written(_: &Self::Value) -> String {
-        String::new()
-    }
-
-    fn schema() -> serde_json::Value {
-        json!({"type": "object"})
     }
 }
 

@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    Config, Format, Problem, Problems,
-    decode::Decoder,
+    arguments::{self, Argument},
+    decoder::Decoder,
     node::{At, Entry, Node, Value},
-    secret::{self, Secret},
+    problem::{Problem, Problems},
+    secret,
     sink::SinkConfig,
-    source::{Credentials, SourceConfig},
-    syntax, together, url,
+    syntax::{self, Format},
+    together,
+    top_level::Config,
 };
 
 /// A valid configuration, and warnings for the user.
@@ -90,13 +92,13 @@ impl Loader<'_> {
         if !arguments.from.is_empty() {
             let mut sources: Vec<Entry> = Vec::new();
             for argument in arguments.from {
-                match url::source(argument, self.variable) {
-                    Ok(source) => {
-                        let name = unused(source.kind, &sources);
-                        if let Some(who) = source.password_of {
-                            unasked.push((name.clone(), who, source.node.at.clone()));
+                match arguments::source(argument, self.variable) {
+                    Ok(Argument { name, node, password_of }) => {
+                        let name = unused(name, &sources);
+                        if let Some(who) = password_of {
+                            unasked.push((name.clone(), who, node.at.clone()));
                         }
-                        sources.push(Entry { key: name, at: source.node.at.clone(), value: source.node });
+                        sources.push(Entry { key: name, at: node.at.clone(), value: node });
                     }
                     Err(problem) => problems.push(problem),
                 }
@@ -108,10 +110,10 @@ impl Loader<'_> {
             let mut sinks: Vec<Entry> = Vec::new();
             for argument in arguments.to {
                 let of_file = root.child("sinks").map(Node::entries).unwrap_or_default();
-                match (of_file.iter().find(|sink| sink.key == *argument), url::sink(argument)) {
+                match (of_file.iter().find(|sink| sink.key == *argument), arguments::sink(argument, self.variable)) {
                     (Some(named), _) => sinks.push(asked_for(named)),
-                    (None, Ok((kind, node))) => {
-                        sinks.push(Entry { key: unused(kind, &sinks), at: node.at.clone(), value: node });
+                    (None, Ok(Argument { name, node, .. })) => {
+                        sinks.push(Entry { key: unused(name, &sinks), at: node.at.clone(), value: node });
                     }
                     (None, Err(mut problem)) => {
                         if let [first, others @ ..] = of_file {
@@ -132,17 +134,21 @@ impl Loader<'_> {
             return Err(Problems::new(&name, problems));
         }
         let mut loaded = self.decode(&root, &name, exposed)?;
-        loaded.config.left_out = left_out;
-        for (source, who, at) in unasked {
-            let Some(password) = (arguments.ask)(&who) else {
-                let message = "no password is set and there is no terminal to prompt on; set \
-                               DMARC_SHIPPER_PASSWORD_FILE (a path) or DMARC_SHIPPER_PASSWORD, or use a configuration file";
-                return Err(Problems::one(&name, Problem::new(at, "", message)));
-            };
-            if let Some(SourceConfig::Imap(imap)) = loaded.config.sources.get_mut(&source) {
-                imap.credentials = Credentials::Password(Secret::Value(password));
+        if !unasked.is_empty() {
+            // Only now: nobody is asked for the password of a configuration that is refused.
+            for (source, who, at) in unasked {
+                let Some(password) = (arguments.ask)(&who) else {
+                    let message = "no password is set and there is no terminal to prompt on; set \
+                                   DMARC_SHIPPER_PASSWORD_FILE (a path) or DMARC_SHIPPER_PASSWORD, or use a configuration file";
+                    return Err(Problems::one(&name, Problem::new(at, "", message)));
+                };
+                if let Some(source) = root.child_mut("sources").and_then(|sources| sources.child_mut(&source)) {
+                    source.replace("password", Node { value: Value::Literal(password), at });
+                }
             }
+            loaded = self.decode(&root, &name, exposed)?;
         }
+        loaded.config.left_out = left_out;
         Ok(loaded)
     }
 

@@ -1,39 +1,5 @@
 //! Macros that declare a group of options once: its struct, its decoding, and its table for schema and documentation.
 
-use super::form::Form;
-
-/// Documentation and schema of one option.
-#[derive(Debug, Clone)]
-pub(crate) struct OptionDoc {
-    /// Dotted path within its table.
-    pub key: String,
-    /// Description of valid values.
-    pub kind: String,
-    pub need: Need,
-    pub doc: String,
-    /// JSON Schema of the value.
-    pub schema: serde_json::Value,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Need {
-    Required,
-    /// The default as text; empty for no value.
-    Default(String),
-}
-
-impl OptionDoc {
-    pub(crate) fn of<F: Form>(key: &str, lines: &[&str], need: Need) -> Self {
-        let doc = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        Self { key: key.to_owned(), kind: F::kind(), need, doc, schema: F::schema() }
-    }
-
-    /// The same option, with its path relative to the enclosing table.
-    pub(crate) fn within(self, table: &str) -> Self {
-        Self { key: format!("{table}.{}", self.key), ..self }
-    }
-}
-
 /// Declares a struct of options. Each entry is one of
 ///
 /// ```text
@@ -111,10 +77,10 @@ macro_rules! options {
         $crate::config::options::options! { @next [$name $view $out] $d $a $f
             [$($reads)* let $field = $view.required::<$crate::config::options::options!(@form $type $form)>(
                 $crate::config::options::options!(@key $field $key));]
-            [$($docs)* $out.push($crate::config::options::OptionDoc::of::<
+            [$($docs)* $out.push($crate::config::option_doc::OptionDoc::of::<
                 $crate::config::options::options!(@form $type $form)>(
                 $crate::config::options::options!(@key $field $key), &[$($doc),*],
-                $crate::config::options::Need::Required));]
+                $crate::config::option_doc::Need::Required));]
             $i $($rest)* }
     };
 
@@ -136,10 +102,10 @@ macro_rules! options {
         $crate::config::options::options! { @next [$name $view $out] $d $a $f
             [$($reads)* let $field: $type = $view.optional::<$crate::config::options::options!(@form [$type] $form)>(
                 $crate::config::options::options!(@key $field $key)).unwrap_or_else(|| $value);]
-            [$($docs)* $out.push($crate::config::options::OptionDoc::of::<
+            [$($docs)* $out.push($crate::config::option_doc::OptionDoc::of::<
                 $crate::config::options::options!(@form [$type] $form)>(
                 $crate::config::options::options!(@key $field $key), &[$($doc),*],
-                $crate::config::options::Need::Default(
+                $crate::config::option_doc::Need::Default(
                     $crate::config::options::options!(@words [$type] $form [$value] $words))));]
             $i $($rest)* }
     };
@@ -156,7 +122,7 @@ macro_rules! options {
             }
 
             #[allow(clippy::vec_init_then_push, reason = "one push an option, made by the macro")]
-            fn options() -> Vec<$crate::config::options::OptionDoc> {
+            fn options() -> Vec<$crate::config::option_doc::OptionDoc> {
                 let mut $out = Vec::new();
                 $($docs)*
                 $out

@@ -4,12 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Config,
     decode::Options,
-    options::{Need, OptionDoc},
-    sink::{self, SinkConfig},
-    source,
-    syslog::Syslog,
+    kinds::Kinds,
+    option_doc::{Need, OptionDoc},
+    sink::{SinkConfig, SinkKind},
+    source::SourceConfig,
+    top_level::Config,
 };
 
 /// Returns the schema of a whole configuration file (JSON Schema 2020-12).
@@ -17,23 +17,14 @@ pub fn schema() -> Value {
     let mut schema = object(Config::options(), None);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("dmarc-shipper configuration");
-    schema["properties"]["sources"] = named(sources());
-    schema["properties"]["sinks"] = named(sinks());
+    schema["properties"]["sources"] = named(types::<SourceConfig>(&[]));
+    schema["properties"]["sinks"] = named(types::<SinkKind>(&SinkConfig::options()));
     schema
 }
 
-/// All types of sources, with their options.
-pub(super) fn sources() -> Vec<(&'static str, Vec<OptionDoc>)> {
-    vec![("imap", source::Imap::options()), ("file", source::File::options())]
-}
-
-/// All types of sinks, with the options specific to each.
-pub(super) fn sink_types() -> Vec<(&'static str, Vec<OptionDoc>)> {
-    vec![("syslog", Syslog::options()), ("file", sink::File::options()), ("stdout", sink::Stdout::options())]
-}
-
-fn sinks() -> Vec<(&'static str, Vec<OptionDoc>)> {
-    sink_types().into_iter().map(|(name, own)| (name, [SinkConfig::options(), own].concat())).collect()
+/// All kinds, with the options that they share and those specific to each.
+fn types<T: Kinds>(shared: &[OptionDoc]) -> Vec<(&'static str, Vec<OptionDoc>)> {
+    T::ALL.iter().map(|kind| (kind.name, [shared, &(kind.options)()].concat())).collect()
 }
 
 /// Schema of a table of named tables, each of one of `types`.

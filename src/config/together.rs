@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config,
-    decode::Decoder,
+    decoder::Decoder,
     near::nearest,
     node::{At, Node, Value},
-    sink::{SinkConfig, SinkKind},
+    sink::SinkConfig,
+    top_level::Config,
 };
 
 /// Reports conflicts in `root`; `config` is its decoded form, if decoding succeeded.
@@ -73,11 +73,7 @@ fn inputs(name: &str, sink: &Node, read: Option<&SinkConfig>, sources: &[&str], 
 fn outputs(root: &Node, config: &Config, decoder: &Decoder<'_>) {
     let mut taken = BTreeMap::new();
     for (name, sink) in &config.sinks {
-        let (key, place) = match &sink.kind {
-            SinkKind::Stdout(_) => ("type", "stdout".to_owned()),
-            SinkKind::File(file) => ("path", file.path.display().to_string()),
-            SinkKind::Syslog(_) => continue,
-        };
+        let Some((key, place)) = sink.kind.options().exclusive() else { continue };
         if let Some(other) = taken.insert((key, place.clone()), name) {
             let at = root.child("sinks").and_then(|sinks| sinks.child(name)).and_then(|sink| sink.child(key));
             let message = format!("{place} is already written by the sink {other}; set another");

@@ -21,13 +21,15 @@ mod text;
 mod tests;
 
 use crate::{
-    config::sink::{Codec, Encoding, Framing, SinkConfig, SinkKind, Syslog, SyslogFormat, SyslogMode},
+    config::sink::{Codec, Encoding, Frames, Framing, SinkConfig, Syslog, SyslogFormat, SyslogMode},
     event::{Event, Field},
 };
 use fields::Selection;
 use framing::Frame;
 use json::Charset;
 use message::Message;
+
+pub use syslog::Host;
 
 /// The smallest limit, in bytes, that every event can be shrunk to: the size that each syslog receiver must accept (RFC 5424
 /// section 6.1). Smaller limits are raised to this.
@@ -36,13 +38,6 @@ pub const SMALLEST_LIMIT: u32 = 480;
 /// Maximum size of an event, in bytes, if the sink sets no smaller limit (`file`, `parse`). Real events have some 2,000
 /// bytes; Vector's `file` source, which may read them, drops lines of more than 100 KiB by default.
 pub const LARGEST: u32 = 64 << 10;
-
-/// Host name and process id, for syslog headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    pub name: String,
-    pub pid: u32,
-}
 
 /// Encodes events for one sink: fields, codec, envelope and framing as configured.
 #[derive(Debug)]
@@ -70,26 +65,26 @@ impl Encoder {
     pub fn new(sink: &SinkConfig, host: &Host) -> Self {
         let selection = Selection::new(&sink.encoding);
         let text = sink.encoding.codec == Codec::Text;
-        let (charset, envelope, framing, limit) = match &sink.kind {
+        let (charset, envelope, framing, limit) = match sink.kind.frames() {
             // The sink itself adds the brackets and commas of the array.
-            SinkKind::File(_) if sink.encoding.codec == Codec::Array => {
+            Frames::Lines { .. } if sink.encoding.codec == Codec::Array => {
                 (Charset::Visible, Envelope::None, Frame::Bare, LARGEST)
             }
-            SinkKind::File(_) => (Charset::Visible, Envelope::None, Frame::Line, LARGEST),
-            SinkKind::Stdout(stdout) => (Charset::Visible, Envelope::None, Frame::Line, stdout.max_line_bytes),
-            SinkKind::Syslog(syslog) => {
+            Frames::Lines { max_bytes: None } => (Charset::Visible, Envelope::None, Frame::Line, LARGEST),
+            Frames::Lines { max_bytes: Some(most) } => {
+                (Charset::Visible, Envelope::None, Frame::Line, most.max(SMALLEST_LIMIT) - 1)
+            }
+            Frames::Syslog(syslog) => {
                 let envelope = Envelope::new(syslog, host, &selection);
-                (Charset::Ascii, envelope, frame_of(syslog), syslog.max_message_bytes)
+                (Charset::Ascii, envelope, frame_of(syslog), syslog.max_message_bytes.max(SMALLEST_LIMIT))
             }
         };
-        // Container runtimes split lines, so for `stdout` the limit includes the line end.
-        let line_end = usize::from(matches!(sink.kind, SinkKind::Stdout(_)));
         Self {
             selection,
             message: if text { Message::Text(charset) } else { Message::Json(charset) },
             envelope,
             framing,
-            limit: limit.max(SMALLEST_LIMIT) as usize - line_end,
+            limit: limit as usize,
             fields: Vec::new(),
             frame: Vec::new(),
         }

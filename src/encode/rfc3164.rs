@@ -2,10 +2,7 @@
 
 use std::io::Write as _;
 
-use super::{
-    Host,
-    syslog::{header_field, priority, time},
-};
+use super::syslog::{Host, header_field, priority, time};
 use crate::{
     config::sink::{EventTime, Syslog},
     event::Event,

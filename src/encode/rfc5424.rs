@@ -3,10 +3,9 @@
 use std::io::Write as _;
 
 use super::{
-    Host,
     fields::Selection,
     json,
-    syslog::{header_field, priority, time},
+    syslog::{Host, header_field, priority, time},
 };
 use crate::{
     config::sink::{EventTime, Syslog},

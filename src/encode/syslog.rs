@@ -7,6 +7,13 @@ use crate::{
     event::{Event, EventType},
 };
 
+/// Host name and process id, for syslog headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    pub name: String,
+    pub pid: u32,
+}
+
 const INFO: u8 = 6;
 const WARNING: u8 = 4;
 /// Facility local7, the last one (RFC 5424 section 6.2.1).

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    EventType, Field, Object, Provenance, Value, derive,
-    field::{self, flag, int, known, member, text, texts},
+    derive,
+    event_type::EventType,
+    field::{self, Field, Object, Value, flag, int, known, member, text, texts},
     head::{Head, Moment, domain_of_address, joined, org_of},
     id::RowIds,
     normal::{Normal, domain, plain},
+    provenance::Provenance,
 };
 use crate::report::{self, DkimAuth, Extension, Override, SpfAuth, values};
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    EventType, Field, Provenance, Value,
-    field::{self, int, known, text, texts},
+    event_type::EventType,
+    field::{self, Field, Value, int, known, text, texts},
     head::{Head, Moment, org_of},
     id, mask,
     normal::{Normal, domain, plain, present},
+    provenance::Provenance,
 };
 use crate::report::{Failure, values};
 

@@ -4,8 +4,25 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use super::{EventType, Field, Object, Provenance, Value};
+use super::{event_type::EventType, provenance::Provenance};
 use crate::{extract::AuthResult, report::Extension};
+
+/// Value of a field. The type of each key never changes; values may be null.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Text(Cow<'a, str>),
+    Texts(Cow<'a, [String]>),
+    /// Flat objects of texts, all with the same keys in the same order.
+    Objects(Vec<Object<'a>>),
+}
+
+/// A flat object of texts within an array.
+pub type Object<'a> = Vec<(&'static str, Option<Cow<'a, str>>)>;
+
+pub type Field<'a> = (&'static str, Value<'a>);
 
 /// Schema version of events. Within one version keys are only ever added.
 const SCHEMA_VERSION: i64 = 1;

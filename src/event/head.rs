@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{EventType, Provenance, derive, field, normal::Normal};
+use super::{derive, event_type::EventType, field, normal::Normal, provenance::Provenance};
 use crate::report::{Extension, values};
 
 /// Reporter, domain and period of a report, the provenance of the document, and its warnings.

@@ -28,7 +28,7 @@
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{EventType, Provenance, field::hex};
+use super::{event_type::EventType, field::hex, provenance::Provenance};
 use crate::{
     report::{
         Aggregate, DkimAuth, Extension, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRpt,

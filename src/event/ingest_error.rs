@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    EventType, Field, Provenance, Value,
-    field::{self, int, known, saturated, text},
+    event_type::EventType,
+    field::{self, Field, Value, int, known, saturated, text},
     id,
+    provenance::Provenance,
 };
 use crate::trouble::{Reason, Trouble};
 

@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 mod derive;
+mod event_type;
 pub mod failure;
 mod field;
 pub mod head;
@@ -13,17 +14,22 @@ pub mod ingest_error;
 mod mask;
 mod normal;
 pub mod probe;
+mod provenance;
 pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod schema;
 pub mod tls_rpt;
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::extract::MailAuth;
+pub use self::{
+    event_type::EventType,
+    field::{Field, Object, Value},
+    provenance::Provenance,
+};
 
 /// An event, ready to be encoded.
 #[derive(Debug, Clone)]
@@ -34,97 +40,6 @@ pub enum Event {
     Report(Box<report::ReportEvent>),
     IngestError(Box<ingest_error::IngestErrorEvent>),
     Probe(Box<probe::ProbeEvent>),
-}
-
-/// `event_type`, also the syslog MSGID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EventType {
-    DmarcAggregate,
-    TlsRpt,
-    DmarcFailure,
-    Report,
-    IngestError,
-    Probe,
-}
-
-/// Value of a field. The type of each key never changes; values may be null.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value<'a> {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Text(Cow<'a, str>),
-    Texts(Cow<'a, [String]>),
-    /// Flat objects of texts, all with the same keys in the same order.
-    Objects(Vec<Object<'a>>),
-}
-
-/// A flat object of texts within an array.
-pub type Object<'a> = Vec<(&'static str, Option<Cow<'a, str>>)>;
-
-pub type Field<'a> = (&'static str, Value<'a>);
-
-/// Provenance of a document: the mail or file that it came in, and the time. Shared by all its events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Provenance {
-    pub tenant: Option<String>,
-    /// The source's name in the configuration.
-    pub source: String,
-    /// Folder of the mailbox, or path of the file.
-    pub mailbox: Option<String>,
-    pub mail_uid: Option<u32>,
-    /// UIDVALIDITY of the mailbox; not a field, but part of the `event_id` of mails that were not fetched.
-    pub uid_validity: Option<u32>,
-    pub mail_message_id: Option<String>,
-    pub mail_from: Option<String>,
-    /// RFC 3339, UTC.
-    pub mail_date: Option<String>,
-    /// Authentication results of trusted mail servers about the sender; `None` if there are none.
-    pub mail_auth: Option<Arc<MailAuth>>,
-    /// The declared name of the attachment or file; data, never a path to follow.
-    pub attachment: Option<String>,
-    pub ingest: Timestamp,
-}
-
-impl Provenance {
-    /// Provenance of a source and a time only, without a mail or file.
-    pub fn of(source: impl Into<String>, ingest: Timestamp) -> Self {
-        Self {
-            tenant: None,
-            source: source.into(),
-            mailbox: None,
-            mail_uid: None,
-            uid_validity: None,
-            mail_message_id: None,
-            mail_from: None,
-            mail_date: None,
-            mail_auth: None,
-            attachment: None,
-            ingest,
-        }
-    }
-}
-
-impl EventType {
-    pub const ALL: &'static [EventType] = &[
-        EventType::DmarcAggregate,
-        EventType::TlsRpt,
-        EventType::DmarcFailure,
-        EventType::Report,
-        EventType::IngestError,
-        EventType::Probe,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            EventType::DmarcAggregate => "dmarc_aggregate",
-            EventType::TlsRpt => "tls_rpt",
-            EventType::DmarcFailure => "dmarc_failure",
-            EventType::Report => "report",
-            EventType::IngestError => "ingest_error",
-            EventType::Probe => "probe",
-        }
-    }
 }
 
 impl Event {

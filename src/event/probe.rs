@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    EventType, Field, Provenance, Value,
-    field::{self, known},
+    event_type::EventType,
+    field::{self, Field, Value, known},
     id,
+    provenance::Provenance,
 };
 
 /// Explanation for a person who finds the event among reports.

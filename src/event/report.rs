@@ -5,10 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    EventType, Field, Provenance, Value,
-    field::{self, known, saturated, text, texts},
+    event_type::EventType,
+    field::{self, Field, Value, known, saturated, text, texts},
     head::Head,
     id,
+    provenance::Provenance,
 };
 
 /// Outcome of processing a document.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    EventType, Field, Provenance, Value,
-    field::{self, int, known, saturated, text, texts},
+    event_type::EventType,
+    field::{self, Field, Value, int, known, saturated, text, texts},
     head::{Head, Moment, domain_of_address, joined},
     id::TlsIds,
     normal::{Normal, domain, plain},
+    provenance::Provenance,
 };
 use crate::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt, values};
 

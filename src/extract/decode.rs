@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::stream::read_buffered;
+use super::buffered::read_buffered;
 
 /// Transfer encoding of a body (RFC 2045 section 6), or a change made to it in transit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,7 +2,7 @@
 //! two fields (From, Message-ID) of the original mail that the report is about, nothing else of it.
 
 use super::{
-    header::{field_name, field_of, lines},
+    fields::{field_name, field_of, lines},
     stream::PEEK_BYTES,
 };
 

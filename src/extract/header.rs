@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
-use super::{Envelope, auth_results, decode::Encoding, sniff, stream::PEEK_BYTES};
+use super::{
+    auth_results,
+    decode::Encoding,
+    fields::{field_name, field_of, is_mailbox_line, lines},
+    sniff,
+    stream::PEEK_BYTES,
+};
 
 /// Maximum number of bytes read of one field: RFC 5322 limits a line to 998, and real names and subjects stay below.
 const FIELD_BYTES: usize = 8 << 10;
@@ -22,6 +28,17 @@ const AUTH_RESULTS: &str = "authentication-results";
 /// Number of these fields that are kept, from the top: fewer servers stand between the border and the mailbox, and fields
 /// further down were written by others.
 const AUTH_RESULTS_KEPT: usize = 32;
+
+/// Header fields of a mail, unverified: anyone can write anything there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// Without the angle brackets.
+    pub message_id: Option<String>,
+    /// The first address of `From`.
+    pub from: Option<String>,
+    pub date: Option<jiff::Timestamp>,
+    pub subject: Option<String>,
+}
 
 /// Values of a mail's or a part's header, in lower case where case is irrelevant.
 #[derive(Debug, Clone, Default)]
@@ -97,29 +114,6 @@ pub(super) fn clip(name: &str) -> String {
     name[..end].to_owned()
 }
 
-/// Returns the field name of a header line, or `None` if the line can't be one. RFC 5322 allows more characters in names
-/// than anyone uses, and would take `<a:feedback>` for one.
-pub(super) fn field_name(line: &[u8]) -> Option<&[u8]> {
-    let colon = line.iter().take(80).position(|&byte| byte == b':')?;
-    let name = line.get(..colon)?.trim_ascii_end();
-    let is_name = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
-    is_name.then_some(name)
-}
-
-/// Index of the field with this name in `fields`, which are in lower case.
-pub(super) fn field_of(name: &[u8], fields: &[&str]) -> Option<usize> {
-    fields.iter().position(|field| field.as_bytes().eq_ignore_ascii_case(name))
-}
-
-/// Splits into lines, each with its line end.
-pub(super) fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
-        let line = bytes.split_off(..end)?;
-        (!line.is_empty()).then_some(line)
-    })
-}
-
 /// True if the bytes are a mail whose lines all end in a bare CR.
 pub(super) fn has_carriage_returns(input: &[u8]) -> bool {
     let head = &input[..input.len().min(PEEK_BYTES)];
@@ -183,11 +177,6 @@ fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
     }
     block.extend_from_slice(b"\r\n");
     (block, at)
-}
-
-/// True for the `From ` line that precedes each mail in an mbox file.
-pub(super) fn is_mailbox_line(line: &[u8]) -> bool {
-    line.starts_with(b"From ") || line.starts_with(b">From ")
 }
 
 fn fill(header: &mut Header, message: &Message<'_>) {

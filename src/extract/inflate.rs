@@ -5,7 +5,7 @@
 //! others send wrong checksums.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, BufRead, Read},
 };
 
@@ -13,10 +13,25 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use crate::trouble::{Reason, Trouble};
 
-use super::{
-    budget::Budget,
-    stream::{Compressed, Compression, read_buffered},
-};
+use super::{budget::Budget, buffered::read_buffered};
+
+/// A layer of compression.
+#[derive(Debug)]
+pub(super) struct Compressed {
+    pub by: Compression,
+    /// The most bytes that any reader of this layer has produced: these are already counted in the budget.
+    pub paid: Cell<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    Gzip,
+    Zlib,
+    /// A deflated zip member, with its checksum from the archive's directory.
+    Deflate {
+        crc32: u32,
+    },
+}
 
 /// Size of the output buffer, in bytes.
 const OUT_BYTES: usize = 16 << 10;

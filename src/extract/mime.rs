@@ -9,6 +9,7 @@ use crate::trouble::{Reason, Trouble};
 
 use super::{
     budget::Budget,
+    fields,
     header::{self, Header},
 };
 
@@ -117,13 +118,13 @@ fn put_original_aside(parts: &mut Vec<Part>, first: usize) {
 fn boundary(header: &Header, body: &[u8]) -> Option<Vec<u8>> {
     if let Some(told) = header.boundary.as_deref().map(|told| told.trim_end().as_bytes())
         && !told.is_empty()
-        && header::lines(body).any(|line| delimiter(line, told).is_some())
+        && fields::lines(body).any(|line| delimiter(line, told).is_some())
     {
         return Some(told.to_vec());
     }
-    let mut lines = header::lines(body).skip_while(|line| line.trim_ascii().is_empty());
+    let mut lines = fields::lines(body).skip_while(|line| line.trim_ascii().is_empty());
     let guess = lines.next()?.trim_ascii_end().strip_prefix(b"--").filter(|guess| (1..=70).contains(&guess.len()))?;
-    let name = header::field_name(lines.next()?)?;
+    let name = fields::field_name(lines.next()?)?;
     name.to_ascii_lowercase().starts_with(b"content-").then(|| guess.to_vec())
 }
 
@@ -165,7 +166,7 @@ impl Iterator for Sections<'_, '_> {
         let begin = self.at;
         let rest = &self.body[begin..];
         let mut end = 0;
-        for line in header::lines(rest) {
+        for line in fields::lines(rest) {
             if let Some(is_last) = delimiter(line, self.boundary) {
                 self.ended = is_last;
                 self.at += end + line.len();

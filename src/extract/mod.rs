@@ -10,8 +10,11 @@
 
 mod auth_results;
 mod budget;
+mod buffered;
 mod decode;
+mod document;
 mod failure;
+mod fields;
 mod header;
 mod inflate;
 mod mime;
@@ -26,16 +29,17 @@ mod zip;
 #[cfg(test)]
 mod tests;
 
-use std::{io::BufRead, sync::Arc};
+use std::sync::Arc;
 
 use crate::{limits::Limits, trouble::Trouble};
 
 use budget::Budget;
 use header::Header;
-use stream::Stream;
 use walk::Walk;
 
 pub use auth_results::{AuthMethod, AuthResult, MailAuth};
+pub use document::{Document, Format, Found, Origin, Unreadable};
+pub use header::Envelope;
 pub use room::{FREE_BYTES, Reservation, Reserve, Room, Unshared};
 pub use stream::SMALL_BYTES;
 
@@ -48,15 +52,6 @@ pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Open
         Origin::Mail | Origin::File { .. } => header::read(input),
     };
     Opened { input, origin, limits, header, allowance: None }
-}
-
-/// Origin of the bytes, which decides whether content that is no report is reported as an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin<'a> {
-    /// A mailbox: the mail may be anyone's private mail.
-    Mail,
-    /// A file that the user named: it was meant as a report, unless it is a mail, which may again be private.
-    File { name: &'a str },
 }
 
 /// A mail or file that has not been searched for documents yet.
@@ -105,71 +100,4 @@ pub struct Inflated {
     pub bytes: u64,
     /// True if the mail has more than its allowance.
     pub is_cut: bool,
-}
-
-/// Header fields of a mail, unverified: anyone can write anything there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Envelope {
-    /// Without the angle brackets.
-    pub message_id: Option<String>,
-    /// The first address of `From`.
-    pub from: Option<String>,
-    pub date: Option<jiff::Timestamp>,
-    pub subject: Option<String>,
-}
-
-/// A finding in a mail or file.
-#[derive(Debug)]
-pub enum Found<'a> {
-    Document(Document<'a>),
-    Unreadable(Unreadable),
-}
-
-/// An attachment or archive member that should have been readable and is not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    pub attachment: Option<String>,
-    /// SHA-256 of the attachment's bytes before decompression; for an archive member, of that hash followed by the member's
-    /// name.
-    pub sha256: [u8; 32],
-    pub trouble: Trouble,
-}
-
-/// Format of a document, detected from its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// An aggregate report (RFC 9990, RFC 7489).
-    Xml,
-    /// An SMTP TLS report (RFC 8460).
-    Json,
-    /// A failure report (RFC 6591, RFC 9991): its machine-readable part, followed by From and Message-ID of the original
-    /// mail and nothing else of that. Without such a part, the report's fields found in the text.
-    Feedback,
-}
-
-/// A report inside its containers; can be opened and read any number of times.
-#[derive(Debug)]
-pub struct Document<'a> {
-    /// The attachment's name as declared, followed by the names of nested archive members: `report.zip/a.xml`. At most 255
-    /// characters.
-    pub attachment: Option<String>,
-    pub format: Format,
-    stream: &'a Stream<'a>,
-    budget: &'a Budget<'a>,
-}
-
-impl Document<'_> {
-    /// Opens the decompressed bytes from the start.
-    ///
-    /// Reading fails with a [`Trouble`] inside the [`std::io::Error`]. Damage (a bad checksum, a truncated stream) is
-    /// reported after every byte that could be decompressed. `limits.document_bytes` applies to each reading; bytes count
-    /// towards `limits.mail_inflated_bytes` once, however often the document is opened.
-    pub fn open(&self) -> Box<dyn BufRead + '_> {
-        self.stream.open_capped(self.budget)
-    }
-
-    /// Number of bytes that the mail has inflated to so far.
-    pub fn inflated(&self) -> u64 {
-        self.budget.inflated()
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{failure, header};
+use super::{failure, fields};
 
 /// Type of a stream, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,12 +107,12 @@ pub(super) fn kind(head: &[u8]) -> Kind {
 
 /// True if the bytes begin with the header of a mail.
 pub(super) fn is_mail(head: &[u8]) -> bool {
-    header::lines(head)
+    fields::lines(head)
         .skip_while(|line| line.trim_ascii().is_empty())
-        .skip_while(|line| header::is_mailbox_line(line))
+        .skip_while(|line| fields::is_mailbox_line(line))
         .filter(|line| !matches!(line, [b' ' | b'\t', ..]))
-        .map_while(header::field_name)
-        .any(|name| header::field_of(name, MAIL_FIELDS).is_some())
+        .map_while(fields::field_name)
+        .any(|name| fields::field_of(name, MAIL_FIELDS).is_some())
 }
 
 fn has_tls_report_keys(text: &[u8]) -> bool {

@@ -13,8 +13,9 @@ use crate::trouble::{Reason, Trouble};
 
 use super::{
     budget::{Budget, HELD_BYTES},
+    buffered::read_buffered,
     decode::{Decode, Encoding},
-    inflate::Inflate,
+    inflate::{Compressed, Compression, Inflate},
     room::Id,
 };
 
@@ -70,24 +71,6 @@ pub(super) enum End {
 enum Layer {
     Encoded(Encoding),
     Compressed(Compressed),
-}
-
-/// A layer of compression.
-#[derive(Debug)]
-pub(super) struct Compressed {
-    pub by: Compression,
-    /// The most bytes that any reader of this layer has produced: these are already counted in the budget.
-    pub paid: Cell<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
-    Gzip,
-    Zlib,
-    /// A deflated zip member, with its checksum from the archive's directory.
-    Deflate {
-        crc32: u32,
-    },
 }
 
 impl<'a> Stream<'a> {
@@ -380,13 +363,4 @@ impl<R: BufRead> Read for Capped<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         read_buffered(self, into)
     }
-}
-
-/// [`Read::read`] for a reader that implements [`BufRead`] natively.
-pub(super) fn read_buffered(input: &mut impl BufRead, into: &mut [u8]) -> io::Result<usize> {
-    let buffer = input.fill_buf()?;
-    let amount = buffer.len().min(into.len());
-    into[..amount].copy_from_slice(&buffer[..amount]);
-    input.consume(amount);
-    Ok(amount)
 }

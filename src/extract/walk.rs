@@ -7,15 +7,17 @@ use sha2::{Digest, Sha256};
 use crate::trouble::{Reason, Trouble};
 
 use super::{
-    Document, Format, Found, Origin, Unreadable,
     budget::Budget,
     decode::Encoding,
+    document::{Document, Format, Found, Origin, Unreadable},
     failure,
-    header::{self, Header, clip, field_name, lines},
+    fields::{field_name, is_mailbox_line, lines},
+    header::{self, Header, clip},
+    inflate::Compression,
     mime::{Part, Structure},
     report_hints,
     sniff::{self, Kind},
-    stream::{Compression, Container, End, Extent, PEEK_BYTES, SMALL_BYTES, Stream, last_byte, read_up_to},
+    stream::{Container, End, Extent, PEEK_BYTES, SMALL_BYTES, Stream, last_byte, read_up_to},
     tar, zip,
 };
 
@@ -363,7 +365,7 @@ fn head(bytes: &[u8]) -> &[u8] {
 }
 
 fn begins_a_mail(line: &[u8]) -> bool {
-    super::header::is_mailbox_line(line) || field_name(line).is_some()
+    is_mailbox_line(line) || field_name(line).is_some()
 }
 
 fn is_companion(part: &Part, bytes: &[u8]) -> bool {

@@ -15,8 +15,9 @@ use crate::trouble::{Reason, Trouble};
 
 use super::{
     header::clip,
+    inflate::Compression,
     report_hints,
-    stream::{Compression, End, Extent, Stream},
+    stream::{End, Extent, Stream},
 };
 
 /// Size of the local header before the member's name, in bytes (APPNOTE.TXT 4.3.7).

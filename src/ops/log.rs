@@ -25,9 +25,6 @@ use self::{file::LogFile, line::Fields};
 use super::progress;
 use crate::config::{self, LogFormat, LogLevel};
 
-/// Value of `logger` in the JSON lines: users split a shared stream by it.
-const LOGGER: &str = "DMARC_SCRIPT";
-
 /// Error: logging was set up before, which is possible only once in a process.
 #[derive(Debug, thiserror::Error)]
 #[error("logging was set up before")]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use crate::{
-    config::{Config, senders::Senders, source::SourceConfig},
+    config::{Config, senders::Senders},
     event::{Provenance, ingest_error::IngestErrorEvent},
     extract::MailAuth,
     flood::{Cost, Flood, Sender, Telling},
@@ -52,7 +52,7 @@ impl Admission {
 
     /// Returns the admission of one source. Each source counts by itself, so that a flood in one mailbox does not affect the others.
     pub fn new(source: Arc<str>, config: &Config) -> Self {
-        let senders = config.sources.get(&*source).map(SourceConfig::senders).cloned().unwrap_or_default();
+        let senders = config.sources.get(&*source).map(|source| source.options().senders().clone()).unwrap_or_default();
         Self {
             source,
             senders,

@@ -3,14 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{
-        Config,
-        sink::{SinkConfig, SinkKind},
-        source::SourceConfig,
-    },
+    config::{Config, sink::SinkConfig},
     encode::Host,
-    sink::{Sink, file::FileSink, rate::RateLimit, stdout::StdoutSink, syslog::SyslogSink},
-    source::{Source, files, imap::ImapSource},
+    sink::{self, Sink},
+    source::{self, Source},
 };
 
 /// A configured sink that is not running yet.
@@ -23,36 +19,17 @@ pub struct Destination {
 pub fn destinations(config: &Config) -> Vec<Destination> {
     let sinks = config.sinks.iter();
     sinks
-        .map(|(name, sink)| {
+        .map(|(name, config)| {
             let name: Arc<str> = name.as_str().into();
-            Destination { sink: destination(name.clone(), sink), name, config: sink.clone() }
+            let kind = sink::registry::kind(&config.kind);
+            Destination { sink: kind.build(name.clone(), config), name, config: config.clone() }
         })
         .collect()
 }
 
-/// Builds a sink from its configuration.
-pub fn destination(name: Arc<str>, sink: &SinkConfig) -> Box<dyn Sink> {
-    let rate = RateLimit::new(&sink.rate);
-    match &sink.kind {
-        SinkKind::Stdout(_) => Box::new(StdoutSink::new(rate)),
-        SinkKind::File(file) => Box::new(FileSink::new(name, file.clone(), sink.encoding.codec, rate)),
-        SinkKind::Syslog(syslog) => Box::new(SyslogSink::new(name, syslog.clone(), sink.rate.clone())),
-    }
-}
-
 pub fn sources(config: &Config) -> Vec<Box<dyn Source>> {
     let sources = config.sources.iter();
-    sources.map(|(name, source)| self::source(name.as_str().into(), source, config)).collect()
-}
-
-fn source(name: Arc<str>, source: &SourceConfig, config: &Config) -> Box<dyn Source> {
-    match source {
-        SourceConfig::Imap(imap) => {
-            let (limits, imap) = (config.limits.clone(), (**imap).clone());
-            Box::new(ImapSource::new(name, imap, limits, config.give_up_after, config.max_attempts))
-        }
-        SourceConfig::File(file) => Box::new(files::new(name, file.clone(), config.limits.clone())),
-    }
+    sources.map(|(name, source)| source::registry::kind(source).build(name.as_str().into(), config)).collect()
 }
 
 /// Returns the host name and process id of syslog frames.

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::sink_queue::{Counts, SinkQueue};
 use crate::{
-    config::{Config, sink::SinkKind, source::SourceConfig},
+    config::{Config, source::SourceConfig},
     event::Event,
     ops::metrics,
     sink::Level,
@@ -31,10 +31,7 @@ pub struct SourceMeter {
 
 impl SourceMeter {
     pub fn new(name: &str, config: &Config) -> Self {
-        let kind = match config.sources.get(name) {
-            Some(SourceConfig::Imap(_)) => "imap",
-            _ => "file",
-        };
+        let kind = config.sources.get(name).map_or("", SourceConfig::type_name);
         let labels = Labels { id: name.into(), kind: "source", component_type: kind };
         Self {
             bytes: metrics::RECEIVED_BYTES.with_label_values(&labels.all()),
@@ -209,11 +206,7 @@ pub struct SinkLabels(Labels);
 
 impl SinkLabels {
     pub fn of(queue: &SinkQueue) -> Self {
-        let component_type = match queue.config().kind {
-            SinkKind::Stdout(_) => "stdout",
-            SinkKind::File(_) => "file",
-            SinkKind::Syslog(_) => "syslog",
-        };
+        let component_type = queue.config().kind.type_name();
         Self(Labels { id: queue.name.clone(), kind: "sink", component_type })
     }
 

@@ -22,28 +22,6 @@ pub struct SinkEnd {
     pub result: Result<(), SinkError>,
 }
 
-impl From<&SourceError> for Exit {
-    fn from(error: &SourceError) -> Self {
-        match error {
-            SourceError::Unreachable(_) => Exit::Unavailable,
-            SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
-            SourceError::Configuration(_) => Exit::Configuration,
-            SourceError::NoInput(_) => Exit::NoInput,
-            SourceError::Stopped => Exit::Done,
-        }
-    }
-}
-
-impl From<&SinkError> for Exit {
-    fn from(error: &SinkError) -> Self {
-        match error {
-            SinkError::CannotCreate(_) => Exit::CannotCreate,
-            SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
-            SinkError::Configuration(_) => Exit::Configuration,
-        }
-    }
-}
-
 /// Logs the end of a source and returns its exit code. A single pass that left mails unsettled is to be retried, as no
 /// other pass follows.
 pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Exit {

@@ -52,13 +52,13 @@ pub use self::{
     supervisor::run,
 };
 use crate::{
-    config::{Config, FailureReports, source::SourceConfig},
+    config::{Config, FailureReports},
     event::{Event, failure::Addresses, report::Outcome},
     extract::Room,
     ledger::{DocumentKey, Failures, PlaceVerdict, ReportName},
     limits::Limits,
     ops::condition::Condition,
-    source::{Mail, Place, Verdict, imap},
+    source::{Mail, Place, Verdict, registry},
     trouble::{Reason, Trouble},
 };
 
@@ -215,10 +215,8 @@ fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdi
         Verdict::WithoutReport => PlaceVerdict::WithoutReport,
         Verdict::Leave | Verdict::Defer(_) => return None,
     };
-    let taken_away = match config.sources.get(place.source().as_ref()) {
-        Some(SourceConfig::Imap(imap)) => imap::takes_away(verdict, imap),
-        _ => false,
-    };
+    let source = config.sources.get(place.source().as_ref());
+    let taken_away = source.is_some_and(|source| registry::kind(source).takes_away(verdict));
     (!taken_away).then_some(remembered)
 }
 

@@ -30,7 +30,7 @@ use crate::{
     ledger::{DocumentKey, ReportName, Shipped},
     limits::Limits,
     report::{self, Report, Scan},
-    source::{Place, Verdict, files},
+    source::{Place, Verdict},
     trouble::{Reason, Trouble},
 };
 
@@ -181,10 +181,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn walk(&mut self, bytes: &[u8]) {
-        let origin = match self.mail.place {
-            place if files::is_in_mailbox(place) => Origin::Mail,
-            Place::File { path, .. } => Origin::File { name: path },
-            Place::Imap { .. } | Place::Stdin { .. } => Origin::File { name: "-" },
+        let place = self.mail.place;
+        let origin = match place.is_in_mailbox() {
+            true => Origin::Mail,
+            false => Origin::File { name: place.path().unwrap_or("-") },
         };
         let mut opened = extract::open(bytes, origin, self.limits);
         self.envelope = opened.envelope();
@@ -225,7 +225,7 @@ impl Reader<'_> {
     /// that a person asked for and that is no mail.
     fn sender_of(&self, origin: Origin<'_>) -> Option<Sender> {
         let from = self.envelope.from.as_deref();
-        let is_counted = !matches!(self.mail.place, Place::Stdin { .. }) && (from.is_some() || origin == Origin::Mail);
+        let is_counted = self.mail.place.comes_again() && (from.is_some() || origin == Origin::Mail);
         let authenticated = self.mail_auth.as_deref().and_then(MailAuth::authenticated_domain);
         is_counted.then(|| authenticated.map_or_else(|| Sender::claimed(from), Sender::authenticated))
     }
@@ -425,17 +425,11 @@ impl Reader<'_> {
 
     fn provenance(&self, attachment: Option<String>) -> Arc<Provenance> {
         let place = self.mail.place;
-        let (mailbox, uid_validity, mail_uid) = match place {
-            Place::Imap { folder, uid_validity, uid, .. } => {
-                (Some(folder.to_string()), Some(*uid_validity), Some(*uid))
-            }
-            Place::File { path, .. } => (Some(path.to_string()), None, None),
-            Place::Stdin { .. } => (None, None, None),
-        };
+        let (uid_validity, mail_uid) = place.uid().unzip();
         Arc::new(Provenance {
             tenant: self.mail.tenant.map(str::to_owned),
             source: place.source().to_string(),
-            mailbox,
+            mailbox: place.mailbox().map(str::to_owned),
             mail_uid,
             uid_validity,
             mail_auth: self.mail_auth.clone(),

@@ -59,7 +59,7 @@ impl Summary {
                 } else {
                     warn!(mail = %place, %trouble, "could not be read in full");
                 }
-                if !matches!(place, Place::Imap { .. }) {
+                if place.is_local() {
                     add(&self.unreadable_files, 1);
                 }
                 add(&self.unreadable, 1)

@@ -31,7 +31,7 @@ use super::{
     summary::Summary,
 };
 use crate::{
-    config::{Config, sink::SinkKind},
+    config::Config,
     deliver::busy::Busy,
     encode::Host,
     exit::Exit,
@@ -69,7 +69,7 @@ pub async fn run(
 ) -> Exit {
     let destinations = if options.dry_run { Vec::new() } else { build::destinations(&config) };
     let sources = build::sources(&config);
-    let prints = config.sinks.values().any(|sink| matches!(sink.kind, SinkKind::Stdout(_)));
+    let prints = config.sinks.values().any(|sink| sink.kind.options().prints());
     let supervisor = Supervisor::start(destinations, sources, Arc::new(config), ledger, options, stop, condition);
     let summary = supervisor.summary.clone();
     let progress = options.once.then(|| progress::show("mails", prints, move || summary.seen()));
@@ -184,7 +184,7 @@ impl Supervisor {
         }
         let settling = tokio::spawn(settlement.clone().settle(confirmations, settled.clone()));
         let intervals: Vec<_> =
-            config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
+            config.sources.iter().map(|(name, source)| (name.as_str(), source.options().poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
         for source in config.sources.keys() {
             let left_out: Vec<_> = config.left_out_of(source).collect();

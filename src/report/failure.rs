@@ -4,53 +4,27 @@
 //! Of the original mail that the report is about, only From and Message-ID are read: all else is ignored, even if a reporter
 //! puts it among the fields.
 
+pub(in crate::report) mod report;
+
 use std::io::BufRead;
 
 use crate::report::encoding::Utf8;
 use crate::report::hashed::Hashed;
+use crate::report::scanned::{Report, Scan, damaged_after_end};
 use crate::report::values::{blank_trimmed, keyword};
 use crate::report::warnings::{Repair, Warnings};
-use crate::report::{Report, Scan, damaged_after_end, weight};
+use crate::report::weight;
 use crate::trouble::{Reason, Trouble};
+
+pub use report::Failure;
 
 /// Maximum number of bytes read of a report. The fields take some kilobytes; only a canonicalised body in base64 can be
 /// longer, and neither that nor anything after it is needed.
-pub(in crate::report) const HELD: u64 = 1 << 20;
+const HELD: u64 = 1 << 20;
 /// Maximum number of bytes kept of a field.
 const TEXT: usize = 4 << 10;
 /// Maximum number of values kept of a field that may occur repeatedly.
 const LIST: usize = 16;
-
-/// A failure report. Texts are trimmed and unfolded, and `None` if the field is missing or empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Failure {
-    pub feedback_type: Option<String>,
-    pub version: Option<String>,
-    pub user_agent: Option<String>,
-    pub auth_failure: Option<String>,
-    pub identity_alignment: Option<String>,
-    pub delivery_result: Option<String>,
-    pub authentication_results: Vec<String>,
-    pub original_mail_from: Option<String>,
-    pub original_rcpt_to: Vec<String>,
-    pub original_envelope_id: Option<String>,
-    pub source_ip: Option<String>,
-    pub reported_domain: Option<String>,
-    pub reporting_mta: Option<String>,
-    /// `Arrival-Date`, or its synonym `Received-Date`.
-    pub arrival_date: Option<String>,
-    pub incidents: Option<String>,
-    pub dkim_domain: Option<String>,
-    pub dkim_identity: Option<String>,
-    pub dkim_selector: Option<String>,
-    pub spf_dns: Vec<String>,
-    /// From of the original mail.
-    pub from: Option<String>,
-    /// Message-ID of the original mail.
-    pub message_id: Option<String>,
-    /// Repairs, each as `code: explanation: detail`.
-    pub warnings: Vec<String>,
-}
 
 pub(in crate::report) fn scan(open: impl BufRead) -> Result<Scan, Trouble> {
     let mut source = Hashed::new(open);
@@ -64,7 +38,7 @@ pub(in crate::report) fn scan(open: impl BufRead) -> Result<Scan, Trouble> {
     let (sha256, failure) = source.finish();
     report.warnings = warnings.texts();
     report.warnings.extend(damaged_after_end(failure));
-    let event_bytes = weight::failure(&report, read);
+    let event_bytes = weight::failure(read.min(HELD), &report.warnings);
     let report = Report::Failure(Box::new(report));
     Ok(Scan { sha256, report, rows: 1, skipped: 0, event_bytes, held: None, damage: None })
 }

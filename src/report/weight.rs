@@ -6,7 +6,9 @@
 
 use crate::extract::{AuthResult, MailAuth};
 use crate::limits::Limits;
-use crate::report::{DkimAuth, Extension, Failure, Override, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRow};
+use crate::report::aggregate::extension::Extension;
+use crate::report::aggregate::report::{DkimAuth, Override, Row, SpfAuth};
+use crate::report::tls_rpt::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow};
 use crate::trouble::{Reason, Trouble};
 
 /// Bytes of an event without the texts of its report: keys, hashes, times, data about the mail. In events of real reports,
@@ -163,9 +165,10 @@ pub fn of_sender(auth: &MailAuth) -> u64 {
     auth.results.iter().map(|told| ENTRY + texts(told)).sum()
 }
 
-/// Size of the only event of a failure report, in bytes: a report is read up to 1 MiB, so it needs no limit.
-pub(in crate::report) fn failure(report: &Failure, document: u64) -> u64 {
-    EVENT + document.min(crate::report::failure::HELD).saturating_mul(2) + lines(&report.warnings)
+/// Size of the only event of a failure report, in bytes; `read` is what was read of the document, which is little enough to
+/// need no limit.
+pub(in crate::report) fn failure(read: u64, warnings: &[String]) -> u64 {
+    EVENT + read.saturating_mul(2) + lines(warnings)
 }
 
 fn all<const N: usize>(texts: [&Option<String>; N]) -> u64 {

@@ -3,6 +3,7 @@
 mod batch;
 pub mod file;
 pub mod rate;
+pub mod registry;
 pub mod stdout;
 pub mod syslog;
 mod worker;
@@ -14,7 +15,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::deliver::busy::Busy;
+use crate::{deliver::busy::Busy, exit::Exit, steps::Failure};
 
 /// A destination of events. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
 /// cancelled, or until a retry cannot help. Whatever may work later, it retries by itself, without end.
@@ -217,4 +218,20 @@ pub enum SinkError {
     /// A certificate, key or other file of the configuration can't be used. Exit 78.
     #[error("{0}")]
     Configuration(String),
+}
+
+impl From<&SinkError> for Exit {
+    fn from(error: &SinkError) -> Self {
+        match error {
+            SinkError::CannotCreate(_) => Exit::CannotCreate,
+            SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
+            SinkError::Configuration(_) => Exit::Configuration,
+        }
+    }
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        Self::new(Exit::from(&error), error.to_string())
+    }
 }

@@ -5,6 +5,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Write},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -12,10 +13,19 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Frame, Health, Inlet, Sink, SinkError, Status, batch::Batches, rate::RateLimit, worker::Worker};
+use super::{
+    Frame, Health, Inlet, Sink, SinkError, Status,
+    batch::Batches,
+    rate::RateLimit,
+    registry::{Kind, Probe},
+    worker::Worker,
+};
 use crate::{
+    config::sink::{SinkConfig, SinkKind, Stdout},
+    exit::Exit,
     net::backoff::{Backoff, LOCAL_OUTPUT},
     stdio,
+    steps::{PROBE, Steps},
 };
 
 /// Capacity of a pipe on Linux, in bytes: a larger write would only wait for the reader.
@@ -26,6 +36,29 @@ pub struct StdoutSink {
     rate: RateLimit,
     /// Output to write to instead of standard output.
     output: Option<File>,
+}
+
+impl Kind for Stdout {
+    fn build(&self, _: Arc<str>, config: &SinkConfig) -> Box<dyn Sink> {
+        Box::new(StdoutSink::new(RateLimit::new(&config.rate)))
+    }
+
+    fn check<'a>(&'a self, steps: &'a mut Steps) -> BoxFuture<'a, Option<Probe>> {
+        steps.plan([PROBE]);
+        let arrived = if stdio::output().is_ok_and(stdio::discards) {
+            "was written to stdout, which is /dev/null: every event sent there is discarded"
+        } else {
+            "was written to stdout, which does not prove that its reader got it"
+        };
+        let probe = Probe {
+            kind: SinkKind::Stdout(self.clone()),
+            arrived,
+            exit: Exit::Io,
+            advice: "check whether the disk is full or failing",
+            scratch: None,
+        };
+        Box::pin(async { Some(probe) })
+    }
 }
 
 impl StdoutSink {

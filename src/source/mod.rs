@@ -2,8 +2,10 @@
 
 pub mod files;
 pub mod imap;
+mod place;
+pub mod registry;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -11,7 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::trouble::Trouble;
+pub use self::place::Place;
+use crate::{exit::Exit, steps::Failure, trouble::Trouble};
 
 /// A place that mails or report files are read from. Runs in its own task, and ends when its work is done (`once`), when
 /// `intake.stop` is cancelled and its mails are settled, or when a retry cannot help.
@@ -90,30 +93,6 @@ pub struct Mail {
     pub permit: OwnedSemaphorePermit,
 }
 
-/// Location of a mail: identifies it in events, and is the key under which the ledger remembers it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// `account` is `user@host:port`: UIDs of another account or server mean other mails.
-    Imap {
-        source: Arc<str>,
-        account: Arc<str>,
-        folder: Arc<str>,
-        uid_validity: u32,
-        uid: u32,
-    },
-    /// `part` is the number of the mail in an mbox, 0 elsewhere; `mtime` in nanoseconds since 1970.
-    File {
-        source: Arc<str>,
-        path: Arc<str>,
-        part: u32,
-        size: u64,
-        mtime: i128,
-    },
-    Stdin {
-        source: Arc<str>,
-    },
-}
-
 /// Decision on a mail, once all of its events are confirmed. Without a verdict, the mail is left for the next run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -161,6 +140,24 @@ pub enum SourceError {
     /// The pipeline is gone; the process is ending.
     #[error("the pipeline has stopped")]
     Stopped,
+}
+
+impl From<&SourceError> for Exit {
+    fn from(error: &SourceError) -> Self {
+        match error {
+            SourceError::Unreachable(_) => Exit::Unavailable,
+            SourceError::AuthenticationRefused(_) => Exit::AuthenticationRefused,
+            SourceError::Configuration(_) => Exit::Configuration,
+            SourceError::NoInput(_) => Exit::NoInput,
+            SourceError::Stopped => Exit::Done,
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::new(Exit::from(&error), error.to_string())
+    }
 }
 
 impl Intake {
@@ -239,25 +236,5 @@ impl Intake {
     /// Returns a verdict that has already arrived, if there is one.
     pub fn try_verdict(&mut self) -> Option<(MailRef, Verdict)> {
         self.verdicts.try_recv().ok()
-    }
-}
-
-impl Place {
-    pub fn source(&self) -> &Arc<str> {
-        match self {
-            Place::Imap { source, .. } | Place::File { source, .. } | Place::Stdin { source } => source,
-        }
-    }
-}
-
-/// Formats the place as logs name it: `rua/INBOX uid 7`, `reports/a.xml`, `reports.mbox mail 2`, `stdin`.
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Imap { source, folder, uid, .. } => write!(f, "{source}/{folder} uid {uid}"),
-            Place::File { path, part: 0, .. } => f.write_str(path),
-            Place::File { path, part, .. } => write!(f, "{path} mail {part}"),
-            Place::Stdin { .. } => f.write_str("stdin"),
-        }
     }
 }

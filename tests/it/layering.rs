@@ -1,7 +1,7 @@
 //! Checks the imports between modules in the source text against the rules of ARCHITECTURE.md.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
 };
@@ -27,15 +27,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("flood", &[]),
     ("net", &["config", "ops"]),
     ("folder", &[]),
-    ("source", &["config", "net", "stdio"]),
-    ("sink", &["config", "deliver", "folder", "net", "stdio"]),
+    ("source", &["config", "exit", "net", "stdio", "steps"]),
+    ("sink", &["config", "deliver", "exit", "folder", "net", "stdio", "steps"]),
+    ("steps", &["config", "exit", "net", "ops"]),
     ("history", &["exit", "ledger", "ops", "stdio"]),
     ("ledger", &["folder", "source"]),
     ("migrate", &["config", "event", "exit", "folder", "ledger", "ops", "stdio"]),
     ("ops", &["config", "folder"]),
     ("cli", &["config", "event"]),
     ("service", &["config", "exit", "ledger", "net", "ops", "pipeline"]),
-    ("check", &["config", "encode", "event", "exit", "net", "ops", "pipeline", "sink", "source", "stdio"]),
+    ("check", &["config", "encode", "event", "exit", "net", "ops", "pipeline", "sink", "source", "stdio", "steps"]),
     ("parse", &["cli", "config", "encode", "event", "exit", "extract", "ledger", "ops", "pipeline", "source", "stdio"]),
     (
         "pipeline",
@@ -113,13 +114,28 @@ fn pure_stages_touch_no_socket_file_clock_or_log() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Import cycles are only allowed within one folder.
+/// Circles that are allowed, by the modules that they consist of (with all below them), and why.
+const CIRCLES: &[(&[&str], &str)] = &[
+    (&["source::imap"], "being rewritten as a driver without I/O"),
+    (&["pipeline"], "being cleaned up"),
+    (&["ledger"], "being put behind a trait"),
+];
+
 #[test]
-fn no_import_circle_leads_through_two_folders() {
+fn files_import_each_other_in_no_circle_without_a_reason() {
     let imports = import_graph();
     assert!(imports[&path_of("pipeline::sink_queue")].contains(&path_of("encode")), "imports are seen");
-    let circles: Vec<_> = imports.keys().filter_map(|module| circle_through(&imports, module)).collect();
-    assert!(circles.is_empty(), "modules import each other:\n{}", circles.join("\n"));
+    assert!(imports[&path_of("config")].contains(&path_of("config::loader")), "re-exports are seen");
+    let circles = circles(&imports);
+    let is_in = |circle: &BTreeSet<ModulePath>, modules: &[&str]| {
+        circle.iter().all(|module| modules.iter().any(|allowed| module.starts_with(&path_of(allowed))))
+    };
+    let wrong = circles.iter().filter(|circle| !CIRCLES.iter().any(|(modules, _)| is_in(circle, modules)));
+    let wrong: Vec<_> = wrong.map(|circle| shortest(&imports, circle)).collect();
+    assert!(wrong.is_empty(), "files import each other:\n{}", wrong.join("\n"));
+    let gone = CIRCLES.iter().filter(|(modules, _)| !circles.iter().any(|circle| is_in(circle, modules)));
+    let gone: Vec<_> = gone.map(|(modules, _)| modules).collect();
+    assert!(gone.is_empty(), "no longer circles, to be removed from CIRCLES: {gone:?}");
 }
 
 #[test]
@@ -206,7 +222,7 @@ fn path_of(path: &str) -> ModulePath {
 }
 
 /// Returns each module of the library with the modules that it imports or names.
-fn import_graph() -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
+fn import_graph() -> Imports {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files: BTreeMap<ModulePath, PathBuf> =
         sources().into_iter().map(|(_, path, _)| (module_of(path.strip_prefix(&root).unwrap()), path)).collect();
@@ -233,25 +249,40 @@ fn module_of(file: &Path) -> ModulePath {
     module
 }
 
-/// Returns a cycle from a module back to itself through another folder: `a::b > c > a::b`.
-fn circle_through(imports: &BTreeMap<ModulePath, BTreeSet<ModulePath>>, from: &ModulePath) -> Option<String> {
-    // Paths, by module and by whether the path has left the folder.
-    let mut ways = BTreeMap::from([((from, false), vec![from.join("::")])]);
-    let mut next = vec![(from, false)];
-    while let Some((module, left)) = next.pop() {
+type Imports = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
+
+/// Returns the sets of modules each of which imports all others of its set, directly or through others.
+fn circles(imports: &Imports) -> BTreeSet<BTreeSet<ModulePath>> {
+    let reached: BTreeMap<_, _> = imports.keys().map(|module| (module, ways(imports, module))).collect();
+    let circle = |module: &ModulePath| -> BTreeSet<ModulePath> {
+        let others = reached[module].keys().filter(|other| reached[other].contains_key(module));
+        others.cloned().collect()
+    };
+    imports.keys().map(circle).filter(|circle| !circle.is_empty()).collect()
+}
+
+/// Returns the shortest circle among these modules: `a > b > a`.
+fn shortest(imports: &Imports, circle: &BTreeSet<ModulePath>) -> String {
+    let ways = circle.iter().map(|module| [&[module.clone()], ways(imports, module)[module].as_slice()].concat());
+    let shortest = ways.min_by_key(Vec::len).unwrap();
+    let shortest: Vec<_> = shortest.iter().map(|module| module.join("::")).collect();
+    format!("{} (in a circle of {} files)", shortest.join(" > "), circle.len())
+}
+
+/// Returns every module that `from` imports, directly or through others, with the shortest way there.
+fn ways(imports: &Imports, from: &ModulePath) -> BTreeMap<ModulePath, Vec<ModulePath>> {
+    let mut ways = BTreeMap::new();
+    let mut next = VecDeque::from([(from, Vec::new())]);
+    while let Some((module, way)) = next.pop_front() {
         for import in &imports[module] {
-            let way = [ways[&(module, left)].as_slice(), &[import.join("::")]].concat();
-            let step = (import, left || import[0] != from[0]);
-            if step == (from, true) {
-                return Some(way.join(" > "));
-            }
-            if let Entry::Vacant(place) = ways.entry(step) {
-                place.insert(way);
-                next.push(step);
+            if !ways.contains_key(import) {
+                let way = [way.as_slice(), std::slice::from_ref(import)].concat();
+                ways.insert(import.clone(), way.clone());
+                next.push_back((import, way));
             }
         }
     }
-    None
+    ways
 }
 
 /// Collects the paths within this crate that a file uses outside its tests.
@@ -267,7 +298,7 @@ impl Named {
             Some("crate") => (Vec::new(), &written[1..]),
             Some("self") => (self.module.clone(), &written[1..]),
             Some("super") => (self.module.clone(), written),
-            // A submodule, or an external crate; no module has the name of one.
+            // A submodule; or an external crate, an item or something imported, which no submodule has the name of.
             Some(_) => (self.module.clone(), written),
             None => return,
         };
@@ -298,9 +329,7 @@ impl<'ast> Visit<'ast> for Named {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        if ["crate", "self", "super"].contains(&names[0].as_str()) {
-            self.add(&names);
-        }
+        self.add(&names);
         visit::visit_path(self, path);
     }
 

@@ -4,8 +4,11 @@
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Lines, Problem};
-use crate::config::node::{Entry, MAX_DEPTH, Node, Value};
+use super::lines::Lines;
+use crate::config::{
+    node::{Entry, MAX_DEPTH, Node, Value},
+    problem::Problem,
+};
 
 /// Returns the tree of a JSON document.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {

@@ -1,15 +1,13 @@
 //! Parsers for YAML, TOML and JSON, all into the same tree with positions.
 
 mod json;
+mod lines;
 mod toml;
 mod yaml;
 
 use std::path::Path;
 
-use super::{
-    node::{At, Node},
-    problem::Problem,
-};
+use super::{node::Node, problem::Problem};
 
 /// Format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,24 +36,5 @@ pub(super) fn parse(text: &str, format: Format) -> Result<Node, Vec<Problem>> {
         Format::Yaml => yaml::parse(text).map_err(|problem| vec![problem]),
         Format::Toml => toml::parse(text),
         Format::Json => json::parse(text).map_err(|problem| vec![problem]),
-    }
-}
-
-/// Converts byte offsets to lines and columns.
-struct Lines {
-    starts: Vec<usize>,
-}
-
-impl Lines {
-    fn of(text: &str) -> Self {
-        let ends = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(index, _)| index + 1);
-        Self { starts: std::iter::once(0).chain(ends).collect() }
-    }
-
-    fn at(&self, text: &str, offset: usize) -> At {
-        let line = self.starts.partition_point(|&start| start <= offset);
-        let start = self.starts.get(line.wrapping_sub(1)).copied().unwrap_or(0);
-        let column = text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
-        At::Line { line, column }
     }
 }

@@ -5,8 +5,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Lines, Problem};
-use crate::config::node::{At, Entry, Node, Value};
+use super::lines::Lines;
+use crate::config::{
+    node::{At, Entry, Node, Value},
+    problem::Problem,
+};
 
 /// Returns the tree of a TOML document.
 pub(super) fn parse(text: &str) -> Result<Node, Vec<Problem>> {

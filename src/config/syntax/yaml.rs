@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
-use super::Problem;
-use crate::config::node::{At, Entry, MAX_DEPTH, Node, Value};
+use crate::config::{
+    node::{At, Entry, MAX_DEPTH, Node, Value},
+    problem::Problem,
+};
 
 /// Maximum number of nodes in a file, including those repeated by aliases. A hundred sinks have some thousand.
 const MAX_NODES: usize = 20_000;

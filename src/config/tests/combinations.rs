@@ -36,12 +36,16 @@ fn require_authenticated_needs_trusted_authserv_ids() {
     refused(file, "sources.a.require_authenticated", "needs trusted_authserv_ids");
     let config =
         yaml(&source("require_authenticated: true\ntrusted_authserv_ids: [MX.example.com, (none)]")).unwrap().config;
-    assert_eq!(config.sources["rua"].senders().trusted_authserv_ids, ["mx.example.com", ""]);
+    assert_eq!(config.sources["rua"].options().senders().trusted_authserv_ids, ["mx.example.com", ""]);
 }
 
 #[test]
 fn codec_array_is_only_for_file_sinks() {
-    refused(&sink("type: stdout\nencoding: {codec: array}"), "sinks.out.encoding.codec", "sinks of type file");
+    refused(
+        &sink("type: stdout\nencoding: {codec: array}"),
+        "sinks.out.encoding.codec",
+        "array is not supported by sinks of type stdout",
+    );
     yaml(&sink("type: file\npath: /a\nencoding: {codec: array}")).unwrap();
 }
 

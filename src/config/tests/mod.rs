@@ -8,7 +8,10 @@ mod problems;
 mod urls;
 mod values;
 
+use std::{path::PathBuf, time::Duration};
+
 use super::*;
+use crate::limits::Limits;
 
 /// A configuration of one mailbox and one stdout sink, which tests modify.
 const SMALL: &str = "\
@@ -63,7 +66,7 @@ fn password(imap: &source::Imap) -> &secret::Secret {
     }
 }
 
-fn syslog(loaded: &Loaded) -> &syslog::Syslog {
+fn syslog(loaded: &Loaded) -> &sink::Syslog {
     match loaded.config.sinks.values().next().map(|sink| &sink.kind) {
         Some(sink::SinkKind::Syslog(syslog)) => syslog,
         other => panic!("expected syslog, not {other:?}"),

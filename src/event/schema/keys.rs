@@ -1,6 +1,6 @@
 //! Tables of keys. A key of several types is one constant, so that it means the same in each.
 
-use super::{Key, Kind, Part};
+use super::key::{Key, Kind, Part};
 
 pub(super) const fn key(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
     Key { name, kind, nullable: !matches!(kind, Kind::Texts | Kind::Objects(_)), part, doc }

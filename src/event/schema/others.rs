@@ -1,7 +1,7 @@
 //! Tables of keys of TLS reports, failure reports and probes.
 
+use super::key::{Key, Kind, Part};
 use super::keys::*;
-use super::{Key, Kind, Part};
 
 pub(super) const TLS_RPT: &[Key] = &[
     ORG,

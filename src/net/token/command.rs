@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{TokenError, sound};
+use super::{bearer::sound, error::TokenError};
 use crate::ops::notify::VARIABLES;
 
 /// Time limit; such programs may query a server of their own.

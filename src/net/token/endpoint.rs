@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{TokenError, sound};
+use super::{bearer::sound, error::TokenError};
 use crate::{
     config::oauth::{Endpoint, Grant},
     net::http::{HttpError, Reply, post_form},

@@ -1,14 +1,16 @@
 //! Access tokens (RFC 6750): read from a file, printed by a command, or fetched from a token endpoint.
 
+mod bearer;
 mod command;
 mod endpoint;
+mod error;
 
 use std::path::Path;
 
 use tokio::{sync::Mutex, time::Instant};
 
-pub use self::command::end_all;
-use self::endpoint::Renewal;
+use self::{bearer::sound, endpoint::Renewal};
+pub use self::{command::end_all, error::TokenError};
 use crate::config::oauth::Tokens;
 
 /// The access tokens of one account. At most one is kept, until shortly before it expires, and only if it was fetched from
@@ -25,20 +27,6 @@ pub struct Token {
     pub text: String,
     /// True if the token is new: asking again would not give another.
     pub fresh: bool,
-}
-
-/// Error in getting a token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// The endpoint can't be reached, or is not ready: a later attempt may work.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The endpoint or the command refuses to give a token.
-    #[error("{0}")]
-    Refused(String),
-    /// A file can't be used as it is.
-    #[error("{0}")]
-    Configuration(String),
 }
 
 struct Kept {
@@ -77,13 +65,6 @@ fn in_file(path: &Path) -> Result<String, TokenError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| TokenError::Configuration(format!("can't read the token file {}: {error}", path.display())))?;
     sound(&text).ok_or_else(|| wrong("expected one access token and nothing else in".into()))
-}
-
-/// Returns the token in `text`, without surrounding whitespace; `None` if it is not a valid token (RFC 6750 section 2.1:
-/// visible ASCII).
-fn sound(text: &str) -> Option<String> {
-    let token = text.trim();
-    (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then(|| token.to_owned())
 }
 
 #[cfg(test)]

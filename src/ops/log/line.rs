@@ -7,7 +7,8 @@ use tracing::{
     field::{Field, Visit},
 };
 
-use super::LOGGER;
+/// Value of `logger` in the JSON lines: users split a shared stream by it.
+const LOGGER: &str = "DMARC_SCRIPT";
 
 /// Maximum number of characters of a value; longer ones are cut, as a record is for reading.
 const MAX_CHARS: usize = 4096;

@@ -1,7 +1,7 @@
 //! Schema of aggregate reports: the elements and the field that each text fills, by RFC 9990 appendix A, RFC 7489 appendix C
 //! and the deviations of reporters.
 
-use crate::report::{Aggregate, DkimAuth, Override, Row, SpfAuth};
+use super::report::{Aggregate, DkimAuth, Override, Row, SpfAuth};
 
 /// Meaning of an element, by its position.
 #[derive(Clone, Copy)]

@@ -9,13 +9,13 @@ use quick_xml::events::BytesStart;
 use super::elements::{Draft, Node};
 use super::extension::ExtensionRoom;
 use super::open_elements::{Element, Tree, attributes, without_end_tag};
+use super::report::{Aggregate, Row};
 use super::text_room::{Part, TextRoom};
 use crate::limits::Limits;
 use crate::report::values::{blank_trimmed, is_blank};
 use crate::report::warnings::{Repair, Warnings};
 use crate::report::weight::Weight;
 use crate::report::xml::{Token, Xml};
-use crate::report::{Finished, Row};
 use crate::trouble::{Reason, Trouble};
 
 /// Streaming parser of a report; holds one record.
@@ -163,6 +163,15 @@ impl<'a, R: BufRead> Document<'a, R> {
         report.warnings.iter().for_each(|warning| weight.head(warning));
         Finished { report, skipped, event_bytes: weight.total() }
     }
+}
+
+/// Result of reading a whole document, without its rows.
+pub struct Finished {
+    pub report: Aggregate,
+    /// Number of rows without data, which were not returned.
+    pub skipped: u64,
+    /// Size of the events of the other rows, in bytes; an upper bound.
+    pub event_bytes: u64,
 }
 
 impl Reading<'_> {

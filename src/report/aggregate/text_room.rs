@@ -1,6 +1,6 @@
 //! Budget of bytes that are kept of the texts of an aggregate report, so that no event is much larger than a usual one.
 
-use crate::report::{Override, Row};
+use super::report::{Override, Row};
 
 /// Maximum bytes kept of a text that is no comment: a name, an address, a number. The longest is a sentence with an address.
 const NAME: usize = 1 << 10;

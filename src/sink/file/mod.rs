@@ -3,17 +3,14 @@
 //! The name is the strftime pattern of the day on which an event came in, UTC. Later runs continue a file. A write that a
 //! crash left incomplete at its end was never confirmed, so it is cut off, and its events are sent again.
 
+mod check;
 mod layout;
 mod pattern;
 mod retention;
 mod target;
 mod writer;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -26,10 +23,17 @@ use self::{
     target::FileError,
     writer::{Retention, Writer},
 };
-use super::{Frame, Health, Inlet, Sink, SinkError, Status, batch::Batches, rate::RateLimit, worker::Worker};
+use super::{
+    Frame, Health, Inlet, Sink, SinkError, Status,
+    batch::Batches,
+    rate::RateLimit,
+    registry::{Kind, Probe},
+    worker::Worker,
+};
 use crate::{
-    config::sink::{Codec, File},
+    config::sink::{Codec, File, SinkConfig},
     net::backoff::{Backoff, LOCAL_OUTPUT},
+    steps::Steps,
 };
 
 /// Maximum batch in bytes. A sync costs some milliseconds: a batch is worth it with a thousand events, and takes little memory.
@@ -49,6 +53,16 @@ pub struct FileSink {
     config: File,
     codec: Codec,
     rate: RateLimit,
+}
+
+impl Kind for File {
+    fn build(&self, name: Arc<str>, config: &SinkConfig) -> Box<dyn Sink> {
+        Box::new(FileSink::new(name, self.clone(), config.encoding.codec, RateLimit::new(&config.rate)))
+    }
+
+    fn check<'a>(&'a self, steps: &'a mut Steps) -> BoxFuture<'a, Option<Probe>> {
+        Box::pin(check::check(self, steps))
+    }
 }
 
 impl FileSink {
@@ -90,11 +104,6 @@ impl FileSink {
             synced = Some(Instant::now());
         }
     }
-}
-
-/// Returns the file for events that come in `at` this time, by the pattern `path`.
-pub fn path_at(path: &Path, at: Timestamp) -> Result<PathBuf, SinkError> {
-    Ok(Pattern::new(path).map_err(SinkError::Configuration)?.path_at(at.as_second()))
 }
 
 impl Sink for FileSink {

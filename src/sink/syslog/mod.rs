@@ -8,6 +8,7 @@
 
 mod ack_delay;
 mod batch;
+mod check;
 mod counting_stream;
 mod health;
 mod kernel_queue;
@@ -23,10 +24,15 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::{Frame, Inlet, Sink, SinkError, Status, rate::RateLimit};
+use super::{
+    Frame, Inlet, Sink, SinkError, Status,
+    rate::RateLimit,
+    registry::{Kind, Probe},
+};
 use crate::{
-    config::sink::{Rate, Syslog, SyslogMode},
+    config::sink::{Rate, SinkConfig, Syslog, SyslogMode},
     deliver::window::Numbered,
+    steps::Steps,
 };
 
 /// Sink for one syslog receiver. Its frames are encoded for the socket already; over UDP each is one datagram.
@@ -40,6 +46,16 @@ pub struct SyslogSink {
 impl SyslogSink {
     pub fn new(name: Arc<str>, config: Syslog, rate: Rate) -> Self {
         Self { name, config, rate: RateLimit::new(&rate) }
+    }
+}
+
+impl Kind for Syslog {
+    fn build(&self, name: Arc<str>, config: &SinkConfig) -> Box<dyn Sink> {
+        Box::new(SyslogSink::new(name, self.clone(), config.rate.clone()))
+    }
+
+    fn check<'a>(&'a self, steps: &'a mut Steps) -> BoxFuture<'a, Option<Probe>> {
+        Box::pin(check::check(self, steps))
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::trouble::Trouble;
 
-use super::walk::too_large;
+use super::too_large::too_large;
 
 /// A line is read in pieces of at most this many bytes.
 const PIECE_BYTES: u64 = 64 << 10;

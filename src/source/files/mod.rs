@@ -4,6 +4,7 @@
 mod mbox;
 #[cfg(test)]
 mod tests;
+mod too_large;
 mod walk;
 
 use std::{
@@ -18,8 +19,15 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
-use super::{Intake, Mail, MailRef, Pass, Place, Source, SourceError, Verdict};
-use crate::{config, limits::Limits};
+use super::{
+    Intake, Mail, MailRef, Pass, Place, Source, SourceError, Verdict,
+    registry::{Checking, Kind},
+};
+use crate::{
+    config::{self, Config},
+    limits::Limits,
+    steps::{Steps, local},
+};
 
 pub use walk::{FoundFile, Step, Unreadable, Walker, walk};
 
@@ -34,17 +42,17 @@ pub fn new(name: Arc<str>, config: config::source::File, limits: Limits) -> File
     FileSource { name, config, limits }
 }
 
-/// True if the place is in a mailbox, where anyone's private mail may lie; false for a file that was meant as a report.
-pub fn is_in_mailbox(place: &Place) -> bool {
-    match place {
-        Place::Imap { .. } => true,
-        Place::Stdin { .. } => false,
-        Place::File { part: 1.., .. } => true,
-        Place::File { path, .. } => {
-            let folder = Path::new(&**path).parent();
-            let is_mails = folder.and_then(Path::file_name).is_some_and(|name| name == "cur" || name == "new");
-            is_mails && folder.and_then(Path::parent).is_some_and(|maildir| maildir.join("tmp").is_dir())
-        }
+impl Kind for config::source::File {
+    fn build(&self, name: Arc<str>, config: &Config) -> Box<dyn Source> {
+        Box::new(new(name, self.clone(), config.limits.clone()))
+    }
+
+    fn takes_away(&self, _: &Verdict) -> bool {
+        false
+    }
+
+    fn check<'a>(&'a self, _: Checking, steps: &'a mut Steps) -> BoxFuture<'a, Option<()>> {
+        Box::pin(local::read(&self.path, steps))
     }
 }
 
@@ -171,7 +179,7 @@ impl Running {
     /// True for a mail that was handed over in an earlier pass and has no verdict yet. The mails of an mbox that is piped in
     /// all have the same place.
     fn is_in_flight(&self, place: &Place) -> bool {
-        !matches!(place, Place::Stdin { .. }) && self.places.contains(place)
+        place.comes_again() && self.places.contains(place)
     }
 
     /// Reads a file and hands it over, or leaves it to the next steps of the walk if it has changed. False if the process

@@ -71,7 +71,7 @@ fn maildir_cur_and_new_are_read_and_tmp_is_not() {
             Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
         })
         .collect();
-    assert!(places.iter().all(is_in_mailbox));
+    assert!(places.iter().all(Place::is_in_mailbox));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn mbox_mails_have_separate_places() {
     for step in walk("test".into(), &mbox, &Limits::default()) {
         let Step::Found(found) = step else { panic!("{step:?}") };
         assert!(matches!(found.place, Place::File { size: told, .. } if told == size));
-        assert!(is_in_mailbox(&found.place));
+        assert!(found.place.is_in_mailbox());
     }
 }
 

@@ -15,10 +15,10 @@ use crate::{
     limits::Limits,
     source::{PLACES_AT_ONCE, Place},
     stdio,
-    trouble::{Reason, Trouble},
+    trouble::Trouble,
 };
 
-use super::mbox::Mbox;
+use super::{mbox::Mbox, too_large::too_large};
 
 /// Suffixes of files that are still being written, as used by downloads and copies.
 const UNFINISHED: &[&str] = &[".tmp", ".part", ".partial", ".filepart", ".crdownload"];
@@ -308,11 +308,6 @@ impl Walker {
         let path = path.to_string_lossy().into();
         Place::File { source: self.source.clone(), path, part: 0, size, mtime }
     }
-}
-
-/// Returns the trouble of a mail or file over `limits.mail_bytes`.
-pub(super) fn too_large(what: &str, limit: u64) -> Trouble {
-    Trouble::over(Reason::MailTooLarge, format_args!("{what}, in bytes,"), "limits.mail_bytes", limit)
 }
 
 fn about<T>(path: &Path, result: io::Result<T>) -> Result<T, Unreadable> {

@@ -9,7 +9,7 @@
 //! * `wire` is the session itself: connection, login, pipelining, and limits on what the server may send.
 //! * [`check`] only examines an account.
 
-pub mod check;
+mod check;
 mod commands {
     pub mod configured_folders;
     pub mod fetch;
@@ -46,14 +46,21 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use self::plan::settle_queue::{deletes, takes_away};
 use self::{
     driver::{Action, Driver, Input, Settings},
+    plan::settle_queue::takes_away,
     session_task::{Connector, Event, SessionTask},
     wire::auth::credentials::Account,
 };
-use super::{Intake, PLACES_AT_ONCE, Pass, Source, SourceError};
-use crate::{config, limits::Limits};
+use super::{
+    Intake, PLACES_AT_ONCE, Pass, Source, SourceError, Verdict,
+    registry::{Checking, Kind},
+};
+use crate::{
+    config::{self, Config},
+    limits::Limits,
+    steps::Steps,
+};
 
 /// Source that reads the folders of one account in turn, over a single session at a time.
 pub struct ImapSource {
@@ -180,5 +187,19 @@ async fn some<F: Future + Unpin>(future: Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,
+    }
+}
+
+impl Kind for config::source::Imap {
+    fn build(&self, name: Arc<str>, config: &Config) -> Box<dyn Source> {
+        Box::new(ImapSource::new(name, self.clone(), config.limits.clone(), config.give_up_after, config.max_attempts))
+    }
+
+    fn takes_away(&self, verdict: &Verdict) -> bool {
+        takes_away(verdict, self)
+    }
+
+    fn check<'a>(&'a self, checking: Checking, steps: &'a mut Steps) -> BoxFuture<'a, Option<()>> {
+        Box::pin(check::check(check::Mailbox { imap: self, checking }, steps))
     }
 }

@@ -69,7 +69,7 @@ async fn a_server_that_sends_a_byte_now_and_then_is_given_up_at_whatever_command
             println!("{command}: {:?} {result:?}", begin.elapsed());
             assert!(server.count(command) > 0, "{command} was never sent");
             match result {
-                Err(error) => assert!(error.to_string().contains("bytes of an answer in"), "{command}: {error}"),
+                Err(error) => assert!(error.to_string().contains("bytes of a response in"), "{command}: {error}"),
                 Ok(pass) => assert!(pass.unsettled > 0 || pass.settled == 3, "{command}: {pass:?}"),
             }
         })

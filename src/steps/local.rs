@@ -7,7 +7,7 @@ use std::{
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::steps::{Failure, Steps};
+use super::{Failure, Steps};
 use crate::{exit::Exit, ops::lock};
 
 pub const FOLDER: &str = "folder";

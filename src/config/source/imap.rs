@@ -1,35 +1,28 @@
-//! `sources.*`: mailboxes and files that mails are read from.
+//! `type: imap`: a mailbox.
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{
-    decode::{Options, View},
+use super::properties::SourceOptions;
+use crate::config::{
+    decode::View,
     folder::{FolderName, FolderNames, FolderPattern},
-    form::{Form, Whole},
+    form::Whole,
+    host::Host,
+    kinds::KindOptions,
+    node::{Node, Value},
     oauth::{Oauth, Tokens},
-    options::{OptionDoc, choices, options},
+    options::{choices, options},
+    problem::Problem,
     search::Search,
     secret::{self, Secret},
     senders::Senders,
     tls::Tls,
     units::Time,
+    url::{Url, Urls, host_and_port},
 };
 
-#[derive(Debug, Clone)]
-pub enum SourceConfig {
-    Imap(Box<Imap>),
-    File(File),
-}
-
-choices! {
-    /// `type` of a source.
-    pub enum SourceType = Imap {
-        /// A mailbox.
-        Imap = "imap",
-        /// Files, folders, Maildirs and mboxes.
-        File = "file",
-    }
-}
+/// Options that are refused in a URL, since they are secrets.
+const SECRETS: &[&str] = &["password=", "oauth.client_secret=", "oauth.refresh_token="];
 
 options! {
     /// `type: imap`.
@@ -182,68 +175,33 @@ choices! {
     }
 }
 
-options! {
-    /// `type: file`: a report, a mail, a folder of them, a Maildir, an mbox, or `-` for stdin. Read-only: nothing is changed
-    /// there.
-    #[derive(Debug, Clone)]
-    pub struct File {
-        /// File or folder to read, or `-` for stdin.
-        pub path: PathBuf = required,
-        /// Interval at which to look for new files.
-        pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),
-        /// Tenant name, added to every event of this source instead of the global `tenant`.
-        pub tenant: Option<String> = None,
-        /// Authentication of senders.
-        pub senders: Senders = flattened,
+impl SourceOptions for Imap {
+    fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    fn senders(&self) -> &Senders {
+        &self.senders
+    }
+
+    fn poll_interval(&self) -> Duration {
+        self.poll_interval
+    }
+
+    fn shown(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 }
 
-impl SourceConfig {
-    /// Tenant of the events, if the source sets one.
-    pub fn tenant(&self) -> Option<&str> {
-        match self {
-            SourceConfig::Imap(imap) => imap.tenant.as_deref(),
-            SourceConfig::File(file) => file.tenant.as_deref(),
-        }
-    }
+impl KindOptions for Imap {
+    const URLS: Urls = Urls {
+        schemes: &["imaps", "imap"],
+        examples: "imaps://user@host/FOLDER, imap://user@host/FOLDER?starttls",
+        read: from_url,
+    };
 
-    pub fn senders(&self) -> &Senders {
-        match self {
-            SourceConfig::Imap(imap) => &imap.senders,
-            SourceConfig::File(file) => &file.senders,
-        }
-    }
-}
-
-impl SourceConfig {
-    /// Maximum time between two polls.
-    pub fn poll_interval(&self) -> Duration {
-        match self {
-            SourceConfig::Imap(imap) => imap.poll_interval,
-            SourceConfig::File(file) => file.poll_interval,
-        }
-    }
-}
-
-impl Options for SourceConfig {
-    fn read(view: &View<'_>) -> Option<Self> {
-        match view.required::<SourceType>("type") {
-            Some(SourceType::Imap) => {
-                let imap = Imap::read(view);
-                imap.filter(|imap| sensible(view, imap)).map(|imap| SourceConfig::Imap(Box::new(imap)))
-            }
-            Some(SourceType::File) => {
-                File::read(view).filter(|file| file.senders.is_sensible(view)).map(SourceConfig::File)
-            }
-            None => {
-                view.give_up();
-                None
-            }
-        }
-    }
-
-    fn options() -> Vec<OptionDoc> {
-        Vec::new()
+    fn is_sensible(&self, view: &View<'_>) -> bool {
+        sensible(view, self)
     }
 }
 
@@ -329,29 +287,52 @@ fn sensible(view: &View<'_>, imap: &Imap) -> bool {
     sensible
 }
 
-/// A host name or address, IPv6 with or without brackets; stored without.
-pub(super) struct Host;
-
-impl Form for Host {
-    type Value = String;
-
-    fn expected() -> String {
-        "a host name or address".to_owned()
+fn from_url(url: &Url<'_>, node: &mut Node) -> Result<Option<String>, Problem> {
+    let place = url.place.strip_prefix("//").unwrap_or(url.place);
+    let (authority, folder) = place.split_once('/').unwrap_or((place, ""));
+    // Mailbox users are mail addresses: the last @ is the URL's own.
+    let (user, host) = authority.rsplit_once('@').ok_or_else(|| {
+        url.problem("has no user; write imaps://user@host/FOLDER, with / and ? in the user as %2F and %3F")
+    })?;
+    let has = |option: &str| url.query.split('&').any(|given| given == option);
+    if user.contains(':') || url.query.split('&').any(|given| SECRETS.iter().any(|secret| given.starts_with(secret))) {
+        return Err(url.problem(
+            "contains a password or other credential, which every user of this machine can read in the process list; remove \
+             it (write a colon in a user name as %3A), and set DMARC_SHIPPER_PASSWORD_FILE, set \
+             DMARC_SHIPPER_PASSWORD, or answer the prompt on a terminal",
+        ));
     }
-
-    fn parse(text: &str) -> Result<String, String> {
-        let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(text);
-        let port_after = |c: char| c == ':' && bare.parse::<std::net::Ipv6Addr>().is_err();
-        if bare.is_empty() || bare.chars().any(|c| c.is_whitespace() || c.is_control() || "/@[]".contains(c)) {
-            return Err(format!("expected {}, not {text:?}", Self::expected()));
-        }
-        if bare.contains(port_after) {
-            return Err(format!("expected {} only, not {text:?}; set the port with the option port", Self::expected()));
-        }
-        Ok(bare.to_owned())
+    let security = match (url.scheme == "imaps", has("starttls")) {
+        (true, true) => return Err(url.problem("imaps is encrypted from the start; write imap:// for ?starttls")),
+        (true, false) => Security::Tls,
+        (false, true) => Security::Starttls,
+        (false, false) => Security::None,
+    };
+    let user = url.decoded(user)?;
+    let (host, port) = host_and_port(host);
+    let mut put = |option: &str, value: String| node.put(option, Value::Literal(value));
+    put("security", security.name().to_owned());
+    put("user", user.clone());
+    put("host", host.to_owned());
+    if let Some(port) = port {
+        put("port", port.to_owned());
     }
-
-    fn written(value: &String) -> String {
-        value.clone()
+    let folder = folder.trim_end_matches('/');
+    if !folder.is_empty() {
+        put("folder", url.decoded(folder)?);
     }
+    url.options(node)?;
+    if node.child("password_file").is_some() || node.child("oauth").is_some() || has("auth=external") {
+        return Ok(None);
+    }
+    let variable = |name| (url.variable)(name).filter(|value| !value.is_empty());
+    if let Some(file) = variable("DMARC_SHIPPER_PASSWORD_FILE") {
+        node.put("password_file", Value::Literal(file));
+    } else if let Some(password) = variable("DMARC_SHIPPER_PASSWORD") {
+        node.put("password", Value::Literal(password));
+    } else {
+        node.put("password", Value::Literal("not asked for yet".to_owned()));
+        return Ok(Some(format!("{user} at {host}")));
+    }
+    Ok(None)
 }

@@ -1,19 +1,62 @@
-//! `sinks.*`: destinations of events, and their encoding.
+//! `sinks.*`: destinations of events, and their encoding. Each kind has a file of its own here, and one line in `kinds!`.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+mod file;
+mod properties;
+mod stdout;
+mod syslog;
+
+use std::{num::NonZeroU32, time::Duration};
 
 use serde_json::json;
 
 use super::{
-    decode::{Options, View},
+    decode::View,
     form::{Form, NonZero, Whole, not_one_of},
+    kinds::{self, kinds},
+    near::nearest,
     options::{choices, options},
-    template::Template,
     units::Size,
 };
 use crate::event::EventType;
 
-pub use super::syslog::{Acknowledgements, EventTime, Framing, Syslog, SyslogFormat, SyslogMode};
+pub use self::{
+    file::File,
+    properties::SinkOptions,
+    stdout::Stdout,
+    syslog::{Acknowledgements, EventTime, Framing, Syslog, SyslogFormat, SyslogMode},
+};
+
+kinds! {
+    /// Type of a sink, with the options specific to it.
+    pub enum SinkKind: SinkOptions {
+        /// A syslog receiver over TLS, TCP or UDP.
+        Syslog(Syslog): Syslog = "syslog",
+        /// Files, one per day or by the pattern.
+        File(File): File = "file",
+        /// Lines on standard output.
+        Stdout(Stdout): Stdout = "stdout",
+    }
+}
+
+impl SinkKind {
+    /// Form of the frames that the encoder makes for it.
+    pub fn frames(&self) -> Frames<'_> {
+        match self {
+            SinkKind::Syslog(syslog) => Frames::Syslog(syslog),
+            SinkKind::File(_) => Frames::Lines { max_bytes: None },
+            SinkKind::Stdout(stdout) => Frames::Lines { max_bytes: Some(stdout.max_line_bytes) },
+        }
+    }
+}
+
+/// Form of frames.
+#[derive(Debug, Clone, Copy)]
+pub enum Frames<'a> {
+    /// A line for each event, or an element of an array, of at most `max_bytes` with its end. None: the encoder's own limit.
+    Lines { max_bytes: Option<u32> },
+    /// A syslog message for each event.
+    Syslog(&'a Syslog),
+}
 
 options! {
     /// A named sink: the options that all types share, and the type.
@@ -45,36 +88,12 @@ impl SinkConfig {
     /// Text that identifies this sink in the ledger: everything that its events depend on, which are its type, its
     /// destination, `events` and `inputs`. A sink that is renamed, or reached in another way, keeps its history.
     pub fn identity(&self) -> String {
-        let (kind, destination) = match &self.kind {
-            SinkKind::Stdout(_) => ("stdout", String::new()),
-            SinkKind::File(file) => ("file", file.path.display().to_string()),
-            SinkKind::Syslog(syslog) => ("syslog", format!("{}:{}", syslog.host.to_ascii_lowercase(), syslog.port)),
-        };
         let (mut events, mut inputs): (Vec<_>, _) =
             (self.events.iter().map(|event| event.as_str()).collect(), self.inputs.clone());
         events.sort_unstable();
         inputs.sort_unstable();
-        serde_json::json!([kind, destination, events, inputs]).to_string()
+        json!([self.kind.type_name(), self.kind.options().destination(), events, inputs]).to_string()
     }
-}
-
-choices! {
-    /// `type` of a sink.
-    pub enum SinkType = Syslog {
-        /// A syslog receiver over TLS, TCP or UDP.
-        Syslog = "syslog",
-        /// Files, one per day or by the pattern.
-        File = "file",
-        /// Lines on standard output.
-        Stdout = "stdout",
-    }
-}
-
-#[derive(Debug, Clone)]
-pub enum SinkKind {
-    Stdout(Stdout),
-    File(File),
-    Syslog(Syslog),
 }
 
 options! {
@@ -143,58 +162,25 @@ options! {
     }
 }
 
-options! {
-    /// `type: stdout`. Only data is written to stdout; everything else to stderr.
-    #[derive(Debug, Clone)]
-    pub struct Stdout: Default {
-        /// Maximum size of a line; larger events are shrunk. Container runtimes split lines of more than 16 KiB.
-        pub max_line_bytes: u32 as Size<u32, 480, 1_048_576> = 16_000,
-    }
-}
-
-options! {
-    /// `type: file`.
-    #[derive(Debug, Clone)]
-    pub struct File {
-        /// Path of the file; `%Y`, `%m`, `%d` and other strftime directives are replaced by the day of ingest, UTC.
-        let pattern("path"): PathBuf as Template = required,
-        /// Days after which a file is deleted. Needs a path with a date. None: files are kept.
-        pub retention_days: Option<NonZeroU32> as Option<NonZero<Whole<u32, 1, 36_500>>> = None,
-        /// Path with strftime directives, for the day of ingest, UTC.
-        pub path: PathBuf = from |view| pattern.filter(|path| {
-            let sound = retention_days.is_none() || Template::has_date(path);
-            if !sound {
-                view.problem("retention_days", "needs a date in path, such as %Y%m%d, to find the files to delete");
-            }
-            sound
-        }),
-    }
-}
-
 /// Decodes the sink's options by its `type`; encodings that the type does not support are refused.
 fn kind(view: &View<'_>, encoding: Option<&Encoding>) -> Option<SinkKind> {
-    let Some(kind) = view.required::<SinkType>("type") else {
-        view.give_up();
-        return None;
-    };
-    if encoding.is_some_and(|encoding| encoding.codec == Codec::Array) && kind != SinkType::File {
-        view.problem("encoding.codec", "array is only supported by sinks of type file; use json");
-    }
     for key in ["only_fields", "except_fields"] {
         let names = encoding.map_or(&[][..], |e| if key == "only_fields" { &e.only_fields } else { &e.except_fields });
         known_fields(view, &format!("encoding.{key}"), names);
     }
-    match kind {
-        SinkType::Stdout => Stdout::read(view).map(SinkKind::Stdout),
-        SinkType::File => File::read(view).map(SinkKind::File),
-        SinkType::Syslog => Syslog::read(view).map(SinkKind::Syslog),
+    let kind: SinkKind = kinds::read(view)?;
+    if encoding.is_some_and(|encoding| encoding.codec == Codec::Array) && !kind.options().takes_arrays() {
+        let message = format!("array is not supported by sinks of type {}; use json", kind.type_name());
+        view.problem("encoding.codec", message);
+        return None;
     }
+    Some(kind)
 }
 
 fn known_fields(view: &View<'_>, key: &str, names: &[String]) {
     let fields = view.decoder.fields;
     for name in names.iter().filter(|name| !fields.is_empty() && !fields.contains(&name.as_str())) {
-        let message = match super::near::nearest(name, fields.iter().copied()) {
+        let message = match nearest(name, fields.iter().copied()) {
             Some(near) => format!("unknown field {name:?}; did you mean {near}?"),
             None => format!("unknown field {name:?}; `schema event` lists all fields"),
         };
@@ -205,7 +191,7 @@ fn known_fields(view: &View<'_>, key: &str, names: &[String]) {
 /// An integer number of seconds, as for Vector's option of this name.
 struct Seconds;
 
-impl super::form::Form for Seconds {
+impl Form for Seconds {
     type Value = Duration;
 
     fn expected() -> String {

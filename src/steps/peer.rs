@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use jiff::Timestamp;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
-use super::steps::{Failure, Steps};
+use super::{Failure, Steps};
 use crate::{
     config::sink::Syslog,
     exit::Exit,

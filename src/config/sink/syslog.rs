@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
+use super::properties::SinkOptions;
+use crate::config::{
     decode::View,
     form::{Form, Whole},
+    host::Host,
+    kinds::KindOptions,
+    node::Value,
     options::{choices, options},
-    source::Host,
     tls::Tls,
     units::{Size, Time},
+    url::Urls,
 };
 
 options! {
@@ -53,9 +57,7 @@ options! {
         /// Maximum time for a connection to be established.
         pub connect_timeout: Duration as Time<100, 600_000> = Duration::from_secs(10),
         /// Maximum time for the peer to acknowledge written bytes; then the connection is closed (TCP_USER_TIMEOUT).
-        let patience("send_timeout"): Duration as Time<1_000, 3_600_000> = Duration::from_secs(30),
-        /// Maximum time for the peer to acknowledge written bytes; then the connection is closed.
-        pub send_timeout: Duration = from |view| fits(view, mode, acknowledgements, max_message_bytes).then_some(patience),
+        pub send_timeout: Duration as Time<1_000, 3_600_000> = Duration::from_secs(30),
     }
 }
 
@@ -113,6 +115,46 @@ choices! {
     }
 }
 
+impl SinkOptions for Syslog {
+    fn destination(&self) -> String {
+        format!("{}:{}", self.host.to_ascii_lowercase(), self.port)
+    }
+
+    fn shown(&self) -> String {
+        format!("{}, {}:{}", self.mode.name(), self.host, self.port)
+    }
+
+    fn exclusive(&self) -> Option<(&'static str, String)> {
+        None
+    }
+
+    fn takes_arrays(&self) -> bool {
+        false
+    }
+
+    fn prints(&self) -> bool {
+        false
+    }
+}
+
+impl KindOptions for Syslog {
+    const URLS: Urls = Urls {
+        schemes: &["syslog+tls", "syslog+tcp", "syslog+udp"],
+        examples: "syslog+tls://host:6514, syslog+tcp://host:601, syslog+udp://host:514",
+        read: |url, node| {
+            let address = url.place.trim_start_matches("//").trim_end_matches('/');
+            node.put("mode", Value::Literal(url.scheme.trim_start_matches("syslog+").to_owned()));
+            node.put("address", Value::Literal(address.to_owned()));
+            url.options(node)?;
+            Ok(None)
+        },
+    };
+
+    fn is_sensible(&self, view: &View<'_>) -> bool {
+        fits(view, self)
+    }
+}
+
 fn default_port(mode: SyslogMode) -> u16 {
     match mode {
         SyslogMode::Tls => 6514,
@@ -125,7 +167,8 @@ fn default_port(mode: SyslogMode) -> u16 {
 const MAX_DATAGRAM: u32 = 65_507;
 
 /// Checks that the options are compatible.
-fn fits(view: &View<'_>, mode: SyslogMode, acknowledgements: Acknowledgements, max_message_bytes: u32) -> bool {
+fn fits(view: &View<'_>, syslog: &Syslog) -> bool {
+    let Syslog { mode, acknowledgements, max_message_bytes, .. } = *syslog;
     let mut fits = true;
     let mut refuse = |key: &str, message: &str| {
         view.problem(key, message);

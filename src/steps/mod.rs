@@ -1,4 +1,7 @@
-//! Steps of the check of one part of the configuration, and their outcomes.
+//! Steps of `check`: the steps of one part of the configuration, their outcomes, and those that sources and sinks share.
+
+pub mod local;
+pub mod peer;
 
 use std::{future::Future, time::Duration};
 
@@ -8,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     exit::Exit,
     net::{connect::ConnectError, tls::TlsError},
-    sink::SinkError,
-    source::SourceError,
 };
+
+/// The step that ends the check of a sink: an event is sent.
+pub const PROBE: &str = "probe";
 
 /// Maximum time of a step, whatever the timeouts of the configuration allow.
 const STEP: Duration = Duration::from_secs(120);
@@ -128,18 +132,6 @@ impl Failure {
 
     pub fn advising(self, advice: &'static str) -> Self {
         Self { advice: Some(advice), ..self }
-    }
-}
-
-impl From<SourceError> for Failure {
-    fn from(error: SourceError) -> Self {
-        Self::new(Exit::from(&error), error.to_string())
-    }
-}
-
-impl From<SinkError> for Failure {
-    fn from(error: SinkError) -> Self {
-        Self::new(Exit::from(&error), error.to_string())
     }
 }
 

@@ -1,0 +1,78 @@
+//! A report, and the result of reading it once.
+
+use super::{
+    aggregate::report::{Aggregate, Row},
+    failure::report::Failure,
+    tls_rpt::report::TlsRpt,
+    warnings::{Repair, Warnings},
+};
+use crate::trouble::{Reason, Trouble};
+
+/// Result of reading a whole document once.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// SHA-256 of the decompressed document, before any conversion.
+    pub sha256: [u8; 32],
+    pub report: Report,
+    /// Number of rows that can be shipped.
+    pub rows: u64,
+    /// Number of rows without data, which are not shipped; a warning of the report mentions them.
+    pub skipped: u64,
+    /// Size of the rows' events as JSON, in bytes: an upper bound, as each text may occur twice.
+    pub event_bytes: u64,
+    /// The rows of a small undamaged aggregate report, for which a second reading is unnecessary.
+    pub held: Option<Vec<Row>>,
+    /// Set if the document can't be read to its end: the rows before the damage are shipped, and the damage is reported.
+    pub damage: Option<Trouble>,
+}
+
+/// The parts of a report outside its rows, by type of report.
+#[derive(Debug, Clone)]
+pub enum Report {
+    Aggregate(Box<Aggregate>),
+    TlsRpt(Box<TlsRpt>),
+    /// The whole report.
+    Failure(Box<Failure>),
+}
+
+impl Report {
+    /// Returns the reporter's identification of the report: organisation, domain, report_id, begin and end. `None` without a
+    /// report_id.
+    pub fn name(&self) -> Option<[Option<&str>; 5]> {
+        let name = match self {
+            Report::Aggregate(report) => {
+                [&report.org_name, &report.policy.domain, &report.report_id, &report.begin, &report.end]
+            }
+            Report::TlsRpt(report) => [&report.organization_name, &None, &report.report_id, &report.begin, &report.end],
+            Report::Failure(_) => return None,
+        };
+        name[2].is_some().then(|| name.map(|value| value.as_deref()))
+    }
+
+    /// Adds a warning, which the report's events carry.
+    pub fn warn(&mut self, warning: String) {
+        match self {
+            Report::Aggregate(report) => report.warnings.push(warning),
+            Report::TlsRpt(report) => report.warnings.push(warning),
+            Report::Failure(report) => report.warnings.push(warning),
+        }
+    }
+
+    /// Returns the domains that the report is about, `None` for a missing one; a TLS report may have several, or none.
+    pub fn domains(&self) -> Vec<Option<&str>> {
+        match self {
+            Report::Aggregate(report) => vec![report.policy.domain.as_deref()],
+            Report::TlsRpt(report) => report.policies.iter().map(|policy| policy.domain.as_deref()).collect(),
+            Report::Failure(report) => vec![report.reported_domain.as_deref()],
+        }
+    }
+}
+
+/// Warnings for an error after the end of a report.
+pub(super) fn damaged_after_end(failure: Option<std::io::Error>) -> Vec<String> {
+    let mut late = Warnings::default();
+    if let Some(error) = failure {
+        late.note(Repair::DamagedAfterEnd, &Trouble::from_io(&error, Reason::XmlTruncated).detail);
+    }
+    late.texts()
+}
