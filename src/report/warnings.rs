@@ -105,7 +105,7 @@ repairs! {
     Repeated = "repeated", "an element that stands for one value came again with another, the first was kept";
     SecondPolicy = "second_policy", "more than one policy_published, the first was kept";
     SeveralRows = "several_rows", "a record with several rows, each was read as a record of its own";
-    TooManyResults = "too_many_results", "more results of one kind in a record than limits.auth_results, the first were kept";
+    TooManyResults = "too_many_results", "more than 64 results of one kind in a record, the first were kept";
     ExtensionsShortened = "extensions_shortened", "more of the elements that the schema does not have than are kept, the first were kept";
     TooManyErrors = "too_many_errors", "more error texts in the metadata than are kept";
     EmptyRecord = "empty_record", "a record that tells no address, no count and no name was skipped";
