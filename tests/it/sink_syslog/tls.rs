@@ -177,7 +177,7 @@ async fn tls_files_that_are_wrong_at_the_start_are_an_error_of_the_configuration
     let ca = Ca::new();
     fs::remove_file(ca.file()).unwrap();
     let sink = Running::start(tls_config(1, &ca, false));
-    assert!(matches!(sink.ended().await, Err(SinkError::Configuration(_))));
+    assert!(matches!(sink.ended().await, Err(SinkError::Configuration(_, Some(_)))));
 }
 
 #[tokio::test]
