@@ -31,6 +31,7 @@ pub mod config;
 pub mod exit;
 pub mod flood;
 mod folder;
+mod invisible;
 pub mod limits;
 pub mod migrate;
 pub mod net;

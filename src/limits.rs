@@ -5,6 +5,10 @@ use crate::config::{form::Whole, options::options, units::Size};
 /// Upper bound of most size options: one TiB.
 const TIB: u64 = 1 << 40;
 
+/// Maximum number of signatures, of SPF results, and of reasons kept of one row; more are counted and reported by a warning of
+/// the row. A mail rarely has more than five signatures.
+pub const AUTH_RESULTS: usize = 64;
+
 options! {
     /// Limits per mail, and per sender and day. Sizes in bytes; each field is the setting `limits.<field>`.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +49,6 @@ options! {
         /// events; the rows before the limit are shipped. Each event repeats the head of the report: events of real reports
         /// have 1.0 to 5.6 times its size, and some 20 times if a row has only an address and a count.
         pub event_expansion: u64 as Whole<u64, 1, 1_000_000> = 64,
-        /// Maximum number of signatures, and of SPF results, kept of one row; more are counted and reported by a warning of
-        /// the row. A mail rarely has more than five signatures.
-        pub auth_results: u64 as Whole<u64, 1, 10_000> = 64,
         /// Maximum number of mails of one sending domain (the organisational domain of the From address) that a source reads
         /// in a UTC day; further ones stay in the mailbox for the next day, or the next run, with one `ingest_error` per
         /// sender and day. Google and Microsoft send a mail a day for each domain: this is twenty times what a company with

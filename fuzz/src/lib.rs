@@ -18,7 +18,7 @@ use dmarc_shipper::{
         tls_rpt::{self, TlsRptEvent},
     },
     extract::{self, Format, Found, Origin, Room, Unshared},
-    limits::Limits,
+    limits::{AUTH_RESULTS, Limits},
     report::{self, Report},
     trouble::{Reason, Trouble},
 };
@@ -102,7 +102,7 @@ impl Document {
         });
         assert!(rows.iter().map(|row| row.index).eq(0..rows.len() as u64));
         assert!(rows.len() as u64 <= limits.rows);
-        let most = limits.auth_results as usize;
+        let most = AUTH_RESULTS;
         assert!(rows.iter().all(|row| row.dkim_auth.len().max(row.spf_auth.len()).max(row.reasons.len()) <= most));
         let document = match report::scan(Format::Xml, open(), limits) {
             Ok(scan) => {

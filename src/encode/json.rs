@@ -3,7 +3,10 @@
 
 use std::io::Write as _;
 
-use crate::event::{Field, Object, Value};
+use crate::{
+    event::{Field, Object, Value},
+    invisible::is_invisible,
+};
 
 /// Characters that are not escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,23 +112,6 @@ fn escape(c: char, out: &mut Vec<u8>) {
             }
         }
     }
-}
-
-/// True for C1 controls, and format characters (category Cf) that are invisible: soft hyphens, zero-width characters,
-/// direction marks and overrides, line and paragraph separators, byte order marks, annotation marks, tags.
-pub(super) fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{80}'..='\u{9f}'
-        | '\u{ad}'
-        | '\u{61c}'
-        | '\u{180e}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}'
-        | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Writes a key without escapes: all keys are letters, digits and underscores.

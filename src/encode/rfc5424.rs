@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::sink::{EventTime, Syslog},
     event::{Event, Field, Value},
+    invisible::is_invisible,
 };
 
 /// Keys in the structured data, for event types that have them: short values that receivers filter and join by.
@@ -114,7 +115,7 @@ fn escaped(text: &str, out: &mut Vec<u8>) {
         match c {
             '"' | '\\' | ']' => out.extend([b'\\', c as u8]),
             ' ' if before == ']' => out.push(b'_'),
-            _ if c.is_control() || json::is_invisible(c) => out.push(b'?'),
+            _ if c.is_control() || is_invisible(c) => out.push(b'?'),
             _ => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
         before = c;

@@ -23,6 +23,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    Cause,
     connect::{ConnectError, connect},
     tls::{self, TlsError},
 };
@@ -46,26 +47,28 @@ pub struct Reply {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// A file of the configuration can't be used.
-    #[error("{0}")]
-    Configuration(String),
-    /// The server can't be reached, trusted or understood: a later attempt may work.
-    #[error("{0}")]
-    Failed(String),
+    #[error(transparent)]
+    Configuration(TlsError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server can't be trusted: a later attempt may work, as with all of the following.
+    #[error(transparent)]
+    Tls(TlsError),
+    #[error("the HTTP request failed: {}", with_causes(&**.0))]
+    Request(#[source] Cause),
+    #[error("no response within {TIME:?}")]
+    TimedOut,
 }
 
 /// Sends `form`, which is URL-encoded, to `url`, which is https. No error contains any part of the form.
 pub async fn post_form(url: &Uri, tls: &Tls, form: String) -> Result<Reply, HttpError> {
-    let failed = |error: &dyn Error| {
-        let causes = std::iter::successors(error.source(), |&cause| cause.source());
-        let told: String = causes.map(|cause| format!(": {cause}")).collect();
-        HttpError::Failed(format!("the HTTP request failed: {error}{told}"))
-    };
     let exchange = async {
         let host = url.host().unwrap_or_default();
         let tcp = connect(host, url.port_u16().unwrap_or(443), CONNECT_TIME).await?;
         let stream = tls::handshake(tls, host, tcp).await?;
         let stream = TokioIo::new(Capped { stream, left: ANSWER_BYTES });
-        let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| failed(&error))?;
+        let (mut sender, connection) =
+            http1::handshake(stream).await.map_err(|error| HttpError::Request(error.into()))?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
             .header(HOST, url.authority().map_or(host, |authority| authority.as_str()))
@@ -73,13 +76,13 @@ pub async fn post_form(url: &Uri, tls: &Tls, form: String) -> Result<Reply, Http
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("dmarc-shipper/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(Bytes::from(form)))
-            .map_err(|error| failed(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+            .map_err(|error| HttpError::Request(error.into()))?;
+        let response = sender.send_request(request).await.map_err(|error| HttpError::Request(error.into()))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| failed(&*error))?;
+        let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(HttpError::Request)?;
         Ok(Reply { status, body: body.to_bytes() })
     };
-    timeout(TIME, exchange).await.unwrap_or_else(|_| Err(HttpError::Failed(format!("no response within {TIME:?}"))))
+    timeout(TIME, exchange).await.unwrap_or(Err(HttpError::TimedOut))
 }
 
 /// A connection of which at most `left` bytes are read.
@@ -115,17 +118,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Capped<S> {
     }
 }
 
-impl From<ConnectError> for HttpError {
-    fn from(error: ConnectError) -> Self {
-        HttpError::Failed(error.to_string())
-    }
-}
-
 impl From<TlsError> for HttpError {
     fn from(error: TlsError) -> Self {
         match error {
-            TlsError::Configuration(text) => HttpError::Configuration(text),
-            TlsError::Handshake(text) => HttpError::Failed(text),
+            TlsError::Configuration { .. } => HttpError::Configuration(error),
+            TlsError::Handshake { .. } => HttpError::Tls(error),
         }
     }
+}
+
+/// Describes an error with all its causes: those of hyper name only the step that failed.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -5,3 +5,6 @@ pub mod connect;
 pub mod http;
 pub mod tls;
 pub mod token;
+
+/// Cause of an error, of any type.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;

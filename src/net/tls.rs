@@ -28,17 +28,34 @@ use tokio_rustls::{
 
 use x509_cert::{Certificate, der::Decode};
 
+use super::Cause;
 use crate::{config::tls::Tls, ops::metrics::CERTIFICATE_EXPIRY};
 
 /// Error in setting up an encrypted connection.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file of the configuration can't be used; a retry can't help until it is fixed.
-    #[error("{0}")]
-    Configuration(String),
+    #[error("{text}")]
+    Configuration {
+        text: String,
+        #[source]
+        cause: Option<Cause>,
+    },
     /// The peer can't be trusted, or does not speak TLS as expected.
-    #[error("{0}")]
-    Handshake(String),
+    #[error("{text}")]
+    Handshake {
+        text: String,
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl TlsError {
+    /// Error about the configuration, of which `cause` is the last part.
+    fn configuration(what: &str, cause: impl Into<Cause>) -> Self {
+        let cause = cause.into();
+        Self::Configuration { text: format!("{what}: {cause}"), cause: Some(cause) }
+    }
 }
 
 /// Reads the certificate files and makes the configuration for one connection. Called before every handshake, so that
@@ -47,17 +64,17 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::Configuration(error.to_string()))?;
+        .map_err(|error| TlsError::configuration("can't set TLS up", error))?;
     let roots = Arc::new(roots(tls.ca_file.as_deref())?);
     let web = WebPkiServerVerifier::builder_with_provider(roots, provider)
         .build()
-        .map_err(|error| TlsError::Configuration(format!("can't use the trusted certificates: {error}")))?;
+        .map_err(|error| TlsError::configuration("can't use the trusted certificates", error))?;
     let verifier = Verifier { web, certificate: tls.verify_certificate, hostname: tls.verify_hostname };
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let config = match (&tls.crt_file, &tls.key_file) {
         (Some(certificates), Some(key)) => {
             builder.with_client_auth_cert(certificates_in(certificates)?, key_in(key)?).map_err(|error| {
-                TlsError::Configuration(format!("can't use {} with {}: {error}", certificates.display(), key.display()))
+                TlsError::configuration(&format!("can't use {} with {}", certificates.display(), key.display()), error)
             })?
         }
         _ => builder.with_no_client_auth(),
@@ -83,10 +100,12 @@ where
     let noting = Arc::new(Noting { certificates: config.client_auth_cert_resolver, asked: AtomicBool::new(false) });
     config.client_auth_cert_resolver = noting.clone();
     let name = tls.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
-    let server = ServerName::try_from(name.to_owned())
-        .map_err(|_| TlsError::Configuration(format!("{name:?} is not a host name to verify a certificate for")))?;
+    let server = ServerName::try_from(name.to_owned()).map_err(|error| TlsError::Configuration {
+        text: format!("{name:?} is not a host name to verify a certificate for"),
+        cause: Some(error.into()),
+    })?;
     let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
-    let stream = connected.map_err(|error| explain(&error, name))?;
+    let stream = connected.map_err(|error| explain(error, name))?;
     note_expiry(&stream, name);
     Ok((stream, noting.asked.load(Ordering::Relaxed)))
 }
@@ -145,10 +164,10 @@ impl ResolvesClientCert for Noting {
 }
 
 /// Describes the error, and what to do about it.
-fn explain(error: &io::Error, name: &str) -> TlsError {
+fn explain(error: io::Error, name: &str) -> TlsError {
     use rustls::{AlertDescription, CertificateError as Bad, Error, PeerIncompatible};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    TlsError::Handshake(match inner {
+    let text = match inner {
         Some(Error::InvalidCertificate(bad)) => match bad {
             // An authority of the same name with another key makes a "bad" signature.
             Bad::UnknownIssuer | Bad::BadSignature => format!(
@@ -185,7 +204,8 @@ fn explain(error: &io::Error, name: &str) -> TlsError {
             format!("{name} does not speak TLS on this port; check the port, or use STARTTLS")
         }
         _ => format!("the TLS handshake with {name} failed: {error}"),
-    })
+    };
+    TlsError::Handshake { text, cause: error }
 }
 
 /// Returns the authorities to trust: those of the given file, or the system's, or if the system has none, Mozilla's
@@ -195,7 +215,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     if let Some(path) = ca_file {
         for certificate in certificates_in(path)? {
             roots.add(certificate).map_err(|error| {
-                TlsError::Configuration(format!("can't use a certificate in {}: {error}", path.display()))
+                TlsError::configuration(&format!("can't use a certificate in {}", path.display()), error)
             })?;
         }
         return Ok(roots);
@@ -208,17 +228,21 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
 }
 
 fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |what: &dyn std::fmt::Display| {
-        TlsError::Configuration(format!("can't read certificates from {}: {what}", path.display()))
-    };
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?.collect();
-    let found = found.map_err(|error| wrong(&error))?;
-    if found.is_empty() { Err(wrong(&"no PEM certificate found")) } else { Ok(found) }
+    let what = format!("can't read certificates from {}", path.display());
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(|error| TlsError::configuration(&what, error))?.collect();
+    let found = found.map_err(|error| TlsError::configuration(&what, error))?;
+    match found.is_empty() {
+        true => {
+            Err(TlsError::Configuration { text: format!("{what}: no PEM certificate found"), cause: None })
+        }
+        false => Ok(found),
+    }
 }
 
 fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| {
-        TlsError::Configuration(format!("can't read an unencrypted PEM private key from {}: {error}", path.display()))
+        TlsError::configuration(&format!("can't read an unencrypted PEM private key from {}", path.display()), error)
     })
 }
 
@@ -274,5 +298,26 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.web.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_certificate_files_and_handshakes_keep_their_source() {
+        let tls = Tls { ca_file: Some("/nowhere/ca.pem".into()), ..Tls::default() };
+        let error = client_config(&tls).unwrap_err();
+        let source = error.source().expect("the file can't be read").to_string();
+        assert!(error.to_string().ends_with(&format!("/nowhere/ca.pem: {source}")), "{error}");
+
+        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let error = explain(io::Error::other(expired.clone()), "siem");
+        assert!(error.to_string().starts_with("the certificate of siem has expired"), "{error}");
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).expect("of the handshake");
+        assert_eq!(cause.get_ref().and_then(|inner| inner.downcast_ref()), Some(&expired));
     }
 }

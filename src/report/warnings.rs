@@ -105,7 +105,7 @@ repairs! {
     Repeated = "repeated", "a single-valued element is repeated with another value, the first was kept";
     SecondPolicy = "second_policy", "more than one policy_published, the first was kept";
     SeveralRows = "several_rows", "a record has several rows, each was read as a separate record";
-    TooManyResults = "too_many_results", "more results of one kind than limits.auth_results, the first were kept";
+    TooManyResults = "too_many_results", "more than 64 results of one kind in a record, the first were kept";
     ExtensionsShortened = "extensions_shortened", "more elements outside the schema than the maximum, the first were kept";
     TooManyErrors = "too_many_errors", "more error texts in the metadata than the maximum, the first were kept";
     EmptyRecord = "empty_record", "a record without address, count and domain was skipped";

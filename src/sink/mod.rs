@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{deliver::busy::Busy, exit::Exit, steps::Failure};
+use crate::{deliver::busy::Busy, exit::Exit, net::Cause, steps::Failure};
 
 /// A destination of events. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
 /// cancelled, or until a retry cannot help. Whatever may work later, it retries by itself, without end.
@@ -208,24 +208,24 @@ impl Status {
 pub enum SinkError {
     /// The output can't be created (a folder that is missing, no permission). Exit 73.
     #[error("{0}")]
-    CannotCreate(String),
+    CannotCreate(String, #[source] Cause),
     /// A write failed, and a retry cannot help. Exit 74.
     #[error("{0}")]
-    CannotWrite(String),
+    CannotWrite(String, #[source] Cause),
     /// The reader of stdout is gone (EPIPE): stop, and settle nothing. Exit 74.
     #[error("nobody reads stdout any more")]
     BrokenPipe,
     /// A certificate, key or other file of the configuration can't be used. Exit 78.
     #[error("{0}")]
-    Configuration(String),
+    Configuration(String, #[source] Option<Cause>),
 }
 
 impl From<&SinkError> for Exit {
     fn from(error: &SinkError) -> Self {
         match error {
-            SinkError::CannotCreate(_) => Exit::CannotCreate,
-            SinkError::CannotWrite(_) | SinkError::BrokenPipe => Exit::Io,
-            SinkError::Configuration(_) => Exit::Configuration,
+            SinkError::CannotCreate(..) => Exit::CannotCreate,
+            SinkError::CannotWrite(..) | SinkError::BrokenPipe => Exit::Io,
+            SinkError::Configuration(..) => Exit::Configuration,
         }
     }
 }

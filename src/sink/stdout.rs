@@ -83,7 +83,7 @@ impl StdoutSink {
         while let Some(batch) = batches.next().await {
             let bytes = joined(&batch);
             let mut written = worker.call(move |output| output.write(bytes)).await;
-            while let Err(error) = written.map_err(|gone| SinkError::CannotWrite(gone.to_string()))? {
+            while let Err(error) = written.map_err(|gone| SinkError::CannotWrite(gone.to_string(), gone.into()))? {
                 if !may_pass(&error) {
                     return Err(ended_by(error));
                 }
@@ -173,7 +173,8 @@ fn ended_by(error: io::Error) -> SinkError {
 }
 
 fn cannot_write(error: io::Error) -> SinkError {
-    SinkError::CannotWrite(format!("can't write to stdout: {error}; expected a pipe, terminal or file that is open"))
+    let text = format!("can't write to stdout: {error}; expected a pipe, terminal or file that is open");
+    SinkError::CannotWrite(text, error.into())
 }
 
 #[cfg(test)]

@@ -152,8 +152,8 @@ impl From<ConnectError> for Failure {
 impl From<TlsError> for Failure {
     fn from(error: TlsError) -> Self {
         let exit = match error {
-            TlsError::Configuration(_) => Exit::Configuration,
-            TlsError::Handshake(_) => Exit::Unavailable,
+            TlsError::Configuration { .. } => Exit::Configuration,
+            TlsError::Handshake { .. } => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())
     }

@@ -9,12 +9,13 @@ use std::{
 use syn::visit::{self, Visit};
 
 /// Modules that any other module may use.
-const GROUND: &[&str] = &["trouble", "limits"];
+const GROUND: &[&str] = &["trouble", "limits", "invisible"];
 
 /// Allowed imports of each module of the library from its siblings, in addition to [`GROUND`]; only `pipeline` may use all
 /// stages.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trouble", &[]),
+    ("invisible", &[]),
     ("limits", &["config"]),
     ("exit", &[]),
     ("stdio", &[]),

@@ -12,7 +12,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!((config.intake_max_size, config.ledger.retention_days), (32 << 20, 400));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Auto));
     assert_eq!(config.limits, Limits::default());
-    assert_eq!((config.limits.mail_bytes, config.limits.auth_results), (64 << 20, 64));
+    assert_eq!((config.limits.mail_bytes, config.limits.mail_parts), (64 << 20, 256));
     let imap = imap(&loaded);
     assert_eq!((imap.port, imap.security, imap.folder[0].as_str()), (993, source::Security::Tls, "INBOX"));
     assert_eq!((imap.poll_interval, imap.connect_timeout), (Duration::from_secs(300), Duration::from_secs(10)));

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::invisible::is_invisible;
 use crate::{
     event::{Provenance, Value},
     report::{Aggregate, DkimAuth, Override, Row, SpfAuth},
@@ -132,7 +133,7 @@ fn check_json(message: &str, event: &Event) {
 }
 
 fn assert_one_clean_line(frame: &str) {
-    assert!(!frame.chars().any(|c| c.is_control() || json::is_invisible(c)), "{frame:?}");
+    assert!(!frame.chars().any(|c| c.is_control() || is_invisible(c)), "{frame:?}");
 }
 
 /// A strict parser for RFC 5424 section 6: returns the parameters of the structured data, and MSG.

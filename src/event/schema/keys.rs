@@ -308,13 +308,13 @@ pub(super) const AGGREGATE: &[Key] = &[
         "dkim_auth",
         Kind::Objects(&["domain", "selector", "result", "human_result"]),
         Part::Told,
-        "All `auth_results/dkim` entries, at most `limits.auth_results`.",
+        "All `auth_results/dkim` entries, at most 64.",
     ),
     key(
         "spf_auth",
         Kind::Objects(&["domain", "scope", "result", "human_result"]),
         Part::Told,
-        "All `auth_results/spf` entries, at most `limits.auth_results`.",
+        "All `auth_results/spf` entries, at most 64.",
     ),
     key(
         "reasons",

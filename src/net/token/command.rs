@@ -65,7 +65,7 @@ fn kill(leader: Pid) {
 
 pub async fn run(command: &[String]) -> Result<String, TokenError> {
     let [program, arguments @ ..] = command else {
-        return Err(TokenError::Configuration("token_command is empty; expected a program and its arguments".into()));
+        return Err(TokenError::configuration("token_command is empty; expected a program and its arguments"));
     };
     let failed = |what: String| TokenError::Refused(format!("the token_command {program} {what}"));
     let mut command = Command::new(program);
@@ -80,7 +80,10 @@ pub async fn run(command: &[String]) -> Result<String, TokenError> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| TokenError::Configuration(format!("can't run the token_command {program}: {error}")))?;
+        .map_err(|error| TokenError::Configuration {
+            text: format!("can't run the token_command {program}: {error}"),
+            cause: Some(error.into()),
+        })?;
     let mut group = Group::of(&child);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ended = timeout(TIME, async {
@@ -90,7 +93,7 @@ pub async fn run(command: &[String]) -> Result<String, TokenError> {
         (printed, complaint, status)
     });
     let Ok((printed, complaint, status)) = ended.await else {
-        return Err(TokenError::Unavailable(format!("the token_command {program} took longer than {TIME:?}")));
+        return Err(TokenError::unavailable(format!("the token_command {program} took longer than {TIME:?}")));
     };
     let status = status.map_err(|error| failed(format!("can't be waited for: {error}")))?;
     match sound(&printed) {
@@ -164,7 +167,8 @@ mod tests {
     async fn a_missing_token_command_is_a_configuration_error() {
         let error = run(&["/nowhere/token".to_owned()]).await.unwrap_err();
         assert!(
-            matches!(error, TokenError::Configuration(_)) && error.to_string().contains("/nowhere/token"),
+            matches!(error, TokenError::Configuration { cause: Some(_), .. })
+                && error.to_string().contains("/nowhere/token"),
             "{error}"
         );
     }

@@ -43,11 +43,11 @@ pub async fn fetch(endpoint: &Endpoint, renewal: &Renewal) -> Result<Fetched, To
     }
     let mut secrets = Vec::new();
     if let Some(secret) = &endpoint.client_secret {
-        secrets.push(("client_secret", secret.reveal().map_err(TokenError::Configuration)?));
+        secrets.push(("client_secret", secret.reveal().map_err(TokenError::configuration)?));
     }
     let configured = match &endpoint.grant {
         Grant::ClientCredentials => None,
-        Grant::RefreshToken(token) => Some(token.reveal().map_err(TokenError::Configuration)?),
+        Grant::RefreshToken(token) => Some(token.reveal().map_err(TokenError::configuration)?),
     };
     match &configured {
         None => fields.push(("grant_type", "client_credentials".into())),
@@ -59,9 +59,15 @@ pub async fn fetch(endpoint: &Endpoint, renewal: &Renewal) -> Result<Fetched, To
     let form: Vec<String> =
         fields.iter().chain(&secrets).map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let host = endpoint.url.host().unwrap_or_default();
-    let reply = post_form(&endpoint.url, &endpoint.tls, form.join("&")).await.map_err(|error| match error {
-        HttpError::Configuration(text) => TokenError::Configuration(of_oauth(&text)),
-        HttpError::Failed(text) => TokenError::Unavailable(format!("no access token from {host}: {}", of_oauth(&text))),
+    let reply = post_form(&endpoint.url, &endpoint.tls, form.join("&")).await.map_err(|error| {
+        let text = of_oauth(&error.to_string());
+        match error {
+            HttpError::Configuration(_) => TokenError::Configuration { text, cause: Some(error.into()) },
+            HttpError::Connect(_) | HttpError::Tls(_) | HttpError::Request(_) | HttpError::TimedOut => {
+                let text = format!("no access token from {host}: {text}");
+                TokenError::Unavailable { text, cause: Some(error.into()) }
+            }
+        }
     })?;
     let answer = judge(&reply).map_err(|verdict| verdict.told(host, &secrets));
     if let Some(configured) = configured {
@@ -90,7 +96,7 @@ impl No {
             said = said.replace(secret, "…").replace(&encoded(secret), "…");
         }
         match self {
-            No::NotNow(_) => TokenError::Unavailable(format!("no access token from {host}: {said}")),
+            No::NotNow(_) => TokenError::unavailable(format!("no access token from {host}: {said}")),
             No::Never(_) => TokenError::Refused(format!("{host} refused an access token: {said}")),
         }
     }

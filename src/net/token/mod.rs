@@ -61,9 +61,11 @@ impl AccessTokens {
 }
 
 fn in_file(path: &Path) -> Result<String, TokenError> {
-    let wrong = |what: String| TokenError::Configuration(format!("{what} the token file {}", path.display()));
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| TokenError::Configuration(format!("can't read the token file {}: {error}", path.display())))?;
+    let wrong = |what: String| TokenError::configuration(format!("{what} the token file {}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| TokenError::Configuration {
+        text: format!("can't read the token file {}: {error}", path.display()),
+        cause: Some(error.into()),
+    })?;
     sound(&text).ok_or_else(|| wrong("expected one access token and nothing else in".into()))
 }
 

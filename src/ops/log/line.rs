@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use crate::invisible::is_invisible;
+
 use tracing::{
     Level,
     field::{Field, Visit},
@@ -165,14 +167,9 @@ fn text_escape(line: &mut String, c: char) {
     line.extend(c.escape_unicode());
 }
 
-/// True for control characters (also those above ASCII, which some terminals obey), and for those that reorder or hide text:
-/// bidirectional controls (Unicode 16, UAX #9), zero-width characters, line separators, musical format characters, tags.
+/// True for control characters, which terminals obey, and for those that reorder or hide text.
 fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e007f}')
+    c.is_control() || is_invisible(c)
 }
 
 fn colour(level: Level) -> &'static str {

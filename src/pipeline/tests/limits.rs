@@ -1,7 +1,7 @@
 //! Each limit is hit by a mail, through all readers: the error, the rows shipped, and the verdict on the mail.
 
 use super::*;
-use crate::{config::decode::Options, source::files};
+use crate::{config::decode::Options, limits::AUTH_RESULTS, source::files};
 
 /// A mail that hits a limit, and the number of rows that are shipped of it all the same.
 struct Case {
@@ -90,12 +90,12 @@ fn a_mail_over_its_size_is_told_by_its_setting_and_not_read() {
 
 #[test]
 fn results_over_their_limit_are_a_warning_of_the_row_and_no_error() {
-    let results = "<dkim><domain>a.example</domain><result>pass</result></dkim>".repeat(5);
+    let results = "<dkim><domain>a.example</domain><result>pass</result></dkim>".repeat(AUTH_RESULTS + 1);
     let document = report_of("example.com", 1, &format!("<record><auth_results>{results}</auth_results></record>"));
-    let mut source = Source::with("limits: {auth_results: 2}");
+    let mut source = Source::with("");
     assert_eq!(source.mail(&mail(FROM, &[&document])).verdict(), Verdict::Archive);
     let row = source.out.of("dmarc_aggregate")[0];
-    assert_eq!(row["dkim_auth"].as_array().map(Vec::len), Some(2));
+    assert_eq!(row["dkim_auth"].as_array().map(Vec::len), Some(AUTH_RESULTS));
     assert!(row["parse_warnings"][0].as_str().unwrap().starts_with("too_many_results"), "{row}");
 }
 
@@ -111,7 +111,7 @@ fn a_text_of_any_size_is_shortened_and_fails_nothing() {
 
 #[test]
 fn no_limit_is_without_a_test() {
-    let elsewhere = ["mail_bytes", "auth_results", "errors_per_hour"];
+    let elsewhere = ["mail_bytes", "errors_per_hour"];
     let of_sender = ["mails", "bytes", "inflated_bytes", "rows", "event_bytes"];
     let mut tested: Vec<String> = elsewhere.map(str::to_owned).into();
     tested.extend(of_sender.map(|what| format!("sender_{what}_per_day")));

@@ -11,7 +11,7 @@ use super::extension::ExtensionRoom;
 use super::open_elements::{Element, Tree, attributes, without_end_tag};
 use super::report::{Aggregate, Row};
 use super::text_room::{Part, TextRoom};
-use crate::limits::Limits;
+use crate::limits::{AUTH_RESULTS, Limits};
 use crate::report::values::{blank_trimmed, is_blank};
 use crate::report::warnings::{Repair, Warnings};
 use crate::report::weight::Weight;
@@ -316,11 +316,10 @@ impl Reading<'_> {
 
     /// Enters an element. Returns how it is treated, which may differ from `node`.
     fn enter(&mut self, node: Node) -> Node {
-        let results = usize::try_from(self.limits.auth_results).unwrap_or(usize::MAX);
         let full = match node {
-            Node::Reason => self.draft.row.reasons.len() >= results,
-            Node::Dkim => self.draft.row.dkim_auth.len() >= results,
-            Node::Spf => self.draft.row.spf_auth.len() >= results,
+            Node::Reason => self.draft.row.reasons.len() >= AUTH_RESULTS,
+            Node::Dkim => self.draft.row.dkim_auth.len() >= AUTH_RESULTS,
+            Node::Spf => self.draft.row.spf_auth.len() >= AUTH_RESULTS,
             _ => false,
         };
         if full {

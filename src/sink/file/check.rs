@@ -15,7 +15,7 @@ use crate::{
 /// Checks the folder and today's file. The probe goes to a file beside it: a running instance may be writing to today's
 /// file, and an event that it has half written must not be mistaken for the remains of a crash.
 pub async fn check(config: &File, steps: &mut Steps) -> Option<Probe> {
-    let pattern = async { Pattern::new(&config.path).map_err(SinkError::Configuration) };
+    let pattern = async { Pattern::new(&config.path).map_err(|why| SinkError::Configuration(why, None)) };
     let today = steps.attempt("path", pattern).await?.path_at(Timestamp::now().as_second());
     steps.plan([local::FOLDER, local::FILE, PROBE]);
     let folder = local::written(&today, steps).await?;

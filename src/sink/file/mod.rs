@@ -71,12 +71,13 @@ impl FileSink {
     }
 
     async fn drain(self, inlet: Inlet, status: Status) -> Result<(), SinkError> {
-        let pattern = Pattern::new(&self.config.path).map_err(SinkError::Configuration)?;
+        let pattern = Pattern::new(&self.config.path).map_err(|why| SinkError::Configuration(why, None))?;
         let retention =
             self.config.retention_days.map(|days| Retention { pattern: pattern.clone(), days, swept: None });
         let writer = Writer::new(self.name, self.codec, retention);
-        let worker = Worker::start("file sink", writer)
-            .map_err(|error| SinkError::CannotWrite(format!("can't start the file sink's thread: {error}")))?;
+        let worker = Worker::start("file sink", writer).map_err(|error| {
+            SinkError::CannotWrite(format!("can't start the file sink's thread: {error}"), error.into())
+        })?;
         let mut files = Files { worker, status, backoff: Backoff::new(LOCAL_OUTPUT) };
         let today = pattern.path_at(Timestamp::now().as_second());
         files.until_done(cannot_create, move |writer| writer.prepare(&today)).await?;
@@ -183,10 +184,12 @@ fn by_path(batch: &[Frame], pattern: &Pattern) -> Vec<(PathBuf, Vec<Bytes>)> {
 /// Classifies an error before the first event: what only a person can fix ends the sink, so that it is noticed at the start.
 fn cannot_create(error: FileError) -> Result<String, SinkError> {
     match error {
-        FileError::NotOurs { .. } => Err(SinkError::CannotWrite(error.to_string())),
-        _ if error.needs_a_person() => Err(SinkError::CannotCreate(format!(
-            "{error}; give the sink a path in a folder that this user may write to, or let it write there"
-        ))),
+        FileError::NotOurs { .. } => Err(SinkError::CannotWrite(error.to_string(), error.into())),
+        _ if error.needs_a_person() => {
+            let text =
+                format!("{error}; give the sink a path in a folder that this user may write to, or let it write there");
+            Err(SinkError::CannotCreate(text, error.into()))
+        }
         _ => Ok(format!("{error}; trying again")),
     }
 }
@@ -195,13 +198,13 @@ fn cannot_create(error: FileError) -> Result<String, SinkError> {
 /// restart the sink.
 fn cannot_write(error: FileError) -> Result<String, SinkError> {
     match error {
-        FileError::NotOurs { .. } => Err(SinkError::CannotWrite(error.to_string())),
+        FileError::NotOurs { .. } => Err(SinkError::CannotWrite(error.to_string(), error.into())),
         FileError::Io { .. } => Ok(format!("{error}; trying again")),
     }
 }
 
 fn gone(gone: super::worker::Gone) -> SinkError {
-    SinkError::CannotWrite(gone.to_string())
+    SinkError::CannotWrite(gone.to_string(), gone.into())
 }
 
 #[cfg(test)]

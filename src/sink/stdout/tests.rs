@@ -100,7 +100,7 @@ async fn a_descriptor_that_can_t_be_written_to_ends_the_sink_with_advice() {
     let sink = start(read_only);
     sink.outlet.send(line(1), 0).await.unwrap();
     let error = sink.run.await.unwrap().unwrap_err();
-    assert!(matches!(&error, SinkError::CannotWrite(why) if why.contains("stdout")), "{error}");
+    assert!(matches!(&error, SinkError::CannotWrite(why, _) if why.contains("stdout")), "{error}");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub async fn run(
 ) -> Result<(), SinkError> {
     if config.mode == SyslogMode::Tls {
         // Before the receiver's first answer, which may take long.
-        client_config(&config.tls).map_err(|error| SinkError::Configuration(error.to_string()))?;
+        client_config(&config.tls).map_err(|error| SinkError::Configuration(error.to_string(), Some(error.into())))?;
     }
     let mut send_queue = SendQueue::new(inlet, rate, status.held());
     let mut health = SinkHealth::new(name, status);
@@ -46,8 +46,8 @@ pub async fn run(
         };
         let ended = match opened {
             Ok(wire) => Session::new(wire, config, &mut send_queue, &mut health, &stop).run().await,
-            Err(LinkError::Tls(TlsError::Configuration(error))) if first => {
-                return Err(SinkError::Configuration(error));
+            Err(LinkError::Tls(error @ TlsError::Configuration { .. })) if first => {
+                return Err(SinkError::Configuration(error.to_string(), Some(error.into())));
             }
             Err(error) => Err(error),
         };

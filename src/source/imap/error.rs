@@ -90,8 +90,8 @@ impl From<ConnectError> for Fault {
 impl From<TlsError> for Fault {
     fn from(error: TlsError) -> Self {
         match error {
-            TlsError::Configuration(text) => Fault::Configuration(text),
-            TlsError::Handshake(text) => Fault::Lost(text),
+            TlsError::Configuration { text, .. } => Fault::Configuration(text),
+            TlsError::Handshake { text, .. } => Fault::Lost(text),
         }
     }
 }

@@ -177,7 +177,7 @@ async fn invalid_tls_files_at_start_are_a_configuration_error() {
     let ca = Ca::new();
     fs::remove_file(ca.file()).unwrap();
     let sink = Running::start(tls_config(1, &ca, false));
-    assert!(matches!(sink.ended().await, Err(SinkError::Configuration(_))));
+    assert!(matches!(sink.ended().await, Err(SinkError::Configuration(_, Some(_)))));
 }
 
 #[tokio::test]

@@ -191,8 +191,8 @@ fn may_try_login(session: &Session, config: &Imap, shown: Shown) -> bool {
 /// Maps a failure to obtain a token to a fault.
 fn refused_token(config: &Imap, error: TokenError) -> Fault {
     match error {
-        TokenError::Unavailable(text) => Fault::Lost(text),
-        TokenError::Configuration(text) => Fault::Configuration(text),
+        TokenError::Unavailable { text, .. } => Fault::Lost(text),
+        TokenError::Configuration { text, .. } => Fault::Configuration(text),
         TokenError::Refused(text) => {
             let text = plain_to(&text, TOKEN_ERROR_SHOWN);
             let advice = advice(&config.host, Shown::Token, &text);
