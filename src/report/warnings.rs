@@ -108,7 +108,7 @@ repairs! {
     TooManyResults = "too_many_results", "more than 64 results of one kind in a record, the first were kept";
     ExtensionsShortened = "extensions_shortened", "more elements outside the schema than the maximum, the first were kept";
     TooManyErrors = "too_many_errors", "more error texts in the metadata than the maximum, the first were kept";
-    EmptyRecord = "empty_record", "a record without address, count and domain was skipped";
+    EmptyRecord = "empty_record", "a record without address, count, domain and result was skipped";
     SkippedRecord = "skipped_record", "a record or row in an unexpected place was skipped";
     SecondReport = "second_report", "another feedback element after the first was skipped";
     TrailingJunk = "trailing_junk", "data after the end of the report was skipped";
