@@ -5,7 +5,7 @@
 //!   are pipelined, with that of a `run --once`; both as measured by the relay, from the connection to the client's last
 //!   byte. The time of the process from its start to its end is printed, too;
 //! * these two commands alone, with the part of the run that fetches, ships and archives: from the first command after the
-//!   mails were listed to the end of the last, without the fetch of mails that were prefetched together with the list; and
+//!   mails were listed to the end of the last; and
 //! * the cost of the network in either session: the time without a delay is subtracted. The rest is work, of which the
 //!   program has more: it parses the mails, and records what it has shipped.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "it measures, and says what")]

@@ -97,13 +97,6 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Returns the size on this machine's disk in bytes; 0 in memory. Costs no more than a call to the operating system.
     fn bytes(&self) -> u64;
-
-    /// Returns the UID that the next mail in this folder of `account` may have, as of the last look at the folder. A hint
-    /// only: the UIDs of mails may change. It is written with the next commit or expiry.
-    fn next_uid(&self, account: &str, folder: &str) -> Option<u32>;
-
-    /// Sets the UID that [`next_uid`](Self::next_uid) returns.
-    fn expect_uid(&self, account: &str, folder: &str, next: u32);
 }
 
 /// Result of [`backend::open_copy`].

@@ -58,14 +58,6 @@ impl Memory for Remembered {
         })
     }
 
-    fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
-        self.ledger.next_uid(account, folder)
-    }
-
-    fn expect_uid(&self, account: &str, folder: &str, next: u32) {
-        self.ledger.expect_uid(account, folder, next);
-    }
-
     fn forgets(&self) -> bool {
         self.config.data_dir.is_none()
     }

@@ -37,8 +37,8 @@ pub struct Intake {
     pub stop: CancellationToken,
 }
 
-/// Number of places that a source asks about at once. Some hundred bytes each, so that the listing of a large mailbox costs
-/// little memory; and a look-up of a thousand takes some milliseconds, most of which one of a single place would take, too.
+/// Number of places that a source asks about at once: some hundred bytes each, so that even a mailbox of a million mails costs
+/// little memory. Larger look-ups are not faster.
 pub const PLACES_AT_ONCE: usize = 1_000;
 
 /// What is remembered of a mail or file.
@@ -64,14 +64,6 @@ pub trait Memory: Send + Sync {
 
     /// Reports that a source can't do its work for now, and will retry.
     fn troubled(&self, _source: &str, _why: &str) {}
-
-    /// Returns the UID that the next mail in this folder, by its name on the wire, may have: a hint.
-    fn next_uid(&self, _account: &str, _folder: &str) -> Option<u32> {
-        None
-    }
-
-    /// Sets what [`next_uid`](Self::next_uid) returns from now on.
-    fn expect_uid(&self, _account: &str, _folder: &str, _next: u32) {}
 
     /// True if all of it is lost when the process ends: a source then marks the mails that it leaves, where it can.
     fn forgets(&self) -> bool {
@@ -210,16 +202,6 @@ impl Intake {
         self.memory.expects(mails);
     }
 
-    /// Returns the UID that the next mail in this folder, by its name on the wire, may have: a hint. 1 if nothing is known.
-    pub fn next_uid(&self, account: &str, folder: &str) -> u32 {
-        self.memory.next_uid(account, folder).unwrap_or(1)
-    }
-
-    /// Sets what [`next_uid`](Self::next_uid) returns from now on.
-    pub fn expect_uid(&self, account: &str, folder: &str, next: u32) {
-        self.memory.expect_uid(account, folder, next);
-    }
-
     /// Reports that `source` can't do its work for now.
     pub fn troubled(&self, source: &str, why: &str) {
         self.memory.troubled(source, why);
@@ -241,11 +223,6 @@ impl Intake {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.budget_bytes);
         let permit = self.budget.clone().acquire_many_owned(wanted);
         async { permit.await.expect("the intake budget is never closed") }
-    }
-
-    /// Returns the budget, to reserve bytes of it elsewhere, if there is room.
-    pub fn budget(&self) -> Arc<Semaphore> {
-        self.budget.clone()
     }
 
     /// Hands a mail over for reading. Does not wait for it to be read: the budget bounds the mails that wait.

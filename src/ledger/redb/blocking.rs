@@ -1,8 +1,7 @@
 //! The ledger in a redb database. All calls block, a commit for as long as the disk takes to sync.
 //!
 //! That a place was seen is noted in memory if it was last written more than a day ago, and written with the next commit or
-//! expiry: a mail that stays in its folder costs one write a day. The next UID of a folder is seen when it changes: if a
-//! folder gets no mail for that long, its UIDs are searched from 1 again.
+//! expiry: a mail that stays in its folder costs one write a day.
 
 use std::{
     collections::HashMap,
@@ -24,8 +23,8 @@ use super::{
         failures_of, micros, progress_of, row_of_document, row_of_failures, row_of_place, row_of_progress, shipped_of,
     },
     tables::{
-        ATTEMPTS, DELIVERIES, DOCUMENTS, FOLDERS, META, NAMES, PLACES, PROGRESS, TABLES, deliveries, is_told_of, row,
-        see, see_deliveries,
+        ATTEMPTS, DELIVERIES, DOCUMENTS, META, NAMES, PLACES, PROGRESS, TABLES, deliveries, is_told_of, row, see,
+        see_deliveries,
     },
 };
 use crate::{
@@ -236,18 +235,6 @@ impl BlockingLedger {
         }
         let last = |place: &Place| attempts.get(&key::place_name(place)?).map(|failures| failures.last);
         places.iter().map(last).collect()
-    }
-
-    pub(super) fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
-        let key = keys::folder(account, folder);
-        let known = self.store.with(|db| row(&db.begin_read()?.open_table(FOLDERS)?, &key)).ok()??;
-        known.1.try_into().ok().map(u32::from_be_bytes)
-    }
-
-    pub(super) fn expect_uid(&self, account: &str, folder: &str, next: u32) {
-        if self.next_uid(account, folder) != Some(next) {
-            self.lock_pending().expect_uid(keys::folder(account, folder), next);
-        }
     }
 
     pub(super) fn commit(&self, batch: &Commit) -> Result<(), LedgerError> {

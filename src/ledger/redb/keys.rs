@@ -1,4 +1,4 @@
-//! Keys of the tables of documents and folders.
+//! Keys of documents and their deliveries.
 
 use crate::ledger::{
     key::text,
@@ -30,11 +30,4 @@ pub(super) fn document_of(bytes: &[u8]) -> Option<DocumentKey> {
     let (tenant, hash) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
     let tenant = String::from_utf8(tenant.to_vec()).ok()?;
     Some(DocumentKey { tenant: (has_tenant == 1).then_some(tenant), sha256: hash.try_into().ok()? })
-}
-
-pub(super) fn folder(account: &str, folder: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    text(&mut bytes, account);
-    text(&mut bytes, folder);
-    bytes
 }

@@ -119,12 +119,4 @@ impl Ledger for RedbLedger {
     fn bytes(&self) -> u64 {
         self.0.bytes()
     }
-
-    fn next_uid(&self, account: &str, folder: &str) -> Option<u32> {
-        self.0.next_uid(account, folder)
-    }
-
-    fn expect_uid(&self, account: &str, folder: &str, next: u32) {
-        self.0.expect_uid(account, folder, next);
-    }
 }

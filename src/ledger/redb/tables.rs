@@ -20,10 +20,8 @@ pub(super) const PROGRESS: Definition = TableDefinition::new("progress");
 pub(super) const NAMES: Definition = TableDefinition::new("names");
 /// Failures of mails; the rest is two counts, big-endian (deaths of processes, passes), and the names of sinks.
 pub(super) const ATTEMPTS: Definition = TableDefinition::new("attempts");
-/// Folders of mailboxes; the rest is the UID that the next mail may have, big-endian.
-pub(super) const FOLDERS: Definition = TableDefinition::new("folders");
 /// All tables whose entries expire by the time when they were last seen.
-pub(super) const TABLES: [Definition; 7] = [DOCUMENTS, DELIVERIES, PLACES, PROGRESS, NAMES, ATTEMPTS, FOLDERS];
+pub(super) const TABLES: [Definition; 6] = [DOCUMENTS, DELIVERIES, PLACES, PROGRESS, NAMES, ATTEMPTS];
 pub(super) const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 
 /// Tables in which documents are looked up, as of the last commit.

@@ -187,22 +187,6 @@ fn sights_of_places_go_with_the_next_commit() {
 }
 
 #[test]
-fn the_next_uid_of_a_folder_goes_with_the_next_commit_and_is_another_in_another_folder() {
-    let root = tempfile::tempdir().unwrap();
-    let ledger = BlockingLedger::open(root.path()).unwrap();
-    ledger.expect_uid("rua", "INBOX", 2001);
-    ledger.commit(&commit(Timestamp::now())).unwrap();
-    ledger.expect_uid("rua", "INBOX", 3001);
-    drop(ledger);
-    let ledger = BlockingLedger::open(root.path()).unwrap();
-    let known =
-        [("rua", "INBOX"), ("rua", "Junk"), ("ruf", "INBOX")].map(|(source, folder)| ledger.next_uid(source, folder));
-    assert_eq!(known, [Some(2001), None, None], "3001 was not written");
-    ledger.reset().unwrap();
-    assert_eq!(ledger.next_uid("rua", "INBOX"), None);
-}
-
-#[test]
 fn a_ledger_of_another_version_is_refused_and_left_alone() {
     for version in [1, 3] {
         let root = tempfile::tempdir().unwrap();

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    ahead::Early,
     budget::Asked,
     fault::Fault,
     flight::{Command, all},
@@ -44,8 +43,6 @@ pub struct Listing {
     pub uids: Vec<u32>,
     /// Sizes in bytes, as far as the listing gave them.
     pub sizes: HashMap<u32, u64>,
-    /// Prefetched mails.
-    pub early: Option<Early>,
     /// Number of mails beyond the limit, which were not listed.
     pub beyond: u32,
 }
@@ -57,19 +54,10 @@ pub struct Census {
     mails: BTreeMap<u32, bool>,
     sizes: HashMap<u32, u64>,
     deleted: u32,
-    early: Option<Early>,
 }
 
 impl Census {
-    /// `early`: mails that are prefetched together with the census.
-    pub fn with(early: Option<Early>) -> Self {
-        Self { early, ..Self::default() }
-    }
-
     pub fn hear(&mut self, response: &Response<'_>) {
-        if let Some(early) = &mut self.early {
-            early.hear(response);
-        }
         let Response::Fetch(_, attributes) = response else { return };
         let flags = attributes.iter().find_map(|attribute| match attribute {
             AttributeValue::Flags(flags) => Some(flags),
@@ -82,7 +70,7 @@ impl Census {
             return;
         }
         self.mails.insert(uid, has(KEYWORD));
-        if self.sizes.len() < CENSUS_SIZES || self.early.as_ref().is_some_and(|early| early.has(uid)) {
+        if self.sizes.len() < CENSUS_SIZES {
             self.sizes.extend(size(response));
         }
     }
@@ -92,7 +80,7 @@ impl Census {
     pub fn listing(self, exists: u32, marked_too: bool) -> Option<Listing> {
         let told = self.mails.len() as u64 + u64::from(self.deleted);
         let uids = self.mails.into_iter().filter(|(_, is_marked)| marked_too || !is_marked).map(|(uid, _)| uid);
-        let listing = || Listing { uids: uids.collect(), sizes: self.sizes, early: self.early, beyond: 0 };
+        let listing = || Listing { uids: uids.collect(), sizes: self.sizes, beyond: 0 };
         (told == u64::from(exists)).then(listing)
     }
 }

@@ -120,7 +120,7 @@ impl Run {
         match (self.work.take(), yielded) {
             (Some(Work::Open), Yield::Opened) => self.opened(),
             (Some(Work::Find), Yield::Found(found)) => self.found(found),
-            (Some(Work::List), Yield::Listed(listing)) => self.list(listing).await?,
+            (Some(Work::List), Yield::Listed(listing)) => self.list(listing).await,
             (Some(Work::Select | Work::List), Yield::Nothing) => {
                 return fault.map_or(Ok(()), |fault| self.folder_failed(fault));
             }
@@ -217,7 +217,7 @@ impl Run {
 
 /// Splits a mail's part off the bytes reserved for its batch; the reservation may be smaller than the mail, if that is
 /// larger than the whole budget.
-pub(super) fn share(permit: &mut OwnedSemaphorePermit, bytes: u64) -> OwnedSemaphorePermit {
+fn share(permit: &mut OwnedSemaphorePermit, bytes: u64) -> OwnedSemaphorePermit {
     let there = permit.num_permits();
     let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(there);
     permit.split(wanted).expect("no more is split off than there is")

@@ -304,12 +304,12 @@ async fn begin(
         // The census is optional, and may be what the server failed at: retry without it.
         (
             Err(fault @ (Fault::Lost(_) | Fault::Unintelligible(_) | Fault::Oversize { .. } | Fault::Flooded(_))),
-            Some(First { folder, census: Some(_) }),
+            Some(First { folder, census: true }),
         ) => {
             debug!(host = session.host(), "{fault}; trying without a look at all mails at once");
             drop(session);
             session = Session::open(config, account).await?;
-            let first = First { folder: folder.clone(), census: None };
+            let first = First { folder: folder.clone(), census: false };
             outset(&mut session, config, Some(&first), dry_run).await?
         }
         (outset, _) => outset?,

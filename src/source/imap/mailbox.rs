@@ -29,8 +29,6 @@ pub struct Folder(String);
 #[derive(Debug, Clone, Copy)]
 pub struct Selected {
     pub uid_validity: u32,
-    /// UIDNEXT: the UID of the next mail to arrive, if the server sent it.
-    pub uid_next: Option<u32>,
     pub exists: u32,
     pub read_only: bool,
     /// True if mails can be marked with [`KEYWORD`] (PERMANENTFLAGS).
@@ -127,7 +125,6 @@ impl Selecting {
         })?;
         Ok(Selected {
             uid_validity,
-            uid_next: self.uid_next,
             // Each mail has a UID below UIDNEXT, whatever EXISTS claims.
             exists: self.exists.min(self.uid_next.map_or(u32::MAX, |next| next.saturating_sub(1))),
             read_only: outcome.answer.code.as_deref() == Some("READ-ONLY"),

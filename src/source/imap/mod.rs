@@ -3,12 +3,11 @@
 //!
 //! The modules, from the bottom up: `budget` (limits on responses) and `guard` (enforces them) → `session` and `flight`
 //! (commands, single or pipelined, with checked outcomes) → `opening`, `auth`, `outset`, `mailbox`, `find`, `fetch`,
-//! `ahead`, `bodies`, `settle`, `due` and `along`, `idle` (the commands themselves) → `link` (the task that runs them) →
+//! `bodies`, `settle`, `due` and `along`, `idle` (the commands themselves) → `link` (the task that runs them) →
 //! `tour` (choice of the folder), `round` and `owed` (work left in it) and `suspects` (tells faults of mails from faults
 //! of the server) → `run` (main loop), `work` (next command), `heed`, `turn` and `setback` (handling of results and
 //! errors). `check` only examines.
 
-mod ahead;
 mod along;
 mod auth;
 mod bodies;

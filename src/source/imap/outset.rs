@@ -7,7 +7,6 @@ use async_imap::imap_proto::{MailboxDatum, Response, Status};
 use jiff::Timestamp;
 
 use super::{
-    ahead::{Ahead, Early},
     budget::Asked,
     fault::Fault,
     fetch::{CENSUS, Census},
@@ -53,9 +52,8 @@ pub struct Outset {
 #[derive(Debug, Clone)]
 pub struct First {
     pub folder: Folder,
-    /// If set, the session requests a census of its mails, however many they are, and prefetches some before their UIDs
-    /// are known.
-    pub census: Option<Ahead>,
+    /// True if the session requests a census of its mails, however many they are.
+    pub census: bool,
 }
 
 pub async fn outset(
@@ -75,14 +73,8 @@ pub async fn outset(
     let mut selecting = first.map(|first| Selecting::new(first.folder.clone(), dry_run));
     let select_at = commands.len();
     commands.extend(selecting.as_ref().map(|selecting| selecting.command().into()));
-    let mut census = None;
-    if let Some(ahead) = first.and_then(|first| first.census.as_ref()) {
-        // Without pipelining, a prefetch would save nothing.
-        let early = if session.pipelines() { ahead.begin() } else { None };
-        commands.push(Command::new(CENSUS, Asked::FOLDER));
-        commands.extend(early.as_ref().map(Early::command));
-        census = Some(Census::with(early));
-    }
+    let mut census = first.is_some_and(|first| first.census).then(Census::default);
+    commands.extend(census.is_some().then(|| Command::new(CENSUS, Asked::FOLDER)));
     let mut namespaces = None;
     let mut delimiter = None;
     let mut foreseen: BTreeMap<String, bool> = names.into_iter().map(|name| (name, false)).collect();

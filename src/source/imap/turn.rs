@@ -6,9 +6,7 @@ use bytes::Bytes;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{
-    fetch::Listing, find::Found, heed::share, link::Link, mailbox::Folder, round::Round, run::Run, settle::Action,
-};
+use super::{fetch::Listing, find::Found, round::Round, run::Run, settle::Action};
 use crate::{
     source::{Mail, MailRef, PLACES_AT_ONCE, Pass, Place, SourceError},
     trouble::Trouble,
@@ -44,11 +42,11 @@ impl Run {
         self.granted = None;
     }
 
-    pub(super) async fn list(&mut self, listing: Listing) -> Result<(), SourceError> {
-        let Listing { mut uids, sizes, early, beyond } = listing;
+    pub(super) async fn list(&mut self, listing: Listing) {
+        let Listing { mut uids, sizes, beyond } = listing;
         self.looked = true;
         let is_searched = !self.source.config.search.is_everything();
-        let Some(stop) = self.tour.current_mut() else { return Ok(()) };
+        let Some(stop) = self.tour.current_mut() else { return };
         stop.newest = uids.last().copied().unwrap_or_default().max(stop.newest);
         stop.done.retain(|uid| uids.binary_search(uid).is_ok());
         for (uid, action) in std::mem::take(&mut stop.owed) {
@@ -58,9 +56,7 @@ impl Run {
                 self.round.owed.owe(uid, action);
             }
         }
-        let (name, folder) = (stop.name.clone(), stop.folder.clone());
-        let above = (stop.newest > 0).then(|| stop.newest.saturating_add(1));
-        let mut next = self.uid_next(&folder).or(above);
+        let name = stop.name.clone();
         let before = uids.len();
         let is_done = |uid: &u32| self.tour.current().is_some_and(|stop| stop.done.contains(uid));
         uids.retain(|uid| !is_done(uid));
@@ -95,30 +91,16 @@ impl Run {
         });
         last.sort_unstable();
         if let Some(most) = self.source.config.max_messages_per_run {
-            next = uids.get(most as usize).copied().or(next);
             uids.truncate(most as usize);
             last.truncate(most as usize - uids.len());
         }
-        if let Some(next) = next.filter(|_| self.takes_all()) {
-            self.intake.expect_uid(&self.source.account_id, folder.wire(), next);
-        }
-        let wanted = uids.len();
-        let came = early.map(|early| early.take_whole(&mut uids, &sizes, self.source.limits.mail_bytes));
-        let along = wanted - uids.len();
-        let wanted = wanted + last.len();
-        debug!(source = &*self.source.name, listed = before, wanted, along, "listed {name}");
+        let wanted = uids.len() + last.len();
+        debug!(source = &*self.source.name, listed = before, wanted, "listed {name}");
         self.intake.expects(wanted as u64);
         self.round.list(uids, &sizes);
         for (since, uid) in last {
             self.round.list_last(since, uid, sizes.get(&uid).copied());
         }
-        let Some((mails, mut permit)) = came else { return Ok(()) };
-        for (uid, content) in mails {
-            self.round.suspects.came(uid);
-            let permit = share(&mut permit, content.len() as u64);
-            self.hand_over(uid, Ok(content), permit).await?;
-        }
-        Ok(())
     }
 
     pub(super) async fn hand_over(
@@ -144,14 +126,6 @@ impl Run {
     pub(super) fn settle_too(&mut self) {
         if self.round.owed.are_worth_it(self.awaited()) {
             self.link.settle_too(self.round.owed.carry_out());
-        }
-    }
-
-    /// Returns UIDNEXT from when the folder was selected.
-    fn uid_next(&self, folder: &Folder) -> Option<u32> {
-        match &self.link {
-            Link::Idle { open, .. } => open.selected(folder)?.uid_next,
-            _ => None,
         }
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    ahead::Ahead,
     link::{Link, Open},
     mailbox::Folder,
     outset::First,
@@ -51,7 +50,7 @@ impl Run {
                 self.work = Some(Work::Open);
                 self.refused = false;
                 let (config, account) = (self.source.config.clone(), self.source.account.clone());
-                let first = self.first_folder().map(|folder| First { census: self.census_of(&folder), folder });
+                let first = self.first_folder().map(|folder| First { census: self.wants_census(), folder });
                 self.tried = true;
                 (self.began, self.brought_mail) = (now, false);
                 Link::open(config, account, first, self.intake.dry_run)
@@ -138,14 +137,10 @@ impl Run {
         known.or_else(inbox)
     }
 
-    /// Returns the prefetch for a census in the first session. A census of a folder with many mails takes long, and a
-    /// session may break over one: later sessions begin without it.
-    fn census_of(&self, folder: &Folder) -> Option<Ahead> {
-        (!self.tried && self.takes_all()).then(|| {
-            let from = self.intake.next_uid(&self.source.account_id, folder.wire());
-            let most = self.source.config.max_messages_per_run.unwrap_or(u32::MAX);
-            Ahead::of(from, most, &self.intake)
-        })
+    /// True if the session requests a census: only the first does. A census of a folder with many mails takes long, and a
+    /// session may break over one.
+    fn wants_census(&self) -> bool {
+        !self.tried && self.takes_all()
     }
 
     /// True if most mails in the folder are new, because others are moved out of it.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     driver::{Driver, Seen},
     parts::{PART, large},
-    scripted::{Act, Scripted, State, asked, body, honest, is_ahead},
+    scripted::{Act, Scripted, State, asked, body, honest},
     with_scripts::scripted,
 };
 
@@ -158,7 +158,6 @@ impl Holding {
 /// Returns a short form, such as `FETCH 1:301`, of a command for whole mails or one that changes mails.
 fn brief(command: &str) -> Option<String> {
     match command.split(' ').collect::<Vec<_>>()[..] {
-        _ if is_ahead(command) => None,
         ["UID", "FETCH", set, _, part] if part.starts_with("BODY") => Some(format!("FETCH {set}")),
         ["UID", verb @ ("MOVE" | "COPY" | "STORE" | "EXPUNGE"), set, ..] => Some(format!("{verb} {set}")),
         ["CREATE", ..] | ["the", "rest"] => Some(command.into()),

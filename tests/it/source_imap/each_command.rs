@@ -254,7 +254,6 @@ faults_at! {
     examine: Case { dry_run: true, ..Case::of("EXAMINE", Outset, [0, 69]) };
     search: Case::of("UID SEARCH", Listing, [69, 69]);
     census: Case::of("UID FETCH (UID FLAGS RFC822.SIZE)", Once, [0, 0]);
-    ahead: Case::of("UID FETCH BODY.PEEK[]<0.8192>", Once, [0, 0]);
     sizes: Case::of("UID FETCH (UID RFC822.SIZE)", Working, [0, 69]);
     bodies: Case::of("UID FETCH BODY.PEEK[])", Working, [0, 75]);
     parts: Case { large: true, ..Case::of("UID FETCH .1048576>", Working, [0, 75]) };

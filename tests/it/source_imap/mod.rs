@@ -9,7 +9,6 @@ mod broken;
 mod certificates;
 mod driver;
 mod each_command;
-mod early;
 mod folders;
 mod hostile;
 mod idle;

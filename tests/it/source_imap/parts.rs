@@ -129,7 +129,7 @@ async fn a_server_that_tells_no_size_gets_no_more_memory_and_every_mail_comes_on
     uids.sort_unstable();
     assert_eq!((pass.unwrap().settled, uids), (150, (1..=150).collect()));
     assert!(seen.iter().all(|seen| seen.content == Ok(large(60_000))));
-    let fetches = server.count("UID FETCH") - 3; // the census, the prefetch, and the sizes
+    let fetches = server.count("UID FETCH") - 2; // the census, and the sizes
     // 69 mails of 60,000 bytes fit into 4 MiB; the next one is fetched on its own, and the others in eight parts.
     assert_eq!(fetches, 1 + 1 + 8, "{fetches}");
 }

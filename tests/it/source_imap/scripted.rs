@@ -277,11 +277,6 @@ pub fn census(state: &State) -> String {
     state.mails.iter().map(told).collect()
 }
 
-/// True if this command is the prefetch that is sent together with the census.
-pub fn is_ahead(command: &str) -> bool {
-    command.starts_with("UID FETCH") && command.ends_with(" (UID BODY.PEEK[]<0.8192>)")
-}
-
 /// Returns the FETCH response with the body of a mail.
 pub fn body(state: &State, uid: u32) -> String {
     literal(uid, "", &state.mails[&uid])
