@@ -40,8 +40,8 @@ pub struct Intake {
     pub stop: CancellationToken,
 }
 
-/// Number of places that a source asks about at once. Some hundred bytes each, so that the listing of a large mailbox costs
-/// little memory; and a look-up of a thousand takes some milliseconds, most of which one of a single place would take, too.
+/// Number of places that a source asks about at once: some hundred bytes each, so that even a mailbox of a million mails costs
+/// little memory. Larger look-ups are not faster.
 pub const PLACES_AT_ONCE: usize = 1_000;
 
 /// What is remembered of a mail or file.

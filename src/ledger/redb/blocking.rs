@@ -1,8 +1,7 @@
 //! The ledger in a redb database. All calls block, a commit for as long as the disk takes to sync.
 //!
 //! That a place was seen is noted in memory if it was last written more than a day ago, and written with the next commit or
-//! expiry: a mail that stays in its folder costs one write a day. The next UID of a folder is seen when it changes: if a
-//! folder gets no mail for that long, its UIDs are searched from 1 again.
+//! expiry: a mail that stays in its folder costs one write a day.
 
 use std::{
     collections::HashMap,

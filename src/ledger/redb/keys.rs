@@ -1,4 +1,4 @@
-//! Keys of the tables of documents and folders.
+//! Keys of documents and their deliveries.
 
 use crate::ledger::{
     key::text,

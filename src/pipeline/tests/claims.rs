@@ -228,7 +228,7 @@ async fn each_delivery_is_claimed_by_one_mail_and_every_mail_is_settled() {
                 let mut documents = Vec::new();
                 for n in 0..3 {
                     // Neighbours share documents, and claim them in another order.
-                    let n = (number / 3 + if reader % 2 == 0 { n } else { 2 - n }) as u8 % DOCUMENTS;
+                    let n = (number / 3 + if reader.is_multiple_of(2) { n } else { 2 - n }) as u8 % DOCUMENTS;
                     let claimed = bench.settlement.claim(mail, &route, &document(n), None).unwrap();
                     if let Claimed::Mine { missing, .. } = &claimed {
                         claims.extend(missing.needed().map(|(sink, _)| (n, sink)));

@@ -187,7 +187,7 @@ impl Running {
     async fn take(&mut self, found: FoundFile, walker: &mut Walker) -> Result<bool, SourceError> {
         let stop = self.intake.stop.clone();
         let Some(permit) = stop.run_until_cancelled(self.intake.reserve(found.bytes)).await else { return Ok(false) };
-        let read = self.blocking(move || if found.has_changed() { Err(found) } else { Ok(found.read()) });
+        let read = self.blocking(move || if found.has_changed() { Err(Box::new(found)) } else { Ok(found.read()) });
         let Some(read) = self.meanwhile(read).await? else { return Ok(false) };
         let (place, content) = match read? {
             Ok(Ok(read)) => read,
@@ -196,7 +196,7 @@ impl Running {
                 return Ok(true);
             }
             Err(changed) => {
-                walker.look_again(changed);
+                walker.look_again(*changed);
                 return Ok(true);
             }
         };

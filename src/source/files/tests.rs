@@ -162,7 +162,7 @@ fn a_file_that_changes_between_finding_and_reading_is_not_read() {
 /// A pipeline that remembers the mails with a verdict, and the source that it runs.
 struct Bench {
     mails: mpsc::Receiver<Mail>,
-    verdicts: mpsc::UnboundedSender<(MailRef, Verdict)>,
+    verdicts: Verdicts,
     memory: Arc<Remembered>,
     stop: CancellationToken,
     source: JoinHandle<Result<Pass, SourceError>>,
@@ -174,8 +174,10 @@ struct Remembered {
     /// Number of places in each look-up.
     asked: Mutex<Vec<usize>>,
     /// A mail that is settled during the next look-up.
-    settled: Mutex<Option<(Mail, mpsc::UnboundedSender<(MailRef, Verdict)>)>>,
+    settled: Mutex<Option<(Mail, Verdicts)>>,
 }
+
+type Verdicts = mpsc::UnboundedSender<(MailRef, Verdict)>;
 
 impl Memory for Remembered {
     fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
