@@ -16,7 +16,7 @@ use crate::{
     event::{Event, probe::ProbeEvent},
     exit::Exit,
     pipeline::build,
-    sink::{self, Health, Status, file},
+    sink::{self, Health, Metadata, Status, file},
     stdio,
 };
 
@@ -122,8 +122,8 @@ async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), F
     let (status, confirmed, health) = Status::new();
     let name: Arc<str> = name.into();
     let running = build::destination(name, config).run(inlet, status, CancellationToken::new());
-    let second = event.provenance().ingest.as_second();
-    outlet.send(bytes.into(), second).await.map_err(|ended| Failure::new(Exit::Internal, ended.to_string()))?;
+    let metadata = Metadata::of(event, None);
+    outlet.send(bytes.into(), metadata).await.map_err(|ended| Failure::new(Exit::Internal, ended.to_string()))?;
     drop(outlet);
     select! {
         biased;

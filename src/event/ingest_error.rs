@@ -5,16 +5,18 @@ use std::sync::Arc;
 use super::{
     EventType, Field, Provenance, Value,
     field::{self, int, known, saturated, text},
-    id,
+    id::{self, EventId},
 };
 use crate::trouble::{Reason, Trouble};
 
 /// An error of reading a document, attachment or mail.
 #[derive(Debug, Clone)]
 pub struct IngestErrorEvent {
-    id: String,
+    id: EventId,
     trouble: Trouble,
     suppressed: u64,
+    /// SHA-256 of the bytes that could not be read, as bytes and in hex.
+    hash: Option<[u8; 32]>,
     sha256: Option<String>,
     ingest: String,
     provenance: Arc<Provenance>,
@@ -28,14 +30,19 @@ impl IngestErrorEvent {
             id: id::ingest_error(sha256.as_ref(), trouble.reason, &provenance),
             trouble,
             suppressed,
+            hash: sha256,
             sha256: sha256.map(|sha256| field::hex(&sha256)),
             ingest: field::time(provenance.ingest),
             provenance,
         }
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    pub fn event_id(&self) -> EventId {
+        self.id
+    }
+
+    pub fn document(&self) -> Option<[u8; 32]> {
+        self.hash
     }
 
     pub fn reason(&self) -> Reason {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     EventType, Field, Provenance, Value,
     field::{self, known},
-    id,
+    id::{self, EventId},
 };
 
 /// Explanation for a person who finds the event among reports.
@@ -16,7 +16,7 @@ const NOTE: &str = "sent by dmarc-shipper check to see whether events arrive; no
 /// An event without a report; each one has its own id.
 #[derive(Debug, Clone)]
 pub struct ProbeEvent {
-    id: String,
+    id: EventId,
     sink: String,
     ingest: String,
     provenance: Arc<Provenance>,
@@ -34,8 +34,8 @@ impl ProbeEvent {
         }
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    pub fn event_id(&self) -> EventId {
+        self.id
     }
 
     pub fn provenance(&self) -> &Arc<Provenance> {

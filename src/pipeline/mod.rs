@@ -40,7 +40,7 @@ use self::{
     deferred::Deferred,
     pool::Pool,
     reading::{Attempts, Incoming, Output, Reading, read},
-    settlement::{MailId, Read, Reply, Route, Settlement},
+    settlement::{Read, Reply, Route, Settlement},
     sink_queue::Emitter,
     summary::Summary,
 };
@@ -52,6 +52,7 @@ pub use self::{
 };
 use crate::{
     config::{Config, FailureReports, source::SourceConfig},
+    deliver::MailId,
     event::{Event, failure::Addresses, report::Outcome},
     extract::Room,
     ledger::{DocumentKey, Failures, PlaceVerdict, ReportName},
@@ -140,7 +141,7 @@ impl SourceReader {
         self.meter.mail(content.as_ref().map_or(0, |bytes| bytes.len() as u64));
         let opened = self.settlement.open(&place, &self.route, &self.stop, || self.emitter.rest());
         let Some(id) = opened else { return self.settlement.leave(&reply) };
-        self.emitter.begin(&place);
+        self.emitter.begin(id, &place);
         let limits: &Limits = &self.config.limits;
         let now = Timestamp::now();
         let failures = self.settlement.failures(&place, &self.route).unwrap_or_default();

@@ -17,15 +17,15 @@ use tracing::{error, info, warn};
 use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights};
 use crate::{
     config::Config,
-    deliver::tracker::{self, Mark, Settled, Tracker},
+    deliver::{
+        MailId,
+        tracker::{self, Mark, Settled, Tracker},
+    },
     ledger::{
         Commit, Delivery, DocumentKey, Failures, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey,
     },
     source::{MailRef, Place, Verdict},
 };
-
-/// Number of a mail, unique in the process over all sources.
-pub type MailId = u64;
 
 /// Delay before a failed ledger write is retried.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);

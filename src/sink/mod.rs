@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod file;
+mod metadata;
 pub mod rate;
 pub mod stdout;
 pub mod syslog;
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::metadata::Metadata;
 use crate::deliver::busy::Busy;
 
 /// A destination of events. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
@@ -33,8 +35,7 @@ pub struct Frame {
     /// Counts from 1 without gaps, in the order of the queue.
     pub number: u64,
     pub bytes: Bytes,
-    /// When the event came in, in seconds since 1970 UTC; a `file` sink names its file by the day.
-    pub ingest_second: i64,
+    pub metadata: Metadata,
     pub permit: OwnedSemaphorePermit,
 }
 
@@ -108,18 +109,18 @@ pub fn queue(max_bytes: u32) -> (Outlet, Inlet) {
 impl Outlet {
     /// Queues one frame and returns its number. Waits while the queue is full; an event larger than the whole
     /// queue waits until it is empty.
-    pub async fn send(&self, bytes: Bytes, ingest_second: i64) -> Result<u64, Ended> {
+    pub async fn send(&self, bytes: Bytes, metadata: Metadata) -> Result<u64, Ended> {
         let permit = tokio::select! {
             permit = self.budget.clone().acquire_many_owned(self.wanted(&bytes)) => permit.map_err(|_| Ended)?,
             () = self.frames.closed() => return Err(Ended),
         };
-        self.number(bytes, ingest_second, permit)
+        self.number(bytes, metadata, permit)
     }
 
     /// Queues one frame if it fits now; `Ok(None)`: it does not fit, and was not queued.
-    pub fn try_send(&self, bytes: Bytes, ingest_second: i64) -> Result<Option<u64>, Ended> {
+    pub fn try_send(&self, bytes: Bytes, metadata: Metadata) -> Result<Option<u64>, Ended> {
         match self.budget.clone().try_acquire_many_owned(self.wanted(&bytes)) {
-            Ok(permit) => self.number(bytes, ingest_second, permit).map(Some),
+            Ok(permit) => self.number(bytes, metadata, permit).map(Some),
             Err(_) if self.frames.is_closed() => Err(Ended),
             Err(_) => Ok(None),
         }
@@ -139,10 +140,10 @@ impl Outlet {
         u32::try_from(bytes.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes)
     }
 
-    fn number(&self, bytes: Bytes, ingest_second: i64, permit: OwnedSemaphorePermit) -> Result<u64, Ended> {
+    fn number(&self, bytes: Bytes, metadata: Metadata, permit: OwnedSemaphorePermit) -> Result<u64, Ended> {
         let mut last = self.lock();
         let number = *last + 1;
-        self.frames.send(Frame { number, bytes, ingest_second, permit }).map_err(|_| Ended)?;
+        self.frames.send(Frame { number, bytes, metadata, permit }).map_err(|_| Ended)?;
         *last = number;
         Ok(number)
     }

@@ -28,7 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &["config", "ops"]),
     ("folder", &[]),
     ("source", &["config", "net", "stdio"]),
-    ("sink", &["config", "deliver", "folder", "net", "stdio"]),
+    ("sink", &["config", "deliver", "event", "folder", "net", "stdio"]),
     ("history", &["exit", "ledger", "ops", "stdio"]),
     ("ledger", &["folder", "source"]),
     ("migrate", &["config", "event", "exit", "folder", "ledger", "ops", "stdio"]),
