@@ -4,6 +4,7 @@
 pub type MailId = u64;
 
 pub mod busy;
+pub mod low_water;
 pub mod tracker;
 pub mod window;
 
