@@ -120,6 +120,7 @@ async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), F
     Encoder::new(config, &build::this_machine()).encode(event, &mut bytes);
     let (outlet, inlet) = sink::queue(config.buffer_max_size);
     let (status, confirmed, health) = Status::new();
+    let rejections = status.rejections();
     let name: Arc<str> = name.into();
     let running = build::destination(name, config).run(inlet, status, CancellationToken::new());
     let metadata = Metadata::of(event, None);
@@ -131,6 +132,9 @@ async fn deliver(name: &str, config: &SinkConfig, event: &Event) -> Result<(), F
         complaint = first_complaint(health) => {
             return Err(complains(config, complaint));
         }
+    }
+    if let Some(reason) = rejections.latest() {
+        return Err(complains(config, reason.to_string()));
     }
     match *confirmed.borrow() {
         0 => Err(complains(config, "the sink has ended without a confirmation".to_owned())),

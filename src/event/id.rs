@@ -17,7 +17,8 @@
 //! * `dmarc_failure`: the document's SHA-256 (32 bytes).
 //! * `report`: the document's SHA-256 (32 bytes), outcome.
 //! * `ingest_error`: the SHA-256 of the bytes that could not be read, reason. Where there are no bytes (a mail that was not
-//!   fetched or opened): source, mailbox, UIDVALIDITY, mail_uid, mail_message_id, reason.
+//!   fetched or opened): source, mailbox, UIDVALIDITY, mail_uid, mail_message_id, reason. With `sink_rejected`, the SHA-256
+//!   is that of the document, and the name of the sink follows.
 //! * `probe`: name of the sink, time in nanoseconds since 1970.
 //!
 //! So an event with any different value of a row or a published policy has another id: a forged copy of a report is stored
@@ -210,6 +211,16 @@ pub fn report(tenant: Option<&str>, sha256: &[u8; 32], outcome: &str) -> EventId
 }
 
 pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance) -> EventId {
+    error(sha256, reason, provenance).finish()
+}
+
+pub fn rejection(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance, sink: &str) -> EventId {
+    let mut recipe = error(sha256, reason, provenance);
+    recipe.text(Some(sink));
+    recipe.finish()
+}
+
+fn error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance) -> Recipe {
     let mut recipe = Recipe::new(EventType::IngestError, provenance.tenant.as_deref());
     match sha256 {
         Some(sha256) => recipe.bytes(sha256),
@@ -222,7 +233,7 @@ pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Prov
         }
     }
     recipe.text(Some(reason.code()));
-    recipe.finish()
+    recipe
 }
 
 pub fn probe(tenant: Option<&str>, sink: &str, at: Timestamp) -> EventId {
@@ -455,6 +466,13 @@ mod tests {
         let second = Provenance { uid_validity: Some(2), ..sample::provenance() };
         let id = |provenance| ingest_error(None, Reason::MailTooLarge, provenance);
         assert_ne!(id(&first), id(&second));
+    }
+
+    #[test]
+    fn rejections_of_one_document_by_two_sinks_have_different_ids() {
+        let provenance = sample::provenance();
+        let id = |sink| rejection(Some(&sample::SHA256), Reason::SinkRejected, &provenance, sink);
+        assert_ne!(id("a"), id("b"));
     }
 
     #[test]

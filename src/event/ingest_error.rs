@@ -15,6 +15,8 @@ pub struct IngestErrorEvent {
     id: EventId,
     trouble: Trouble,
     suppressed: u64,
+    /// The sink that rejected events.
+    rejected_by: Option<Arc<str>>,
     /// SHA-256 of the bytes that could not be read, as bytes and in hex.
     hash: Option<[u8; 32]>,
     sha256: Option<String>,
@@ -30,11 +32,32 @@ impl IngestErrorEvent {
             id: id::ingest_error(sha256.as_ref(), trouble.reason, &provenance),
             trouble,
             suppressed,
+            rejected_by: None,
             hash: sha256,
             sha256: sha256.map(|sha256| field::hex(&sha256)),
             ingest: field::time(provenance.ingest),
             provenance,
         }
+    }
+
+    /// Creates the event for events that `sink` has rejected; `sha256` is the hash of the document that the first of them is
+    /// about. It is not for that sink, which might reject it as well.
+    pub fn rejected_by(
+        sink: Arc<str>,
+        trouble: Trouble,
+        sha256: Option<[u8; 32]>,
+        suppressed: u64,
+        provenance: Arc<Provenance>,
+    ) -> Self {
+        let mut event = Self::new(trouble, sha256, suppressed, provenance);
+        event.id = id::rejection(sha256.as_ref(), event.trouble.reason, &event.provenance, &sink);
+        event.rejected_by = Some(sink);
+        event
+    }
+
+    /// Returns the sink that rejected events.
+    pub fn rejecting_sink(&self) -> Option<&str> {
+        self.rejected_by.as_deref()
     }
 
     pub fn event_id(&self) -> EventId {

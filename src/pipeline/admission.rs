@@ -35,6 +35,8 @@ pub struct Failure {
     /// SHA-256 of the bytes that could not be read; `None` if there are none, or they were not looked at.
     pub sha256: Option<[u8; 32]>,
     pub provenance: Arc<Provenance>,
+    /// The sink that rejected events, if that is the error.
+    pub rejected_by: Option<Arc<str>>,
 }
 
 impl Admission {
@@ -180,7 +182,11 @@ impl Admission {
 
 impl Failure {
     fn event(self, held_back: u64) -> IngestErrorEvent {
-        IngestErrorEvent::new(self.trouble, self.sha256, held_back, self.provenance)
+        let Self { trouble, sha256, provenance, rejected_by } = self;
+        match rejected_by {
+            Some(sink) => IngestErrorEvent::rejected_by(sink, trouble, sha256, held_back, provenance),
+            None => IngestErrorEvent::new(trouble, sha256, held_back, provenance),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod health;
 mod missing;
 mod pool;
 pub mod reading;
+mod rejection;
 mod settlement;
 mod sink_queue;
 mod source_memory;
@@ -32,14 +33,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, warn};
 
 use self::{
-    admission::Admission,
+    admission::{Admission, Failure},
     component_metrics::SourceMeter,
     deferred::Deferred,
     pool::Pool,
     reading::{Attempts, Incoming, Output, Reading, read},
+    rejection::RejectedMail,
     settlement::{Read, Reply, Route, Settlement},
     sink_queue::Emitter,
     summary::Summary,
@@ -90,6 +92,10 @@ const MAILS_WAITING: usize = 4_096;
 /// Reader of one source's mails, one mail at a time.
 struct SourceReader {
     mails: mpsc::Receiver<Mail>,
+    /// Mails read before of which sinks have rejected events.
+    rejected: mpsc::UnboundedReceiver<RejectedMail>,
+    /// Sender of `rejected`, for the settlement.
+    reader: mpsc::UnboundedSender<RejectedMail>,
     verdicts: mpsc::UnboundedSender<(crate::source::MailRef, Verdict)>,
     emitter: Emitter,
     meter: SourceMeter,
@@ -108,12 +114,23 @@ struct SourceReader {
 impl SourceReader {
     /// Reads mails until the source has ended.
     async fn run(mut self) {
-        while let Some(mail) = self.mails.recv().await {
+        loop {
+            let first = tokio::select! {
+                mail = self.mails.recv() => match mail {
+                    Some(mail) => Work::Read(mail),
+                    None => break,
+                },
+                Some(mail) = self.rejected.recv() => Work::Reject(mail),
+            };
             let task = tokio::task::spawn_blocking(move || {
-                let mut next = Some(mail);
-                while let Some(mail) = next {
-                    self.read(mail);
-                    next = self.mails.try_recv().ok();
+                let mut next = Some(first);
+                while let Some(work) = next {
+                    match work {
+                        Work::Read(mail) => self.read(mail),
+                        Work::Reject(mail) => self.reject(mail),
+                    }
+                    self.reject_waiting();
+                    next = self.mails.try_recv().ok().map(Work::Read);
                 }
                 self.emitter.rest();
                 self
@@ -139,7 +156,12 @@ impl SourceReader {
             return self.settlement.leave(&reply);
         }
         self.meter.mail(content.as_ref().map_or(0, |bytes| bytes.len() as u64));
-        let opened = self.settlement.open(&place, &self.route, &self.stop, || self.emitter.rest());
+        let (settlement, route, stop) = (self.settlement.clone(), self.route.clone(), self.stop.clone());
+        let opened = settlement.open(&place, &route, &stop, || {
+            self.emitter.rest();
+            // The mails that this one waits for may be among them.
+            self.reject_waiting();
+        });
         let Some(id) = opened else { return self.settlement.leave(&reply) };
         self.emitter.begin(id, &place);
         let limits: &Limits = &self.config.limits;
@@ -189,9 +211,54 @@ impl SourceReader {
         let stays = stays(&place, &verdict, &self.config).filter(|_| !self.dry_run);
         let Reading { documents, names, seen_again, .. } = reading;
         let sinks = self.route.keys();
-        let read = Read { reply, place, verdict, documents, sinks, names, seen_again, stays };
+        let (reader, rejected) = (self.reader.clone(), Vec::new());
+        let read = Read { reply, place, verdict, documents, sinks, names, seen_again, stays, reader, rejected };
         self.settlement.mail_read(id, self.emitter.mark().clone(), read);
     }
+
+    /// Deals with the mails of which sinks have rejected events.
+    fn reject_waiting(&mut self) {
+        while let Ok(mail) = self.rejected.try_recv() {
+            self.reject(mail);
+        }
+    }
+
+    /// Reports the events of a mail that sinks have rejected, with one event for each of these sinks to all others, and
+    /// quarantines the mail.
+    fn reject(&mut self, rejected: RejectedMail) {
+        let RejectedMail { mail, place, reply, verdict, sinks } = rejected;
+        self.emitter.begin(mail, &place);
+        let mut troubles = Vec::new();
+        for by in sinks {
+            let sink = self.config.sinks.keys().nth(by.sink).map_or("", String::as_str).into();
+            let trouble = by.trouble(&sink);
+            warn!(mail = %place, sink = &*sink, %trouble, "the sink rejected events of this mail");
+            troubles.push(trouble.clone());
+            let Some(first) = by.first else { continue };
+            let (sha256, provenance) = (first.metadata.document, first.metadata.provenance);
+            let failure = Failure { trouble, sha256, provenance, rejected_by: Some(sink) };
+            let Some(event) = self.admission.tell(None, failure) else { continue };
+            let event = Event::IngestError(Box::new(event));
+            self.meter.event(&event);
+            if self.emitter.emit(&event, &Recipients::All, &|| {}).is_err() {
+                return self.settlement.abandon(mail, &reply);
+            }
+        }
+        let now = match (&verdict, troubles.into_iter().next()) {
+            (Verdict::Archive | Verdict::WithoutReport, Some(trouble)) => Verdict::Quarantine(trouble),
+            _ => verdict.clone(),
+        };
+        self.summary.reject(&place, &verdict, &now);
+        let stays = stays(&place, &now, &self.config);
+        self.settlement.rejections_reported(mail, self.emitter.mark().clone(), now, stays);
+        self.emitter.rest();
+    }
+}
+
+/// Work of a reader.
+enum Work {
+    Read(Mail),
+    Reject(RejectedMail),
 }
 
 /// Returns the reason why a mail is not read again: in `most` passes its events did not arrive at the sinks.

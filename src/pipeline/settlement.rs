@@ -14,7 +14,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights};
+use super::{
+    Deferred, Missing, Options, Reship, Stopped, component_metrics,
+    flights::Flights,
+    rejection::{RejectedBy, RejectedMail},
+};
 use crate::{
     config::Config,
     deliver::{
@@ -24,6 +28,7 @@ use crate::{
     ledger::{
         Commit, Delivery, DocumentKey, Failures, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey,
     },
+    sink::{Metadata, Rejection, Rejections},
     source::{MailRef, Place, Verdict},
 };
 
@@ -53,6 +58,8 @@ pub struct Settlement {
     reship: Option<Reship>,
     /// Ledger keys of all sinks of the configuration, in the order of the marks.
     sinks: Vec<SinkKey>,
+    /// Names of these sinks.
+    names: Vec<Arc<str>>,
     began: Timestamp,
     began_at: Instant,
     has_several_sources: bool,
@@ -67,6 +74,8 @@ struct State {
     tracker: Tracker<MailId, DocumentKey>,
     /// Mails read to their end, each with the data for the ledger and for its source.
     read: HashMap<MailId, Read>,
+    /// The first rejection of each mail in flight by each sink.
+    rejections: HashMap<MailId, BTreeMap<usize, Rejection>>,
     /// Documents in flight, by the names that reporters give them.
     names: HashMap<ReportName, DocumentKey>,
     /// Rows of documents in flight that have arrived and are not in the ledger yet.
@@ -99,6 +108,19 @@ pub struct Read {
     pub seen_again: Vec<DocumentKey>,
     /// Set if the mail stays in place: the verdict to remember for it.
     pub stays: Option<PlaceVerdict>,
+    /// Where the mail is sent if sinks reject events of it.
+    pub reader: mpsc::UnboundedSender<RejectedMail>,
+    /// Deliveries of its documents that are incomplete, since the sink rejected events.
+    pub rejected: Vec<(DocumentKey, SinkKey)>,
+}
+
+/// What a sink reports: the number of the last event that it has dealt with, and those events that it has rejected.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    /// Number of the sink, as in the marks.
+    pub sink: usize,
+    pub confirmed: watch::Receiver<u64>,
+    pub rejections: Rejections,
 }
 
 /// The sinks that take a source's events: their numbers in the marks, and their keys in the ledger, in the same order.
@@ -158,12 +180,14 @@ impl Settlement {
             deferred,
             reship: options.reship,
             sinks: sink_keys(config),
+            names: config.sinks.keys().map(|name| name.as_str().into()).collect(),
             began: Timestamp::now(),
             began_at: Instant::now(),
             has_several_sources: config.sources.len() > 1,
             state: Mutex::new(State {
                 tracker: Tracker::new(&required),
                 read: HashMap::new(),
+                rejections: HashMap::new(),
                 names: HashMap::new(),
                 progress: HashMap::new(),
                 flights: Flights::default(),
@@ -211,8 +235,14 @@ impl Settlement {
     }
 
     /// Registers a mail that is about to be read. Blocks while it may not be read beside those in flight (see [`Flights`]),
-    /// after a call of `waits`. `None`: the run was stopped before.
-    pub fn open(&self, place: &Place, route: &Route, stop: &CancellationToken, waits: impl FnOnce()) -> Option<MailId> {
+    /// and calls `waits` again and again meanwhile. `None`: the run was stopped before.
+    pub fn open(
+        &self,
+        place: &Place,
+        route: &Route,
+        stop: &CancellationToken,
+        mut waits: impl FnMut(),
+    ) -> Option<MailId> {
         let suspected = self.failures(place, route).map(|failures| failures.last);
         let is_last = self.has_several_sources && suspected.is_some() && suspected == self.ledger.last_failure();
         let may_open = |state: &mut State| {
@@ -222,15 +252,18 @@ impl Settlement {
             !is_held && state.flights.may_open(&route.required, suspected)
         };
         let mut state = self.lock();
-        if !may_open(&mut state) {
-            waits();
-            while !may_open(&mut state) {
-                if stop.is_cancelled() {
-                    return None;
-                }
-                let waited = self.landed.wait_timeout(state, LOOK_FOR_STOP);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        while !may_open(&mut state) {
+            if stop.is_cancelled() {
+                return None;
             }
+            drop(state);
+            waits();
+            state = self.lock();
+            if may_open(&mut state) {
+                break;
+            }
+            let waited = self.landed.wait_timeout(state, LOOK_FOR_STOP);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         if state.tracker.mails() == 0 {
             state.moved = Instant::now();
@@ -347,10 +380,23 @@ impl Settlement {
         }
     }
 
+    /// Records that the rejections of a mail were reported by events with the numbers of `mark`: it is settled with this
+    /// verdict when they have arrived.
+    pub fn rejections_reported(&self, mail: MailId, mark: Mark, verdict: Verdict, stays: Option<PlaceVerdict>) {
+        let mut state = self.lock();
+        if let Some(read) = state.read.get_mut(&mail) {
+            (read.verdict, read.stays) = (verdict, stays);
+            state.tracker.reported(mail, mark);
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
     /// Gives up reading a mail, which is left as it was.
     pub fn abandon(&self, mail: MailId, reply: &Reply) {
         let mut state = self.lock();
         state.abandon(mail);
+        state.read.remove(&mail);
         state.leave(reply);
         drop(state);
         self.landed.notify_all();
@@ -415,8 +461,8 @@ impl Settlement {
     }
 
     /// Settles mails as their events arrive, until `done`; then those whose events have arrived by that time, and leaves
-    /// the rest. `confirmed` are the confirmed counts of the required sinks, with the sinks' numbers in the marks.
-    pub async fn settle(self: Arc<Self>, confirmed: Vec<(usize, watch::Receiver<u64>)>, done: CancellationToken) {
+    /// the rest.
+    pub async fn settle(self: Arc<Self>, reports: Vec<Reports>, done: CancellationToken) {
         let mut written = Instant::now();
         let mut arrived = Vec::new();
         loop {
@@ -428,14 +474,14 @@ impl Settlement {
                 () = self.news.notified() => {}
                 () = sleep_until(written + next), if is_due => {}
             }
-            arrived.extend(self.take_arrived(&confirmed));
+            arrived.extend(self.take_arrived(&reports));
             let waits_for_more = written.elapsed() < COMMIT_EVERY && self.in_flight() > arrived.len();
             if (!arrived.is_empty() && !waits_for_more) || written.elapsed() >= PROGRESS_EVERY {
                 self.write_and_tell(std::mem::take(&mut arrived), &done).await;
                 written = Instant::now();
             }
         }
-        arrived.extend(self.take_arrived(&confirmed));
+        arrived.extend(self.take_arrived(&reports));
         self.write_and_tell(arrived, &done).await;
         let mut state = self.lock();
         state.closed = true;
@@ -445,10 +491,15 @@ impl Settlement {
         }
     }
 
-    fn take_arrived(&self, confirmed: &[(usize, watch::Receiver<u64>)]) -> Vec<(MailId, Read)> {
+    fn take_arrived(&self, reports: &[Reports]) -> Vec<(MailId, Read)> {
         let mut state = self.lock();
-        for (sink, confirmed) in confirmed {
-            if state.tracker.confirm(*sink, *confirmed.borrow()) {
+        for Reports { sink, confirmed, rejections } in reports {
+            // In this order: a sink rejects an event before it confirms the number.
+            let confirmed = *confirmed.borrow();
+            for rejection in rejections.take() {
+                self.reject(&mut state, *sink, rejection);
+            }
+            if state.tracker.confirm(*sink, confirmed) {
                 state.moved = Instant::now();
             }
         }
@@ -460,7 +511,16 @@ impl Settlement {
         let mut arrived = Vec::new();
         for settled in state.tracker.settled() {
             match settled {
-                Settled::Arrived(mail) => arrived.extend(state.read.remove(&mail).map(|read| (mail, read))),
+                Settled::Arrived(mail) => {
+                    let rejected = state.tracker.rejected(mail).iter();
+                    let rejected = rejected.filter_map(|one| Some((one.document.clone()?, self.sinks[one.sink])));
+                    let rejected = rejected.collect();
+                    arrived.extend(state.read.remove(&mail).map(|read| (mail, Read { rejected, ..read })));
+                }
+                Settled::Rejected(mail) => {
+                    state.hand_back(mail);
+                    self.landed.notify_all();
+                }
                 Settled::Abandoned(mail) => {
                     state.flights.remove(mail);
                     self.landed.notify_all();
@@ -471,6 +531,23 @@ impl Settlement {
             }
         }
         arrived
+    }
+
+    /// Records rejected events for their mail.
+    fn reject(&self, state: &mut State, sink: usize, rejection: Rejection) {
+        let Metadata { mail, document, provenance, .. } = &rejection.metadata;
+        let document = document.map(|sha256| DocumentKey { tenant: provenance.tenant.clone(), sha256 });
+        let is_counted = mail.is_some_and(|mail| state.tracker.reject(sink, mail, document.as_ref(), rejection.frames));
+        match *mail {
+            Some(mail) if is_counted => {
+                state.rejections.entry(mail).or_default().entry(sink).or_insert(rejection);
+            }
+            _ if state.tracker.waits_for(sink) => {
+                let Rejection { frames: events, reason, .. } = rejection;
+                warn!(sink = &*self.names[sink], events, %reason, "rejected events that no mail waits for");
+            }
+            _ => {} // The sink's health tells how many events a sink that is not required rejects.
+        }
     }
 
     /// Writes one ledger transaction for all of `batch` and for the progress of documents in flight, then sends the
@@ -517,7 +594,7 @@ impl Settlement {
                 // This run does not read it again.
                 self.deferred.add(&read.place, Timestamp::now());
             }
-            if !read.documents.is_empty() {
+            if !read.documents.is_empty() && read.rejected.is_empty() {
                 component_metrics::report_arrived(read.place.source(), Timestamp::now());
             }
         }
@@ -539,8 +616,13 @@ impl Settlement {
             commit.read.push(place);
         }
         for (_, read) in batch {
-            let documents = read.documents.iter().cloned();
-            commit.documents.extend(documents.map(|(key, shipped)| (key, shipped, read.sinks.clone())));
+            for (key, shipped) in &read.documents {
+                // A document that no sink has got in full is not recorded as shipped.
+                let sinks = read.sinks_that_have(key);
+                if !sinks.is_empty() {
+                    commit.documents.push((key.clone(), shipped.clone(), sinks));
+                }
+            }
             commit.names.extend(read.names.iter().copied());
             commit.seen_again.extend(read.seen_again.iter().cloned());
             commit.read.push(read.place.clone());
@@ -576,13 +658,46 @@ fn sink_keys(config: &Config) -> Vec<SinkKey> {
     keys.filter(|(name, _)| config.sinks.contains_key(*name)).map(|(_, key)| key).collect()
 }
 
+impl Read {
+    /// Returns the sinks of the route that have all of a document.
+    fn sinks_that_have(&self, document: &DocumentKey) -> Arc<[SinkKey]> {
+        let lacks = |sink: &SinkKey| self.rejected.iter().any(|(key, by)| key == document && by == sink);
+        if self.rejected.is_empty() {
+            self.sinks.clone()
+        } else {
+            self.sinks.iter().copied().filter(|sink| !lacks(sink)).collect()
+        }
+    }
+}
+
 impl State {
+    /// Sends a mail of which events were rejected back to its reader; if that has ended, the mail is left as it was.
+    fn hand_back(&mut self, mail: MailId) {
+        let Some(Read { reader, place, reply, verdict, .. }) = self.read.get(&mail) else { return };
+        let mut firsts = self.rejections.remove(&mail).unwrap_or_default();
+        let mut by_sink: BTreeMap<usize, u64> = BTreeMap::new();
+        for tracker::Rejected { sink, events, .. } in self.tracker.rejected(mail) {
+            *by_sink.entry(*sink).or_default() += events;
+        }
+        let sinks = by_sink.into_iter();
+        let sinks = sinks.map(|(sink, events)| RejectedBy { sink, events, first: firsts.remove(&sink) }).collect();
+        let (place, reply, verdict) = (place.clone(), reply.clone(), verdict.clone());
+        let sent = reader.send(RejectedMail { mail, place, reply: reply.clone(), verdict, sinks });
+        if sent.is_err() {
+            self.abandon(mail);
+            self.read.remove(&mail);
+            self.leave(&reply);
+        }
+    }
+
     fn abandon(&mut self, mail: MailId) {
+        self.rejections.remove(&mail);
         self.tracker.abandon(mail);
         self.flights.remove(mail);
     }
 
     fn forget(&mut self, mail: MailId) {
+        self.rejections.remove(&mail);
         self.tracker.forget(mail);
         self.flights.remove(mail);
     }

@@ -169,8 +169,12 @@ impl Emitter {
     /// `idle` when that takes long, so that the reader releases the memory that it can do without meanwhile.
     pub fn emit(&mut self, event: &Event, recipients: &Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
         let metadata = Metadata::of(event, self.mail);
+        let rejecting_sink = match event {
+            Event::IngestError(error) => error.rejecting_sink(),
+            _ => None,
+        };
         for (queue, encoder) in &mut self.queues {
-            if !recipients.include(queue.number) {
+            if !recipients.include(queue.number) || rejecting_sink == Some(&*queue.name) {
                 continue;
             }
             if !queue.takes(event.event_type()) {

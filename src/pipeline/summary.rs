@@ -26,6 +26,12 @@ pub struct Summary {
     left: AtomicU64,
     deferred: AtomicU64,
     without_report: AtomicU64,
+    /// Mails of which sinks have rejected events.
+    rejected: AtomicU64,
+    /// Mails that were read in full, and quarantined since sinks rejected events.
+    quarantined: AtomicU64,
+    /// Those of them that are files the user pointed at.
+    quarantined_files: AtomicU64,
     unreadable: AtomicU64,
     /// Those of the unreadable mails that are files the user pointed at.
     unreadable_files: AtomicU64,
@@ -77,10 +83,23 @@ impl Summary {
         };
     }
 
-    /// Returns the exit code for the input that was read: [`Exit::Data`] if some of it could not be.
+    /// Counts a mail of which sinks have rejected events, with the verdicts before and now.
+    pub fn reject(&self, place: &Place, before: &Verdict, now: &Verdict) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        if before != now {
+            self.quarantined.fetch_add(1, Ordering::Relaxed);
+            self.quarantined_files.fetch_add(u64::from(!matches!(place, Place::Imap { .. })), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the exit code for the input that was read: [`Exit::Data`] if some of it could not be, or was not taken by a
+    /// sink.
     pub fn exit(&self, options: Options) -> Exit {
-        let counted = if options.strict { &self.unreadable } else { &self.unreadable_files };
-        if counted.load(Ordering::Relaxed) > 0 { Exit::Data } else { Exit::Done }
+        let counted = match options.strict {
+            true => [&self.unreadable, &self.quarantined],
+            false => [&self.unreadable_files, &self.quarantined_files],
+        };
+        if counted.iter().any(|count| count.load(Ordering::Relaxed) > 0) { Exit::Data } else { Exit::Done }
     }
 
     /// Logs the result of the run, and hints on what a user might miss: a CronJob's pod is gone before anyone can query it.
@@ -94,6 +113,7 @@ impl Summary {
             duplicates = get(&self.duplicates),
             without_report = get(&self.without_report),
             unreadable = get(&self.unreadable),
+            rejected = get(&self.rejected),
             deferred = get(&self.deferred),
             left,
             duration_seconds = took.as_secs_f64(),
@@ -104,6 +124,12 @@ impl Summary {
             info!(
                 duplicates = get(&self.duplicates),
                 "reports that were shipped before were not shipped again; run --once --reship ships them again"
+            );
+        }
+        if get(&self.rejected) > 0 {
+            info!(
+                mails = get(&self.rejected),
+                "sinks rejected events of these mails, which were quarantined; the warnings above name the mails, and what to do"
             );
         }
         if get(&self.left) > 0 {

@@ -24,7 +24,7 @@ use super::{
     ends::{SinkEnd, SourceEnd, reader_ended, sink_ended, source_ended},
     health,
     pool::Pool,
-    settlement::Settlement,
+    settlement::{Reports, Settlement},
     sink_queue::{Emitter, SinkQueue},
     source_memory::Remembered,
     stall_timer::StallTimer,
@@ -37,7 +37,7 @@ use crate::{
     exit::Exit,
     ledger::Ledger,
     ops::{condition::Condition, progress, signals::Stop},
-    sink::{self, Health, Status},
+    sink::{self, Health, Rejections, Status},
     source::{Intake, Source},
 };
 
@@ -76,6 +76,7 @@ pub async fn run(config: Config, ledger: Arc<Ledger>, options: Options, stop: St
 struct Running {
     queue: Arc<SinkQueue>,
     confirmed: watch::Receiver<u64>,
+    rejections: Rejections,
     health: watch::Receiver<Health>,
     /// Set while only its own rate limit holds the sink back.
     held: Busy,
@@ -146,7 +147,7 @@ impl Supervisor {
         condition: Arc<Condition>,
     ) -> Self {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
-        let (mut sinks, mut queues, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
+        let (mut sinks, mut queues, mut reports) = (JoinSet::new(), Vec::new(), Vec::new());
         let mut required_sinks = Vec::new();
         let deferred: Arc<Deferred> = Arc::default();
         let settlement = Arc::new(Settlement::new(ledger.clone(), deferred.clone(), &config, options));
@@ -156,19 +157,28 @@ impl Supervisor {
             let required = config.required;
             if required {
                 required_sinks.push(name.clone());
-                confirmations.push((number, confirmed.clone()));
             }
+            let rejections = status.rejections();
+            reports.push(Reports { sink: number, confirmed: confirmed.clone(), rejections: rejections.clone() });
             let queue = Arc::new(SinkQueue::new(name.clone(), config, outlet, number));
             let abort = abort.child_token();
             let held = status.held();
             let running = sink.run(inlet, status, abort.clone());
             let (labels, counts) = (SinkLabels::of(&queue), queue.counts());
-            tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
+            tokio::spawn(health::tell(
+                name.clone(),
+                required,
+                labels,
+                counts,
+                rejections.clone(),
+                health.clone(),
+                condition.clone(),
+            ));
             let stall_timer = StallTimer::new(Instant::now());
-            queues.push(Running { queue, confirmed, health, held, abort, stall_timer, hangs_for: None });
+            queues.push(Running { queue, confirmed, rejections, health, held, abort, stall_timer, hangs_for: None });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
-        for (_, mut confirmed) in confirmations.iter().cloned() {
+        for Reports { mut confirmed, .. } in reports.iter().cloned() {
             let settlement = settlement.clone();
             tokio::spawn(async move {
                 while confirmed.changed().await.is_ok() {
@@ -176,7 +186,7 @@ impl Supervisor {
                 }
             });
         }
-        let settling = tokio::spawn(settlement.clone().settle(confirmations, settled.clone()));
+        let settling = tokio::spawn(settlement.clone().settle(reports, settled.clone()));
         let intervals: Vec<_> =
             config.sources.iter().map(|(name, source)| (name.as_str(), source.poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
@@ -205,7 +215,10 @@ impl Supervisor {
             deadline: None,
             stall_timer: StallTimer::new(Instant::now()),
             exit: Exit::Done,
-            meters: queues.iter().map(|sink| SinkMeter::new(&sink.queue, sink.confirmed.clone())).collect(),
+            meters: queues
+                .iter()
+                .map(|sink| SinkMeter::new(&sink.queue, sink.confirmed.clone(), sink.rejections.clone()))
+                .collect(),
             condition,
             began: Instant::now(),
             config,
@@ -231,6 +244,7 @@ impl Supervisor {
     fn connect(&mut self, source: Box<dyn Source>, pool: &Pool, host: &Host) {
         let (mail_sender, mails) = mpsc::channel(MAILS_WAITING);
         let (verdicts, verdict_receiver) = mpsc::unbounded_channel();
+        let (rejected_sender, rejected) = mpsc::unbounded_channel();
         let intake = Intake::new(
             mail_sender,
             verdict_receiver,
@@ -245,6 +259,8 @@ impl Supervisor {
         let (queues, sinks) = (self.queues.iter().map(|sink| &sink.queue), self.config.sinks.len());
         let reader = SourceReader {
             mails,
+            rejected,
+            reader: rejected_sender,
             verdicts,
             emitter: Emitter::new(
                 &name,
@@ -429,8 +445,8 @@ impl Supervisor {
     /// Lets the sinks send what is left in their queues, and reports what they could not send.
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
-        for Running { queue, confirmed, health, abort, .. } in std::mem::take(&mut self.queues) {
-            queues.push((queue.name.clone(), queue.is_required(), queue.last(), queue.counts(), confirmed));
+        for Running { queue, confirmed, rejections, health, abort, .. } in std::mem::take(&mut self.queues) {
+            queues.push((queue.name.clone(), queue.is_required(), queue.last(), queue.counts(), confirmed, rejections));
             // For sinks that are not required; the required ones have nothing left to wait for.
             if self.stop.reload.is_cancelled() && *health.borrow() != Health::Up {
                 abort.cancel();
@@ -454,15 +470,16 @@ impl Supervisor {
             self.abort.cancel();
             self.sinks.shutdown().await;
         }
-        for (sink, required, last, counts, confirmed) in queues {
+        for (sink, required, last, counts, confirmed, rejections) in queues {
             let missed = counts.missed.load(Ordering::Relaxed);
             let unconfirmed = last.saturating_sub(*confirmed.borrow());
             if required && unconfirmed > 0 {
                 self.exit = self.exit.or_worse(Exit::Undelivered);
-            } else if !required && missed + unconfirmed > 0 {
+            } else if !required && missed + unconfirmed + rejections.total() > 0 {
+                let reason = rejections.latest();
                 warn!(
-                    %sink, missed, unconfirmed,
-                    "a sink that is not required missed events, or did not confirm them before the end"
+                    %sink, missed, unconfirmed, rejected = rejections.total(), reason = reason.as_deref(),
+                    "a sink that is not required missed or rejected events, or did not confirm them before the end"
                 );
             }
         }

@@ -4,18 +4,22 @@ mod batch;
 pub mod file;
 mod metadata;
 pub mod rate;
+mod rejections;
 pub mod stdout;
 pub mod syslog;
 mod worker;
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::metadata::Metadata;
+pub use self::{
+    metadata::Metadata,
+    rejections::{Rejection, Rejections},
+};
 use crate::deliver::busy::Busy;
 
 /// A destination of events. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
@@ -153,10 +157,11 @@ impl Outlet {
     }
 }
 
-/// A sink's channel to the pipeline: confirmed events and health.
+/// A sink's channel to the pipeline: confirmed and rejected events, and health.
 #[derive(Debug, Clone)]
 pub struct Status {
     confirmed: watch::Sender<u64>,
+    rejections: Rejections,
     health: watch::Sender<Health>,
     held: Busy,
 }
@@ -176,7 +181,7 @@ impl Status {
     pub fn new() -> (Self, watch::Receiver<u64>, watch::Receiver<Health>) {
         let (confirmed, confirmed_rx) = watch::channel(0);
         let (health, health_rx) = watch::channel(Health::Starting);
-        (Self { confirmed, health, held: Busy::default() }, confirmed_rx, health_rx)
+        (Self { confirmed, rejections: Rejections::default(), health, held: Busy::default() }, confirmed_rx, health_rx)
     }
 
     /// Returns the flag that the sink holds its next frame back for its own rate limit, with all frames before it
@@ -185,7 +190,19 @@ impl Status {
         self.held.clone()
     }
 
-    /// Records that everything up to and including `number` has arrived. Numbers never go back.
+    /// Returns the frames that the sink has rejected.
+    pub fn rejections(&self) -> Rejections {
+        self.rejections.clone()
+    }
+
+    /// Records that the receiver will never take this frame, because of `reason`: what was wrong with it, and what to do.
+    /// Each frame is rejected at most once, before its number is confirmed: a rejected frame counts as dealt with, so that
+    /// it holds up nothing behind it, and its mail is quarantined.
+    pub fn reject(&self, frame: &Frame, reason: &dyn Display) {
+        self.rejections.add(&frame.metadata, reason.to_string().into());
+    }
+
+    /// Records that everything up to and including `number` has arrived or was rejected. Numbers never go back.
     pub fn confirm(&self, number: u64) {
         self.confirmed.send_if_modified(|confirmed| {
             let news = number > *confirmed;

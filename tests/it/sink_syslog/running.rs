@@ -9,7 +9,7 @@ use dmarc_shipper::{
         tls::Tls,
     },
     event::{Event, probe::ProbeEvent},
-    sink::{Health, Metadata, Outlet, Sink, SinkError, Status, queue, syslog::SyslogSink},
+    sink::{Health, Metadata, Outlet, Rejections, Sink, SinkError, Status, queue, syslog::SyslogSink},
 };
 use jiff::Timestamp;
 use tokio::{
@@ -62,6 +62,7 @@ pub struct Running {
     pub outlet: Option<Arc<Outlet>>,
     pub stop: CancellationToken,
     confirmed: watch::Receiver<u64>,
+    pub rejections: Rejections,
     health: watch::Receiver<Health>,
     task: JoinHandle<Result<(), SinkError>>,
 }
@@ -74,10 +75,10 @@ impl Running {
     pub fn with_queue(config: Syslog, max_bytes: u32) -> Self {
         let (outlet, inlet) = queue(max_bytes);
         let (status, confirmed, health) = Status::new();
-        let stop = CancellationToken::new();
+        let (stop, rejections) = (CancellationToken::new(), status.rejections());
         let sink = Box::new(SyslogSink::new("siem".into(), config, Rate::default()));
         let task = tokio::spawn(sink.run(inlet, status, stop.clone()));
-        Self { outlet: Some(Arc::new(outlet)), stop, confirmed, health, task }
+        Self { outlet: Some(Arc::new(outlet)), stop, confirmed, rejections, health, task }
     }
 
     /// Queues frames with these numbers, which must be the next ones.
