@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 use tracing::{error, warn};
 
-use super::Options;
+use super::options::Options;
 use crate::{
     exit::Exit,
     sink::SinkError,
@@ -91,7 +91,9 @@ pub fn sink_ended(ended: Result<SinkEnd, JoinError>, in_use: bool) -> Option<Exi
         }
     };
     let (error, exit) = match result {
-        Ok(()) if in_use => ("it ended before the events did; this is a bug, please report it".into(), Exit::Internal),
+        Ok(()) if in_use => {
+            ("it ended before the events did; this is a bug, please report it".into(), Exit::Internal)
+        }
         Ok(()) => return None,
         Err(error) => (error.to_string(), Exit::from(&error)),
     };

@@ -8,16 +8,20 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Deferred, Missing, Options, Reship, Stopped, component_metrics,
+    component_metrics,
+    deferred::Deferred,
     flights::Flights,
-    rejection::{RejectedBy, RejectedMail},
+    handover::{Read, RejectedBy, RejectedMail, Reply},
+    missing::Missing,
+    options::{Options, Reship},
+    sink_queue::Stopped,
 };
 use crate::{
     config::Config,
@@ -29,7 +33,7 @@ use crate::{
         Commit, Delivery, DocumentKey, Failures, Known, Ledger, PlaceVerdict, Progress, ReportName, Shipped, SinkKey,
     },
     sink::{Metadata, Rejection, Rejections},
-    source::{MailRef, Place, Verdict},
+    source::{Place, Verdict},
 };
 
 /// Delay before a failed ledger write is retried.
@@ -92,28 +96,6 @@ struct State {
     unreadable: bool,
 }
 
-/// A mail that has been read, with the data for the ledger and for its source.
-#[derive(Debug)]
-pub struct Read {
-    pub reply: Reply,
-    pub place: Place,
-    pub verdict: Verdict,
-    /// Documents shipped from this mail, or shared with another mail in flight.
-    pub documents: Vec<(DocumentKey, Shipped)>,
-    /// Ledger keys of the sinks on its source's route, which have these documents once the mail has arrived.
-    pub sinks: Arc<[SinkKey]>,
-    /// Reporters' names for the documents.
-    pub names: Vec<(ReportName, [u8; 32])>,
-    /// Documents that the ledger knew before.
-    pub seen_again: Vec<DocumentKey>,
-    /// Set if the mail stays in place: the verdict to remember for it.
-    pub stays: Option<PlaceVerdict>,
-    /// Where the mail is sent if sinks reject events of it.
-    pub reader: mpsc::UnboundedSender<RejectedMail>,
-    /// Deliveries of its documents that are incomplete, since the sink rejected events.
-    pub rejected: Vec<(DocumentKey, SinkKey)>,
-}
-
 /// What a sink reports: the number of the last event that it has dealt with, and those events that it has rejected.
 #[derive(Debug, Clone)]
 pub struct Reports {
@@ -137,20 +119,6 @@ pub struct Route {
 impl Route {
     pub fn keys(&self) -> Arc<[SinkKey]> {
         self.keys.clone()
-    }
-}
-
-/// Return address for a mail's verdict.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    pub mail: MailRef,
-    pub verdicts: mpsc::UnboundedSender<(MailRef, Verdict)>,
-}
-
-impl Reply {
-    pub fn send(&self, verdict: Verdict) {
-        // A source that has ended needs no verdict: a mail without one is retried.
-        self.verdicts.send((self.mail, verdict)).ok();
     }
 }
 
@@ -656,18 +624,6 @@ fn sink_keys(config: &Config) -> Vec<SinkKey> {
     all.sort_by_key(|(name, _)| *name);
     let keys = all.into_iter().map(|(name, sink)| (name, key(sink.identity())));
     keys.filter(|(name, _)| config.sinks.contains_key(*name)).map(|(_, key)| key).collect()
-}
-
-impl Read {
-    /// Returns the sinks of the route that have all of a document.
-    fn sinks_that_have(&self, document: &DocumentKey) -> Arc<[SinkKey]> {
-        let lacks = |sink: &SinkKey| self.rejected.iter().any(|(key, by)| key == document && by == sink);
-        if self.rejected.is_empty() {
-            self.sinks.clone()
-        } else {
-            self.sinks.iter().copied().filter(|sink| !lacks(sink)).collect()
-        }
-    }
 }
 
 impl State {

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{Options, reading::Reading};
+use super::{options::Options, reading::Reading};
 use crate::{
     exit::Exit,
     ops::{metrics, progress::Seen},

@@ -16,17 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    MAILS_WAITING, Options, SourceReader,
     admission::Admission,
     build::{self, Destination},
     component_metrics::{self, SinkLabels, SinkMeter, SourceMeter},
     deferred::Deferred,
     ends::{SinkEnd, SourceEnd, reader_ended, sink_ended, source_ended},
     health,
+    options::Options,
     pool::Pool,
     settlement::{Reports, Settlement},
     sink_queue::{Emitter, SinkQueue},
     source_memory::Remembered,
+    source_reader::{MAILS_WAITING, SourceReader},
     stall_timer::StallTimer,
     summary::Summary,
 };
@@ -369,7 +370,10 @@ impl Supervisor {
             return (Exit::Internal, false);
         }
         if self.stop.now.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
+            warn!(
+                in_flight,
+                "stopping before everything was confirmed; the rest stays where it is for the next run"
+            );
             return (Exit::Undelivered, false);
         }
         if self.stop.reload.is_cancelled() && self.waits_for_the_given_up() {
