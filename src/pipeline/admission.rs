@@ -154,8 +154,8 @@ impl Admission {
                 if is_news {
                     warn!(
                         source = &*self.source,
-                        "more than limits.errors_per_hour ({}) errors in this hour; further ones are counted, and their \
-                         mails quarantined as ever",
+                        "more than limits.errors_per_hour ({}) errors in this hour; suppressing further ingest_error events, \
+                         whose mails are still quarantined",
                         self.errors_per_hour
                     );
                 }
@@ -174,7 +174,7 @@ impl Admission {
         warn!(
             source = &*self.source,
             errors = held_back,
-            "errors were held back; the last one is told, with their number"
+            "ingest_error events were suppressed; sending the last one, with their number"
         );
         Some(last.event(held_back.saturating_sub(1)))
     }
@@ -192,6 +192,6 @@ impl Failure {
 
 fn say_deferred(source: &str, deferred: Vec<(String, u64)>) {
     for (sender, mails) in deferred {
-        warn!(source, sender, mails, "mails were left for another day: their sender was over its share of this one");
+        warn!(source, sender, mails, "deferred mails to another day: the sender exceeded its daily share");
     }
 }

@@ -52,7 +52,7 @@ pub async fn tell(
                 if !required && (missed, rejected) != told {
                     let (missed, rejected, reason) = (missed - told.0, rejected - told.1, rejections.latest());
                     let reason = reason.as_deref();
-                    warn!(sink = &*sink, missed, rejected, reason, "a sink that is not required misses or rejects events");
+                    warn!(sink = &*sink, missed, rejected, reason, "an optional sink misses or rejects events");
                 }
                 told = (missed, rejected);
             }
@@ -66,18 +66,18 @@ fn say(sink: &str, health: &Health, failing: bool) -> bool {
         Health::Starting => failing,
         Health::Up => {
             if failing {
-                info!(sink, "works again");
+                info!(sink, "sink recovered");
             } else {
-                debug!(sink, "works");
+                debug!(sink, "sink is up");
             }
             false
         }
         Health::Failing { error } if failing => {
-            debug!(sink, %error, "still failing");
+            debug!(sink, %error, "sink is still failing");
             true
         }
         Health::Failing { error } => {
-            warn!(sink, %error, "failing, will be tried until it works");
+            warn!(sink, %error, "sink is failing; retrying until it recovers");
             true
         }
     }

@@ -260,7 +260,7 @@ impl Settlement {
             Ok(known) => known,
             Err(error) => {
                 if !std::mem::replace(&mut state.unreadable, true) {
-                    error!(%error, "can't read the ledger; mails stay where they are until it can be read");
+                    error!(%error, "can't read the ledger; mails stay in place until it can be read");
                 }
                 return Err(Stopped);
             }
@@ -383,12 +383,12 @@ impl Settlement {
         for mail in unfinished.iter().filter(|mail| mail.is_at_fault) {
             warn!(
                 mail = %mail.place, sinks = names.join(", "),
-                "the events of other mails arrived in this pass, and those of this one did not; after max_attempts such passes \
-                 it is quarantined"
+                "the sinks confirmed events of other mails in this pass, and not those of this one; after max_attempts such \
+                 passes it is quarantined"
             );
         }
         if let Err(error) = self.ledger.note_unfinished(&unfinished, &names.join(", "), Timestamp::now()) {
-            warn!(%error, "can't note which mails were in flight; the next pass reads them in the same order");
+            warn!(%error, "can't record the mails in flight in the ledger; the next pass reads them in the same order");
         }
     }
 
@@ -536,7 +536,7 @@ impl Settlement {
                 Err(panic) => panic.to_string(),
             };
             if !std::mem::replace(&mut failing, true) {
-                error!(error, "can't write the ledger; mails stay where they are until it can be written");
+                error!(error, "can't write the ledger; mails stay in place until it can be written");
             }
             tokio::select! {
                 () = sleep(LEDGER_RETRY) => {}
@@ -552,7 +552,7 @@ impl Settlement {
             }
         }
         if failing {
-            info!("the ledger can be written again");
+            info!("ledger recovered: writes succeed again");
         }
         let mut state = self.lock();
         for (mail, read) in &batch {

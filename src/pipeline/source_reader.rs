@@ -138,7 +138,7 @@ impl SourceReader {
         let reading = match undelivered {
             // The `ingest_error` of an earlier pass did not arrive either.
             Some(trouble) if failures.passes > self.config.max_attempts => {
-                error!(mail = %place, %trouble, "set aside without an event, which the sinks did not take either");
+                error!(mail = %place, %trouble, "quarantined without an ingest_error event, which the sinks did not accept either");
                 Ok(Reading { troubles: vec![trouble], ..Reading::default() })
             }
             _ => read(incoming, limits, &mut self.admission, &room, &mut output),

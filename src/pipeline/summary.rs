@@ -73,9 +73,9 @@ impl Summary {
             Verdict::Defer(trouble) => {
                 // Reported once for each sender and day.
                 if reading.is_news {
-                    warn!(mail = %place, %trouble, "left for another day");
+                    warn!(mail = %place, %trouble, "deferred to another day");
                 } else {
-                    debug!(mail = %place, %trouble, "left for another day");
+                    debug!(mail = %place, %trouble, "deferred to another day");
                 }
                 add(&self.deferred, 1)
             }
@@ -123,32 +123,32 @@ impl Summary {
         if get(&self.duplicates) > 0 {
             info!(
                 duplicates = get(&self.duplicates),
-                "reports that were shipped before were not shipped again; run --once --reship ships them again"
+                "skipped reports that were shipped before; run --once --reship ships them again"
             );
         }
         if get(&self.rejected) > 0 {
             info!(
                 mails = get(&self.rejected),
-                "sinks rejected events of these mails, which were quarantined; the warnings above name the mails, and what to do"
+                "quarantined mails of which sinks rejected events; the warnings above say why, and what to do"
             );
         }
         if get(&self.left) > 0 {
             info!(
                 reports = get(&self.left),
-                "reports that were never shipped were left where they are, for a run with all sinks"
+                "left reports in place that were never shipped; a run with all sinks ships them"
             );
         }
         if get(&self.deferred) > 0 {
             info!(
                 mails = get(&self.deferred),
-                "mails whose senders are over their share of the day stay where they are; the next run, or the next day's \
-                 first pass, reads them"
+                "deferred mails, whose senders exceeded their daily share; the next run, or the next day's first pass, reads \
+                 them"
             );
         }
         if get(&self.without_report) > 0 {
             info!(
                 mails = get(&self.without_report),
-                "mails without a report were left as they are, unless without_report says otherwise"
+                "found mails without a report; they stay in place unless without_report says otherwise"
             );
         }
     }

@@ -195,7 +195,7 @@ impl Supervisor {
             let left_out: Vec<_> = config.left_out_of(source).collect();
             if !left_out.is_empty() {
                 let sinks = left_out.join(", ");
-                info!(source, sinks, "mails stay where they are: this run leaves out sinks that are to have them, too");
+                info!(source, sinks, "mails stay in place: this run leaves out required sinks");
             }
         }
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
@@ -298,7 +298,7 @@ impl Supervisor {
             self.abort.cancel();
             self.settled.cancel();
             if timeout(FAREWELL, self.part()).await.is_err() {
-                warn!("some of what was under way could not be ended in time");
+                warn!("sources or readers did not end in time; aborting them");
                 self.sources.shutdown().await;
                 self.readers.shutdown().await;
             }
@@ -313,7 +313,7 @@ impl Supervisor {
         if self.options.once && (stopped || self.settlement.left() > 0) {
             warn!(
                 left = self.settlement.left(),
-                "not everything was dealt with; the rest stays where it is for the next run"
+                "not all mails were processed; the others stay in place for the next run"
             );
             self.exit = self.exit.or_worse(Exit::Undelivered);
         }
@@ -341,7 +341,7 @@ impl Supervisor {
                     None => (Exit::Done, true),
                 },
                 () = self.stop.gently.cancelled(), if self.deadline.is_none() => {
-                    info!(in_flight = self.settlement.in_flight(), "stopping: finishing what is in flight");
+                    info!(in_flight = self.settlement.in_flight(), "stopping: waiting for the mails in flight");
                     self.condition.drain();
                     self.deadline = Some(Instant::now() + self.config.shutdown_timeout);
                     (Exit::Done, true)
@@ -372,21 +372,21 @@ impl Supervisor {
         if self.stop.now.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             warn!(
                 in_flight,
-                "stopping before everything was confirmed; the rest stays where it is for the next run"
+                "stopping before all events were confirmed; unconfirmed mails stay in place for the next run"
             );
             return (Exit::Undelivered, false);
         }
         if self.stop.reload.is_cancelled() && self.waits_for_the_given_up() {
             warn!(
                 in_flight,
-                "what waits for a sink that can't be reached, or confirms nothing, is left to the new configuration"
+                "reloading without the mails that wait for an unreachable or stalled sink; the new configuration reads them again"
             );
             return (Exit::Undelivered, false);
         }
         let most = self.config.give_up_after;
         if self.options.once && waited.is_some_and(|waited| waited >= most) {
             let who = who.unwrap_or_default();
-            error!(in_flight, "{who} for give_up_after ({most:?}); mails stay where they are for the next run");
+            error!(in_flight, "{who} for {most:?} (give_up_after); the mails stay in place for the next run");
             return (Exit::Undelivered, false);
         }
         (Exit::Done, true)
@@ -483,7 +483,7 @@ impl Supervisor {
                 let reason = rejections.latest();
                 warn!(
                     %sink, missed, unconfirmed, rejected = rejections.total(), reason = reason.as_deref(),
-                    "a sink that is not required missed or rejected events, or did not confirm them before the end"
+                    "an optional sink missed, rejected, or did not confirm events"
                 );
             }
         }
@@ -494,8 +494,8 @@ impl Supervisor {
 async fn expire(ledger: Arc<Ledger>, retention_days: u32) {
     match tokio::task::spawn_blocking(move || ledger.expire(Timestamp::now(), retention_days)).await {
         Ok(Ok(0)) => {}
-        Ok(Ok(forgotten)) => debug!(forgotten, retention_days, "the ledger forgot what was not seen for long"),
-        Ok(Err(error)) => warn!(%error, "can't let the ledger forget what was not seen for long; it only grows"),
+        Ok(Ok(forgotten)) => debug!(forgotten, retention_days, "deleted expired ledger entries"),
+        Ok(Err(error)) => warn!(%error, "can't delete expired ledger entries; the ledger grows until this succeeds"),
         Err(panic) => error!(%panic, "expiring the ledger failed; this is a bug, please report it"),
     }
 }

@@ -230,7 +230,7 @@ pub enum SinkError {
     #[error("{0}")]
     CannotWrite(String),
     /// The reader of stdout is gone (EPIPE): stop, and settle nothing. Exit 74.
-    #[error("nobody reads stdout any more")]
+    #[error("the reader of stdout has closed it")]
     BrokenPipe,
     /// A certificate, key or other file of the configuration can't be used. Exit 78.
     #[error("{0}")]

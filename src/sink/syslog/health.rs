@@ -22,7 +22,7 @@ impl SinkHealth {
     /// Reports that the receiver takes frames; `again` of them were sent a second time.
     pub fn up(&mut self, again: usize) {
         if again > 0 {
-            debug!(sink = &*self.name, frames = again, "sent again what was not confirmed");
+            debug!(sink = &*self.name, frames = again, "resent unconfirmed frames");
         }
         self.status.report(Health::Up);
     }

@@ -119,7 +119,7 @@ impl Line<'_> {
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             // The error belongs to an earlier datagram, which found no listener. This one has not been sent yet.
-            health.failing(&format_args!("nobody listens at {to}: {error}; what is sent there is lost"));
+            health.failing(&format_args!("no listener at {to}: {error}; datagrams sent there are lost"));
             sent = socket.send(bytes).await;
             self.bounced = Some(Instant::now());
         } else if self.bounced.is_none_or(|when| when.elapsed() > BOUNCES_WITHIN) {

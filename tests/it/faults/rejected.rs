@@ -174,7 +174,7 @@ fn a_sink_that_is_not_required_rejects_and_the_mail_is_archived() {
     let config = to_both(&workplace, imaps(&dovecot, &ca), siem);
     let ended = workplace.once(&config).with_datagrams_up_to(LARGEST).run().exited(0);
     ended.says(&[
-        "a sink that is not required missed or rejected events",
+        "an optional sink missed, rejected, or did not confirm events",
         "\"rejected\":2",
         "max_message_bytes (8000)",
     ]);
