@@ -202,7 +202,7 @@ fn line(event: Event) {
     let json = text.strip_suffix('\n').expect("a line");
     assert!(!json.chars().any(char::is_control), "a raw control character in {json:?}");
     let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
-    assert_eq!(value["event_id"], event.event_id());
+    assert_eq!(value["event_id"], *event.event_id());
     assert_eq!(value["event_type"], event.event_type().as_str());
 }
 

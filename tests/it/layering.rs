@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &["config", "ops"]),
     ("folder", &[]),
     ("source", &["config", "exit", "net", "stdio", "steps"]),
-    ("sink", &["config", "deliver", "exit", "folder", "net", "stdio", "steps"]),
+    ("sink", &["config", "deliver", "event", "exit", "folder", "net", "stdio", "steps"]),
     ("steps", &["config", "exit", "net", "ops"]),
     ("history", &["exit", "ledger", "ops", "stdio"]),
     ("ledger", &["folder", "source"]),
