@@ -396,7 +396,7 @@ mod tests {
             id_after(|report| report.policy.testing = other()),
             id_after(|report| report.policy.discovery_method = other()),
         ];
-        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(HashSet::from(ids).len(), ids.len());
         assert_eq!(id_after(|report| report.warnings.clear()), ids[0], "how it was read is no part of it");
         assert_eq!(id_after(|report| report.extensions.clear()), ids[0], "a row does not repeat them");
     }
@@ -436,7 +436,7 @@ mod tests {
             id_after(|row| row.extensions[0].namespace = other()),
             id_after(|row| row.extensions[0].value = other()),
         ];
-        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(HashSet::from(ids).len(), ids.len());
         assert_eq!(id_after(|row| row.warnings.clear()), ids[0], "how it was read is no part of it");
     }
 
@@ -457,7 +457,7 @@ mod tests {
             tls(None).failure(name, &TlsFailure { receiving_ip: None, ..failure.clone() }),
             tls(None).failure(name, &TlsFailure { reason_code: None, ..failure }),
         ];
-        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(HashSet::from(ids).len(), ids.len());
     }
 
     #[test]
