@@ -77,7 +77,7 @@ fn a_deleted_data_dir_is_created_again_and_logged() {
     batch.mails[4..].iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
     archived(8);
     running.signal(Signal::TERM);
-    running.finish().exited(0).says(&["is gone"]);
+    running.finish().exited(0).says(&["was deleted"]);
     let ledger = workplace.shipper(&["ledger", "list", "--config"], &config).exits(0).events();
     assert_eq!(ledger.len(), 4, "those that came after it");
     assert_rows(&batch, &ndjson(&workplace.read("kept.ndjson")));
