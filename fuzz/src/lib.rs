@@ -36,7 +36,6 @@ pub fn limits() -> Limits {
         xml_depth: 12,
         xml_token_bytes: 1 << 10,
         rows: 64,
-        auth_results: 4,
         ..Limits::default()
     }
 }
