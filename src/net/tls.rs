@@ -233,9 +233,7 @@ fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError
         CertificateDer::pem_file_iter(path).map_err(|error| TlsError::configuration(&what, error))?.collect();
     let found = found.map_err(|error| TlsError::configuration(&what, error))?;
     match found.is_empty() {
-        true => {
-            Err(TlsError::Configuration { text: format!("{what}: no PEM certificate found"), cause: None })
-        }
+        true => Err(TlsError::Configuration { text: format!("{what}: no PEM certificate found"), cause: None }),
         false => Ok(found),
     }
 }
