@@ -147,4 +147,7 @@ reasons! {
     SenderOverLimit = "sender_over_limit",
     /// No server of `trusted_authserv_ids` has authenticated the mail, and `require_authenticated` is set.
     SenderNotAuthenticated = "sender_not_authenticated",
+    /// A sink rejected events of the mail, which it will never take, such as one that is too large for a UDP datagram; the
+    /// other sinks got them.
+    SinkRejected = "sink_rejected",
 }

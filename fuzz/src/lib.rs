@@ -36,7 +36,6 @@ pub fn limits() -> Limits {
         xml_depth: 12,
         xml_token_bytes: 1 << 10,
         rows: 64,
-        auth_results: 4,
         ..Limits::default()
     }
 }
@@ -202,7 +201,7 @@ fn line(event: Event) {
     let json = text.strip_suffix('\n').expect("a line");
     assert!(!json.chars().any(char::is_control), "a raw control character in {json:?}");
     let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
-    assert_eq!(value["event_id"], event.event_id());
+    assert_eq!(value["event_id"], *event.event_id());
     assert_eq!(value["event_type"], event.event_type().as_str());
 }
 

@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     pipeline::build,
     sink::{
-        self, Health, Status,
+        self, Health, Metadata, Status,
         registry::{self, Probe},
     },
     steps::{Failure, PROBE, Steps},
@@ -66,10 +66,11 @@ async fn deliver(
     Encoder::new(config, &build::this_machine()).encode(event, &mut bytes);
     let (outlet, inlet) = sink::queue(config.buffer_max_size);
     let (status, confirmed, health) = Status::new();
+    let rejections = status.rejections();
     let name: Arc<str> = name.into();
     let running = registry::kind(&config.kind).build(name, config).run(inlet, status, CancellationToken::new());
-    let second = event.provenance().ingest.as_second();
-    outlet.send(bytes.into(), second).await.map_err(|ended| Failure::new(Exit::Internal, ended.to_string()))?;
+    let metadata = Metadata::of(event, None);
+    outlet.send(bytes.into(), metadata).await.map_err(|ended| Failure::new(Exit::Internal, ended.to_string()))?;
     drop(outlet);
     select! {
         biased;
@@ -77,6 +78,9 @@ async fn deliver(
         complaint = first_complaint(health) => {
             return Err(complains(complaint));
         }
+    }
+    if let Some(reason) = rejections.latest() {
+        return Err(complains(reason.to_string()));
     }
     match *confirmed.borrow() {
         0 => Err(complains("the sink ended without confirming the event".to_owned())),

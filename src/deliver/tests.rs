@@ -1,6 +1,7 @@
 //! Model test of delivery: mails of several routes that share documents, sinks with a replay window each, a ledger, and
 //! processes that are killed. No mail leaves the mailbox before all of it has arrived at every sink of its route, each sink
-//! gets each row of its sources, and rows that a sink has confirmed and the ledger has recorded are not sent again.
+//! gets each row of its sources that it does not reject, and rows that a sink has confirmed and the ledger has recorded are
+//! not sent again. A mail is quarantined, not archived, if and only if a sink of its route rejects a row of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,12 +20,16 @@ const MARKED: u64 = 2;
 /// A row: document and index.
 type Row = (u8, u64);
 
+/// Instead of a document, in the event that reports a mail's rejections; the index is the mail.
+const REPORT: u8 = u8::MAX;
+
 /// By sink, the number of rows that it has of a document; `None` if it does not need the document from the current mail.
 type Needs = [Option<u64>; SINKS];
 
 #[derive(Debug, Clone)]
 struct Frame {
     number: u64,
+    mail: usize,
     row: Row,
 }
 
@@ -39,7 +44,7 @@ impl Numbered for Frame {
 struct Lane {
     window: Window<Frame>,
     /// On this connection: rows handed out, the number of them written, and the number that the peer has.
-    stream: Vec<Row>,
+    stream: Vec<(usize, Row)>,
     written: usize,
     taken: usize,
     /// The last number given by the process.
@@ -57,6 +62,10 @@ struct World {
     mailbox: BTreeMap<usize, (Vec<usize>, Vec<u8>)>,
     /// By sink: rows that it has confirmed and the ledger has recorded.
     safe: [BTreeSet<Row>; SINKS],
+    /// Rows that a sink never takes.
+    rejects: BTreeSet<(usize, Row)>,
+    archived: BTreeSet<usize>,
+    quarantined: BTreeSet<usize>,
 }
 
 /// The mail that is being read: its route, its remaining documents, and the next row of the first of them.
@@ -75,6 +84,8 @@ struct Process {
     /// The last numbers of each mail's events, by sink.
     marks: BTreeMap<usize, Vec<u64>>,
     begun: BTreeSet<usize>,
+    /// Mails whose rejections were reported, with the sinks that rejected.
+    reported: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 impl Process {
@@ -108,7 +119,7 @@ impl Process {
                 prop_assert!(!world.safe[sink].contains(&(document, row)), "told again though the sink had it");
                 let lane = &mut self.lanes[sink];
                 lane.last += 1;
-                lane.window.push(Frame { number: lane.last, row: (document, row) });
+                lane.window.push(Frame { number: lane.last, mail, row: (document, row) });
                 self.marks.get_mut(&mail).expect("it was opened")[sink] = lane.last;
             }
             if (row + 1).is_multiple_of(MARKED) {
@@ -140,11 +151,31 @@ impl Process {
         (needs.iter().flatten().min().copied().unwrap_or(ROWS + 1), needs)
     }
 
+    /// Reports the rejections of a mail to those sinks of its route that did not reject.
+    fn report(&mut self, mail: usize, route: &[usize]) {
+        let by: BTreeSet<_> = self.tracker().rejected(mail).iter().map(|rejected| rejected.sink).collect();
+        let mut mark = vec![0; SINKS];
+        for &sink in route.iter().filter(|sink| !by.contains(sink)) {
+            let lane = &mut self.lanes[sink];
+            lane.last += 1;
+            mark[sink] = lane.last;
+            lane.window.push(Frame { number: lane.last, mail, row: (REPORT, mail as u64) });
+        }
+        self.tracker().reported(mail, mark);
+        self.reported.insert(mail, by);
+    }
+
     fn confirm(&mut self, sink: usize, thousandths: usize, world: &mut World) {
         let lane = &mut self.lanes[sink];
         let taken = lane.taken.max(lane.written * thousandths / 1000);
-        world.received[sink].extend(&lane.stream[lane.taken..taken]);
+        let (rejected, received): (Vec<_>, Vec<_>) =
+            lane.stream[lane.taken..taken].iter().partition(|(_, row)| world.rejects.contains(&(sink, *row)));
+        world.received[sink].extend(received.into_iter().map(|(_, row)| row));
         lane.taken = taken;
+        for (mail, (document, _)) in rejected {
+            self.tracker().reject(sink, mail, Some(&document), 1);
+        }
+        let lane = &mut self.lanes[sink];
         if let Some(number) = lane.window.confirm_up_to(taken as u64) {
             lane.confirmed = number;
             self.tracker().confirm(sink, number);
@@ -159,11 +190,28 @@ impl Process {
             world.safe[sink].extend((0..rows).map(|row| (document, row)));
         }
         for settled in self.tracker().settled() {
-            let Settled::Arrived(mail) = settled else { continue };
+            let mail = match settled {
+                Settled::Arrived(mail) => mail,
+                Settled::Rejected(mail) => {
+                    self.report(mail, &world.mailbox[&mail].0);
+                    continue;
+                }
+                Settled::Abandoned(_) => continue,
+            };
             let (route, documents) = world.mailbox.remove(&mail).expect("a mail is settled once");
+            let verdicts = if self.reported.contains_key(&mail) { &mut world.quarantined } else { &mut world.archived };
+            verdicts.insert(mail);
+            for sink in route.iter().filter(|sink| self.reported.get(&mail).is_some_and(|by| !by.contains(sink))) {
+                let has_arrived = world.received[*sink].contains(&(REPORT, mail as u64));
+                prop_assert!(has_arrived, "quarantined before sink {sink} got the report");
+            }
+            let rejected: Vec<_> = self.tracker().rejected(mail).to_vec();
             for (document, sink) in
                 documents.iter().flat_map(|&document| route.iter().map(move |&sink| (document, sink)))
             {
+                if rejected.iter().any(|one| one.sink == sink && one.document == Some(document)) {
+                    continue;
+                }
                 for row in 0..ROWS {
                     let has_arrived = world.received[sink].contains(&(document, row));
                     prop_assert!(has_arrived, "settled before {document}/{row} had arrived at {sink}");
@@ -209,7 +257,7 @@ fn take(step: &Step, process: &mut Process, world: &mut World) -> Result<(), Tes
             for _ in 0..frames {
                 let Some(frame) = lane.window.hand_out() else { break };
                 prop_assert!(frame.number > lane.confirmed, "sent again though it was confirmed");
-                lane.stream.push(frame.row);
+                lane.stream.push((frame.mail, frame.row));
             }
         }
         Step::Flush(sink) => {
@@ -234,15 +282,22 @@ fn take(step: &Step, process: &mut Process, world: &mut World) -> Result<(), Tes
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn whatever_fails_nothing_is_lost_or_settled_early_or_told_again_once_it_is_safe(
+    fn whatever_fails_nothing_is_lost_or_settled_early_or_sent_again_and_only_mails_with_rejected_rows_are_quarantined(
         mails in prop::collection::vec((prop::sample::subsequence(vec![0, 1, 2], 1..=SINKS), prop::collection::vec(0..6u8, 0..3)), 1..8),
+        rejects in prop::collection::btree_set((0..SINKS, (0..6u8, 0..ROWS)), 0..4),
         steps in prop::collection::vec(step(), 1..300),
     ) {
+        let is_rejected = |(route, documents): &(Vec<usize>, Vec<u8>)| {
+            rejects.iter().any(|(sink, (document, _))| route.contains(sink) && documents.contains(document))
+        };
+        let (bad, good): (BTreeSet<_>, BTreeSet<_>) = (0..mails.len()).partition(|mail| is_rejected(&mails[*mail]));
         let expected: [BTreeSet<Row>; SINKS] = std::array::from_fn(|sink| {
             let of_sink = mails.iter().filter(|(route, _)| route.contains(&sink)).flat_map(|(_, documents)| documents);
-            of_sink.flat_map(|document| (0..ROWS).map(|row| (*document, row))).collect()
+            let rows = of_sink.flat_map(|document| (0..ROWS).map(|row| (*document, row)));
+            rows.filter(|row| !rejects.contains(&(sink, *row))).collect()
         });
-        let mut world = World { mailbox: mails.into_iter().enumerate().collect(), ..World::default() };
+        let mailbox = mails.into_iter().enumerate().collect();
+        let mut world = World { mailbox, rejects: rejects.clone(), ..World::default() };
         let mut process = Process::start();
         for step in &steps {
             take(step, &mut process, &mut world)?;
@@ -261,7 +316,10 @@ proptest! {
             take(&Step::Settle, &mut process, &mut world)?;
         }
         prop_assert!(world.mailbox.is_empty(), "left: {:?}", world.mailbox);
-        let received = world.received.map(|rows| rows.into_iter().collect::<BTreeSet<Row>>());
+        prop_assert_eq!((world.archived, world.quarantined), (good, bad));
+        let claimed = rejects.iter().find(|(sink, (document, _))| world.shipped.contains(&(*document, *sink)));
+        prop_assert_eq!(claimed, None, "recorded as shipped though a row was rejected");
+        let received = world.received.map(|rows| rows.into_iter().filter(|row| row.0 != REPORT).collect::<BTreeSet<Row>>());
         prop_assert_eq!(received, expected);
     }
 }

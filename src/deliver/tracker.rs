@@ -1,7 +1,9 @@
 //! Tracks confirmations: the mails that still wait for a sink, and the progress of long documents at each sink.
 //!
 //! A mail may be settled once it has been read to its end and every required sink has confirmed every event of it, and of
-//! the documents that it shares with other mails in flight.
+//! the documents that it shares with other mails in flight. An event that a sink rejects, because it will never take it, is
+//! confirmed like any other, and is remembered for its mail: the mail is then not archived, and the delivery of its document
+//! to that sink is incomplete.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -49,6 +51,17 @@ struct InFlight<M> {
     rows: VecDeque<(u64, u64)>,
     /// The number of the document's last event; set when it has been read to its end.
     last: Option<u64>,
+    /// Number of its events that the sink has rejected.
+    rejected: u64,
+}
+
+/// Number of a mail's events that one sink has rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected<D> {
+    pub sink: usize,
+    /// The document whose delivery to the sink is incomplete. `None`: events of the mail itself.
+    pub document: Option<D>,
+    pub events: u64,
 }
 
 /// Number of rows of a document that have arrived at a sink while the others are in flight.
@@ -69,13 +82,20 @@ struct Mail<D> {
     waits_for: Vec<Delivery<D>>,
     /// True once a delivery that it waits for was abandoned: the mail must be read again, by a later run.
     doomed: bool,
+    /// Rejected events, of its own and of the deliveries that it waits for; one entry for each sink and document.
+    rejected: Vec<Rejected<D>>,
+    /// True once they were reported.
+    is_reported: bool,
 }
 
 /// A mail that no longer waits for confirmations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled<M> {
-    /// All its events have arrived. Its deliveries stay claimed until [`Tracker::forget`].
+    /// All its events have arrived, except those rejections that were reported. Its deliveries stay claimed until
+    /// [`Tracker::forget`].
     Arrived(M),
+    /// All its events have arrived or were rejected: the rejections are to be reported, then [`Tracker::reported`] called.
+    Rejected(M),
     /// It shares a document with a mail that was abandoned: leave it for later.
     Abandoned(M),
 }
@@ -90,7 +110,15 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
 
     /// Starts tracking `mail`, whose reading begins.
     pub fn open(&mut self, mail: M) {
-        self.mails.insert(mail, Mail { mark: None, owns: Vec::new(), waits_for: Vec::new(), doomed: false });
+        let state = Mail {
+            mark: None,
+            owns: Vec::new(),
+            waits_for: Vec::new(),
+            doomed: false,
+            rejected: Vec::new(),
+            is_reported: false,
+        };
+        self.mails.insert(mail, state);
     }
 
     /// Claims the delivery of `document` to `sink` for `mail`; `arrived` of its rows have arrived already. After
@@ -104,7 +132,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
             return Claim::InFlight;
         }
         state.owns.push(delivery);
-        in_flight.push(InFlight { sink, owner: mail, arrived, rows: VecDeque::new(), last: None });
+        in_flight.push(InFlight { sink, owner: mail, arrived, rows: VecDeque::new(), last: None, rejected: 0 });
         Claim::Mine
     }
 
@@ -126,7 +154,8 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         }
     }
 
-    /// Returns the deliveries of which more rows have arrived since the last call, except to sinks that are not required.
+    /// Returns the deliveries of which more rows have arrived since the last call, except to sinks that are not required. A
+    /// delivery with a rejected event makes no more progress: the next process has to send that event again.
     pub fn progress(&mut self) -> Vec<Progress<M, D>> {
         let mut progress = Vec::new();
         let deliveries =
@@ -136,6 +165,7 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
             let arrived = delivery.rows.partition_point(|(_, number)| *number <= confirmed);
             if let Some((rows, _)) = delivery.rows.drain(..arrived).next_back()
                 && confirmed < u64::MAX
+                && delivery.rejected == 0
             {
                 let InFlight { owner: mail, sink, .. } = *delivery;
                 progress.push(Progress { mail, document: document.clone(), sink, rows });
@@ -210,7 +240,42 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         news
     }
 
-    /// Returns the mails that no longer wait for confirmations, each once, oldest first.
+    /// Records that `sink` has rejected some events of `mail`, and of its `document` if they are about one. To be called
+    /// before the numbers of these events are confirmed. False if no mail waits for them: the sink is not required, the mail
+    /// was abandoned, or they are the events that report an earlier rejection.
+    pub fn reject(&mut self, sink: usize, mail: M, document: Option<&D>, events: u64) -> bool {
+        let is_required = self.waits_for(sink);
+        let Some(state) = self.mails.get_mut(&mail).filter(|state| is_required && !state.is_reported) else {
+            return false;
+        };
+        let deliveries = document.and_then(|document| self.in_flight.get_mut(document)).into_iter().flatten();
+        let owned = deliveries.filter(|delivery| delivery.owner == mail).find(|delivery| delivery.sink == sink);
+        let document = document.filter(|_| owned.is_some()).cloned();
+        if let Some(delivery) = owned {
+            delivery.rejected += events;
+        }
+        match state.rejected.iter_mut().find(|known| known.sink == sink && known.document == document) {
+            Some(known) => known.events += events,
+            None => state.rejected.push(Rejected { sink, document, events }),
+        }
+        true
+    }
+
+    /// Returns the rejected events of a mail, by sink and document.
+    pub fn rejected(&self, mail: M) -> &[Rejected<D>] {
+        self.mails.get(&mail).map_or(&[], |state| &state.rejected)
+    }
+
+    /// Records that the rejections of `mail` were reported by events with the numbers of `mark`, for which it now waits.
+    pub fn reported(&mut self, mail: M, mark: Mark) {
+        if let Some(state) = self.mails.get_mut(&mail) {
+            state.is_reported = true;
+            state.mark = Some(mark);
+        }
+    }
+
+    /// Returns the mails that no longer wait for confirmations, each once, oldest first; those of [`Settled::Rejected`] once
+    /// more as [`Settled::Arrived`].
     pub fn settled(&mut self) -> Vec<Settled<M>> {
         let mut settled = Vec::new();
         for (&mail, state) in &self.mails {
@@ -220,16 +285,23 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
             } else if has_arrived(mark, &self.confirmed)
                 && state.waits_for.iter().all(|delivery| self.delivery_has_arrived(delivery))
             {
-                settled.push(Settled::Arrived(mail));
+                let is_rejected = !state.rejected.is_empty()
+                    || state.waits_for.iter().filter_map(|delivery| self.get(delivery)).any(|state| state.rejected > 0);
+                settled.push(match is_rejected && !state.is_reported {
+                    true => Settled::Rejected(mail),
+                    false => Settled::Arrived(mail),
+                });
             }
         }
         for told in &settled {
             match *told {
                 Settled::Abandoned(mail) => self.abandon(mail),
                 // Returned once, but its deliveries stay claimed until the ledger has recorded them.
-                Settled::Arrived(mail) => {
-                    if let Some(state) = self.mails.get_mut(&mail) {
-                        state.mark = None;
+                Settled::Arrived(mail) | Settled::Rejected(mail) => {
+                    let Some(state) = self.mails.get_mut(&mail) else { continue };
+                    state.mark = None;
+                    for delivery in state.waits_for.clone() {
+                        self.share_rejections(&delivery);
                     }
                 }
             }
@@ -237,10 +309,23 @@ impl<M: Copy + Ord, D: Clone + Eq + Hash> Tracker<M, D> {
         settled
     }
 
+    /// Copies the rejections of a delivery to the mails that wait for it, unless they have them already.
+    fn share_rejections(&mut self, delivery: &Delivery<D>) {
+        let Some(&InFlight { owner, rejected: events @ 1.., .. }) = self.get(delivery) else { return };
+        let Delivery { document, sink } = delivery.clone();
+        let is_known = |known: &Rejected<D>| known.sink == sink && known.document.as_ref() == Some(&document);
+        for (_, waiting) in self.mails.iter_mut().filter(|(mail, _)| **mail != owner) {
+            if waiting.waits_for.contains(delivery) && !waiting.rejected.iter().any(is_known) {
+                waiting.rejected.push(Rejected { sink, document: Some(document.clone()), events });
+            }
+        }
+    }
+
     /// Removes `mail`, after the ledger has recorded its deliveries.
     pub fn forget(&mut self, mail: M) {
         let Some(state) = self.mails.remove(&mail) else { return };
         for delivery in state.owns {
+            self.share_rejections(&delivery);
             self.remove(&delivery);
         }
     }

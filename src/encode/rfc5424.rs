@@ -87,7 +87,8 @@ impl Envelope {
 
     /// Writes structured data with `event_id` only, which is enough to recognise duplicates.
     pub(super) fn event_id_alone(&self, event: &Event, out: &mut Vec<u8>) {
-        self.structured_data(&[("event_id", Value::Text(event.event_id().into()))], out);
+        let id = event.event_id();
+        self.structured_data(&[("event_id", Value::Text((&*id).into()))], out);
     }
 
     fn param(&self, key: &str, out: &mut Vec<u8>, start: usize, value: impl FnOnce(&mut Vec<u8>)) {

@@ -9,7 +9,7 @@ use super::{
     event_type::EventType,
     field::{self, Field, Object, Value, flag, int, known, member, text, texts},
     head::{Head, Moment, domain_of_address, joined, org_of},
-    id::RowIds,
+    id::{EventId, RowIds},
     normal::{Normal, domain, plain},
     provenance::Provenance,
 };
@@ -81,7 +81,7 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub struct AggregateEvent {
     shared: Arc<Shared>,
-    id: String,
+    id: EventId,
     index: u64,
     source_ip: Option<String>,
     count: Option<i64>,
@@ -163,8 +163,12 @@ impl AggregateEvent {
         self.count
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    pub fn event_id(&self) -> EventId {
+        self.id
+    }
+
+    pub fn document(&self) -> [u8; 32] {
+        self.shared.head.hash
     }
 
     pub fn provenance(&self) -> &Arc<Provenance> {

@@ -9,7 +9,8 @@ use super::{
     event_type::EventType,
     field::{self, Field, Value, int, known, text, texts},
     head::{Head, Moment, org_of},
-    id, mask,
+    id::{self, EventId},
+    mask,
     normal::{Normal, domain, plain, present},
     provenance::Provenance,
 };
@@ -51,7 +52,7 @@ impl Addresses {
 #[derive(Debug, Clone)]
 pub struct FailureEvent {
     head: Arc<Head>,
-    id: String,
+    id: EventId,
     source_ip: Option<String>,
     count: Option<i64>,
     header_from: Option<String>,
@@ -136,8 +137,8 @@ impl FailureEvent {
         self.count
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    pub fn event_id(&self) -> EventId {
+        self.id
     }
 
     pub fn provenance(&self) -> &Arc<Provenance> {

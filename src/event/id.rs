@@ -17,7 +17,8 @@
 //! * `dmarc_failure`: the document's SHA-256 (32 bytes).
 //! * `report`: the document's SHA-256 (32 bytes), outcome.
 //! * `ingest_error`: the SHA-256 of the bytes that could not be read, reason. Where there are no bytes (a mail that was not
-//!   fetched or opened): source, mailbox, UIDVALIDITY, mail_uid, mail_message_id, reason.
+//!   fetched or opened): source, mailbox, UIDVALIDITY, mail_uid, mail_message_id, reason. With `sink_rejected`, the SHA-256
+//!   is that of the document, and the name of the sink follows.
 //! * `probe`: name of the sink, time in nanoseconds since 1970.
 //!
 //! So an event with any different value of a row or a published policy has another id: a forged copy of a report is stored
@@ -25,10 +26,12 @@
 //! without `..`, so that a new field does not compile until it is hashed or left out by name. Left out are the warnings,
 //! which tell how a report was parsed, and everything that a row does not repeat of its report.
 
+use std::{fmt, ops::Deref};
+
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{event_type::EventType, field::hex, provenance::Provenance};
+use super::{event_type::EventType, provenance::Provenance};
 use crate::{
     report::{
         Aggregate, DkimAuth, Extension, Override, Policy, PolicyName, Row, SpfAuth, TlsFailure, TlsPolicy, TlsRpt,
@@ -38,6 +41,41 @@ use crate::{
 
 /// Version byte. Incremented when the hashed values change, so that no old id identifies a new fact.
 const VERSION: u8 = 2;
+
+/// `event_id`: 32 hex digits in lower case, without an allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId([u8; 32]);
+
+impl EventId {
+    fn of(hash: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [b'0'; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        Self(digits)
+    }
+}
+
+impl Deref for EventId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).expect("hex digits are ASCII")
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
 
 /// Hash of the values that all rows of one aggregate report share, computed once.
 #[derive(Debug, Clone)]
@@ -69,7 +107,7 @@ impl RowIds {
     }
 
     /// Returns the id of one row, before normalisation.
-    pub fn row(&self, row: &Row) -> String {
+    pub fn row(&self, row: &Row) -> EventId {
         let Row {
             index,
             source_ip,
@@ -112,7 +150,7 @@ impl TlsIds {
         Self(recipe)
     }
 
-    pub fn policy(&self, name: &PolicyName, policy: &TlsPolicy) -> String {
+    pub fn policy(&self, name: &PolicyName, policy: &TlsPolicy) -> EventId {
         let TlsPolicy { index, strings, mx_hosts, successful, failed } = policy;
         let mut recipe = self.under(name, "policy");
         recipe.number(*index as u64);
@@ -122,7 +160,7 @@ impl TlsIds {
         recipe.finish()
     }
 
-    pub fn failure(&self, name: &PolicyName, failure: &TlsFailure) -> String {
+    pub fn failure(&self, name: &PolicyName, failure: &TlsFailure) -> EventId {
         let TlsFailure {
             policy,
             index,
@@ -159,20 +197,30 @@ impl TlsIds {
     }
 }
 
-pub fn failure(tenant: Option<&str>, sha256: &[u8; 32]) -> String {
+pub fn failure(tenant: Option<&str>, sha256: &[u8; 32]) -> EventId {
     let mut recipe = Recipe::new(EventType::DmarcFailure, tenant);
     recipe.bytes(sha256);
     recipe.finish()
 }
 
-pub fn report(tenant: Option<&str>, sha256: &[u8; 32], outcome: &str) -> String {
+pub fn report(tenant: Option<&str>, sha256: &[u8; 32], outcome: &str) -> EventId {
     let mut recipe = Recipe::new(EventType::Report, tenant);
     recipe.bytes(sha256);
     recipe.text(Some(outcome));
     recipe.finish()
 }
 
-pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance) -> String {
+pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance) -> EventId {
+    error(sha256, reason, provenance).finish()
+}
+
+pub fn rejection(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance, sink: &str) -> EventId {
+    let mut recipe = error(sha256, reason, provenance);
+    recipe.text(Some(sink));
+    recipe.finish()
+}
+
+fn error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Provenance) -> Recipe {
     let mut recipe = Recipe::new(EventType::IngestError, provenance.tenant.as_deref());
     match sha256 {
         Some(sha256) => recipe.bytes(sha256),
@@ -185,10 +233,10 @@ pub fn ingest_error(sha256: Option<&[u8; 32]>, reason: Reason, provenance: &Prov
         }
     }
     recipe.text(Some(reason.code()));
-    recipe.finish()
+    recipe
 }
 
-pub fn probe(tenant: Option<&str>, sink: &str, at: Timestamp) -> String {
+pub fn probe(tenant: Option<&str>, sink: &str, at: Timestamp) -> EventId {
     let mut recipe = Recipe::new(EventType::Probe, tenant);
     recipe.text(Some(sink));
     recipe.text(Some(&at.as_nanosecond().to_string()));
@@ -233,9 +281,8 @@ impl Recipe {
         self.0.update(value);
     }
 
-    fn finish(self) -> String {
-        let hash = self.0.finalize();
-        hex(&hash[..16])
+    fn finish(self) -> EventId {
+        EventId::of(&self.0.finalize()[..16])
     }
 }
 
@@ -271,7 +318,8 @@ mod tests {
                 failure(Some("acme"), &sample::SHA256),
                 probe(None, "siem", provenance.ingest),
                 probe(Some("acme"), "siem", provenance.ingest),
-            ],
+            ]
+            .map(|id| id.to_string()),
             [
                 "fc636c90d398d7092ee3bb8f8d53ecbd",
                 "bfd49ea31c049e2fddf3f42ea9e69554",
@@ -301,11 +349,11 @@ mod tests {
             bytes.extend((value.len() as u64).to_be_bytes());
             bytes.extend(value.as_bytes());
         }
-        assert_eq!(RowIds::new(Some("acme"), &told).row(&row), hex(&Sha256::digest(&bytes)[..16]));
+        assert_eq!(RowIds::new(Some("acme"), &told).row(&row), EventId::of(&Sha256::digest(&bytes)[..16]));
     }
 
     /// Returns the id of the same row after `change` to its report.
-    fn id_after(change: impl FnOnce(&mut Aggregate)) -> String {
+    fn id_after(change: impl FnOnce(&mut Aggregate)) -> EventId {
         let mut report = sample::report();
         change(&mut report);
         RowIds::new(None, &report).row(&sample::row())
@@ -348,7 +396,7 @@ mod tests {
             id_after(|report| report.policy.testing = other()),
             id_after(|report| report.policy.discovery_method = other()),
         ];
-        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(HashSet::from(ids).len(), ids.len());
         assert_eq!(id_after(|report| report.warnings.clear()), ids[0], "how it was read is no part of it");
         assert_eq!(id_after(|report| report.extensions.clear()), ids[0], "a row does not repeat them");
     }
@@ -388,7 +436,7 @@ mod tests {
             id_after(|row| row.extensions[0].namespace = other()),
             id_after(|row| row.extensions[0].value = other()),
         ];
-        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(HashSet::from(ids).len(), ids.len());
         assert_eq!(id_after(|row| row.warnings.clear()), ids[0], "how it was read is no part of it");
     }
 
@@ -409,7 +457,7 @@ mod tests {
             tls(None).failure(name, &TlsFailure { receiving_ip: None, ..failure.clone() }),
             tls(None).failure(name, &TlsFailure { reason_code: None, ..failure }),
         ];
-        assert_eq!(HashSet::from(ids.clone()).len(), ids.len());
+        assert_eq!(HashSet::from(ids).len(), ids.len());
     }
 
     #[test]
@@ -418,6 +466,13 @@ mod tests {
         let second = Provenance { uid_validity: Some(2), ..sample::provenance() };
         let id = |provenance| ingest_error(None, Reason::MailTooLarge, provenance);
         assert_ne!(id(&first), id(&second));
+    }
+
+    #[test]
+    fn rejections_of_one_document_by_two_sinks_have_different_ids() {
+        let provenance = sample::provenance();
+        let id = |sink| rejection(Some(&sample::SHA256), Reason::SinkRejected, &provenance, sink);
+        assert_ne!(id("a"), id("b"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     event_type::EventType,
     field::{self, Field, Value, int, known, saturated, text},
-    id,
+    id::{self, EventId},
     provenance::Provenance,
 };
 use crate::trouble::{Reason, Trouble};
@@ -13,9 +13,13 @@ use crate::trouble::{Reason, Trouble};
 /// An error of reading a document, attachment or mail.
 #[derive(Debug, Clone)]
 pub struct IngestErrorEvent {
-    id: String,
+    id: EventId,
     trouble: Trouble,
     suppressed: u64,
+    /// The sink that rejected events.
+    rejected_by: Option<Arc<str>>,
+    /// SHA-256 of the bytes that could not be read, as bytes and in hex.
+    hash: Option<[u8; 32]>,
     sha256: Option<String>,
     ingest: String,
     provenance: Arc<Provenance>,
@@ -29,14 +33,40 @@ impl IngestErrorEvent {
             id: id::ingest_error(sha256.as_ref(), trouble.reason, &provenance),
             trouble,
             suppressed,
+            rejected_by: None,
+            hash: sha256,
             sha256: sha256.map(|sha256| field::hex(&sha256)),
             ingest: field::time(provenance.ingest),
             provenance,
         }
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    /// Creates the event for events that `sink` has rejected; `sha256` is the hash of the document that the first of them is
+    /// about. It is not for that sink, which might reject it as well.
+    pub fn rejected_by(
+        sink: Arc<str>,
+        trouble: Trouble,
+        sha256: Option<[u8; 32]>,
+        suppressed: u64,
+        provenance: Arc<Provenance>,
+    ) -> Self {
+        let mut event = Self::new(trouble, sha256, suppressed, provenance);
+        event.id = id::rejection(sha256.as_ref(), event.trouble.reason, &event.provenance, &sink);
+        event.rejected_by = Some(sink);
+        event
+    }
+
+    /// Returns the sink that rejected events.
+    pub fn rejecting_sink(&self) -> Option<&str> {
+        self.rejected_by.as_deref()
+    }
+
+    pub fn event_id(&self) -> EventId {
+        self.id
+    }
+
+    pub fn document(&self) -> Option<[u8; 32]> {
+        self.hash
     }
 
     pub fn reason(&self) -> Reason {

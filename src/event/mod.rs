@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::id::EventId;
 pub use self::{
     event_type::EventType,
     field::{Field, Object, Value},
@@ -67,7 +68,7 @@ impl Event {
     }
 
     /// Id of the fact: the same for whichever mail, run or replica reports it; see [`id`].
-    pub fn event_id(&self) -> &str {
+    pub fn event_id(&self) -> EventId {
         match self {
             Event::Aggregate(event) => event.event_id(),
             Event::TlsRpt(event) => event.event_id(),
@@ -75,6 +76,18 @@ impl Event {
             Event::Report(event) => event.event_id(),
             Event::IngestError(event) => event.event_id(),
             Event::Probe(event) => event.event_id(),
+        }
+    }
+
+    /// SHA-256 of the document that the event is about; `None` if it is about none, or about a mail without content.
+    pub fn document(&self) -> Option<[u8; 32]> {
+        match self {
+            Event::Aggregate(event) => Some(event.document()),
+            Event::TlsRpt(event) => Some(event.document()),
+            Event::Failure(event) => Some(event.head().hash),
+            Event::Report(event) => Some(event.document()),
+            Event::IngestError(event) => event.document(),
+            Event::Probe(_) => None,
         }
     }
 

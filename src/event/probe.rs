@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     event_type::EventType,
     field::{self, Field, Value, known},
-    id,
+    id::{self, EventId},
     provenance::Provenance,
 };
 
@@ -17,7 +17,7 @@ const NOTE: &str = "test event sent by dmarc-shipper check; it does not come fro
 /// An event without a report; each one has its own id.
 #[derive(Debug, Clone)]
 pub struct ProbeEvent {
-    id: String,
+    id: EventId,
     sink: String,
     ingest: String,
     provenance: Arc<Provenance>,
@@ -35,8 +35,8 @@ impl ProbeEvent {
         }
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    pub fn event_id(&self) -> EventId {
+        self.id
     }
 
     pub fn provenance(&self) -> &Arc<Provenance> {

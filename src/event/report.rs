@@ -8,7 +8,7 @@ use super::{
     event_type::EventType,
     field::{self, Field, Value, known, saturated, text, texts},
     head::Head,
-    id,
+    id::{self, EventId},
     provenance::Provenance,
 };
 
@@ -64,9 +64,11 @@ impl Tally {
 /// Summary of a document: its type and outcome.
 #[derive(Debug, Clone)]
 pub struct ReportEvent {
-    id: String,
+    id: EventId,
     outcome: Outcome,
     tally: Tally,
+    /// SHA-256 of the document, as bytes and in hex.
+    hash: [u8; 32],
     sha256: String,
     ingest: String,
     provenance: Arc<Provenance>,
@@ -93,6 +95,7 @@ impl ReportEvent {
             id: id::report(provenance.tenant.as_deref(), sha256, outcome.as_str()),
             outcome,
             tally,
+            hash: *sha256,
             sha256: field::hex(sha256),
             ingest: field::time(provenance.ingest),
             provenance,
@@ -100,8 +103,12 @@ impl ReportEvent {
         }
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    pub fn event_id(&self) -> EventId {
+        self.id
+    }
+
+    pub fn document(&self) -> [u8; 32] {
+        self.hash
     }
 
     /// Event type of its rows; `None` if the document could not be parsed as a report.

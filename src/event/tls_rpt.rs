@@ -8,7 +8,7 @@ use super::{
     event_type::EventType,
     field::{self, Field, Value, int, known, saturated, text, texts},
     head::{Head, Moment, domain_of_address, joined},
-    id::TlsIds,
+    id::{EventId, TlsIds},
     normal::{Normal, domain, plain},
     provenance::Provenance,
 };
@@ -76,7 +76,7 @@ fn only<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
 #[derive(Debug, Clone)]
 pub struct TlsRptEvent {
     shared: Arc<Shared>,
-    id: String,
+    id: EventId,
     policy: usize,
     row: Row,
     /// Warnings of the report and of the row; empty if the row has none: then those of the report are used.
@@ -126,8 +126,12 @@ impl TlsRptEvent {
         }
     }
 
-    pub fn event_id(&self) -> &str {
-        &self.id
+    pub fn event_id(&self) -> EventId {
+        self.id
+    }
+
+    pub fn document(&self) -> [u8; 32] {
+        self.shared.head.hash
     }
 
     pub fn provenance(&self) -> &Arc<Provenance> {

@@ -32,10 +32,10 @@ metrics_table! {
         "Source: bytes of mails and files read. Sink: bytes of events queued, as encoded for it.";
     IntCounterVec RECEIVED_EVENTS = "component_received_events_total", ["component_id", "component_kind", "component_type"],
         "Source: events created from what it read. Sink: events queued.";
-    IntCounterVec SENT_EVENTS = "component_sent_events_total", ["component_id", "component_kind", "component_type"], "Events that the sink has confirmed; what that proves depends on the sink.";
+    IntCounterVec SENT_EVENTS = "component_sent_events_total", ["component_id", "component_kind", "component_type"], "Events that the sink has confirmed, without those that it rejected; what that proves depends on the sink.";
     IntCounterVec SENT_BYTES = "component_sent_bytes_total", ["component_id", "component_kind", "component_type"], "Bytes of events that the sink has confirmed.";
     IntCounterVec DISCARDED_EVENTS = "component_discarded_events_total", ["component_id", "component_kind", "component_type", "intentional"],
-        "Events not sent to a sink. `intentional` is `true` if its `events` exclude them, `false` if it is not required and its buffer was full.";
+        "Events not sent to a sink. `intentional` is `true` if its `events` exclude them, `false` if the sink rejected them, or is not required and its buffer was full.";
     IntCounterVec ERRORS = "component_errors_total", ["component_id", "component_kind", "component_type", "error_type", "stage"],
         "Errors by stage. `receiving`: error of a source at its server. `processing`: input could not be read; error_type is the \
          reason. `sending`: a sink could not deliver.";

@@ -35,6 +35,8 @@ pub struct Failure {
     /// SHA-256 of the bytes that could not be read; `None` if there are none, or they were not looked at.
     pub sha256: Option<[u8; 32]>,
     pub provenance: Arc<Provenance>,
+    /// The sink that rejected events, if that is the error.
+    pub rejected_by: Option<Arc<str>>,
 }
 
 impl Admission {
@@ -152,8 +154,8 @@ impl Admission {
                 if is_news {
                     warn!(
                         source = &*self.source,
-                        "more than limits.errors_per_hour ({}) errors in this hour; further ones are counted, and their \
-                         mails quarantined as ever",
+                        "more than limits.errors_per_hour ({}) errors in this hour; suppressing further ingest_error events, \
+                         whose mails are still quarantined",
                         self.errors_per_hour
                     );
                 }
@@ -172,7 +174,7 @@ impl Admission {
         warn!(
             source = &*self.source,
             errors = held_back,
-            "errors were held back; the last one is told, with their number"
+            "ingest_error events were suppressed; sending the last one, with their number"
         );
         Some(last.event(held_back.saturating_sub(1)))
     }
@@ -180,12 +182,16 @@ impl Admission {
 
 impl Failure {
     fn event(self, held_back: u64) -> IngestErrorEvent {
-        IngestErrorEvent::new(self.trouble, self.sha256, held_back, self.provenance)
+        let Self { trouble, sha256, provenance, rejected_by } = self;
+        match rejected_by {
+            Some(sink) => IngestErrorEvent::rejected_by(sink, trouble, sha256, held_back, provenance),
+            None => IngestErrorEvent::new(trouble, sha256, held_back, provenance),
+        }
     }
 }
 
 fn say_deferred(source: &str, deferred: Vec<(String, u64)>) {
     for (sender, mails) in deferred {
-        warn!(source, sender, mails, "mails were left for another day: their sender was over its share of this one");
+        warn!(source, sender, mails, "deferred mails to another day: the sender exceeded its daily share");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::{Config, source::SourceConfig},
     event::Event,
     ops::metrics,
-    sink::Level,
+    sink::{Level, Rejections},
     source::Verdict,
 };
 
@@ -107,6 +107,7 @@ pub struct SinkMeter {
     counts: Arc<Counts>,
     level: Level,
     confirmed: watch::Receiver<u64>,
+    rejections: Rejections,
     seen: Seen,
     received_events: IntCounter,
     received_bytes: IntCounter,
@@ -135,7 +136,7 @@ struct Seen {
 const LOOK_WEIGHT: f64 = 1.0 / 240.0;
 
 impl SinkMeter {
-    pub fn new(queue: &SinkQueue, confirmed: watch::Receiver<u64>) -> Self {
+    pub fn new(queue: &SinkQueue, confirmed: watch::Receiver<u64>, rejections: Rejections) -> Self {
         let labels = SinkLabels::of(queue).0;
         let all = labels.all();
         let discarded = |intentional| {
@@ -145,6 +146,7 @@ impl SinkMeter {
         metrics::BUFFER_MAX_BYTES.with_label_values(&all).set(f64::from(queue.config().buffer_max_size));
         Self {
             confirmed,
+            rejections,
             seen: Seen::default(),
             received_events: metrics::RECEIVED_EVENTS.with_label_values(&all),
             received_bytes: metrics::RECEIVED_BYTES.with_label_values(&all),
@@ -162,11 +164,13 @@ impl SinkMeter {
 
     pub fn look(&mut self) {
         // Read in this order, so that the events sent never exceed those received.
-        let sent = *self.confirmed.borrow();
+        let confirmed = *self.confirmed.borrow();
+        let rejected = self.rejections.total();
+        let sent = confirmed.saturating_sub(rejected).max(self.seen.sent);
         let waiting = self.level.bytes();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (received, received_bytes) = (count(&self.counts.queued), count(&self.counts.queued_bytes));
-        let (filtered, missed) = (count(&self.counts.filtered), count(&self.counts.missed));
+        let (filtered, missed) = (count(&self.counts.filtered), count(&self.counts.missed) + rejected);
         let sent_bytes = received_bytes.saturating_sub(waiting).max(self.seen.sent_bytes);
         let busy = self.seen.busy + (f64::from(u8::from(waiting > 0)) - self.seen.busy) * LOOK_WEIGHT;
         let now = Seen { received, received_bytes, sent, sent_bytes, filtered, missed, busy };
@@ -178,7 +182,7 @@ impl SinkMeter {
         self.filtered.inc_by(filtered - seen.filtered);
         self.missed.inc_by(missed - seen.missed);
         self.buffer_bytes.set(waiting as f64);
-        self.buffer_events.set(received.saturating_sub(sent) as f64);
+        self.buffer_events.set(received.saturating_sub(confirmed) as f64);
         self.utilization.set(busy);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 use tracing::{error, warn};
 
-use super::Options;
+use super::options::Options;
 use crate::{
     exit::Exit,
     sink::SinkError,
@@ -36,7 +36,7 @@ pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Ex
         Ok(pass) if pass.unsettled > 0 && options.once && !options.dry_run => {
             warn!(
                 %source, mails = pass.unsettled,
-                "mails are still where they were: shipped but not moved, or not fetched; the next run tries again"
+                "mails could not be fetched, or were shipped and could not be moved; the next run tries again"
             );
             Exit::Undelivered
         }
@@ -69,12 +69,14 @@ pub fn sink_ended(ended: Result<SinkEnd, JoinError>, in_use: bool) -> Option<Exi
         }
     };
     let (error, exit) = match result {
-        Ok(()) if in_use => ("it ended before the events did; this is a bug, please report it".into(), Exit::Internal),
+        Ok(()) if in_use => {
+            ("the sink ended although more events were to come; this is a bug, please report it".into(), Exit::Internal)
+        }
         Ok(()) => return None,
         Err(error) => (error.to_string(), Exit::from(&error)),
     };
     if !required {
-        error!(%sink, "{error}; going on without this sink, which is not required");
+        error!(%sink, "{error}; continuing without this optional sink");
         return None;
     }
     error!(%sink, "{error}");

@@ -14,8 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::settlement::MailId;
-use crate::{ledger::Unfinished, source::Place};
+use crate::{deliver::MailId, ledger::Unfinished, source::Place};
 
 /// All mails that were opened and not settled.
 #[derive(Debug, Default)]

@@ -9,21 +9,26 @@ use tokio::{sync::watch, time::interval};
 use tracing::{debug, info, warn};
 
 use super::{component_metrics::SinkLabels, sink_queue::Counts};
-use crate::{ops::condition::Condition, sink::Health};
+use crate::{
+    ops::condition::Condition,
+    sink::{Health, Rejections},
+};
 
-/// Interval at which the number of events that an optional sink missed is logged.
+/// Interval at which the number of events that an optional sink missed or rejected is logged.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Logs each change of a sink's health once, until the sink has ended.
 pub async fn tell(
     sink: Arc<str>,
+    required: bool,
     labels: SinkLabels,
     counts: Arc<Counts>,
+    rejections: Rejections,
     mut health: watch::Receiver<Health>,
     condition: Arc<Condition>,
 ) {
     let mut failing = false;
-    let mut told = 0;
+    let mut told = (0, 0);
     let mut tick = interval(TELL_EVERY);
     loop {
         tokio::select! {
@@ -43,11 +48,13 @@ pub async fn tell(
                 });
             }
             _ = tick.tick() => {
-                let missed = counts.missed.load(Ordering::Relaxed);
-                if missed > told {
-                    warn!(sink = &*sink, missed = missed - told, "a sink that is not required misses events");
-                    told = missed;
+                let (missed, rejected) = (counts.missed.load(Ordering::Relaxed), rejections.total());
+                if !required && (missed, rejected) != told {
+                    let (missed, rejected, reason) = (missed - told.0, rejected - told.1, rejections.latest());
+                    let reason = reason.as_deref();
+                    warn!(sink = &*sink, missed, rejected, reason, "an optional sink misses or rejects events");
                 }
+                told = (missed, rejected);
             }
         }
     }
@@ -59,18 +66,18 @@ fn say(sink: &str, health: &Health, failing: bool) -> bool {
         Health::Starting => failing,
         Health::Up => {
             if failing {
-                info!(sink, "works again");
+                info!(sink, "sink recovered");
             } else {
-                debug!(sink, "works");
+                debug!(sink, "sink is up");
             }
             false
         }
         Health::Failing { error } if failing => {
-            debug!(sink, %error, "still failing");
+            debug!(sink, %error, "sink is still failing");
             true
         }
         Health::Failing { error } => {
-            warn!(sink, %error, "failing, will be tried until it works");
+            warn!(sink, %error, "sink is failing; retrying until it recovers");
             true
         }
     }

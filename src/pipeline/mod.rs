@@ -16,242 +16,28 @@ mod component_metrics;
 mod deferred;
 mod ends;
 mod flights;
+mod handover;
 mod health;
 mod look_ups;
 mod missing;
+mod options;
 mod pool;
 pub mod reading;
 mod settlement;
 mod sink_queue;
 mod source_memory;
+mod source_reader;
 mod stall_timer;
 mod summary;
 mod supervisor;
 
-use std::sync::Arc;
-
-use jiff::Timestamp;
-use tokio::{runtime::Handle, sync::mpsc};
-use tokio_util::sync::CancellationToken;
-use tracing::error;
-
-use self::{
-    admission::Admission,
-    component_metrics::SourceMeter,
-    deferred::Deferred,
-    pool::Pool,
-    reading::{Attempts, Incoming, Output, Reading, read},
-    settlement::{MailId, Read, Reply, Route, Settlement},
-    sink_queue::Emitter,
-    summary::Summary,
-};
 pub use self::{
     missing::{Missing, Recipients},
+    options::{Options, Reship},
     settlement::Claimed,
     sink_queue::Stopped,
     supervisor::run,
 };
-use crate::{
-    config::{Config, FailureReports},
-    event::{Event, failure::Addresses, report::Outcome},
-    extract::Room,
-    ledger::{DocumentKey, Failures, PlaceVerdict, ReportName},
-    limits::Limits,
-    ops::condition::Condition,
-    source::{Mail, Place, Verdict, registry},
-    trouble::{Reason, Trouble},
-};
-
-/// Command-line options of `run`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// Make one pass over what is there now, then end.
-    pub once: bool,
-    /// Dry run: change and send nothing.
-    pub dry_run: bool,
-    /// Exit with 65 if an input could not be read, also in a mailbox.
-    pub strict: bool,
-    pub reship: Option<Reship>,
-}
-
-/// Selection of reports that were shipped before and are shipped again when a source finds them.
-#[derive(Debug, Clone, Copy)]
-pub struct Reship {
-    /// Only reports first shipped at this time or later.
-    pub since: Timestamp,
-    /// Skip reports that were never shipped: some of the sinks that are to receive them take no part in this run.
-    pub only_known: bool,
-}
-
-/// Capacity of the channel between a source and its reader, in mails; their bytes are bounded by the intake budget. More
-/// than a source hands over at once: while it waits to hand one over, it settles none.
-const MAILS_WAITING: usize = 4_096;
-
-/// Reader of one source's mails, one mail at a time.
-struct SourceReader {
-    mails: mpsc::Receiver<Mail>,
-    verdicts: mpsc::UnboundedSender<(crate::source::MailRef, Verdict)>,
-    emitter: Emitter,
-    meter: SourceMeter,
-    admission: Admission,
-    settlement: Arc<Settlement>,
-    route: Route,
-    config: Arc<Config>,
-    summary: Arc<Summary>,
-    deferred: Arc<Deferred>,
-    condition: Arc<Condition>,
-    pool: Pool,
-    stop: CancellationToken,
-    dry_run: bool,
-}
-
-impl SourceReader {
-    /// Reads mails until the source has ended.
-    async fn run(mut self) {
-        while let Some(mail) = self.mails.recv().await {
-            let task = tokio::task::spawn_blocking(move || {
-                let mut next = Some(mail);
-                while let Some(mail) = next {
-                    self.read(mail);
-                    next = self.mails.try_recv().ok();
-                }
-                self.emitter.rest();
-                self
-            });
-            // `reading::read` catches the panics of readers; one that gets here is a bug of this file, and the mail stays
-            // in place.
-            self = task.await.expect("what is left of reading does not panic");
-        }
-        let closing = tokio::task::spawn_blocking(move || {
-            if let Some(event) = self.admission.close() {
-                // Ignored: a required sink that has ended has logged its error, and `close` has logged the number of errors
-                // held back.
-                self.emitter.emit(&Event::IngestError(Box::new(event)), &Recipients::All, &|| {}).ok();
-            }
-        });
-        closing.await.expect("closing words do not panic");
-    }
-
-    fn read(&mut self, mail: Mail) {
-        let Mail { mail, place, content, permit } = mail;
-        let reply = Reply { mail, verdicts: self.verdicts.clone() };
-        if self.stop.is_cancelled() {
-            return self.settlement.leave(&reply);
-        }
-        self.meter.mail(content.as_ref().map_or(0, |bytes| bytes.len() as u64));
-        let opened = self.settlement.open(&place, &self.route, &self.stop, || self.emitter.rest());
-        let Some(id) = opened else { return self.settlement.leave(&reply) };
-        self.emitter.begin(&place);
-        let limits: &Limits = &self.config.limits;
-        let now = Timestamp::now();
-        let failures = self.settlement.failures(&place, &self.route).unwrap_or_default();
-        let undelivered = undelivered(&failures, self.config.max_attempts);
-        let content = content.and_then(|bytes| undelivered.clone().map_or(Ok(bytes), Err));
-        let incoming = Incoming {
-            content: &content,
-            place: &place,
-            tenant: self.config.tenant_of(place.source()),
-            addresses: match self.config.failure_reports {
-                FailureReports::Masked => Addresses::Masked,
-                FailureReports::Full => Addresses::Full,
-            },
-            attempts: Attempts { made: self.settlement.attempts(&place), most: self.config.max_attempts },
-            now,
-        };
-        let share = self.pool.share(Handle::current(), self.emitter.bookmark());
-        let room = Room::new(&share);
-        let mut output = ToSinks {
-            mail: id,
-            emitter: &mut self.emitter,
-            meter: &self.meter,
-            settlement: &self.settlement,
-            route: &self.route,
-        };
-        let reading = match undelivered {
-            // The `ingest_error` of an earlier pass did not arrive either.
-            Some(trouble) if failures.passes > self.config.max_attempts => {
-                error!(mail = %place, %trouble, "set aside without an event, which the sinks did not take either");
-                Ok(Reading { troubles: vec![trouble], ..Reading::default() })
-            }
-            _ => read(incoming, limits, &mut self.admission, &room, &mut output),
-        };
-        drop((content, permit));
-        let Ok(reading) = reading else { return self.settlement.abandon(id, &reply) };
-        let mut verdict = reading.verdict();
-        self.summary.add(&place, &reading, &verdict);
-        if !self.settlement.settles_mails(&self.route) && !matches!(verdict, Verdict::Defer(_)) {
-            verdict = Verdict::Leave;
-        }
-        if matches!(verdict, Verdict::Defer(_)) {
-            self.deferred.add(&place, now);
-        }
-        self.condition.source_moved(place.source());
-        let stays = stays(&place, &verdict, &self.config).filter(|_| !self.dry_run);
-        let Reading { documents, names, seen_again, .. } = reading;
-        let sinks = self.route.keys();
-        let read = Read { reply, place, verdict, documents, sinks, names, seen_again, stays };
-        self.settlement.mail_read(id, self.emitter.mark().clone(), read);
-    }
-}
-
-/// Returns the reason why a mail is not read again: in `most` passes its events did not arrive at the sinks.
-fn undelivered(failures: &Failures, most: u32) -> Option<Trouble> {
-    let Failures { passes, sinks, .. } = failures;
-    (*passes >= most).then(|| {
-        let detail = format!(
-            "in {passes} passes the events of other mails arrived at {sinks} and those of this one did not, so it was not read \
-             again; expected max_attempts ({most}) at most: see in the log what these sinks failed on, and when they take it, \
-             move the mail back to have it shipped"
-        );
-        Trouble::new(Reason::AttemptsExhausted, detail)
-    })
-}
-
-/// Returns the verdict that the ledger is to remember for a mail that its source leaves in place.
-fn stays(place: &Place, verdict: &Verdict, config: &Config) -> Option<PlaceVerdict> {
-    let remembered = match verdict {
-        Verdict::Archive => PlaceVerdict::Shipped,
-        Verdict::Quarantine(_) => PlaceVerdict::Quarantined,
-        Verdict::WithoutReport => PlaceVerdict::WithoutReport,
-        Verdict::Leave | Verdict::Defer(_) => return None,
-    };
-    let source = config.sources.get(place.source().as_ref());
-    let taken_away = source.is_some_and(|source| registry::kind(source).takes_away(verdict));
-    (!taken_away).then_some(remembered)
-}
-
-/// [`Output`] of one mail: emits to the sinks, claims documents at the settlement.
-struct ToSinks<'a> {
-    mail: MailId,
-    emitter: &'a mut Emitter,
-    meter: &'a SourceMeter,
-    settlement: &'a Settlement,
-    route: &'a Route,
-}
-
-impl Output for ToSinks<'_> {
-    fn emit(&mut self, event: Event, recipients: Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
-        // A mail that this run does not settle is read again later, so its reports are not counted as duplicates.
-        let is_duplicate = matches!(&event, Event::Report(report) if report.outcome() == Outcome::Duplicate);
-        if is_duplicate && !self.settlement.settles_mails(self.route) {
-            return Ok(());
-        }
-        self.meter.event(&event);
-        self.emitter.emit(&event, &recipients, idle)
-    }
-
-    fn claim(&mut self, document: &DocumentKey, name: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        self.settlement.claim(self.mail, self.route, document, name)
-    }
-
-    fn rows_read(&mut self, document: &DocumentKey, rows: u64) {
-        self.settlement.rows_read(self.mail, document, rows, self.emitter.mark());
-    }
-
-    fn document_read(&mut self, document: &DocumentKey) {
-        self.settlement.document_read(self.mail, document, self.emitter.mark());
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -271,7 +271,6 @@ impl Reader<'_> {
                 self.cost = cost;
                 let (mut tally, damage) = self.rows(document, rows, scan.held, &key, &missing);
                 tally.rows_skipped = scan.skipped;
-                self.output.document_read(&key);
                 let damage = damage.or(scan.damage);
                 let outcome = outcome_of(&tally, damage.is_some());
                 let shipped = self.shipped(&head, tally.rows);
@@ -283,6 +282,7 @@ impl Reader<'_> {
                     Event::Report(Box::new(ReportEvent::of(head, outcome, tally))),
                     Recipients::Needing(&missing),
                 );
+                self.output.document_read(&key);
                 if let Some(trouble) = damage {
                     self.trouble(document.attachment.clone(), Some(scan.sha256), trouble);
                 }
@@ -389,7 +389,8 @@ impl Reader<'_> {
 
     /// Leaves the rest of the mail for another day, and reports that.
     fn defer(&mut self, trouble: Trouble) {
-        let failure = Failure { trouble: trouble.clone(), sha256: None, provenance: self.provenance(None) };
+        let failure =
+            Failure { trouble: trouble.clone(), sha256: None, provenance: self.provenance(None), rejected_by: None };
         if let Some(event) = self.admission.tell(self.sender.as_ref(), failure) {
             self.reading.is_news = true;
             self.emit(Event::IngestError(Box::new(event)), Recipients::All);
@@ -408,7 +409,8 @@ impl Reader<'_> {
     }
 
     fn trouble(&mut self, attachment: Option<String>, sha256: Option<[u8; 32]>, trouble: Trouble) {
-        let failure = Failure { trouble: trouble.clone(), sha256, provenance: self.provenance(attachment) };
+        let failure =
+            Failure { trouble: trouble.clone(), sha256, provenance: self.provenance(attachment), rejected_by: None };
         match self.admission.tell(self.sender.as_ref(), failure) {
             Some(event) => self.emit(Event::IngestError(Box::new(event)), Recipients::All),
             None => self.reading.held_back += 1,

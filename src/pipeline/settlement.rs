@@ -8,25 +8,35 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Deferred, Missing, Options, Reship, Stopped, component_metrics, flights::Flights, look_ups::LookUps};
+use super::{
+    component_metrics,
+    deferred::Deferred,
+    flights::Flights,
+    handover::{Read, RejectedBy, RejectedMail, Reply},
+    look_ups::LookUps,
+    missing::Missing,
+    options::{Options, Reship},
+    sink_queue::Stopped,
+};
 use crate::{
     config::Config,
-    deliver::tracker::{self, Mark, Settled, Tracker},
+    deliver::{
+        MailId,
+        tracker::{self, Mark, Settled, Tracker},
+    },
     ledger::{
         Commit, Delivery, DocumentKey, DocumentStatus, Failures, Ledger, PlaceVerdict, Progress, ReportName, Shipped,
         SinkKey,
     },
-    source::{MailRef, Place, Verdict},
+    sink::{Metadata, Rejection, Rejections},
+    source::{Place, Verdict},
 };
-
-/// Number of a mail, unique in the process over all sources.
-pub type MailId = u64;
 
 /// Delay before a failed ledger write is retried.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
@@ -54,6 +64,8 @@ pub struct Settlement {
     reship: Option<Reship>,
     /// Ledger keys of all sinks of the configuration, in the order of the marks.
     sinks: Vec<SinkKey>,
+    /// Names of these sinks.
+    names: Vec<Arc<str>>,
     began: Timestamp,
     began_at: Instant,
     has_several_sources: bool,
@@ -68,6 +80,8 @@ struct State {
     tracker: Tracker<MailId, DocumentKey>,
     /// Mails read to their end, each with the data for the ledger and for its source.
     read: HashMap<MailId, Read>,
+    /// The first rejection of each mail in flight by each sink.
+    rejections: HashMap<MailId, BTreeMap<usize, Rejection>>,
     /// Documents in flight, by the names that reporters give them.
     names: HashMap<ReportName, DocumentKey>,
     /// Rows of documents in flight that have arrived and are not in the ledger yet.
@@ -85,22 +99,13 @@ struct State {
     unreadable: bool,
 }
 
-/// A mail that has been read, with the data for the ledger and for its source.
-#[derive(Debug)]
-pub struct Read {
-    pub reply: Reply,
-    pub place: Place,
-    pub verdict: Verdict,
-    /// Documents shipped from this mail, or shared with another mail in flight.
-    pub documents: Vec<(DocumentKey, Shipped)>,
-    /// Ledger keys of the sinks on its source's route, which have these documents once the mail has arrived.
-    pub sinks: Arc<[SinkKey]>,
-    /// Reporters' names for the documents.
-    pub names: Vec<(ReportName, [u8; 32])>,
-    /// Documents that the ledger knew before.
-    pub seen_again: Vec<DocumentKey>,
-    /// Set if the mail stays in place: the verdict to remember for it.
-    pub stays: Option<PlaceVerdict>,
+/// What a sink reports: the number of the last event that it has dealt with, and those events that it has rejected.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    /// Number of the sink, as in the marks.
+    pub sink: usize,
+    pub confirmed: watch::Receiver<u64>,
+    pub rejections: Rejections,
 }
 
 /// The sinks that take a source's events: their numbers in the marks, and their keys in the ledger, in the same order.
@@ -117,20 +122,6 @@ pub struct Route {
 impl Route {
     pub fn keys(&self) -> Arc<[SinkKey]> {
         self.keys.clone()
-    }
-}
-
-/// Return address for a mail's verdict.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    pub mail: MailRef,
-    pub verdicts: mpsc::UnboundedSender<(MailRef, Verdict)>,
-}
-
-impl Reply {
-    pub fn send(&self, verdict: Verdict) {
-        // A source that has ended needs no verdict: a mail without one is retried.
-        self.verdicts.send((self.mail, verdict)).ok();
     }
 }
 
@@ -160,12 +151,14 @@ impl Settlement {
             deferred,
             reship: options.reship,
             sinks: sink_keys(config),
+            names: config.sinks.keys().map(|name| name.as_str().into()).collect(),
             began: Timestamp::now(),
             began_at: Instant::now(),
             has_several_sources: config.sources.len() > 1,
             state: Mutex::new(State {
                 tracker: Tracker::new(&required),
                 read: HashMap::new(),
+                rejections: HashMap::new(),
                 names: HashMap::new(),
                 progress: HashMap::new(),
                 flights: Flights::default(),
@@ -214,8 +207,14 @@ impl Settlement {
     }
 
     /// Registers a mail that is about to be read. Blocks while it may not be read beside those in flight (see [`Flights`]),
-    /// after a call of `waits`. `None`: the run was stopped before.
-    pub fn open(&self, place: &Place, route: &Route, stop: &CancellationToken, waits: impl FnOnce()) -> Option<MailId> {
+    /// and calls `waits` again and again meanwhile. `None`: the run was stopped before.
+    pub fn open(
+        &self,
+        place: &Place,
+        route: &Route,
+        stop: &CancellationToken,
+        mut waits: impl FnMut(),
+    ) -> Option<MailId> {
         let suspected = self.failures(place, route).map(|failures| failures.last);
         let is_last = self.has_several_sources && suspected.is_some() && suspected == self.ledger.last_failure();
         let may_open = |state: &mut State| {
@@ -225,15 +224,18 @@ impl Settlement {
             !is_held && state.flights.may_open(&route.required, suspected)
         };
         let mut state = self.lock();
-        if !may_open(&mut state) {
-            waits();
-            while !may_open(&mut state) {
-                if stop.is_cancelled() {
-                    return None;
-                }
-                let waited = self.landed.wait_timeout(state, LOOK_FOR_STOP);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        while !may_open(&mut state) {
+            if stop.is_cancelled() {
+                return None;
             }
+            drop(state);
+            waits();
+            state = self.lock();
+            if may_open(&mut state) {
+                break;
+            }
+            let waited = self.landed.wait_timeout(state, LOOK_FOR_STOP);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         if state.tracker.mails() == 0 {
             state.moved = Instant::now();
@@ -301,7 +303,7 @@ impl Settlement {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut state.unreadable, true) {
-                        error!(%error, "can't read the ledger; mails stay where they are until it can be read");
+                        error!(%error, "can't read the ledger; mails stay in place until it can be read");
                     }
                     return Err(Stopped);
                 }
@@ -368,10 +370,23 @@ impl Settlement {
         }
     }
 
+    /// Records that the rejections of a mail were reported by events with the numbers of `mark`: it is settled with this
+    /// verdict when they have arrived.
+    pub fn rejections_reported(&self, mail: MailId, mark: Mark, verdict: Verdict, stays: Option<PlaceVerdict>) {
+        let mut state = self.lock();
+        if let Some(read) = state.read.get_mut(&mail) {
+            (read.verdict, read.stays) = (verdict, stays);
+            state.tracker.reported(mail, mark);
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
     /// Gives up reading a mail, which is left as it was.
     pub fn abandon(&self, mail: MailId, reply: &Reply) {
         let mut state = self.lock();
         state.abandon(mail);
+        state.read.remove(&mail);
         state.leave(reply);
         drop(state);
         self.landed.notify_all();
@@ -390,13 +405,13 @@ impl Settlement {
         for mail in unfinished.iter().filter(|mail| mail.is_at_fault) {
             warn!(
                 mail = %mail.place, sinks = names.join(", "),
-                "the events of other mails arrived in this pass, and those of this one did not; after max_attempts such passes \
-                 it is quarantined"
+                "the sinks confirmed events of other mails in this pass, and not those of this one; after max_attempts such \
+                 passes it is quarantined"
             );
         }
         let noted = self.ledger.note_unfinished(unfinished, names.join(", "), Timestamp::now());
         if let Err(error) = noted.await {
-            warn!(%error, "can't note which mails were in flight; the next pass reads them in the same order");
+            warn!(%error, "can't record the mails in flight in the ledger; the next pass reads them in the same order");
         }
     }
 
@@ -437,8 +452,8 @@ impl Settlement {
     }
 
     /// Settles mails as their events arrive, until `done`; then those whose events have arrived by that time, and leaves
-    /// the rest. `confirmed` are the confirmed counts of the required sinks, with the sinks' numbers in the marks.
-    pub async fn settle(self: Arc<Self>, confirmed: Vec<(usize, watch::Receiver<u64>)>, done: CancellationToken) {
+    /// the rest.
+    pub async fn settle(self: Arc<Self>, reports: Vec<Reports>, done: CancellationToken) {
         let mut written = Instant::now();
         let mut arrived = Vec::new();
         loop {
@@ -450,14 +465,14 @@ impl Settlement {
                 () = self.news.notified() => {}
                 () = sleep_until(written + next), if is_due => {}
             }
-            arrived.extend(self.take_arrived(&confirmed));
+            arrived.extend(self.take_arrived(&reports));
             let waits_for_more = written.elapsed() < COMMIT_EVERY && self.in_flight() > arrived.len();
             if (!arrived.is_empty() && !waits_for_more) || written.elapsed() >= PROGRESS_EVERY {
                 self.write_and_tell(std::mem::take(&mut arrived), &done).await;
                 written = Instant::now();
             }
         }
-        arrived.extend(self.take_arrived(&confirmed));
+        arrived.extend(self.take_arrived(&reports));
         self.write_and_tell(arrived, &done).await;
         let mut state = self.lock();
         state.closed = true;
@@ -467,10 +482,15 @@ impl Settlement {
         }
     }
 
-    fn take_arrived(&self, confirmed: &[(usize, watch::Receiver<u64>)]) -> Vec<(MailId, Read)> {
+    fn take_arrived(&self, reports: &[Reports]) -> Vec<(MailId, Read)> {
         let mut state = self.lock();
-        for (sink, confirmed) in confirmed {
-            if state.tracker.confirm(*sink, *confirmed.borrow()) {
+        for Reports { sink, confirmed, rejections } in reports {
+            // In this order: a sink rejects an event before it confirms the number.
+            let confirmed = *confirmed.borrow();
+            for rejection in rejections.take() {
+                self.reject(&mut state, *sink, rejection);
+            }
+            if state.tracker.confirm(*sink, confirmed) {
                 state.moved = Instant::now();
             }
         }
@@ -482,7 +502,16 @@ impl Settlement {
         let mut arrived = Vec::new();
         for settled in state.tracker.settled() {
             match settled {
-                Settled::Arrived(mail) => arrived.extend(state.read.remove(&mail).map(|read| (mail, read))),
+                Settled::Arrived(mail) => {
+                    let rejected = state.tracker.rejected(mail).iter();
+                    let rejected = rejected.filter_map(|one| Some((one.document.clone()?, self.sinks[one.sink])));
+                    let rejected = rejected.collect();
+                    arrived.extend(state.read.remove(&mail).map(|read| (mail, Read { rejected, ..read })));
+                }
+                Settled::Rejected(mail) => {
+                    state.hand_back(mail);
+                    self.landed.notify_all();
+                }
                 Settled::Abandoned(mail) => {
                     state.flights.remove(mail);
                     self.landed.notify_all();
@@ -493,6 +522,23 @@ impl Settlement {
             }
         }
         arrived
+    }
+
+    /// Records rejected events for their mail.
+    fn reject(&self, state: &mut State, sink: usize, rejection: Rejection) {
+        let Metadata { mail, document, provenance, .. } = &rejection.metadata;
+        let document = document.map(|sha256| DocumentKey { tenant: provenance.tenant.clone(), sha256 });
+        let is_counted = mail.is_some_and(|mail| state.tracker.reject(sink, mail, document.as_ref(), rejection.frames));
+        match *mail {
+            Some(mail) if is_counted => {
+                state.rejections.entry(mail).or_default().entry(sink).or_insert(rejection);
+            }
+            _ if state.tracker.waits_for(sink) => {
+                let Rejection { frames: events, reason, .. } = rejection;
+                warn!(sink = &*self.names[sink], events, %reason, "rejected events that no mail waits for");
+            }
+            _ => {} // The sink's health tells how many events a sink that is not required rejects.
+        }
     }
 
     /// Writes one ledger transaction for all of `batch` and for the progress of documents in flight, then sends the
@@ -507,7 +553,7 @@ impl Settlement {
         loop {
             let Err(error) = self.ledger.commit(commit.clone()).await else { break };
             if !std::mem::replace(&mut failing, true) {
-                error!(%error, "can't write the ledger; mails stay where they are until it can be written");
+                error!(%error, "can't write the ledger; mails stay in place until it can be written");
             }
             tokio::select! {
                 () = sleep(LEDGER_RETRY) => {}
@@ -523,7 +569,7 @@ impl Settlement {
             }
         }
         if failing {
-            info!("the ledger can be written again");
+            info!("ledger recovered: writes succeed again");
         }
         let mut state = self.lock();
         for (mail, read) in &batch {
@@ -534,7 +580,7 @@ impl Settlement {
                 // This run does not read it again.
                 self.deferred.add(&read.place, Timestamp::now());
             }
-            if !read.documents.is_empty() {
+            if !read.documents.is_empty() && read.rejected.is_empty() {
                 component_metrics::report_arrived(read.place.source(), Timestamp::now());
             }
         }
@@ -556,8 +602,13 @@ impl Settlement {
             commit.read.push(place);
         }
         for (_, read) in batch {
-            let documents = read.documents.iter().cloned();
-            commit.documents.extend(documents.map(|(key, shipped)| (key, shipped, read.sinks.clone())));
+            for (key, shipped) in &read.documents {
+                // A document that no sink has got in full is not recorded as shipped.
+                let sinks = read.sinks_that_have(key);
+                if !sinks.is_empty() {
+                    commit.documents.push((key.clone(), shipped.clone(), sinks));
+                }
+            }
             commit.names.extend(read.names.iter().copied());
             commit.seen_again.extend(read.seen_again.iter().cloned());
             commit.read.push(read.place.clone());
@@ -594,12 +645,33 @@ fn sink_keys(config: &Config) -> Vec<SinkKey> {
 }
 
 impl State {
+    /// Sends a mail of which events were rejected back to its reader; if that has ended, the mail is left as it was.
+    fn hand_back(&mut self, mail: MailId) {
+        let Some(Read { reader, place, reply, verdict, .. }) = self.read.get(&mail) else { return };
+        let mut firsts = self.rejections.remove(&mail).unwrap_or_default();
+        let mut by_sink: BTreeMap<usize, u64> = BTreeMap::new();
+        for tracker::Rejected { sink, events, .. } in self.tracker.rejected(mail) {
+            *by_sink.entry(*sink).or_default() += events;
+        }
+        let sinks = by_sink.into_iter();
+        let sinks = sinks.map(|(sink, events)| RejectedBy { sink, events, first: firsts.remove(&sink) }).collect();
+        let (place, reply, verdict) = (place.clone(), reply.clone(), verdict.clone());
+        let sent = reader.send(RejectedMail { mail, place, reply: reply.clone(), verdict, sinks });
+        if sent.is_err() {
+            self.abandon(mail);
+            self.read.remove(&mail);
+            self.leave(&reply);
+        }
+    }
+
     fn abandon(&mut self, mail: MailId) {
+        self.rejections.remove(&mail);
         self.tracker.abandon(mail);
         self.flights.remove(mail);
     }
 
     fn forget(&mut self, mail: MailId) {
+        self.rejections.remove(&mail);
         self.tracker.forget(mail);
         self.flights.remove(mail);
     }

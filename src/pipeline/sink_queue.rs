@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, time::timeout};
 use crate::{
     config::sink::SinkConfig,
     deliver::{
+        MailId,
         busy::{AtWork, Busy},
         tracker::Mark,
     },
@@ -22,7 +23,7 @@ use crate::{
     event::{Event, EventType},
     ledger::Bookmark,
     pipeline::missing::Recipients,
-    sink::{Ended, Level, Outlet},
+    sink::{Ended, Level, Metadata, Outlet},
     source::Place,
 };
 
@@ -52,6 +53,8 @@ pub struct Counts {
 pub struct Emitter {
     queues: Vec<(Arc<SinkQueue>, Encoder)>,
     runtime: Handle,
+    /// The mail that is being read.
+    mail: Option<MailId>,
     mark: Mark,
     bookmark: Bookmark,
     readers: Busy,
@@ -107,12 +110,12 @@ impl SinkQueue {
     fn queue(
         &self,
         frame: Bytes,
-        second: i64,
+        metadata: Metadata,
         wait: impl FnOnce(Sending<'_>) -> Result<u64, Ended>,
     ) -> Result<Option<u64>, Ended> {
         let bytes = frame.len() as u64;
-        let queued = match self.outlet.try_send(frame.clone(), second) {
-            Ok(None) if self.config.required => wait(Box::pin(self.outlet.send(frame, second))).map(Some),
+        let queued = match self.outlet.try_send(frame.clone(), metadata.clone()) {
+            Ok(None) if self.config.required => wait(Box::pin(self.outlet.send(frame, metadata))).map(Some),
             queued => queued,
         };
         if matches!(queued, Ok(Some(_))) {
@@ -138,14 +141,16 @@ impl Emitter {
             .filter(|queue| queue.config.takes_from(source))
             .map(|queue| (queue.clone(), Encoder::new(&queue.config, host)))
             .collect();
-        Self { queues, runtime, mark: vec![0; sinks], bookmark, readers, at_work: None, scratch: Vec::new() }
+        let mark = vec![0; sinks];
+        Self { queues, runtime, mail: None, mark, bookmark, readers, at_work: None, scratch: Vec::new() }
     }
 
     /// Starts a mail with a mark of its own, so that a mail that sends nothing to a sink does not wait for it.
-    pub fn begin(&mut self, mail: &Place) {
+    pub fn begin(&mut self, mail: MailId, place: &Place) {
+        self.mail = Some(mail);
         self.mark.fill(0);
         self.at_work.get_or_insert_with(|| self.readers.begin());
-        self.bookmark.begin(mail);
+        self.bookmark.begin(place);
     }
 
     /// Returns the bookmark of the mail that was begun last.
@@ -155,6 +160,7 @@ impl Emitter {
 
     /// Records that no mail is being read any more.
     pub fn rest(&mut self) {
+        self.mail = None;
         self.bookmark.end();
         self.at_work = None;
     }
@@ -162,9 +168,13 @@ impl Emitter {
     /// Sends one event to those of `recipients` that take its type. Blocks while a required sink's queue is full; calls
     /// `idle` when that takes long, so that the reader releases the memory that it can do without meanwhile.
     pub fn emit(&mut self, event: &Event, recipients: &Recipients<'_>, idle: &dyn Fn()) -> Result<(), Stopped> {
-        let second = event.provenance().ingest.as_second();
+        let metadata = Metadata::of(event, self.mail);
+        let rejecting_sink = match event {
+            Event::IngestError(error) => error.rejecting_sink(),
+            _ => None,
+        };
         for (queue, encoder) in &mut self.queues {
-            if !recipients.include(queue.number) {
+            if !recipients.include(queue.number) || rejecting_sink == Some(&*queue.name) {
                 continue;
             }
             if !queue.takes(event.event_type()) {
@@ -189,7 +199,7 @@ impl Emitter {
                 self.bookmark.resume();
                 queued
             };
-            match queue.queue(Bytes::copy_from_slice(&self.scratch), second, wait) {
+            match queue.queue(Bytes::copy_from_slice(&self.scratch), metadata.clone(), wait) {
                 Ok(Some(number)) => self.mark[queue.number] = number,
                 Err(Ended) if queue.config.required => return Err(Stopped),
                 Ok(None) | Err(Ended) => {

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{Options, reading::Reading};
+use super::{options::Options, reading::Reading};
 use crate::{
     exit::Exit,
     ops::{metrics, progress::Seen},
@@ -26,6 +26,12 @@ pub struct Summary {
     left: AtomicU64,
     deferred: AtomicU64,
     without_report: AtomicU64,
+    /// Mails of which sinks have rejected events.
+    rejected: AtomicU64,
+    /// Mails that were read in full, and quarantined since sinks rejected events.
+    quarantined: AtomicU64,
+    /// Those of them that are files the user pointed at.
+    quarantined_files: AtomicU64,
     unreadable: AtomicU64,
     /// Those of the unreadable mails that are files the user pointed at.
     unreadable_files: AtomicU64,
@@ -67,9 +73,9 @@ impl Summary {
             Verdict::Defer(trouble) => {
                 // Reported once for each sender and day.
                 if reading.is_news {
-                    warn!(mail = %place, %trouble, "left for another day");
+                    warn!(mail = %place, %trouble, "deferred to another day");
                 } else {
-                    debug!(mail = %place, %trouble, "left for another day");
+                    debug!(mail = %place, %trouble, "deferred to another day");
                 }
                 add(&self.deferred, 1)
             }
@@ -77,10 +83,23 @@ impl Summary {
         };
     }
 
-    /// Returns the exit code for the input that was read: [`Exit::Data`] if some of it could not be.
+    /// Counts a mail of which sinks have rejected events, with the verdicts before and now.
+    pub fn reject(&self, place: &Place, before: &Verdict, now: &Verdict) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        if before != now {
+            self.quarantined.fetch_add(1, Ordering::Relaxed);
+            self.quarantined_files.fetch_add(u64::from(!matches!(place, Place::Imap { .. })), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the exit code for the input that was read: [`Exit::Data`] if some of it could not be, or was not taken by a
+    /// sink.
     pub fn exit(&self, options: Options) -> Exit {
-        let counted = if options.strict { &self.unreadable } else { &self.unreadable_files };
-        if counted.load(Ordering::Relaxed) > 0 { Exit::Data } else { Exit::Done }
+        let counted = match options.strict {
+            true => [&self.unreadable, &self.quarantined],
+            false => [&self.unreadable_files, &self.quarantined_files],
+        };
+        if counted.iter().any(|count| count.load(Ordering::Relaxed) > 0) { Exit::Data } else { Exit::Done }
     }
 
     /// Logs the result of the run, and hints on what a user might miss: a CronJob's pod is gone before anyone can query it.
@@ -94,6 +113,7 @@ impl Summary {
             duplicates = get(&self.duplicates),
             without_report = get(&self.without_report),
             unreadable = get(&self.unreadable),
+            rejected = get(&self.rejected),
             deferred = get(&self.deferred),
             left,
             duration_seconds = took.as_secs_f64(),
@@ -103,26 +123,32 @@ impl Summary {
         if get(&self.duplicates) > 0 {
             info!(
                 duplicates = get(&self.duplicates),
-                "reports that were shipped before were not shipped again; run --once --reship ships them again"
+                "skipped reports that were shipped before; run --once --reship ships them again"
+            );
+        }
+        if get(&self.rejected) > 0 {
+            info!(
+                mails = get(&self.rejected),
+                "quarantined mails of which sinks rejected events; the warnings above say why, and what to do"
             );
         }
         if get(&self.left) > 0 {
             info!(
                 reports = get(&self.left),
-                "reports that were never shipped were left where they are, for a run with all sinks"
+                "left reports in place that were never shipped; a run with all sinks ships them"
             );
         }
         if get(&self.deferred) > 0 {
             info!(
                 mails = get(&self.deferred),
-                "mails whose senders are over their share of the day stay where they are; the next run, or the next day's \
-                 first pass, reads them"
+                "deferred mails, whose senders exceeded their daily share; the next run, or the next day's first pass, reads \
+                 them"
             );
         }
         if get(&self.without_report) > 0 {
             info!(
                 mails = get(&self.without_report),
-                "mails without a report were left as they are, unless without_report says otherwise"
+                "found mails without a report; they stay in place unless without_report says otherwise"
             );
         }
     }

@@ -16,17 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    MAILS_WAITING, Options, SourceReader,
     admission::Admission,
     build::{self, Destination},
     component_metrics::{self, SinkLabels, SinkMeter, SourceMeter},
     deferred::Deferred,
     ends::{SinkEnd, SourceEnd, reader_ended, sink_ended, source_ended},
     health,
+    options::Options,
     pool::Pool,
-    settlement::Settlement,
+    settlement::{Reports, Settlement},
     sink_queue::{Emitter, SinkQueue},
     source_memory::Remembered,
+    source_reader::{MAILS_WAITING, SourceReader},
     stall_timer::StallTimer,
     summary::Summary,
 };
@@ -37,7 +38,7 @@ use crate::{
     exit::Exit,
     ledger::Ledger,
     ops::{condition::Condition, progress, signals::Stop},
-    sink::{self, Health, Status},
+    sink::{self, Health, Rejections, Status},
     source::{Intake, Source},
 };
 
@@ -82,6 +83,7 @@ pub async fn run(
 struct Running {
     queue: Arc<SinkQueue>,
     confirmed: watch::Receiver<u64>,
+    rejections: Rejections,
     health: watch::Receiver<Health>,
     /// Set while only its own rate limit holds the sink back.
     held: Busy,
@@ -152,7 +154,7 @@ impl Supervisor {
         condition: Arc<Condition>,
     ) -> Self {
         let (abort, settled) = (CancellationToken::new(), CancellationToken::new());
-        let (mut sinks, mut queues, mut confirmations) = (JoinSet::new(), Vec::new(), Vec::new());
+        let (mut sinks, mut queues, mut reports) = (JoinSet::new(), Vec::new(), Vec::new());
         let mut required_sinks = Vec::new();
         let deferred: Arc<Deferred> = Arc::default();
         let settlement = Arc::new(Settlement::new(ledger.clone(), deferred.clone(), &config, options));
@@ -162,19 +164,28 @@ impl Supervisor {
             let required = config.required;
             if required {
                 required_sinks.push(name.clone());
-                confirmations.push((number, confirmed.clone()));
             }
+            let rejections = status.rejections();
+            reports.push(Reports { sink: number, confirmed: confirmed.clone(), rejections: rejections.clone() });
             let queue = Arc::new(SinkQueue::new(name.clone(), config, outlet, number));
             let abort = abort.child_token();
             let held = status.held();
             let running = sink.run(inlet, status, abort.clone());
             let (labels, counts) = (SinkLabels::of(&queue), queue.counts());
-            tokio::spawn(health::tell(name.clone(), labels, counts, health.clone(), condition.clone()));
+            tokio::spawn(health::tell(
+                name.clone(),
+                required,
+                labels,
+                counts,
+                rejections.clone(),
+                health.clone(),
+                condition.clone(),
+            ));
             let stall_timer = StallTimer::new(Instant::now());
-            queues.push(Running { queue, confirmed, health, held, abort, stall_timer, hangs_for: None });
+            queues.push(Running { queue, confirmed, rejections, health, held, abort, stall_timer, hangs_for: None });
             sinks.spawn(async move { SinkEnd { name, required, result: running.await } });
         }
-        for (_, mut confirmed) in confirmations.iter().cloned() {
+        for Reports { mut confirmed, .. } in reports.iter().cloned() {
             let settlement = settlement.clone();
             tokio::spawn(async move {
                 while confirmed.changed().await.is_ok() {
@@ -182,7 +193,7 @@ impl Supervisor {
                 }
             });
         }
-        let settling = tokio::spawn(settlement.clone().settle(confirmations, settled.clone()));
+        let settling = tokio::spawn(settlement.clone().settle(reports, settled.clone()));
         let intervals: Vec<_> =
             config.sources.iter().map(|(name, source)| (name.as_str(), source.options().poll_interval())).collect();
         condition.begin(config.api.stuck_after, &intervals, &required_sinks);
@@ -190,7 +201,7 @@ impl Supervisor {
             let left_out: Vec<_> = config.left_out_of(source).collect();
             if !left_out.is_empty() {
                 let sinks = left_out.join(", ");
-                info!(source, sinks, "mails stay where they are: this run leaves out sinks that are to have them, too");
+                info!(source, sinks, "mails stay in place: this run leaves out required sinks");
             }
         }
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
@@ -211,7 +222,10 @@ impl Supervisor {
             deadline: None,
             stall_timer: StallTimer::new(Instant::now()),
             exit: Exit::Done,
-            meters: queues.iter().map(|sink| SinkMeter::new(&sink.queue, sink.confirmed.clone())).collect(),
+            meters: queues
+                .iter()
+                .map(|sink| SinkMeter::new(&sink.queue, sink.confirmed.clone(), sink.rejections.clone()))
+                .collect(),
             condition,
             began: Instant::now(),
             config,
@@ -237,6 +251,7 @@ impl Supervisor {
     fn connect(&mut self, source: Box<dyn Source>, pool: &Pool, host: &Host) {
         let (mail_sender, mails) = mpsc::channel(MAILS_WAITING);
         let (verdicts, verdict_receiver) = mpsc::unbounded_channel();
+        let (rejected_sender, rejected) = mpsc::unbounded_channel();
         let intake = Intake::new(
             mail_sender,
             verdict_receiver,
@@ -251,6 +266,8 @@ impl Supervisor {
         let (queues, sinks) = (self.queues.iter().map(|sink| &sink.queue), self.config.sinks.len());
         let reader = SourceReader {
             mails,
+            rejected,
+            reader: rejected_sender,
             verdicts,
             emitter: Emitter::new(
                 &name,
@@ -287,7 +304,7 @@ impl Supervisor {
             self.abort.cancel();
             self.settled.cancel();
             if timeout(FAREWELL, self.part()).await.is_err() {
-                warn!("some of what was under way could not be ended in time");
+                warn!("sources or readers did not end in time; aborting them");
                 self.sources.shutdown().await;
                 self.readers.shutdown().await;
             }
@@ -302,7 +319,7 @@ impl Supervisor {
         if self.options.once && (stopped || self.settlement.left() > 0) {
             warn!(
                 left = self.settlement.left(),
-                "not everything was dealt with; the rest stays where it is for the next run"
+                "not all mails were processed; the others stay in place for the next run"
             );
             self.exit = self.exit.or_worse(Exit::Undelivered);
         }
@@ -330,7 +347,7 @@ impl Supervisor {
                     None => (Exit::Done, true),
                 },
                 () = self.stop.gently.cancelled(), if self.deadline.is_none() => {
-                    info!(in_flight = self.settlement.in_flight(), "stopping: finishing what is in flight");
+                    info!(in_flight = self.settlement.in_flight(), "stopping: waiting for the mails in flight");
                     self.condition.drain();
                     self.deadline = Some(Instant::now() + self.config.shutdown_timeout);
                     (Exit::Done, true)
@@ -359,20 +376,23 @@ impl Supervisor {
             return (Exit::Internal, false);
         }
         if self.stop.now.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            warn!(in_flight, "stopping before everything was confirmed; the rest stays where it is for the next run");
+            warn!(
+                in_flight,
+                "stopping before all events were confirmed; unconfirmed mails stay in place for the next run"
+            );
             return (Exit::Undelivered, false);
         }
         if self.stop.reload.is_cancelled() && self.waits_for_the_given_up() {
             warn!(
                 in_flight,
-                "what waits for a sink that can't be reached, or confirms nothing, is left to the new configuration"
+                "reloading without the mails that wait for an unreachable or stalled sink; the new configuration reads them again"
             );
             return (Exit::Undelivered, false);
         }
         let most = self.config.give_up_after;
         if self.options.once && waited.is_some_and(|waited| waited >= most) {
             let who = who.unwrap_or_default();
-            error!(in_flight, "{who} for give_up_after ({most:?}); mails stay where they are for the next run");
+            error!(in_flight, "{who} for {most:?} (give_up_after); the mails stay in place for the next run");
             return (Exit::Undelivered, false);
         }
         (Exit::Done, true)
@@ -433,8 +453,8 @@ impl Supervisor {
     /// Lets the sinks send what is left in their queues, and reports what they could not send.
     async fn drain(&mut self, ended_by_itself: bool) {
         let (mut queues, now) = (Vec::new(), Instant::now());
-        for Running { queue, confirmed, health, abort, .. } in std::mem::take(&mut self.queues) {
-            queues.push((queue.name.clone(), queue.is_required(), queue.last(), queue.counts(), confirmed));
+        for Running { queue, confirmed, rejections, health, abort, .. } in std::mem::take(&mut self.queues) {
+            queues.push((queue.name.clone(), queue.is_required(), queue.last(), queue.counts(), confirmed, rejections));
             // For sinks that are not required; the required ones have nothing left to wait for.
             if self.stop.reload.is_cancelled() && *health.borrow() != Health::Up {
                 abort.cancel();
@@ -458,15 +478,16 @@ impl Supervisor {
             self.abort.cancel();
             self.sinks.shutdown().await;
         }
-        for (sink, required, last, counts, confirmed) in queues {
+        for (sink, required, last, counts, confirmed, rejections) in queues {
             let missed = counts.missed.load(Ordering::Relaxed);
             let unconfirmed = last.saturating_sub(*confirmed.borrow());
             if required && unconfirmed > 0 {
                 self.exit = self.exit.or_worse(Exit::Undelivered);
-            } else if !required && missed + unconfirmed > 0 {
+            } else if !required && missed + unconfirmed + rejections.total() > 0 {
+                let reason = rejections.latest();
                 warn!(
-                    %sink, missed, unconfirmed,
-                    "a sink that is not required missed events, or did not confirm them before the end"
+                    %sink, missed, unconfirmed, rejected = rejections.total(), reason = reason.as_deref(),
+                    "an optional sink missed, rejected, or did not confirm events"
                 );
             }
         }
@@ -477,8 +498,8 @@ impl Supervisor {
 async fn expire(ledger: Arc<dyn Ledger>, retention_days: u32) {
     match ledger.expire(Timestamp::now(), retention_days).await {
         Ok(0) => {}
-        Ok(forgotten) => debug!(forgotten, retention_days, "the ledger forgot what was not seen for long"),
-        Err(error) => warn!(%error, "can't let the ledger forget what was not seen for long; it only grows"),
+        Ok(forgotten) => debug!(forgotten, retention_days, "deleted expired ledger entries"),
+        Err(error) => warn!(%error, "can't delete expired ledger entries; the ledger grows until this succeeds"),
     }
 }
 

@@ -2,19 +2,25 @@
 
 mod batch;
 pub mod file;
+mod metadata;
 pub mod rate;
 pub mod registry;
+mod rejections;
 pub mod stdout;
 pub mod syslog;
 mod worker;
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{
+    metadata::Metadata,
+    rejections::{Rejection, Rejections},
+};
 use crate::{deliver::busy::Busy, exit::Exit, net::Cause, steps::Failure};
 
 /// A destination of events. Runs in its own task until its queue ends and everything is confirmed, until `stop` is
@@ -34,8 +40,7 @@ pub struct Frame {
     /// Counts from 1 without gaps, in the order of the queue.
     pub number: u64,
     pub bytes: Bytes,
-    /// When the event came in, in seconds since 1970 UTC; a `file` sink names its file by the day.
-    pub ingest_second: i64,
+    pub metadata: Metadata,
     pub permit: OwnedSemaphorePermit,
 }
 
@@ -109,18 +114,18 @@ pub fn queue(max_bytes: u32) -> (Outlet, Inlet) {
 impl Outlet {
     /// Queues one frame and returns its number. Waits while the queue is full; an event larger than the whole
     /// queue waits until it is empty.
-    pub async fn send(&self, bytes: Bytes, ingest_second: i64) -> Result<u64, Ended> {
+    pub async fn send(&self, bytes: Bytes, metadata: Metadata) -> Result<u64, Ended> {
         let permit = tokio::select! {
             permit = self.budget.clone().acquire_many_owned(self.wanted(&bytes)) => permit.map_err(|_| Ended)?,
             () = self.frames.closed() => return Err(Ended),
         };
-        self.number(bytes, ingest_second, permit)
+        self.number(bytes, metadata, permit)
     }
 
     /// Queues one frame if it fits now; `Ok(None)`: it does not fit, and was not queued.
-    pub fn try_send(&self, bytes: Bytes, ingest_second: i64) -> Result<Option<u64>, Ended> {
+    pub fn try_send(&self, bytes: Bytes, metadata: Metadata) -> Result<Option<u64>, Ended> {
         match self.budget.clone().try_acquire_many_owned(self.wanted(&bytes)) {
-            Ok(permit) => self.number(bytes, ingest_second, permit).map(Some),
+            Ok(permit) => self.number(bytes, metadata, permit).map(Some),
             Err(_) if self.frames.is_closed() => Err(Ended),
             Err(_) => Ok(None),
         }
@@ -140,10 +145,10 @@ impl Outlet {
         u32::try_from(bytes.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes)
     }
 
-    fn number(&self, bytes: Bytes, ingest_second: i64, permit: OwnedSemaphorePermit) -> Result<u64, Ended> {
+    fn number(&self, bytes: Bytes, metadata: Metadata, permit: OwnedSemaphorePermit) -> Result<u64, Ended> {
         let mut last = self.lock();
         let number = *last + 1;
-        self.frames.send(Frame { number, bytes, ingest_second, permit }).map_err(|_| Ended)?;
+        self.frames.send(Frame { number, bytes, metadata, permit }).map_err(|_| Ended)?;
         *last = number;
         Ok(number)
     }
@@ -153,10 +158,11 @@ impl Outlet {
     }
 }
 
-/// A sink's channel to the pipeline: confirmed events and health.
+/// A sink's channel to the pipeline: confirmed and rejected events, and health.
 #[derive(Debug, Clone)]
 pub struct Status {
     confirmed: watch::Sender<u64>,
+    rejections: Rejections,
     health: watch::Sender<Health>,
     held: Busy,
 }
@@ -176,7 +182,7 @@ impl Status {
     pub fn new() -> (Self, watch::Receiver<u64>, watch::Receiver<Health>) {
         let (confirmed, confirmed_rx) = watch::channel(0);
         let (health, health_rx) = watch::channel(Health::Starting);
-        (Self { confirmed, health, held: Busy::default() }, confirmed_rx, health_rx)
+        (Self { confirmed, rejections: Rejections::default(), health, held: Busy::default() }, confirmed_rx, health_rx)
     }
 
     /// Returns the flag that the sink holds its next frame back for its own rate limit, with all frames before it
@@ -185,7 +191,19 @@ impl Status {
         self.held.clone()
     }
 
-    /// Records that everything up to and including `number` has arrived. Numbers never go back.
+    /// Returns the frames that the sink has rejected.
+    pub fn rejections(&self) -> Rejections {
+        self.rejections.clone()
+    }
+
+    /// Records that the receiver will never take this frame, because of `reason`: what was wrong with it, and what to do.
+    /// Each frame is rejected at most once, before its number is confirmed: a rejected frame counts as dealt with, so that
+    /// it holds up nothing behind it, and its mail is quarantined.
+    pub fn reject(&self, frame: &Frame, reason: &dyn Display) {
+        self.rejections.add(&frame.metadata, reason.to_string().into());
+    }
+
+    /// Records that everything up to and including `number` has arrived or was rejected. Numbers never go back.
     pub fn confirm(&self, number: u64) {
         self.confirmed.send_if_modified(|confirmed| {
             let news = number > *confirmed;
@@ -213,7 +231,7 @@ pub enum SinkError {
     #[error("{0}")]
     CannotWrite(String, #[source] Cause),
     /// The reader of stdout is gone (EPIPE): stop, and settle nothing. Exit 74.
-    #[error("nobody reads stdout any more")]
+    #[error("the reader of stdout has closed it")]
     BrokenPipe,
     /// A certificate, key or other file of the configuration can't be used. Exit 78.
     #[error("{0}")]

@@ -74,7 +74,7 @@ impl StdoutSink {
     async fn drain(self, inlet: Inlet, status: Status) -> Result<(), SinkError> {
         let output = self.output.map_or_else(stdio::output, Ok).map_err(cannot_write)?;
         if stdio::discards(&output) {
-            warn!("stdout is /dev/null: what is shipped there is gone, and counts as shipped");
+            warn!("stdout is /dev/null: events are discarded, and count as shipped");
         }
         let worker = Worker::start("stdout", Output { file: output, rest: Bytes::new() }).map_err(cannot_write)?;
         let mut batches = Batches::new(inlet, self.rate, &status, WRITE_BYTES);

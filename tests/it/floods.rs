@@ -78,7 +78,7 @@ fn a_sender_over_its_quota_and_unwanted_domains_block_no_other() {
 
     let settings = json!({"domains": ["example.com"], "limits": {"sender_mails_per_day": 2}});
     let config = with(workplace.config(imaps(&dovecot, &ca), stdout()), settings);
-    let finished = workplace.once(&config).exits(0).says(&["greedy.example", "left for another day"]);
+    let finished = workplace.once(&config).exits(0).says(&["greedy.example", "deferred to another day"]);
     let (told, all) = errors(&finished);
     let reasons: Vec<&str> = told.iter().filter_map(|event| event["reason"].as_str()).collect();
     let count = |folder| dovecot.mailbox().count(folder);

@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &["config", "ops"]),
     ("folder", &[]),
     ("source", &["config", "exit", "net", "stdio", "steps"]),
-    ("sink", &["config", "deliver", "exit", "folder", "net", "stdio", "steps"]),
+    ("sink", &["config", "deliver", "event", "exit", "folder", "net", "stdio", "steps"]),
     ("steps", &["config", "exit", "net", "ops"]),
     ("history", &["exit", "ledger", "ops", "stdio"]),
     ("ledger", &["folder", "source"]),
@@ -264,7 +264,8 @@ fn circles(imports: &Imports) -> BTreeSet<BTreeSet<ModulePath>> {
 
 /// Returns the shortest circle among these modules: `a > b > a`.
 fn shortest(imports: &Imports, circle: &BTreeSet<ModulePath>) -> String {
-    let ways = circle.iter().map(|module| [&[module.clone()], ways(imports, module)[module].as_slice()].concat());
+    let ways =
+        circle.iter().map(|module| [std::slice::from_ref(module), ways(imports, module)[module].as_slice()].concat());
     let shortest = ways.min_by_key(Vec::len).unwrap();
     let shortest: Vec<_> = shortest.iter().map(|module| module.join("::")).collect();
     format!("{} (in a circle of {} files)", shortest.join(" > "), circle.len())

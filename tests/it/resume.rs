@@ -92,7 +92,7 @@ fn a_mail_that_crashes_the_process_max_attempts_times_is_quarantined() {
     let is_read = || fs::read(workplace.path("data/reading")).is_ok_and(|journal| journal.first() == Some(&1));
     for counted in [false, true] {
         let running = workplace.shipper(&["run", "--config"], &config).start();
-        let says = || running.stderr().contains("died while it was reading");
+        let says = || running.stderr().contains("crashed while it was reading");
         eventually(LONG, "the last death is counted", || (!counted || says()).then_some(()));
         eventually(LONG, "the mail is being read", || is_read().then_some(()));
         kill(running);

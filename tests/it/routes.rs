@@ -141,7 +141,7 @@ fn run_to_one_sink_leaves_mails_for_the_others() {
     let config = two_routes(&workplace, &dovecot, &ca);
     deliver_to_both(&dovecot, &batch.mails);
     let for_one = ["run", "--once", "--to", "everything", "--config"];
-    workplace.shipper(&for_one, &config).exits(0).says(&["leaves out sinks", r#""sinks":"subsidiary""#]);
+    workplace.shipper(&for_one, &config).exits(0).says(&["leaves out required sinks", r#""sinks":"subsidiary""#]);
     assert_told_once(&batch, &told(&workplace, "everything.ndjson"));
     let all_are_left = || [USER, SECOND].map(|user| dovecot.mailbox_of(user).count("INBOX")) == [4, 4];
     assert!(all_are_left());

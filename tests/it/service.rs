@@ -176,7 +176,7 @@ fn sighup_with_an_invalid_configuration_keeps_the_old_one() {
         workplace.write("config.json", text);
         running.signal(Signal::HUP);
         eventually(LONG, "the refusal is said", || {
-            (running.stderr().matches("going on with the old one").count() == number).then_some(())
+            (running.stderr().matches("keeping the current one").count() == number).then_some(())
         });
         until_said(&running, words);
     }
@@ -201,13 +201,13 @@ fn a_second_sighup_with_an_invalid_configuration_keeps_the_reload() {
     until_said(&running, "reloading: finishing what is in flight");
     workplace.write("config.json", "{\"sources\": 7");
     running.signal(Signal::HUP);
-    until_said(&running, "reloading with the one that was read before it");
+    until_said(&running, "reloading with the last valid one");
     until_said(&running, "\"reloaded\"");
     deliver(&dovecot, &batch.mails[8..]);
     until_archived(&dovecot, 9);
     running.signal(Signal::TERM);
     let finished = running.finish().exited(0);
-    assert!(!finished.stderr.contains("going on with the old one"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("keeping the current one"), "{}", finished.stderr);
     let told = ["old.ndjson", "new.ndjson"].map(|name| ndjson(&workplace.read(name))).concat();
     assert_rows(&batch, &told);
 }

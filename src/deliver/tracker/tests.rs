@@ -184,6 +184,81 @@ fn a_document_that_is_free_again_makes_no_progress() {
     }
 }
 
+#[test]
+fn a_mail_with_a_rejected_event_is_settled_after_its_report_and_its_delivery_stays_incomplete() {
+    let mut tracker = Mails::new(&[true; 2]);
+    tracker.open(1);
+    claim(&mut tracker, 1, "d");
+    tracker.document_read(1, &"d", &vec![3, 3]);
+    tracker.mail_read(1, vec![3, 3]);
+    assert!(tracker.reject(0, 1, Some(&"d"), 2));
+    assert!(tracker.reject(0, 1, Some(&"d"), 1));
+    tracker.confirm(0, 3);
+    assert_eq!(tracker.settled(), [], "the other sink is behind");
+    tracker.confirm(1, 3);
+    assert_eq!(tracker.settled(), [Settled::Rejected(1)]);
+    assert_eq!(tracker.settled(), [], "it is told once");
+    assert_eq!(tracker.rejected(1), [Rejected { sink: 0, document: Some("d"), events: 3 }]);
+    tracker.reported(1, vec![0, 4]);
+    assert_eq!(tracker.settled(), [], "its report has not arrived");
+    assert!(!tracker.reject(1, 1, Some(&"d"), 1), "a rejected report is not reported");
+    tracker.confirm(1, 4);
+    assert_eq!(tracker.settled(), [Settled::Arrived(1)]);
+    assert_eq!(tracker.rejected(1).len(), 1);
+}
+
+#[test]
+fn what_an_optional_sink_rejects_holds_no_mail_up() {
+    let mut tracker = Mails::new(&[false]);
+    tracker.open(1);
+    claim(&mut tracker, 1, "d");
+    tracker.document_read(1, &"d", &vec![1]);
+    tracker.mail_read(1, vec![1]);
+    assert!(!tracker.reject(0, 1, Some(&"d"), 1));
+    assert_eq!(tracker.settled(), [Settled::Arrived(1)]);
+}
+
+#[test]
+fn who_waits_for_a_delivery_with_a_rejected_event_is_rejected_too_whichever_mail_is_settled_first() {
+    for owner_first in [true, false] {
+        let mut tracker = Mails::new(&[true]);
+        for mail in [1, 2] {
+            tracker.open(mail);
+            claim(&mut tracker, mail, "d");
+        }
+        tracker.document_read(1, &"d", &vec![1]);
+        assert!(tracker.reject(0, 1, Some(&"d"), 1));
+        tracker.mail_read(1, vec![1]);
+        tracker.confirm(0, 1);
+        if owner_first {
+            assert_eq!(tracker.settled(), [Settled::Rejected(1)]);
+            tracker.reported(1, vec![0]);
+            assert_eq!(tracker.settled(), [Settled::Arrived(1)]);
+            tracker.forget(1);
+        }
+        tracker.mail_read(2, vec![0]);
+        assert!(tracker.settled().contains(&Settled::Rejected(2)), "{owner_first}");
+        assert_eq!(tracker.rejected(2), [Rejected { sink: 0, document: Some("d"), events: 1 }]);
+    }
+}
+
+/// A process that is killed has to find the rejected row before the rows that it does not send again.
+#[test]
+fn progress_does_not_pass_a_rejected_row() {
+    let mut tracker = Mails::new(&[true; 2]);
+    tracker.open(1);
+    claim(&mut tracker, 1, "d");
+    for rows in [1000, 2000] {
+        tracker.rows_read(1, &"d", rows, &vec![rows, rows]);
+    }
+    tracker.confirm(0, 1000);
+    assert_eq!(tracker.progress(), [Progress { mail: 1, document: "d", sink: 0, rows: 1000 }]);
+    assert!(tracker.reject(0, 1, Some(&"d"), 1));
+    tracker.confirm(0, 2000);
+    tracker.confirm(1, 2000);
+    assert_eq!(tracker.progress(), [Progress { mail: 1, document: "d", sink: 1, rows: 2000 }]);
+}
+
 /// One step of a random history. The mails share a small set of documents, so that they collide.
 #[derive(Debug, Clone)]
 enum Step {
@@ -302,6 +377,7 @@ proptest! {
                                 committed.extend(&known.needs);
                                 tracker.forget(mail);
                             }
+                            Settled::Rejected(_) => prop_assert!(false, "nothing was rejected"),
                             Settled::Abandoned(mail) => {
                                 prop_assert!(closed.remove(&mail).is_some());
                             }

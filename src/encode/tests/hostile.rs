@@ -205,7 +205,7 @@ proptest! {
         let message = if config.format == SyslogFormat::Rfc5424 {
             let (params, message) = parse_rfc5424(&frame);
             if let Some((key, id)) = params.first() {
-                prop_assert_eq!((*key, id.as_str()), ("event_id", event.event_id()));
+                prop_assert_eq!((*key, id.as_str()), ("event_id", &*event.event_id()));
                 // The structured data ends where Fluent Bit ends it. The host's name may contain brackets too.
                 let (_, data) = frame.split_once(" [dmarc@").unwrap();
                 let (_, after) = data.split_once("] ").unwrap();

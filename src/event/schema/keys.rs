@@ -79,7 +79,8 @@ pub(super) const DOCUMENT_SHA256: Key = always(
     Kind::Text,
     Part::Provenance,
     "SHA-256, in hex, of the document after decompression. If the document could not be read at all: of its first 2 \
-     MiB. In `ingest_error`: of the bytes that could not be read; null if no bytes were read.",
+     MiB. In `ingest_error`: of the bytes that could not be read, or of the document of the first rejected event; null if there are \
+     none.",
 );
 pub(super) const ATTACHMENT: Key = key(
     "attachment",

@@ -8,9 +8,11 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     config::{self, Format},
-    ledger::{Commit, DocumentKey, Shipped, SinkKey, backend},
+    event::EventType,
+    ledger::{Commit, DocumentKey, Shipped, SinkKey, Unfinished, backend},
     sink::{Health, Inlet, Sink, SinkError},
-    source::{Mail, MailRef, Pass, Place, SourceError},
+    source::{Mail, MailRef, Pass, Place, SourceError, Verdict},
+    trouble::Reason,
 };
 
 /// Upper bound for a run of these tests; one that takes longer hangs.
@@ -30,6 +32,8 @@ enum Doing {
     Trickles,
     /// Ends without an error after its first frame.
     Ends,
+    /// Rejects rows, and confirms everything.
+    Rejects,
 }
 
 impl Sink for Doing {
@@ -53,6 +57,12 @@ impl Sink for Doing {
                         sleep(Duration::from_millis(150)).await;
                         status.confirm(frame.number);
                     }
+                    Doing::Rejects => {
+                        if frame.metadata.event_type == EventType::DmarcAggregate {
+                            status.reject(&frame, &"too large");
+                        }
+                        status.confirm(frame.number);
+                    }
                     Doing::Ends => return Ok(()),
                     Doing::Keeps | Doing::Nothing => kept.push(frame),
                 }
@@ -67,11 +77,15 @@ struct Reports {
     then: fn(Pass) -> Result<Pass, SourceError>,
     /// Waits for all verdicts before it ends.
     patient: bool,
+    /// Gives all mails the same content.
+    repeats: bool,
+    /// Verdicts that came.
+    verdicts: Arc<Mutex<Vec<Verdict>>>,
 }
 
 impl Default for Reports {
     fn default() -> Self {
-        Self { rows: vec![1], then: Ok, patient: true }
+        Self { rows: vec![1], then: Ok, patient: true, repeats: false, verdicts: Arc::default() }
     }
 }
 
@@ -83,13 +97,14 @@ impl Source for Reports {
     fn run(self: Box<Self>, mut intake: Intake) -> BoxFuture<'static, Result<Pass, SourceError>> {
         Box::pin(async move {
             for (mail, rows) in (1..).zip(&self.rows) {
-                let content = Ok(report(mail, *rows));
-                let place = Place::Stdin { source: "rua".into() };
+                let content = Ok(report(if self.repeats { 1 } else { mail }, *rows));
+                let place = place(mail);
                 let permit = intake.reserve(1).await;
                 intake.hand_over(Mail { mail: MailRef(mail), place, content, permit }).await?;
             }
             for _ in self.rows.iter().filter(|_| self.patient) {
-                intake.verdict().await.ok_or(SourceError::Stopped)?;
+                let (_, verdict) = intake.verdict().await.ok_or(SourceError::Stopped)?;
+                self.verdicts.lock().unwrap().push(verdict);
             }
             if self.patient && !intake.stop.is_cancelled() {
                 intake.looked_through("rua");
@@ -99,6 +114,16 @@ impl Source for Reports {
             }
             (self.then)(Pass::default())
         })
+    }
+}
+
+fn place(mail: u64) -> Place {
+    Place::Imap {
+        source: "rua".into(),
+        account: "a@b:1".into(),
+        folder: "INBOX".into(),
+        uid_validity: 1,
+        uid: mail as u32,
     }
 }
 
@@ -183,8 +208,12 @@ async fn a_single_pass_ends_when_everything_has_arrived() {
 /// Regression: the run waited for ever for the reader, which waited for room in the queue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_source_failed_ends_though_a_sink_takes_nothing() {
-    let source =
-        Reports { rows: vec![MANY, 1], then: |_| Err(SourceError::Unreachable("gone".into())), patient: false };
+    let source = Reports {
+        rows: vec![MANY, 1],
+        then: |_| Err(SourceError::Unreachable("gone".into())),
+        patient: false,
+        ..Reports::default()
+    };
     let exit = run(config(REQUIRED), &[Doing::Nothing], source, ledger(), ONCE).await;
     assert_eq!(exit, Exit::Unavailable);
 }
@@ -316,4 +345,75 @@ async fn what_is_long_past_is_forgotten_only_after_everything_was_looked_through
         run(config(REQUIRED), &[Doing::Confirms], source, ledger.clone(), ONCE).await;
         assert_eq!(ledger.claim(&key, &[], None).unwrap().shipped.is_some(), is_kept);
     }
+}
+
+/// The ledger's record of the report with this number and one row.
+fn shipped(ledger: &dyn Ledger, number: u64) -> Option<Shipped> {
+    use sha2::Digest;
+    let sha256 = sha2::Sha256::digest(report(number, 1)).into();
+    ledger.claim(&DocumentKey { tenant: None, sha256 }, &[], None).unwrap().shipped
+}
+
+/// Runs a source into two required sinks, and returns the exit code and the reasons of the quarantined mails, in order.
+async fn rejected(
+    sinks: &[Doing],
+    rows: usize,
+    repeats: bool,
+    ledger: Arc<dyn Ledger>,
+    strict: bool,
+) -> (Exit, Vec<Reason>) {
+    let source = Reports { rows: vec![1; rows], repeats, ..Reports::default() };
+    let verdicts = source.verdicts.clone();
+    let config = Config {
+        give_up_after: LONG,
+        ..config(&format!(r#"{REQUIRED}, "rejects": {{"type": "file", "path": "no.ndjson"}}"#))
+    };
+    let exit = run(config, sinks, source, ledger, Options { strict, ..ONCE }).await;
+    let verdicts = verdicts.lock().unwrap();
+    let reasons = verdicts.iter().map(|verdict| match verdict {
+        Verdict::Quarantine(trouble) => trouble.reason,
+        verdict => panic!("expected a quarantine, not {verdict:?}"),
+    });
+    (exit, reasons.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_is_quarantined_if_a_sink_rejects_its_rows_and_nothing_waits_for_them() {
+    let ledger = ledger();
+    let (exit, reasons) = rejected(&[Doing::Confirms, Doing::Rejects], 3, false, ledger.clone(), false).await;
+    assert_eq!((exit, reasons), (Exit::Done, vec![Reason::SinkRejected; 3]));
+    assert!(shipped(&*ledger, 1).is_some(), "the other sink has it");
+    let (exit, _) = rejected(&[Doing::Confirms, Doing::Rejects], 3, false, ledger, true).await;
+    assert_eq!(exit, Exit::Data, "it is quarantined again, as the sink rejects it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_every_sink_rejects_was_not_shipped() {
+    let ledger = ledger();
+    let (_, reasons) = rejected(&[Doing::Rejects; 2], 2, false, ledger.clone(), false).await;
+    assert_eq!((reasons, shipped(&*ledger, 1)), (vec![Reason::SinkRejected; 2], None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_mails_that_contain_a_rejected_report_are_quarantined() {
+    let (_, reasons) = rejected(&[Doing::Confirms, Doing::Rejects], 3, true, ledger(), false).await;
+    assert_eq!(reasons, [Reason::SinkRejected; 3]);
+}
+
+/// The reader of a suspect waits until the one before it is settled, for which that reader has to report the rejection.
+#[tokio::test(flavor = "multi_thread")]
+async fn suspects_whose_rows_are_rejected_do_not_wait_for_each_other() {
+    let ledger = ledger();
+    let suspects = [1, 2, 3].map(|mail| Unfinished { place: place(mail), is_oldest: mail == 1, is_at_fault: false });
+    ledger.note_unfinished(suspects.to_vec(), "out".into(), Timestamp::now()).await.unwrap();
+    let (_, reasons) = rejected(&[Doing::Confirms, Doing::Rejects], 3, false, ledger, false).await;
+    assert_eq!(reasons, [Reason::SinkRejected; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_is_archived_if_only_a_sink_that_is_not_required_rejects_its_rows() {
+    let source = Reports::default();
+    let (verdicts, config) = (source.verdicts.clone(), config(&format!("{REQUIRED}, {OPTIONAL}")));
+    let exit = run(config, &[Doing::Rejects, Doing::Confirms], source, ledger(), ONCE).await;
+    assert_eq!((exit, verdicts.lock().unwrap().as_slice()), (Exit::Done, &[Verdict::Archive][..]));
 }

@@ -2,16 +2,26 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, mpsc as blocking},
+    sync::{Arc, Mutex, mpsc as blocking},
     time::Duration,
 };
 
 use futures::future::BoxFuture;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    ledger::{Bookmark, Commit, DocumentStatus, Ledger, LedgerError, Shipped, SinkKey, Unfinished, backend},
+    deliver::MailId,
+    ledger::{Bookmark, Commit, DocumentStatus, Failures, Ledger, LedgerError, Shipped, SinkKey, Unfinished, backend},
+    pipeline::{
+        handover::{Read, Reply},
+        settlement::{Reports, Route, Settlement},
+    },
+    sink::Status,
     source::{MailRef, PlaceStatus},
 };
 
@@ -110,8 +120,10 @@ impl Bench {
         let config = config::parse(ROUTES, config::Format::Yaml, "test.yaml").unwrap().config;
         let settlement = Arc::new(Settlement::new(ledger, Arc::default(), &config, Options::default()));
         let (confirmations, confirmed) = watch::channel(0);
-        let confirmed = (0..3).map(|sink| (sink, confirmed.clone())).collect();
-        tokio::spawn(settlement.clone().settle(confirmed, CancellationToken::new()));
+        let rejections = Status::new().0.rejections();
+        let reports =
+            (0..3).map(|sink| Reports { sink, confirmed: confirmed.clone(), rejections: rejections.clone() }).collect();
+        tokio::spawn(settlement.clone().settle(reports, CancellationToken::new()));
         Self { settlement, config, confirmations }
     }
 
@@ -138,6 +150,8 @@ impl Bench {
             names: Vec::new(),
             seen_again: Vec::new(),
             stays: None,
+            reader: mpsc::unbounded_channel().0,
+            rejected: Vec::new(),
         };
         self.settlement.mail_read(mail, vec![last; 3], read);
         verdict

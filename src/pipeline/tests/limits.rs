@@ -1,7 +1,11 @@
 //! Each limit is hit by a mail, through all readers: the error, the rows shipped, and the verdict on the mail.
 
 use super::*;
-use crate::{config::decode::Options, limits::AUTH_RESULTS, source::files};
+use crate::{
+    config::decode::Options as _,
+    limits::{AUTH_RESULTS, Limits},
+    source::files,
+};
 
 /// A mail that hits a limit, and the number of rows that are shipped of it all the same.
 struct Case {

@@ -16,12 +16,22 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
+use jiff::Timestamp;
+
 use super::{
     admission::Admission,
     reading::{Attempts, Incoming, Output, Reading, read},
     *,
 };
-use crate::{config, encode::Encoder, extract::Unshared, trouble::Trouble};
+use crate::{
+    config::{self, Config},
+    encode::Encoder,
+    event::{Event, failure::Addresses},
+    extract::{Room, Unshared},
+    ledger::{DocumentKey, ReportName},
+    source::{Place, Verdict},
+    trouble::Trouble,
+};
 
 const NOON: i64 = 1_793_534_400; // 2026-11-01T12:00:00Z
 

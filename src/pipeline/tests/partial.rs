@@ -1,7 +1,9 @@
 //! Runs with some of the sinks of the configuration file.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::{config::Arguments, ledger::backend};
+use crate::{config::Arguments, ledger::backend, pipeline::settlement::Settlement};
 
 /// Regression: the second of two sinks that the ledger distinguishes by their order took the key of the first, which then
 /// never got what was shipped to the second.

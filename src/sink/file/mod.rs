@@ -165,10 +165,11 @@ fn by_path(batch: &[Frame], pattern: &Pattern) -> Vec<(PathBuf, Vec<Bytes>)> {
     let mut files: Vec<(PathBuf, Vec<Bytes>)> = Vec::new();
     let mut last: Option<(i64, usize)> = None;
     for frame in batch {
+        let second = frame.metadata.ingest_second();
         let index = match last {
-            Some((second, index)) if second == frame.ingest_second => index,
+            Some((known, index)) if known == second => index,
             _ => {
-                let path = pattern.path_at(frame.ingest_second);
+                let path = pattern.path_at(second);
                 files.iter().position(|(known, _)| *known == path).unwrap_or_else(|| {
                     files.push((path, Vec::new()));
                     files.len() - 1
@@ -176,7 +177,7 @@ fn by_path(batch: &[Frame], pattern: &Pattern) -> Vec<(PathBuf, Vec<Bytes>)> {
             }
         };
         files[index].1.push(frame.bytes.clone());
-        last = Some((frame.ingest_second, index));
+        last = Some((second, index));
     }
     files
 }

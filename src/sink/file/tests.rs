@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::*;
 use crate::{
     config::sink::Rate,
-    sink::{Outlet, queue},
+    sink::{Metadata, Outlet, queue},
     small_disk::SmallDisk,
 };
 
@@ -41,7 +41,7 @@ impl Running {
 
     /// Sends one event and waits until it is confirmed.
     async fn ship(&mut self, n: usize) {
-        let number = self.outlet.send(line(n), BEFORE_MIDNIGHT).await.unwrap();
+        let number = self.outlet.send(line(n), Metadata::at(BEFORE_MIDNIGHT)).await.unwrap();
         self.confirmed.wait_for(|confirmed| *confirmed >= number).await.unwrap();
     }
 
@@ -84,7 +84,7 @@ async fn lines_are_confirmed_when_they_are_in_the_file_and_later_runs_continue_i
     let file = root.path().join("a/b/20260101_all.json");
     let mut sink = Running::start(path.clone(), Codec::Json);
     for n in 0..500 {
-        sink.outlet.send(line(n), BEFORE_MIDNIGHT).await.unwrap();
+        sink.outlet.send(line(n), Metadata::at(BEFORE_MIDNIGHT)).await.unwrap();
     }
     sink.confirmed.wait_for(|n| *n == 500).await.unwrap();
     assert_eq!(text(&file), lines(0..500));
@@ -119,7 +119,7 @@ async fn events_go_to_the_file_of_the_day_they_came_in() {
     let sink = Running::start(root.path().join("%Y/%m%d.json"), Codec::Json);
     for n in 0..6 {
         // Readers run in parallel: around midnight the days alternate.
-        sink.outlet.send(line(n), BEFORE_MIDNIGHT + (n % 2) as i64).await.unwrap();
+        sink.outlet.send(line(n), Metadata::at(BEFORE_MIDNIGHT + (n % 2) as i64)).await.unwrap();
     }
     sink.end().await;
     let of = |n: &[usize]| n.iter().map(|n| lines(*n..n + 1)).collect::<String>();
@@ -212,7 +212,7 @@ async fn what_fails_later_is_reported_and_tried_again_until_it_works() {
     sink.ship(1).await;
     fs::remove_dir_all(&folder).unwrap();
     fs::write(&folder, "in the way").unwrap();
-    sink.outlet.send(line(2), 0).await.unwrap();
+    sink.outlet.send(line(2), Metadata::at(0)).await.unwrap();
     let error = sink.failing().await;
     assert!(error.contains("reports") && error.contains("trying again"), "{error}");
     assert_eq!(*sink.confirmed.borrow(), 1);
@@ -231,7 +231,7 @@ async fn stop_ends_a_sink_that_is_trying_again() {
     sink.up().await;
     fs::remove_dir_all(&folder).unwrap();
     fs::write(&folder, "in the way").unwrap();
-    sink.outlet.send(line(1), 0).await.unwrap();
+    sink.outlet.send(line(1), Metadata::at(0)).await.unwrap();
     sink.failing().await;
     sink.stop.cancel();
     sink.run.await.unwrap().unwrap();
@@ -248,7 +248,7 @@ async fn a_full_disk_loses_tears_and_doubles_nothing() {
         let before = text(&path);
         let filler = disk.fill();
         for n in 1..200 {
-            sink.outlet.send(line(n), 0).await.unwrap();
+            sink.outlet.send(line(n), Metadata::at(0)).await.unwrap();
         }
         let error = sink.failing().await;
         assert!(error.contains("No space left"), "{error}");
@@ -272,7 +272,7 @@ async fn a_rate_limit_does_not_hold_back_what_it_has_let_through() {
     let config = File { path: root.path().join("all.json"), retention_days: None };
     let mut sink = Running::start_with(config, Codec::Json, &rate);
     for n in 0..5 {
-        sink.outlet.send(line(n), 0).await.unwrap();
+        sink.outlet.send(line(n), Metadata::at(0)).await.unwrap();
     }
     sink.confirmed.wait_for(|n| *n == 2).await.unwrap();
     assert_eq!(text(&root.path().join("all.json")), lines(0..2));

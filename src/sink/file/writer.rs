@@ -80,10 +80,10 @@ impl Writer {
         let Ok(oldest) = today.checked_sub(i64::from(days).days()) else { return };
         let swept = retention::delete_before(oldest, &retention.pattern);
         for path in swept.deleted {
-            info!(sink = %self.sink, path = %path.display(), retention_days = days, "deleted a file of a day long past");
+            info!(sink = %self.sink, path = %path.display(), retention_days = days, "deleted a file past its retention");
         }
         for (path, error) in swept.failed {
-            warn!(sink = %self.sink, path = %path.display(), %error, "can't delete files of days long past");
+            warn!(sink = %self.sink, path = %path.display(), %error, "can't delete files past their retention");
         }
     }
 
@@ -96,7 +96,7 @@ impl Writer {
             }
             // It may have been rotated with an incomplete end; nobody will look at it again.
             target.restore().ok();
-            info!(sink = %self.sink, path = %path.display(), "the file was moved, deleted or changed; opening it anew");
+            info!(sink = %self.sink, path = %path.display(), "the file was moved, deleted or changed; reopening it");
         }
         if self.open.len() >= OPEN_FILES {
             self.open.remove(0).restore()?;
@@ -105,7 +105,7 @@ impl Writer {
         if let Some(mended) = mended {
             warn!(
                 sink = %self.sink, path = %path.display(), bytes = mended.cut,
-                "cut off an event that was written in part before a crash; it was never confirmed and comes again"
+                "truncated an incomplete event, which a crash left at the end of the file; it was not confirmed, and is sent again"
             );
         }
         Ok(target)

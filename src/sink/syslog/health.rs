@@ -4,7 +4,7 @@ use std::{fmt::Display, sync::Arc};
 
 use tracing::debug;
 
-use crate::sink::{Health, Status};
+use crate::sink::{Frame, Health, Metadata, Status};
 
 /// Reporter of the receiver's health and of confirmed frames.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl SinkHealth {
     /// Reports that the receiver takes frames; `again` of them were sent a second time.
     pub fn up(&mut self, again: usize) {
         if again > 0 {
-            debug!(sink = &*self.name, frames = again, "sent again what was not confirmed");
+            debug!(sink = &*self.name, frames = again, "resent unconfirmed frames");
         }
         self.status.report(Health::Up);
     }
@@ -37,7 +37,14 @@ impl SinkHealth {
         debug!(sink = &*self.name, %error, "idle connection ended; the next frame opens another");
     }
 
-    /// Records that everything up to frame `number` has arrived.
+    /// Records that the receiver will never take this frame.
+    pub fn reject(&self, frame: &Frame, reason: &dyn Display) {
+        let Metadata { event_id, event_type, .. } = &frame.metadata;
+        debug!(sink = &*self.name, %event_id, event_type = event_type.as_str(), %reason, "rejected an event");
+        self.status.reject(frame, reason);
+    }
+
+    /// Records that everything up to frame `number` has arrived or was rejected.
     pub fn confirm(&mut self, number: u64) {
         self.confirmed = number;
         self.status.confirm(number);

@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
         } else if !self.progress.stalled && now - self.progress.since >= self.progress.limit {
             self.progress.stalled = true;
             self.health.failing(&format_args!(
-                "the receiver has acknowledged nothing for {:.0?} (send_timeout), {} bytes wait for it",
+                "the receiver has acknowledged nothing for {:.0?} (send_timeout), {} bytes are unacknowledged",
                 self.progress.limit,
                 self.wire.written() - acknowledged,
             ));

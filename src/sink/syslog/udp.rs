@@ -1,4 +1,5 @@
-//! Syslog over UDP (RFC 5426): one datagram for each frame, without any reply.
+//! Syslog over UDP (RFC 5426): one datagram for each frame, without any reply. A frame that no datagram can carry is
+//! rejected.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -31,10 +32,14 @@ enum UdpError {
         #[source]
         error: io::Error,
     },
-    #[error("can't send {bytes} bytes to {to}: {error}; max_message_bytes must fit the network")]
+    #[error(
+        "can't send a datagram of {bytes} bytes to {to}: {error}; lower max_message_bytes ({max_message_bytes}) to what the \
+         network takes, or use mode: tcp"
+    )]
     TooLarge {
         bytes: usize,
         to: SocketAddr,
+        max_message_bytes: u32,
         #[source]
         error: io::Error,
     },
@@ -63,7 +68,9 @@ pub async fn run(
             let waiting = held.begin();
             rate.admit(frame.bytes.len()).await;
             drop(waiting);
-            line.deliver(&frame, &mut health).await;
+            if let Err(too_large) = line.deliver(&frame, &mut health).await {
+                health.reject(&frame, &too_large);
+            }
             health.confirm(frame.number);
         }
     };
@@ -83,10 +90,22 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Retries until the datagram is sent.
-    async fn deliver(&mut self, frame: &Frame, health: &mut SinkHealth) {
+    /// Retries until the datagram is sent. `Err`: it is too large, and will never be sent.
+    async fn deliver(&mut self, frame: &Frame, health: &mut SinkHealth) -> Result<(), UdpError> {
         let mut backoff = Backoff::new(RECEIVER);
-        while let Err(error) = self.send(&frame.bytes, health).await {
+        loop {
+            let is_new = self.socket.is_none();
+            let Err(error) = self.send(&frame.bytes, health).await else { return Ok(()) };
+            if let UdpError::TooLarge { .. } = error {
+                if is_new {
+                    health.up(0);
+                    return Err(error);
+                }
+                // It may be about an earlier datagram, for which a router's ICMP message has come (path MTU discovery). A new
+                // socket has no earlier ones.
+                self.socket = None;
+                continue;
+            }
             health.failing(&error);
             self.socket = None;
             sleep(backoff.delay()).await;
@@ -100,7 +119,7 @@ impl Line<'_> {
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             // The error belongs to an earlier datagram, which found no listener. This one has not been sent yet.
-            health.failing(&format_args!("nobody listens at {to}: {error}; what is sent there is lost"));
+            health.failing(&format_args!("no listener at {to}: {error}; datagrams sent there are lost"));
             sent = socket.send(bytes).await;
             self.bounced = Some(Instant::now());
         } else if self.bounced.is_none_or(|when| when.elapsed() > BOUNCES_WITHIN) {
@@ -112,7 +131,8 @@ impl Line<'_> {
             // An ICMP error arrived between the two calls. The datagram counts as sent all the same: UDP proves nothing.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
-                return Err(UdpError::TooLarge { bytes: bytes.len(), to, error });
+                let max_message_bytes = self.config.max_message_bytes;
+                return Err(UdpError::TooLarge { bytes: bytes.len(), to, max_message_bytes, error });
             }
             Err(error) => return Err(UdpError::Send { to, error }),
         }

@@ -42,15 +42,15 @@ pub enum LinkError {
     #[error("the receiver closed the connection")]
     Closed,
     #[error(
-        "the receiver does not stop sending ({0} bytes so far), and a syslog receiver has nothing to say; \
-         look whether host and port are its own"
+        "the receiver does not stop sending ({0} bytes so far), and a syslog receiver sends nothing; check \
+         host and port"
     )]
     Talks(u64),
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
     #[error(
-        "right after the handshake: {0}; the receiver asks for a client certificate, so look there \
-         whether it accepts the one of tls.crt_file"
+        "the connection ended right after the TLS handshake: {0}; check in the receiver's log whether it \
+         accepts the client certificate of tls.crt_file"
     )]
     Refused(#[source] Box<LinkError>),
     /// Only required with `acknowledgements: strict`.

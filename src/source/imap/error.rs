@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_login_is_told_apart_from_other_refusals() {
+    fn expired_logins_are_distinguished_from_other_refusals() {
         for (said, means) in [
             ("Session expired, please login again.", Some(Ending::Login)),
             ("Session invalidated - AccessTokenExpired", Some(Ending::Login)),

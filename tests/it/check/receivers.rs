@@ -59,6 +59,16 @@ fn a_probe_reaches_syslog_ng() {
 }
 
 #[test]
+fn a_probe_that_is_too_large_for_a_datagram_is_a_failure() {
+    let workplace = Workplace::new();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sinks = json!({"siem": with(syslog_tcp(socket.local_addr().unwrap().port()), json!({"mode": "udp"}))});
+    let config = config(&workplace, sinks);
+    let ended = workplace.shipper(&["check", "--config"], &config).with_datagrams_up_to(100).run().exited(69);
+    assert!(ended.stdout.contains("max_message_bytes (1400)"), "{}", ended.stdout);
+}
+
+#[test]
 fn no_probe_sends_nothing() {
     let (ca, workplace) = (Ca::new(), Workplace::new());
     let (rsyslog, peer) = (Rsyslog::start(&ca), Peer::start(Manner::Resetting { after_bytes: 1, times: 0 }));

@@ -116,7 +116,11 @@ fn the_report_goes_to_stderr_if_a_probe_goes_to_stdout() {
     drop(finished);
     let finished = workplace.shipper(&["check", "--no-probe", "--config"], &config).exits(0);
     assert!(finished.stdout.contains("skipped probe"), "{}", finished.stdout);
-    workplace.shipper(&["check", "--config"], &config).with_stdout_closed().exits(74).says(&["nobody reads stdout"]);
+    workplace
+        .shipper(&["check", "--config"], &config)
+        .with_stdout_closed()
+        .exits(74)
+        .says(&["the reader of stdout has closed it"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn a_full_disk_blocks_mails_until_there_is_space() {
     let settled = batch.mails.len() - dovecot.mailbox().count("INBOX");
     assert!(settled < batch.mails.len());
     disk.enlarge(10_240);
-    running.finish().exited(0).says(&["works again"]);
+    running.finish().exited(0).says(&["sink recovered"]);
     let events = ndjson(&std::fs::read_to_string(disk.path("kept.ndjson")).unwrap());
     assert_rows(&batch, &events);
     assert!(times_told(&events).values().all(|times| *times == 1), "a write that failed is taken back");
@@ -52,7 +52,7 @@ fn a_full_disk_under_the_ledger_blocks_mails_until_there_is_space() {
     });
     assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
     std::fs::remove_file(disk.path("filler")).unwrap();
-    running.finish().exited(0).says(&["the ledger can be written again"]);
+    running.finish().exited(0).says(&["ledger recovered"]);
     let events = ndjson(&workplace.read("kept.ndjson"));
     assert_rows(&batch, &events);
     assert!(times_told(&events).values().all(|times| *times == 1));
@@ -77,7 +77,7 @@ fn a_deleted_data_dir_is_created_again_and_logged() {
     batch.mails[4..].iter().for_each(|mail| dovecot.mailbox().deliver("INBOX", mail));
     archived(8);
     running.signal(Signal::TERM);
-    running.finish().exited(0).says(&["is gone"]);
+    running.finish().exited(0).says(&["was deleted"]);
     let ledger = workplace.shipper(&["ledger", "list", "--config"], &config).exits(0).events();
     assert_eq!(ledger.len(), 4, "those that came after it");
     assert_rows(&batch, &ndjson(&workplace.read("kept.ndjson")));

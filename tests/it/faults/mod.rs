@@ -5,6 +5,7 @@ mod disks;
 mod mail_server;
 mod process;
 mod receivers;
+mod rejected;
 mod set_aside;
 
 use serde_json::{Value, json};

@@ -121,7 +121,7 @@ fn a_mail_is_quarantined_even_if_its_ingest_error_is_not_accepted() {
         assert!(passes <= 9, "the mail is never set aside: {:?}", mailbox.counts());
         let ended = workplace.once(&config).run();
         if mailbox.counts()[1] == 1 {
-            ended.exited(0).says(&["set aside without an event", "INBOX uid 3"]);
+            ended.exited(0).says(&["quarantined without an ingest_error event", "INBOX uid 3"]);
         } else {
             ended.exited(75);
             mailbox.grow();

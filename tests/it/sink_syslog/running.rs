@@ -8,8 +8,10 @@ use dmarc_shipper::{
         sink::{Acknowledgements, EventTime, Framing, Rate, Syslog, SyslogFormat, SyslogMode},
         tls::Tls,
     },
-    sink::{Health, Outlet, Sink, SinkError, Status, queue, syslog::SyslogSink},
+    event::{Event, probe::ProbeEvent},
+    sink::{Health, Metadata, Outlet, Rejections, Sink, SinkError, Status, queue, syslog::SyslogSink},
 };
+use jiff::Timestamp;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::{TcpListener, TcpStream},
@@ -50,11 +52,17 @@ pub fn frame(number: u64, bytes: usize) -> Bytes {
     format!("{} {message}", message.len()).into()
 }
 
+/// Metadata of an event that no mail waits for.
+fn metadata() -> Metadata {
+    Metadata::of(&Event::Probe(Box::new(ProbeEvent::new(None, "siem", Timestamp::UNIX_EPOCH))), None)
+}
+
 /// A running sink, and both ends of its queue.
 pub struct Running {
     pub outlet: Option<Arc<Outlet>>,
     pub stop: CancellationToken,
     confirmed: watch::Receiver<u64>,
+    pub rejections: Rejections,
     health: watch::Receiver<Health>,
     task: JoinHandle<Result<(), SinkError>>,
 }
@@ -67,16 +75,16 @@ impl Running {
     pub fn with_queue(config: Syslog, max_bytes: u32) -> Self {
         let (outlet, inlet) = queue(max_bytes);
         let (status, confirmed, health) = Status::new();
-        let stop = CancellationToken::new();
+        let (stop, rejections) = (CancellationToken::new(), status.rejections());
         let sink = Box::new(SyslogSink::new("siem".into(), config, Rate::default()));
         let task = tokio::spawn(sink.run(inlet, status, stop.clone()));
-        Self { outlet: Some(Arc::new(outlet)), stop, confirmed, health, task }
+        Self { outlet: Some(Arc::new(outlet)), stop, confirmed, rejections, health, task }
     }
 
     /// Queues frames with these numbers, which must be the next ones.
     pub async fn send(&self, numbers: std::ops::RangeInclusive<u64>, bytes: usize) {
         for number in numbers {
-            assert_eq!(self.outlet.as_ref().unwrap().send(frame(number, bytes), 0).await.unwrap(), number);
+            assert_eq!(self.outlet.as_ref().unwrap().send(frame(number, bytes), metadata()).await.unwrap(), number);
         }
     }
 
@@ -85,7 +93,7 @@ impl Running {
         let outlet = self.outlet.clone().unwrap();
         tokio::spawn(async move {
             for number in numbers {
-                if outlet.send(frame(number, bytes), 0).await.is_err() {
+                if outlet.send(frame(number, bytes), metadata()).await.is_err() {
                     return;
                 }
             }

@@ -175,7 +175,7 @@ fn refused(rest: Option<String>, why: &str) -> Act {
 }
 
 #[tokio::test]
-async fn mails_are_moved_while_the_last_of_a_fetch_is_on_its_way() {
+async fn moves_are_pipelined_behind_a_fetch() {
     let holding = Holding::start(in_turn).await;
     holding.assert_archived(holding.archive_all().await);
     assert_eq!(holding.transcript(), ["FETCH 1:301", "MOVE 1:256", "MOVE 257:301"]);
@@ -184,7 +184,7 @@ async fn mails_are_moved_while_the_last_of_a_fetch_is_on_its_way() {
 
 /// EXPUNGE responses are attributed to the FETCH, which is the oldest command under way: so the mails are searched for.
 #[tokio::test]
-async fn a_move_that_ends_before_the_fetch_that_it_goes_along_with_is_noticed() {
+async fn pipelined_move_that_completes_before_its_fetch_is_noticed() {
     let holding = Holding::start(|state, command, rest| {
         Act::Say(format!("{}TAG OK done\r\n{}", honest(state, command), rest.unwrap_or_default()))
     })
@@ -194,7 +194,7 @@ async fn a_move_that_ends_before_the_fetch_that_it_goes_along_with_is_noticed() 
 }
 
 #[tokio::test]
-async fn a_move_refused_beside_a_fetch_is_tried_again_after_it() {
+async fn refused_pipelined_move_is_retried_after_the_fetch() {
     for (why, until) in [("not now", "UID MOVE"), ("[TRYCREATE] there is none", "CREATE \"Done\"")] {
         let holding = Holding::start(move |state, command, rest| {
             let earlier = state.commands.iter().rev().skip(1);
@@ -220,7 +220,7 @@ async fn mails_whose_move_is_refused_beside_a_fetch_and_after_it_are_reported() 
 }
 
 #[tokio::test]
-async fn a_move_that_a_server_says_it_made_beside_a_fetch_and_did_not_is_not_believed() {
+async fn false_ok_to_a_pipelined_move_is_detected() {
     let holding = Holding::start(|_, _, rest| Act::Say(format!("{}TAG OK done\r\n", rest.unwrap_or_default()))).await;
     holding.assert_left(holding.archive_all().await);
     assert!(holding.server.count("UID SEARCH UID") > 0);
@@ -229,7 +229,7 @@ async fn a_move_that_a_server_says_it_made_beside_a_fetch_and_did_not_is_not_bel
 
 /// Otherwise the move would be repeated with each FETCH, and be refused each time.
 #[tokio::test]
-async fn a_move_that_failed_beside_a_fetch_is_judged_before_the_next_fetch() {
+async fn failed_pipelined_move_is_verified_before_the_next_fetch() {
     for answer in ["TAG NO [OVERQUOTA] full\r\n", "TAG OK done\r\n"] {
         let holding = Holding::of(2 * MAILS, move |state, command, rest| match command.contains(" 1:256 ") {
             true => Act::Say(rest.unwrap_or_default() + answer),
@@ -245,7 +245,7 @@ async fn a_move_that_failed_beside_a_fetch_is_judged_before_the_next_fetch() {
 }
 
 #[tokio::test]
-async fn a_session_lost_after_a_move_beside_a_fetch_costs_only_what_had_not_come() {
+async fn session_lost_after_a_pipelined_move_refetches_only_missing_mails() {
     let mut moves = 0;
     let holding = Holding::start(move |state, command, rest| {
         moves += 1;
@@ -262,7 +262,7 @@ const HANG_UPS: [fn() -> Act; 2] = [|| Act::HangUp, || Act::SayAndHangUp(String:
 
 /// Regression: the only mail that had not arrived was blamed for the end of the session, and quarantined unread.
 #[tokio::test]
-async fn a_mail_is_not_to_blame_where_a_move_was_under_way_when_the_session_broke() {
+async fn session_lost_during_a_pipelined_move_blames_no_mail() {
     for hang_up in HANG_UPS {
         let holding = Holding::start(move |state, command, rest| match rest {
             Some(_) => hang_up(),
@@ -276,7 +276,7 @@ async fn a_mail_is_not_to_blame_where_a_move_was_under_way_when_the_session_brok
 
 /// Regression: each batch cost a session.
 #[tokio::test]
-async fn a_server_that_hangs_up_at_a_move_beside_a_fetch_is_sent_no_other_one() {
+async fn moves_are_not_pipelined_after_one_broke_the_session() {
     for hang_up in HANG_UPS {
         let holding = Holding::of(3 * MAILS, move |state, command, rest| match rest {
             Some(_) => hang_up(),
@@ -290,7 +290,7 @@ async fn a_server_that_hangs_up_at_a_move_beside_a_fetch_is_sent_no_other_one() 
 }
 
 #[tokio::test]
-async fn a_fetch_refused_while_mails_are_moved_costs_no_mail() {
+async fn refused_fetch_beside_a_pipelined_move_loses_no_mail() {
     let mut is_refused = false;
     let holding = Holding::start(move |state, command, rest| match rest {
         Some(_) if !std::mem::replace(&mut is_refused, true) => {
@@ -326,7 +326,7 @@ async fn without_pipelining_a_move_waits_for_the_end_of_a_fetch() {
 }
 
 #[tokio::test]
-async fn a_server_without_move_is_asked_to_copy_after_the_fetch() {
+async fn without_move_mails_are_copied_after_the_fetch() {
     let holding = Holding::start(in_turn).await;
     holding.set(|state| state.capabilities = "IMAP4rev1 UIDPLUS");
     let (pass, seen) = holding.archive_all().await;
@@ -354,7 +354,7 @@ async fn mails_that_stay_are_marked_after_the_fetch() {
 }
 
 #[tokio::test]
-async fn nothing_goes_along_to_a_folder_of_the_day_that_is_not_there_yet() {
+async fn no_move_is_pipelined_to_a_dated_folder_that_does_not_exist_yet() {
     let holding = Holding::start(in_turn).await;
     let day = jiff::Timestamp::now().strftime("%Y").to_string();
     holding.set(|state| state.missing = Some(day.leak()));

@@ -84,7 +84,7 @@ fn move_of(set: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_last_verdict_is_carried_out_while_the_mails_before_it_are_moved() {
+async fn last_verdict_is_pipelined_behind_the_moves_before_it() {
     let server = holding(3, in_turn).await;
     let (pass, seen) = last_alongside(&server).await;
     assert_settled(pass, 3, 0);
@@ -116,7 +116,7 @@ async fn without_pipelining_a_move_waits_for_the_end_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_session_lost_between_the_ends_of_two_moves_costs_nothing_and_only_the_second_is_repeated() {
+async fn session_lost_between_two_tagged_responses_repeats_only_the_second_move() {
     let server =
         holding(3, |state, [first, _]| Act::SayAndHangUp(format!("{}HELD OK done\r\n", honest(state, first)))).await;
     let (pass, seen) = last_alongside(&server).await;
@@ -125,7 +125,7 @@ async fn a_session_lost_between_the_ends_of_two_moves_costs_nothing_and_only_the
 }
 
 #[tokio::test]
-async fn two_moves_that_nobody_heard_of_are_found_done() {
+async fn two_moves_with_lost_responses_are_found_done() {
     for lost in ["", "* 1 FETCH (UID 1 INTERNALDATE NIL BODY[] {2}\r\nhi)\r\n"] {
         let server = holding(3, move |state, moves| {
             moves.iter().for_each(|command| drop(honest(state, command)));
@@ -140,7 +140,7 @@ async fn two_moves_that_nobody_heard_of_are_found_done() {
 }
 
 #[tokio::test]
-async fn a_folder_renumbered_while_two_moves_are_under_way_is_looked_through_anew() {
+async fn uidvalidity_change_during_two_moves_relists_the_folder() {
     let server = holding(3, |state, _| {
         state.uid_validity = 8;
         state.mails = (11..=13).map(|uid| (uid, b"mail".to_vec())).collect();
@@ -153,7 +153,7 @@ async fn a_folder_renumbered_while_two_moves_are_under_way_is_looked_through_ane
 }
 
 #[tokio::test]
-async fn a_stop_while_mails_are_moved_lets_what_was_taken_be_moved_too() {
+async fn stop_during_moves_still_settles_all_mails_handed_over() {
     let server = holding(3, in_turn).await;
     let driver = Driver { once: false, ..Driver::new(scripted(&server)) };
     let (stop, is_moving) = (driver.stop.clone(), is_moving(&server));
@@ -180,7 +180,7 @@ async fn a_move_that_is_refused_beside_another_leaves_its_own_mails_only() {
 
 /// Like Dovecot, which sends EXPUNGE responses only when it has nothing else to do.
 #[tokio::test]
-async fn what_is_told_to_be_gone_only_at_the_end_of_the_last_move_is_not_asked_about() {
+async fn expunges_reported_at_the_last_move_need_no_search() {
     let server = holding(3, |state, [first, second]| {
         Act::Say(format!("HELD OK done\r\n{}{}TAG OK done\r\n", honest(state, first), honest(state, second)))
     })
@@ -192,7 +192,7 @@ async fn what_is_told_to_be_gone_only_at_the_end_of_the_last_move_is_not_asked_a
 
 /// The second move reports as many EXPUNGEs as it has mails, but of other mails.
 #[tokio::test]
-async fn moves_that_together_tell_of_too_few_mails_gone_are_not_believed() {
+async fn moves_with_too_few_expunge_responses_are_verified() {
     for moved in ["UID MOVE 1:2", "UID MOVE 3"] {
         let server =
             holding(3, |state, _| Act::Say(format!("HELD OK done\r\n{}TAG OK done\r\n", honest(state, moved)))).await;
@@ -204,7 +204,7 @@ async fn moves_that_together_tell_of_too_few_mails_gone_are_not_believed() {
 }
 
 #[tokio::test]
-async fn a_mail_gone_by_a_move_that_is_refused_all_the_same_is_not_counted_for_another() {
+async fn expunge_by_a_refused_move_is_not_counted_for_another_move() {
     let server = holding(2, |state, [_, second]| {
         Act::Say(format!("{}TAG NO [OVERQUOTA] full now\r\nHELD OK done\r\n", honest(state, second)))
     })
@@ -216,7 +216,7 @@ async fn a_mail_gone_by_a_move_that_is_refused_all_the_same_is_not_counted_for_a
 
 /// Regression: the result of the SEARCH was misread if mails had been moved in another order than that of their UIDs.
 #[tokio::test]
-async fn a_mail_that_stays_is_noticed_though_it_was_moved_after_ones_with_higher_numbers() {
+async fn mail_left_by_a_move_is_noticed_though_higher_uids_were_moved_first() {
     let server = Scripted::start(3, |state, command| match command.split(' ').collect::<Vec<_>>()[..] {
         ["UID", "FETCH", set, "(UID", "BODY.PEEK[])"] => {
             let bodies: String = asked(state, set).into_iter().rev().map(|uid| body(state, uid)).collect();
@@ -233,7 +233,7 @@ async fn a_mail_that_stays_is_noticed_though_it_was_moved_after_ones_with_higher
 }
 
 #[tokio::test]
-async fn dovecot_is_asked_nothing_about_mails_that_were_moved_while_others_were() {
+async fn moves_confirmed_by_expunge_need_no_search_on_dovecot() {
     let server = Arc::new(Server::filled(700));
     let dovecot = server.clone();
     let is_moving = move || dovecot.dovecot.commands().iter().any(|command| command.starts_with("UID MOVE"));
@@ -247,7 +247,7 @@ async fn dovecot_is_asked_nothing_about_mails_that_were_moved_while_others_were(
 
 /// A pipe holds some of the reports; the rest is read only when the first mails are being moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_run_that_loses_its_session_between_two_moves_ships_each_row_once_and_ends_well() {
+async fn session_lost_between_two_moves_ships_each_row_once() {
     let server =
         holding(0, |state, [first, _]| Act::SayAndHangUp(format!("{}HELD OK done\r\n", honest(state, first)))).await;
     let (batch, workplace) = (Batch::generate(11, 40, 5..=10, 0), Workplace::new());

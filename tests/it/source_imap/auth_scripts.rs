@@ -120,7 +120,7 @@ async fn a_token_is_not_shown_to_a_server_that_takes_none() {
 }
 
 #[tokio::test]
-async fn the_response_waits_for_the_server_where_it_may_not_come_at_once() {
+async fn without_sasl_ir_the_response_waits_for_the_continuation_request() {
     let folder = tempfile::tempdir().unwrap();
     for (capabilities, credentials, expected) in [
         ("IMAP4rev1 MOVE AUTH=PLAIN", password("secret"), format!("\0{USER}\0secret")),
@@ -143,7 +143,7 @@ async fn the_response_waits_for_the_server_where_it_may_not_come_at_once() {
 }
 
 #[tokio::test]
-async fn a_password_comes_in_the_first_line_where_the_server_offers_that() {
+async fn sasl_ir_sends_the_password_in_the_first_line() {
     let server = Scripted::start(1, |_, _| Act::Honest).await;
     server.set(|state| state.capabilities = GOOGLE);
     archive_all(scripted(&server, password("secret"))).await.0.unwrap();
@@ -152,7 +152,7 @@ async fn a_password_comes_in_the_first_line_where_the_server_offers_that() {
 }
 
 #[tokio::test]
-async fn the_reason_for_a_refused_token_is_acknowledged_and_told() {
+async fn sasl_error_challenge_is_acknowledged_and_its_reason_reported() {
     let folder = tempfile::tempdir().unwrap();
     let reason = STANDARD.encode(r#"{"status":"invalid_token","schemes":"bearer","scope":"https://mail.google.com/"}"#);
     for (auth, acknowledgement) in [(Auth::Oauthbearer, "+ AQ=="), (Auth::Xoauth2, "+ ")] {
@@ -172,7 +172,7 @@ async fn the_reason_for_a_refused_token_is_acknowledged_and_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_without_end_is_not_followed() {
+async fn endless_continuation_requests_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for credentials in [password("secret"), in_file(&folder, "t0ken")] {
         let server = Scripted::start(1, |_, command| match command {
@@ -190,7 +190,7 @@ async fn a_server_that_asks_without_end_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_taken_before_it_was_heard_is_not_believed() {
+async fn login_accepted_before_it_was_sent_is_an_error() {
     let server = Scripted::start(1, |_, _| Act::Honest).await;
     server.set(|state| state.capabilities = "IMAP4rev1 AUTH=PLAIN");
     let error = failure(scripted(&server, password("secret"))).await;
@@ -198,7 +198,7 @@ async fn a_login_that_is_taken_before_it_was_heard_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_server_that_repeats_a_secret_does_not_get_it_into_an_error() {
+async fn secret_repeated_by_the_server_is_redacted() {
     let folder = tempfile::tempdir().unwrap();
     for (credentials, secrets) in [
         (password("s3cr\\et"), vec!["s3cr".to_owned(), STANDARD.encode(format!("\0{USER}\0s3cr\\et"))]),
@@ -224,7 +224,7 @@ async fn a_server_that_repeats_a_secret_does_not_get_it_into_an_error() {
 /// Gmail and Exchange Online end a session when its token expires; here they do so while a single mail is fetched, more
 /// often than a mail may break a session.
 #[tokio::test]
-async fn a_token_that_expires_in_mid_session_costs_no_mail_anything_and_is_fetched_anew() {
+async fn token_expired_during_a_session_is_renewed_and_blames_no_mail() {
     for farewell in
         ["* BYE Session expired, please login again.\r\n", "* BYE Session invalidated - AccessTokenExpired\r\n"]
     {
@@ -246,7 +246,7 @@ async fn a_token_that_expires_in_mid_session_costs_no_mail_anything_and_is_fetch
 }
 
 #[tokio::test]
-async fn a_command_that_is_refused_for_the_login_is_tried_again_after_a_new_one() {
+async fn command_refused_for_an_expired_login_is_retried_after_a_new_login() {
     let (idp, credentials, _ca) = fetching();
     let server = Scripted::start(3, |state, command| match command.starts_with("UID MOVE") && state.sessions == 1 {
         true => Act::Say("TAG NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)\r\n".into()),
@@ -260,7 +260,7 @@ async fn a_command_that_is_refused_for_the_login_is_tried_again_after_a_new_one(
 }
 
 #[tokio::test]
-async fn a_kept_token_is_used_for_the_next_session_and_replaced_when_it_is_refused() {
+async fn cached_token_is_reused_and_replaced_when_refused() {
     for revoked in [false, true] {
         let (idp, credentials, _ca) = fetching();
         // A protocol error is no reason to doubt the token.
@@ -288,7 +288,7 @@ async fn a_kept_token_is_used_for_the_next_session_and_replaced_when_it_is_refus
 }
 
 #[tokio::test]
-async fn what_microsoft_s_token_endpoint_refuses_is_told_with_what_to_do() {
+async fn microsoft_token_endpoint_refusals_come_with_advice() {
     for (error, description, part) in [
         ("invalid_client", "AADSTS7000215: Invalid client secret provided.", "the secret's value, not its id"),
         ("invalid_client", "AADSTS7000222: The provided client secret keys are expired.", "make a new one"),
@@ -310,7 +310,7 @@ async fn what_microsoft_s_token_endpoint_refuses_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_exchange_online_refuses_is_told_with_what_to_do() {
+async fn exchange_online_refusals_come_with_advice() {
     for (login, then, refused_part) in [
         ("TAG NO AUTHENTICATE failed.\r\n", "", "New-ServicePrincipal"),
         ("TAG OK AUTHENTICATE completed.\r\n", "TAG BAD User is authenticated but not connected.\r\n", "Full Access"),
@@ -331,7 +331,7 @@ async fn what_exchange_online_refuses_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_in_trouble_is_waited_for() {
+async fn failing_token_endpoint_is_retried_with_backoff() {
     let (idp, credentials, _ca) = fetching();
     idp.state().answers.extend([(503, String::new()), (429, r#"{"error":"invalid_grant"}"#.into())]);
     let server = Scripted::start(1, |_, _| Act::Honest).await;
@@ -346,7 +346,7 @@ async fn a_token_endpoint_in_trouble_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_stored() {
+async fn endless_response_is_not_buffered() {
     let (idp, credentials, _ca) = fetching();
     idp.state().answers.push_back((200, "x".repeat(1 << 20)));
     let server = Scripted::start(1, |_, _| Act::Honest).await;
@@ -370,7 +370,7 @@ async fn rotating(file: &Path, good: &'static str, accepts: fn(&str) -> bool) ->
 
 /// Otherwise, the next attempt after a refusal comes after five minutes, longer than this test may take.
 #[tokio::test]
-async fn a_secret_that_changes_after_a_refusal_is_tried_at_once() {
+async fn changed_secret_is_tried_at_once_after_a_refusal() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     fs::write(&file, "old\n").unwrap();
@@ -387,7 +387,7 @@ async fn a_secret_that_changes_after_a_refusal_is_tried_at_once() {
 }
 
 #[tokio::test]
-async fn a_refused_secret_that_did_not_change_is_not_tried_again_soon() {
+async fn unchanged_secret_is_retried_with_backoff_after_a_refusal() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     fs::write(&file, "old").unwrap();
@@ -405,7 +405,7 @@ async fn a_refused_secret_that_did_not_change_is_not_tried_again_soon() {
 
 /// The password is read again for each session.
 #[tokio::test]
-async fn a_password_that_was_rotated_is_used_at_the_next_login() {
+async fn rotated_password_is_used_at_the_next_login() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     fs::write(&file, "first").unwrap();

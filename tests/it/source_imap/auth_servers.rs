@@ -143,7 +143,7 @@ async fn a_token_for_somebody_else_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_of_strangers_gets_no_secret() {
+async fn untrusted_token_endpoint_gets_no_secret() {
     let site = Site::start();
     let endpoint = Endpoint { tls: Tls::default(), ..site.endpoint(Grant::ClientCredentials) };
     let error = failure(site.config(Tokens::Endpoint(Box::new(endpoint)))).await;
@@ -206,7 +206,7 @@ async fn a_client_certificate_alone_logs_in() {
 
 /// Regression: interim responses (1xx) were read for thirty seconds, as fast as they arrived.
 #[tokio::test]
-async fn a_token_endpoint_that_never_stops_is_not_heard_to_the_end() {
+async fn endless_token_response_is_cut_off() {
     let site = Site::start();
     let body = "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n";
     for (begin, text) in [

@@ -89,7 +89,7 @@ async fn a_connection_may_end_in_the_greeting() {
 }
 
 #[tokio::test]
-async fn a_mail_that_breaks_each_session_is_quarantined_without_being_fetched() {
+async fn mail_that_breaks_each_session_is_bisected_and_quarantined() {
     let server = Scripted::start(1, |_, command| match command.contains("BODY.PEEK") {
         true => Act::SayAndHangUp("* 1 FETCH (UID 1 BODY[] {500}\r\nSubj".into()),
         false => Act::Honest,
@@ -103,7 +103,7 @@ async fn a_mail_that_breaks_each_session_is_quarantined_without_being_fetched() 
 
 /// Regression: the delay grew with each of these mails, until no time was left to decide on any of them.
 #[tokio::test]
-async fn several_mails_that_break_each_session_are_quarantined_where_others_come() {
+async fn several_mails_that_break_sessions_are_quarantined_if_others_arrive() {
     let server = Scripted::start(8, |state, command| {
         let wanted = command.strip_prefix("UID FETCH ").filter(|rest| rest.contains("BODY.PEEK"));
         let uids = wanted.map(|rest| asked(state, rest.split(' ').next().unwrap())).unwrap_or_default();
@@ -121,7 +121,7 @@ async fn several_mails_that_break_each_session_are_quarantined_where_others_come
 }
 
 #[tokio::test]
-async fn where_no_mail_can_be_fetched_it_is_the_servers_fault_and_none_is_quarantined() {
+async fn server_is_at_fault_if_no_mail_can_be_fetched() {
     for answer in ["TAG NO [SERVERBUG] storage is gone\r\n", "* 1 FETCH (UID 1 FLAGS ())\r\nTAG OK that's all\r\n"] {
         let server = Scripted::start(2, move |_, command| match command.contains("BODY.PEEK") {
             true => Act::Say(answer.into()),
@@ -150,7 +150,7 @@ async fn a_server_that_ends_every_session_that_fetches_is_given_up_and_no_mail_q
 }
 
 #[tokio::test]
-async fn a_server_that_breaks_down_half_way_costs_no_mail_its_place() {
+async fn server_lost_half_way_quarantines_no_mail() {
     let mut fetches = 0;
     let server = Scripted::start(300, move |_, command| {
         fetches += usize::from(command.contains("BODY.PEEK"));
@@ -171,7 +171,7 @@ async fn a_server_that_breaks_down_half_way_costs_no_mail_its_place() {
 }
 
 #[tokio::test]
-async fn a_stalled_mail_costs_its_session_and_not_the_run() {
+async fn stalled_fetch_costs_its_session_and_not_the_run() {
     let server = Scripted::start(3, |state, command| {
         let set = command.strip_prefix("UID FETCH ").and_then(|rest| rest.strip_suffix(" (UID BODY.PEEK[])"));
         match set.is_some_and(|set| asked(state, set).contains(&2)) {
@@ -189,7 +189,7 @@ async fn a_stalled_mail_costs_its_session_and_not_the_run() {
 }
 
 #[tokio::test]
-async fn text_that_is_not_ascii_right_after_a_code_ends_nothing() {
+async fn non_ascii_status_text_after_a_code_is_harmless() {
     let server = Scripted::start(2, |_, command| match command.contains("BODY.PEEK") {
         true => Act::Say(
             "* OK [ALERT]été\r\n* 1 FETCH (UID 1 BODY[] {2}\r\nhi)\r\n* 2 FETCH (UID 2 BODY[] {2}\r\nho)\r\nTAG OK [X]é\r\n"

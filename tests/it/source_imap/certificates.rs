@@ -42,7 +42,7 @@ fn trusting(server: &Scripted, ca_file: PathBuf) -> Imap {
 }
 
 #[tokio::test]
-async fn a_certificate_that_was_renewed_is_taken_as_the_one_before() {
+async fn renewed_server_certificate_is_accepted() {
     let ca = Ca::new();
     let renewed = ca.renewed();
     let server = changing(&ca, move |state| state.identity = Some(renewed.clone())).await;
@@ -51,7 +51,7 @@ async fn a_certificate_that_was_renewed_is_taken_as_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_a_new_authority_is_taken_once_its_file_is_there() {
+async fn new_ca_file_is_used_without_a_restart() {
     let (old, new, folder) = (Ca::new(), Ca::new(), tempfile::tempdir().unwrap());
     let trusted = folder.path().join("ca.pem");
     fs::copy(old.file(), &trusted).unwrap();
@@ -66,7 +66,7 @@ async fn a_certificate_of_a_new_authority_is_taken_once_its_file_is_there() {
 }
 
 #[tokio::test]
-async fn a_stranger_s_certificate_gets_no_second_login_and_no_mail_is_touched() {
+async fn untrusted_certificate_gets_no_login_and_touches_no_mail() {
     let (ca, stranger) = (Ca::new(), Ca::new());
     let identity = stranger.server();
     let server = changing(&ca, move |state| state.identity = Some(identity.clone())).await;

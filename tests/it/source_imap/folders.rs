@@ -18,7 +18,7 @@ fn where_from(seen: &[Seen]) -> Vec<(&str, u32)> {
 }
 
 #[tokio::test]
-async fn folders_are_looked_through_in_turn_and_the_same_number_is_another_mail_in_each() {
+async fn folders_are_read_in_turn_and_uids_are_per_folder() {
     let server = Server::filled(2);
     server.mailbox().deliver("Junk", &mail(3));
     let config = Imap { folder: folders(&["Junk", "INBOX"]), ..archiving(&server) };
@@ -57,7 +57,7 @@ async fn a_pattern_stands_for_the_folders_that_there_are_but_those_that_mails_ar
 }
 
 #[tokio::test]
-async fn a_folder_that_comes_into_being_is_found_by_a_later_pass() {
+async fn folder_created_later_is_found_by_a_later_pass() {
     let server = Arc::new(Server::start());
     server.mailbox().deliver("Reports.a", &mail(1));
     let config = Imap {
@@ -89,7 +89,7 @@ async fn a_folder_that_comes_into_being_is_found_by_a_later_pass() {
 }
 
 #[tokio::test]
-async fn a_missing_folder_does_not_stop_the_others_unless_all_are() {
+async fn missing_folder_is_skipped_unless_all_are_missing() {
     let server = Server::filled(1);
     let config = Imap { folder: folders(&["Nowhere", "INBOX"]), ..archiving(&server) };
     assert_eq!(Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap().settled, 1);
@@ -132,7 +132,7 @@ async fn selecting_badly(times: usize) -> Scripted {
 }
 
 #[tokio::test]
-async fn a_folder_that_can_not_be_selected_comes_again_after_the_others() {
+async fn folder_that_can_not_be_selected_is_retried_after_the_others() {
     let server = selecting_badly(1).await;
     let (pass, seen) = Driver::new(scripted(&server, &["Bad", "INBOX"])).run(|_| Verdict::Leave).await;
     assert_eq!(pass.unwrap().taken, 4);
@@ -140,7 +140,7 @@ async fn a_folder_that_can_not_be_selected_comes_again_after_the_others() {
 }
 
 #[tokio::test]
-async fn a_single_run_fails_in_the_end_when_a_folder_could_never_be_selected() {
+async fn single_run_fails_after_give_up_after_if_a_folder_can_never_be_selected() {
     let server = selecting_badly(usize::MAX).await;
     let mut driver = Driver::new(scripted(&server, &["Bad", "INBOX"]));
     driver.give_up_after = Duration::from_millis(500);
@@ -151,7 +151,7 @@ async fn a_single_run_fails_in_the_end_when_a_folder_could_never_be_selected() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_lost_in_the_second_folder_goes_on_there() {
+async fn session_lost_in_the_second_folder_resumes_there() {
     let server = Scripted::start(2, |state, command| {
         let selected = state.commands.iter().rev().find(|command| command.starts_with("SELECT"));
         let in_second = selected.is_some_and(|command| command.contains("Second"));

@@ -61,7 +61,7 @@ const COMMANDS: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn a_server_that_sends_a_byte_now_and_then_is_given_up_at_whatever_command() {
+async fn slow_responses_time_out_at_each_command() {
     let runs = COMMANDS.map(|command| {
         tokio::spawn(async move {
             let begin = Instant::now();
@@ -80,7 +80,7 @@ async fn a_server_that_sends_a_byte_now_and_then_is_given_up_at_whatever_command
 }
 
 #[tokio::test]
-async fn a_greeting_that_drips_is_given_up() {
+async fn slow_greeting_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -97,7 +97,7 @@ async fn a_greeting_that_drips_is_given_up() {
 
 /// Regression: memory grew by 3 MB/s, and a core was busy, for as long as the server liked.
 #[tokio::test]
-async fn a_flood_of_any_kind_ends_the_session_at_whatever_command() {
+async fn flood_of_any_response_ends_the_session_at_each_command() {
     let long = format!("* OK {}\r\n", "x".repeat(1000));
     let floods = [
         &long,
@@ -140,7 +140,7 @@ async fn a_list_of_more_mails_than_the_folder_holds_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_flood_instead_of_mails_costs_no_mail_its_place() {
+async fn flood_during_fetch_quarantines_no_mail() {
     let server = Scripted::start(3, |_, sent| match sent.starts_with("UID FETCH 1:3 (UID BODY") {
         true => Act::Flood(format!("* OK {}\r\n", "x".repeat(1000))),
         false => Act::Honest,
@@ -153,7 +153,7 @@ async fn a_flood_instead_of_mails_costs_no_mail_its_place() {
 }
 
 #[tokio::test]
-async fn a_slow_link_that_is_honest_carries_a_mail_for_longer_than_any_silence_may_last() {
+async fn slow_link_may_take_longer_than_read_timeout_for_a_mail() {
     let mail = vec![b'x'; 300_000];
     let listener = Scripted::start(1, |_, _| Act::Honest).await;
     listener.set(|state| drop(state.mails.insert(1, mail)));
@@ -186,7 +186,7 @@ async fn a_slow_link_that_is_honest_carries_a_mail_for_longer_than_any_silence_m
 
 /// Regression: 858,994 commands were prepared for it, in 70 MB, and sent.
 #[tokio::test]
-async fn mails_that_are_only_claimed_cost_no_more_than_a_million_would() {
+async fn false_exists_count_is_bounded_at_a_million_mails() {
     let claims = |uid_next: &'static str| {
         move |_: &mut State, command: &str| match command {
             select if select.starts_with("SELECT") => {
@@ -208,7 +208,7 @@ async fn mails_that_are_only_claimed_cost_no_more_than_a_million_would() {
 }
 
 #[tokio::test]
-async fn sets_and_ranges_that_nobody_asked_for_are_not_expanded() {
+async fn unsolicited_uid_ranges_are_not_expanded() {
     const STRAY: &str = "* VANISHED 1:4294967295\r\n* OK [COPYUID 7 1:4294967295 1:4294967295] moved\r\n\
                          * 4294967295 FETCH (UID 4294967295 RFC822.SIZE 4294967295 FLAGS ())\r\n";
     let server = Scripted::start(3, |state, command| match command {
@@ -223,7 +223,7 @@ async fn sets_and_ranges_that_nobody_asked_for_are_not_expanded() {
 }
 
 #[tokio::test]
-async fn a_list_of_capabilities_or_of_folders_without_an_end_is_refused() {
+async fn endless_capability_or_folder_list_is_refused() {
     let server = Scripted::start(1, |_, command| match command {
         "CAPABILITY" => Act::Say(format!("* CAPABILITY IMAP4rev1{}\r\nTAG OK done\r\n", " X".repeat(100_000))),
         _ => Act::Honest,
@@ -263,7 +263,7 @@ async fn goes_on(config: Imap, time: Duration) {
 
 /// Regression: it took 85 % of a core.
 #[tokio::test]
-async fn a_server_that_floods_a_wait_for_new_mail_is_left_alone_for_longer_each_time() {
+async fn backoff_grows_for_a_server_that_floods_idle() {
     let server = Scripted::start(1, |state, command| {
         state.capabilities = "IMAP4rev1 MOVE UIDPLUS IDLE";
         match command {
@@ -280,7 +280,7 @@ async fn a_server_that_floods_a_wait_for_new_mail_is_left_alone_for_longer_each_
 
 /// Regression: each poll counted as a success, so the client logged in once per second forever.
 #[tokio::test]
-async fn a_server_that_hangs_up_whenever_it_is_waited_for_is_left_alone_for_longer_each_time() {
+async fn backoff_grows_for_a_server_that_hangs_up_in_idle() {
     let server = Scripted::start(1, |state, command| {
         state.capabilities = "IMAP4rev1 MOVE UIDPLUS IDLE";
         if command == "IDLE" { Act::HangUp } else { Act::Honest }
@@ -294,7 +294,7 @@ async fn a_server_that_hangs_up_whenever_it_is_waited_for_is_left_alone_for_long
 
 /// Regression: each report was followed by two commands, as fast as the server sent them.
 #[tokio::test]
-async fn news_that_are_none_are_followed_up_less_and_less_often() {
+async fn backoff_grows_for_false_exists_in_idle() {
     for lie in ["UID SEARCH", "IDLE"] {
         let server = Scripted::start(1, move |state, command| {
             state.capabilities = "IMAP4rev1 MOVE UIDPLUS IDLE";

@@ -69,7 +69,7 @@ async fn deliver_in_idle(server: Arc<Server>, folder: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_server_tells_of_new_mail_and_it_is_read_at_once() {
+async fn idle_of_a_real_server_reports_new_mail_at_once() {
     let server = Arc::new(Server::filled(1));
     let config = Imap { watch: Watch::Idle, poll_interval: Duration::from_secs(3600), ..archiving(&server) };
     let (seen, ()) = tokio::join!(take(config, 2), deliver_in_idle(server.clone(), "INBOX"));
@@ -78,7 +78,7 @@ async fn a_real_server_tells_of_new_mail_and_it_is_read_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn folders_after_the_first_are_looked_through_while_it_is_watched() {
+async fn other_folders_are_polled_while_the_first_is_in_idle() {
     let server = Arc::new(Server::filled(1));
     server.mailbox().create_folder("Other");
     let config = Imap {
@@ -92,7 +92,7 @@ async fn folders_after_the_first_are_looked_through_while_it_is_watched() {
 }
 
 #[tokio::test]
-async fn mail_that_comes_between_the_last_search_and_idle_is_found() {
+async fn mail_that_arrives_between_search_and_idle_is_found() {
     let server = idling(1, |state, command| match command {
         "IDLE" if state.moved.len() == 1 => {
             deliver(state, 2);
@@ -122,7 +122,7 @@ async fn mail_is_told_of_in_idle() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_in_idle_is_made_anew_and_what_came_meanwhile_is_read() {
+async fn connection_lost_in_idle_is_reopened_and_new_mail_is_read() {
     let server = idling(1, |state, command| match command {
         "IDLE" if state.sessions == 1 => {
             deliver(state, 2);
@@ -167,7 +167,7 @@ async fn a_single_run_never_waits() {
 
 /// The server answers IDLE or DONE with a fault.
 #[tokio::test]
-async fn whatever_becomes_of_a_wait_mail_is_read_and_once() {
+async fn mail_is_read_once_however_idle_ends() {
     let faults: [(&str, Fault); 9] = [
         ("IDLE", || Act::Say("TAG NO not now\r\n".into())),
         ("IDLE", || Act::SayAndHangUp(String::new())),
@@ -203,7 +203,7 @@ async fn whatever_becomes_of_a_wait_mail_is_read_and_once() {
 
 /// If passes are some minutes apart, the session is kept with NOOP; if a NOOP fails, the next pass succeeds all the same.
 #[tokio::test(start_paused = true)]
-async fn a_noop_that_fails_costs_nothing() {
+async fn failed_noop_loses_nothing() {
     let faults: [Fault; 6] = [
         || Act::Say("TAG NO not now\r\n".into()),
         || Act::Say("TAG BAD what?\r\n".into()),

@@ -74,7 +74,7 @@ fn honest(mail: &[u8], offset: usize) -> Option<String> {
 }
 
 #[tokio::test]
-async fn servers_have_their_own_ways_with_parts_and_the_mail_is_whole() {
+async fn partial_fetch_variants_of_servers_give_the_whole_mail() {
     let ways: [(&str, Way); 4] = [
         ("knows no parts", |mail, _| piece("", mail)),
         ("sends nothing at the end", |mail, offset| honest(mail, offset).unwrap_or_default()),
@@ -93,7 +93,7 @@ async fn servers_have_their_own_ways_with_parts_and_the_mail_is_whole() {
 }
 
 #[tokio::test]
-async fn parts_that_do_not_fit_together_make_no_mail_and_no_endless_run() {
+async fn inconsistent_partial_fetches_make_no_mail_and_end() {
     let ways: [(&str, Way); 3] = [
         ("sends the first part again and again", |mail, _| piece("<0>", &mail[..PART])),
         ("sends the whole mail for every part but the first", |mail, offset| match offset {
@@ -113,7 +113,7 @@ async fn parts_that_do_not_fit_together_make_no_mail_and_no_endless_run() {
 /// The bytes accepted are limited to the given sizes and some tolerance; the remaining mails are fetched in smaller
 /// batches.
 #[tokio::test]
-async fn a_server_that_tells_no_size_gets_no_more_memory_and_every_mail_comes_once() {
+async fn missing_rfc822_size_keeps_memory_bounded_and_fetches_each_mail_once() {
     let server = Scripted::start(0, |state, command| {
         let sizes = state.mails.keys().map(|uid| format!("* {uid} FETCH (UID {uid} RFC822.SIZE 0)\r\n"));
         match command.ends_with("(UID RFC822.SIZE)") {

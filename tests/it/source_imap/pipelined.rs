@@ -38,7 +38,7 @@ fn sent(server: &Scripted) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
+async fn refused_fetch_among_pipelined_ones_loses_and_repeats_no_mail() {
     let mut whole = 0;
     let server = gapped(move |command, _| {
         whole += usize::from(fetched(command).is_some());
@@ -56,7 +56,7 @@ async fn a_fetch_refused_among_others_costs_no_mail_and_brings_none_twice() {
 
 /// If mails stay in the folder, a census would list all that were handled before.
 #[tokio::test]
-async fn mails_are_counted_at_the_outset_only_where_they_do_not_stay() {
+async fn full_listing_is_requested_only_where_mails_are_moved_away() {
     for (archive_folder, censuses) in [(Some("Done".to_owned()), 1), (None, 0)] {
         let server = Scripted::start(2, |_, _| Act::Honest).await;
         let pass = Driver::new(Imap { archive_folder, ..scripted(&server) }).run(|_| Verdict::Archive).await.0;
@@ -75,7 +75,7 @@ const COUNTED: &str = "* 4 FETCH (FLAGS ($dmarcshipped) UID 4 RFC822.SIZE 20)\r\
                        * 3 FETCH (UID 3 FLAGS ())\r\n";
 
 #[tokio::test]
-async fn a_census_spares_the_search_and_leaves_out_what_a_search_would() {
+async fn full_listing_replaces_search_and_skips_deleted_and_marked_mails() {
     let server = Scripted::start(4, |_, command| match command {
         CENSUS => Act::Say(format!("{COUNTED}TAG OK done\r\n")),
         _ => Act::Honest,
@@ -90,7 +90,7 @@ async fn a_census_spares_the_search_and_leaves_out_what_a_search_would() {
 }
 
 #[tokio::test]
-async fn a_census_that_misses_a_mail_is_not_believed() {
+async fn full_listing_that_misses_a_mail_is_followed_by_search() {
     for missing in ["", "* 5 FETCH (UID 5 RFC822.SIZE 20)\r\n", "* 5 FETCH (FLAGS () RFC822.SIZE 20)\r\n"] {
         let server = Scripted::start(5, move |_, command| match command {
             CENSUS => Act::Say(format!("{COUNTED}{missing}TAG OK done\r\n")),
@@ -104,7 +104,7 @@ async fn a_census_that_misses_a_mail_is_not_believed() {
 
 /// A server that is slow with many mails would be slow again in each session.
 #[tokio::test]
-async fn only_the_first_session_begins_with_a_census() {
+async fn only_the_first_session_requests_a_full_listing() {
     let server = Scripted::start(2, |state, command| match fetched(command).is_some() && state.sessions < 3 {
         true => Act::SayAndHangUp(String::new()),
         false => Act::Honest,
@@ -117,7 +117,7 @@ async fn only_the_first_session_begins_with_a_census() {
 
 /// The response that broke the session might be sent again each time.
 #[tokio::test]
-async fn a_session_that_breaks_before_its_census_is_told_is_followed_by_one_without() {
+async fn session_lost_before_the_full_listing_is_followed_by_one_without() {
     let server = Scripted::start(2, |state, command| match command.starts_with("LOGIN") && state.sessions == 1 {
         true => Act::SayAndHangUp(String::new()),
         false => Act::Honest,
@@ -130,7 +130,7 @@ async fn a_session_that_breaks_before_its_census_is_told_is_followed_by_one_with
 
 /// Regression: mails that had been moved before the session broke were moved once more.
 #[tokio::test]
-async fn what_was_moved_before_the_session_broke_is_not_moved_again() {
+async fn mails_moved_before_the_session_broke_are_not_moved_again() {
     let server = gapped(|command, times| match command.starts_with("UID MOVE") && times == 2 {
         true => Act::SayAndHangUp(String::new()),
         false => Act::Honest,
@@ -167,14 +167,14 @@ async fn several_passes(server: &Scripted, folder: &str) -> Vec<String> {
 
 /// Regression: the number of mails in the folder was not updated in the next pass.
 #[tokio::test]
-async fn a_folder_is_selected_anew_in_every_pass() {
+async fn every_pass_selects_the_folder_again() {
     let server = Scripted::start(1, |_, _| Act::Honest).await;
     assert_searched_after_select(&several_passes(&server, "Reports").await);
 }
 
 /// Regression: the same, for a session that was opened in the middle of a pass.
 #[tokio::test]
-async fn what_a_session_that_took_over_from_a_lost_one_was_told_is_asked_again_in_the_next_pass() {
+async fn first_responses_of_a_reconnected_session_are_not_reused_in_the_next_pass() {
     let server = Scripted::start(1, |state, command| match fetched(command).is_some() && state.sessions == 1 {
         true => Act::SayAndHangUp(String::new()),
         false => Act::Honest,
@@ -185,7 +185,7 @@ async fn what_a_session_that_took_over_from_a_lost_one_was_told_is_asked_again_i
 
 /// Regression: any NO with parentheses in its text was taken for the NAMESPACE response.
 #[tokio::test]
-async fn what_a_server_says_for_people_is_not_its_namespace() {
+async fn status_text_is_not_taken_for_a_namespace_response() {
     let server = Scripted::start(1, |_, command| match command {
         "LIST \"\" \"\"" => {
             let note = "* NO almost full ((\"Old/\" \"/\")) of all\r\n";

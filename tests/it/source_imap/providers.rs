@@ -82,7 +82,7 @@ const MICROSOFT: &str = "IMAP4 IMAP4rev1 LOGINDISABLED AUTH=XOAUTH2 SASL-IR UIDP
 /// Microsoft 365 accepts only tokens, refuses CHARSET, does not know keywords, sends broken BODYSTRUCTUREs, opens no
 /// mailbox at times, and throttles.
 #[tokio::test]
-async fn all_that_exchange_online_does_in_one_run_costs_no_mail() {
+async fn exchange_online_throttling_and_expiry_in_one_run_lose_no_mail() {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "t0ken").unwrap();

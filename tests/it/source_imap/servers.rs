@@ -337,7 +337,7 @@ pub async fn goes_on_until(
 }
 
 /// A mail that could not be moved is not handed over again by the same process, and is moved in a later pass.
-async fn settles_later_what_could_not_be_settled(kind: Kind) {
+async fn refused_settles_are_retried_by_the_next_pass(kind: Kind) {
     let server = Arc::new(Mailserver::start(kind));
     server.deliver(1..=3);
     let mut refusals = 3;
@@ -355,7 +355,7 @@ async fn settles_later_what_could_not_be_settled(kind: Kind) {
 
 /// UIDVALIDITY change: a folder that is deleted and created again gives known UIDs to other mails, of which none is missed
 /// or mistaken.
-async fn looks_anew_at_a_folder_that_was_made_anew(kind: Kind) {
+async fn recreated_folder_with_new_uidvalidity_is_relisted(kind: Kind) {
     let server = Arc::new(Mailserver::start(kind));
     let folder = kind.name("Reports");
     let fill = {
@@ -551,13 +551,13 @@ macro_rules! against {
             }
 
             #[tokio::test]
-            async fn settles_later_what_could_not_be_settled() {
-                super::settles_later_what_could_not_be_settled($kind).await;
+            async fn refused_settles_are_retried_by_the_next_pass() {
+                super::refused_settles_are_retried_by_the_next_pass($kind).await;
             }
 
             #[tokio::test]
-            async fn looks_anew_at_a_folder_that_was_made_anew() {
-                super::looks_anew_at_a_folder_that_was_made_anew($kind).await;
+            async fn recreated_folder_with_new_uidvalidity_is_relisted() {
+                super::recreated_folder_with_new_uidvalidity_is_relisted($kind).await;
             }
 
             #[tokio::test]

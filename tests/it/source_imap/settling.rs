@@ -64,7 +64,7 @@ async fn mails_in_gmails_trash_are_deleted_for_good_by_a_second_session_too() {
 }
 
 #[tokio::test]
-async fn a_gmail_account_that_hides_its_trash_is_told_so_before_anything_is_taken() {
+async fn gmail_account_with_hidden_trash_is_refused_before_any_fetch() {
     let hidden = "* LIST (\\HasNoChildren \\Junk) \"/\" \"[Gmail]/Spam\"\r\nTAG OK Success\r\n";
     let server = gmail(2, hidden).await;
     let config = Imap { archive_folder: None, after: After::Delete, ..scripted(&server) };
@@ -84,7 +84,7 @@ async fn gmail_archives_into_the_folder_that_it_marks_as_all() {
 }
 
 #[tokio::test]
-async fn a_use_that_no_folder_has_is_refused_with_those_that_the_server_marks() {
+async fn unknown_special_use_is_refused_with_the_known_ones() {
     let server = gmail(1, GMAIL).await;
     let config = Imap { archive_folder: Some("\\Archive".into()), ..scripted(&server) };
     let error = Driver::new(config).run(|_| Verdict::Archive).await.0.unwrap_err();
@@ -96,7 +96,7 @@ async fn a_use_that_no_folder_has_is_refused_with_those_that_the_server_marks() 
 }
 
 #[tokio::test]
-async fn uses_that_a_server_tells_only_when_asked_are_asked_for() {
+async fn special_uses_are_requested_with_list_extended() {
     let server = Scripted::start(1, |_, command| match command {
         "LIST \"\" \"*\"" => Act::Say("* LIST () \"/\" \"Old\"\r\nTAG OK done\r\n".into()),
         "LIST \"\" \"*\" RETURN (SPECIAL-USE)" => {
@@ -199,7 +199,7 @@ async fn each_missing_level_is_made_where_the_server_makes_none_by_itself() {
 }
 
 #[tokio::test]
-async fn a_folder_with_a_date_is_made_only_when_a_mail_goes_there_and_anew_when_the_date_changes() {
+async fn dated_target_folder_is_created_for_its_first_mail_and_again_when_the_date_changes() {
     let server = Scripted::start(2, |_, command| match command.starts_with("LIST") && command.contains("Done/") {
         true => Act::Say("TAG OK nothing\r\n".into()),
         false => Act::Honest,
@@ -230,7 +230,7 @@ async fn a_folder_with_a_date_is_made_only_when_a_mail_goes_there_and_anew_when_
 }
 
 #[tokio::test]
-async fn a_full_mailbox_keeps_its_mails_until_there_is_room() {
+async fn mails_stay_in_a_mailbox_over_quota_until_there_is_room() {
     let server = Server::with(&Options {
         capability: Some("IMAP4rev1 UIDPLUS LITERAL+"),
         extra: "mail_plugins = quota\nplugin {\n  quota = count:User quota\n  quota_rule = *:messages=3\n  \

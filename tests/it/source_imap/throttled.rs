@@ -49,7 +49,7 @@ fn throttling(
 }
 
 #[tokio::test]
-async fn a_server_that_says_how_long_it_wants_to_be_left_alone_is_and_no_mail_is_to_blame() {
+async fn suggested_backoff_time_is_respected_and_no_mail_is_blamed() {
     for command in ["UID FETCH 1:2 (UID BODY", "UID MOVE", "SELECT", "LOGIN"] {
         let answer = "TAG BAD Request is throttled. Suggested Backoff Time: 1700 milliseconds\r\n";
         let (pause, hook) = throttling(command, answer);
@@ -63,7 +63,7 @@ async fn a_server_that_says_how_long_it_wants_to_be_left_alone_is_and_no_mail_is
 }
 
 #[tokio::test]
-async fn a_single_run_that_would_have_to_wait_too_long_ends_at_once_with_the_servers_words() {
+async fn single_run_ends_at_once_if_the_backoff_time_exceeds_give_up_after() {
     let answer = "TAG NO Request is throttled. Suggested Backoff Time: 299961 milliseconds\r\n";
     let (_, hook) = throttling("UID FETCH 1:2 (UID BODY", answer);
     let server = Scripted::start(2, hook).await;
@@ -72,7 +72,7 @@ async fn a_single_run_that_would_have_to_wait_too_long_ends_at_once_with_the_ser
 }
 
 #[tokio::test]
-async fn a_limit_that_was_hit_is_waited_for_without_a_time() {
+async fn throttling_without_a_time_is_retried_with_backoff() {
     for answer in [
         "TAG NO [LIMIT] UID FETCH Rate limit hit.\r\n",
         "TAG NO [OVERQUOTA] Account exceeded command or bandwidth limits. (Failure)\r\n",

@@ -67,7 +67,7 @@ async fn a_wrong_password_is_refused_with_the_servers_words_and_without_the_pass
 }
 
 #[tokio::test]
-async fn certificates_of_strangers_and_for_other_names_are_refused() {
+async fn untrusted_certificates_and_wrong_host_names_are_refused() {
     let server = Server::start();
     let stranger = Imap { tls: Tls::default(), ..archiving(&server) };
     let text = failure(stranger).await.to_string();
@@ -111,7 +111,7 @@ async fn a_folder_that_exists_as_written_is_used_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_server_that_keeps_all_folders_below_inbox_gets_them_there() {
+async fn folders_are_created_below_inbox_where_the_namespace_says_so() {
     let server = Server::with(&Options {
         separator: '.',
         extra: "namespace inbox {\n  prefix = INBOX.\n}\n".into(),
@@ -128,7 +128,7 @@ async fn a_server_that_keeps_all_folders_below_inbox_gets_them_there() {
 }
 
 #[tokio::test]
-async fn verdicts_go_where_the_configuration_says() {
+async fn verdicts_move_mails_to_the_configured_folders() {
     let server = Server::filled(4);
     let config = Imap {
         quarantine_folder: Some("Unreadable".into()),
@@ -211,7 +211,7 @@ async fn no_more_mails_than_asked_for_are_taken_in_one_run() {
 }
 
 #[tokio::test]
-async fn a_mail_over_the_limit_is_handed_over_without_being_fetched() {
+async fn mail_over_mail_bytes_is_not_fetched() {
     let server = Server::filled(1);
     server.mailbox().deliver("INBOX", &[mail(2), vec![b'x'; 5000]].concat());
     let config = Imap { quarantine_folder: Some("Unreadable".into()), ..archiving(&server) };
@@ -253,7 +253,7 @@ async fn a_budget_smaller_than_the_mailbox_is_enough() {
 }
 
 #[tokio::test]
-async fn a_source_that_goes_on_finds_new_mails_and_settles_all_before_it_stops() {
+async fn continuous_run_finds_new_mails_and_settles_all_before_it_stops() {
     let server = std::sync::Arc::new(Server::start());
     server.fill(2);
     let config = Imap { poll_interval: std::time::Duration::from_millis(200), ..archiving(&server) };

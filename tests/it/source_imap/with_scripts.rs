@@ -56,7 +56,7 @@ fn broken_at_two(answer: &'static str) -> impl FnMut(&mut State, &str) -> Act + 
 }
 
 #[tokio::test]
-async fn a_greeting_that_turns_us_away_is_told_in_the_servers_words() {
+async fn bye_greeting_is_reported_with_its_text() {
     let server = Scripted::start(0, |_, _| Act::Honest).await;
     server.set(|state| state.greeting = "* BYE too many connections\r\n");
     let error = archive_all(&server).await.0.unwrap_err();
@@ -76,7 +76,7 @@ async fn no_password_is_sent_where_logins_are_disabled() {
 }
 
 #[tokio::test]
-async fn a_server_that_can_not_check_logins_for_now_has_not_refused_the_password() {
+async fn temporary_login_failure_is_no_refused_password() {
     let server = Scripted::start(0, |_, command| match command.starts_with("LOGIN") {
         true => Act::Say("TAG NO [UNAVAILABLE] directory is down\r\n".into()),
         false => Act::Honest,
@@ -109,7 +109,7 @@ async fn a_server_without_starttls_gets_no_password_in_plain_text() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_while_mails_come_costs_no_mail() {
+async fn connection_lost_during_fetch_loses_no_mail() {
     let server = Scripted::start(3, |state, command| match fetched(command) {
         Some(_) if state.sessions == 1 => Act::SayAndHangUp(body(state, 1) + "* 2 FETCH (UID 2 BODY[] {500}\r\nSubj"),
         _ => Act::Honest,
@@ -132,12 +132,12 @@ async fn gives_up_on_the_second(answer: &'static str) {
 }
 
 #[tokio::test]
-async fn a_mail_that_ends_every_session_is_given_up_and_others_go_on() {
+async fn mail_that_ends_every_session_is_given_up_and_others_are_read() {
     gives_up_on_the_second("* 2 FETCH (UID 2 BODY[] {500}\r\nSubj").await;
 }
 
 #[tokio::test]
-async fn an_announced_giant_is_refused_before_it_is_stored_and_others_go_on() {
+async fn oversized_literal_is_refused_before_it_is_buffered_and_others_are_read() {
     let server = Scripted::start(3, broken_at_two("* 2 FETCH (UID 2 BODY[] {4294967295}\r\nSubj")).await;
     let (pass, seen) = archive_all(&server).await;
     assert_eq!((uids(&seen), pass.unwrap().settled), (vec![1, 2, 3], 2));
@@ -146,7 +146,7 @@ async fn an_announced_giant_is_refused_before_it_is_stored_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_mail_larger_than_the_server_said_is_read_all_the_same() {
+async fn mail_larger_than_its_rfc822_size_is_read() {
     let server = Scripted::start(2, |state, command| match command.ends_with("(UID RFC822.SIZE)") {
         true => {
             state.mails.insert(2, vec![b'x'; 200_000]);
@@ -171,7 +171,7 @@ async fn a_response_that_the_parser_panics_at_costs_one_mail() {
 }
 
 #[tokio::test]
-async fn a_mail_that_the_server_withholds_is_told_apart_from_one_that_is_gone() {
+async fn withheld_mail_is_distinguished_from_an_expunged_one() {
     let server = Scripted::start(3, |state, command| match fetched(command).map(|set| asked(state, set)) {
         Some(wanted) => {
             let sent: String = wanted.into_iter().filter(|uid| *uid != 2).map(|uid| body(state, uid)).collect();
@@ -188,7 +188,7 @@ async fn a_mail_that_the_server_withholds_is_told_apart_from_one_that_is_gone() 
 }
 
 #[tokio::test]
-async fn a_mail_that_vanished_before_it_was_fetched_is_no_error() {
+async fn mail_expunged_before_fetch_is_no_error() {
     let server = Scripted::start(3, |state, command| {
         if fetched(command).is_some() {
             state.mails.remove(&2);
@@ -202,7 +202,7 @@ async fn a_mail_that_vanished_before_it_was_fetched_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_move_that_is_refused_half_done_settles_the_half() {
+async fn partial_move_settles_the_moved_mails() {
     let server = Scripted::start(3, |state, command| match command.starts_with("UID MOVE") {
         true => {
             state.mails.remove(&1);
@@ -216,7 +216,7 @@ async fn a_move_that_is_refused_half_done_settles_the_half() {
 }
 
 #[tokio::test]
-async fn a_move_that_claims_success_and_does_nothing_is_not_believed() {
+async fn false_ok_to_a_move_is_detected() {
     let server = Scripted::start(2, |_, command| match command.starts_with("UID MOVE") {
         true => Act::Say("TAG OK done\r\n".into()),
         false => Act::Honest,
@@ -227,7 +227,7 @@ async fn a_move_that_claims_success_and_does_nothing_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_archive_folder_that_went_away_is_made_again() {
+async fn deleted_archive_folder_is_created_again() {
     let server = Scripted::start(1, |state, command| {
         let made = state.commands.iter().any(|command| command.starts_with("CREATE"));
         match command.starts_with("UID MOVE") && !made {
@@ -241,7 +241,7 @@ async fn an_archive_folder_that_went_away_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_copy_whose_original_could_not_be_removed_is_not_copied_again() {
+async fn copied_mail_that_could_not_be_expunged_is_not_copied_again() {
     let server = Scripted::start(1, |state, command| match command {
         _ if command.starts_with("UID STORE") && state.sessions == 1 => Act::SayAndHangUp(String::new()),
         _ if command.starts_with("UID EXPUNGE") => {
@@ -274,7 +274,7 @@ async fn a_mail_that_could_not_be_expunged_is_expunged_by_the_next_pass() {
 }
 
 #[tokio::test]
-async fn a_session_lost_while_mails_are_moved_is_made_up_for() {
+async fn session_lost_during_moves_is_resumed() {
     let server = Scripted::start(3, |state, command| match command.starts_with("UID MOVE") && state.sessions == 1 {
         true => Act::HangUp,
         false => Act::Honest,
@@ -286,7 +286,7 @@ async fn a_session_lost_while_mails_are_moved_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_renumbered_folder_is_looked_through_anew_and_nothing_is_moved_by_old_numbers() {
+async fn uidvalidity_change_relists_the_folder_and_moves_nothing_by_old_uids() {
     let server =
         Scripted::start(2, |state, command| match command.starts_with("UID MOVE") && state.uid_validity == 7 {
             true => {
@@ -305,7 +305,7 @@ async fn a_renumbered_folder_is_looked_through_anew_and_nothing_is_moved_by_old_
 
 /// The SELECT at the start of a session is current for the commands that follow at once, but not for a later pass.
 #[tokio::test]
-async fn a_folder_that_is_renumbered_after_a_new_session_is_looked_through_anew_in_the_next_pass() {
+async fn uidvalidity_change_after_a_reconnect_relists_the_folder_in_the_next_pass() {
     let server = Scripted::start(1, |state, command| {
         if fetched(command).is_some() && state.sessions == 1 {
             return Act::SayAndHangUp(String::new());
@@ -354,7 +354,7 @@ async fn a_single_run_gives_up_on_a_server_that_stays_away() {
 }
 
 #[tokio::test]
-async fn a_source_that_goes_on_waits_for_a_server_that_is_not_ready() {
+async fn continuous_run_waits_for_a_server_that_is_not_ready() {
     let server = Scripted::start(1, |state, command| match command {
         "CAPABILITY" if state.sessions == 1 => Act::SayAndHangUp("* BYE maintenance\r\n".into()),
         _ => Act::Honest,

@@ -5,6 +5,7 @@ pub mod ca;
 pub mod cgroup;
 pub mod courier;
 pub mod cyrus;
+pub mod datagrams;
 pub mod delivery;
 pub mod disk;
 pub mod dovecot;

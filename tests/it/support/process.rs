@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{cgroup::Cgroup, terminal::Terminal};
+use super::{cgroup::Cgroup, datagrams, terminal::Terminal};
 
 /// Timeout that no run in a test reaches, even on a busy machine.
 const TOO_LONG: Duration = Duration::from_secs(180);
@@ -109,6 +109,12 @@ impl Shipper {
     /// Sets the pipe that stdin is read from.
     pub fn stdin_from(mut self, reader: PipeReader) -> Self {
         self.command.stdin(reader);
+        self
+    }
+
+    /// Has the kernel refuse to send more than `bytes` bytes at once on a datagram socket (EMSGSIZE).
+    pub fn with_datagrams_up_to(mut self, bytes: u32) -> Self {
+        datagrams::limit(&mut self.command, bytes);
         self
     }
 

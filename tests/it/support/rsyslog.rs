@@ -63,8 +63,10 @@ impl Rsyslog {
 
     pub fn with(ca: &Ca, options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (tcp_port, tls_port, udp_port) = (free_port(), free_port(), free_port());
-        let mut rsyslog = Self { tcp_port, tls_port, udp_port, site: options.site.clone(), server: None, folder };
+        let (tcp_port, tls_port) = (free_port(), free_port());
+        // One number for both, as 514 is: a sink that is changed to TCP stays the same sink.
+        let mut rsyslog =
+            Self { tcp_port, tls_port, udp_port: tcp_port, site: options.site.clone(), server: None, folder };
         let config = rsyslog.configuration(&ca.file(), &ca.server(), options);
         fs::write(rsyslog.path("rsyslog.conf"), config).unwrap();
         rsyslog.resume();

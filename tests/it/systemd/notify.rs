@@ -100,7 +100,7 @@ fn ready_reloading_and_stopping_are_notified() {
         running.signal(Signal::HUP);
         listener.until(&["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"]);
         running.signal(Signal::TERM);
-        running.finish().exited(0).says(&["going on with the old one"]);
+        running.finish().exited(0).says(&["keeping the current one"]);
         assert_eq!(listener.told().last().unwrap(), "STOPPING=1");
         assert_eq!(listener.signs_of_life(), 0, "nobody has asked for them");
     }

@@ -60,7 +60,8 @@ is `event_type`, the second the tenant. The others depend on the event type:
   the mail that the report is about.
 * `report`: the document's SHA-256 (32 bytes), outcome.
 * `ingest_error`: SHA-256 of the bytes that could not be read, reason. For a mail that was not fetched or not opened, source, mailbox,
-  UIDVALIDITY, mail_uid and mail_message_id replace the hash.
+  UIDVALIDITY, mail_uid and mail_message_id replace the hash. With `sink_rejected`, the hash is that of the document of the first rejected
+  event, and the name of the sink follows the reason.
 * `probe`: name of the sink, time in nanoseconds since 1970.
 
 The id of a row does not depend on the mail or the run: the same row of the same report has the same id in every mail. Equal rows of one report
@@ -111,7 +112,8 @@ fn page() -> String {
         ),
         (
             sample::ingest_error(),
-            "One per document, attachment or mail that could not be read in full, or that was rejected or deferred. Rate-limited by \
+            "One per document, attachment or mail that could not be read in full, or that was turned away or deferred; and one per mail \
+             and sink if a sink rejected events of the mail (`sink_rejected`), to the other sinks. Rate-limited by \
              `limits.errors_per_hour`; one per sender and day if a sender exceeds its share. The number of all errors is the number of \
              events plus the sum of `suppressed`.",
         ),

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_asking_mails_go_to_a_folder_that_was_found_today_and_is_not_read() {
+    fn known_archive_folder_is_used_unless_it_is_read_or_of_another_date() {
         let (pattern, folder) = ("Done %Y", Folder::of("Done"));
         let today = folder::at(pattern, Timestamp::now().as_second());
         let archive = |found: Option<&str>, read: &[Folder]| {

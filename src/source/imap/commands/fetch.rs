@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_by_their_length_and_what_is_not_asked_for_is_refused() {
+    fn partial_fetches_are_classified_by_length_and_origin() {
         for (origin, bytes, offset, part) in [
             (Some(0), PART_BYTES, 0, Part::Full),
             (Some(0), 10, 0, Part::Last),

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_mean_what_the_configuration_says() {
+    fn action_of_a_verdict_follows_the_configuration() {
         let archive = Verdict::Archive;
         let quarantine = Verdict::Quarantine(Trouble::new(Reason::CorruptGzip, "a stream that ends too early"));
         let stay = Action::Stay(Marks::default());

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_modified_utf7_is_shown_as_it_is() {
+    fn invalid_modified_utf7_is_shown_unchanged() {
         assert_eq!(from_utf7("a&b"), "a&b");
         assert_eq!(from_utf7("&!-x"), "&!-x");
     }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_namespace_response_tells_nothing() {
+    fn invalid_namespace_responses_are_ignored() {
         for text in ["", "NIL NIL NIL", "NIL ((\"a\" \"/\")) NIL", "(((((", "\"unended", "))))"] {
             assert_eq!(Naming::from_namespaces(text), None, "{text}");
         }

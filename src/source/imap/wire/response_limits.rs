@@ -600,13 +600,13 @@ mod tests {
     }
 
     #[test]
-    fn literals_pass_as_they_are() {
+    fn literals_are_passed_on_unchanged() {
         unchanged(b"* 1 FETCH (UID 1 BODY[] {8}\r\n({9}\r\n\0\xff)\r\nS1 OK done\r\n");
         unchanged(b"* LIST () \"/\" {3}\r\na\"b\r\n* SEARCH 1 2\r\n");
     }
 
     #[test]
-    fn an_announced_literal_over_the_cap_fails_before_it_arrives() {
+    fn oversized_literal_fails_when_it_is_announced() {
         let overrun = Overrun::Literal { announced: 400_000_000, allowed: 100 };
         assert_eq!(refused(b"* 1 FETCH (BODY[] {400000000}\r\n"), overrun);
         assert_eq!(refused(b"* 1 FETCH (BODY[] {00000000000000000000000000000000400000000}\r\n"), overrun);
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn status_text_hides_no_literal() {
+    fn status_text_can_not_hide_a_literal() {
         let hidden = b"* OK {60}\r\n* 1 FETCH (UID 1 BODY[] {400000000}\r\n";
         assert!(matches!(refused(hidden), Overrun::Literal { announced: 400_000_000, .. }));
         assert_eq!(scan(b"S1 NO {5}\r\n", 100, 1).unwrap(), b"S1 NO (5}\r\n");
@@ -634,14 +634,14 @@ mod tests {
     }
 
     #[test]
-    fn status_text_that_would_panic_the_parser_is_made_harmless() {
+    fn status_text_that_panics_the_parser_is_rewritten() {
         let clean = scan("* OK [ALERT]é\r\n".as_bytes(), 100, 1).unwrap();
         assert!(Response::parse(&clean).is_ok());
         unchanged("* OK [ALERT] é\r\n".as_bytes());
     }
 
     #[test]
-    fn namespaces_go_up_as_status_text_because_the_parser_knows_none() {
+    fn namespace_is_passed_on_as_status_text() {
         for line in [r#"* NAMESPACE (("INBOX." ".")) NIL (("" "."))"#, r#"* namespace (("" "/")) NIL NIL"#] {
             for piece in [1, 3, 4096] {
                 let up = scan(format!("{line}\r\nS1 OK done\r\n").as_bytes(), 100, piece).unwrap();
@@ -657,19 +657,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_fails() {
+    fn endless_line_is_an_error() {
         let endless = [b"* SEARCH".to_vec(), b" 1".repeat(600_000)].concat();
         assert_eq!(scan(&endless, 100, 4096), Err(Overrun::Line));
     }
 
     #[test]
-    fn brackets_within_brackets_fail_but_those_in_quotes_count_for_nothing() {
+    fn nested_parentheses_are_limited_outside_of_quotes() {
         assert_eq!(refused(&[b"* 1 FETCH ".to_vec(), b"(".repeat(100)].concat()), Overrun::Depth);
         unchanged(&[b"* LIST () \"/\" \"\\\\\\\"".to_vec(), b"(".repeat(100), b"\"\r\n".to_vec()].concat());
     }
 
     #[tokio::test]
-    async fn bytes_after_the_line_that_was_read_are_noticed() {
+    async fn unread_bytes_are_noticed_before_starttls() {
         let (mut server, client) = duplex(100);
         server.write_all(b"S1 OK begin TLS\r\nS2 OK injected\r\n").await.unwrap();
         let mut guard = LimitedStream::new(Box::new(client), Duration::from_secs(5));
@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_response_goes_up_whole_with_its_literals_and_nothing_of_the_next_one() {
+    async fn one_response_at_a_time_is_passed_on() {
         let (mut server, client) = duplex(100);
         let (first, second) = (b"* 1 FETCH (UID 1 BODY[] {6}\r\n\r\n({9}\r X {0}\r\n)\r\n", b"S1 OK done\r\n");
         server.write_all(&[&first[..], second].concat()).await.unwrap();
@@ -694,7 +694,7 @@ mod tests {
 
     /// Regression: async-imap's parser parsed the whole line again for each byte that arrived.
     #[tokio::test]
-    async fn a_line_goes_up_when_it_is_whole_and_a_literal_as_it_comes() {
+    async fn lines_are_passed_on_when_complete_and_literals_as_they_arrive() {
         let (mut server, client) = duplex(1);
         let text = [&b"* SEARCH"[..], &b" 12345".repeat(10_000), b"\r\n"].concat();
         let line = text.clone();
@@ -718,7 +718,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_byte_now_and_then_fails_the_read_in_the_end() {
+    async fn slow_bytes_time_out() {
         let (mut server, client) = duplex(100);
         tokio::spawn(async move {
             loop {
@@ -739,7 +739,7 @@ mod tests {
 
     /// TLS handshake messages can go on without end, and carry no byte of IMAP.
     #[tokio::test(start_paused = true)]
-    async fn a_wire_that_uses_up_each_turn_without_a_byte_is_silent() {
+    async fn tls_records_without_data_count_as_silence() {
         struct Busy;
         impl AsyncRead for Busy {
             fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -775,7 +775,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_fails_the_read() {
+    async fn silence_times_out() {
         let (_server, client) = duplex(100);
         let mut guard = LimitedStream::new(Box::new(client), Duration::from_millis(10));
         let error = guard.read(&mut [0; 10]).await.unwrap_err();
@@ -814,7 +814,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_make_no_difference(input in hostile(), piece in 1_usize..20) {
+        fn split_reads_make_no_difference(input in hostile(), piece in 1_usize..20) {
             prop_assert_eq!(scan(&input, 100, piece), scan(&input, 100, 4096));
         }
 
@@ -858,7 +858,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_a_second_is_listened_to_for_five_times_the_silence_whatever_was_asked_for() {
+    fn one_byte_per_second_times_out_after_five_read_timeouts() {
         for asked in [Allowance::LITTLE, Allowance::contents(1, 25 << 20, 25 << 20), Allowance::FOLDER] {
             let (time, _, overrun) = listened(&[asked], 1);
             assert!(time <= SILENCE * (1 + LATE) + SECOND * 2, "{time:?}");
@@ -867,7 +867,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_of_25_mib_comes_through_over_64_kbit() {
+    fn mail_of_25_mib_is_received_over_64_kbit() {
         let mail = 25 << 20;
         let begin = Instant::now();
         let mut budget = Budget::new(SILENCE, begin);
@@ -878,7 +878,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_comes_than_was_asked_for_and_the_unasked_allowance() {
+    fn bytes_are_limited_to_the_allowance_and_the_unsolicited_one() {
         for (asked, bytes) in [
             (Allowance::LITTLE, ANSWER_BYTES),
             (Allowance::contents(2, 1 << 20, 1 << 20), (1 << 20) + ANSWER_BYTES + 512),
@@ -891,7 +891,7 @@ mod tests {
 
     /// A server that completes each command at once and floods the session along with it.
     #[test]
-    fn the_unasked_allowance_is_that_of_a_session_and_not_of_each_command() {
+    fn unsolicited_allowance_is_per_session() {
         let mut now = Instant::now();
         let mut budget = Budget::new(SILENCE, now);
         let mut came = 0;
@@ -909,7 +909,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_told_of_a_folder_than_it_is_told_to_hold_whenever_that_comes() {
+    fn folder_listing_is_limited_by_exists_whenever_it_arrives() {
         let now = Instant::now();
         for is_asked_first in [true, false] {
             let mut budget = Budget::new(SILENCE, now);
@@ -932,7 +932,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_did_not_use_is_not_left_to_those_after_it() {
+    fn unused_allowance_is_not_carried_over() {
         let now = Instant::now();
         let mut budget = Budget::new(SILENCE, now);
         let large = Allowance::contents(1, 25 << 20, 25 << 20);
@@ -946,7 +946,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trickle_of_news_is_heard_for_as_long_as_the_wait_lasts_and_a_flood_ends_it() {
+    fn idle_accepts_a_trickle_and_ends_on_a_flood() {
         let wait = Allowance::news(SECOND * 540);
         let (time, _, overrun) = listened(&[wait], 100);
         assert!(time > SECOND * 540 && matches!(overrun, Some(Overrun::Slow { .. })), "{time:?}");
@@ -956,7 +956,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_the_process_was_suspended_is_not_the_servers() {
+    fn suspended_time_does_not_count() {
         let begin = Instant::now();
         let mut budget = Budget::new(SILENCE, begin);
         budget.begin(Allowance::LITTLE, begin);
@@ -964,7 +964,7 @@ mod tests {
     }
 
     #[test]
-    fn work_on_mails_has_more_time_and_a_tagged_line_grants_it_anew() {
+    fn commands_on_mails_have_more_time_per_tagged_response() {
         let begin = Instant::now();
         let mut budget = Budget::new(SILENCE, begin);
         let moves = Allowance::mails(2000);
@@ -995,7 +995,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_be_late_but_not_with_each_command() {
+    fn late_responses_are_limited_over_all_commands() {
         assert_eq!(answered(SILENCE, Duration::ZERO), 1000);
         assert_eq!(answered(SILENCE * 2, SILENCE), 1000, "time between commands makes up for it");
         assert_eq!(answered(SILENCE * 2, Duration::ZERO), 4);

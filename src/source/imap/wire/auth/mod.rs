@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_names_is_tried_though_the_server_does_not_offer_it() {
+    fn configured_mechanism_is_used_even_if_not_offered() {
         assert_eq!(chosen(Auth::Xoauth2, Shown::Token, &["AUTH=OAUTHBEARER"]), Some(Method::XOauth2));
         assert_eq!(chosen(Auth::Oauthbearer, Shown::Token, &[]), Some(Method::OauthBearer));
         assert_eq!(chosen(Auth::External, Shown::Certificate, &[]), Some(Method::External));
