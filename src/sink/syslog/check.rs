@@ -11,11 +11,9 @@ pub async fn check(syslog: &Syslog, steps: &mut Steps) -> Option<Probe> {
     let Syslog { host, port, connect_timeout, .. } = syslog;
     let acknowledged = match syslog.acknowledgements {
         Acknowledgements::Kernel => {
-            "has arrived: the receiver's machine has acknowledged it; whether it is filed there, only the receiver shows"
+            "was acknowledged by the receiver's TCP stack; look at the receiver to see whether it was stored"
         }
-        Acknowledgements::Strict => {
-            "has arrived: the receiver has read it; whether it is filed there, only the receiver shows"
-        }
+        Acknowledgements::Strict => "was read by the receiver; look there to see whether it was stored",
     };
     let arrived = match syslog.mode {
         SyslogMode::Udp => {
