@@ -59,6 +59,8 @@ impl Sink for Doing {
                     }
                     Doing::Rejects => {
                         if frame.metadata.event_type == EventType::DmarcAggregate {
+                            // Long enough for the reader to begin with the next mail.
+                            sleep(Duration::from_millis(50)).await;
                             status.reject(&frame, &"too large");
                         }
                         status.confirm(frame.number);
