@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Metadata;
+use super::metadata::Metadata;
 use crate::deliver::MailId;
 
 /// The rejected frames of one sink: their number, and those that the pipeline has not taken yet.
