@@ -64,7 +64,6 @@ impl Encoder {
     /// Creates an encoder for `sink`.
     pub fn new(sink: &SinkConfig, host: &Host) -> Self {
         let selection = Selection::new(&sink.encoding);
-        let text = sink.encoding.codec == Codec::Text;
         let (charset, envelope, framing, limit) = match sink.kind.frames() {
             // The sink itself adds the brackets and commas of the array.
             Frames::Lines { .. } if sink.encoding.codec == Codec::Array => {
@@ -81,7 +80,10 @@ impl Encoder {
         };
         Self {
             selection,
-            message: if text { Message::Text(charset) } else { Message::Json(charset) },
+            message: match sink.encoding.codec {
+                Codec::Text => Message::Text(charset),
+                Codec::Json | Codec::Array => Message::Json(charset),
+            },
             envelope,
             framing,
             limit: limit as usize,

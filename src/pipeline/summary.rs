@@ -88,7 +88,7 @@ impl Summary {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         if before != now {
             self.quarantined.fetch_add(1, Ordering::Relaxed);
-            self.quarantined_files.fetch_add(u64::from(!matches!(place, Place::Imap { .. })), Ordering::Relaxed);
+            self.quarantined_files.fetch_add(u64::from(place.is_local()), Ordering::Relaxed);
         }
     }
 

@@ -95,7 +95,7 @@ fn end_of_lines(file: &File, len: u64, codec: Codec) -> Result<End, Unusable> {
             return Err(Unusable::NotOurs("it holds JSON; expected lines of text"));
         }
         Codec::Json if !object => return Err(Unusable::NotOurs("expected a JSON object on each line")),
-        _ => {}
+        Codec::Text | Codec::Json | Codec::Array => {}
     }
     let mut start = len;
     while start > 0 && len - start <= TORN_BYTES {

@@ -75,7 +75,7 @@ pub enum Input {
     Verdicts(Vec<(MailRef, Verdict)>),
     /// UID and content of a mail of the running FETCH.
     Mail(u32, Bytes),
-    Completed(Completed),
+    Completed(Box<Completed>),
     /// Answer to [`Action::Reserve`].
     Reserved(OwnedSemaphorePermit),
     /// Answer to [`Action::LookUp`], in the order of its UIDs.
@@ -238,7 +238,7 @@ impl Driver {
                 }
             }
             Input::Mail(uid, content) => self.on_mail(uid, content),
-            Input::Completed(completed) => self.on_completed(completed, now)?,
+            Input::Completed(completed) => self.on_completed(*completed, now)?,
             Input::Reserved(permit) => match std::mem::replace(&mut self.reservation, Reservation::None) {
                 Reservation::Requested(batch) => self.reservation = Reservation::Granted(batch, permit),
                 other => self.reservation = other,
@@ -886,13 +886,13 @@ impl Driver {
 
     /// Handles a fault: ends the source if a retry can't help, otherwise logs it once and schedules a retry.
     fn on_fault(&mut self, fault: Fault, now: Instant) -> Result<(), SourceError> {
+        self.actions.push(Action::Troubled(fault.to_string()));
         let Decision::Retry { delay, is_new, needs_a_person } = self.retry.failed(&fault, now) else {
             return Err(fault.into());
         };
         if self.stopping {
             self.drop_pending_settles();
         }
-        self.actions.push(Action::Troubled(fault.to_string()));
         self.close(now + delay, needs_a_person);
         self.put_back_reservation();
         let source = &*self.settings.name;
@@ -1130,7 +1130,7 @@ mod tests {
         /// Completes the running command, with the session if there still is one.
         fn complete(&mut self, session: Option<SessionState>, result: CommandResult) {
             self.actions.clear();
-            self.step(Input::Completed(Completed { session, result }));
+            self.step(Input::Completed(Box::new(Completed { session, result })));
         }
 
         fn succeed(&mut self, result: CommandResult) {

@@ -34,6 +34,7 @@ mod wire {
     pub mod connect;
     pub mod mailbox_name;
     pub mod response_limits;
+    pub mod server_texts;
     pub mod session;
     pub mod uid_set;
 }

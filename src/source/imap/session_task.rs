@@ -114,14 +114,14 @@ pub enum CommandResult {
 pub enum SessionTask {
     None,
     Idle(Box<OpenSession>),
-    Running(Running),
+    Running(Box<Running>),
 }
 
 /// Event of a running command.
 pub enum Event {
     /// UID and content of a fetched mail.
     Mail(u32, Bytes),
-    Completed(Completed),
+    Completed(Box<Completed>),
 }
 
 /// Data that all sessions of a source share.
@@ -176,7 +176,7 @@ impl SessionTask {
     /// Connects and logs in. `first`: the folder to read first, if it is known already.
     pub fn open(&mut self, connector: &Connector, first: Option<FirstFolder>) {
         let on_panic = CommandResult::Opened { logged_in: false, result: Err(parser_failed()) };
-        *self = Self::Running(Running::new(tokio::spawn(open(connector.clone(), first)), on_panic));
+        *self = Self::Running(Box::new(Running::new(tokio::spawn(open(connector.clone(), first)), on_panic)));
     }
 
     /// Starts a command on the idle session.
@@ -196,12 +196,12 @@ impl SessionTask {
                 tokio::spawn(async { (None, result) })
             }
         };
-        *self = Self::Running(Running {
+        *self = Self::Running(Box::new(Running {
             mails: fetches.then_some(mails_received),
             more: settles.then_some(more),
             end: waits.then_some(end),
             ..Running::new(task, on_panic)
-        });
+        }));
     }
 
     /// Waits for the next event of the running command; forever if there is none. Cancel-safe.
@@ -219,12 +219,14 @@ impl SessionTask {
         };
         let session = open.as_ref().map(|open| open.state());
         *self = open.map_or(Self::None, Self::Idle);
-        Event::Completed(Completed { session, result })
+        Event::Completed(Box::new(Completed { session, result }))
     }
 
     /// Adds mails to settle to a running fetch or settle command. Those that arrive too late for it are not in its report.
     pub fn settle_too(&self, due: Vec<(u32, Action)>) {
-        if let Self::Running(Running { more: Some(more), .. }) = self {
+        if let Self::Running(running) = self
+            && let Some(more) = &running.more
+        {
             more.send(due).ok();
         }
     }

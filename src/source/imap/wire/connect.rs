@@ -8,6 +8,7 @@ use tokio::{net::TcpStream, time::timeout};
 use super::{
     auth::{self, credentials::Account},
     response_limits::{Allowance, Wire},
+    server_texts::throttled,
     session::{Session, out_of_step, status_text},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         connect::connect,
         tls::{self, Encryption},
     },
-    source::imap::error::{Fault, throttled},
+    source::imap::error::Fault,
 };
 
 impl Session {

@@ -20,16 +20,14 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
-    auth::{
-        credentials::Account,
-        hints::{Shown, advice},
-    },
+    auth::credentials::Account,
     response_limits::{Allowance, LimitedStream, Overrun, Wire},
+    server_texts::{CredentialKind, Ending, advice, ending, throttled},
 };
 use crate::{
     config::source::Imap,
     net::tls::Encryption,
-    source::imap::error::{Answer, Ending, Fault, ending, throttled},
+    source::imap::error::{Answer, Fault},
 };
 
 /// Timeout of LOGOUT, after which the connection is closed without it.
@@ -395,7 +393,7 @@ impl Session {
         let (host, answer) = (&self.host, redacted(answer, &self.secrets));
         let said = answer.shown();
         let ending = ending(&said).filter(|_| self.logged_in);
-        let hint = || advice(host, Shown::Token, &said);
+        let hint = || advice(host, CredentialKind::Token, &said);
         match (throttled(host, &answer), ending) {
             // Exchange says this for a mailbox without permission, and also when it is in trouble.
             (Some(Fault::Throttled { text, wait }), Some(Ending::Mailbox)) => {

@@ -2,17 +2,17 @@
 //! Secrets are read anew for each login.
 
 pub mod credentials;
-pub mod hints;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use serde_json::Value;
 
-use self::{
-    credentials::Account,
-    hints::{Shown, advice},
+use self::credentials::Account;
+use super::{
+    mailbox_name::quoted,
+    server_texts::{CredentialKind, advice},
+    session::Session,
 };
-use super::{mailbox_name::quoted, session::Session};
 use crate::{
     config::source::{Auth, Credentials, Imap, Security},
     net::token::{Token, TokenError},
@@ -24,7 +24,7 @@ const TOKEN_ERROR_SHOWN: usize = 400;
 
 /// Logs in and returns the name of the mechanism.
 pub async fn login(session: &mut Session, config: &Imap, account: &Account) -> Result<&'static str, Fault> {
-    let shown = Shown::from(&config.credentials);
+    let shown = CredentialKind::from(&config.credentials);
     let method = method(config.auth, shown, |capability| session.offers(capability))
         .ok_or_else(|| Fault::Credentials(no_method(session, config, shown)))?;
     if config.user.contains('\0') {
@@ -76,16 +76,18 @@ impl Method {
 }
 
 /// Chooses the mechanism; `None` if the server offers none for these credentials.
-fn method(wish: Auth, shown: Shown, offers: impl Fn(&str) -> bool) -> Option<Method> {
+fn method(wish: Auth, shown: CredentialKind, offers: impl Fn(&str) -> bool) -> Option<Method> {
     match (wish, shown) {
         (Auth::Plain, _) => Some(Method::Plain),
-        (Auth::Auto, Shown::Password) if offers("AUTH=PLAIN") => Some(Method::Plain),
-        (Auth::Auto, Shown::Password) | (Auth::Login, _) => (!offers("LOGINDISABLED")).then_some(Method::Login),
+        (Auth::Auto, CredentialKind::Password) if offers("AUTH=PLAIN") => Some(Method::Plain),
+        (Auth::Auto, CredentialKind::Password) | (Auth::Login, _) => {
+            (!offers("LOGINDISABLED")).then_some(Method::Login)
+        }
         (Auth::Oauthbearer, _) => Some(Method::OauthBearer),
-        (Auth::Auto, Shown::Token) if offers("AUTH=OAUTHBEARER") => Some(Method::OauthBearer),
-        (Auth::Auto, Shown::Token) => offers("AUTH=XOAUTH2").then_some(Method::XOauth2),
+        (Auth::Auto, CredentialKind::Token) if offers("AUTH=OAUTHBEARER") => Some(Method::OauthBearer),
+        (Auth::Auto, CredentialKind::Token) => offers("AUTH=XOAUTH2").then_some(Method::XOauth2),
         (Auth::Xoauth2, _) => Some(Method::XOauth2),
-        (Auth::Auto, Shown::Certificate) => offers("AUTH=EXTERNAL").then_some(Method::External),
+        (Auth::Auto, CredentialKind::Certificate) => offers("AUTH=EXTERNAL").then_some(Method::External),
         (Auth::External, _) => Some(Method::External),
     }
 }
@@ -169,11 +171,11 @@ fn explain(session: &Session, config: &Imap, fault: Fault, challenge: Option<&st
     if answer.is_temporary() {
         return Fault::Lost(format!("{host} can't check credentials for now: {said}"));
     }
-    let shown = Shown::from(&config.credentials);
+    let shown = CredentialKind::from(&config.credentials);
     let what = match shown {
-        Shown::Password => "login",
-        Shown::Token => "token",
-        Shown::Certificate => "certificate",
+        CredentialKind::Password => "login",
+        CredentialKind::Token => "token",
+        CredentialKind::Certificate => "certificate",
     };
     let reason = challenge.and_then(challenge_reason).map(|reason| format!(" ({reason})")).unwrap_or_default();
     let advice = advice(host, shown, &said);
@@ -181,8 +183,8 @@ fn explain(session: &Session, config: &Imap, fault: Fault, challenge: Option<&st
     Fault::Credentials(format!("{host} refused the {what} of {user}: {said}{reason}; {advice}{or_login}"))
 }
 
-fn may_try_login(session: &Session, config: &Imap, shown: Shown) -> bool {
-    shown == Shown::Password
+fn may_try_login(session: &Session, config: &Imap, shown: CredentialKind) -> bool {
+    shown == CredentialKind::Password
         && config.auth != Auth::Login
         && session.offers("AUTH=PLAIN")
         && !session.offers("LOGINDISABLED")
@@ -195,13 +197,13 @@ fn refused_token(config: &Imap, error: TokenError) -> Fault {
         TokenError::Configuration { text, .. } => Fault::Configuration(text),
         TokenError::Refused(text) => {
             let text = plain_to(&text, TOKEN_ERROR_SHOWN);
-            let advice = advice(&config.host, Shown::Token, &text);
+            let advice = advice(&config.host, CredentialKind::Token, &text);
             Fault::Credentials(format!("{text}; {advice}"))
         }
     }
 }
 
-fn no_method(session: &Session, config: &Imap, shown: Shown) -> String {
+fn no_method(session: &Session, config: &Imap, shown: CredentialKind) -> String {
     let host = session.host();
     let mut offered: Vec<&str> = session
         .capabilities()
@@ -209,14 +211,14 @@ fn no_method(session: &Session, config: &Imap, shown: Shown) -> String {
         .collect();
     offered.sort_unstable();
     let what = match shown {
-        Shown::Password => "password",
-        Shown::Token => "token (neither OAUTHBEARER nor XOAUTH2)",
-        Shown::Certificate => "certificate for a login (EXTERNAL)",
+        CredentialKind::Password => "password",
+        CredentialKind::Token => "token (neither OAUTHBEARER nor XOAUTH2)",
+        CredentialKind::Certificate => "certificate for a login (EXTERNAL)",
     };
     let way_out = match (config.security, shown) {
         (Security::None, _) => "set security: tls or starttls, without which it may refuse credentials",
-        (_, Shown::Password) if config.auth == Auth::Login => "try auth: auto",
-        (_, Shown::Password) => advice(host, shown, ""),
+        (_, CredentialKind::Password) if config.auth == Auth::Login => "try auth: auto",
+        (_, CredentialKind::Password) => advice(host, shown, ""),
         _ => "where it does all the same, name the method in auth",
     };
     format!("{host} accepts no {what}; it offers {}; {way_out}", offered.join(" "))
@@ -258,26 +260,26 @@ fn challenge_reason(challenge: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn chosen(wish: Auth, shown: Shown, offered: &[&str]) -> Option<Method> {
+    fn chosen(wish: Auth, shown: CredentialKind, offered: &[&str]) -> Option<Method> {
         method(wish, shown, |word| offered.contains(&word))
     }
 
     #[test]
     fn with_a_password_auto_is_plain_where_offered_and_login_otherwise() {
-        assert_eq!(chosen(Auth::Auto, Shown::Password, &["AUTH=PLAIN", "AUTH=XOAUTH2"]), Some(Method::Plain));
-        assert_eq!(chosen(Auth::Auto, Shown::Password, &[]), Some(Method::Login));
-        assert_eq!(chosen(Auth::Login, Shown::Password, &["AUTH=PLAIN"]), Some(Method::Login));
+        assert_eq!(chosen(Auth::Auto, CredentialKind::Password, &["AUTH=PLAIN", "AUTH=XOAUTH2"]), Some(Method::Plain));
+        assert_eq!(chosen(Auth::Auto, CredentialKind::Password, &[]), Some(Method::Login));
+        assert_eq!(chosen(Auth::Login, CredentialKind::Password, &["AUTH=PLAIN"]), Some(Method::Login));
     }
 
     #[test]
     fn login_is_not_tried_where_it_is_disabled() {
-        assert_eq!(chosen(Auth::Auto, Shown::Password, &["LOGINDISABLED"]), None);
-        assert_eq!(chosen(Auth::Login, Shown::Password, &["LOGINDISABLED"]), None);
+        assert_eq!(chosen(Auth::Auto, CredentialKind::Password, &["LOGINDISABLED"]), None);
+        assert_eq!(chosen(Auth::Login, CredentialKind::Password, &["LOGINDISABLED"]), None);
     }
 
     #[test]
     fn with_a_token_auto_is_oauthbearer_where_offered_and_xoauth2_otherwise() {
-        let auto = |offered: &[&str]| chosen(Auth::Auto, Shown::Token, offered);
+        let auto = |offered: &[&str]| chosen(Auth::Auto, CredentialKind::Token, offered);
         assert_eq!(auto(&["AUTH=PLAIN", "AUTH=XOAUTH2", "AUTH=OAUTHBEARER"]), Some(Method::OauthBearer));
         assert_eq!(auto(&["AUTH=XOAUTH2", "LOGINDISABLED"]), Some(Method::XOauth2));
         assert_eq!(auto(&["AUTH=PLAIN"]), None);
@@ -285,15 +287,15 @@ mod tests {
 
     #[test]
     fn with_a_certificate_alone_auto_is_external() {
-        assert_eq!(chosen(Auth::Auto, Shown::Certificate, &["AUTH=EXTERNAL"]), Some(Method::External));
-        assert_eq!(chosen(Auth::Auto, Shown::Certificate, &["AUTH=PLAIN"]), None);
+        assert_eq!(chosen(Auth::Auto, CredentialKind::Certificate, &["AUTH=EXTERNAL"]), Some(Method::External));
+        assert_eq!(chosen(Auth::Auto, CredentialKind::Certificate, &["AUTH=PLAIN"]), None);
     }
 
     #[test]
     fn configured_mechanism_is_used_even_if_not_offered() {
-        assert_eq!(chosen(Auth::Xoauth2, Shown::Token, &["AUTH=OAUTHBEARER"]), Some(Method::XOauth2));
-        assert_eq!(chosen(Auth::Oauthbearer, Shown::Token, &[]), Some(Method::OauthBearer));
-        assert_eq!(chosen(Auth::External, Shown::Certificate, &[]), Some(Method::External));
+        assert_eq!(chosen(Auth::Xoauth2, CredentialKind::Token, &["AUTH=OAUTHBEARER"]), Some(Method::XOauth2));
+        assert_eq!(chosen(Auth::Oauthbearer, CredentialKind::Token, &[]), Some(Method::OauthBearer));
+        assert_eq!(chosen(Auth::External, CredentialKind::Certificate, &[]), Some(Method::External));
     }
 
     #[test]

@@ -1,28 +1,98 @@
-//! Advice on refused logins: a table of error texts of providers that mean the same on any host, and of hosts where a
-//! refusal always has the same cause.
+//! Texts of providers' servers and what they mean: throttling, logins that have ended, and advice on refused logins. A new
+//! provider's text is a row in one of the tables.
 
-use crate::config::source::Credentials;
+use std::time::Duration;
+
+use crate::{
+    config::source::Credentials,
+    source::imap::error::{Answer, Fault},
+};
+
+/// Maximum wait: the server chooses the time, and could choose any.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Response codes: THROTTLED of Yahoo and Gmail, LIMIT of RFC 5530.
+const CODES: &[&str] = &["LIMIT", "THROTTLED"];
+
+/// Substrings of status texts, in lower case, by provider.
+const TEXTS: &[&str] = &[
+    // Exchange and Microsoft 365, followed by a time in milliseconds.
+    BACKOFF,
+    "request is throttled",
+    "server unavailable. 15",
+    "user is authenticated but not connected",
+    // Gmail, with the code OVERQUOTA, which means a full mailbox on other servers.
+    "too many simultaneous connections",
+    "account exceeded command or bandwidth limits",
+    // Dovecot.
+    "maximum number of connections from user+ip exceeded",
+];
+
+const BACKOFF: &str = "suggested backoff time:";
+
+/// Returns a throttling fault if the answer of `host` asks for fewer requests.
+pub fn throttled(host: &str, answer: &Answer) -> Option<Fault> {
+    let text = answer.text.to_ascii_lowercase();
+    let is_code = answer.code.as_deref().is_some_and(|code| CODES.contains(&code));
+    if !is_code && !TEXTS.iter().any(|part| text.contains(part)) {
+        return None;
+    }
+    let told = text.split_once(BACKOFF).map(|(_, after)| after.trim_start());
+    let digits = told.map(|told| told.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    let wait = digits.and_then(|digits| digits.parse().ok()).map(|ms| Duration::from_millis(ms).min(LONGEST));
+    Some(Fault::Throttled { text: format!("{host} throttles requests: {}", answer.shown()), wait })
+}
+
+/// State of a login that a server has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The login has expired: a new login helps.
+    Login,
+    /// The login is valid, but gives no access to the mailbox (any more).
+    Mailbox,
+}
+
+/// Interprets the text of a NO, BAD or BYE in an authenticated session; `None` if it does not concern the login. `said`:
+/// the response code in brackets and the text.
+pub fn ending(said: &str) -> Option<Ending> {
+    let said = said.to_ascii_lowercase();
+    ENDINGS.iter().find(|(words, _)| said.contains(words)).map(|(_, ending)| *ending)
+}
+
+const ENDINGS: &[(&str, Ending)] = &[
+    // RFC 5530 section 3.
+    ("[authenticationfailed]", Ending::Login),
+    ("[expired]", Ending::Login),
+    // Gmail: "BYE Session expired, please login again."
+    ("session expired", Ending::Login),
+    // Exchange Online: "BYE Session invalidated - AccessTokenExpired"
+    ("session invalidated", Ending::Login),
+    ("accesstokenexpired", Ending::Login),
+    ("token expired", Ending::Login),
+    // Exchange Online, to every command: "BAD User is authenticated but not connected."
+    ("authenticated but not connected", Ending::Mailbox),
+];
 
 /// Kind of credentials that were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum CredentialKind {
     Password,
     Token,
     Certificate,
 }
 
-impl From<&Credentials> for Shown {
+impl From<&Credentials> for CredentialKind {
     fn from(credentials: &Credentials) -> Self {
         match credentials {
-            Credentials::Password(_) => Shown::Password,
-            Credentials::Token(_) => Shown::Token,
-            Credentials::Certificate => Shown::Certificate,
+            Credentials::Password(_) => CredentialKind::Password,
+            Credentials::Token(_) => CredentialKind::Token,
+            Credentials::Certificate => CredentialKind::Certificate,
         }
     }
 }
 
 /// Returns the advice of the first row that matches. `said`: all text from the server and the token endpoint.
-pub fn advice(host: &str, shown: Shown, said: &str) -> &'static str {
+pub fn advice(host: &str, shown: CredentialKind, said: &str) -> &'static str {
     let (host, said) = (host.to_ascii_lowercase(), said.to_ascii_lowercase());
     let fits = |row: &&Row| {
         (row.hosts.is_empty() || row.hosts.iter().any(|ending| host.ends_with(ending)))
@@ -36,7 +106,7 @@ struct Row {
     /// Suffixes of host names; empty matches any.
     hosts: &'static [&'static str],
     /// Empty matches any.
-    shown: &'static [Shown],
+    shown: &'static [CredentialKind],
     /// Substring, in lower case; empty matches any.
     says: &'static str,
     advice: &'static str,
@@ -46,7 +116,7 @@ const fn text(says: &'static str, advice: &'static str) -> Row {
     Row { hosts: &[], shown: &[], says, advice }
 }
 
-const fn host(hosts: &'static [&'static str], shown: &'static [Shown], advice: &'static str) -> Row {
+const fn host(hosts: &'static [&'static str], shown: &'static [CredentialKind], advice: &'static str) -> Row {
     Row { hosts, shown, says: "", advice }
 }
 
@@ -94,7 +164,7 @@ const ROWS: &[Row] = &[
     ),
     Row {
         hosts: &[],
-        shown: &[Shown::Token],
+        shown: &[CredentialKind::Token],
         says: "authenticate failed",
         advice: "the token is good, but not for this mailbox: the application needs IMAP.AccessAsApp with admin consent, \
                  New-ServicePrincipal with the object id of the enterprise application, and Add-MailboxPermission; see \
@@ -114,38 +184,83 @@ const ROWS: &[Row] = &[
     // Advice by host.
     host(
         MICROSOFT,
-        &[Shown::Password],
+        &[CredentialKind::Password],
         "Microsoft 365 takes no passwords, only tokens: see oauth with provider: microsoft365 in docs/imap.md",
     ),
     host(
         GOOGLE,
-        &[Shown::Password],
+        &[CredentialKind::Password],
         "Gmail wants an app password (Google account, Security, 2-Step Verification) or oauth",
     ),
     host(
         GOOGLE,
-        &[Shown::Token],
+        &[CredentialKind::Token],
         "user must be the account that consented, and the token's scope https://mail.google.com/",
     ),
     host(
         &["yahoo.com", "aol.com", "me.com", "icloud.com", "fastmail.com", "messagingengine.com"],
-        &[Shown::Password],
+        &[CredentialKind::Password],
         "this provider wants an app password instead of the account's own",
     ),
     host(
         &["zoho.com", "zoho.eu", "zoho.in", "zoho.com.au", "zoho.jp"],
-        &[Shown::Password],
+        &[CredentialKind::Password],
         "Zoho wants IMAP turned on in the settings, and an app password where two factors are used",
     ),
     // Fallback.
-    host(&[], &[Shown::Password], "check user and password"),
-    host(&[], &[Shown::Token], "check user, and whether the token is for this server"),
-    host(&[], &[Shown::Certificate], "check whether the certificate in tls.crt_file is for user"),
+    host(&[], &[CredentialKind::Password], "check user and password"),
+    host(&[], &[CredentialKind::Token], "check user, and whether the token is for this server"),
+    host(&[], &[CredentialKind::Certificate], "check whether the certificate in tls.crt_file is for user"),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn wait(code: Option<&str>, text: &str) -> Option<Option<Duration>> {
+        match throttled("host", &Answer { code: code.map(Into::into), text: text.into() }) {
+            Some(Fault::Throttled { wait, .. }) => Some(wait),
+            None => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_server_that_tells_how_long_is_left_alone_for_that_long() {
+        let text = "Request is throttled. Suggested Backoff Time: 299961 milliseconds";
+        assert_eq!(wait(None, text), Some(Some(Duration::from_millis(299_961))));
+        assert_eq!(wait(None, "Suggested Backoff Time: 999999999999"), Some(Some(LONGEST)));
+        assert_eq!(wait(None, "Suggested Backoff Time: soon"), Some(None));
+    }
+
+    #[test]
+    fn codes_and_texts_of_others_are_known() {
+        assert_eq!(wait(Some("THROTTLED"), ""), Some(None));
+        assert_eq!(wait(Some("LIMIT"), "rate limit hit"), Some(None));
+        assert_eq!(wait(Some("OVERQUOTA"), "Account exceeded command or bandwidth limits. (Failure)"), Some(None));
+        assert_eq!(wait(None, "Server Unavailable. 15"), Some(None));
+        assert_eq!(wait(Some("ALERT"), "Too many simultaneous connections. (Failure)"), Some(None));
+    }
+
+    #[test]
+    fn other_refusals_are_no_throttling() {
+        assert_eq!(wait(Some("OVERQUOTA"), "Quota exceeded (mailbox for user is full)"), None);
+        assert_eq!(wait(None, "Mailbox doesn't exist: throttle"), None);
+    }
+
+    #[test]
+    fn expired_logins_are_distinguished_from_other_refusals() {
+        for (said, means) in [
+            ("Session expired, please login again.", Some(Ending::Login)),
+            ("Session invalidated - AccessTokenExpired", Some(Ending::Login)),
+            ("[AUTHENTICATIONFAILED] Invalid credentials (Failure)", Some(Ending::Login)),
+            ("User is authenticated but not connected.", Some(Ending::Mailbox)),
+            ("[NONEXISTENT] Unknown Mailbox: x (Failure)", None),
+            ("Internal error occurred", None),
+        ] {
+            assert_eq!(ending(said), means, "{said}");
+        }
+    }
 
     #[test]
     fn texts_of_providers_say_what_to_do_wherever_they_come_from() {
@@ -163,7 +278,7 @@ mod tests {
             ("User is authenticated but not connected.", "Add-MailboxPermission"),
             ("invalid_grant: Token has been expired or revoked.", "sign in again"),
         ] {
-            let told = advice("relay.example.com", Shown::Token, said);
+            let told = advice("relay.example.com", CredentialKind::Token, said);
             assert!(told.contains(part), "{said}: {told}");
         }
     }
@@ -171,11 +286,11 @@ mod tests {
     #[test]
     fn hosts_say_what_to_do_where_the_text_does_not() {
         let told = |host, shown| advice(host, shown, "[AUTHENTICATIONFAILED] Invalid credentials (Failure)");
-        assert!(told("imap.gmail.com", Shown::Password).contains("app password"));
-        assert!(told("imap.gmail.com", Shown::Token).contains("https://mail.google.com/"));
-        assert!(told("Outlook.Office365.com", Shown::Password).contains("provider: microsoft365"));
-        assert!(told("imap.mail.me.com", Shown::Password).contains("app password"));
-        assert_eq!(told("imap.example.com", Shown::Password), "check user and password");
+        assert!(told("imap.gmail.com", CredentialKind::Password).contains("app password"));
+        assert!(told("imap.gmail.com", CredentialKind::Token).contains("https://mail.google.com/"));
+        assert!(told("Outlook.Office365.com", CredentialKind::Password).contains("provider: microsoft365"));
+        assert!(told("imap.mail.me.com", CredentialKind::Password).contains("app password"));
+        assert_eq!(told("imap.example.com", CredentialKind::Password), "check user and password");
     }
 
     #[test]
@@ -183,7 +298,7 @@ mod tests {
         for (at, row) in ROWS.iter().enumerate() {
             assert_eq!(row.says, row.says.to_ascii_lowercase(), "what is compared is in lower case");
             let host = row.hosts.first().copied().unwrap_or("imap.example.com");
-            let shown = row.shown.first().copied().unwrap_or(Shown::Token);
+            let shown = row.shown.first().copied().unwrap_or(CredentialKind::Token);
             let told = advice(host, shown, row.says);
             assert_eq!(told, row.advice, "row {at} is hidden by one before it");
         }
