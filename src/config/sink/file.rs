@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
-use super::properties::SinkOptions;
+use super::kind_options::SinkOptions;
 use crate::config::{
     decode::View,
     form::{NonZero, Whole},

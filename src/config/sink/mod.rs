@@ -1,7 +1,8 @@
 //! `sinks.*`: destinations of events, and their encoding. Each kind has a file of its own here, and one line in `kinds!`.
 
+mod encoding;
 mod file;
-mod properties;
+mod kind_options;
 mod stdout;
 mod syslog;
 
@@ -14,14 +15,15 @@ use super::{
     form::{Form, NonZero, Whole, not_one_of},
     kinds::{self, kinds},
     near::nearest,
-    options::{choices, options},
+    options::options,
     units::Size,
 };
 use crate::event::EventType;
 
 pub use self::{
+    encoding::{Arrays, Codec, Encoding, Preset},
     file::File,
-    properties::SinkOptions,
+    kind_options::SinkOptions,
     stdout::Stdout,
     syslog::{Acknowledgements, EventTime, Framing, Syslog, SyslogFormat, SyslogMode},
 };
@@ -93,59 +95,6 @@ impl SinkConfig {
         events.sort_unstable();
         inputs.sort_unstable();
         json!([self.kind.type_name(), self.kind.options().destination(), events, inputs]).to_string()
-    }
-}
-
-options! {
-    /// `encoding.*`.
-    #[derive(Debug, Clone)]
-    pub struct Encoding: Default {
-        /// Codec of events.
-        pub codec: Codec = Codec::Json,
-        /// Preset of fields to write.
-        pub fields: Preset = Preset::Full,
-        /// Write only these fields, in the order of the schema. Empty: all of the preset.
-        pub only_fields: Vec<String> = Vec::new(),
-        /// Do not write these fields.
-        pub except_fields: Vec<String> = Vec::new(),
-        /// Omit fields without a value.
-        pub omit_null: bool = false,
-        /// Format of fields with several values.
-        pub arrays: Arrays = Arrays::Nested,
-    }
-}
-
-choices! {
-    /// Codec of events.
-    pub enum Codec = Json {
-        /// One JSON object per event (on a line of its own, if the sink writes lines).
-        Json = "json" | "ndjson",
-        /// A JSON array per file; `file` sinks only.
-        Array = "array",
-        /// The key=value line of dmarc-ingest.
-        Text = "text",
-    }
-}
-
-choices! {
-    /// Preset of fields to write.
-    pub enum Preset = Full {
-        /// All fields.
-        Full = "full",
-        /// Without provenance, arrays and fields derived from others.
-        Lean = "lean",
-        /// Only the seed schema of dmarc-ingest.
-        Seed = "seed",
-    }
-}
-
-choices! {
-    /// Format of fields with several values.
-    pub enum Arrays = Nested {
-        /// As JSON arrays.
-        Nested = "nested",
-        /// As one string, elements joined by `; ` and their values by `/`.
-        Joined = "joined",
     }
 }
 

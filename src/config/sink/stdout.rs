@@ -1,6 +1,6 @@
 //! `type: stdout`: lines on standard output.
 
-use super::properties::SinkOptions;
+use super::kind_options::SinkOptions;
 use crate::config::{decode::View, kinds::KindOptions, options::options, units::Size, url::Urls};
 
 options! {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::properties::SinkOptions;
+use super::kind_options::SinkOptions;
 use crate::config::{
     decode::View,
     form::{Form, Whole},

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::properties::SourceOptions;
+use super::kind_options::SourceOptions;
 use crate::config::{
     decode::View, kinds::KindOptions, node::Value, options::options, senders::Senders, units::Time, url::Urls,
 };

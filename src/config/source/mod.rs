@@ -2,7 +2,7 @@
 
 mod file;
 mod imap;
-mod properties;
+mod kind_options;
 
 use super::{
     decode::{Options, View},
@@ -13,7 +13,7 @@ use super::{
 pub use self::{
     file::File,
     imap::{After, Auth, Credentials, Imap, Security, Watch, WithoutReport},
-    properties::SourceOptions,
+    kind_options::SourceOptions,
 };
 
 kinds! {

@@ -1,4 +1,4 @@
-//! Properties that every kind of sink declares.
+//! Trait of the options of a kind of sink: what every kind declares.
 
 /// A kind of sink, by its options.
 pub trait SinkOptions {
