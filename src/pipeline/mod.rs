@@ -25,7 +25,7 @@ mod pool;
 pub mod reading;
 mod settlement;
 mod sink_queue;
-mod source_memory;
+mod source_context;
 mod source_reader;
 mod stall_timer;
 mod summary;

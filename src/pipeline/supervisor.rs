@@ -26,7 +26,7 @@ use super::{
     pool::Pool,
     settlement::{Reports, Settlement},
     sink_queue::{Emitter, SinkQueue},
-    source_memory::Remembered,
+    source_context::PipelineContext,
     source_reader::{MAILS_WAITING, SourceReader},
     stall_timer::StallTimer,
     summary::Summary,
@@ -122,7 +122,7 @@ struct Supervisor {
     options: Options,
     stop: Stop,
     settlement: Arc<Settlement>,
-    memory: Arc<Remembered>,
+    context: Arc<PipelineContext>,
     summary: Arc<Summary>,
     sources: JoinSet<SourceEnd>,
     readers: JoinSet<()>,
@@ -207,7 +207,7 @@ impl Supervisor {
         let names = sources.iter().map(|source| source.name().to_owned()).collect();
         let summary: Arc<Summary> = Arc::default();
         let mut supervisor = Self {
-            memory: Arc::new(Remembered {
+            context: Arc::new(PipelineContext {
                 ledger,
                 ships_again: options.reship.is_some(),
                 to_look_through: Mutex::new(names),
@@ -257,7 +257,7 @@ impl Supervisor {
             verdict_receiver,
             pool.budget().clone(),
             self.config.intake_max_size,
-            self.memory.clone(),
+            self.context.clone(),
             self.options.once,
             self.options.dry_run,
             self.stop.gently.clone(),
@@ -275,7 +275,7 @@ impl Supervisor {
                 sinks,
                 host,
                 Handle::current(),
-                self.memory.ledger.bookmark(),
+                self.context.ledger.bookmark(),
                 self.at_reading.clone(),
             ),
             meter: SourceMeter::new(&name, &self.config),
@@ -284,7 +284,7 @@ impl Supervisor {
             route: self.settlement.route(&name, &self.config),
             config: self.config.clone(),
             summary: self.summary.clone(),
-            deferred: self.memory.deferred.clone(),
+            deferred: self.context.deferred.clone(),
             condition: self.condition.clone(),
             pool: pool.clone(),
             stop: self.stop.gently.clone(),
@@ -323,8 +323,8 @@ impl Supervisor {
             );
             self.exit = self.exit.or_worse(Exit::Undelivered);
         }
-        if self.options.once && self.memory.may_forget() && !self.options.dry_run {
-            expire(self.memory.ledger.clone(), self.config.ledger.retention_days).await;
+        if self.options.once && self.context.may_forget() && !self.options.dry_run {
+            expire(self.context.ledger.clone(), self.config.ledger.retention_days).await;
         }
         self.measure();
         let exit = self.exit.or_worse(self.summary.exit(self.options));
@@ -354,8 +354,8 @@ impl Supervisor {
                 }
                 _ = look.tick() => self.look(),
                 _ = expiry.tick(), if !self.options.once && !self.options.dry_run => {
-                    if self.memory.may_forget() {
-                        tokio::spawn(expire(self.memory.ledger.clone(), self.config.ledger.retention_days));
+                    if self.context.may_forget() {
+                        tokio::spawn(expire(self.context.ledger.clone(), self.config.ledger.retention_days));
                     }
                     (Exit::Done, true)
                 }

@@ -31,7 +31,7 @@ pub struct Intake {
     verdicts: mpsc::UnboundedReceiver<(MailRef, Verdict)>,
     budget: Arc<Semaphore>,
     budget_bytes: u32,
-    memory: Arc<dyn Memory>,
+    context: Arc<dyn SourceContext>,
     /// Make one pass over what is there now, then end.
     pub once: bool,
     /// Dry run: open read-only, change nothing, and log what would be done.
@@ -54,8 +54,8 @@ pub struct PlaceStatus {
     pub suspected: Option<Timestamp>,
 }
 
-/// Memory of mails and files that were left in place.
-pub trait Memory: Send + Sync {
+/// The pipeline as its sources see it: what is known of mails and files, and where sources report their state and counts.
+pub trait SourceContext: Send + Sync {
     /// Looks up the mails at `places`; returns one status for each, in the same order.
     fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>>;
 
@@ -167,12 +167,12 @@ impl Intake {
         verdicts: mpsc::UnboundedReceiver<(MailRef, Verdict)>,
         budget: Arc<Semaphore>,
         budget_bytes: u32,
-        memory: Arc<dyn Memory>,
+        context: Arc<dyn SourceContext>,
         once: bool,
         dry_run: bool,
         stop: CancellationToken,
     ) -> Self {
-        Self { mails, verdicts, budget, budget_bytes, memory, once, dry_run, stop }
+        Self { mails, verdicts, budget, budget_bytes, context, once, dry_run, stop }
     }
 
     /// Returns the bytes of mail that may be held at once; a batch should stay well below it.
@@ -186,32 +186,32 @@ impl Intake {
     /// A mail in flight becomes known just before its verdict arrives. So leave out the mails that wait for a verdict when
     /// the look-up begins, not when it ends: one that is settled in between would be taken for a new one.
     pub fn remembered(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
-        self.memory.look_up(places)
+        self.context.look_up(places)
     }
 
     /// Reports that `source` has asked about every mail that lies where it looks: mails that it did not ask about are gone.
     pub fn looked_through(&self, source: &str) {
-        self.memory.looked_through(source);
+        self.context.looked_through(source);
     }
 
     /// Reports that `mails` mails were found that will be handed over.
     pub fn expects(&self, mails: u64) {
-        self.memory.expects(mails);
+        self.context.expects(mails);
     }
 
     /// Reports that `source` can't do its work for now.
     pub fn troubled(&self, source: &str, why: &str) {
-        self.memory.troubled(source, why);
+        self.context.troubled(source, why);
     }
 
     /// True if what is remembered is lost when the process ends: mails that stay are then marked where they lie.
     pub fn forgets(&self) -> bool {
-        self.memory.forgets()
+        self.context.forgets()
     }
 
     /// True if mails that are marked as dealt with are to be read again.
     pub fn ships_again(&self) -> bool {
-        self.memory.ships_again()
+        self.context.ships_again()
     }
 
     /// Waits until `bytes` fit into the budget; a mail larger than all of it waits for all of it.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    source::{Memory, PLACES_AT_ONCE, PlaceStatus},
+    source::{PLACES_AT_ONCE, PlaceStatus, SourceContext},
     trouble::{Reason, Trouble},
 };
 
@@ -179,7 +179,7 @@ struct Remembered {
 
 type Verdicts = mpsc::UnboundedSender<(MailRef, Verdict)>;
 
-impl Memory for Remembered {
+impl SourceContext for Remembered {
     fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
         self.asked.lock().unwrap().push(places.len());
         let mut known = self.known.lock().unwrap();

@@ -17,7 +17,7 @@ use dmarc_shipper::{
         tls::Tls,
     },
     limits::Limits,
-    source::{Intake, Memory, Pass, Place, PlaceStatus, Source, SourceError, Verdict, imap::ImapSource},
+    source::{Intake, Pass, Place, PlaceStatus, Source, SourceContext, SourceError, Verdict, imap::ImapSource},
     trouble::Trouble,
 };
 use futures::future::BoxFuture;
@@ -77,7 +77,7 @@ pub struct Remembered {
     ships_again: bool,
 }
 
-impl Memory for Remembered {
+impl SourceContext for Remembered {
     fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
         let is_known = |place: &Place| matches!(place, Place::Imap { uid, .. } if self.uids.contains(uid));
         let status = |place| PlaceStatus { is_known: is_known(place), suspected: None };

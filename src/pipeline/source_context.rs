@@ -1,4 +1,4 @@
-//! The pipeline's side of [`Memory`]: mails remembered in the ledger, completed passes, and troubles of sources.
+//! The pipeline's side of [`SourceContext`]: mails remembered in the ledger, completed passes, and troubles of sources.
 
 use std::{
     collections::BTreeSet,
@@ -18,11 +18,11 @@ use crate::{
     config::Config,
     ledger::Ledger,
     ops::condition::Condition,
-    source::{Memory, Place, PlaceStatus},
+    source::{Place, PlaceStatus, SourceContext},
 };
 
 /// The ledger, as queried by the sources; and the sources that have not completed a pass yet.
-pub struct Remembered {
+pub struct PipelineContext {
     pub ledger: Arc<dyn Ledger>,
     /// True if every mail that is still there is read again.
     pub ships_again: bool,
@@ -34,14 +34,14 @@ pub struct Remembered {
     pub deferred: Arc<Deferred>,
 }
 
-impl Remembered {
+impl PipelineContext {
     /// True if the ledger knows which of the mails that it remembers are still there, so that it may forget the others.
     pub fn may_forget(&self) -> bool {
         self.to_look_through.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
-impl Memory for Remembered {
+impl SourceContext for PipelineContext {
     fn look_up(&self, places: Vec<Place>) -> BoxFuture<'static, Vec<PlaceStatus>> {
         let (ledger, deferred, ships_again) = (self.ledger.clone(), self.deferred.clone(), self.ships_again);
         let places: Arc<[Place]> = places.into();
