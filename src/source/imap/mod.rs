@@ -54,7 +54,7 @@ use self::{
     wire::auth::credentials::Account,
 };
 use super::{
-    Intake, PLACES_AT_ONCE, Pass, Source, SourceError, Verdict,
+    Intake, PLACES_AT_ONCE, Pass, PlaceStatus, Source, SourceError, Verdict,
     registry::{Checking, Kind},
 };
 use crate::{
@@ -123,10 +123,11 @@ async fn run(settings: Settings, connector: Connector, mut intake: Intake) -> Re
     let mut driver = Driver::new(settings, Instant::now());
     let mut session = SessionTask::None;
     let mut reservation: Option<BoxFuture<'static, OwnedSemaphorePermit>> = None;
+    let mut look_up: Option<LookUp> = None;
     let mut is_stopping = false;
     let mut input = Input::Timer;
     loop {
-        let (mut wake_at, mut looked_up) = (None, None);
+        let mut wake_at = None;
         for action in driver.step(input, Instant::now()) {
             match action {
                 Action::Open(first) => session.open(&connector, first),
@@ -135,14 +136,7 @@ async fn run(settings: Settings, connector: Connector, mut intake: Intake) -> Re
                 Action::EndWait => session.end_wait(),
                 Action::Close => session.close(),
                 Action::LogOut => session.log_out().await,
-                Action::LookUp(uids) => {
-                    let mut statuses = Vec::with_capacity(uids.len());
-                    for uids in uids.chunks(PLACES_AT_ONCE) {
-                        let places = uids.iter().map(|uid| driver.place(*uid)).collect();
-                        statuses.extend(intake.remembered(places).await);
-                    }
-                    looked_up = Some(statuses);
-                }
+                Action::LookUp(uids) => look_up = Some(LookUp::start(uids, Vec::new(), &driver, &intake)),
                 Action::Reserve(bytes) => reservation = Some(Box::pin(intake.reserve(bytes))),
                 Action::CancelReservation => reservation = None,
                 Action::HandOver(mail) => intake.hand_over(mail).await?,
@@ -152,10 +146,6 @@ async fn run(settings: Settings, connector: Connector, mut intake: Intake) -> Re
                 Action::SleepUntil(at) => wake_at = Some(at),
                 Action::End(result) => return result,
             }
-        }
-        if let Some(statuses) = looked_up {
-            input = Input::LookedUp(statuses);
-            continue;
         }
         input = tokio::select! {
             biased;
@@ -177,9 +167,36 @@ async fn run(settings: Settings, connector: Connector, mut intake: Intake) -> Re
                 reservation = None;
                 Input::Reserved(permit)
             }
+            found = some(look_up.as_mut().map(|look_up| &mut look_up.next)) => {
+                let LookUp { uids, mut statuses, .. } = look_up.take().expect("it is the one that was waited for");
+                statuses.extend(found);
+                if statuses.len() < uids.len() {
+                    look_up = Some(LookUp::start(uids, statuses, &driver, &intake));
+                    Input::Timer
+                } else {
+                    Input::LookedUp(statuses)
+                }
+            }
             () = connector.account.changed(), if driver.awaits_credentials() => Input::CredentialsChanged,
             () = some(wake_at.map(|at| Box::pin(sleep_until(at)))) => Input::Timer,
         };
+    }
+}
+
+/// Look-up of the mails of a listing in the ledger, [`PLACES_AT_ONCE`] at a time.
+struct LookUp {
+    uids: Vec<u32>,
+    /// Statuses of the first of them.
+    statuses: Vec<PlaceStatus>,
+    /// Statuses of the next ones.
+    next: BoxFuture<'static, Vec<PlaceStatus>>,
+}
+
+impl LookUp {
+    fn start(uids: Vec<u32>, statuses: Vec<PlaceStatus>, driver: &Driver, intake: &Intake) -> Self {
+        let next = uids.iter().skip(statuses.len()).take(PLACES_AT_ONCE);
+        let next = intake.remembered(next.map(|uid| driver.place(*uid)).collect());
+        Self { uids, statuses, next }
     }
 }
 
