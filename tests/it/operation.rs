@@ -109,7 +109,7 @@ fn dev_null_as_stdout_gives_a_warning() {
     let (dovecot, workplace) = (mailbox(&ca, &batch), Workplace::new());
     let config = workplace.config(imaps(&dovecot, &ca), stdout());
     let file = workplace.write("config.json", config.to_string()).display().to_string();
-    let gone = "stdout is /dev/null: what is shipped there is gone";
+    let gone = "stdout is /dev/null: events are discarded";
     Shipper::redirected(">/dev/null", ["check", "--config", &file]).exits(0).says(&["stdout, which is /dev/null"]);
     // Like Python's subprocess.DEVNULL, and indistinguishable from the /dev/null that Rust's runtime opens in place of a
     // closed stdout.

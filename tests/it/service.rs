@@ -42,7 +42,7 @@ fn new_mail_is_shipped_and_sigterm_shuts_down_gracefully() {
         running.signal(signal);
         let finished = running.finish().exited(0);
         assert_eq!(essences(rows(&finished.events())), batch.essences());
-        assert!(!finished.stderr.contains("before everything was confirmed"), "{}", finished.stderr);
+        assert!(!finished.stderr.contains("stopping before all events were confirmed"), "{}", finished.stderr);
         assert_all_archived(&dovecot, &batch);
     }
 }
@@ -64,7 +64,7 @@ fn sigterm_while_the_receiver_is_down_leaves_the_mails_and_exits_with_75() {
     });
     until_said(&running, "can't connect");
     running.signal(Signal::TERM);
-    running.finish().exited(75).says(&["before everything was confirmed"]);
+    running.finish().exited(75).says(&["stopping before all events were confirmed"]);
     assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (batch.mails.len(), 0));
 }
 
@@ -234,7 +234,7 @@ fn sighup_with_a_corrected_sink_address_takes_effect_at_once() {
         running.signal(Signal::TERM);
         until_said(&running, "asked to stop");
         running.signal(Signal::TERM);
-        running.finish().says(&["what waits for a sink that can't be reached", "\"reloaded\""]);
+        running.finish().says(&["reloading without the mails that wait for an unreachable or stalled sink", "\"reloaded\""]);
         assert_eq!(told_once(&events(&rsyslog.received())), batch.essences());
         // Events that arrived before may be repeated, with the same ids.
         let kept = ndjson(&workplace.read("kept.ndjson"));

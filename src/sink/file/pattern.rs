@@ -25,7 +25,7 @@ impl Pattern {
         let shown = path.display();
         let text = path.to_str().ok_or_else(|| format!("path {shown} is not UTF-8; expected a strftime pattern"))?;
         strtime::format(text, &Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC))
-            .map_err(|error| format!("path {shown} is no strftime pattern: {error}"))?;
+            .map_err(|error| format!("path {shown} is not a strftime pattern: {error}"))?;
         let (mut base, mut parts) = (PathBuf::new(), Vec::new());
         for component in path.components() {
             let name = component.as_os_str().to_string_lossy();

@@ -94,7 +94,7 @@ fn the_image_labels_match_and_its_healthcheck_queries_the_program() {
     let api = json!({"api": {"address": format!("127.0.0.1:{}", free_port())}});
     let folder = mounted(&workplace, &ca, &dovecot, syslog_tls(rsyslog.tls_port, &ca), api);
     let container = Container::start(&folder, &[]);
-    container.until_said("answering");
+    container.until_said("serving");
     podman_does(["exec", &container.name, "/usr/bin/dmarc-shipper", "health"]);
     let shell = podman(["exec", &container.name, "/bin/sh", "-c", "true"]);
     assert!(!shell.status.success(), "there is a shell in it");

@@ -45,7 +45,7 @@ fn unmoved_mails_are_moved_by_the_next_run_without_reshipping() {
     let config = workplace.config(imaps(&dovecot, &ca), sink);
     dovecot.mailbox().create_folder("Processed");
     dovecot.mailbox().write_protect("Processed", true);
-    workplace.once(&config).exits(75).says(&["can't be settled", "shipped but not moved"]);
+    workplace.once(&config).exits(75).says(&["can't be settled", "shipped and could not be moved"]);
     assert_rows(&batch, &ndjson(&workplace.read("kept.ndjson")));
     assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
 
