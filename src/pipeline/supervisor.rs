@@ -340,18 +340,20 @@ impl Supervisor {
         expiry.reset();
         while !(self.sources.is_empty() && self.readers.is_empty()) {
             let (exit, go_on) = tokio::select! {
-                Some(ended) = self.sources.join_next() => (source_ended(ended, self.options), true),
-                Some(ended) = self.readers.join_next() => (reader_ended(&ended), ended.is_ok()),
-                Some(ended) = self.sinks.join_next() => match sink_ended(ended, true) {
-                    Some(exit) => (exit, false),
-                    None => (Exit::Done, true),
-                },
+                // In this order: sources that end because of a stop must not make the run look like a complete one.
+                biased;
                 () = self.stop.gently.cancelled(), if self.deadline.is_none() => {
                     info!(in_flight = self.settlement.in_flight(), "stopping: waiting for the mails in flight");
                     self.condition.drain();
                     self.deadline = Some(Instant::now() + self.config.shutdown_timeout);
                     (Exit::Done, true)
                 }
+                Some(ended) = self.sources.join_next() => (source_ended(ended, self.options), true),
+                Some(ended) = self.readers.join_next() => (reader_ended(&ended), ended.is_ok()),
+                Some(ended) = self.sinks.join_next() => match sink_ended(ended, true) {
+                    Some(exit) => (exit, false),
+                    None => (Exit::Done, true),
+                },
                 _ = look.tick() => self.look(),
                 _ = expiry.tick(), if !self.options.once && !self.options.dry_run => {
                     if self.context.may_forget() {

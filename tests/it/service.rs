@@ -234,7 +234,9 @@ fn sighup_with_a_corrected_sink_address_takes_effect_at_once() {
         running.signal(Signal::TERM);
         until_said(&running, "asked to stop");
         running.signal(Signal::TERM);
-        running.finish().says(&["reloading without the mails that wait for an unreachable or stalled sink", "\"reloaded\""]);
+        running
+            .finish()
+            .says(&["reloading without the mails that wait for an unreachable or stalled sink", "\"reloaded\""]);
         assert_eq!(told_once(&events(&rsyslog.received())), batch.essences());
         // Events that arrived before may be repeated, with the same ids.
         let kept = ndjson(&workplace.read("kept.ndjson"));

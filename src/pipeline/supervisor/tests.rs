@@ -235,6 +235,20 @@ async fn a_single_pass_that_could_not_move_its_mails_is_to_be_retried() {
     assert_eq!(run(config(REQUIRED), &[Doing::Confirms], source, ledger(), ONCE).await, Exit::Undelivered);
 }
 
+/// Regression: the exit code was now and then 0, if sources and readers had ended before the stop was looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_ends_all_sources_at_once_does_not_look_like_a_complete_pass() {
+    for _ in 0..20 {
+        let stop = Stop::default();
+        stop.gently.cancel();
+        let source = Reports { rows: Vec::new(), ..Reports::default() };
+        let supervisor = start(config(REQUIRED), &[Doing::Confirms], source, ledger(), ONCE, stop);
+        // The source and its reader end meanwhile.
+        sleep(Duration::from_millis(20)).await;
+        assert_eq!(ends(supervisor).await, Exit::Undelivered);
+    }
+}
+
 /// Regression: the exit code was 0, as nothing was in flight when the run was stopped: the mails left had never been begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_pass_that_was_stopped_is_to_be_retried() {
