@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-/// [`Read::read`] for a reader that implements [`BufRead`] natively.
+/// `read` for a reader that implements [`BufRead`] natively.
 pub(super) fn read_buffered(input: &mut impl BufRead, into: &mut [u8]) -> io::Result<usize> {
     let buffer = input.fill_buf()?;
     let amount = buffer.len().min(into.len());

@@ -1,13 +1,13 @@
 //! IMAP source: fetches mails from the folders of an account in batches, hands them to the pipeline, and moves, deletes or
 //! flags each after its verdict.
 //!
-//! * [`driver`] is a state machine without I/O: it takes events and returns actions. `plan` holds its parts: the schedule
+//! * `driver` is a state machine without I/O: it takes events and returns actions. `plan` holds its parts: the schedule
 //!   of the folders, the pass through one of them, the mails to settle, the search for a mail that can't be fetched, and
 //!   the retry policy.
-//! * [`session_task`] runs `commands` on the session, one after the other, each in a task of its own.
+//! * `session_task` runs `commands` on the session, one after the other, each in a task of its own.
 //! * `commands` are IMAP commands with their meaning: LIST, SELECT, SEARCH, FETCH, MOVE, IDLE.
 //! * `wire` is the session itself: connection, login, pipelining, and limits on what the server may send.
-//! * [`check`] only examines an account.
+//! * `check` only examines an account.
 
 mod check;
 mod commands {
