@@ -75,3 +75,17 @@ fn hosted_ci_runs_existing_targets_with_pinned_actions_read_only() {
         }
     }
 }
+
+/// Regression: a test was renamed, and `make soak` ran none, successfully.
+#[test]
+fn every_test_that_make_runs_by_name_exists() {
+    let filters: Vec<String> = read("Makefile")
+        .lines()
+        .filter_map(|line| Some(line.split_once("--test it -- ")?.1.split(' ').next()?.to_owned()))
+        .collect();
+    assert!(filters.len() >= 2, "{filters:?}");
+    let tests = ["faults/process.rs", "routes.rs", "floods.rs"].map(|file| read(&format!("tests/it/{file}"))).concat();
+    for filter in filters {
+        assert!(tests.contains(&format!("#[test]\nfn {filter}")), "no test begins with {filter}");
+    }
+}

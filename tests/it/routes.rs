@@ -224,7 +224,7 @@ fn another_account_under_the_same_source_name_is_read_though_its_uidvalidity_is_
 const KILLS: usize = 8;
 
 #[test]
-fn kills_with_two_routes_lose_no_row_at_any_sink() {
+fn kills_at_any_moment_with_two_routes_lose_no_row_at_any_sink() {
     let kills = std::env::var("SOAK_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let (ca, workplace, begin) = (Ca::new(), Workplace::new(), Instant::now());
     let dovecot = two_mailboxes(&ca);
