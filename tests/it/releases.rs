@@ -82,6 +82,7 @@ fn every_test_that_make_runs_by_name_exists() {
     let filters: Vec<String> = read("Makefile")
         .lines()
         .filter_map(|line| Some(line.split_once("--test it -- ")?.1.split(' ').next()?.to_owned()))
+        .filter(|filter| !filter.contains("::"))
         .collect();
     assert!(filters.len() >= 2, "{filters:?}");
     let tests = ["faults/process.rs", "routes.rs", "floods.rs"].map(|file| read(&format!("tests/it/{file}"))).concat();
