@@ -135,7 +135,7 @@ sbom: ## what is in the binary, as CycloneDX: target/dmarc-shipper.cdx.json
 	rm dmarc-shipper.cdx.json
 
 k8s: servers ## write k8s/ anew from the chart
-	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::the_manifests
+	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::manifests_in_k8s
 
 helm: servers ## write the chart's README anew from its values
 	UPDATE_DOCS=1 $(CARGO) test --locked --test it -- deploy::chart::the_charts_readme

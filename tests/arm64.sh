@@ -16,7 +16,7 @@ program="$here/dmarc-shipper"
 # kernel's SIOCOUTQNSD, so that no frame over TCP is ever confirmed in it, and takes memory of its own.
 tests=(
     golden:: event_schema:: examples:: files:: bad_input:: source_imap::with_dovecot
-    end_to_end::{stdout_and_a_file,the_events_of_type_report,the_same_row,a_mailbox_that_is_left,a_start_without_a_file,a_dry_run}
+    end_to_end::{stdout_and_a_file,report_events_add_up,event_id_is_the_same,a_read_only_mailbox,run_without_a_file,a_dry_run}
     --skip systemd::
 )
 say() { echo "arm64: $*"; }
