@@ -99,7 +99,7 @@ struct State {
     unreadable: bool,
 }
 
-/// What a sink reports: the number of the last event that it has dealt with, and those events that it has rejected.
+/// Reports of one sink: the number of the last event that was confirmed or rejected, and the rejected events.
 #[derive(Debug, Clone)]
 pub struct Reports {
     /// Number of the sink, as in the marks.

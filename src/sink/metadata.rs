@@ -7,7 +7,7 @@ use crate::{
     event::{Event, EventType, Provenance, id::EventId},
 };
 
-/// What a sink may need to know of an event besides its bytes. Cheap to clone: nothing is allocated.
+/// Metadata of an event that sinks may use besides its bytes. Cheap to clone: nothing is allocated.
 #[derive(Debug, Clone)]
 pub struct Metadata {
     pub event_id: EventId,

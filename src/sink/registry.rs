@@ -21,12 +21,12 @@ pub trait Kind: Sync {
     fn check<'a>(&'a self, steps: &'a mut Steps) -> BoxFuture<'a, Option<Probe>>;
 }
 
-/// How `check` sends its probe event.
+/// Settings with which `check` sends its probe event.
 #[derive(Debug)]
 pub struct Probe {
     /// Options of the sink that the event is sent to.
     pub kind: SinkKind,
-    /// What a confirmation proves.
+    /// Statement of a confirmation's meaning, for the report of `check`.
     pub arrived: &'static str,
     /// Exit code and advice if the sink fails, and would try again.
     pub exit: Exit,

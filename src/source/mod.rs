@@ -44,7 +44,7 @@ pub struct Intake {
 /// little memory. Larger look-ups are not faster.
 pub const PLACES_AT_ONCE: usize = 1_000;
 
-/// What is remembered of a mail or file.
+/// Status of a mail or file in the ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlaceStatus {
     /// True if it was dealt with before and is not to be read again.

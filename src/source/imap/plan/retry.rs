@@ -16,7 +16,7 @@ const FLOODS_FORGOTTEN: Duration = Duration::from_secs(3600);
 /// minute; a login per minute locks no account.
 const LASTING: Duration = Duration::from_secs(60);
 
-/// How far the source has got since it was started.
+/// Progress of the source since it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reached {
     Nothing,
