@@ -51,9 +51,9 @@ pub struct Settings {
     pub account_id: Arc<str>,
     /// Maximum size of a mail in bytes.
     pub mail_bytes: u64,
-    /// How long a single pass keeps retrying after it lost its session.
+    /// Time for which a single pass keeps retrying after it lost its session.
     pub give_up_after: Duration,
-    /// How often a mail that can't be fetched is tried before it is handed over unread.
+    /// Number of attempts to fetch a mail before it is handed over unread.
     pub max_attempts: u32,
     /// Bytes of mail that may be held at once.
     pub budget_bytes: u32,
@@ -84,7 +84,7 @@ pub enum Input {
     CredentialsChanged,
 }
 
-/// What the source is to do.
+/// Action that the source carries out for the driver.
 pub enum Action {
     /// Connect and log in.
     Open(Option<FirstFolder>),
@@ -476,8 +476,12 @@ impl Driver {
     }
 
     fn is_pass_complete(&self) -> bool {
-        let has_settled = self.folders.current().is_none_or(|state| state.settle.is_empty());
-        self.awaited() == Awaited::Nothing && has_settled && !self.is_busy()
+        self.awaited() == Awaited::Nothing && self.has_settled() && !self.is_busy()
+    }
+
+    /// True if no action on a mail of the current folder is waiting or under way.
+    fn has_settled(&self) -> bool {
+        self.folders.current().is_none_or(|state| state.settle.is_empty())
     }
 
     fn is_busy(&self) -> bool {
@@ -504,13 +508,12 @@ impl Driver {
         self.cancel_reservation();
         self.looking_up = None;
         self.pass.drop_unfetched();
-        let has_settled = self.folders.current().is_none_or(|state| state.settle.is_empty());
         match self.connection {
             Connection::Down { .. } => {
                 self.connection = Connection::Down { retry_at: now, awaits_credentials: false };
             }
             // A session that is still being opened, perhaps with a server that never answers, is of no use any more.
-            Connection::Opening if self.pending.is_empty() && has_settled => self.close(now, false),
+            Connection::Opening if self.pending.is_empty() && self.has_settled() => self.close(now, false),
             _ => {}
         }
     }
@@ -750,10 +753,9 @@ impl Driver {
         let is_read_only = selected.read_only;
         let before = state.uid_validity.replace(selected.uid_validity);
         if before.is_some_and(|before| before != selected.uid_validity) {
-            state.settle.drop_failed();
+            let dropped = state.settle.clear();
             state.done.clear();
             state.newest = 0;
-            let dropped = state.settle.drop_pending();
             warn!(
                 source = &*self.settings.name,
                 folder = &*state.name,

@@ -181,9 +181,10 @@ impl SettleQueue {
         dropped
     }
 
-    /// Drops the actions that failed.
-    pub fn drop_failed(&mut self) {
+    /// Drops all actions, also those that failed, and returns the number of those that are waiting or under way.
+    pub fn clear(&mut self) -> usize {
         self.failed.clear();
+        self.drop_pending()
     }
 }
 

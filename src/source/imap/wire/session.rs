@@ -41,23 +41,23 @@ const MOST_CAPABILITIES: usize = 512;
 const AT_ONCE: usize = 16;
 
 pub struct Session {
-    pub client: Client<LimitedStream>,
-    pub host: String,
+    pub(super) client: Client<LimitedStream>,
+    pub(super) host: String,
     silence: Duration,
     tags: u32,
     /// True if commands may be pipelined.
     pipelines: bool,
     /// In upper case, from the last response that listed them.
-    pub capabilities: HashSet<String>,
+    pub(super) capabilities: HashSet<String>,
     /// True if the server sent capabilities since the login began.
-    pub has_capabilities: bool,
+    pub(super) has_capabilities: bool,
     /// Text of a BYE: the reason why the connection will end.
     bye: Option<Answer>,
-    pub account: Arc<Account>,
-    pub encryption: Option<Encryption>,
+    pub(super) account: Arc<Account>,
+    pub(super) encryption: Option<Encryption>,
     /// True if the greeting was PREAUTH: the session is authenticated without a login.
-    pub is_preauth: bool,
-    pub logged_in: bool,
+    pub(super) is_preauth: bool,
+    pub(super) logged_in: bool,
     /// Credentials sent in the login: they are redacted if the server repeats them.
     secrets: Vec<String>,
     /// Number of ALERTs that were logged.
