@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::form::Form;
+use crate::domain_name::ascii;
 
-/// A domain name in lower case, without a trailing dot.
+/// A domain name in lower-case A-labels (`xn--…`), without a trailing dot; also written in U-labels.
 pub(crate) struct DomainName;
 
 /// Maximum length of a name as text, in bytes (RFC 1035 section 2.3.4, without the root).
@@ -22,12 +23,9 @@ impl Form for DomainName {
     }
 
     fn parse(text: &str) -> Result<String, String> {
-        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let name = ascii(text).map_or(text.to_owned(), |name| name.into_owned());
         if name.starts_with("*.") {
             return Err(format!("expected a domain name without *., since subdomains are included, not {text:?}"));
-        }
-        if !name.is_ascii() {
-            return Err(format!("expected a domain name in ASCII form (xn--…), not {text:?}"));
         }
         let is_label = |label: &str| {
             (1..=63).contains(&label.len())
@@ -57,16 +55,20 @@ mod tests {
         for text in ["example.com", "Example.COM.", "EXAMPLE.com"] {
             assert_eq!(DomainName::parse(text).as_deref(), Ok("example.com"));
         }
+        for text in ["münchen.example", "MÜNCHEN.example.", "mu\u{308}nchen.example"] {
+            assert_eq!(DomainName::parse(text).as_deref(), Ok("xn--mnchen-3ya.example"));
+        }
         assert_eq!(DomainName::parse("_x.xn--mnchen-3ya.example").as_deref(), Ok("_x.xn--mnchen-3ya.example"));
     }
 
     #[test]
     fn invalid_domain_names_are_refused() {
-        for text in ["", ".", "a..b", "a b", "user@example.com", "https://example.com", &"a".repeat(64)] {
+        for text in
+            ["", ".", "a..b", "a b", "user@example.com", "https://example.com", "m ünchen.example", &"a".repeat(64)]
+        {
             assert!(DomainName::parse(text).unwrap_err().contains("expected a domain name"), "{text}");
         }
         assert!(DomainName::parse("*.example.com").unwrap_err().contains("subdomains are included"));
-        assert!(DomainName::parse("münchen.example").unwrap_err().contains("xn--"));
         assert!(DomainName::parse(&["abcdefg"; 32].join(".")).is_err());
     }
 }

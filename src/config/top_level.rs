@@ -31,7 +31,7 @@ options! {
         /// Masking of e-mail addresses in events of failure reports. The content of the original mail is never included,
         /// with any setting.
         pub failure_reports: FailureReports = FailureReports::Masked,
-        /// Domains whose reports are wanted, subdomains included. A report for another domain is not shipped: its mail is
+        /// Domains whose reports are wanted, subdomains included, in U-labels (`bücher.example`) or A-labels. A report for another domain is not shipped: its mail is
         /// quarantined, with an `ingest_error`. Set this if anyone could mail reports about domains of their own.
         pub domains: Vec<String> as Vec<DomainName> = Vec::new() => "all",
         /// Limits on the cost of one mail, and of one sender.

@@ -8,6 +8,8 @@
 //! may be quoted from the sender, who must not be able to disqualify it. ARC-Authentication-Results are written by other
 //! servers and are not read.
 
+use crate::domain_name::org_domain;
+
 /// Maximum size of a field; of a longer one no result is used. Fields of real servers have some hundred bytes.
 pub(super) const FIELD_BYTES: usize = 8 << 10;
 /// Maximum number of results kept per field, since all events of the mail repeat them. Reporters sign once or twice.
@@ -82,7 +84,7 @@ impl MailAuth {
         let passed = |method| self.passed().find(|passed| passed.method == method);
         let domain =
             [AuthMethod::Dmarc, AuthMethod::Dkim, AuthMethod::Spf].into_iter().find_map(passed)?.domain.as_deref()?;
-        Some(psl::domain_str(domain).unwrap_or(domain))
+        Some(org_domain(domain).unwrap_or(domain))
     }
 
     /// Results that are `pass` and name a domain.

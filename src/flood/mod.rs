@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use crate::{
+    domain_name::comparable,
     limits::Limits,
     trouble::{LimitHit, Reason, Trouble},
 };
@@ -129,7 +130,7 @@ impl Sender {
         if domain.len() > DOMAIN_BYTES {
             return Self { domain: Box::default(), is_authenticated: false };
         }
-        let domain = domain.to_lowercase();
+        let domain = comparable(domain).to_lowercase();
         Self { domain: psl::domain_str(&domain).unwrap_or(&domain).into(), is_authenticated }
     }
 

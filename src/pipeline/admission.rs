@@ -7,6 +7,7 @@ use tracing::warn;
 
 use crate::{
     config::{Config, senders::Senders},
+    domain_name::comparable,
     event::{Provenance, ingest_error::IngestErrorEvent},
     extract::MailAuth,
     flood::{Cost, Flood, Sender, Telling},
@@ -110,8 +111,9 @@ impl Admission {
     /// Checks that reports for this policy domain are wanted. If only some domains are, a report that names none is not.
     pub fn domain(&self, domain: Option<&str>) -> Result<(), Trouble> {
         let name = domain.map(values::domain).unwrap_or_default();
+        let compared = comparable(&name);
         let is_below = |wanted: &String| {
-            name.strip_suffix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            compared.strip_suffix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
         if self.domains.is_empty() || self.domains.iter().any(is_below) {
             return Ok(());

@@ -7,6 +7,8 @@ use jiff::civil::{Date, DateTime};
 use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::tz::Offset;
 
+use crate::domain_name::ascii;
+
 /// Values of `disposition` (`pass` is new in RFC 9990).
 pub const DISPOSITIONS: &[&str] = &["none", "quarantine", "reject", "pass"];
 /// Values of `p`, `sp` and `np`.
@@ -162,6 +164,20 @@ pub fn keywords(text: &str) -> Vec<String> {
     words
 }
 
+/// Splits a reason that is one text into its type and its comment. A text with no known type in front is a type if it is
+/// one word, else a comment.
+pub fn reason(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    if REASON_TYPES.contains(&keyword(word).as_str()) {
+        (word, rest.trim_matches(|c: char| is_blank(c) || ":;,-()".contains(c)))
+    } else if text.contains(is_blank) {
+        ("", text)
+    } else {
+        (text, "")
+    }
+}
+
 fn without_comments(text: &str) -> String {
     let mut depth = 0usize;
     text.chars()
@@ -185,10 +201,55 @@ pub fn keyword(text: &str) -> String {
     blank_trimmed(text).to_lowercase()
 }
 
-/// Normalises a domain for comparison: trimmed, in lower case, without the root's dot.
+/// Returns the domain that a text names, in lower case, without the root's dot. Some reporters write an address or a URL
+/// instead: then it is the domain of that. Any other text is returned as it is, in lower case.
 pub fn domain(text: &str) -> String {
     let text = blank_trimmed(text);
-    text.strip_suffix('.').unwrap_or(text).to_lowercase()
+    let plain = text.trim_end_matches('.').to_lowercase();
+    if is_domain(&plain) {
+        return plain;
+    }
+    domain_within(&plain).map_or(plain.clone(), str::to_owned)
+}
+
+/// True for the null reverse-path, `<>` (RFC 5321 section 4.5.5).
+pub fn is_null_path(text: &str) -> bool {
+    text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).is_some_and(|text| blank_trimmed(text).is_empty())
+}
+
+/// True for a domain name, in U-labels or A-labels.
+pub fn is_domain(text: &str) -> bool {
+    ascii(text).is_some()
+}
+
+/// Finds the domain of the first address in a text, or of the URL or host that it begins with.
+fn domain_within(text: &str) -> Option<&str> {
+    // The address after a display name.
+    let address = text.rsplit_once('<').map(|(_, address)| address).filter(|address| address.contains(['@', '>']));
+    let address = address.map(|address| address.split('>').next().unwrap_or_default());
+    let text = address.filter(|address| !address.is_empty()).unwrap_or(text);
+    let pieces = || text.split(|c: char| is_blank(c) || matches!(c, ',' | ';')).filter(|piece| !piece.is_empty());
+    let first =
+        pieces().find(|piece| piece.contains('@')).or_else(|| pieces().next().filter(|piece| piece.contains('.')));
+    first.map(host).filter(|host| is_domain(host))
+}
+
+/// Returns the host of an address, of a URL, or of a host with a port, without brackets and quotes.
+fn host(text: &str) -> &str {
+    let is_around = |c: char| "<>[](){}\"'`.".contains(c);
+    let text = text.trim_matches(is_around);
+    let end = |text: &str| text.find(['/', '?', '#', '(']).unwrap_or(text.len());
+    let authority = match text.split_once("://") {
+        Some((_, rest)) => &rest[..end(rest)],
+        None => match text.strip_prefix("mailto:") {
+            Some(address) => &address[..address.find('?').unwrap_or(address.len())],
+            None => text,
+        },
+    };
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = &host[..end(host)];
+    let host = host.rsplit_once(':').filter(|(_, port)| digits(port)).map_or(host, |(host, _)| host);
+    host.trim_matches(is_around)
 }
 
 /// Trims white space of any kind, and invisible characters.
@@ -326,6 +387,49 @@ mod tests {
         assert_eq!(keyword(" PASS\u{a0}\n"), "pass");
         assert_eq!(domain(" Example.ORG. "), "example.org");
         assert_eq!(domain("."), "");
+    }
+
+    #[test]
+    fn the_domain_of_an_address_or_a_url_is_found() {
+        for text in [
+            "example.com",
+            " Example.COM. ",
+            "\u{200b}example.com\u{a0}",
+            "example.com..",
+            ".example.com",
+            "user@example.com",
+            "@example.com",
+            "<user@Example.com>",
+            "<user@example.com",
+            "User Name <user@example.com>",
+            "\"Name, User <x>\" <user@example.com>",
+            "user@example.com (User Name)",
+            "a@example.com, b@example.net",
+            "a@example.com;b@example.net",
+            "a/b=c@example.com",
+            "mailto:user@example.com?subject=x@y.example",
+            "MAILTO:user@example.com",
+            "https://example.com/a@b?c",
+            "http://user:secret@example.com:8080/",
+            "https://example.com#top",
+            "example.com:25",
+            "[example.com]",
+            "[example.com]:25",
+            "<example.com>",
+            "'example.com'",
+            "\"example.com\"",
+            "example.com/path",
+            "example.com, example.net",
+            "example.com (comment)",
+        ] {
+            assert_eq!(domain(text), "example.com", "{text:?}");
+        }
+        assert_eq!(domain("Ü@Bücher.example"), "bücher.example");
+        for text in ["", "<>", "@", "not a domain", "user@", "a..b", "unknown", "192.0.2.300 or so"] {
+            assert!(domain(text) == text || is_domain(&domain(text)), "{text:?} {:?}", domain(text));
+        }
+        assert_eq!(domain("Not A Domain"), "not a domain");
+        assert_eq!(domain("bounce<example.com"), "bounce<example.com");
     }
 
     #[test]

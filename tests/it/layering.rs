@@ -9,13 +9,14 @@ use std::{
 use syn::visit::{self, Visit};
 
 /// Modules that any other module may use.
-const GROUND: &[&str] = &["trouble", "limits", "invisible"];
+const GROUND: &[&str] = &["trouble", "limits", "invisible", "domain_name"];
 
 /// Allowed imports of each module of the library from its siblings, in addition to [`GROUND`]; only `pipeline` may use all
 /// stages.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trouble", &[]),
     ("invisible", &[]),
+    ("domain_name", &[]),
     ("limits", &["config"]),
     ("exit", &[]),
     ("stdio", &[]),
