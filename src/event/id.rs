@@ -118,9 +118,13 @@ impl RowIds {
             reasons,
             header_from,
             envelope_from,
+            // As the id of a missing value and that of an empty one are the same.
+            has_null_sender: _,
             envelope_to,
             dkim_auth,
             spf_auth,
+            dkim_is_cut: _,
+            spf_is_cut: _,
             extensions,
             warnings: _,
         } = row;

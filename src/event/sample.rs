@@ -83,6 +83,7 @@ pub(crate) fn row() -> Row {
         reasons: vec![Override { kind: some("local_policy"), comment: some("known sender") }],
         header_from: some("news.example.com"),
         envelope_from: some("bounce.example.net"),
+        has_null_sender: false,
         envelope_to: some("receiver.example"),
         dkim_auth: vec![dkim("example.net", "k1"), dkim("example.com", "s1")],
         spf_auth: vec![SpfAuth {
@@ -91,6 +92,8 @@ pub(crate) fn row() -> Row {
             result: some("pass"),
             human_result: None,
         }],
+        dkim_is_cut: false,
+        spf_is_cut: false,
         extensions: vec![extension("record/arc/cv", "pass")],
         warnings: vec!["several_rows: a record has several rows, each was read as a separate record".into()],
     }

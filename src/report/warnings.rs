@@ -101,6 +101,11 @@ repairs! {
     Wrapped = "wrapped", "the feedback element is inside another element";
     MissingClose = "missing_close", "an end tag is missing or broken, the element was closed where another began or ended";
     UnmatchedClose = "unmatched_close", "an end tag without a start tag was skipped";
+    OtherSpelling = "other_spelling", "the name of an element is not spelt as in the schema, it was read all the same";
+    UnknownWrapper = "unknown_wrapper", "elements of the schema are in an element that is not in it, they were read all the same";
+    RenamedElement = "renamed_element", "an unknown element was read as the one of the schema that has its children";
+    AttributeValue = "attribute_value", "an attribute was read as the element of its name";
+    ReasonText = "reason_text", "a reason without elements was read as its type, or as its comment";
     StrayText = "stray_text", "text between elements was skipped";
     Repeated = "repeated", "a single-valued element is repeated with another value, the first was kept";
     SecondPolicy = "second_policy", "more than one policy_published, the first was kept";

@@ -14,8 +14,8 @@ use crate::trouble::{Reason, Trouble};
 /// Bytes of an event without the texts of its report: keys, hashes, times, data about the mail. In events of real reports,
 /// 1,100 to 1,500.
 const EVENT: u64 = 1_536;
-/// Bytes of a signature or an SPF result without its texts: keys, and the warning about an unknown result.
-const ENTRY: u64 = 128;
+/// Bytes of a signature or an SPF result without its texts: keys, and the warnings about its domain and its result.
+const ENTRY: u64 = 192;
 /// Size of events, in bytes, up to which the expansion is not checked: a small document of short rows is no bomb.
 const FREE: u64 = 1 << 20;
 
@@ -80,12 +80,12 @@ pub(in crate::report) trait Weighed {
 }
 
 impl Weighed for Row {
-    /// Texts count twice: the event repeats those of the results that explain the verdict, and those that are not
-    /// understood.
+    /// Texts count three times: the event repeats those of the results that explain the verdict, and those that are not in
+    /// their plain form.
     fn weight(&self) -> u64 {
         let Row { dkim_auth, spf_auth, reasons, extensions, warnings, .. } = self;
         let entries = (dkim_auth.len() + spf_auth.len() + reasons.len() + extensions.len()) as u64;
-        EVENT + 2 * (self.texts().map(escaped).sum::<u64>()) + ENTRY * entries + lines(warnings)
+        EVENT + 3 * (self.texts().map(escaped).sum::<u64>()) + ENTRY * entries + lines(warnings)
     }
 }
 
@@ -102,9 +102,12 @@ impl Row {
             reasons,
             header_from,
             envelope_from,
+            has_null_sender: _,
             envelope_to,
             dkim_auth,
             spf_auth,
+            dkim_is_cut: _,
+            spf_is_cut: _,
             extensions,
             warnings: _,
         } = self;

@@ -44,6 +44,8 @@ const FEEDBACK: Children = &[
     ("report_metadata", Node::Metadata),
     ("policy_published", Node::Policy),
     ("version", Node::Text(|d| &mut d.report.version)),
+    // A row outside of a record is a record.
+    ("row", Node::Record),
 ];
 
 const METADATA: Children = &[
@@ -92,6 +94,10 @@ const ROW: Children = &[
     ("source_ip", Node::Text(|d| &mut d.row.source_ip)),
     ("count", Node::Text(|d| &mut d.row.count)),
     ("policy_evaluated", Node::Evaluated),
+    // Within the row instead of after it, or after a row that is not closed.
+    ("identifiers", Node::Identifiers),
+    ("identities", Node::Identifiers),
+    ("auth_results", Node::AuthResults),
 ];
 
 const EVALUATED: Children = &[
@@ -129,7 +135,15 @@ const SPF: Children = &[
 impl Node {
     /// Returns the child element with this name, and the name as the schema spells it.
     pub fn child(self, name: &str) -> Option<(&'static str, Node)> {
-        self.children().iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).copied()
+        let children = self.children();
+        let as_spelt = children.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        as_spelt.or_else(|| children.iter().find(|(known, _)| is_same_name(known, name))).copied()
+    }
+
+    /// Returns the child container that has a child element with this name: what an unknown element with such a child must be.
+    pub fn container_of(self, name: &str) -> Option<Node> {
+        let containers = self.children().iter().map(|(_, node)| *node);
+        containers.into_iter().find(|node| node.child(name).is_some_and(|(known, _)| is_telling(known)))
     }
 
     pub fn is_in_schema(self) -> bool {
@@ -138,6 +152,11 @@ impl Node {
 
     pub fn is_text(self) -> bool {
         matches!(self, Node::Text(_))
+    }
+
+    /// True for elements whose values some reporters write as attributes: `<reason type="other"/>`.
+    pub fn has_attributes(self) -> bool {
+        !matches!(self, Node::Unknown | Node::Skipped | Node::Text(_) | Node::Feedback | Node::Record)
     }
 
     fn children(self) -> Children {
@@ -157,4 +176,17 @@ impl Node {
             Node::Spf => SPF,
         }
     }
+}
+
+/// True for names that differ only in case and separators: `SourceIp` and `source-ip` are `source_ip`.
+pub fn is_same_name(known: &str, name: &str) -> bool {
+    fn letters(name: &str) -> impl Iterator<Item = u8> {
+        name.bytes().filter(|byte| !b"_-.".contains(byte)).map(|byte| byte.to_ascii_lowercase())
+    }
+    known.eq_ignore_ascii_case(name) || letters(known).eq(letters(name))
+}
+
+/// True for names that no extension gives to something else: a `count` can be anything, a `source_ip` can't.
+pub fn is_telling(known: &str) -> bool {
+    (known.contains('_') && known != "human_result") || ["record", "row", "identifiers", "identities"].contains(&known)
 }

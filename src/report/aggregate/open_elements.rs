@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use quick_xml::events::BytesStart;
 
-use super::elements::Node;
+use super::elements::{Node, is_same_name, is_telling};
 use crate::report::warnings::Repair;
 
 /// The open elements, outermost first; never deeper than `limits.xml_depth`.
@@ -32,10 +32,39 @@ impl Element {
         Self { name: name.to_owned().into(), node: Node::Unknown, namespace: None }
     }
 
+    /// True for an element that may be nothing but a wrapper around elements of the schema. RFC 9990's `extension` is not.
+    fn may_wrap(&self) -> bool {
+        matches!(self.node, Node::Unknown) && !self.name.eq_ignore_ascii_case("extension")
+    }
+
     /// An element that wraps the report.
     pub fn around(name: &str) -> Self {
         Self { node: Node::Skipped, ..Self::unknown(name) }
     }
+}
+
+/// Position of a new element.
+pub struct Place {
+    pub element: Element,
+    /// Number of open elements that must be closed before it.
+    pub unclosed: usize,
+    pub wrapper: Wrapper,
+}
+
+impl Place {
+    fn within(element: Element, unclosed: usize) -> Self {
+        Self { element, unclosed, wrapper: Wrapper::No }
+    }
+}
+
+/// What the innermost open element is to the new one.
+pub enum Wrapper {
+    /// Its parent.
+    No,
+    /// An element around it that is not in the schema.
+    Unknown,
+    /// This element of the schema under another name, as it has a child of that element.
+    Renamed(Node),
 }
 
 /// Maximum number of declared namespaces, and maximum length of one in bytes. No report comes near.
@@ -89,25 +118,65 @@ impl Tree {
         popped
     }
 
-    /// Finds the position of a new element by its name: its meaning, and the number of open elements that must be closed
-    /// before it.
+    /// Finds the position of a new element by its name.
     ///
     /// A text element has no children, so an element that its parent knows closes it. A container is closed only by the
     /// start of another container that can't be its child; unknown elements close nothing.
-    pub fn place(&self, name: &str) -> (Element, usize) {
+    pub fn place(&self, name: &str) -> Place {
         let in_text = self.top().is_text();
         let known = self.open.iter().rev().take_while(|element| element.node.is_in_schema()).enumerate();
         let mut fitting = known.filter_map(|(above, element)| Some((above, element.node.child(name)?)));
         let place = fitting.find(|(above, (_, node))| !node.is_text() || *above == 0 || (in_text && *above == 1));
         match place {
-            Some((above, (name, node))) => (Element::known(name, node), above),
-            None => (Element::unknown(name), 0),
+            Some((above, (name, node))) => Place::within(Element::known(name, node), above),
+            None => Place::within(Element::unknown(name), 0),
         }
+    }
+
+    /// Like [`Tree::place`], within an element that is not in the schema: such an element may be a wrapper around elements of
+    /// the schema (`<records>`), or one of them under another name.
+    pub fn place_in_unknown(&self, name: &str) -> Place {
+        let wrappers = self.open.iter().rev().take_while(|element| element.may_wrap()).count();
+        let around = &self.open[..self.open.len() - wrappers];
+        let known = around.iter().rev().take_while(|element| element.node.is_in_schema() && !element.node.is_text());
+        let list_of =
+            |known: &str| self.top_name().get(..known.len()).is_some_and(|name| name.eq_ignore_ascii_case(known));
+        let mut fitting = known.enumerate().filter_map(|(above, element)| {
+            let (known, node) = element.node.child(name)?;
+            (is_telling(known) || (above == 0 && list_of(known))).then_some((above, known, node))
+        });
+        let renamed = || around.last().and_then(|parent| parent.node.container_of(name));
+        match (wrappers, fitting.next()) {
+            // A row in an element of the report: that element is the record.
+            (1.., Some((0, "row", node @ Node::Record))) => {
+                Place { element: Element::unknown(name), unclosed: 0, wrapper: Wrapper::Renamed(node) }
+            }
+            (1.., Some((0, name, node))) => {
+                Place { element: Element::known(name, node), unclosed: 0, wrapper: Wrapper::Unknown }
+            }
+            (1.., _) if let Some(node) = renamed() => {
+                Place { element: Element::unknown(name), unclosed: 0, wrapper: Wrapper::Renamed(node) }
+            }
+            (1.., Some((above, name, node))) => Place::within(Element::known(name, node), wrappers + above),
+            _ => Place::within(Element::unknown(name), 0),
+        }
+    }
+
+    /// Takes the innermost element, which is not in the schema, for `node`.
+    pub fn rename_top(&mut self, node: Node) {
+        if let Some(element) = self.open.last_mut() {
+            element.node = node;
+        }
+    }
+
+    /// True if a row is open.
+    pub fn is_in_row(&self) -> bool {
+        self.open.iter().any(|element| matches!(element.node, Node::Row))
     }
 
     /// Number of elements that an end tag closes: it closes the nearest open one of its name. Zero if there is none.
     pub fn ended_by(&self, name: &str) -> usize {
-        self.open.iter().rev().position(|element| element.name.eq_ignore_ascii_case(name)).map_or(0, |above| above + 1)
+        self.open.iter().rev().position(|element| is_same_name(&element.name, name)).map_or(0, |above| above + 1)
     }
 
     /// Namespace of the tag's name.
@@ -124,6 +193,11 @@ impl Tree {
     pub fn is_foreign(&self, tag: &BytesStart, own: Option<&str>) -> bool {
         tag.name().prefix().is_some()
             && self.namespace(tag).is_some_and(|name| Some(name.as_str()) != own && !is_of_schema(&name))
+    }
+
+    /// True for a name in the namespace of the report, in one of the schema's or in none.
+    pub fn is_of_report(&self, tag: &BytesStart, own: Option<&str>) -> bool {
+        self.namespace(tag).is_none_or(|name| Some(name.as_str()) == own || is_of_schema(&name))
     }
 
     /// Records the namespaces that an element declares; called before it is pushed.
@@ -156,6 +230,13 @@ pub fn attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, Str
     all_attributes(tag)
         .filter(|(key, _)| declared_prefix(key).is_none())
         .map(|(key, value)| (key.rsplit_once(':').map_or(key, |(_, name)| name), unescaped(&value)))
+}
+
+/// Like [`attributes`], only those without a prefix: `xsi:type` is about XML.
+pub fn unprefixed_attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, String)> {
+    all_attributes(tag)
+        .filter(|(key, _)| *key != "xmlns" && !key.contains(':'))
+        .map(|(key, value)| (key, unescaped(&value)))
 }
 
 fn all_attributes<'t>(tag: &'t BytesStart) -> impl Iterator<Item = (&'t str, Cow<'t, str>)> {

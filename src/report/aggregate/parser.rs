@@ -8,11 +8,11 @@ use quick_xml::events::BytesStart;
 
 use super::elements::{Draft, Node};
 use super::extension::ExtensionRoom;
-use super::open_elements::{Element, Tree, attributes, without_end_tag};
+use super::open_elements::{Element, Place, Tree, Wrapper, attributes, unprefixed_attributes, without_end_tag};
 use super::report::{Aggregate, Row};
 use super::text_room::{Part, TextRoom};
 use crate::limits::{AUTH_RESULTS, Limits};
-use crate::report::values::{blank_trimmed, is_blank};
+use crate::report::values::{self, blank_trimmed, is_blank};
 use crate::report::warnings::{Repair, Warnings};
 use crate::report::weight::Weight;
 use crate::report::xml::{Token, Xml};
@@ -37,6 +37,8 @@ struct Reading<'a> {
     earlier: Vec<Row>,
     /// True once the current record has a `row`.
     row_seen: bool,
+    /// True if that row holds identifiers or results itself, so that no other row of the record shares them.
+    row_is_whole: bool,
     /// Number of rows that the current record has yielded.
     rows_of_record: u64,
     in_record: bool,
@@ -92,6 +94,7 @@ impl<'a, R: BufRead> Document<'a, R> {
             policy_seen: false,
             earlier: Vec::new(),
             row_seen: false,
+            row_is_whole: false,
             rows_of_record: 0,
             in_record: false,
             room: TextRoom::new(),
@@ -246,15 +249,25 @@ impl Reading<'_> {
         let name = tag.local_name().into_inner();
         let own = self.draft.report.xml_namespace.as_deref();
         let is_foreign = self.tree.is_foreign(tag, own);
-        let (mut element, unclosed) = if is_foreign { (Element::unknown(name), 0) } else { self.tree.place(name) };
-        for _ in 0..unclosed {
-            self.note_top(Repair::MissingClose);
-            self.leave();
+        let mut element = match self.tree.top() {
+            _ if is_foreign => Element::unknown(name),
+            Node::Unknown if self.tree.is_of_report(tag, own) => self.place_in_unknown(name),
+            _ => self.place(name),
+        };
+        if element.node.is_in_schema() && !element.name.eq_ignore_ascii_case(name) {
+            self.note(Repair::OtherSpelling, name);
         }
-        let is_record = ["record", "row"].iter().any(|record| name.eq_ignore_ascii_case(record));
-        if is_record && !is_foreign && matches!(element.node, Node::Unknown) {
+        // Within an extension a `record` is anything; a `row` that was not read is told.
+        if name.eq_ignore_ascii_case("row")
+            && !is_foreign
+            && matches!((element.node, self.tree.top()), (Node::Unknown, Node::Unknown))
+        {
             self.note_top(Repair::SkippedRecord);
+            self.skipped += 1;
             element.node = Node::Skipped;
+        }
+        if matches!(self.tree.top(), Node::Reason) {
+            self.end_reason_text();
         }
         element.node = self.enter(element.node);
         if matches!(element.node, Node::Unknown) {
@@ -266,6 +279,8 @@ impl Reading<'_> {
         if matches!(self.tree.top(), Node::Unknown) {
             self.is_bare = true;
             attributes(tag).for_each(|(name, value)| self.keep_extension(Some(name), &value));
+        } else if !tag.attributes_raw().is_empty() && self.tree.top().has_attributes() {
+            unprefixed_attributes(tag).for_each(|(name, value)| self.attribute(name, value));
         }
         if self.too_deep() {
             let what = format!("the nesting of elements after {} whole rows", self.rows);
@@ -277,15 +292,58 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// Finds the position of a new element, and closes the elements before it that lack an end tag.
+    fn place(&mut self, name: &str) -> Element {
+        let Place { element, unclosed, .. } = self.tree.place(name);
+        self.close(unclosed);
+        element
+    }
+
+    /// Like [`Reading::place`], within an element that is not in the schema.
+    fn place_in_unknown(&mut self, name: &str) -> Element {
+        let Place { element, unclosed, wrapper } = self.tree.place_in_unknown(name);
+        match wrapper {
+            Wrapper::No => {
+                self.close(unclosed);
+                element
+            }
+            Wrapper::Unknown => {
+                self.note_top(Repair::UnknownWrapper);
+                self.keep_text();
+                element
+            }
+            Wrapper::Renamed(node) => {
+                self.note_top(Repair::RenamedElement);
+                self.keep_text();
+                let node = self.enter(node);
+                self.tree.rename_top(node);
+                self.place(name)
+            }
+        }
+    }
+
+    fn close(&mut self, unclosed: usize) {
+        for _ in 0..unclosed {
+            self.note_top(Repair::MissingClose);
+            self.leave();
+        }
+    }
+
+    /// Reads an attribute of the innermost element as the text element of its name.
+    fn attribute(&mut self, name: &str, value: String) {
+        if let Some((name, Node::Text(place))) = self.tree.top().child(name) {
+            self.note(Repair::AttributeValue, name);
+            self.text = value;
+            self.fill(place, name);
+        }
+    }
+
     fn end(&mut self, name: &str) {
         let ended = self.tree.ended_by(name);
         if ended == 0 {
             self.note(Repair::UnmatchedClose, name);
         }
-        for _ in 1..ended {
-            self.note_top(Repair::MissingClose);
-            self.leave();
-        }
+        self.close(ended.saturating_sub(1));
         if ended > 0 {
             self.leave();
         }
@@ -294,7 +352,7 @@ impl Reading<'_> {
     fn text(&mut self, text: &str) {
         let owner = match (self.tree.text_owner(), self.tree.top()) {
             (Some(owner), _) => &owner.name,
-            (None, Node::Unknown) => self.tree.top_name(),
+            (None, Node::Unknown | Node::Reason) => self.tree.top_name(),
             (None, Node::Skipped) => return,
             (None, _) if text.trim().is_empty() => return,
             (None, _) => return self.note_top(Repair::StrayText),
@@ -324,6 +382,7 @@ impl Reading<'_> {
         };
         if full {
             self.note(Repair::TooManyResults, "");
+            self.cut(node);
             return Node::Skipped;
         }
         match node {
@@ -335,7 +394,8 @@ impl Reading<'_> {
             Node::Record => self.in_record = true,
             Node::Row if self.row_seen => self.begin_another_row(),
             Node::Row => self.row_seen = true,
-            Node::Text(_) => self.text.clear(),
+            Node::Text(_) | Node::Reason => self.text.clear(),
+            Node::Identifiers | Node::AuthResults => self.row_is_whole |= self.tree.is_in_row(),
             Node::Unknown if self.tree.text_owner().is_some() => return Node::Skipped,
             Node::Unknown => match self.tree.top() {
                 Node::Skipped => return Node::Skipped,
@@ -345,6 +405,33 @@ impl Reading<'_> {
             _ => {}
         }
         node
+    }
+
+    /// Marks results as incomplete: a list of results, or the one that `node` is.
+    fn cut(&mut self, node: Node) {
+        match node {
+            Node::Dkim => self.draft.row.dkim_is_cut = true,
+            Node::Spf => self.draft.row.spf_is_cut = true,
+            _ => {}
+        }
+    }
+
+    /// Reads the text of a reason that is not in an element, as in `<reason>sampled_out</reason>`.
+    fn end_reason_text(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let told = blank_trimmed(&text);
+        if told.is_empty() {
+            return;
+        }
+        self.note(Repair::ReasonText, told);
+        let (kind, comment) = match &self.draft.reason.kind {
+            Some(_) => ("", told),
+            None => values::reason(told),
+        };
+        self.text = kind.to_owned();
+        self.fill(|d| &mut d.reason.kind, "type");
+        self.text = comment.to_owned();
+        self.fill(|d| &mut d.reason.comment, "comment");
     }
 
     /// Keeps the text of the current extension so far.
@@ -373,8 +460,10 @@ impl Reading<'_> {
 
     /// Leaves the innermost element.
     fn leave(&mut self) {
-        if matches!(self.tree.top(), Node::Unknown) {
-            self.end_extension();
+        match self.tree.top() {
+            Node::Unknown => self.end_extension(),
+            Node::Reason => self.end_reason_text(),
+            _ => {}
         }
         let Some(element) = self.tree.pop() else { return };
         let draft = &mut self.draft;
@@ -419,9 +508,15 @@ impl Reading<'_> {
                 self.weight.head(text);
             }
         }
+        if name == "envelope_from" {
+            self.draft.row.has_null_sender = whole.is_empty() && self.draft.row.envelope_from.is_none();
+        }
         self.text.clear();
         if shortened {
             self.note(Repair::TextShortened, name);
+            if ["domain", "result", "scope"].contains(&name) {
+                self.cut(self.tree.top());
+            }
         }
         if repeated {
             self.note(Repair::Repeated, name);
@@ -442,6 +537,12 @@ impl Reading<'_> {
     /// is bounded.
     fn begin_another_row(&mut self) {
         self.note(Repair::SeveralRows, "");
+        if self.row_is_whole {
+            self.end_record();
+            self.in_record = true;
+            self.row_seen = true;
+            return;
+        }
         let row = &mut self.draft.row;
         let earlier = Row {
             source_ip: row.source_ip.take(),
@@ -485,6 +586,7 @@ impl Reading<'_> {
         self.record_extension_room = ExtensionRoom::default();
         self.in_record = false;
         self.row_seen = false;
+        self.row_is_whole = false;
         self.rows_of_record = 0;
         self.room.end_record();
     }

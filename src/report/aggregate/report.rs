@@ -53,9 +53,15 @@ pub struct Row {
     pub reasons: Vec<Override>,
     pub header_from: Option<String>,
     pub envelope_from: Option<String>,
+    /// True if there is an `envelope_from` without text: the null reverse-path.
+    pub has_null_sender: bool,
     pub envelope_to: Option<String>,
     pub dkim_auth: Vec<DkimAuth>,
     pub spf_auth: Vec<SpfAuth>,
+    /// True if signatures were left out or shortened, for lack of room: one of them may have been the aligned one.
+    pub dkim_is_cut: bool,
+    /// The same for SPF results.
+    pub spf_is_cut: bool,
     /// Elements of its record that are not in the schema.
     pub extensions: Vec<Extension>,
     /// Repairs within this row, each as `code: explanation: detail`.

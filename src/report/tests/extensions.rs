@@ -39,7 +39,10 @@ fn inside(extensions: &str) -> Vec<String> {
 #[test]
 fn extensions_of_rfc_9990_are_kept_with_their_path() {
     let read = read_fixture("002-rfc-9990");
-    assert_eq!(told(&read.report().extensions), ["{https://ext.example/1}extension/domain=other.example"]);
+    assert_eq!(
+        told(&read.report().extensions),
+        ["{https://ext.example/1}extension/domain=other.example", "extension/record=1",]
+    );
     assert_eq!(told(&read.rows[0].extensions), ["{https://ext.example/arc}record/arc/count=9"]);
 }
 
@@ -103,11 +106,13 @@ fn prefixes_of_the_schema_namespaces_are_accepted() {
 
 #[test]
 fn skipped_elements_are_not_extensions() {
-    let read =
-        report("<policy_published><p>none</p><x>1</x></policy_published>", "<wrapper><row><x>2</x></row></wrapper>");
+    let read = report(
+        "<policy_published><p>none</p><x>1</x></policy_published>",
+        "<extension><row><x>2</x></row></extension>",
+    );
     assert_eq!(read.codes(), ["second_policy", "skipped_record"]);
     assert!(read.report().extensions.is_empty());
-    assert_eq!(told(&read.rows[0].extensions), ["record/wrapper="]);
+    assert_eq!(told(&read.rows[0].extensions), ["record/extension="]);
 }
 
 #[test]

@@ -315,6 +315,26 @@ fn auth_results_over_the_limit_give_a_warning() {
     assert_eq!((read.rows[0].dkim_auth.len(), read.rows[0].spf_auth.len()), (64, 64));
     assert_eq!(read.codes(), ["too_many_results"]);
     assert!(read.rows[0].warnings[0].ends_with("7 times"), "{:?}", read.rows[0].warnings);
+    assert!(read.rows[0].dkim_is_cut && read.rows[0].spf_is_cut);
+}
+
+#[test]
+fn results_that_are_left_out_or_shortened_are_marked() {
+    let cut = |results: String| {
+        let record = |results| format!("<record><count>1</count><auth_results>{results}</auth_results></record>");
+        let read = read(format!("<feedback>{}{}</feedback>", record(results), record(String::new()))).expect("rows");
+        assert!(!read.rows[1].dkim_is_cut && !read.rows[1].spf_is_cut);
+        (read.rows[0].dkim_is_cut, read.rows[0].spf_is_cut)
+    };
+    let dkim = "<dkim><domain>a.example</domain><result>fail</result></dkim>";
+    let spf = "<spf><domain>a.example</domain><result>fail</result></spf>";
+    let long = format!("<dkim><human_result>{}</human_result></dkim>", "x".repeat(4_000));
+    assert_eq!(cut(dkim.repeat(64) + &spf.repeat(64)), (false, false));
+    assert_eq!(cut(dkim.repeat(65)), (true, false));
+    assert_eq!(cut(spf.repeat(65)), (false, true));
+    assert_eq!(cut(long.repeat(9)), (false, false), "no domain or result is missing");
+    assert_eq!(cut(long.repeat(9) + dkim), (true, false), "there was no room for it");
+    assert_eq!(cut(long.repeat(9) + spf), (false, true));
 }
 
 #[test]
