@@ -10,10 +10,13 @@ use super::{
     field::{self, Field, Object, Value, flag, int, known, member, text, texts},
     head::{Head, Moment, domain_of_address, joined, org_of},
     id::{EventId, RowIds},
-    normal::{Normal, domain, plain},
+    normal::{Normal, plain},
     provenance::Provenance,
 };
-use crate::report::{self, DkimAuth, Extension, Override, SpfAuth, values};
+use crate::{
+    domain_name,
+    report::{self, DkimAuth, Extension, Override, SpfAuth, values},
+};
 
 /// Data shared by all rows of one report, normalised once.
 #[derive(Debug)]
@@ -40,17 +43,19 @@ impl Shared {
     /// `sha256` is the hash of the decompressed document. A caller that knows more about the document (such as other content
     /// under a known report_id) adds to `report.warnings` before.
     pub fn new(report: &report::Aggregate, sha256: [u8; 32], provenance: Arc<Provenance>) -> Arc<Self> {
-        let mut normal = Normal { warnings: report.warnings.clone() };
+        let mut normal = Normal::new(EventType::DmarcAggregate, report.warnings.clone());
         let policy = &report.policy;
         let ids = RowIds::new(provenance.tenant.as_deref(), report);
         let mut head = Head::new(EventType::DmarcAggregate, sha256, provenance);
-        head.org_email = plain(&report.email);
+        head.org_email = normal.text("org_email", &report.email);
         head.reporter = head.org_email.as_deref().and_then(domain_of_address);
         head.org = plain(&report.org_name).or_else(|| org_of(head.org_email.as_deref(), &mut normal));
-        head.report_id = plain(&report.report_id);
-        head.domain = domain(&policy.domain);
+        head.report_id = normal.text("report_id", &report.report_id);
+        head.domain = normal.domain("domain", policy.domain.as_deref());
         head.begin = normal.time("begin", report.begin.as_deref()).map(Moment::from);
         head.end = normal.time("end", report.end.as_deref()).map(Moment::from);
+        let (begin, end) = head.period();
+        normal.period(begin, end);
         let mut keyword = |key, told: &Option<String>, list| normal.keyword(key, told.as_deref(), list);
         Arc::new(Self {
             policy: keyword("policy", &policy.p, values::POLICIES),
@@ -97,8 +102,10 @@ pub struct AggregateEvent {
     extensions: Vec<Extension>,
     /// Indexes of the DKIM and SPF results that explain the verdict.
     explaining: (Option<usize>, Option<usize>),
+    dmarc_pass: Option<bool>,
     dkim_aligned: Option<bool>,
     spf_aligned: Option<bool>,
+    failure_class: Option<&'static str>,
     /// Warnings of the report and of the row; empty if the row has none: then those of the report are used.
     warnings: Vec<String>,
 }
@@ -106,7 +113,7 @@ pub struct AggregateEvent {
 impl AggregateEvent {
     pub fn new(shared: Arc<Shared>, mut row: report::Row) -> Self {
         let id = shared.ids.row(&row);
-        let mut normal = Normal { warnings: std::mem::take(&mut row.warnings) };
+        let mut normal = Normal::new(EventType::DmarcAggregate, std::mem::take(&mut row.warnings));
         let source_ip = normal.ip("source_ip", row.source_ip.as_deref());
         let count = normal.count("count", row.count.as_deref());
         let disposition = normal.keyword("disposition", row.disposition.as_deref(), values::DISPOSITIONS);
@@ -115,30 +122,53 @@ impl AggregateEvent {
         for (i, auth) in row.dkim_auth.iter_mut().enumerate() {
             let key = format_args!("dkim_auth[{i}].result");
             auth.result = normal.keyword(key, auth.result.as_deref(), values::DKIM_RESULTS);
-            auth.domain = domain(&auth.domain);
+            auth.domain = normal.domain(format_args!("dkim_auth[{i}].domain"), auth.domain.as_deref());
         }
         for (i, auth) in row.spf_auth.iter_mut().enumerate() {
             let key = format_args!("spf_auth[{i}].result");
             auth.result = normal.keyword(key, auth.result.as_deref(), values::SPF_RESULTS);
             let key = format_args!("spf_auth[{i}].scope");
             auth.scope = normal.keyword(key, auth.scope.as_deref(), values::SPF_SCOPES);
-            auth.domain = domain(&auth.domain);
+            auth.domain = normal.domain(format_args!("spf_auth[{i}].domain"), auth.domain.as_deref());
         }
         for (i, reason) in row.reasons.iter_mut().enumerate() {
             let key = format_args!("reasons[{i}].type");
             reason.kind = normal.keyword(key, reason.kind.as_deref(), values::REASON_TYPES);
         }
-        let header_from = domain(&row.header_from);
+        let header_from = normal.domain("header_from", row.header_from.as_deref());
+        let has_null_sender = row.has_null_sender || row.envelope_from.as_deref().is_some_and(values::is_null_path);
+        let envelope_from = row.envelope_from.as_deref().filter(|_| !has_null_sender);
+        let envelope_from = normal.domain("envelope_from", envelope_from);
+        let envelope_to = normal.domain("envelope_to", row.envelope_to.as_deref());
+        let identity = derive::Spf::of(&row.spf_auth, envelope_from.as_deref(), has_null_sender, spf.as_deref());
         let from = header_from.as_deref();
         let (dkim_mode, spf_mode) =
             (derive::Mode::of(shared.adkim.as_deref()), derive::Mode::of(shared.aspf.as_deref()));
+        let is_cut = [row.dkim_is_cut, row.spf_is_cut];
+        let dkim_told = || row.dkim_auth.iter().map(derive::Identifier::from);
+        let spf_told = || identity.identifiers(&row.spf_auth);
+        let dkim_aligned = derive::any_vouches(dkim_told(), from, dkim_mode, dkim.as_deref(), is_cut[0]);
+        let spf_aligned = derive::any_vouches(spf_told(), from, spf_mode, spf.as_deref(), is_cut[1]);
+        for (key, aligned, is_cut) in
+            [("dkim_aligned", dkim_aligned, is_cut[0]), ("spf_aligned", spf_aligned, is_cut[1])]
+        {
+            if is_cut && aligned.is_none() {
+                normal.warn(key, format_args!("not known, as some results were left out"));
+            }
+        }
+        let dmarc_pass = derive::dmarc_pass(dkim.as_deref(), spf.as_deref());
+        let aligned = [dkim_aligned, spf_aligned];
+        let told = dkim_told().chain(spf_told());
+        let failure_class = derive::failure_class(dmarc_pass, aligned, &row.reasons, told, is_cut.contains(&true));
         Self {
             explaining: (
-                derive::explaining(row.dkim_auth.iter(), from, dkim_mode),
-                derive::explaining(row.spf_auth.iter(), from, spf_mode),
+                derive::explaining(dkim_told(), from, dkim_mode),
+                derive::explaining(spf_told(), from, spf_mode),
             ),
-            dkim_aligned: derive::any_vouches(row.dkim_auth.iter(), from, dkim_mode, dkim.as_deref()),
-            spf_aligned: derive::any_vouches(row.spf_auth.iter(), from, spf_mode, spf.as_deref()),
+            dmarc_pass,
+            dkim_aligned,
+            spf_aligned,
+            failure_class,
             warnings: joined(&shared.head.warnings, normal.warnings),
             id,
             index: row.index,
@@ -148,8 +178,8 @@ impl AggregateEvent {
             dkim,
             spf,
             header_from,
-            envelope_from: domain(&row.envelope_from),
-            envelope_to: domain(&row.envelope_to),
+            envelope_from,
+            envelope_to,
             dkim_auth: row.dkim_auth,
             spf_auth: row.spf_auth,
             reasons: row.reasons,
@@ -228,20 +258,17 @@ impl AggregateEvent {
     fn derived<'a>(&'a self, out: &mut Vec<Field<'a>>) {
         let shared = &*self.shared;
         let from = self.header_from.as_deref();
-        let dmarc_pass = derive::dmarc_pass(self.dkim.as_deref(), self.spf.as_deref());
-        let aligned = [self.dkim_aligned, self.spf_aligned];
-        let class = derive::failure_class(dmarc_pass, aligned, &self.reasons, &self.dkim_auth, &self.spf_auth);
         let (policy, subdomain) = (shared.policy.as_deref(), shared.subdomain_policy.as_deref());
         let testing = shared.testing.as_deref();
         let effective = derive::policy_effective(from, shared.head.domain.as_deref(), policy, subdomain, testing);
         out.extend([
-            ("dmarc_pass", flag(dmarc_pass)),
+            ("dmarc_pass", flag(self.dmarc_pass)),
             ("dkim_aligned", flag(self.dkim_aligned)),
             ("spf_aligned", flag(self.spf_aligned)),
-            ("org_domain", from.and_then(derive::org_domain).map_or(Value::Null, known)),
+            ("org_domain", from.and_then(domain_name::org_domain).map_or(Value::Null, known)),
             ("policy_effective", effective.map_or(Value::Null, known)),
             ("override_reason", derive::override_reason(&self.reasons).map_or(Value::Null, known)),
-            ("failure_class", class.map_or(Value::Null, known)),
+            ("failure_class", self.failure_class.map_or(Value::Null, known)),
         ]);
     }
 }

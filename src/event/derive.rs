@@ -1,11 +1,14 @@
 //! Derives values from a row: alignment, the result that explains the verdict, and the class of failure.
 //!
-//! `None` if the report has too little data. Names must be in lower case. Alignment is that of RFC 7489 section 3.1, with
+//! `None` if the report has too little data. Names are compared as A-labels. Alignment is that of RFC 7489 section 3.1, with
 //! organisational domains from the public suffix list; RFC 9989's tree walk would need the DNS of that time.
 
 use std::cmp::Reverse;
 
-use crate::report::{DkimAuth, Override, SpfAuth};
+use crate::{
+    domain_name::{ascii, comparable},
+    report::{DkimAuth, Override, SpfAuth},
+};
 
 const PASS: &str = "pass";
 
@@ -36,24 +39,53 @@ pub(super) struct Identifier<'a> {
     result: Option<&'a str>,
     /// True for SPF of HELO, which ranks below SPF of MAIL FROM.
     helo: bool,
+    /// False for SPF of HELO if MAIL FROM is the identity that DMARC uses.
+    counts: bool,
 }
 
 impl<'a> From<&'a DkimAuth> for Identifier<'a> {
     fn from(told: &'a DkimAuth) -> Self {
-        Self { domain: told.domain.as_deref(), result: told.result.as_deref(), helo: false }
+        Self { domain: told.domain.as_deref(), result: told.result.as_deref(), helo: false, counts: true }
     }
 }
 
-impl<'a> From<&'a SpfAuth> for Identifier<'a> {
-    fn from(told: &'a SpfAuth) -> Self {
-        let helo = told.scope.as_deref() == Some("helo");
-        Self { domain: told.domain.as_deref(), result: told.result.as_deref(), helo }
+/// Whether DMARC uses SPF of HELO for a mail: only for one with the null reverse-path (RFC 7489 section 3.1.2).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spf {
+    helo_counts: bool,
+}
+
+impl Spf {
+    /// Without `envelope_from` and a result of MAIL FROM, a HELO result can be that of the null reverse-path; the `verdict`
+    /// `fail` says that it was not used.
+    pub(super) fn of(
+        told: &[SpfAuth],
+        envelope_from: Option<&str>,
+        has_null_sender: bool,
+        verdict: Option<&str>,
+    ) -> Self {
+        let is_checked = || told.iter().any(|told| !is_helo(told) && told.domain.is_some());
+        let helo_counts = has_null_sender || (envelope_from.is_none() && verdict != Some("fail") && !is_checked());
+        Self { helo_counts }
     }
+
+    pub(super) fn identifiers<'a>(self, told: &'a [SpfAuth]) -> impl Iterator<Item = Identifier<'a>> {
+        told.iter().map(move |told| {
+            let helo = is_helo(told);
+            let counts = !helo || self.helo_counts;
+            Identifier { domain: told.domain.as_deref(), result: told.result.as_deref(), helo, counts }
+        })
+    }
+}
+
+/// `ehlo` is how some reporters call it.
+fn is_helo(told: &SpfAuth) -> bool {
+    matches!(told.scope.as_deref(), Some("helo" | "ehlo"))
 }
 
 impl Identifier<'_> {
     fn passes(&self) -> bool {
-        self.result == Some(PASS)
+        self.counts && self.result == Some(PASS)
     }
 
     /// True if it passed and is aligned with `header_from`.
@@ -72,30 +104,31 @@ impl Identifier<'_> {
 }
 
 /// Index of the result that explains the verdict: the first passing and aligned one, else the first passing one, else the
-/// first; MAIL FROM before HELO.
-pub(super) fn explaining<'a, I: Into<Identifier<'a>>>(
-    told: impl Iterator<Item = I>,
+/// first; MAIL FROM before HELO, and what DMARC does not use last.
+pub(super) fn explaining<'a>(
+    told: impl Iterator<Item = Identifier<'a>>,
     header_from: Option<&str>,
     mode: Mode,
 ) -> Option<usize> {
     let rank = |told: Identifier<'_>| {
-        let vouches = told.vouches(header_from, mode) == Some(true);
-        (Reverse(vouches), Reverse(told.passes()), told.helo)
+        let vouches = told.counts && told.vouches(header_from, mode) == Some(true);
+        (Reverse(vouches), Reverse(told.passes()), !told.counts, told.helo)
     };
     // `min_by_key` returns the first of equals.
-    told.map(Into::into).map(rank).enumerate().min_by_key(|(_, rank)| *rank).map(|(position, _)| position)
+    told.map(rank).enumerate().min_by_key(|(_, rank)| *rank).map(|(position, _)| position)
 }
 
-/// `dkim_aligned`, `spf_aligned`: true if any result passed for a domain aligned with `header_from`. Without results, false
-/// if the `verdict` is `fail`, else `None`.
-pub(super) fn any_vouches<'a, I: Into<Identifier<'a>>>(
-    told: impl Iterator<Item = I>,
+/// `dkim_aligned`, `spf_aligned`: true if any result that counts passed for a domain aligned with `header_from`. Without
+/// results, false if the `verdict` is `fail`, else `None`. Never false if the list of results is cut.
+pub(super) fn any_vouches<'a>(
+    told: impl Iterator<Item = Identifier<'a>>,
     header_from: Option<&str>,
     mode: Mode,
     verdict: Option<&str>,
+    is_cut: bool,
 ) -> Option<bool> {
-    let mut answer = None;
-    for told in told.map(Into::into) {
+    let mut answer = is_cut.then_some(None);
+    for told in told.filter(|told| told.counts) {
         match (told.vouches(header_from, mode), answer) {
             (Some(true), _) => return Some(true),
             (Some(false), None) => answer = Some(Some(false)),
@@ -109,21 +142,14 @@ pub(super) fn any_vouches<'a, I: Into<Identifier<'a>>>(
 /// True if `domain` is aligned with `header_from`; `None` if that depends on an unknown mode, or one of them is no domain
 /// name.
 pub(super) fn aligned(domain: &str, header_from: &str, mode: Mode) -> Option<bool> {
-    if !is_name(domain) || !is_name(header_from) {
-        return None;
-    }
+    let (domain, header_from) = (ascii(domain)?, ascii(header_from)?);
     let strict = domain == header_from;
-    let relaxed = strict || org_domain(domain).is_some_and(|org| org_domain(header_from) == Some(org));
+    let relaxed = strict || psl::domain_str(&domain).is_some_and(|org| psl::domain_str(&header_from) == Some(org));
     match mode {
         Mode::Strict => Some(strict),
         Mode::Relaxed => Some(relaxed),
         Mode::Unknown => (strict == relaxed).then_some(strict),
     }
-}
-
-/// Returns the organisational domain; `None` for a public suffix, and if `name` is no domain name.
-pub(super) fn org_domain(name: &str) -> Option<&str> {
-    if is_name(name) { psl::domain_str(name) } else { None }
 }
 
 /// `dmarc_pass`, from `policy_evaluated`.
@@ -144,8 +170,8 @@ pub(super) fn policy_effective<'a>(
     sp: Option<&'a str>,
     testing: Option<&str>,
 ) -> Option<&'a str> {
-    let (header_from, domain) = (header_from?, domain?);
-    let below = || header_from.strip_suffix(domain).is_some_and(|labels| labels.ends_with('.'));
+    let (header_from, domain) = (comparable(header_from?), comparable(domain?));
+    let below = || header_from.strip_suffix(&*domain).is_some_and(|labels| labels.ends_with('.'));
     let published = if header_from == domain {
         p?
     } else if below() {
@@ -172,12 +198,12 @@ pub(super) fn override_reason(reasons: &[Override]) -> Option<&str> {
 
 /// `failure_class`: `pass`; `forwarded`, if the reporter says so; `misaligned`, if something passed, but for another domain;
 /// `unauthenticated`, if nothing passed. `None` also if our own alignment contradicts the verdict.
-pub(super) fn failure_class(
+pub(super) fn failure_class<'a>(
     dmarc_pass: Option<bool>,
     aligned: [Option<bool>; 2],
     reasons: &[Override],
-    dkim: &[DkimAuth],
-    spf: &[SpfAuth],
+    told: impl Iterator<Item = Identifier<'a>>,
+    is_cut: bool,
 ) -> Option<&'static str> {
     if dmarc_pass? {
         return Some("pass");
@@ -185,11 +211,15 @@ pub(super) fn failure_class(
     if reasons.iter().any(tells_of_forwarding) {
         return Some("forwarded");
     }
-    if aligned.contains(&Some(true)) || (dkim.is_empty() && spf.is_empty()) {
+    let mut told = told.filter(|told| told.counts).map(|told| told.passes()).peekable();
+    if aligned.contains(&Some(true)) || told.peek().is_none() {
         return None;
     }
-    let mut told = dkim.iter().map(Identifier::from).chain(spf.iter().map(Identifier::from));
-    Some(if told.any(|told| told.passes()) { "misaligned" } else { "unauthenticated" })
+    match told.any(|passes| passes) {
+        true => Some("misaligned"),
+        false if is_cut => None,
+        false => Some("unauthenticated"),
+    }
 }
 
 fn tells_of_forwarding(reason: &Override) -> bool {
@@ -202,16 +232,6 @@ fn tells_of_forwarding(reason: &Override) -> bool {
         }
         _ => false,
     }
-}
-
-/// True for letters, digits, hyphens and underscores in labels separated by dots; letters of any script.
-fn is_name(text: &str) -> bool {
-    let mut last = '.';
-    let is_made_of_labels = text.chars().all(|letter| match (std::mem::replace(&mut last, letter), letter) {
-        (before, '.') => before != '.',
-        _ => letter.is_alphanumeric() || matches!(letter, '-' | '_'),
-    });
-    is_made_of_labels && last != '.'
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
     head::{Head, Moment, org_of},
     id::{self, EventId},
     mask,
-    normal::{Normal, domain, plain, present},
+    normal::{Normal, plain, present},
     provenance::Provenance,
 };
 use crate::report::{Failure, values};
@@ -40,6 +40,14 @@ impl Addresses {
         match self {
             Addresses::Masked => mask::addresses(told),
             Addresses::Full => told.to_owned(),
+        }
+    }
+
+    /// Like [`Self::within`], for a warning: its key is no part of an address, as in `count: "@" is not a valid count`.
+    fn noted(self, warning: &str) -> String {
+        match warning.split_once(": ") {
+            Some((key, note)) => format!("{key}: {}", self.within(note)),
+            None => self.within(warning),
         }
     }
 
@@ -77,7 +85,7 @@ pub struct FailureEvent {
 impl FailureEvent {
     /// `sha256` is the hash of the document.
     pub fn new(report: &Failure, sha256: [u8; 32], provenance: Arc<Provenance>, addresses: Addresses) -> Self {
-        let mut normal = Normal { warnings: report.warnings.clone() };
+        let mut normal = Normal::new(EventType::DmarcFailure, report.warnings.clone());
         let reporting_mta = plain(&report.reporting_mta);
         let source_ip = normal.ip("source_ip", report.source_ip.as_deref());
         // Defaults to 1 without Incidents (RFC 5965 section 3.2).
@@ -89,25 +97,28 @@ impl FailureEvent {
         let delivery_result = report.delivery_result.as_deref();
         let delivery_result = normal.keyword("delivery_result", delivery_result, values::DELIVERY_RESULTS);
         let mut head = Head::new(EventType::DmarcFailure, sha256, provenance);
-        head.domain = domain(&report.reported_domain);
+        head.domain = normal.domain("domain", report.reported_domain.as_deref());
         head.begin = normal.mail_date("begin", report.arrival_date.as_deref()).map(Moment::from);
-        head.end = head.begin.clone();
+        head.end = normal.mail_date("end", report.arrival_date.as_deref()).map(Moment::from);
+        let header_from = normal.within("header_from", report.from.as_deref(), domain_of, "address");
+        let dkim_domain = normal.domain("dkim_domain", report.dkim_domain.as_deref());
+        let message_id = normal.text("original_message_id", &report.message_id);
         head.reporter = reporting_mta.as_deref().and_then(host);
         head.org = head
             .reporter
             .clone()
             .or_else(|| report.authentication_results.first().and_then(|told| authenticator(told)))
             .or_else(|| org_of(head.provenance.mail_from.as_deref(), &mut normal));
-        head.warnings = addresses.all_within(&normal.warnings);
+        head.warnings = normal.warnings.iter().map(|warning| addresses.noted(warning)).collect();
         Self {
             id: id::failure(head.provenance.tenant.as_deref(), &sha256),
             source_ip,
             count,
-            header_from: report.from.as_deref().and_then(domain_of),
+            header_from,
             auth_failure,
             identity_alignment,
             delivery_result,
-            dkim_domain: domain(&report.dkim_domain),
+            dkim_domain,
             dkim_selector: plain(&report.dkim_selector),
             dkim_identity: plain(&report.dkim_identity).map(|told| addresses.within(&told)),
             spf_dns: addresses.all_within(&report.spf_dns),
@@ -120,7 +131,7 @@ impl FailureEvent {
                 .filter_map(|told| addresses.show(&Some(told.clone())))
                 .collect(),
             original_envelope_id: plain(&report.original_envelope_id).map(|told| addresses.within(&told)),
-            original_message_id: plain(&report.message_id).map(|told| bare(&told).to_owned()),
+            original_message_id: message_id.map(|told| bare(&told).to_owned()),
             reporting_mta: reporting_mta.map(|told| addresses.within(&told)),
             generator: plain(&report.user_agent).map(|told| addresses.within(&told)),
             version: plain(&report.version),

@@ -102,7 +102,7 @@ pub(super) fn domain_of_address(email: &str) -> Option<String> {
 
 /// Name of a reporter without one: the domain of its address, with a warning.
 pub(super) fn org_of(email: Option<&str>, normal: &mut Normal) -> Option<String> {
-    let host = domain_of_address(email?)?;
+    let host = normal.within("org", email, domain_of_address, "e-mail address")?;
     normal.warn("org", format_args!("missing, taken from the e-mail address"));
     Some(host)
 }

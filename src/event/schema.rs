@@ -6,7 +6,7 @@ mod others;
 
 use serde_json::{Map, Value as Json, json};
 
-pub use self::key::{Key, Kind, Part};
+pub use self::key::{Key, Kind, Null, Part};
 use super::event_type::EventType;
 
 /// Returns the keys of an event type, in order.
@@ -19,6 +19,19 @@ pub fn keys(event_type: EventType) -> &'static [Key] {
         EventType::IngestError => keys::INGEST_ERROR,
         EventType::Probe => others::PROBE,
     }
+}
+
+/// True if a null at `path` is named in `parse_warnings`; `path` is a key, or `key[0].member` for one in an object.
+pub(super) fn is_named(event_type: EventType, path: &str) -> bool {
+    let (name, member) = match path.split_once('[') {
+        Some((name, at)) => (name, at.split_once("].").map(|(_, member)| member)),
+        None => (path, None),
+    };
+    keys(event_type).iter().filter(|key| key.name == name).any(|key| match (key.null, member) {
+        (Null::Members(members), Some(member)) => members.contains(&member),
+        (Null::Named | Null::NamedIf(..), None) => true,
+        _ => false,
+    })
 }
 
 /// Iterates over the keys of all event types, each once: the valid names in `encoding.only_fields` and `except_fields`.
@@ -62,7 +75,7 @@ impl Key {
     }
 
     fn schema(&self) -> Json {
-        let nullable = |name: &str| if self.nullable { json!([name, "null"]) } else { json!(name) };
+        let nullable = |name: &str| if self.null.is_possible() { json!([name, "null"]) } else { json!(name) };
         let mut schema = match self.kind {
             Kind::Bool => json!({"type": nullable("boolean")}),
             Kind::Int => json!({"type": nullable("integer"), "minimum": i64::MIN, "maximum": i64::MAX}),

@@ -9,9 +9,10 @@ use super::{
     field::{self, Field, Value, int, known, saturated, text, texts},
     head::{Head, Moment, domain_of_address, joined},
     id::{EventId, TlsIds},
-    normal::{Normal, domain, plain},
+    normal::Normal,
     provenance::Provenance,
 };
+use crate::domain_name::comparable;
 use crate::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt, values};
 
 /// Data shared by all rows of one report, normalised once.
@@ -36,17 +37,20 @@ impl Shared {
     /// `sha256` is the hash of the decompressed document.
     pub fn new(report: TlsRpt, sha256: [u8; 32], provenance: Arc<Provenance>) -> Arc<Self> {
         let ids = TlsIds::new(provenance.tenant.as_deref(), &report);
-        let mut normal = Normal { warnings: report.warnings };
+        let mut normal = Normal::new(EventType::TlsRpt, report.warnings);
         let mut head = Head::new(EventType::TlsRpt, sha256, provenance);
-        head.org = plain(&report.organization_name);
+        head.org = normal.text("org", &report.organization_name);
         head.reporter = report.contact_info.as_deref().and_then(domain_of_address);
-        head.report_id = plain(&report.report_id);
+        head.report_id = normal.text("report_id", &report.report_id);
         head.begin = normal.datetime("begin", report.begin.as_deref()).map(Moment::from);
         head.end = normal.datetime("end", report.end.as_deref()).map(Moment::from);
+        let (begin, end) = head.period();
+        normal.period(begin, end);
+        let contact = normal.text("org_contact", &report.contact_info);
         let policies: Vec<Policy> = report.policies.into_iter().map(Policy::new).collect();
         head.domain = only(policies.iter().filter_map(|policy| policy.domain.as_deref())).map(str::to_owned);
         head.warnings = normal.warnings;
-        Arc::new(Self { head: Arc::new(head), contact: plain(&report.contact_info), policies, ids })
+        Arc::new(Self { head: Arc::new(head), contact, policies, ids })
     }
 
     pub fn head(&self) -> &Arc<Head> {
@@ -56,20 +60,20 @@ impl Shared {
 
 impl Policy {
     fn new(told: PolicyName) -> Self {
-        let mut normal = Normal::default();
+        let mut normal = Normal::new(EventType::TlsRpt, Vec::new());
         Self {
             policy_type: normal.keyword("policy_type", told.policy_type.as_deref(), values::TLS_POLICY_TYPES),
-            domain: domain(&told.domain),
+            domain: normal.domain("domain", told.domain.as_deref()),
             warnings: normal.warnings,
             told,
         }
     }
 }
 
-/// Returns the common value, if all are equal.
+/// Returns the common name, if all are the same.
 fn only<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let first = names.next()?;
-    names.all(|name| name == first).then_some(first)
+    names.all(|name| comparable(name) == comparable(first)).then_some(first)
 }
 
 /// A policy with its sessions, or one kind of failure under it.
@@ -108,7 +112,8 @@ impl TlsRptEvent {
         let unnamed = PolicyName::default();
         let policy = shared.policies.get(position);
         let told = policy.map_or(&unnamed, |policy| &policy.told);
-        let mut normal = Normal { warnings: policy.map_or(Vec::new(), |policy| policy.warnings.clone()) };
+        let warnings = policy.map_or(Vec::new(), |policy| policy.warnings.clone());
+        let mut normal = Normal::new(EventType::TlsRpt, warnings);
         let (id, row) = match row {
             TlsRow::Policy(policy) => (shared.ids.policy(told, &policy), Row::policy(policy, &mut normal)),
             TlsRow::Failure(failure) => (shared.ids.failure(told, &failure), Row::failure(failure, &mut normal)),
@@ -191,7 +196,10 @@ impl Row {
             source_ip: normal.ip("source_ip", told.sending_mta_ip.as_deref()),
             receiving_ip: normal.ip("receiving_ip", told.receiving_ip.as_deref()),
             count: normal.count("count", told.failed.as_deref()),
-            told: TlsFailure { receiving_mx_hostname: domain(&told.receiving_mx_hostname), ..told },
+            told: TlsFailure {
+                receiving_mx_hostname: normal.domain("receiving_mx_hostname", told.receiving_mx_hostname.as_deref()),
+                ..told
+            },
         }
     }
 

@@ -50,21 +50,26 @@ fn an_unknown_alignment_mode_matters_only_if_relaxed_and_strict_differ() {
 }
 
 #[test]
-fn organisational_domains_come_from_the_public_suffix_list() {
-    // RFC 7489 section 3.2: a.b.c.d.example.com with the suffix "com".
-    assert_eq!(org_domain("a.b.c.d.example.com"), Some("example.com"));
-    assert_eq!(org_domain("www.example.co.uk"), Some("example.co.uk"));
-    assert_eq!(org_domain("co.uk"), None);
-    assert_eq!(org_domain("host.unlisted"), Some("host.unlisted"));
-    for no_name in ["", ".", "..", "a..b", ".com", "user@example.com", "a b.com", "a.com\0"] {
-        assert_eq!(org_domain(no_name), None, "{no_name:?}");
+fn alignment_and_policy_are_the_same_for_u_labels_and_a_labels() {
+    let (u, a) = ("bücher.example", "xn--bcher-kva.example");
+    for (domain, header_from) in [(u, a), (a, u), (u, u), (a, a)] {
+        assert_eq!(aligned(domain, header_from, Mode::Strict), Some(true), "{domain} {header_from}");
+        let below = format!("www.{header_from}");
+        assert_eq!(aligned(domain, &below, Mode::Relaxed), Some(true), "{domain} {below}");
+        assert_eq!(aligned(domain, &below, Mode::Strict), Some(false), "{domain} {below}");
+        let policy = |from| policy_effective(Some(from), Some(domain), Some("reject"), Some("none"), None);
+        assert_eq!((policy(header_from), policy(&below)), (Some("reject"), Some("none")), "{domain} {header_from}");
     }
+    assert_eq!(aligned("bucher.example", u, Mode::Relaxed), Some(false));
+    assert_eq!(aligned("straße.example", "strasse.example", Mode::Relaxed), Some(false), "not transitional");
+    assert_eq!(aligned("食狮.公司.cn", "别的.公司.cn", Mode::Relaxed), Some(false), "a public suffix");
+    assert_eq!(aligned("b\u{fffd}cher.example", a, Mode::Relaxed), None, "no domain name");
 }
 
 #[test]
 fn the_first_passing_aligned_signature_explains_the_verdict() {
     let told = [dkim("sample.net", "pass"), dkim("example.com", "fail"), dkim("mail.example.com", "pass")];
-    let explaining = |told: &[DkimAuth], mode| explaining(told.iter(), Some("example.com"), mode);
+    let explaining = |told: &[DkimAuth], mode| explaining(told.iter().map(Identifier::from), Some("example.com"), mode);
     assert_eq!(explaining(&told, Mode::Relaxed), Some(2));
     assert_eq!(explaining(&told, Mode::Strict), Some(0), "no aligned one: the first passing");
     assert_eq!(explaining(&told[1..2], Mode::Relaxed), Some(0), "none passing: the first");
@@ -73,17 +78,76 @@ fn the_first_passing_aligned_signature_explains_the_verdict() {
 
 #[test]
 fn mfrom_takes_precedence_over_helo() {
-    let explaining = |told: &[SpfAuth]| explaining(told.iter(), Some("example.com"), Mode::Relaxed);
+    let explaining = |told: &[SpfAuth]| {
+        let identity = Spf::of(told, None, false, None);
+        explaining(identity.identifiers(told), Some("example.com"), Mode::Relaxed)
+    };
     let helo = spf(Some("helo"), "mx.example.com", "pass");
     assert_eq!(explaining(&[helo.clone(), spf(Some("mfrom"), "example.com", "pass")]), Some(1));
     assert_eq!(explaining(&[helo.clone(), spf(None, "example.com", "pass")]), Some(1));
-    assert_eq!(explaining(&[spf(Some("mfrom"), "sample.net", "pass"), helo]), Some(1), "aligned goes before both");
+    assert_eq!(explaining(&[helo.clone(), spf(Some("mfrom"), "sample.net", "fail")]), Some(1));
+    assert_eq!(explaining(&[spf(Some("mfrom"), "sample.net", "pass"), helo]), Some(0), "HELO does not count");
+}
+
+/// RFC 7489 section 3.1.2, RFC 9989: the identity is that of MAIL FROM, and HELO stands in for the null reverse-path only.
+#[test]
+fn helo_counts_for_the_null_sender_alone() {
+    let helo = || spf(Some("helo"), "example.com", "pass");
+    let ehlo = || spf(Some("ehlo"), "example.com", "pass");
+    let mfrom = |result| spf(Some("mfrom"), "example.com", result);
+    let unscoped = spf(None, "example.com", "fail");
+    let nameless = SpfAuth { domain: None, ..mfrom("none") };
+    let (named, unknown, null) = ((Some("example.com"), false), (None, false), (None, true));
+    for (told, (envelope_from, has_null_sender), verdict, aligned) in [
+        (vec![helo(), mfrom("fail")], unknown, "fail", Some(false)),
+        (vec![helo(), mfrom("fail")], unknown, "pass", Some(false)),
+        (vec![helo(), mfrom("fail")], named, "fail", Some(false)),
+        (vec![mfrom("softfail"), ehlo()], unknown, "fail", Some(false)),
+        (vec![helo(), unscoped], unknown, "fail", Some(false)),
+        (vec![helo()], named, "fail", Some(false)),
+        (vec![helo()], named, "pass", None),
+        (vec![helo()], null, "pass", Some(true)),
+        (vec![nameless.clone(), helo()], null, "pass", Some(true)),
+        (vec![helo()], unknown, "pass", Some(true)),
+        (vec![nameless, helo()], unknown, "pass", Some(true)),
+        (vec![helo()], unknown, "fail", Some(false)),
+        (vec![helo(), mfrom("pass")], named, "pass", Some(true)),
+        (vec![spf(Some("helo"), "sample.net", "pass")], null, "fail", Some(false)),
+    ] {
+        let identity = Spf::of(&told, envelope_from, has_null_sender, Some(verdict));
+        let vouches =
+            any_vouches(identity.identifiers(&told), Some("example.com"), Mode::Relaxed, Some(verdict), false);
+        assert_eq!(vouches, aligned, "{told:?} {envelope_from:?} {has_null_sender} {verdict}");
+    }
+}
+
+#[test]
+fn a_result_that_does_not_count_explains_and_classes_nothing() {
+    let told = [spf(Some("helo"), "example.com", "pass"), spf(Some("mfrom"), "example.com", "fail")];
+    let identity = Spf::of(&told, None, false, Some("fail"));
+    assert_eq!(explaining(identity.identifiers(&told), Some("example.com"), Mode::Relaxed), Some(1));
+    let class = |told: &[SpfAuth]| failure_class(Some(false), [None; 2], &[], identity.identifiers(told), false);
+    assert_eq!(class(&told), Some("unauthenticated"));
+    assert_eq!(class(&told[..1]), None, "no result that DMARC uses");
+}
+
+#[test]
+fn a_cut_list_of_results_never_says_that_none_is_aligned() {
+    let vouches = |told: &[DkimAuth]| {
+        any_vouches(told.iter().map(Identifier::from), Some("example.com"), Mode::Relaxed, Some("fail"), true)
+    };
+    assert_eq!(vouches(&[dkim("example.com", "fail")]), None);
+    assert_eq!(vouches(&[dkim("sample.net", "pass"), dkim("example.com", "pass")]), Some(true));
+    assert_eq!(vouches(&[]), None);
+    let class = |told: &DkimAuth| failure_class(Some(false), [None; 2], &[], [told.into()].into_iter(), true);
+    assert_eq!(class(&dkim("sample.net", "pass")), Some("misaligned"));
+    assert_eq!(class(&dkim("sample.net", "fail")), None);
 }
 
 #[test]
 fn alignment_is_null_if_data_is_missing() {
     let vouches = |told: &[DkimAuth], header_from: Option<&str>, verdict: Option<&str>| {
-        any_vouches(told.iter(), header_from, Mode::Relaxed, verdict)
+        any_vouches(told.iter().map(Identifier::from), header_from, Mode::Relaxed, verdict, false)
     };
     let from = Some("example.com");
     let pass = dkim("example.com", "pass");
@@ -136,7 +200,8 @@ fn testing_lowers_the_effective_policy_by_one_level() {
 #[test]
 fn failures_are_classed_by_what_the_report_says() {
     let class = |pass, aligned, reasons: &[Override], dkim: &[DkimAuth], spf: &[SpfAuth]| {
-        failure_class(pass, [aligned, None], reasons, dkim, spf)
+        let told = dkim.iter().map(Identifier::from).chain(Spf::of(spf, None, false, None).identifiers(spf));
+        failure_class(pass, [aligned, None], reasons, told, false)
     };
     let foreign = [dkim("sample.net", "pass")];
     let failed = [spf(None, "example.com", "softfail")];

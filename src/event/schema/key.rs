@@ -5,10 +5,47 @@
 pub struct Key {
     pub name: &'static str,
     pub kind: Kind,
-    pub nullable: bool,
+    pub null: Null,
     pub part: Part,
     /// Documentation: meaning, unit, when the value is null, and the element that it comes from.
     pub doc: &'static str,
+}
+
+impl Key {
+    /// The same key in an event type whose null is named only if another key has one of these values.
+    pub(super) const fn named_if(self, other: &'static str, values: &'static [&'static str]) -> Self {
+        Self { null: Null::NamedIf(other, values), ..self }
+    }
+
+    /// The same key in an event type where its null is usual.
+    pub(super) const fn usual(self) -> Self {
+        Self { null: Null::Usual, ..self }
+    }
+
+    /// An array whose objects have these keys named if they are null.
+    pub(super) const fn naming(self, members: &'static [&'static str]) -> Self {
+        Self { null: Null::Members(members), ..self }
+    }
+}
+
+/// Whether a value may be null, and whether `parse_warnings` says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Null {
+    Never,
+    /// Null is usual: the value is optional, or derived from others. One that is there but not understood is named.
+    Usual,
+    /// The standards require the value: if it is null, `parse_warnings` names the key.
+    Named,
+    /// Like [`Null::Named`], in events whose value of this key is one of these; null in all others.
+    NamedIf(&'static str, &'static [&'static str]),
+    /// An array, which is never null; null values of these keys of its objects are named, as `key[0].member`.
+    Members(&'static [&'static str]),
+}
+
+impl Null {
+    pub fn is_possible(self) -> bool {
+        matches!(self, Null::Usual | Null::Named | Null::NamedIf(..))
+    }
 }
 
 /// JSON type of a key, which never changes.

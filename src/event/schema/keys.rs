@@ -1,17 +1,27 @@
 //! Tables of keys. A key of several types is one constant, so that it means the same in each.
 
-use super::key::{Key, Kind, Part};
+use super::key::{Key, Kind, Null, Part};
 
+/// A key whose null is usual.
 pub(super) const fn key(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
-    Key { name, kind, nullable: !matches!(kind, Kind::Texts | Kind::Objects(_)), part, doc }
+    let null = match kind {
+        Kind::Texts | Kind::Objects(_) => Null::Never,
+        _ => Null::Usual,
+    };
+    Key { name, kind, null, part, doc }
 }
 
 /// A key that is never null.
 pub(super) const fn always(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
-    Key { name, kind, nullable: false, part, doc }
+    Key { name, kind, null: Null::Never, part, doc }
 }
 
-pub(super) const ORG: Key = key(
+/// A key whose null is named in `parse_warnings`.
+pub(super) const fn named(name: &'static str, kind: Kind, part: Part, doc: &'static str) -> Key {
+    Key { name, kind, null: Null::Named, part, doc }
+}
+
+pub(super) const ORG: Key = named(
     "org",
     Kind::Text,
     Part::Seed,
@@ -19,29 +29,30 @@ pub(super) const ORG: Key = key(
      warning. TLS report: `organization-name`. Failure report: the host of `Reporting-MTA`, else the server named in \
      `Authentication-Results`, else the domain of the mail's From, with a warning.",
 );
-pub(super) const REPORT_ID: Key = key(
+pub(super) const REPORT_ID: Key = named(
     "report_id",
     Kind::Text,
     Part::Seed,
     "`report_metadata/report_id` or `report-id`, trimmed. Not unique: a reporter may reuse an id, and several \
      reporters may use the same one.",
 );
-pub(super) const DOMAIN: Key = key(
+pub(super) const DOMAIN: Key = named(
     "domain",
     Kind::Text,
     Part::Seed,
-    "Domain that the report is about, lower case. Aggregate report: `policy_published/domain`, where the DMARC record \
+    "Domain that the report is about, lower case, in U-labels or A-labels as reported. Of an address or a URL in this or \
+     another domain's place, the domain; `parse_warnings` has the original. Aggregate report: `policy_published/domain`, where the DMARC record \
      was found. TLS report: `policy-domain`. Failure report: `Reported-Domain`. Null in the `report` event of a TLS \
      report with policies for several domains.",
 );
-pub(super) const BEGIN: Key = key(
+pub(super) const BEGIN: Key = named(
     "begin",
     Kind::Time,
     Part::Seed,
     "Start of the reporting period: `date_range/begin` or `start-datetime`; of a failure report, `Arrival-Date`. Null \
-     if missing or not a time; in the latter case `parse_warnings` names it.",
+     if missing or not a time. One after `end` is kept as it is, and named.",
 );
-pub(super) const END: Key = key(
+pub(super) const END: Key = named(
     "end",
     Kind::Time,
     Part::Seed,
@@ -73,7 +84,7 @@ pub(super) const EVENT_ID: Key = always(
 pub(super) const TENANT: Key =
     key("tenant", Kind::Text, Part::Identity, "`tenant` from the configuration; null if not set.");
 
-pub(super) const ORG_EMAIL: Key = key("org_email", Kind::Text, Part::Told, "`report_metadata/email`.");
+pub(super) const ORG_EMAIL: Key = named("org_email", Kind::Text, Part::Told, "`report_metadata/email`.");
 pub(super) const DOCUMENT_SHA256: Key = always(
     "document_sha256",
     Kind::Text,
@@ -133,22 +144,22 @@ pub(super) const TRUNCATED: Key = always(
     "True if arrays, long strings or whole keys were cut to fit the sink's maximum message size.",
 );
 
-pub(super) const SOURCE_IP: Key = key(
+pub(super) const SOURCE_IP: Key = named(
     "source_ip",
     Kind::Text,
     Part::Seed,
     "IPv4 or IPv6 address of the sending host, in canonical form: `row/source_ip`, `sending-mta-ip` or `Source-IP`. \
-     Null if missing or not an address; in the latter case `parse_warnings` names it.",
+     Null if missing or not an address. A TLS report's failures that are about a policy have none.",
 );
-pub(super) const COUNT: Key = key(
+pub(super) const COUNT: Key = named(
     "count",
     Kind::Int,
     Part::Seed,
     "Number of messages: `row/count`. TLS report: number of sessions; for a failure `failed-session-count`, for a \
      policy the sum of successful and failed sessions, which includes those of its failures. Failure report: \
-     `Incidents`, 1 if missing. Null if missing or not a number; in the latter case `parse_warnings` names it.",
+     `Incidents`, 1 if missing. Null if missing or not a number; of a policy, if both counts are.",
 );
-pub(super) const HEADER_FROM: Key = key(
+pub(super) const HEADER_FROM: Key = named(
     "header_from",
     Kind::Text,
     Part::Seed,
@@ -173,7 +184,7 @@ pub(super) const ENVELOPE_FROM: Key = key(
     "envelope_from",
     Kind::Text,
     Part::Told,
-    "`identifiers/envelope_from`, or the domain of `Original-Mail-From`, lower case.",
+    "`identifiers/envelope_from`, or the domain of `Original-Mail-From`, lower case. Null for the null reverse-path.",
 );
 pub(super) const DKIM_SELECTOR: Key = key(
     "dkim_selector",
@@ -197,7 +208,7 @@ pub(super) const AGGREGATE: &[Key] = &[
     ORG,
     REPORT_ID,
     DOMAIN,
-    key(
+    named(
         "policy",
         Kind::Text,
         Part::Seed,
@@ -206,14 +217,14 @@ pub(super) const AGGREGATE: &[Key] = &[
     ),
     SOURCE_IP,
     COUNT,
-    key(
+    named(
         "disposition",
         Kind::Text,
         Part::Seed,
         "`policy_evaluated/disposition`: `none`, `pass`, `quarantine` or `reject`.",
     ),
-    key("dkim", Kind::Text, Part::Seed, "`policy_evaluated/dkim`: `pass` or `fail`; includes alignment."),
-    key("spf", Kind::Text, Part::Seed, "`policy_evaluated/spf`: `pass` or `fail`; includes alignment."),
+    named("dkim", Kind::Text, Part::Seed, "`policy_evaluated/dkim`: `pass` or `fail`; includes alignment."),
+    named("spf", Kind::Text, Part::Seed, "`policy_evaluated/spf`: `pass` or `fail`; includes alignment."),
     HEADER_FROM,
     BEGIN,
     END,
@@ -224,7 +235,7 @@ pub(super) const AGGREGATE: &[Key] = &[
         Kind::Text,
         Part::Seed,
         "`auth_results/spf/domain` of the SPF result that explains the verdict, selected in the same way as \
-         `dkim_domain`; `mfrom` takes precedence over `helo`.",
+         `dkim_domain`; `mfrom` takes precedence over `helo`, and a result that does not count for `spf_aligned` is last.",
     ),
     key("spf_result", Kind::Text, Part::Seed, "`auth_results/spf/result` of the result of `spf_domain`."),
     INGEST_TIMESTAMP,
@@ -276,10 +287,18 @@ pub(super) const AGGREGATE: &[Key] = &[
         Kind::Bool,
         Part::Derived,
         "True if a signature passed and its domain is aligned with `header_from`, by `adkim` and the public suffix \
-         list; computed from `auth_results`. Without signatures, false if `dkim` is `fail`. Null if the report has too \
-         little data.",
+         list; computed from `auth_results`. U-labels and A-labels of a name are the same. Without signatures, false if \
+         `dkim` is `fail`. Null if the report has too little data; if not all results were kept, it is true or null, and \
+         the null is named.",
     ),
-    key("spf_aligned", Kind::Bool, Part::Derived, "The same for SPF results, by `aspf`."),
+    key(
+        "spf_aligned",
+        Kind::Bool,
+        Part::Derived,
+        "The same for SPF results of MAIL FROM, by `aspf`. A result of HELO (`scope` is `helo`) counts for the null \
+         reverse-path alone (RFC 7489 section 3.1.2): if `identifiers/envelope_from` is there without a domain; and if it \
+         is missing, unless there is a result of MAIL FROM or `spf` is `fail`.",
+    ),
     key(
         "org_domain",
         Kind::Text,
@@ -310,25 +329,28 @@ pub(super) const AGGREGATE: &[Key] = &[
         Kind::Objects(&["domain", "selector", "result", "human_result"]),
         Part::Told,
         "All `auth_results/dkim` entries, at most 64.",
-    ),
+    )
+    .naming(&["domain", "result"]),
     key(
         "spf_auth",
         Kind::Objects(&["domain", "scope", "result", "human_result"]),
         Part::Told,
         "All `auth_results/spf` entries, at most 64.",
-    ),
+    )
+    .naming(&["domain", "result"]),
     key(
         "reasons",
         Kind::Objects(&["type", "comment"]),
         Part::Told,
         "`policy_evaluated/reason`: why the disposition differs from the policy.",
-    ),
+    )
+    .naming(&["type"]),
     EXTENSIONS,
     always(
         "record_index",
         Kind::Int,
         Part::Provenance,
-        "Position of the row among the records of the document, from 0; skipped records count.",
+        "Position of the row among the rows of the document, from 0; skipped ones do not count.",
     ),
     DOCUMENT_SHA256,
     ATTACHMENT,
@@ -363,12 +385,12 @@ pub(super) const REPORT: &[Key] = &[
         "`shipped`; `partial`, if rows were lost to damage or limits, or contain nothing; `duplicate`, if it was \
          shipped before; `empty`, if the report has no rows; `unreadable`.",
     ),
-    ORG,
-    ORG_EMAIL,
-    REPORT_ID,
-    DOMAIN,
-    BEGIN,
-    END,
+    ORG.named_if("report_type", &["dmarc_aggregate", "tls_rpt", "dmarc_failure"]),
+    ORG_EMAIL.named_if("report_type", &["dmarc_aggregate"]),
+    REPORT_ID.named_if("report_type", &["dmarc_aggregate", "tls_rpt"]),
+    DOMAIN.named_if("report_type", &["dmarc_aggregate", "dmarc_failure"]),
+    BEGIN.named_if("report_type", &["dmarc_aggregate", "tls_rpt", "dmarc_failure"]),
+    END.named_if("report_type", &["dmarc_aggregate", "tls_rpt", "dmarc_failure"]),
     always("rows", Kind::Int, Part::Told, "Number of rows shipped; 0 for a duplicate."),
     always("rows_skipped", Kind::Int, Part::Told, "Number of rows not shipped because they contain nothing."),
     always(
@@ -408,7 +430,7 @@ pub(super) const INGEST_ERROR: &[Key] = &[
         Part::Told,
         "Number of errors of this source that were suppressed since the previous `ingest_error`.",
     ),
-    Key { nullable: true, ..DOCUMENT_SHA256 },
+    Key { null: Null::Usual, ..DOCUMENT_SHA256 },
     ATTACHMENT,
     SOURCE,
     MAILBOX,

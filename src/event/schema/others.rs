@@ -7,8 +7,8 @@ pub(super) const TLS_RPT: &[Key] = &[
     ORG,
     REPORT_ID,
     DOMAIN,
-    SOURCE_IP,
-    COUNT,
+    SOURCE_IP.usual(),
+    COUNT.named_if("record_type", &["failure"]),
     BEGIN,
     END,
     INGEST_TIMESTAMP,
@@ -16,7 +16,7 @@ pub(super) const TLS_RPT: &[Key] = &[
     SCHEMA_VERSION,
     EVENT_ID,
     TENANT,
-    ORG_CONTACT,
+    named(ORG_CONTACT.name, ORG_CONTACT.kind, ORG_CONTACT.part, ORG_CONTACT.doc),
     always(
         "record_type",
         Kind::Text,
@@ -24,14 +24,16 @@ pub(super) const TLS_RPT: &[Key] = &[
         "`policy`: totals of the sessions under one entry of `policies`; `failure`: one entry of its \
          `failure-details`.",
     ),
-    key("policy_type", Kind::Text, Part::Told, "`policy-type`: `tlsa`, `sts` or `no-policy-found`."),
+    named("policy_type", Kind::Text, Part::Told, "`policy-type`: `tlsa`, `sts` or `no-policy-found`."),
     key(
         "successful_sessions",
         Kind::Int,
         Part::Told,
         "`total-successful-session-count` of a policy. Null for a failure, and if missing or not a number.",
-    ),
-    key("failed_sessions", Kind::Int, Part::Told, "`total-failure-session-count` of a policy. Null in the same cases."),
+    )
+    .named_if("record_type", &["policy"]),
+    key("failed_sessions", Kind::Int, Part::Told, "`total-failure-session-count` of a policy. Null in the same cases.")
+        .named_if("record_type", &["policy"]),
     key("policy_strings", Kind::Texts, Part::Told, "`policy-string` of a policy, at most 64; `[]` for a failure."),
     key(
         "mx_hosts",
@@ -45,7 +47,8 @@ pub(super) const TLS_RPT: &[Key] = &[
         Part::Told,
         "`result-type` of a failure (RFC 8460 section 4.3), such as `starttls-not-supported`. This key and those up to \
          `failure_reason_code` are null for a policy.",
-    ),
+    )
+    .named_if("record_type", &["failure"]),
     key("receiving_mx_hostname", Kind::Text, Part::Told, "`receiving-mx-hostname`, lower case."),
     key("receiving_mx_helo", Kind::Text, Part::Told, "`receiving-mx-helo`."),
     key(
@@ -94,7 +97,7 @@ pub(super) const FAILURE: &[Key] = &[
     GENERATOR,
     REPORT_VERSION,
     key("reporting_mta", Kind::Text, Part::Told, "`Reporting-MTA`."),
-    key(
+    named(
         "auth_failure",
         Kind::Text,
         Part::Told,
@@ -121,7 +124,7 @@ pub(super) const FAILURE: &[Key] = &[
     key("original_mail_from", Kind::Text, Part::Told, "`Original-Mail-From`; `<>` for a bounce."),
     key("original_rcpt_to", Kind::Texts, Part::Told, "All `Original-Rcpt-To` fields, at most 16."),
     key("original_envelope_id", Kind::Text, Part::Told, "`Original-Envelope-Id`."),
-    key(
+    named(
         "original_message_id",
         Kind::Text,
         Part::Told,

@@ -67,6 +67,7 @@ fn tls_values_are_normalised_and_invalid_ones_named() {
         [
             "begin: \"2026-10-30T00:00:00\" is read as 2026-10-30T00:00:00Z",
             "end: \"later\" is not a valid time",
+            "domain: \"Example.COM.\" is read as example.com",
             "result_type: unknown value \"quota-exceeded\"",
             "source_ip: \"unknown\" is not a valid IP address",
             "count: \"-1\" is not a valid count",

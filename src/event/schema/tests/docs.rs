@@ -19,11 +19,15 @@ Every event is one flat JSON object.
 
 * Each event type has the same keys in the same order. A key has the same meaning and the same JSON type in every event type.
 * A key is null if the report has no value for it. Arrays are `[]`, never null.
+* The column `null` says whether a key can be null. `named`: the standards require the value, and if it is null, `parse_warnings` has a note that
+  begins with the key and says why (`count: missing`). `yes`: null is usual; a value that is there but can't be understood is named all the same.
 * Integers fit 64 bits. Times are RFC 3339, UTC with `Z`, whole seconds.
 * Within `schema_version` 1 keys, codes and enumerated values are only ever added.
 
 Enumerated values are trimmed and in lower case. An unknown value is kept and named in `parse_warnings`. An address, number or time that
 cannot be understood is null; `parse_warnings` has the original. One that was not in its plain form, but could be understood, is named there too.
+Domains are in lower case; a text that is no domain name is kept, and named. Internationalised names are kept as reported, in U-labels or A-labels
+(RFC 5890), and compared as A-labels (UTS 46, non-transitional).
 All text in reports is untrusted data: anyone can send a report.
 
 `encoding.fields` selects the keys that a sink gets:
@@ -124,11 +128,10 @@ fn page() -> String {
         ),
     ] {
         write!(page, "\n## `{}`\n\n{about}\n\n", event.event_type().as_str()).unwrap();
-        page.push_str("| key | type | nullable | part | meaning |\n|---|---|---|---|---|\n");
+        page.push_str("| key | type | null | part | meaning |\n|---|---|---|---|---|\n");
         for key in keys(event.event_type()) {
-            let nullable = if key.nullable { "yes" } else { "no" };
-            let (kind, part) = (type_name(key.kind), part_name(key.part));
-            writeln!(page, "| `{}` | {kind} | {nullable} | {part} | {} |", key.name, key.doc).unwrap();
+            let (kind, null, part) = (type_name(key.kind), null_name(key.null), part_name(key.part));
+            writeln!(page, "| `{}` | {kind} | {null} | {part} | {} |", key.name, key.doc).unwrap();
         }
         example(&event, &mut page);
     }
@@ -148,6 +151,17 @@ fn type_name(kind: Kind) -> String {
         Kind::Time => "string, time".into(),
         Kind::Texts => "array of strings".into(),
         Kind::Objects(members) => format!("array of objects: `{}`", members.join("`, `")),
+    }
+}
+
+fn null_name(null: Null) -> String {
+    let code = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
+    match null {
+        Null::Never => "no".into(),
+        Null::Usual => "yes".into(),
+        Null::Named => "named".into(),
+        Null::NamedIf(key, values) => format!("named if `{key}` is {}", code(values)),
+        Null::Members(members) => format!("no; its {}: named", code(members).replace(" or ", " and ")),
     }
 }
 
