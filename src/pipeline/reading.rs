@@ -254,6 +254,7 @@ impl Reader<'_> {
                 _ => self.trouble(document.attachment.clone(), Some(scan.sha256), trouble),
             };
         }
+        self.envelope.warnings.iter().for_each(|warning| scan.report.warn(warning.clone()));
         let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: scan.sha256 };
         let name = scan.report.name().map(|told| ReportName::new(provenance.tenant.as_deref(), &told));
@@ -306,10 +307,10 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the size in bytes of all events of a report, including the sender's authentication results that each repeats.
+    /// Returns the size in bytes of all events of a report, including what each repeats of the mail.
     fn event_bytes(&self, scan: &Scan) -> u64 {
-        let of_sender = self.mail_auth.as_deref().map(report::of_sender).unwrap_or_default();
-        scan.event_bytes.saturating_add(of_sender.saturating_mul(scan.rows))
+        let of_mail = report::of_mail(self.mail_auth.as_deref(), &self.envelope.warnings);
+        scan.event_bytes.saturating_add(of_mail.saturating_mul(scan.rows))
     }
 
     /// Checks that a report may be shipped: each domain that it is for is wanted, the events of the mail are not too large,
@@ -405,7 +406,8 @@ impl Reader<'_> {
             return self.defer(trouble);
         }
         let provenance = self.provenance(attachment.clone());
-        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))), Recipients::All);
+        let warnings = self.envelope.warnings.clone();
+        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance, warnings))), Recipients::All);
         self.trouble(attachment, Some(sha256), trouble);
     }
 

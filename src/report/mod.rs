@@ -30,7 +30,7 @@ pub use aggregate::{Aggregate, DkimAuth, Extension, Override, Policy, Row, SpfAu
 pub use failure::Failure;
 pub use scanned::{Report, Scan};
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
-pub use weight::of_sender;
+pub use weight::of_mail;
 
 use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;
