@@ -28,6 +28,7 @@ pub mod pipeline;
 
 pub mod cli;
 pub mod config;
+mod date;
 mod domain_name;
 pub mod exit;
 pub mod flood;

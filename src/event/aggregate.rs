@@ -14,6 +14,7 @@ use super::{
     provenance::Provenance,
 };
 use crate::{
+    date::Form,
     domain_name,
     report::{self, DkimAuth, Extension, Override, SpfAuth, values},
 };
@@ -52,8 +53,8 @@ impl Shared {
         head.org = plain(&report.org_name).or_else(|| org_of(head.org_email.as_deref(), &mut normal));
         head.report_id = normal.text("report_id", &report.report_id);
         head.domain = normal.domain("domain", policy.domain.as_deref());
-        head.begin = normal.time("begin", report.begin.as_deref()).map(Moment::from);
-        head.end = normal.time("end", report.end.as_deref()).map(Moment::from);
+        head.begin = normal.time("begin", report.begin.as_deref(), Some(Form::Seconds)).map(Moment::from);
+        head.end = normal.time("end", report.end.as_deref(), Some(Form::Seconds)).map(Moment::from);
         let (begin, end) = head.period();
         normal.period(begin, end);
         let mut keyword = |key, told: &Option<String>, list| normal.keyword(key, told.as_deref(), list);

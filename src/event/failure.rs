@@ -98,8 +98,8 @@ impl FailureEvent {
         let delivery_result = normal.keyword("delivery_result", delivery_result, values::DELIVERY_RESULTS);
         let mut head = Head::new(EventType::DmarcFailure, sha256, provenance);
         head.domain = normal.domain("domain", report.reported_domain.as_deref());
-        head.begin = normal.mail_date("begin", report.arrival_date.as_deref()).map(Moment::from);
-        head.end = normal.mail_date("end", report.arrival_date.as_deref()).map(Moment::from);
+        head.begin = normal.time("begin", report.arrival_date.as_deref(), None).map(Moment::from);
+        head.end = normal.same("end", "begin", &head.begin);
         let header_from = normal.within("header_from", report.from.as_deref(), domain_of, "address");
         let dkim_domain = normal.domain("dkim_domain", report.dkim_domain.as_deref());
         let message_id = normal.text("original_message_id", &report.message_id);

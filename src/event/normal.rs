@@ -9,7 +9,10 @@ use std::{
 use jiff::Timestamp;
 
 use super::{event_type::EventType, schema};
-use crate::report::values;
+use crate::{
+    date::{self, Form},
+    report::values,
+};
 
 /// Maximum bytes of a value that a warning quotes.
 const QUOTED: usize = 160;
@@ -29,6 +32,7 @@ enum Reason<'t> {
     Missing,
     /// The text that is there, and what was expected.
     Unreadable(&'t str, &'static str),
+    NoTime(&'t str, date::Fault),
 }
 
 type Told<'t, T> = Result<T, Reason<'t>>;
@@ -81,25 +85,19 @@ impl Normal {
         Some(domain)
     }
 
-    pub(super) fn time(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
-        let parse = |text: &str| values::epoch(text).filter(|second| Timestamp::from_second(*second).is_ok());
-        let second = self.read(key, told, parse, "time")?;
-        Timestamp::from_second(second).ok()
-    }
-
-    /// Parses a time that should be in the form of RFC 3339; warns about other forms.
-    pub(super) fn datetime(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
-        let (told, time) = self.value(key, there(told).and_then(|told| moment(told, values::epoch(told))))?;
-        if told.parse::<Timestamp>().is_err() {
-            self.warn_of(key, told, format_args!("is read as {time:.0}"));
+    /// Reads a time. Warns about a form other than the `expected` one, if one is, and about what was assumed.
+    pub(super) fn time(&mut self, key: &str, told: Option<&str>, expected: Option<Form>) -> Option<Timestamp> {
+        let read = |told| date::read(told).map(|date| (told, date)).map_err(|fault| Reason::NoTime(told, fault));
+        let (told, date) = self.value(key, there(told).and_then(read))?;
+        let time = date.time;
+        match date.note() {
+            Some(note) => self.warn_of(key, told, format_args!("{note}, is read as {time}")),
+            None if expected.is_some_and(|form| form != date.form) => {
+                self.warn_of(key, told, format_args!("is read as {time}"));
+            }
+            None => {}
         }
         Some(time)
-    }
-
-    /// Parses a time in the form of a mail's Date field.
-    pub(super) fn mail_date(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
-        let time = there(told).and_then(|told| moment(told, values::mail_date(told)));
-        self.value(key, time).map(|(_, time)| time)
     }
 
     /// Normalises a list of words to lower case, joined by commas, without comments. Words not in the closed list are kept,
@@ -128,6 +126,14 @@ impl Normal {
         self.value(key, value)
     }
 
+    /// Copies the value of another key; a null has the same reason.
+    pub(super) fn same<T: Clone>(&mut self, key: &str, other: &str, value: &Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.warn(key, format_args!("null, as {other} is"));
+        }
+        value.clone()
+    }
+
     /// Warns of a period whose begin is after its end.
     pub(super) fn period(&mut self, begin: Option<Timestamp>, end: Option<Timestamp>) {
         if let (Some(begin), Some(end)) = (begin, end)
@@ -142,6 +148,7 @@ impl Normal {
         match told {
             Ok(value) => return Some(value),
             Err(Reason::Unreadable(text, wanted)) => self.warn_of(key, text, format_args!("is not a valid {wanted}")),
+            Err(Reason::NoTime(text, fault)) => self.warn_of(key, text, format_args!("{fault}")),
             Err(Reason::Missing) => self.missing(key),
         }
         None
@@ -188,11 +195,6 @@ impl Normal {
 /// Trims a value; missing if it is empty then.
 fn there(told: Option<&str>) -> Told<'_, &str> {
     present(told).ok_or(Reason::Missing)
-}
-
-fn moment(told: &str, second: Option<i64>) -> Told<'_, (&str, Timestamp)> {
-    let time = second.and_then(|second| Timestamp::from_second(second).ok());
-    time.map(|time| (told, time)).ok_or(Reason::Unreadable(told, "time"))
 }
 
 fn quoted(told: &str) -> Cow<'_, str> {

@@ -12,8 +12,11 @@ use super::{
     normal::Normal,
     provenance::Provenance,
 };
-use crate::domain_name::comparable;
-use crate::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt, values};
+use crate::{
+    date::Form,
+    domain_name::comparable,
+    report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt, values},
+};
 
 /// Data shared by all rows of one report, normalised once.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ impl Shared {
         head.org = normal.text("org", &report.organization_name);
         head.reporter = report.contact_info.as_deref().and_then(domain_of_address);
         head.report_id = normal.text("report_id", &report.report_id);
-        head.begin = normal.datetime("begin", report.begin.as_deref()).map(Moment::from);
-        head.end = normal.datetime("end", report.end.as_deref()).map(Moment::from);
+        head.begin = normal.time("begin", report.begin.as_deref(), Some(Form::Rfc3339)).map(Moment::from);
+        head.end = normal.time("end", report.end.as_deref(), Some(Form::Rfc3339)).map(Moment::from);
         let (begin, end) = head.period();
         normal.period(begin, end);
         let contact = normal.text("org_contact", &report.contact_info);

@@ -51,6 +51,15 @@ fn part(limits: &Limits) -> Cost {
 }
 
 #[test]
+fn u_labels_and_a_labels_are_one_sender() {
+    let of = |from: &str| Sender::claimed(Some(from));
+    for from in ["a@bücher.example", "b@news.BÜCHER.example", "c@mail.xn--bcher-kva.example"] {
+        assert_eq!(of(from), Sender::claimed(Some("x@xn--bcher-kva.example")), "{from}");
+    }
+    assert_ne!(of("a@bücher.example"), of("a@bucher.example"));
+}
+
+#[test]
 fn subdomains_share_the_quota_of_their_organisation_and_invalid_names_one_quota() {
     let of = |from: &str| Sender::claimed(Some(from));
     assert_eq!(of("noreply@Mail.Example.co.uk."), of("x@example.co.uk"));

@@ -196,6 +196,7 @@ fixtures! {
     "mail/041-no-report-in-it.eml" => mail_no_report_in_it,
     "mail/042-cut-off.eml" => mail_cut_off,
     "mail/043-hostile-names.eml" => mail_hostile_names,
+    "mail/060-dates-in-any-form.mbox" => mail_dates_in_any_form,
     "tls_rpt/001-plain.json" => tls_plain,
     "tls_rpt/002-contact-null.json" => tls_contact_null,
     "tls_rpt/003-contact-list.json" => tls_contact_list,

@@ -122,3 +122,15 @@ fn an_empty_row_has_null_keys_and_names_those_that_it_must_have() {
         "org_email org report_id domain begin end policy source_ip count disposition dkim spf header_from"
     );
 }
+
+#[test]
+fn a_begin_after_the_end_is_kept_and_named() {
+    let period = |begin, end| {
+        let report = report::Aggregate { begin: some(begin), end: some(end), warnings: Vec::new(), ..sample::report() };
+        sample::aggregate_of(&report, row(), sample::provenance())
+    };
+    let event = period("1793404799", "1793318400");
+    assert_eq!(value(&event, "begin"), known("2026-10-30T23:59:59Z"));
+    assert_eq!(warnings(&event), ["begin: 2026-10-30T23:59:59Z is after the end, 2026-10-30T00:00:00Z"]);
+    assert_eq!(warnings(&period("1793318400", "1793318400")), [""; 0]);
+}

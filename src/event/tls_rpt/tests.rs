@@ -42,6 +42,15 @@ fn sessions_of_failures_are_not_added_up_twice() {
 }
 
 #[test]
+fn policies_for_one_domain_in_u_labels_and_a_labels_are_for_one_domain() {
+    let policies =
+        ["bücher.example", "xn--bcher-kva.example"].map(|name| PolicyName { policy_type: None, domain: some(name) });
+    let report = TlsRpt { policies: policies.to_vec(), ..quiet() };
+    let shared = Shared::new(report, sample::SHA256, Arc::new(sample::provenance()));
+    assert_eq!(shared.head().domain.as_deref(), Some("bücher.example"));
+}
+
+#[test]
 fn tls_values_are_normalised_and_invalid_ones_named() {
     let report = TlsRpt {
         begin: some("2026-10-30T00:00:00"),
@@ -65,7 +74,7 @@ fn tls_values_are_normalised_and_invalid_ones_named() {
     assert_eq!(
         *warnings,
         [
-            "begin: \"2026-10-30T00:00:00\" is read as 2026-10-30T00:00:00Z",
+            "begin: \"2026-10-30T00:00:00\" has no time zone, is read as 2026-10-30T00:00:00Z",
             "end: \"later\" is not a valid time",
             "domain: \"Example.COM.\" is read as example.com",
             "result_type: unknown value \"quota-exceeded\"",

@@ -13,6 +13,28 @@ fn from(domain: &str, id: usize) -> Vec<u8> {
     mail(&format!("reports@{domain}"), &[&gzip(&report("example.com", id, 2))])
 }
 
+/// The setting and the report may write an internationalised name differently, and the report an address for a domain.
+#[test]
+fn wanted_domains_are_compared_as_a_labels() {
+    let mut source = Source::with("domains: [bücher.example, xn--mnchen-3ya.example]");
+    let wanted = [
+        "bücher.example",
+        "xn--bcher-kva.example",
+        "news.BÜCHER.example",
+        "münchen.example",
+        "reports@bücher.example",
+        "https://xn--mnchen-3ya.example/",
+    ];
+    for (id, domain) in wanted.iter().enumerate() {
+        let reading = source.mail(&mail("r@x.example", &[&report(domain, id, 1)]));
+        assert_eq!(reading.verdict(), Verdict::Archive, "{domain}");
+    }
+    for (id, domain) in ["bucher.example", "xn--bcher-kva.example.org"].iter().enumerate() {
+        let reading = source.mail(&mail("r@x.example", &[&report(domain, 10 + id, 1)]));
+        assert_eq!(quarantined(&reading).reason.code(), "unwanted_domain", "{domain}");
+    }
+}
+
 #[test]
 fn a_report_for_another_domain_is_quarantined_with_one_event() {
     let mut source = Source::with("domains: [example.com, Example.NET.]");
