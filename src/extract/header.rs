@@ -22,8 +22,20 @@ const HEADER_BYTES: usize = 256 << 10;
 const USUAL_BYTES: usize = 512;
 
 /// Names of the fields that are read; of several with one name, the first is used.
-const FIELDS: &[&str] =
-    &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
+const FIELDS: &[&str] = &[
+    "content-type",
+    "content-disposition",
+    "content-transfer-encoding",
+    "message-id",
+    "from",
+    "date",
+    "subject",
+    TLS_REPORT_DOMAIN,
+    TLS_REPORT_SUBMITTER,
+];
+/// Fields of a mail with a TLS report (RFC 8460 section 5.3).
+const TLS_REPORT_DOMAIN: &str = "tls-report-domain";
+const TLS_REPORT_SUBMITTER: &str = "tls-report-submitter";
 
 /// Fields of this name are kept unparsed, since a mail may have several.
 const AUTH_RESULTS: &str = "authentication-results";
@@ -40,6 +52,9 @@ pub struct Envelope {
     pub from: Option<String>,
     pub date: Option<jiff::Timestamp>,
     pub subject: Option<String>,
+    /// `TLS-Report-Domain` and `TLS-Report-Submitter`: the domain that a TLS report is about, and the reporter's.
+    pub tls_report_domain: Option<String>,
+    pub tls_report_submitter: Option<String>,
     /// Values that were not understood, or only by assumption: each as the event's key and an explanation.
     pub warnings: Vec<String>,
 }
@@ -204,19 +219,27 @@ fn envelope(message: &Message<'_>) -> Envelope {
         from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(clip),
         date,
         subject: message.subject().map(str::to_owned),
+        tls_report_domain: raw(message, &HeaderName::Other(TLS_REPORT_DOMAIN.into())),
+        tls_report_submitter: raw(message, &HeaderName::Other(TLS_REPORT_SUBMITTER.into())),
         warnings: warning.into_iter().collect(),
     }
 }
 
 /// Reads the Date field. Not mail-parser's value: that takes the offset of `GMT+01:00`, and unknown zones, for UTC.
 fn date_of(message: &Message<'_>) -> (Option<jiff::Timestamp>, Option<String>) {
-    let field = message.headers().iter().find(|field| field.name == HeaderName::Date);
-    let place = field.map_or(0..0, |field| field.offset_start() as usize..field.offset_end() as usize);
-    let told = String::from_utf8_lossy(message.raw_message.get(place).unwrap_or_default());
-    let told = clip(&told.split_whitespace().collect::<Vec<_>>().join(" "));
+    let Some(told) = raw(message, &HeaderName::Date) else { return (None, None) };
     let (date, note) = match date::read(&told) {
         Ok(date) => (Some(date.time), date.note().map(|note| format!("{note}, is read as {}", date.time))),
         Err(fault) => (None, Some(fault.to_string())),
     };
-    (date, note.filter(|_| !told.is_empty()).map(|note| format!("mail_date: \"{told}\" {note}")))
+    (date, note.map(|note| format!("mail_date: \"{told}\" {note}")))
+}
+
+/// Returns the text of a field, unfolded. `None` if it is missing or empty.
+fn raw(message: &Message<'_>, name: &HeaderName<'_>) -> Option<String> {
+    let field = message.headers().iter().find(|field| field.name.as_str().eq_ignore_ascii_case(name.as_str()))?;
+    let place = field.offset_start() as usize..field.offset_end() as usize;
+    let text = String::from_utf8_lossy(message.raw_message.get(place)?);
+    let text = clip(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    (!text.is_empty()).then_some(text)
 }
