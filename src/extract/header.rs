@@ -113,9 +113,16 @@ fn all_auth_results(header: &[u8]) -> Vec<String> {
     values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
-/// Reads the header of a part.
+/// Reads the header of a part. An empty header ends in a blank line (RFC 2046 section 5.1); what looks like a header after it
+/// belongs to the body, such as the fields of a failure report, unless it is one of a part.
 pub(super) fn read_part(bytes: &[u8]) -> Header {
-    parsed(bytes, fill)
+    let is_blank = |line: &&[u8]| line.trim_ascii().is_empty();
+    let is_of_part = |name: &[u8]| name.to_ascii_lowercase().starts_with(b"content-");
+    let first = lines(bytes).skip_while(is_blank).next().and_then(field_name);
+    match lines(bytes).next().filter(is_blank) {
+        Some(blank) if !first.is_some_and(is_of_part) => Header { body: blank.len(), ..Header::default() },
+        _ => parsed(bytes, fill),
+    }
 }
 
 fn parsed(bytes: &[u8], fill: impl FnOnce(&mut Header, &Message<'_>)) -> Header {
