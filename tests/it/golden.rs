@@ -215,6 +215,10 @@ fixtures! {
     "tls_rpt/024-another-document.json" => tls_another_document,
     "tls_rpt/025-unknown-words.json" => tls_unknown_words,
     "tls_rpt/026-two-domains.json" => tls_two_domains,
+    "tls_rpt/040-summary-empty.json" => tls_summary_empty,
+    "tls_rpt/041-organization-empty.json" => tls_organization_empty,
+    "tls_rpt/042-counts-null.json" => tls_counts_null,
+    "tls_rpt/043-domain-in-the-header.eml" => tls_domain_in_the_header,
     "failure/001-plain.eml" => failure_plain,
     "failure/002-base64.eml" => failure_base64,
     "failure/003-source-ip-with-name.eml" => failure_source_ip_with_name,
@@ -233,6 +237,15 @@ fixtures! {
     "failure/016-mailbox-line.eml" => failure_mailbox_line,
     "failure/017-body-among-the-fields.eml" => failure_body_among_the_fields,
     "failure/018-weekday-and-zone.eml" => failure_weekday_and_zone,
+    "failure/030-text-only-in-other-words.eml" => failure_text_only_in_other_words,
+    "failure/031-text-in-a-table.eml" => failure_text_in_a_table,
+    "failure/032-feedback-part-relabelled.eml" => failure_feedback_part_relabelled,
+    "failure/033-feedback-part-and-mail-as-octet-stream.eml" => failure_feedback_part_and_mail_as_octet_stream,
+    "failure/034-abuse-with-authentication-fields.eml" => failure_abuse_with_authentication_fields,
+    "failure/035-two-from-addresses.eml" => failure_two_from_addresses,
+    "failure/036-sparse-fields.eml" => failure_sparse_fields,
+    "failure/037-arrival-date-without-zone.eml" => failure_arrival_date_without_zone,
+    "failure/038-arrival-date-in-an-ambiguous-zone.eml" => failure_arrival_date_in_an_ambiguous_zone,
 }
 
 #[test]
