@@ -156,6 +156,14 @@ pub struct Parse {
     /// Reports, mails, or folders with them; - for stdin
     #[arg(required = true, value_name = "FILE|DIR|-")]
     pub paths: Vec<PathBuf>,
+
+    /// Configuration file (.yaml, .toml or .json) whose `limits` apply; nothing else of it is read
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Limit to change, as in the configuration's `limits`, such as archive_entries=1000; may be repeated
+    #[arg(long = "limit", value_name = "NAME=VALUE", action = ArgAction::Append)]
+    pub limits: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -60,7 +60,13 @@ fn run(cli: &Cli) -> Exit {
         },
         Command::Parse(parse) => {
             start_log(cli, None);
-            parse::run(&parse.paths)
+            match config::limits(parse.config.as_deref(), &parse.limits) {
+                Ok(limits) => parse::run(&parse.paths, &limits),
+                Err(problems) => {
+                    problems.to_string().lines().for_each(|problem| error!("{problem}"));
+                    Exit::Configuration
+                }
+            }
         }
         Command::Ledger(cli::Ledger::List(of)) => data_dir(cli, of).map_or_else(|exit| exit, |dir| history::list(&dir)),
         Command::Ledger(cli::Ledger::Reset(of)) => {

@@ -1,6 +1,8 @@
-//! The command `parse`: reads reports and mails from disk, prints JSON lines on stdout. No ledger, no network, no configuration.
+//! The command `parse`: reads reports and mails from disk, prints JSON lines on stdout. No ledger, no network, and of a
+//! configuration only the limits.
 
 use std::{
+    collections::HashSet,
     io::{self, BufWriter, Write},
     path::PathBuf,
     sync::{
@@ -35,8 +37,7 @@ use crate::{
 };
 
 /// Reads every path and prints its events. Exit 65: some input could not be read in full; 66: a path can't be read.
-pub fn run(paths: &[PathBuf]) -> Exit {
-    let limits = Limits::default();
+pub fn run(paths: &[PathBuf], limits: &Limits) -> Exit {
     let done = Arc::new(Done::default());
     let shown = done.clone();
     let _progress = progress::show("files", true, move || shown.seen());
@@ -47,12 +48,12 @@ pub fn run(paths: &[PathBuf]) -> Exit {
             return Exit::Io;
         }
     };
-    let (mut exit, mut without_report) = (Exit::Done, 0);
+    let (mut exit, mut skipped) = (Exit::Done, Skipped::default());
     for path in paths {
-        for step in files::walk("parse".into(), path, &limits) {
+        for step in files::walk("parse".into(), path, limits) {
             exit = exit.or_worse(match step {
                 Step::Found(found) => {
-                    found.read().map_or_else(not_there, |file| one(&file, &limits, &mut lines, &mut without_report))
+                    found.read().map_or_else(not_there, |file| one(&file, limits, &mut lines, &mut skipped))
                 }
                 Step::Unreadable(unreadable) => not_there(unreadable),
             });
@@ -62,10 +63,22 @@ pub fn run(paths: &[PathBuf]) -> Exit {
             }
         }
     }
-    if without_report > 0 {
-        info!(mails = without_report, "skipped mails without a report");
+    if skipped.duplicates > 0 {
+        info!(reports = skipped.duplicates, "skipped reports that had come before in this input");
+    }
+    if skipped.mails > 0 {
+        info!(mails = skipped.mails, "skipped mails without a report");
     }
     exit.or_worse(lines.finish())
+}
+
+/// Counts of what gave no rows, and is no error.
+#[derive(Default)]
+struct Skipped {
+    /// Mails without a report.
+    mails: u64,
+    /// Reports that had come before.
+    duplicates: u64,
 }
 
 fn not_there(Unreadable { path, error }: Unreadable) -> Exit {
@@ -77,7 +90,7 @@ fn one(
     (place, content): &(Place, Result<Bytes, Trouble>),
     limits: &Limits,
     lines: &mut Lines<impl Write>,
-    without_report: &mut u64,
+    skipped: &mut Skipped,
 ) -> Exit {
     let incoming = Incoming {
         content,
@@ -89,23 +102,26 @@ fn one(
     };
     let room = Room::new(&Unshared);
     let Ok(reading) = read(incoming, limits, &mut Admission::open(), &room, lines) else { return Exit::Io };
+    skipped.duplicates += reading.duplicates;
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
             warn!(file = %place, %trouble, "could not be read in full");
             return Exit::Data;
         }
-        Verdict::WithoutReport => *without_report += 1,
+        Verdict::WithoutReport => skipped.mails += 1,
         Verdict::Archive | Verdict::Defer(_) | Verdict::Leave => {}
     }
     Exit::Done
 }
 
-/// [`Output`] that prints events as lines. Ships everything: no document counts as shipped before, and none is remembered.
+/// [`Output`] that prints events as lines. No document counts as shipped before, unless it has come in this input: 32 bytes
+/// are remembered of each.
 struct Lines<W: Write> {
     out: BufWriter<W>,
     encoder: Encoder,
     line: Vec<u8>,
     failed: Option<io::Error>,
+    printed: HashSet<[u8; 32]>,
     done: Arc<Done>,
 }
 
@@ -125,7 +141,8 @@ impl Done {
 impl<W: Write> Lines<W> {
     fn new(out: W, done: Arc<Done>) -> Self {
         let encoder = Encoder::json_lines();
-        Self { out: BufWriter::with_capacity(64 << 10, out), encoder, line: Vec::new(), failed: None, done }
+        let out = BufWriter::with_capacity(64 << 10, out);
+        Self { out, encoder, line: Vec::new(), failed: None, printed: HashSet::new(), done }
     }
 
     fn finish(mut self) -> Exit {
@@ -154,8 +171,11 @@ impl<W: Write> Output for Lines<W> {
         })
     }
 
-    fn claim(&mut self, _: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
-        Ok(Claimed::Mine { missing: Missing::from_row(0), reuses_name: false })
+    fn claim(&mut self, document: &DocumentKey, _: Option<&ReportName>) -> Result<Claimed, Stopped> {
+        Ok(match self.printed.insert(document.sha256) {
+            true => Claimed::Mine { missing: Missing::from_row(0), reuses_name: false },
+            false => Claimed::Known,
+        })
     }
 
     fn document_read(&mut self, _: &DocumentKey) {}

@@ -42,7 +42,8 @@ Anyone can mail reports to the address in a DMARC record. `domains` lists the do
 mail, and of one sender per day. Mails over a limit are quarantined, never lost: an `ingest_error` names the setting, and mails
 that are moved back are read again. Senders are counted per source, from the start of the process or of the UTC day: `run --once` starts
 from zero in each run, and in a first run over the mails of many years they all count as of today. While a sender is over its limit of
-rows, reports of it that were shipped before are quarantined like new ones. `parse` has no limits per sender.
+rows, reports of it that were shipped before are quarantined like new ones. `parse` has no limits per sender; its
+limits are the defaults, those of a file (`--config FILE`), or given one by one (`--limit archive_entries=1000`).
 
 A dot in an option's name stands for a nested table: `tls.ca_file` is `tls:` with `ca_file:` under it.
 
@@ -53,7 +54,10 @@ A dot in an option's name stands for a nested table: `tls.ca_file` is `tls:` wit
 * **Variables**: `${NAME}` in a value is replaced by the environment variable, `${NAME:-default}` has a default if it is unset or
   empty. The value of a variable is inserted as text: it can't become structure. An unset variable is refused. Write
   `$$` for a literal `$` (in a password with `$$` or `${` in it, for instance).
-* **Secrets** have a second option that ends in `_file`: the file is read again before every use. A world-readable file gives a warning.
+* **Secrets** have a second option that ends in `_file`: the file is read again before every use. A world-readable file gives a warning. A byte
+  order mark at its start and line ends at its end are no part of the secret.
+* **Paths**: a relative path starts at the working directory of the process, not at the folder of the configuration file. A service
+  has another working directory than your shell (under systemd it is `/` unless the unit sets `WorkingDirectory=`), so use absolute paths there.
 * **Texts** may be written without quotes, even where they look like a number: `password: 0123` is the text `0123`.
 * **Lists** may be written as one text, separated by commas.
 

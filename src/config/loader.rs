@@ -13,6 +13,7 @@ use super::{
     together,
     top_level::Config,
 };
+use crate::limits::Limits;
 
 /// A valid configuration, and warnings for the user.
 #[derive(Debug, Clone)]
@@ -55,6 +56,39 @@ pub fn parse(text: &str, format: Format, file_name: &str) -> Result<Loaded, Prob
 /// Reads a configuration from file and URLs. See [`Arguments`].
 pub fn from_arguments(arguments: &Arguments<'_>) -> Result<Loaded, Problems> {
     Loader::default().arguments(arguments)
+}
+
+/// Returns the limits of the configuration in `file`, changed by `changes`, each `NAME=VALUE`. Nothing else of the file is
+/// decoded: its secrets need not be there.
+pub fn limits(file: Option<&Path>, changes: &[String]) -> Result<Limits, Problems> {
+    let name = file.map_or("command line".to_owned(), |file| file.display().to_string());
+    let mut table = match file {
+        Some(file) => read(file)?.0.child("limits").cloned(),
+        None => None,
+    }
+    .filter(|table| !table.is_null())
+    .unwrap_or_else(|| Node::table(At::File, Vec::new()));
+    let mut problems = Vec::new();
+    for change in changes {
+        let at = At::Argument(format!("--limit {change}").into());
+        match change.split_once('=') {
+            Some((key, value)) => {
+                let value = Node { value: Value::Literal(value.trim().to_owned()), at };
+                let key = key.trim();
+                table.replace(key.strip_prefix("limits.").unwrap_or(key), value);
+            }
+            None => {
+                problems.push(Problem::new(at, "", "expected NAME=VALUE, such as archive_entries=1000"));
+            }
+        }
+    }
+    let decoder = Decoder::new(&|name| std::env::var(name).ok(), &[]);
+    let limits = decoder.table::<Limits>(&table, "limits");
+    problems.extend(decoder.into_parts().0);
+    match limits {
+        Some(limits) if problems.is_empty() => Ok(limits),
+        _ => Err(Problems::new(&name, problems)),
+    }
 }
 
 /// Uses the environment of the process; field names are not checked.

@@ -42,7 +42,7 @@ pub(crate) mod units;
 mod url;
 
 pub use self::{
-    loader::{Arguments, Loaded, Loader, from_arguments, load, parse},
+    loader::{Arguments, Loaded, Loader, from_arguments, limits, load, parse},
     problem::{Problem, Problems},
     syntax::Format,
     top_level::{CheckFormat, Config, FailureReports, Ledger, Log, LogFile, LogFormat, LogLevel},

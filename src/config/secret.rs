@@ -1,7 +1,7 @@
 //! Secrets: values that are never shown in logs, debug output or errors.
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -28,11 +28,32 @@ impl Secret {
     pub fn reveal(&self) -> Result<String, String> {
         match self {
             Secret::Value(value) => Ok(value.clone()),
-            Secret::File(path) => std::fs::read_to_string(path)
+            Secret::File(path) => read_text(path)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|error| format!("can't read the secret file {}: {error}", path.display())),
         }
     }
+}
+
+/// Reads a file with a secret or a certificate as bytes, without the byte order mark that editors on Windows put before
+/// text. UTF-16, which PowerShell writes with such a mark, becomes UTF-8.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = std::fs::read(path)?;
+    let (unit, text): (fn([u8; 2]) -> u16, _) = match bytes.as_slice() {
+        [0xef, 0xbb, 0xbf, ..] => return Ok(bytes.split_off(3)),
+        [0xff, 0xfe, text @ ..] => (u16::from_le_bytes, text),
+        [0xfe, 0xff, text @ ..] => (u16::from_be_bytes, text),
+        _ => return Ok(bytes),
+    };
+    let units: Vec<u16> = text.as_chunks().0.iter().map(|&pair| unit(pair)).collect();
+    let text = String::from_utf16(&units).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(text.into_bytes())
+}
+
+/// As [`read_bytes`], for a file that has to be text.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8(read_bytes(path)?);
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
 }
 
 /// Syntax of a secret: any text; no problem quotes it.

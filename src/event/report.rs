@@ -15,9 +15,9 @@ use super::{
 /// Outcome of processing a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Every row was shipped.
+    /// Everything in the document was read, and every row shipped.
     Shipped,
-    /// Some rows were shipped, but the document is damaged or truncated, or rows were skipped.
+    /// Not everything in the document was shipped: it is damaged or truncated, or something in it was skipped or shortened.
     Partial,
     /// The same document was shipped before; nothing of it is shipped again.
     Duplicate,

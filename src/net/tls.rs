@@ -29,7 +29,10 @@ use tokio_rustls::{
 use x509_cert::{Certificate, der::Decode};
 
 use super::Cause;
-use crate::{config::tls::Tls, ops::metrics::CERTIFICATE_EXPIRY};
+use crate::{
+    config::{secret::read_bytes, tls::Tls},
+    ops::metrics::CERTIFICATE_EXPIRY,
+};
 
 /// Error in setting up an encrypted connection.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +99,28 @@ pub async fn handshake_noting<S>(tls: &Tls, host: &str, stream: S) -> Result<(Tl
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    connected(tls, host, stream, &[]).await
+}
+
+/// As [`handshake`]; offers these application protocols, such as `h2` (ALPN, RFC 7301), the preferred one first.
+pub async fn handshake_offering<S>(
+    tls: &Tls,
+    host: &str,
+    stream: S,
+    protocols: &[&[u8]],
+) -> Result<TlsStream<S>, TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connected(tls, host, stream, protocols).await.map(|(stream, _)| stream)
+}
+
+async fn connected<S>(tls: &Tls, host: &str, stream: S, protocols: &[&[u8]]) -> Result<(TlsStream<S>, bool), TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut config = ClientConfig::clone(&*client_config(tls)?);
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let noting = Arc::new(Noting { certificates: config.client_auth_cert_resolver, asked: AtomicBool::new(false) });
     config.client_auth_cert_resolver = noting.clone();
     let name = tls.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
@@ -229,8 +253,8 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
 
 fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let what = format!("can't read certificates from {}", path.display());
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| TlsError::configuration(&what, error))?.collect();
+    let bytes = read_bytes(path).map_err(|error| TlsError::configuration(&what, error))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.map_err(|error| TlsError::configuration(&what, error))?;
     match found.is_empty() {
         true => Err(TlsError::Configuration { text: format!("{what}: no PEM certificate found"), cause: None }),
@@ -239,9 +263,9 @@ fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError
 }
 
 fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| {
-        TlsError::configuration(&format!("can't read an unencrypted PEM private key from {}", path.display()), error)
-    })
+    let what = format!("can't read an unencrypted PEM private key from {}", path.display());
+    let bytes = read_bytes(path).map_err(|error| TlsError::configuration(&what, error))?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| TlsError::configuration(&what, error))
 }
 
 /// The usual verifier, with the check of the certificate or of its host name switched off by the user.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 use tracing::{error, warn};
 
-use super::options::Options;
+use super::{options::Options, summary::Summary};
 use crate::{
     exit::Exit,
     sink::SinkError,
@@ -24,7 +24,7 @@ pub struct SinkEnd {
 
 /// Logs the end of a source and returns its exit code. A single pass that left mails unsettled is to be retried, as no
 /// other pass follows.
-pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Exit {
+pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options, summary: &Summary) -> Exit {
     let (source, result) = match ended {
         Ok(ended) => ended,
         Err(panic) => {
@@ -38,6 +38,7 @@ pub fn source_ended(ended: Result<SourceEnd, JoinError>, options: Options) -> Ex
                 %source, mails = pass.unsettled,
                 "mails could not be fetched, or were shipped and could not be moved; the next run tries again"
             );
+            summary.leave(pass.unsettled);
             Exit::Undelivered
         }
         Ok(_) | Err(SourceError::Stopped) => Exit::Done,

@@ -265,6 +265,7 @@ impl Reader<'_> {
         if matches!(claimed, Claimed::Mine { reuses_name: true, .. }) {
             scan.report.warn(REUSED.into());
         }
+        let incomplete = scan.incomplete().cloned();
         let rows = Rows::of(scan.report, scan.sha256, provenance, self.mail.addresses);
         let head = rows.head().clone();
         match claimed {
@@ -272,7 +273,7 @@ impl Reader<'_> {
                 self.cost = cost;
                 let (mut tally, damage) = self.rows(document, rows, scan.held, &key, &missing);
                 tally.rows_skipped = scan.skipped;
-                let damage = damage.or(scan.damage);
+                let damage = damage.or(incomplete);
                 let outcome = outcome_of(&tally, damage.is_some());
                 let shipped = self.shipped(&head, tally.rows);
                 if missing.is_partial() {
@@ -296,7 +297,7 @@ impl Reader<'_> {
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
                 self.emit(Event::Report(Box::new(duplicate)), Recipients::All);
                 // Reported when the document was shipped; counted again so that this mail gets the same verdict as the first one.
-                self.reading.troubles.extend(scan.damage);
+                self.reading.troubles.extend(incomplete);
                 self.reading.duplicates += 1;
                 match claimed {
                     Claimed::InFlight => self.reading.documents.push((key, shipped)),
@@ -491,12 +492,12 @@ impl Rows {
     }
 }
 
-fn outcome_of(tally: &Tally, damaged: bool) -> Outcome {
-    match (damaged, tally.rows, tally.rows_skipped) {
-        (true, ..) => Outcome::Partial,
-        (false, 0, _) => Outcome::Empty,
-        (false, _, 1..) => Outcome::Partial,
-        (false, ..) => Outcome::Shipped,
+/// Returns the outcome of a document that could be read: `shipped` and `empty` mean that nothing in it was left out.
+fn outcome_of(tally: &Tally, is_incomplete: bool) -> Outcome {
+    match (is_incomplete, tally.rows) {
+        (true, _) => Outcome::Partial,
+        (false, 0) => Outcome::Empty,
+        (false, _) => Outcome::Shipped,
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Summary {
     rows: AtomicU64,
     duplicates: AtomicU64,
     left: AtomicU64,
+    /// Mails that sources could not fetch or move.
+    unsettled: AtomicU64,
     deferred: AtomicU64,
     without_report: AtomicU64,
     /// Mails of which sinks have rejected events.
@@ -92,6 +94,11 @@ impl Summary {
         }
     }
 
+    /// Counts mails that a source could not fetch, or could not move once they were shipped: they stay for the next run.
+    pub fn leave(&self, mails: u64) {
+        self.unsettled.fetch_add(mails, Ordering::Relaxed);
+    }
+
     /// Returns the exit code for the input that was read: [`Exit::Data`] if some of it could not be, or was not taken by a
     /// sink.
     pub fn exit(&self, options: Options) -> Exit {
@@ -102,7 +109,7 @@ impl Summary {
         if counted.iter().any(|count| count.load(Ordering::Relaxed) > 0) { Exit::Data } else { Exit::Done }
     }
 
-    /// Logs the result of the run, and hints on what a user might miss: a CronJob's pod is gone before anyone can query it.
+    /// Logs the result of the run, with the mails `left` as they were, and hints on what a user might miss: a CronJob's pod is gone before anyone can query it.
     pub fn say(&self, options: Options, left: u64, took: Duration, exit: Exit) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let summary = if options.dry_run { "dry run: nothing was sent, moved or written" } else { "run ended" };
@@ -115,7 +122,7 @@ impl Summary {
             unreadable = get(&self.unreadable),
             rejected = get(&self.rejected),
             deferred = get(&self.deferred),
-            left,
+            left = left + get(&self.unsettled),
             duration_seconds = took.as_secs_f64(),
             exit_code = exit as u8,
             "{summary}"

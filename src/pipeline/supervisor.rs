@@ -348,7 +348,7 @@ impl Supervisor {
                     self.deadline = Some(Instant::now() + self.config.shutdown_timeout);
                     (Exit::Done, true)
                 }
-                Some(ended) = self.sources.join_next() => (source_ended(ended, self.options), true),
+                Some(ended) = self.sources.join_next() => (source_ended(ended, self.options, &self.summary), true),
                 Some(ended) = self.readers.join_next() => (reader_ended(&ended), ended.is_ok()),
                 Some(ended) = self.sinks.join_next() => match sink_ended(ended, true) {
                     Some(exit) => (exit, false),
@@ -445,7 +445,7 @@ impl Supervisor {
     /// Waits for the sources and readers to end, after they were asked to.
     async fn part(&mut self) {
         while let Some(ended) = self.sources.join_next().await {
-            self.exit = self.exit.or_worse(source_ended(ended, self.options));
+            self.exit = self.exit.or_worse(source_ended(ended, self.options, &self.summary));
         }
         while let Some(ended) = self.readers.join_next().await {
             self.exit = self.exit.or_worse(reader_ended(&ended));

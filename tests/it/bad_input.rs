@@ -1,5 +1,7 @@
 //! Errors of users, servers and mails: the exit code, the remedy in the message, and what happens to the mails.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -29,6 +31,16 @@ fn impatient(workplace: &Workplace, source: Value) -> Value {
 #[test]
 fn a_wrong_password_exits_with_77() {
     refused(json!({"password": "wrong"}), 77, &[USER, "localhost"]);
+}
+
+/// Regression: an editor's byte order mark was sent as part of the password.
+#[test]
+fn a_password_file_may_begin_with_a_byte_order_mark() {
+    let ca = Ca::new();
+    let (dovecot, workplace) = (Dovecot::start(&ca.server()), Workplace::new());
+    let file = workplace.write("password", format!("\u{feff}{PASSWORD}\r\n"));
+    let source = with(imaps(&dovecot, &ca), json!({"password": null, "password_file": file}));
+    workplace.once(&workplace.config(source, stdout())).exits(0);
 }
 
 #[test]
@@ -195,4 +207,44 @@ fn parse_exits_with_65_for_a_broken_file_only() {
     let piped = Shipper::new(["parse", "-"]).stdin(batch.mails[0].clone()).exits(0).events();
     let ids = |events: &[Value]| -> Vec<Value> { events.iter().map(|event| event["event_id"].clone()).collect() };
     assert_eq!(ids(&piped)[..3], ids(&parsed)[..3], "a row has the same id by every way");
+}
+
+/// Regression: `parse` named a limit to raise, and had no option for it.
+#[test]
+fn parse_takes_limits_of_a_file_and_of_its_own() {
+    let (workplace, batch) = (Workplace::new(), Batch::generate(34, 3, 1..=1, 0));
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (number, report) in batch.reports.iter().enumerate() {
+        archive.start_file(format!("{number}.xml"), zip::write::SimpleFileOptions::default()).unwrap();
+        archive.write_all(report.xml().as_bytes()).unwrap();
+    }
+    let archive = workplace.write("three.zip", archive.finish().unwrap().into_inner());
+    let config = workplace.write("limits.yaml", "limits: {archive_entries: 2}\n");
+    let (archive, config) = (archive.to_str().unwrap(), config.to_str().unwrap());
+    let reports = |events: Vec<Value>| events.iter().filter(|event| event["outcome"] == "shipped").count();
+    let raise = "raise limits.archive_entries";
+    assert_eq!(reports(Shipper::new(["parse", archive]).exits(0).events()), 3);
+    let within = Shipper::new(["parse", "--config", config, archive]).exits(65).says(&[raise]);
+    assert_eq!(reports(within.events()), 2);
+    let within = Shipper::new(["parse", "--limit", "archive_entries=1", archive]).exits(65).says(&[raise]);
+    assert_eq!(reports(within.events()), 1);
+    let raised = ["parse", "--config", config, "--limit", "limits.archive_entries=3", archive];
+    assert_eq!(reports(Shipper::new(raised).exits(0).events()), 3);
+    let wrong = Shipper::new(["parse", "--limit", "archive_entry=3", archive]).exits(78);
+    assert!(wrong.says(&["did you mean archive_entries?"]).stdout.is_empty());
+}
+
+/// Regression: the rows were printed as often as the report came.
+#[test]
+fn parse_prints_a_report_once_that_comes_twice() {
+    let (workplace, batch) = (Workplace::new(), Batch::generate(35, 1, 2..=2, 0));
+    let mails = [&batch.mails[0][..], &batch.mails[0]]
+        .map(|mail| [b"From a@example.com Thu Jan  1 00:00:00 2026\n", mail, b"\n"].concat());
+    let mbox = workplace.write("twice.mbox", mails.concat());
+    let report = workplace.write("report.xml", batch.reports[0].xml());
+    let finished = Shipper::new(["parse", mbox.to_str().unwrap(), report.to_str().unwrap()]).exits(0);
+    let events = finished.says(&["had come before"]).events();
+    let outcomes: Vec<&str> = events.iter().filter_map(|event| event["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["shipped", "duplicate", "duplicate"]);
+    assert_eq!(events.iter().filter(|event| event["event_type"] == "dmarc_aggregate").count(), 2);
 }

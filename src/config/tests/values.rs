@@ -200,6 +200,57 @@ fn world_readable_and_missing_secret_files_give_warnings() {
     assert!(yaml(&text).unwrap().warnings.iter().any(|warning| warning.contains("can't be read now")));
 }
 
+/// Regression: the byte order mark was part of the password, and the login failed.
+#[test]
+fn secret_files_are_read_without_their_byte_order_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let utf16 = |unit: fn(u16) -> [u8; 2]| "\u{feff}s3crét\r\n".encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    for bytes in ["\u{feff}s3crét\n".as_bytes().to_vec(), utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)] {
+        std::fs::write(&file, &bytes).unwrap();
+        assert_eq!(secret::Secret::File(file.clone()).reveal().unwrap(), "s3crét", "{bytes:?}");
+    }
+    // A mark anywhere else belongs to the secret.
+    std::fs::write(&file, "a\u{feff}").unwrap();
+    assert_eq!(secret::Secret::File(file.clone()).reveal().unwrap(), "a\u{feff}");
+    for (bytes, part) in [(&b"\xff\xfe\x00\xd8"[..], "password"), (b"p\xe4ss", "UTF-8")] {
+        std::fs::write(&file, bytes).unwrap();
+        let told = secret::Secret::File(file.clone()).reveal().unwrap_err();
+        assert!(told.starts_with("can't read the secret file ") && told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn limits_of_a_file_and_of_arguments_have_the_syntax_and_errors_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dmarc.yaml");
+    // The secret of another part of the file need not be there.
+    let text = SMALL.replace("s3cret", "${NO_SUCH_VARIABLE_HERE}");
+    std::fs::write(&file, format!("limits: {{rows: 5, document_bytes: 10MB}}\n{text}")).unwrap();
+    let changed = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        limits(Some(&file), &changes).map_err(|problems| problems.to_string())
+    };
+    let told = changed(&["limits.rows=7", "mail_bytes = 2MiB"]).unwrap();
+    assert_eq!((told.rows, told.mail_bytes, told.document_bytes), (7, 2 << 20, 10_000_000));
+    assert_eq!(told.nesting, Limits::default().nesting);
+    assert_eq!(limits(None, &[]).unwrap(), Limits::default());
+    for (change, part) in [
+        ("rows", "--limit rows: expected NAME=VALUE"),
+        ("rows=many", "--limit rows=many: limits.rows: expected a whole number"),
+        ("rows=", "limits.rows: expected"),
+        ("row=1", "limits.row: unknown option; did you mean rows?"),
+        ("mail_bytes=1", "limits.mail_bytes: expected a size"),
+    ] {
+        let told = changed(&[change]).unwrap_err();
+        assert!(told.contains(part), "{told}");
+    }
+    std::fs::write(&file, "limits: 5\n").unwrap();
+    assert!(changed(&[]).unwrap_err().contains("limits: expected a table"), "{:?}", changed(&[]));
+    std::fs::write(&file, SMALL).unwrap();
+    assert_eq!(changed(&[]).unwrap(), Limits::default());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_world_readable_configuration_file_with_a_password_gives_a_warning() {

@@ -368,8 +368,9 @@ pub(super) const REPORT: &[Key] = &[
         "outcome",
         Kind::Text,
         Part::Told,
-        "`shipped`; `partial`, if rows were lost to damage or limits, or contain nothing; `duplicate`, if it was \
-         shipped before; `empty`, if the report has no rows; `unreadable`.",
+        "`shipped`, if everything in the document was read and shipped; `partial`, if something was not: lost to damage \
+         or limits, skipped or shortened, as the `ingest_error` after it says; `duplicate`, if it was shipped before; \
+         `empty`, if the report has no rows; `unreadable`.",
     ),
     ORG,
     ORG_EMAIL,

@@ -11,7 +11,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use self::{bearer::sound, endpoint::Renewal};
 pub use self::{command::end_all, error::TokenError};
-use crate::config::oauth::Tokens;
+use crate::config::{oauth::Tokens, secret::read_text};
 
 /// The access tokens of one account. At most one is kept, until shortly before it expires, and only if it was fetched from
 /// an endpoint: files and commands keep their own.
@@ -62,7 +62,7 @@ impl AccessTokens {
 
 fn in_file(path: &Path) -> Result<String, TokenError> {
     let wrong = |what: String| TokenError::configuration(format!("{what} the token file {}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| TokenError::Configuration {
+    let text = read_text(path).map_err(|error| TokenError::Configuration {
         text: format!("can't read the token file {}: {error}", path.display()),
         cause: Some(error.into()),
     })?;
