@@ -145,22 +145,20 @@ fn has_type<'n>(names: impl Iterator<Item = &'n [u8]>) -> bool {
 /// Returns the report document found in human-readable text, if it has a report's fields.
 pub(super) fn in_text(text: &[u8]) -> Option<Vec<u8>> {
     let head = text.get(..PEEK_BYTES).unwrap_or(text);
-    misplaced(head).or_else(|| prose(head, text))
+    misplaced(head, text).or_else(|| prose(head, text))
 }
 
-fn misplaced(head: &[u8]) -> Option<Vec<u8>> {
-    let begins =
-        |line: &&[u8]| field_name(line.trim_ascii_start()).is_some_and(|name| field_of(name, &[TYPE]).is_some());
-    let mut fields = lines(head).skip_while(|line| !begins(line)).peekable();
-    let indentation = fields.peek().map_or(0, |line| line.len() - line.trim_ascii_start().len());
-    let fields = fields.take_while(|line| !line.trim_ascii().is_empty());
+/// Returns the fields of a machine-readable part within text, up to a blank line, and those of the original mail after it.
+fn misplaced(head: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+    let is_type = |line: &[u8]| field_name(line).is_some_and(|name| field_of(name, &[TYPE]).is_some());
+    let before: usize = lines(head).take_while(|line| !is_type(line.trim_ascii_start())).map(<[u8]>::len).sum();
+    let fields: Vec<&[u8]> = lines(&head[before..]).take_while(|line| !line.trim_ascii().is_empty()).collect();
+    let end = before + fields.iter().map(|line| line.len()).sum::<usize>();
+    let blanks = |line: &[u8]| line.len() - line.trim_ascii_start().len();
     // As far as the first field is indented, all are.
-    let fields = fields.map(|line| {
-        let blanks = line.len() - line.trim_ascii_start().len();
-        &line[blanks.min(indentation)..]
-    });
-    let fields: Vec<&[u8]> = fields.collect();
-    has_type(fields.iter().filter_map(|line| field_name(line))).then(|| fields.concat())
+    let indentation = fields.first().map_or(0, |line| blanks(line));
+    let fields: Vec<&[u8]> = fields.iter().map(|line| &line[blanks(line).min(indentation)..]).collect();
+    has_type(fields.iter().filter_map(|line| field_name(line))).then(|| with_original(fields.concat(), text, end))
 }
 
 fn prose(head: &[u8], text: &[u8]) -> Option<Vec<u8>> {
@@ -204,11 +202,14 @@ fn prose(head: &[u8], text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     let is_report = matches!(told, [true, true, _, spf, dkim, dmarc] if spf || dkim || dmarc);
-    is_report.then(|| {
-        let original = original_in(text.get(end..).unwrap_or_default());
-        document.extend(appendix(document.ends_with(b"\n"), original));
-        document
-    })
+    is_report.then(|| with_original(document, text, end))
+}
+
+/// Appends the fields of the original mail whose header is in the text after `end`.
+fn with_original(mut document: Vec<u8>, text: &[u8], end: usize) -> Vec<u8> {
+    let original = original_in(text.get(end..).unwrap_or_default());
+    document.extend(appendix(document.ends_with(b"\n"), original));
+    document
 }
 
 /// Returns the field that a line begins with, and its value, which may be empty.

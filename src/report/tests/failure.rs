@@ -185,6 +185,9 @@ fn fields_inside_the_human_readable_part_are_found() {
     let (fields, after) = rest.split_once("\n\n").unwrap();
     let indented = format!("{before}  Feedback-Type{}\n\n{after}", fields.replace('\n', "\n  "));
     assert_eq!(reports(indented.as_bytes()).remove(0).unwrap(), plain());
+    // The original mail in the same text.
+    let alone = mail.replace("\n--=_r\nContent-Type: message/rfc822\n", "---- original ----\n");
+    assert_eq!(reports(alone.as_bytes()).remove(0).unwrap(), plain());
 }
 
 #[test]
