@@ -25,6 +25,8 @@ const PROSE: &[(&str, &[&str])] = &[
         "Sender Domain",
         &[
             "sender domain",
+            "domain of sender",
+            "domain of the sender",
             "sender s domain",
             "sending domain",
             "from domain",
@@ -42,6 +44,8 @@ const PROSE: &[(&str, &[&str])] = &[
         "Sender IP Address",
         &[
             "sender ip address",
+            "sender s ip address",
+            "sender s ip",
             "sender ip",
             "sender host address",
             "sending ip address",
@@ -78,6 +82,9 @@ const PROSE: &[(&str, &[&str])] = &[
             "arrival time",
             "arrived at",
             "arrived on",
+            "time of receipt",
+            "time of arrival",
+            "date of arrival",
         ],
     ),
     (
@@ -102,6 +109,8 @@ const PROSE: &[(&str, &[&str])] = &[
             "applied policy",
             "action taken",
             "disposition",
+            "dmarc verdict",
+            "dmarc",
         ],
     ),
 ];

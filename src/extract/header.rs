@@ -118,7 +118,7 @@ fn all_auth_results(header: &[u8]) -> Vec<String> {
 pub(super) fn read_part(bytes: &[u8]) -> Header {
     let is_blank = |line: &&[u8]| line.trim_ascii().is_empty();
     let is_of_part = |name: &[u8]| name.to_ascii_lowercase().starts_with(b"content-");
-    let first = lines(bytes).skip_while(is_blank).next().and_then(field_name);
+    let first = lines(bytes).find(|line| !is_blank(line)).and_then(field_name);
     match lines(bytes).next().filter(is_blank) {
         Some(blank) if !first.is_some_and(is_of_part) => Header { body: blank.len(), ..Header::default() },
         _ => parsed(bytes, fill),

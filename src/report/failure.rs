@@ -229,17 +229,22 @@ impl Draft {
 
     /// Derives fields from human-readable text, which mail servers send only for mails that failed DMARC.
     fn understand_prose(&mut self) {
+        let told = [("spf", &self.spf_alignment), ("dkim", &self.dkim_alignment)];
         let mut aligned = Vec::new();
-        for (name, told) in [("spf", &self.spf_alignment), ("dkim", &self.dkim_alignment)] {
-            match told.as_deref().map(keyword).unwrap_or_default() {
-                word if ALIGNED.contains(&word.as_str()) => aligned.push(name.to_owned()),
-                word if word.is_empty() || UNALIGNED.contains(&word.as_str()) => {}
+        for (name, word) in told.iter().filter_map(|(name, told)| Some((name, keyword(told.as_deref()?)))) {
+            if ALIGNED.contains(&word.as_str()) {
+                aligned.push((*name).to_owned());
+            } else if !UNALIGNED.contains(&word.as_str()) {
                 // No word of Identity-Alignment either, so that a warning names it.
-                word => aligned.push(format!("{name}={word}")),
+                aligned.push(format!("{name}={word}"));
             }
         }
-        let aligned = if aligned.is_empty() { "none".to_owned() } else { aligned.join(",") };
-        self.report.identity_alignment.get_or_insert(aligned);
+        // Without any, `none` is known only of both.
+        if !aligned.is_empty() {
+            self.report.identity_alignment.get_or_insert(aligned.join(","));
+        } else if told.iter().all(|(_, told)| told.is_some()) {
+            self.report.identity_alignment.get_or_insert("none".to_owned());
+        }
         self.report.auth_failure.get_or_insert("dmarc".to_owned());
         // The action, which the policy and a comma may precede.
         if let Some(told) = self.dmarc_results.as_deref() {

@@ -348,7 +348,8 @@ fn reports_in_text_alone_are_read_in_any_wording() {
 #[test]
 fn actions_and_alignments_in_text_are_read_by_their_words() {
     let read = |result: &str, spf: &str| {
-        let lines = format!("Domain: example.com\nIP: 192.0.2.7\nSPF aligned: {spf}\nDMARC result: {result}");
+        let lines =
+            format!("Domain: example.com\nIP: 192.0.2.7\nSPF aligned: {spf}\nDKIM aligned: no\nDMARC result: {result}");
         let report = reports(text_alone(&lines).as_bytes()).remove(0).unwrap();
         (report.delivery_result.unwrap(), report.identity_alignment.unwrap())
     };
@@ -363,6 +364,12 @@ fn actions_and_alignments_in_text_are_read_by_their_words() {
         assert_eq!(read(told, "no"), (meant.to_owned(), "none".to_owned()));
     }
     assert_eq!([read("reject", "Pass").1, read("reject", "perhaps").1], ["spf", "spf=perhaps"]);
+    // One that is not told is not known.
+    for lines in ["SPF aligned: no", "DKIM aligned: no\nDMARC verdict: reject", "SPF: pass\nDMARC: reject"] {
+        let lines = format!("Domain of the sender: example.com\nSender's IP address: 192.0.2.7\n{lines}");
+        let report = reports(text_alone(&lines).as_bytes()).remove(0).unwrap();
+        assert_eq!((report.auth_failure, report.identity_alignment), (some("dmarc"), None), "{lines}");
+    }
 }
 
 #[test]
