@@ -9,7 +9,7 @@ use super::{
     field::{self, Field, Value, int, known, saturated, text, texts},
     head::{Head, Moment, domain_of_address, joined},
     id::{EventId, TlsIds},
-    normal::Normal,
+    normal::{Normal, plain, present},
     provenance::Provenance,
 };
 use crate::{
@@ -42,7 +42,9 @@ impl Shared {
         let ids = TlsIds::new(provenance.tenant.as_deref(), &report);
         let mut normal = Normal::new(EventType::TlsRpt, report.warnings);
         let mut head = Head::new(EventType::TlsRpt, sha256, provenance);
-        head.org = normal.text("org", &report.organization_name);
+        let org = plain(&report.organization_name);
+        let org = org.or_else(|| of_header("org", &report.mail_submitter, "TLS-Report-Submitter", &mut normal));
+        head.org = normal.text("org", &org);
         head.reporter = report.contact_info.as_deref().and_then(domain_of_address);
         head.report_id = normal.text("report_id", &report.report_id);
         head.begin = normal.time("begin", report.begin.as_deref(), Some(Form::Rfc3339)).map(Moment::from);
@@ -50,7 +52,11 @@ impl Shared {
         let (begin, end) = head.period();
         normal.period(begin, end);
         let contact = normal.text("org_contact", &report.contact_info);
-        let policies: Vec<Policy> = report.policies.into_iter().map(Policy::new).collect();
+        let lacks_domain = report.policies.iter().any(|told| plain(&told.domain).is_none());
+        let mail_domain = report.mail_domain.filter(|_| lacks_domain);
+        let mail_domain = of_header("domain", &mail_domain, "TLS-Report-Domain", &mut normal);
+        let policies: Vec<Policy> =
+            report.policies.into_iter().map(|told| Policy::new(told, mail_domain.as_deref())).collect();
         head.domain = only(policies.iter().filter_map(|policy| policy.domain.as_deref())).map(str::to_owned);
         head.warnings = normal.warnings;
         Arc::new(Self { head: Arc::new(head), contact, policies, ids })
@@ -62,15 +68,25 @@ impl Shared {
 }
 
 impl Policy {
-    fn new(told: PolicyName) -> Self {
+    /// `mail_domain` is the domain for a policy without one.
+    fn new(told: PolicyName, mail_domain: Option<&str>) -> Self {
         let mut normal = Normal::new(EventType::TlsRpt, Vec::new());
+        let domain = present(told.domain.as_deref()).or(mail_domain);
         Self {
             policy_type: normal.keyword("policy_type", told.policy_type.as_deref(), values::TLS_POLICY_TYPES),
-            domain: normal.domain("domain", told.domain.as_deref()),
+            domain: normal.domain("domain", domain),
             warnings: normal.warnings,
             told,
         }
     }
+}
+
+/// Returns the domain in a field of the mail's header for a value that the report lacks, with a warning.
+fn of_header(key: &str, told: &Option<String>, field: &str, normal: &mut Normal) -> Option<String> {
+    let name = told.as_deref()?.split([' ', ';', ',', '(']).next()?;
+    let domain = present(Some(name)).map(values::domain).filter(|domain| !domain.is_empty())?;
+    normal.warn(key, format_args!("missing, taken from the header field {field}"));
+    Some(domain)
 }
 
 /// Returns the common name, if all are the same.

@@ -11,6 +11,8 @@ use super::{
     budget::Budget,
     fields,
     header::{self, Header},
+    sniff::{self, Kind},
+    stream::{PEEK_BYTES, Stream, read_up_to},
 };
 
 /// Maximum nesting of multiparts. A signed and forwarded mail with the footer of a mailing list is six deep.
@@ -22,6 +24,8 @@ pub(super) struct Part {
     pub header: Header,
     /// Byte range of the body in the mail.
     pub body: Range<usize>,
+    /// True for the machine-readable part of a failure report or of another feedback report.
+    pub is_feedback: bool,
     /// The original mail that the report is about, or its header; only of the machine-readable part of a failure report.
     pub original: Option<Box<Part>>,
 }
@@ -35,9 +39,9 @@ pub(super) struct Structure {
 }
 
 impl Part {
-    /// True for the machine-readable part of a failure report or of another feedback report.
-    pub fn is_feedback(&self) -> bool {
-        self.header.kind == "message/feedback-report"
+    /// True for a part that is labelled as a mail or its header.
+    pub fn is_labelled_mail(&self) -> bool {
+        matches!(self.header.kind.as_str(), "message/rfc822" | "message/global" | "text/rfc822-headers")
     }
 }
 
@@ -77,7 +81,8 @@ impl Structure {
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
             header.encoding = header.encoding.of_body(body);
             header.boundary = None;
-            self.parts.push(Part { header, body: place, original: None });
+            let is_feedback = header.kind == "message/feedback-report";
+            self.parts.push(Part { header, body: place, is_feedback, original: None });
             return;
         };
         if depth == 0 {
@@ -92,25 +97,37 @@ impl Structure {
             let header = header::read_part(mail.get(section.clone()).unwrap_or_default());
             self.section(mail, section, header, inner_kind, depth - 1, budget);
         }
-        put_original_aside(&mut self.parts, first);
+        let parts = self.parts.split_off(first);
+        self.parts.extend(with_originals(parts, mail, budget));
     }
 }
 
 /// Moves the original mail out of the parts: a failure report ends in the mail that it is about (RFC 5965 section 2), which
-/// is someone else's and must not be searched for reports.
-fn put_original_aside(parts: &mut Vec<Part>, first: usize) {
-    let Some(report) = parts.iter().skip(first).position(Part::is_feedback) else { return };
-    let mut original = None;
-    for part in parts.split_off(first + report + 1) {
-        if matches!(part.header.kind.as_str(), "message/rfc822" | "message/global" | "text/rfc822-headers") {
-            original.get_or_insert(Box::new(part));
-        } else {
-            parts.push(part);
+/// is someone else's and must not be searched for reports. Gateways change the content types of both to text/plain or
+/// application/octet-stream, so these are also recognised by their content.
+fn with_originals(parts: Vec<Part>, mail: &[u8], budget: &Budget<'_>) -> Vec<Part> {
+    let is_labelled = parts.iter().any(|part| part.is_feedback);
+    let mut kept: Vec<Part> = Vec::with_capacity(parts.len());
+    let mut report = None;
+    for mut part in parts {
+        part.is_feedback |= !is_labelled && !part.is_labelled_mail() && kind_of(&part, mail, budget) == Kind::Feedback;
+        if part.is_feedback {
+            report = Some(kept.len());
+        } else if let Some(report) = report.and_then(|at: usize| kept.get_mut(at))
+            && report.original.is_none()
+            && (part.is_labelled_mail() || kind_of(&part, mail, budget) == Kind::Mail)
+        {
+            report.original = Some(Box::new(part));
+            continue;
         }
+        kept.push(part);
     }
-    if let Some(part) = parts.get_mut(first + report) {
-        part.original = original;
-    }
+    kept
+}
+
+fn kind_of(part: &Part, mail: &[u8], budget: &Budget<'_>) -> Kind {
+    let body = Stream::of(mail.get(part.body.clone()).unwrap_or_default()).decoded(part.header.encoding);
+    sniff::kind(&read_up_to(body.open(budget), PEEK_BYTES).0)
 }
 
 /// Returns the boundary that is actually used in the body: the declared one or, if that never occurs, one guessed from the
