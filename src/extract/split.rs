@@ -5,7 +5,10 @@
 
 use std::{io::BufRead, ops::Range};
 
-use super::{decode::Encoding, fields::is_base64_line};
+use super::{
+    decode::Encoding,
+    fields::{BYTE_ORDER_MARK, is_base64_line},
+};
 
 /// A place in a stream where a report may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +92,9 @@ struct XmlScan {
     most: usize,
     pieces: Vec<Piece>,
     state: InXml,
-    /// Name of the current tag so far, as written, and the offset of its `<`.
+    /// The last bytes of the chunks before.
+    tail: Vec<u8>,
+    /// Name of the current tag so far, as written, and the offset of its `<`, or of the byte order mark before it.
     name: Vec<u8>,
     tag_at: u64,
     /// Offset of an XML declaration that no report has followed yet.
@@ -110,7 +115,7 @@ enum InXml {
 impl XmlScan {
     fn new(most: usize) -> Self {
         let (name, pieces) = (Vec::new(), Vec::new());
-        Self { most, pieces, state: InXml::Text, name, tag_at: 0, declared: None, open: None }
+        Self { most, pieces, state: InXml::Text, tail: Vec::new(), name, tag_at: 0, declared: None, open: None }
     }
 
     fn feed(&mut self, at: u64, chunk: &[u8]) {
@@ -119,10 +124,13 @@ impl XmlScan {
             let offset = at + next as u64;
             match self.state {
                 InXml::Text => match memchr::memchr(b'<', &chunk[next..]) {
-                    None => return,
+                    None => break,
                     Some(found) => {
                         next += found;
                         self.begin(at + next as u64);
+                        if ends_in_mark(&self.tail, &chunk[..next]) {
+                            self.tag_at -= BYTE_ORDER_MARK.len() as u64;
+                        }
                     }
                 },
                 InXml::Name if byte == b'<' => self.begin(offset),
@@ -156,6 +164,8 @@ impl XmlScan {
             }
             next += 1;
         }
+        self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(BYTE_ORDER_MARK.len())..]);
+        self.tail.drain(..self.tail.len().saturating_sub(BYTE_ORDER_MARK.len()));
     }
 
     fn begin(&mut self, offset: u64) {
@@ -200,6 +210,12 @@ impl XmlScan {
         self.close(u64::MAX);
         self.pieces
     }
+}
+
+/// True if the bytes before a place, which are in two pieces, end in a byte order mark.
+fn ends_in_mark(before: &[u8], chunk: &[u8]) -> bool {
+    let last = before.iter().chain(chunk).rev();
+    last.take(BYTE_ORDER_MARK.len()).eq(BYTE_ORDER_MARK.iter().rev())
 }
 
 /// Keys that a TLS report has.
@@ -439,6 +455,8 @@ mod tests {
         assert_eq!(split(xml, &[a, b, c].concat()), [a, b, c]);
         assert_eq!(split(xml, &[b, a].concat()), [b, a]);
         assert_eq!(split(xml, &[c, a].concat()), [c, a], "a document that is cut off ends at the next");
+        let marked = "\u{feff}<?xml?><feedback>3</feedback>";
+        assert_eq!(split(xml, &[b, marked, marked].concat()), [b, marked, marked], "with byte order marks");
         for one in [a, b, "<feedback><!-- </feedback><feedback> --></feedback>", "<feedback-form></feedback>"] {
             assert!(split(xml, one).len() < 2, "{one}");
         }
