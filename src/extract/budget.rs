@@ -28,6 +28,7 @@ pub(super) struct Budget<'l> {
     parts: Cell<u64>,
     entries: Cell<u64>,
     unpacked: Cell<u64>,
+    skipped: Cell<u64>,
 }
 
 impl<'l> Budget<'l> {
@@ -40,6 +41,7 @@ impl<'l> Budget<'l> {
             parts: Cell::new(0),
             entries: Cell::new(0),
             unpacked: Cell::new(0),
+            skipped: Cell::new(0),
         }
     }
 
@@ -100,6 +102,22 @@ impl<'l> Budget<'l> {
             let what = "the size of archives inside archives, in bytes,";
             Trouble::over(Reason::MailInflatesTooFar, what, "limits.mail_bytes", limit)
         })
+    }
+
+    /// Counts `bytes` that are decoded again to get to one of several documents in a stream. Their total may be as large as all
+    /// decompressed data: then a mail takes no more than twice the time.
+    pub fn skip(&self, bytes: u64) -> Result<(), Trouble> {
+        let limit = self.limits.mail_inflated_bytes;
+        spend(&self.skipped, bytes, limit).map_err(|()| {
+            let what = "what is decoded again of streams with several reports, in bytes,";
+            Trouble::over(Reason::MailInflatesTooFar, what, "limits.mail_inflated_bytes", limit)
+        })
+    }
+
+    /// Maximum number of members, mails or documents that are looked for in one of them: one more than can be read, so that it
+    /// is told that there are more.
+    pub fn most_entries(&self) -> usize {
+        usize::try_from(self.limits.archive_entries.saturating_add(1)).unwrap_or(usize::MAX)
     }
 
     /// Returns the nesting depth inside a container at `depth`; a mail from the mailbox has depth 0.

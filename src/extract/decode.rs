@@ -14,6 +14,12 @@ pub(super) enum Encoding {
     QuotedPrintable,
     /// Text whose lines all end in a bare CR.
     CarriageReturns,
+    /// Lines between `begin` and `end` (POSIX uuencode).
+    Uuencode,
+    /// A mail in an mbox, in which lines that begin with `From ` are quoted.
+    MboxQuoted,
+    /// HTML, of which only the text is wanted.
+    Html,
 }
 
 impl Encoding {
@@ -21,6 +27,7 @@ impl Encoding {
         match name.trim().trim_matches('"').to_ascii_lowercase().as_str() {
             "base64" => Encoding::Base64,
             "quoted-printable" => Encoding::QuotedPrintable,
+            "x-uuencode" | "uuencode" | "x-uue" | "uue" => Encoding::Uuencode,
             _ => Encoding::Identity,
         }
     }
@@ -38,6 +45,9 @@ impl Encoding {
             Encoding::Base64 => Decoder::Base64(Base64::default()),
             Encoding::QuotedPrintable => Decoder::QuotedPrintable(QuotedPrintable::default()),
             Encoding::CarriageReturns => Decoder::CarriageReturns,
+            Encoding::Uuencode => Decoder::Lines(Lines::new(uudecoded)),
+            Encoding::MboxQuoted => Decoder::Lines(Lines::new(unquoted)),
+            Encoding::Html => Decoder::Html(Html::default()),
             Encoding::Identity => Decoder::Identity,
         }
     }
@@ -60,6 +70,8 @@ enum Decoder {
     Base64(Base64),
     QuotedPrintable(QuotedPrintable),
     CarriageReturns,
+    Lines(Lines),
+    Html(Html),
 }
 
 impl<'s> Decode<'s> {
@@ -119,13 +131,18 @@ impl Decoder {
             Decoder::Identity => out.extend_from_slice(text),
             Decoder::Base64(base64) => base64.decode(text, out),
             Decoder::QuotedPrintable(quoted) => quoted.decode(text, out),
+            Decoder::Lines(lines) => lines.decode(text, out),
+            Decoder::Html(html) => html.decode(text, out),
             Decoder::CarriageReturns => out.extend(text.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte })),
         }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        if let Decoder::QuotedPrintable(quoted) = self {
-            quoted.finish(out);
+        match self {
+            Decoder::QuotedPrintable(quoted) => quoted.finish(out),
+            Decoder::Lines(lines) => lines.finish(out),
+            Decoder::Html(html) if !html.in_tag => out.append(&mut html.name),
+            _ => {}
         }
     }
 }
@@ -276,6 +293,147 @@ fn hex(digit: u8) -> u8 {
     (digit as char).to_digit(16).map_or(0, |value| value as u8)
 }
 
+/// Decoder that looks at the begin of each line.
+struct Lines {
+    decode: fn(&[u8], &mut Vec<u8>),
+    /// A line without its line end so far.
+    line: Vec<u8>,
+    /// True behind the first bytes of a line that is too long to be held.
+    is_long: bool,
+}
+
+impl Lines {
+    fn new(decode: fn(&[u8], &mut Vec<u8>)) -> Self {
+        Self { decode, line: Vec::new(), is_long: false }
+    }
+
+    fn decode(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        for mut piece in text.split_inclusive(|&byte| byte == b'\n') {
+            if !self.is_long {
+                let more = piece.split_off(..piece.len().min(LINE_BYTES - self.line.len())).unwrap_or_default();
+                self.line.extend_from_slice(more);
+                self.is_long = self.line.len() == LINE_BYTES && !self.line.ends_with(b"\n");
+                if self.is_long || self.line.ends_with(b"\n") {
+                    (self.decode)(&self.line, out);
+                    self.line.clear();
+                }
+            }
+            out.extend_from_slice(piece);
+            if self.is_long && piece.ends_with(b"\n") {
+                self.is_long = false;
+            }
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        (self.decode)(&std::mem::take(&mut self.line), out);
+    }
+}
+
+/// Removes a `>` that the writer of an mbox put before a line that begins with `From `, or with `>From `.
+fn unquoted(line: &[u8], out: &mut Vec<u8>) {
+    let quotes = line.iter().take_while(|&&byte| byte == b'>').count();
+    let is_quoted = quotes > 0 && line[quotes..].starts_with(b"From ");
+    out.extend_from_slice(&line[usize::from(is_quoted)..]);
+}
+
+/// Decodes a line of uuencode: the number of bytes, then four characters for each three of them. Blanks at its end, which
+/// mail servers remove, are zeros.
+fn uudecoded(line: &[u8], out: &mut Vec<u8>) {
+    let line = line.trim_ascii_end();
+    let Some((&length, digits)) = line.split_first().filter(|_| !line.starts_with(b"begin ") && line != b"end") else {
+        return;
+    };
+    let value = |digit: u8| digit.wrapping_sub(b' ') & 0x3f;
+    let length = usize::from(value(length));
+    // A longer line is no data: text around it, or a checksum in addition.
+    if digits.len() > length.div_ceil(3) * 4 + 1 {
+        return;
+    }
+    let decoded = digits.chunks(4).chain(std::iter::repeat(&b"    "[..])).take(length.div_ceil(3)).flat_map(|group| {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| value(group.get(at).copied().unwrap_or(b' ')));
+        [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]
+    });
+    out.extend(decoded.take(length));
+}
+
+/// Maximum bytes of an HTML tag's name, or of a character reference, that are looked at.
+const HTML_NAME_BYTES: usize = 12;
+
+/// Elements of HTML that begin a line.
+const HTML_LINES: &[&str] = &["br", "p", "div", "tr", "li", "pre", "h1", "h2", "h3", "table", "blockquote"];
+
+/// Converts HTML to its text: drops tags, and resolves the references that escaped XML consists of.
+#[derive(Default)]
+struct Html {
+    in_tag: bool,
+    /// Name of the tag, or the reference from its `&` on, so far.
+    name: Vec<u8>,
+}
+
+impl Html {
+    fn decode(&mut self, html: &[u8], out: &mut Vec<u8>) {
+        for &byte in html {
+            match byte {
+                b'>' if self.in_tag => {
+                    let name = String::from_utf8_lossy(&self.name).to_ascii_lowercase();
+                    let name = name.trim_start_matches('/').split(|c: char| !c.is_ascii_alphanumeric()).next();
+                    if name.is_some_and(|name| HTML_LINES.contains(&name)) {
+                        out.push(b'\n');
+                    }
+                    self.name.clear();
+                    self.in_tag = false;
+                }
+                _ if self.in_tag && self.name.len() < HTML_NAME_BYTES => self.name.push(byte),
+                _ if self.in_tag => {}
+                b'<' => {
+                    out.append(&mut self.name);
+                    self.in_tag = true;
+                }
+                b'&' => {
+                    out.append(&mut self.name);
+                    self.name.push(byte);
+                }
+                b';' if !self.name.is_empty() => {
+                    self.name.push(byte);
+                    reference(&self.name, out);
+                    self.name.clear();
+                }
+                _ if self.name.is_empty() => out.push(byte),
+                _ => {
+                    self.name.push(byte);
+                    if self.name.len() > HTML_NAME_BYTES || !(byte.is_ascii_alphanumeric() || byte == b'#') {
+                        out.append(&mut self.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Resolves a character reference, with its `&` and `;`. One that needs a table stays as it is.
+fn reference(whole: &[u8], out: &mut Vec<u8>) {
+    let text = String::from_utf8_lossy(whole);
+    let name = text.trim_matches(['&', ';']);
+    let number = name.strip_prefix('#').and_then(|number| match number.strip_prefix(['x', 'X']) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => number.parse().ok(),
+    });
+    let character = match name {
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "amp" => Some('&'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        "nbsp" => Some(' '),
+        _ => number.and_then(char::from_u32).map(|c| if c == '\u{a0}' { ' ' } else { c }),
+    };
+    match character {
+        Some(character) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => out.extend_from_slice(whole),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ::base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
@@ -328,11 +486,40 @@ mod tests {
     }
 
     #[test]
+    fn uuencode_is_decoded_with_and_without_its_blanks() {
+        let text = "begin 644 x\n#0V%T\n$    \n$\n`\nend\n";
+        assert_eq!(in_pieces(Encoding::Uuencode, text.as_bytes(), 7), b"Cat\0\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn quoted_lines_of_an_mbox_lose_one_quote() {
+        let text = b">From x\n>>From y\n> From z\nFrom >From\n>From";
+        assert_eq!(in_pieces(Encoding::MboxQuoted, text, 5), b"From x\n>From y\n> From z\nFrom >From\n>From");
+    }
+
+    #[test]
+    fn html_is_reduced_to_its_text() {
+        let text = b"<p class='&lt;'>a &lt;b&gt;&nbsp;&amp;lt; &#60;&#x3E; &copy; x&y;&<br/>c &quot;</p><!--x-->";
+        assert_eq!(
+            String::from_utf8(in_pieces(Encoding::Html, text, 4)).unwrap(),
+            "\na <b> &lt; <> &copy; x&y;&\nc \"\n"
+        );
+    }
+
+    #[test]
     fn decoding_does_not_depend_on_chunk_boundaries() {
         let long = [b"x=3D".repeat(5000).as_slice(), b"=", &b" ".repeat(9000), b"\ny=4", &b" \t".repeat(5000), b"z=\n"]
             .concat();
         let texts: [&[u8]; 4] = [b"a=3Db=\r\nc \r\n=zz=4", b"=1F=8B \n  =\n=", b"aGVsbG8= d29y\nbGQ", &long];
-        for encoding in [Encoding::Base64, Encoding::QuotedPrintable, Encoding::CarriageReturns, Encoding::Identity] {
+        for encoding in [
+            Encoding::Base64,
+            Encoding::QuotedPrintable,
+            Encoding::CarriageReturns,
+            Encoding::Uuencode,
+            Encoding::MboxQuoted,
+            Encoding::Html,
+            Encoding::Identity,
+        ] {
             for text in texts {
                 let whole = in_pieces(encoding, text, 1 << 20);
                 for length in [1, 2, 3, 5, 7, 4096, 8192] {

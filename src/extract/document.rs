@@ -1,8 +1,8 @@
 //! Documents, and other findings in a mail or file.
 
-use std::io::BufRead;
+use std::{io::BufRead, sync::Arc};
 
-use super::{budget::Budget, stream::Stream};
+use super::{budget::Budget, header::Envelope, split, stream::Stream};
 use crate::trouble::Trouble;
 
 /// Origin of the bytes, which decides whether content that is no report is reported as an error.
@@ -29,6 +29,8 @@ pub struct Unreadable {
     /// name.
     pub sha256: [u8; 32],
     pub trouble: Trouble,
+    /// Header of the mail that it was in, if that was in an archive or mbox.
+    pub envelope: Option<Arc<Envelope>>,
 }
 
 /// Format of a document, detected from its first bytes.
@@ -50,6 +52,8 @@ pub struct Document<'a> {
     /// characters.
     pub attachment: Option<String>,
     pub format: Format,
+    /// Header of the mail that it was in, if that was in an archive or mbox.
+    pub envelope: Option<Arc<Envelope>>,
     pub(super) stream: &'a Stream<'a>,
     pub(super) budget: &'a Budget<'a>,
 }
@@ -62,6 +66,30 @@ impl Document<'_> {
     /// towards `limits.mail_inflated_bytes` once, however often the document is opened.
     pub fn open(&self) -> Box<dyn BufRead + '_> {
         self.stream.open_capped(self.budget)
+    }
+
+    /// Passes on the documents that follow one another in this one: concatenated XML or JSON, JSON lines, the elements of a
+    /// JSON array. A trouble ends them. Returns false if there are no two.
+    pub fn each_of_several(&self, each: &mut dyn FnMut(Result<Document<'_>, Trouble>)) -> bool {
+        let (stream, most) = (self.stream.open(self.budget), self.budget.most_entries());
+        let places = match self.format {
+            Format::Xml => split::xml(stream, most),
+            Format::Json => split::json(stream, most),
+            Format::Feedback => Vec::new(),
+        };
+        if places.len() < 2 {
+            return false;
+        }
+        for place in places {
+            if let Err(trouble) = self.budget.entry() {
+                each(Err(trouble));
+                break;
+            }
+            let stream = &self.stream.slice(place);
+            let (attachment, envelope) = (self.attachment.clone(), self.envelope.clone());
+            each(Ok(Document { attachment, envelope, format: self.format, stream, budget: self.budget }));
+        }
+        true
     }
 
     /// Number of bytes that the mail has inflated to so far.

@@ -21,7 +21,7 @@ const HEADER_BYTES: usize = 256 << 10;
 /// Typical size, in bytes, of the fields that are read of a mail.
 const USUAL_BYTES: usize = 512;
 
-/// Names of the fields that are read; of several with one name, the first is used.
+/// Names of the fields that are read; of several with one name, the first is used, but for the content type.
 const FIELDS: &[&str] = &[
     "content-type",
     "content-disposition",
@@ -36,6 +36,10 @@ const FIELDS: &[&str] = &[
 /// Fields of a mail with a TLS report (RFC 8460 section 5.3).
 const TLS_REPORT_DOMAIN: &str = "tls-report-domain";
 const TLS_REPORT_SUBMITTER: &str = "tls-report-submitter";
+
+/// Index of the content type in `FIELDS`, and number of these fields that are looked at.
+const CONTENT_TYPE: usize = 0;
+const CONTENT_TYPES: usize = 4;
 
 /// Fields of this name are kept unparsed, since a mail may have several.
 const AUTH_RESULTS: &str = "authentication-results";
@@ -159,6 +163,8 @@ fn with_line_feeds(bytes: &[u8]) -> Vec<u8> {
 /// are parsed, so the cost of a header is bounded whoever wrote it.
 fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut block = Vec::with_capacity(USUAL_BYTES);
+    let mut types: Vec<Vec<u8>> = Vec::new();
+    let mut is_type = false;
     let mut seen = [false; FIELDS.len()];
     let mut room = 0;
     let mut at = 0;
@@ -178,7 +184,11 @@ fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
             match field_name(line) {
                 Some(name) => {
                     begun = true;
-                    let wanted = field_of(name, FIELDS).is_some_and(|field| !std::mem::replace(&mut seen[field], true));
+                    let field = field_of(name, FIELDS);
+                    is_type = field == Some(CONTENT_TYPE) && types.len() < CONTENT_TYPES;
+                    types.extend(is_type.then(Vec::new));
+                    let is_first = |field: usize| !std::mem::replace(&mut seen[field], true);
+                    let wanted = is_type || field.filter(|&field| field != CONTENT_TYPE).is_some_and(is_first);
                     room = if wanted { FIELD_BYTES } else { 0 };
                 }
                 // Some reporters fold a field without indenting the continuation line. Otherwise the blank line before the
@@ -188,12 +198,13 @@ fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
             }
         }
         let kept = line.len().min(room);
+        let into = types.last_mut().filter(|_| is_type).unwrap_or(&mut block);
         if kept > 0 {
-            block.extend_from_slice(fold.as_bytes());
-            block.extend_from_slice(&line[..kept]);
+            into.extend_from_slice(fold.as_bytes());
+            into.extend_from_slice(&line[..kept]);
         }
         if kept > 0 && kept < line.len() {
-            block.extend_from_slice(b"\r\n");
+            into.extend_from_slice(b"\r\n");
         }
         room -= kept;
         at += line.len();
@@ -201,8 +212,19 @@ fn collect(bytes: &[u8]) -> (Vec<u8>, usize) {
     if !begun {
         return (block, 0);
     }
+    block.extend(content_type(&types));
     block.extend_from_slice(b"\r\n");
     (block, at)
+}
+
+/// Returns the one of several content types that leads to what is in the mail: that of a multipart, which can be opened,
+/// before any other.
+fn content_type(fields: &[Vec<u8>]) -> &[u8] {
+    let is_multipart = |field: &&Vec<u8>| {
+        let value = field.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
+        value.trim_ascii_start().get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
+    };
+    fields.iter().find(is_multipart).or(fields.first()).map_or(&[], Vec::as_slice)
 }
 
 fn fill(header: &mut Header, message: &Message<'_>) {

@@ -16,7 +16,7 @@ use crate::trouble::{Reason, Trouble};
 use super::{budget::Budget, buffered::read_buffered};
 
 /// A layer of compression.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Compressed {
     pub by: Compression,
     /// The most bytes that any reader of this layer has produced: these are already counted in the budget.
@@ -40,6 +40,10 @@ const OUT_BYTES: usize = 16 << 10;
 const ZLIB_CHECKSUM: &str = "incorrect data check";
 
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
+
+/// Number of bytes behind the end of a stream, besides padding, that are ignored: too few for a report in any form.
+/// Mimecast appends two zeros and a line end.
+const JUNK_BYTES: usize = 10;
 
 /// Flags of a gzip member's header (RFC 1952 section 2.3.1).
 mod flag {
@@ -133,13 +137,13 @@ impl<'s> Inflate<'s> {
         }
     }
 
-    /// After the first member, anything but another member is trailing junk and ignored.
+    /// After the first member, anything but another member is junk.
     fn header(&mut self, is_first: bool) -> Result<Next, Trouble> {
         for magic in GZIP_MAGIC {
             match self.byte()? {
                 Some(byte) if byte == magic => (),
                 _ if is_first => return Err(self.damage("has no gzip header")),
-                _ => return Ok(Next::End),
+                byte => return self.end(byte),
             }
         }
         let flags = self.wanted_byte()?;
@@ -186,7 +190,7 @@ impl<'s> Inflate<'s> {
     fn trailer(&mut self) -> Result<Next, Trouble> {
         match self.layer.by {
             // The decoder has checked its checksum.
-            Compression::Zlib => Ok(Next::End),
+            Compression::Zlib => self.end(None),
             Compression::Deflate { crc32 } if crc32 == self.crc.sum() => Ok(Next::End),
             Compression::Deflate { .. } => Err(self.checksum("has a wrong checksum")),
             Compression::Gzip => {
@@ -202,6 +206,23 @@ impl<'s> Inflate<'s> {
                 Ok(Next::Header { is_first: false })
             }
         }
+    }
+
+    /// Ends the stream. Zeros and white space may follow it, and a few other bytes, such as `first`; anything else is told.
+    fn end(&mut self, first: Option<u8>) -> Result<Next, Trouble> {
+        let mut junk = usize::from(first.is_some_and(is_junk));
+        while junk < JUNK_BYTES {
+            let length = match self.input.fill_buf() {
+                Ok([]) => return Ok(Next::End),
+                Ok(input) => {
+                    junk += input.iter().filter(|byte| is_junk(**byte)).count();
+                    input.len()
+                }
+                Err(error) => return Err(self.below(&error)),
+            };
+            self.input.consume(length);
+        }
+        Err(self.damage("is followed by other data, which was not read"))
     }
 
     fn pay(&mut self, taken: u64, put: u64) -> Result<(), Trouble> {
@@ -254,6 +275,10 @@ impl<'s> Inflate<'s> {
     fn below(&self, error: &io::Error) -> Trouble {
         Trouble::from_io(error, self.damage("").reason)
     }
+}
+
+fn is_junk(byte: u8) -> bool {
+    byte != 0 && !byte.is_ascii_whitespace()
 }
 
 impl BufRead for Inflate<'_> {

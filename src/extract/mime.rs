@@ -9,9 +9,11 @@ use crate::trouble::{Reason, Trouble};
 
 use super::{
     budget::Budget,
+    decode::Encoding,
     fields,
     header::{self, Header},
     sniff::{self, Kind},
+    split,
     stream::{PEEK_BYTES, Stream, read_up_to},
 };
 
@@ -81,6 +83,8 @@ impl Structure {
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
             header.encoding = header.encoding.of_body(body);
             header.boundary = None;
+            let end = if header.encoding == Encoding::Base64 { footer(body) } else { body.len() };
+            let place = place.start..place.start + end;
             let is_feedback = header.kind == "message/feedback-report";
             self.parts.push(Part { header, body: place, is_feedback, original: None });
             return;
@@ -92,14 +96,34 @@ impl Structure {
         }
         let inner_kind = if header.kind == "multipart/digest" { "message/rfc822" } else { "text/plain" };
         let first = self.parts.len();
-        for section in Sections::new(body, &boundary) {
-            let section = place.start + section.start..place.start + section.end;
-            let header = header::read_part(mail.get(section.clone()).unwrap_or_default());
-            self.section(mail, section, header, inner_kind, depth - 1, budget);
+        for Section { range, is_part } in Sections::new(body, &boundary) {
+            let range = place.start + range.start..place.start + range.end;
+            let bytes = mail.get(range.clone()).unwrap_or_default();
+            if is_part {
+                self.section(mail, range, header::read_part(bytes), inner_kind, depth - 1, budget);
+            } else if !split::in_text(bytes, 1).is_empty() {
+                let header = Header { kind: "text/plain".into(), ..Header::default() };
+                self.parts.push(Part { header, body: range, is_feedback: false, original: None });
+            }
         }
         let parts = self.parts.split_off(first);
         self.parts.extend(with_originals(parts, mail, budget));
     }
+}
+
+/// Returns the offset of the footer that a mailing list has appended to base64: an empty line, and a line of dashes or
+/// underscores.
+fn footer(body: &[u8]) -> usize {
+    let (mut at, mut blank) = (0, None);
+    for line in fields::lines(body) {
+        match line.trim_ascii() {
+            b"" => blank = blank.or(Some(at)),
+            [b'-' | b'_', b'-' | b'_', ..] if blank.is_some_and(|blank| blank > 0) => return at,
+            _ => blank = None,
+        }
+        at += line.len();
+    }
+    body.len()
 }
 
 /// Moves the original mail out of the parts: a failure report ends in the mail that it is about (RFC 5965 section 2), which
@@ -131,7 +155,7 @@ fn kind_of(part: &Part, mail: &[u8], budget: &Budget<'_>) -> Kind {
 }
 
 /// Returns the boundary that is actually used in the body: the declared one or, if that never occurs, one guessed from the
-/// first line that can be a delimiter.
+/// first line that can be a delimiter; of a mail that doesn't say that it has parts, only if that is its first line.
 fn boundary(header: &Header, body: &[u8]) -> Option<Vec<u8>> {
     if let Some(told) = header.boundary.as_deref().map(|told| told.trim_end().as_bytes())
         && !told.is_empty()
@@ -139,10 +163,20 @@ fn boundary(header: &Header, body: &[u8]) -> Option<Vec<u8>> {
     {
         return Some(told.to_vec());
     }
-    let mut lines = fields::lines(body).skip_while(|line| line.trim_ascii().is_empty());
-    let guess = lines.next()?.trim_ascii_end().strip_prefix(b"--").filter(|guess| (1..=70).contains(&guess.len()))?;
-    let name = fields::field_name(lines.next()?)?;
-    name.to_ascii_lowercase().starts_with(b"content-").then(|| guess.to_vec())
+    let mut lines = fields::lines(body).skip_while(|line| line.trim_ascii().is_empty()).peekable();
+    let is_multipart = header.kind.starts_with("multipart/");
+    while let Some(line) = lines.next() {
+        let guess = line.trim_ascii_end().strip_prefix(b"--").filter(|guess| (1..=70).contains(&guess.len()));
+        let name = lines.peek().and_then(|next| fields::field_name(next)).unwrap_or_default();
+        if let Some(guess) = guess.filter(|_| name.to_ascii_lowercase().starts_with(b"content-")) {
+            return Some(guess.to_vec());
+        }
+        // Only a multipart can have a preamble.
+        if !is_multipart {
+            break;
+        }
+    }
+    None
 }
 
 /// Returns `None` if the line is no delimiter of `boundary`, else true for the closing delimiter (RFC 2046 section 5.1.1).
@@ -155,28 +189,33 @@ fn delimiter(line: &[u8], boundary: &[u8]) -> Option<bool> {
     }
 }
 
-/// Iterates over the byte ranges of the sections in a multipart body, without preamble and epilogue. The closing delimiter
-/// may be missing.
+/// A section of a multipart body.
+struct Section {
+    range: Range<usize>,
+    /// False for the preamble and the epilogue.
+    is_part: bool,
+}
+
+/// Iterates over the sections in a multipart body. The closing delimiter may be missing, or be followed by more sections.
 struct Sections<'a, 'b> {
     body: &'a [u8],
     boundary: &'b [u8],
     at: usize,
+    /// True behind a delimiter that closes no multipart: what follows is a part.
+    is_part: bool,
     ended: bool,
 }
 
 impl<'a, 'b> Sections<'a, 'b> {
     fn new(body: &'a [u8], boundary: &'b [u8]) -> Self {
-        let mut sections = Sections { body, boundary, at: 0, ended: false };
-        // The first section is the preamble.
-        sections.next();
-        sections
+        Sections { body, boundary, at: 0, is_part: false, ended: false }
     }
 }
 
 impl Iterator for Sections<'_, '_> {
-    type Item = Range<usize>;
+    type Item = Section;
 
-    fn next(&mut self) -> Option<Range<usize>> {
+    fn next(&mut self) -> Option<Section> {
         if self.ended {
             return None;
         }
@@ -185,17 +224,17 @@ impl Iterator for Sections<'_, '_> {
         let mut end = 0;
         for line in fields::lines(rest) {
             if let Some(is_last) = delimiter(line, self.boundary) {
-                self.ended = is_last;
+                let is_part = std::mem::replace(&mut self.is_part, !is_last);
                 self.at += end + line.len();
                 let section = &rest[..end];
                 // The line end before a delimiter belongs to the delimiter.
                 let section = section.strip_suffix(b"\n").unwrap_or(section);
                 let section = section.strip_suffix(b"\r").unwrap_or(section);
-                return Some(begin..begin + section.len());
+                return Some(Section { range: begin..begin + section.len(), is_part });
             }
             end += line.len();
         }
         self.ended = true;
-        Some(begin..self.body.len())
+        Some(Section { range: begin..self.body.len(), is_part: self.is_part })
     }
 }

@@ -5,6 +5,9 @@
 //! it, and does so each time it is opened. An archive or mail inside an archive has to be in memory as a whole; one of these
 //! is held at a time, in a [`Room`] that can be made to drop it.
 //!
+//! Everything in a mail or file is read, or told, or of a kind that holds no report: what is passed over in silence, as no
+//! report was expected there, is told after all if reports are found beside it.
+//!
 //! A mailbox may also be in use by people. So unrelated attachments (an invoice, a word processor's file, a zip with a
 //! password) are ignored silently, unless the mail is marked as a report; see `report_hints.rs`.
 
@@ -17,17 +20,19 @@ mod failure;
 mod fields;
 mod header;
 mod inflate;
+mod mbox;
 mod mime;
 mod report_hints;
 mod room;
 mod sniff;
+mod split;
 mod stream;
 mod tar;
 mod walk;
 mod zip;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -46,6 +51,8 @@ pub use stream::SMALL_BYTES;
 /// Reads the header of a mail or a bare report file without unpacking it, so that the envelope is known before the
 /// documents.
 pub fn open<'a>(input: &'a [u8], origin: Origin<'a>, limits: &'a Limits) -> Opened<'a> {
+    // Some tools save mails with a byte order mark.
+    let input = input.strip_prefix(fields::BYTE_ORDER_MARK).filter(|mail| sniff::is_mail(mail)).unwrap_or(input);
     let header = match origin {
         _ if header::has_carriage_returns(input) => header::read_with_carriage_returns(input),
         Origin::File { .. } if !sniff::is_mail(input) => Header::default(),

@@ -18,6 +18,14 @@ pub(super) fn header(header: &Header) -> bool {
     contains(subject, SUBJECTS) || contains(local_part, SENDERS) || is_report_type(header)
 }
 
+/// True if a mail's header is that of a report itself, and not of a mail about reports.
+pub(super) fn is_certain(header: &Header) -> bool {
+    let subject = header.envelope.as_deref().and_then(|envelope| envelope.subject.as_deref()).unwrap_or_default();
+    let subject = subject.trim_start().to_ascii_lowercase();
+    let has_type = matches!(header.report_type.as_deref(), Some("feedback-report" | "tlsrpt"));
+    (subject.starts_with("report domain:") && subject.contains("submitter:")) || (has_type && is_report_type(header))
+}
+
 /// True if a mail's part is marked as a report.
 pub(super) fn part(part: &Part) -> bool {
     is_report_type(&part.header) || part.header.name.as_deref().is_some_and(name)

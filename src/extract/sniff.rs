@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Tar,
     /// XML with a `feedback` element.
     Report,
-    /// A JSON object with keys of a TLS report.
+    /// A JSON object with keys of a TLS report, or an array of them.
     TlsReport,
     /// The fields of a feedback report.
     Feedback,
@@ -30,6 +30,13 @@ pub(super) enum Kind {
     /// The word `unused`, which some reporters send in place of a report.
     Unused,
     Unknown,
+}
+
+impl Kind {
+    /// True for content of which a byte order mark before it is no part.
+    pub fn is_bytes(self) -> bool {
+        matches!(self, Kind::Gzip | Kind::Zlib | Kind::Zip | Kind::Tar | Kind::Feedback | Kind::Mail)
+    }
 }
 
 /// Magic numbers of containers, encrypted mail and images.
@@ -98,7 +105,7 @@ pub(super) fn kind(head: &[u8]) -> Kind {
         b"" => Kind::Empty,
         b"unused" => Kind::Unused,
         [b'<', ..] if has_feedback_element(text) => Kind::Report,
-        [b'{', ..] if has_tls_report_keys(text) => Kind::TlsReport,
+        [b'{' | b'[', ..] if has_tls_report_keys(text) => Kind::TlsReport,
         _ if failure::is_fields(head) => Kind::Feedback,
         _ if is_mail(head) => Kind::Mail,
         _ => Kind::Unknown,
@@ -113,6 +120,11 @@ pub(super) fn is_mail(head: &[u8]) -> bool {
         .filter(|line| !matches!(line, [b' ' | b'\t', ..]))
         .map_while(fields::field_name)
         .any(|name| fields::field_of(name, MAIL_FIELDS).is_some())
+}
+
+/// True for text: no control characters but white space.
+pub(super) fn is_text(head: &[u8]) -> bool {
+    head.iter().all(|&byte| byte >= b' ' || byte.is_ascii_whitespace())
 }
 
 fn has_tls_report_keys(text: &[u8]) -> bool {
@@ -152,8 +164,8 @@ fn as_ascii(head: &[u8]) -> Cow<'_, [u8]> {
         [0xef, 0xbb, 0xbf, text @ ..] => return text.into(),
         [0xff, 0xfe, text @ ..] => (u16::from_le_bytes, text),
         [0xfe, 0xff, text @ ..] => (u16::from_be_bytes, text),
-        [b'<' | b'{', 0, ..] => (u16::from_le_bytes, head),
-        [0, b'<' | b'{', ..] => (u16::from_be_bytes, head),
+        [b'<' | b'{' | b'[', 0, ..] => (u16::from_le_bytes, head),
+        [0, b'<' | b'{' | b'[', ..] => (u16::from_be_bytes, head),
         _ => return head.into(),
     };
     let ascii = |pair: &[u8]| match pair {

@@ -57,7 +57,7 @@ pub(super) struct Container<'a> {
 }
 
 /// End condition of a range of bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum End {
     Whole,
     /// The checksum that the bytes must have (a stored zip member).
@@ -67,10 +67,12 @@ pub(super) enum End {
 }
 
 /// One layer to remove from a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Layer {
     Encoded(Encoding),
     Compressed(Compressed),
+    /// Everything but a range.
+    Around(Range<u64>),
 }
 
 impl<'a> Stream<'a> {
@@ -99,6 +101,17 @@ impl<'a> Stream<'a> {
         self
     }
 
+    /// The stream of a range of the decoded bytes, which may end beyond them; not of an appendix.
+    pub fn slice(&self, range: Range<u64>) -> Self {
+        if let (Some(extent), End::Whole) = (self.plain(), &self.end) {
+            let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+            return Self::ending(extent.part(at(range.start)..at(range.end)), End::Whole);
+        }
+        let mut layers = self.layers.clone();
+        layers.push(Layer::Around(range));
+        Self { extent: self.extent.clone(), end: self.end.clone(), layers, appendix: Vec::new() }
+    }
+
     /// The range that holds the stream's bytes as they are, if there are no layers and no appendix.
     pub fn plain(&self) -> Option<&Extent<'a>> {
         (self.layers.is_empty() && self.appendix.is_empty()).then_some(&self.extent)
@@ -112,7 +125,7 @@ impl<'a> Stream<'a> {
     pub fn innermost(&self) -> Option<Compression> {
         match self.layers.last()? {
             Layer::Compressed(layer) => Some(layer.by),
-            Layer::Encoded(_) => None,
+            Layer::Encoded(_) | Layer::Around(_) => None,
         }
     }
 
@@ -127,6 +140,7 @@ impl<'a> Stream<'a> {
         let stream = self.layers.iter().fold(base, |input, layer| match layer {
             Layer::Encoded(encoding) => Box::new(Decode::new(input, *encoding)) as Box<dyn BufRead + 's>,
             Layer::Compressed(layer) => Box::new(Inflate::new(input, layer, budget)),
+            Layer::Around(range) => Box::new(Slice::new(input, range, budget)),
         });
         if self.appendix.is_empty() { stream } else { Box::new(stream.chain(self.appendix.as_slice())) }
     }
@@ -283,6 +297,55 @@ impl Read for Within<'_> {
             *again = Some(stream);
         }
         again.as_mut().map_or(Ok(0), |stream| stream.read(into))
+    }
+}
+
+/// Reads a range of its input; the bytes before it are decoded and dropped.
+struct Slice<'s> {
+    input: Box<dyn BufRead + 's>,
+    skip: u64,
+    rest: u64,
+    /// The trouble that so much can't be skipped.
+    refused: Option<Trouble>,
+}
+
+impl<'s> Slice<'s> {
+    fn new(input: Box<dyn BufRead + 's>, range: &Range<u64>, budget: &Budget<'_>) -> Self {
+        let refused = budget.skip(range.start).err();
+        Self { input, skip: range.start, rest: range.end.saturating_sub(range.start), refused }
+    }
+}
+
+impl BufRead for Slice<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if let Some(trouble) = &self.refused {
+            return Err(trouble.clone().into());
+        }
+        while self.skip > 0 {
+            let length = self.input.fill_buf()?.len();
+            if length == 0 {
+                break;
+            }
+            let skipped = length.min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+            self.input.consume(skipped);
+            self.skip -= skipped as u64;
+        }
+        if self.rest == 0 {
+            return Ok(&[]);
+        }
+        let buffer = self.input.fill_buf()?;
+        Ok(&buffer[..buffer.len().min(usize::try_from(self.rest).unwrap_or(usize::MAX))])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.rest = self.rest.saturating_sub(amount as u64);
+        self.input.consume(amount);
+    }
+}
+
+impl Read for Slice<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        read_buffered(self, into)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Walks through a mail or file: opens containers recursively, and passes on the documents found.
 
-use std::{cell::OnceCell, io::BufRead};
+use std::{cell::OnceCell, io::BufRead, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -11,12 +11,14 @@ use super::{
     decode::Encoding,
     document::{Document, Format, Found, Origin, Unreadable},
     failure,
-    fields::{field_name, is_mailbox_line, lines},
-    header::{self, Header, clip},
+    fields::{BYTE_ORDER_MARK, field_name, is_mailbox_line, lines},
+    header::{self, Envelope, Header, clip},
     inflate::Compression,
+    mbox::{self, MboxMail},
     mime::{Part, Structure},
     report_hints,
     sniff::{self, Kind},
+    split::{self, Content, Piece},
     stream::{Container, End, Extent, PEEK_BYTES, SMALL_BYTES, Stream, last_byte, read_up_to},
     tar, zip,
 };
@@ -44,6 +46,10 @@ pub(super) struct Walk<'w> {
     budget: &'w Budget<'w>,
     found: &'w mut dyn FnMut(Found<'_>),
     handed_out: u64,
+    /// True once there was a report.
+    has_reports: bool,
+    /// The first of what could not be looked into, and was passed over as no report was expected there, and the number of all.
+    passed_over: Option<(Unreadable, u64)>,
 }
 
 /// Context of the bytes at hand.
@@ -54,6 +60,10 @@ struct Around<'c> {
     /// Names of the members inside the attachment, outermost first.
     member: String,
     attachment: &'c Attachment<'c>,
+    /// Header of the innermost mail that was in an archive or mbox.
+    envelope: Option<Arc<Envelope>>,
+    /// Directly in an archive or mbox.
+    is_archived: bool,
     depth: u64,
     /// Meant as a report: content that is no report is reported as unreadable.
     is_meant: bool,
@@ -69,23 +79,36 @@ struct Attachment<'c> {
 
 impl<'w> Walk<'w> {
     pub fn new(budget: &'w Budget<'w>, found: &'w mut dyn FnMut(Found<'_>)) -> Self {
-        Self { budget, found, handed_out: 0 }
+        Self { budget, found, handed_out: 0, has_reports: false, passed_over: None }
     }
 
     /// Walks through `input`. `header` is the header of the mail if the input is one.
     pub fn start(&mut self, input: &[u8], origin: Origin<'_>, header: Header) {
+        self.walk(input, origin, header);
+        // What is beside a report may hold others.
+        if let Some((mut first, times)) = self.passed_over.take().filter(|_| self.has_reports) {
+            if times > 1 {
+                first.trouble.detail.push_str(&format!("; the first of {times} that could not be looked into"));
+            }
+            (self.found)(Found::Unreadable(first));
+        }
+    }
+
+    fn walk(&mut self, input: &[u8], origin: Origin<'_>, header: Header) {
         let attachment = Attachment::of(Stream::of(input));
         let mut around = Around {
             name: None,
             member: String::new(),
             attachment: &attachment,
+            envelope: None,
+            is_archived: false,
             depth: 0,
             is_meant: false,
             is_companion: false,
         };
         if header::has_carriage_returns(input) {
             let stream = Stream::of(input).decoded(Encoding::CarriageReturns);
-            return self.held(&stream, &around, Self::mail);
+            return self.held(&stream, &around, Self::one_mail);
         }
         let mail = Extent::Memory(input);
         match origin {
@@ -100,6 +123,9 @@ impl<'w> Walk<'w> {
                 }
             }
             // A directory of saved mails is read by the rules of a mailbox.
+            Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail && is_mailbox_line(input) => {
+                self.mail(&mail, &around);
+            }
             Origin::File { .. } if sniff::kind(head(input)) == Kind::Mail => {
                 self.mail_of(header, &mail, &around);
             }
@@ -113,7 +139,35 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// Opens a mail, or an mbox.
     fn mail(&mut self, mail: &Extent<'_>, around: &Around<'_>) {
+        match mail.look(self.budget, |bytes| mbox::mails(bytes, self.budget.most_entries())) {
+            Ok(Some(mails)) => self.mbox(mail, &mails, around),
+            Ok(None) => self.one_mail(mail, around),
+            Err(trouble) => self.foreign(around, trouble),
+        }
+    }
+
+    fn mbox(&mut self, mbox: &Extent<'_>, mails: &[MboxMail], around: &Around<'_>) {
+        for (number, MboxMail { range, is_quoted }) in (1..).zip(mails) {
+            let mut around = Around { is_archived: true, ..around.clone() };
+            if mails.len() > 1 {
+                around = around.member(&format!("mail {number}"));
+                if let Err(trouble) = self.budget.entry() {
+                    return self.foreign(&around, trouble);
+                }
+            }
+            let mail = mbox.part(range.clone());
+            if *is_quoted {
+                let mail = Stream::ending(mail, End::Whole).decoded(Encoding::MboxQuoted);
+                self.held(&mail, &around, Self::one_mail);
+            } else {
+                self.one_mail(&mail, &around);
+            }
+        }
+    }
+
+    fn one_mail(&mut self, mail: &Extent<'_>, around: &Around<'_>) {
         match mail.look(self.budget, header::read) {
             Ok(header) => self.mail_of(header, mail, around),
             Err(trouble) => self.foreign(around, trouble),
@@ -122,6 +176,10 @@ impl<'w> Walk<'w> {
 
     fn mail_of(&mut self, header: Header, mail: &Extent<'_>, around: &Around<'_>) {
         let is_marked = around.is_meant || report_hints::header(&header);
+        let is_certain = report_hints::is_certain(&header);
+        let envelope = if around.is_archived { header.envelope.clone() } else { around.envelope.clone() };
+        let around = &Around { envelope, is_archived: false, ..around.clone() };
+        let before = self.handed_out;
         let structure = match mail.look(self.budget, |bytes| Structure::of(header, bytes, self.budget)) {
             Ok(structure) => structure,
             Err(trouble) => return self.foreign(around, trouble),
@@ -141,9 +199,9 @@ impl<'w> Walk<'w> {
                 name: join(around.name.as_deref(), name),
                 member: String::new(),
                 attachment: &attachment,
-                depth: around.depth,
                 is_meant,
                 is_companion: !name.is_some_and(report_hints::name) && is_companion(part, &first),
+                ..around.clone()
             };
             let prose =
                 (may_be_prose && part.header.kind == "text/plain").then(|| self.prose(&stream, &first)).flatten();
@@ -157,9 +215,53 @@ impl<'w> Walk<'w> {
                 None => self.part(part, mail, (stream, &first, trouble), &around),
             }
         }
-        if let Some(trouble) = structure.trouble {
-            self.foreign(&Around { is_meant, is_companion: false, ..around.clone() }, trouble);
+        // HTML is another form of the text or of an attachment, unless it is all there is.
+        let html = structure.parts.iter().filter(|part| part.header.kind == "text/html");
+        for part in html.filter(|_| self.handed_out == before).collect::<Vec<_>>() {
+            let attachment = Attachment::of(stream_of(part, mail));
+            let name = join(around.name.as_deref(), part.header.name.as_deref());
+            let around = Around { name, member: String::new(), attachment: &attachment, is_meant, ..around.clone() };
+            self.html(&stream_of(part, mail).decoded(Encoding::Html), may_be_prose, &around);
         }
+        let around = Around { is_meant: is_meant || is_certain, is_companion: false, ..around.clone() };
+        if let Some(trouble) = structure.trouble {
+            self.foreign(&around, trouble);
+        }
+        if is_certain && self.handed_out == before {
+            self.foreign(&around, not_a_report("the header is that of a report, but there is none in the mail"));
+        }
+    }
+
+    fn html(&mut self, text: &Stream<'_>, may_be_prose: bool, around: &Around<'_>) {
+        let (first, _) = text.peek(self.budget);
+        let prose = if may_be_prose { self.prose(text, &first) } else { None };
+        match prose {
+            Some(fields) => self.document(&Stream::of(&fields), Format::Feedback, around),
+            None => drop(self.text(text, around)),
+        }
+    }
+
+    /// Looks for reports within text for people. Returns false if there are none.
+    fn text(&mut self, text: &Stream<'_>, around: &Around<'_>) -> bool {
+        let pieces = split::in_text(text.open(self.budget), self.budget.most_entries());
+        for Piece { content, range, .. } in &pieces {
+            if let Err(trouble) = self.budget.entry() {
+                self.foreign(&Around { is_companion: false, ..around.clone() }, trouble);
+                break;
+            }
+            let piece = text.slice(range.clone());
+            match content {
+                Content::Xml => self.document(&piece, Format::Xml, around),
+                Content::Json => self.document(&piece, Format::Json, around),
+                Content::Encoded(encoding, name) => {
+                    let mut around = name.as_ref().map_or_else(|| around.clone(), |name| around.member(name));
+                    around.is_meant |= name.as_deref().is_some_and(report_hints::name);
+                    around.is_companion = false;
+                    self.container(&around, |walk, inside| walk.stream(piece.decoded(*encoding), inside));
+                }
+            }
+        }
+        !pieces.is_empty()
     }
 
     /// Returns the report document within human-readable text.
@@ -206,19 +308,23 @@ impl<'w> Walk<'w> {
         let unpacked = if is_small && stream.is_inflated() { first.len() as u64 } else { 0 };
         let stream = if is_small { Stream::of(first) } else { stream };
         let head = head(first);
+        if head.strip_prefix(BYTE_ORDER_MARK).is_some_and(|rest| sniff::kind(rest).is_bytes()) {
+            return self.stream(stream.slice(BYTE_ORDER_MARK.len() as u64..u64::MAX), around);
+        }
         match (sniff::kind(head), trouble) {
             (Kind::Report, _) => self.document(&stream, Format::Xml, around),
             (Kind::TlsReport, _) => self.document(&stream, Format::Json, around),
             (Kind::Feedback, _) => self.document(&stream, Format::Feedback, around),
             (Kind::Gzip, _) => {
-                self.container(around, |walk, inside| walk.stream(stream.inflated(Compression::Gzip), inside))
+                self.archive(around, |walk, inside| walk.stream(stream.inflated(Compression::Gzip), inside))
             }
             (Kind::Zlib, _) => {
-                self.container(around, |walk, inside| walk.stream(stream.inflated(Compression::Zlib), inside))
+                self.archive(around, |walk, inside| walk.stream(stream.inflated(Compression::Zlib), inside))
             }
-            (Kind::Tar, _) => self.container(around, |walk, inside| walk.tar(&stream, inside)),
+            (Kind::Tar, _) => self.archive(around, |walk, inside| walk.tar(&stream, inside)),
             (kind @ (Kind::Zip | Kind::Mail), _) => self.container(around, |walk, inside| {
                 let open = if kind == Kind::Zip { Self::zip } else { Self::mail };
+                let inside = &Around { is_archived: inside.is_archived || kind == Kind::Zip, ..inside.clone() };
                 match walk.budget.unpack(unpacked) {
                     Ok(()) => walk.held(&stream, inside, open),
                     Err(trouble) => walk.foreign(inside, trouble),
@@ -232,8 +338,18 @@ impl<'w> Walk<'w> {
                 self.unreadable(around, trouble);
             }
             (_, Some(trouble)) => self.foreign(around, trouble),
-            (kind, None) => self.foreign(around, why_foreign(kind, head)),
+            (Kind::Unknown, None) if !sniff::is_text(head) => self.foreign(around, why_foreign(Kind::Unknown, head)),
+            (kind, None) => {
+                if kind != Kind::Unknown || !self.text(&stream, around) {
+                    self.foreign(around, why_foreign(kind, head));
+                }
+            }
         }
+    }
+
+    /// Goes into an archive, as into any other container.
+    fn archive(&mut self, around: &Around<'_>, open: impl FnOnce(&mut Self, &Around<'_>)) {
+        self.container(&Around { is_archived: true, ..around.clone() }, open);
     }
 
     /// Goes one nesting level deeper, unless that exceeds the limit.
@@ -309,22 +425,27 @@ impl<'w> Walk<'w> {
 
     fn document(&mut self, stream: &Stream<'_>, format: Format, around: &Around<'_>) {
         self.handed_out += 1;
-        let attachment = around.name.clone();
-        (self.found)(Found::Document(Document { attachment, format, stream, budget: self.budget }));
+        self.has_reports = true;
+        let (attachment, envelope) = (around.name.clone(), around.envelope.clone());
+        (self.found)(Found::Document(Document { attachment, envelope, format, stream, budget: self.budget }));
     }
 
-    /// Reports `trouble` only if the content was meant as a report.
+    /// Takes what is no report or can't be opened. It is reported if it was meant as a report; later, if it may hold reports,
+    /// and there are others beside it.
     fn foreign(&mut self, around: &Around<'_>, trouble: Trouble) {
         if around.is_meant && !around.is_companion {
             self.unreadable(around, trouble);
+        } else if !matches!(trouble.reason, Reason::NotAReport | Reason::Empty) {
+            match &mut self.passed_over {
+                Some((_, times)) => *times += 1,
+                None => self.passed_over = Some((around.unreadable(trouble, self.budget), 1)),
+            }
         }
     }
 
     fn unreadable(&mut self, around: &Around<'_>, trouble: Trouble) {
         self.handed_out += 1;
-        let attachment = around.name.clone();
-        let sha256 = around.sha256(self.budget);
-        (self.found)(Found::Unreadable(Unreadable { attachment, sha256, trouble }));
+        (self.found)(Found::Unreadable(around.unreadable(trouble, self.budget)));
     }
 }
 
@@ -332,6 +453,11 @@ impl Around<'_> {
     fn member(&self, name: &str) -> Self {
         let member = if self.member.is_empty() { clip(name) } else { clip(&format!("{}/{name}", self.member)) };
         Around { name: join(self.name.as_deref(), Some(name)), member, ..self.clone() }
+    }
+
+    fn unreadable(&self, trouble: Trouble, budget: &Budget<'_>) -> Unreadable {
+        let (attachment, envelope) = (self.name.clone(), self.envelope.clone());
+        Unreadable { attachment, sha256: self.sha256(budget), trouble, envelope }
     }
 
     fn sha256(&self, budget: &Budget<'_>) -> [u8; 32] {

@@ -144,15 +144,17 @@ pub fn read(
         stopped: false,
     };
     match (mail.content, mail.attempts.left()) {
-        (Err(trouble), _) => reader.trouble(None, None, trouble.clone()),
-        (Ok(bytes), Err(trouble)) => reader.trouble(None, Some(Sha256::digest(bytes).into()), trouble),
+        (Err(trouble), _) => reader.trouble(reader.provenance(None, None), None, trouble.clone()),
+        (Ok(bytes), Err(trouble)) => {
+            reader.trouble(reader.provenance(None, None), Some(Sha256::digest(bytes).into()), trouble)
+        }
         (Ok(bytes), Ok(())) => {
             if catch_unwind(AssertUnwindSafe(|| reader.walk(bytes))).is_err() {
                 let trouble = Trouble::new(
                     Reason::ReaderPanic,
                     "the reader failed on this mail; please report it, with the mail where you can",
                 );
-                reader.trouble(None, Some(Sha256::digest(bytes).into()), trouble);
+                reader.trouble(reader.provenance(None, None), Some(Sha256::digest(bytes).into()), trouble);
             }
         }
     }
@@ -206,13 +208,11 @@ impl Reader<'_> {
             _ if self.stopped || self.reading.deferred.is_some() => {}
             _ if matches!(admitted, Some(Err(_)) | None) => {
                 if let Some(Err(trouble)) = admitted.take() {
-                    self.trouble(None, None, trouble);
+                    self.trouble(self.provenance(None, None), None, trouble);
                 }
             }
             Found::Document(document) => self.document(&document),
-            Found::Unreadable(Unreadable { attachment, sha256, trouble }) => {
-                self.unreadable(attachment, sha256, trouble);
-            }
+            Found::Unreadable(unreadable) => self.not_read(unreadable),
         });
         self.cost.inflated_bytes = inflated.bytes;
         // The last document may have been passed over as no report, because the rest of it was missing.
@@ -230,32 +230,49 @@ impl Reader<'_> {
         is_counted.then(|| authenticated.map_or_else(|| Sender::claimed(from), Sender::authenticated))
     }
 
+    /// Reads a document, or each of several that follow one another in it.
     fn document(&mut self, document: &Document<'_>) {
-        match report::scan(document.format, document.open(), self.limits) {
+        let scan = report::scan(document.format, document.open(), self.limits);
+        if scan.as_ref().is_ok_and(Scan::is_alone) {
+            return self.one(document, scan);
+        }
+        let mut each = |one: Result<Document<'_>, Trouble>| match one {
+            _ if self.stopped || self.reading.deferred.is_some() => {}
+            Ok(one) => self.one(&one, report::scan(one.format, one.open(), self.limits)),
+            Err(trouble) => self.unreadable(document, trouble),
+        };
+        if !document.each_of_several(&mut each) {
+            self.one(document, scan);
+        }
+    }
+
+    fn one(&mut self, document: &Document<'_>, scan: Result<Scan, Trouble>) {
+        match scan {
             Ok(Scan { damage: Some(trouble), .. }) | Err(trouble) if trouble.reason == Reason::SenderOverLimit => {
                 self.defer(trouble);
             }
             Ok(scan) => self.scanned(document, scan),
-            Err(trouble) => self.unreadable(document.attachment.clone(), hash_of(document), trouble),
+            Err(trouble) => self.unreadable(document, trouble),
         }
     }
 
     /// Ships a document that can be read, unless it was shipped before or is in flight.
     fn scanned(&mut self, document: &Document<'_>, mut scan: Scan) {
-        scan.report.add_header(&self.envelope);
+        let envelope = self.envelope_of(document);
+        scan.report.add_header(&envelope);
         let cost = Cost {
             inflated_bytes: document.inflated(),
             rows: self.cost.rows + scan.rows,
-            event_bytes: self.cost.event_bytes.saturating_add(self.event_bytes(&scan)),
+            event_bytes: self.cost.event_bytes.saturating_add(self.event_bytes(&scan, &envelope)),
             ..self.cost
         };
         if let Err(trouble) = self.admit(&scan, &cost) {
             return match trouble.reason {
                 Reason::SenderOverLimit => self.defer(trouble),
-                _ => self.trouble(document.attachment.clone(), Some(scan.sha256), trouble),
+                _ => self.trouble(self.provenance_of(document), Some(scan.sha256), trouble),
             };
         }
-        let provenance = self.provenance(document.attachment.clone());
+        let provenance = self.provenance_of(document);
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: scan.sha256 };
         let name = scan.report.name().map(|told| ReportName::new(provenance.tenant.as_deref(), &told));
         let Ok(claimed) = self.output.claim(&key, name.as_ref()) else {
@@ -286,7 +303,7 @@ impl Reader<'_> {
                 );
                 self.output.document_read(&key);
                 if let Some(trouble) = damage {
-                    self.trouble(document.attachment.clone(), Some(scan.sha256), trouble);
+                    self.trouble(self.provenance_of(document), Some(scan.sha256), trouble);
                 }
                 self.reading.names.extend(name.map(|name| (name, key.sha256)));
                 self.reading.documents.push((key, shipped));
@@ -308,8 +325,8 @@ impl Reader<'_> {
     }
 
     /// Returns the size in bytes of all events of a report, including what each repeats of the mail.
-    fn event_bytes(&self, scan: &Scan) -> u64 {
-        let of_mail = report::of_mail(self.mail_auth.as_deref(), &self.envelope);
+    fn event_bytes(&self, scan: &Scan, envelope: &Envelope) -> u64 {
+        let of_mail = report::of_mail(self.mail_auth.as_deref(), envelope);
         scan.event_bytes.saturating_add(of_mail.saturating_mul(scan.rows))
     }
 
@@ -391,8 +408,12 @@ impl Reader<'_> {
 
     /// Leaves the rest of the mail for another day, and reports that.
     fn defer(&mut self, trouble: Trouble) {
-        let failure =
-            Failure { trouble: trouble.clone(), sha256: None, provenance: self.provenance(None), rejected_by: None };
+        let failure = Failure {
+            trouble: trouble.clone(),
+            sha256: None,
+            provenance: self.provenance(None, None),
+            rejected_by: None,
+        };
         if let Some(event) = self.admission.tell(self.sender.as_ref(), failure) {
             self.reading.is_news = true;
             self.emit(Event::IngestError(Box::new(event)), Recipients::All);
@@ -400,20 +421,28 @@ impl Reader<'_> {
         self.reading.deferred = Some(trouble);
     }
 
+    fn unreadable(&mut self, document: &Document<'_>, trouble: Trouble) {
+        let (attachment, envelope) = (document.attachment.clone(), document.envelope.clone());
+        self.not_read(Unreadable { attachment, sha256: hash_of(document), trouble, envelope });
+    }
+
     /// Reports a document that can't be read: one `report` event, for consumers that count documents, and the error.
-    fn unreadable(&mut self, attachment: Option<String>, sha256: [u8; 32], trouble: Trouble) {
+    fn not_read(&mut self, unreadable: Unreadable) {
+        let Unreadable { attachment, sha256, trouble, envelope: inner } = unreadable;
         if trouble.reason == Reason::SenderOverLimit {
             return self.defer(trouble);
         }
-        let provenance = self.provenance(attachment.clone());
-        let warnings = self.envelope.warnings.clone();
-        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance, warnings))), Recipients::All);
-        self.trouble(attachment, Some(sha256), trouble);
+        let warnings = inner.as_ref().unwrap_or(&self.envelope).warnings.clone();
+        let provenance = self.provenance(attachment, inner);
+        self.emit(
+            Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance.clone(), warnings))),
+            Recipients::All,
+        );
+        self.trouble(provenance, Some(sha256), trouble);
     }
 
-    fn trouble(&mut self, attachment: Option<String>, sha256: Option<[u8; 32]>, trouble: Trouble) {
-        let failure =
-            Failure { trouble: trouble.clone(), sha256, provenance: self.provenance(attachment), rejected_by: None };
+    fn trouble(&mut self, provenance: Arc<Provenance>, sha256: Option<[u8; 32]>, trouble: Trouble) {
+        let failure = Failure { trouble: trouble.clone(), sha256, provenance, rejected_by: None };
         match self.admission.tell(self.sender.as_ref(), failure) {
             Some(event) => self.emit(Event::IngestError(Box::new(event)), Recipients::All),
             None => self.reading.held_back += 1,
@@ -428,8 +457,19 @@ impl Reader<'_> {
         }
     }
 
-    fn provenance(&self, attachment: Option<String>) -> Arc<Provenance> {
+    /// Header of the mail that a document was in.
+    fn envelope_of(&self, document: &Document<'_>) -> Arc<Envelope> {
+        document.envelope.clone().unwrap_or_else(|| self.envelope.clone())
+    }
+
+    fn provenance_of(&self, document: &Document<'_>) -> Arc<Provenance> {
+        self.provenance(document.attachment.clone(), document.envelope.clone())
+    }
+
+    /// `inner` is the header of a mail in an archive or mbox, in place of that of the mail or file at hand.
+    fn provenance(&self, attachment: Option<String>, inner: Option<Arc<Envelope>>) -> Arc<Provenance> {
         let place = self.mail.place;
+        let envelope = inner.as_ref().unwrap_or(&self.envelope);
         let (uid_validity, mail_uid) = place.uid().unzip();
         Arc::new(Provenance {
             tenant: self.mail.tenant.map(str::to_owned),
@@ -438,9 +478,9 @@ impl Reader<'_> {
             mail_uid,
             uid_validity,
             mail_auth: self.mail_auth.clone(),
-            mail_message_id: self.envelope.message_id.clone(),
-            mail_from: self.envelope.from.clone(),
-            mail_date: self.envelope.date.map(|date| date.to_string()),
+            mail_message_id: envelope.message_id.clone(),
+            mail_from: envelope.from.clone(),
+            mail_date: envelope.date.map(|date| date.to_string()),
             attachment,
             ingest: self.mail.now,
         })

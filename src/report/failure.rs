@@ -71,6 +71,7 @@ pub(in crate::report) fn scan(open: impl BufRead) -> Result<Scan, Trouble> {
         skipped: 0,
         event_bytes,
         held: None,
+        has_more: false,
         damage: None,
         left_out: warnings.left_out(),
     })

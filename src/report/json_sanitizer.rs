@@ -85,6 +85,8 @@ impl<R: BufRead> Sanitizer<R> {
             }
             (None, b'{' | b'[') => self.depth += 1,
             (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+            // Padding.
+            (None, 0) if self.depth == 0 => *byte = b' ',
             (None, _) => {}
         }
         Ok(())

@@ -77,7 +77,7 @@ fn scan_aggregate(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> 
             Err(trouble) => break Some(trouble),
         }
     };
-    let Finished { mut report, mut repairs, skipped, event_bytes } = document.finish();
+    let Finished { mut report, mut repairs, has_more, skipped, event_bytes } = document.finish();
     let (sha256, failure) = source.finish();
     if damage.is_none() {
         let late = late(failure);
@@ -86,7 +86,7 @@ fn scan_aggregate(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> 
     }
     let held = held.filter(|_| damage.is_none());
     let report = Report::Aggregate(Box::new(report));
-    Ok(Scan { sha256, report, rows, skipped, event_bytes, held, damage, left_out: repairs.left_out() })
+    Ok(Scan { sha256, report, rows, skipped, event_bytes, held, has_more, damage, left_out: repairs.left_out() })
 }
 
 /// Reads an aggregate report again and passes each complete row to `each`, in order; stops early if `each` breaks.

@@ -23,6 +23,8 @@ pub struct Scan {
     pub event_bytes: u64,
     /// The rows of a small undamaged aggregate report, for which a second reading is unnecessary.
     pub held: Option<Vec<Row>>,
+    /// True if another report may follow this one in the document.
+    pub has_more: bool,
     /// Set if the document can't be read to its end: the rows before the damage are shipped, and the damage is reported.
     pub damage: Option<Trouble>,
     /// Set if something in the document is in no event, from [`Warnings::left_out`].
@@ -30,6 +32,11 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// True if the document is one report, as far as is known: all of it was read.
+    pub fn is_alone(&self) -> bool {
+        !self.has_more && self.damage.is_none()
+    }
+
     /// Why not everything in the document can be shipped, if so: outcome and verdict follow from this alone.
     pub fn incomplete(&self) -> Option<&Trouble> {
         self.damage.as_ref().or(self.left_out.as_ref())

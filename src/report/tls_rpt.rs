@@ -32,7 +32,7 @@ pub(in crate::report) fn scan(open: impl BufRead, limits: &Limits) -> Result<Sca
         rows += 1;
         ControlFlow::Continue(())
     };
-    let Read { mut report, mut repairs, skipped, event_bytes, end } = read(&mut source, limits, &mut each);
+    let Read { mut report, mut repairs, has_more, skipped, event_bytes, end } = read(&mut source, limits, &mut each);
     let damage = match end {
         Ok(()) => None,
         Err(trouble) if rows == 0 => return Err(trouble),
@@ -45,13 +45,15 @@ pub(in crate::report) fn scan(open: impl BufRead, limits: &Limits) -> Result<Sca
         repairs.add(late);
     }
     let report = Report::TlsRpt(Box::new(report));
-    Ok(Scan { sha256, report, rows, skipped, event_bytes, held: None, damage, left_out: repairs.left_out() })
+    Ok(Scan { sha256, report, rows, skipped, event_bytes, held: None, has_more, damage, left_out: repairs.left_out() })
 }
 
 /// Result of reading a report, without the rows.
 pub(in crate::report) struct Read {
     report: TlsRpt,
     repairs: Warnings,
+    /// True if other JSON follows the report, or there are several in an array.
+    has_more: bool,
     skipped: u64,
     event_bytes: u64,
     /// The trouble that ended reading before the end of the document.
@@ -88,9 +90,10 @@ pub(in crate::report) fn read(
         (None, Ok(())) => Ok(()),
     };
     let mut warnings = std::mem::take(&mut sanitizer.get_mut().warnings);
-    let Reading { held, mut weight, skipped, warnings: own, .. } = reading;
+    let Reading { held, mut weight, skipped, warnings: own, reports, .. } = reading;
+    let has_more = reports > 1 || own.has(Repair::TrailingJunk);
     warnings.add(own);
     let report = TlsRpt { warnings: warnings.texts(), ..held.report };
     report.warnings.iter().for_each(|warning| weight.head(warning));
-    Read { report, repairs: warnings, skipped, event_bytes: weight.total(), end }
+    Read { report, repairs: warnings, has_more, skipped, event_bytes: weight.total(), end }
 }

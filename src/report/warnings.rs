@@ -51,9 +51,14 @@ impl Warnings {
         }
     }
 
+    /// True if a repair of that kind was noted.
+    pub fn has(&self, repair: Repair) -> bool {
+        self.seen.iter().any(|seen| seen.repair == repair)
+    }
+
     /// Notes a repair whose occurrences can't be counted.
     pub fn once(&mut self, repair: Repair) {
-        if !self.seen.iter().any(|seen| seen.repair == repair) {
+        if !self.has(repair) {
             self.note(repair, "");
         }
     }

@@ -624,6 +624,141 @@ def _():
     return b"\n".join(line + mail.replace(b"\r\n", b"\n") for mail in mails)
 
 
+# Several documents in one, and mails in archives
+
+def mboxed(*mails):
+    """An mbox with CRLF, whose writer quotes lines that begin with `From `."""
+    quoted = (b"\r\n".join(b">" + line if line.lstrip(b">").startswith(b"From ") else line for line in mail.split(b"\r\n"))
+              for mail in mails)
+    return b"".join(b"From reports@receiver.example Wed Nov 15 06:00:00 2023\r\n" + mail + b"\r\n" for mail in quoted)
+
+
+def letter(number):
+    """A mail with its own header and report; a line of its text is quoted in an mbox."""
+    note = "Content-Type: text/plain\r\n\r\nFrom here on: the report.\r\n"
+    return mixed(note, attached(content=gz(report(f"r-{number}"))), Message_ID=f"<{number}@receiver.example>",
+                 From=f"reports-{number}@receiver.example", Date=f"Wed, 15 Nov 2023 0{number}:00:00 +0000")
+
+
+def tls(id):
+    return (f"{{\"organization-name\": \"Receiver Example\", \"date-range\": {{\"start-datetime\": \"2023-11-14T00:00:00Z\", "
+            f"\"end-datetime\": \"2023-11-14T23:59:59Z\"}}, \"report-id\": \"{id}\", \"policies\": [{{\"policy\": {{\"policy-type\": "
+            f"\"sts\", \"policy-domain\": \"example.com\"}}, \"summary\": {{\"total-successful-session-count\": 5, "
+            f"\"total-failure-session-count\": 0}}}}]}}").encode()
+
+
+@fixture("container/050-mailbox-in-a-gzip.mbox.gz")
+def _():
+    return gz(mboxed(letter(1), letter(2)))
+
+
+@fixture("container/051-mails-in-a-zip.zip")
+def _():
+    return zipped(("a.eml", letter(1)), ("in/b.eml", letter(2)))
+
+
+@fixture("container/052-mailbox-in-a-mail-in-a-tar.tar")
+def _():
+    return tarred(("a.eml", mixed(NOTE, part("application/mbox", mboxed(letter(1), letter(2)), "old.mbox"))))
+
+
+@fixture("container/053-several-documents.xml.gz")
+def _():
+    return gz(report("r-1") + report("r-2").split(b"\n", 1)[1] + b"\xef\xbb\xbf" + report("r-3"))
+
+
+@fixture("container/054-another-document-cut-off.xml")
+def _():
+    return report("r-1")[:-60] + report("r-2") + b"and so on\n"
+
+
+@fixture("container/055-byte-order-mark-before-a-mail.gz")
+def _():
+    return gz(b"\xef\xbb\xbf" + letter(1))
+
+
+@fixture("container/056-more-behind-the-gzip.gz")
+def _():
+    return gz(report("r-1")) + zipped((f"{NAME}.xml", report("r-2")))
+
+
+@fixture("tls_rpt/050-json-lines.json")
+def _():
+    return tls("t-1") + b"\n" + tls("t-2") + b"\n"
+
+
+@fixture("tls_rpt/051-array.json")
+def _():
+    return b"[" + tls("t-1") + b",\n " + tls("t-2") + b"]\n"
+
+
+# Reports that are not attached
+
+def uuencoded(content, name):
+    lines = (binascii.b2a_uu(content[at:at + 45]).decode().rstrip() for at in range(0, len(content), 45))
+    return "\r\n".join([f"begin 644 {name}", *lines, "`", "end", ""])
+
+
+@fixture("mail/050-byte-order-mark.eml")
+def _():
+    return b"\xef\xbb\xbf" + letter(1)
+
+
+@fixture("mail/051-xml-behind-a-greeting.eml")
+def _():
+    text = "Hello,\r\nhere are two:\r\n\r\n".encode() + report("r-1") + b"\nand\n" + report("r-2") + b"-- \nReceiver Example\n"
+    return (head(Subject="Here you are") + part("text/plain", quopri.encodestring(text), encoding="quoted-printable").replace(
+        "\n", "\r\n").replace("\r\r", "\r")).encode()
+
+
+@fixture("mail/052-json-behind-a-greeting.eml")
+def _():
+    return single("text/plain", b"Hello,\r\n\r\n" + tls("t-1") + b"\r\n\r\nBye\r\n")
+
+
+@fixture("mail/053-uuencode-behind-a-greeting.eml")
+def _():
+    return (head() + "\r\nHello,\r\n\r\n" + uuencoded(gz(report()), f"{NAME}.xml.gz") + "\r\nBye\r\n").encode()
+
+
+@fixture("mail/054-x-uuencode.eml")
+def _():
+    return mixed(NOTE, part("application/octet-stream", uuencoded(gz(report()), "a.gz").encode(), f"{NAME}.xml.gz", "x-uuencode"))
+
+
+@fixture("mail/055-xml-in-html.eml")
+def _():
+    escaped = report().decode().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\"", "&#34;")
+    return single("text/html; charset=utf-8", f"<html><body><p>Hello,</p><pre>{escaped}</pre></body></html>\r\n".encode())
+
+
+@fixture("mail/056-content-type-twice.eml")
+def _():
+    return mixed(NOTE, attached()).replace(b"Content-Type: multi", b"Content-Type: text/plain\r\nContent-Type: multi", 1)
+
+
+@fixture("mail/057-no-boundary-parameter.eml")
+def _():
+    return mixed(NOTE, attached()).replace(b"; boundary=\"=_b\"\r\n\r\n", b"\r\n\r\nThis is a multi-part message.\r\n", 1)
+
+
+@fixture("mail/058-behind-the-last-part.eml")
+def _():
+    return mixed(NOTE) + b"\r\n" + uuencoded(gz(report()), f"{NAME}.xml.gz").encode()
+
+
+@fixture("mail/059-attachment-removed.eml")
+def _():
+    return mixed("Content-Type: text/plain\r\n\r\nThe attachment was removed.\r\n")
+
+
+@fixture("mail/060-text-for-people-in-html.eml")
+def _():
+    return single("text/html", b"<html><body><p>A message claiming to be from you has failed the policy of your domain.</p><table>"
+                  b"<tr><td>Sender Domain: example.com</td></tr><tr><td>Sender IP Address: 192.0.2.30</td></tr>"
+                  b"<tr><td>SPF Alignment: no</td></tr><tr><td>DMARC Results: Reject</td></tr></table></body></html>\r\n")
+
+
 def main(names):
     for path in names or FIXTURES:
         (HERE / path).write_bytes(FIXTURES[path]())

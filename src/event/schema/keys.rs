@@ -111,8 +111,12 @@ pub(super) const MAIL_UID: Key = key(
     Part::Provenance,
     "IMAP UID within `mailbox`; null if the source is not an IMAP mailbox.",
 );
-pub(super) const MAIL_MESSAGE_ID: Key =
-    key("mail_message_id", Kind::Text, Part::Provenance, "`Message-ID` header of the mail.");
+pub(super) const MAIL_MESSAGE_ID: Key = key(
+    "mail_message_id",
+    Kind::Text,
+    Part::Provenance,
+    "`Message-ID` header of the mail: the innermost one in an archive or mbox, if the report was in one; so with `mail_from` and `mail_date`.",
+);
 pub(super) const MAIL_FROM: Key = key("mail_from", Kind::Text, Part::Provenance, "`From` header of the mail.");
 pub(super) const MAIL_DATE: Key = key(
     "mail_date",

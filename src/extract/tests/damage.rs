@@ -28,11 +28,20 @@ fn joined_gzip_members_are_one_document() {
 
 #[test]
 fn bytes_after_the_gzip_trailer_are_ignored() {
-    for junk in
-        [&b"\0"[..], b"\0\0\0\0\0\0\0\0", b"\r\n", b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x07junk", b"junk that is long"]
-    {
+    for junk in [&b"\0"[..], &[0; 5000], b"\r\n", b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x07junk", b"\0\0junk"] {
         let file = [gzip(XML), junk.into()].concat();
         assert_eq!(in_file("x", &file), [document("x", XML)], "{junk:?}");
+    }
+}
+
+/// Regression: whatever followed the end of a stream was passed over, even another report.
+#[test]
+fn data_after_the_end_of_a_gzip_or_zlib_stream_is_told() {
+    for junk in [b"junk that is long".as_slice(), XML, &zip(&[("a.xml", XML)])] {
+        for (packed, reason) in [(gzip(XML), Reason::CorruptGzip), (zlib(XML), Reason::CorruptZlib)] {
+            let file = [packed, b"\0\0".to_vec(), junk.into()].concat();
+            assert_eq!(only(in_file("x", &file)), (XML.to_vec(), Some(reason)), "{junk:?}");
+        }
     }
 }
 

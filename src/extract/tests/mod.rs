@@ -8,6 +8,7 @@ mod mails;
 mod private;
 mod properties;
 mod room;
+mod text;
 
 use std::io::{Read, Write};
 
@@ -84,19 +85,19 @@ fn read(document: &Document<'_>) -> (Vec<u8>, Option<Reason>) {
     (bytes, end.map(|error| Trouble::from_io(&error, Reason::ReaderPanic).reason))
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(bytes).unwrap();
     gzip.finish().unwrap()
 }
 
-fn zlib(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
     zlib.write_all(bytes).unwrap();
     zlib.finish().unwrap()
 }
 
-fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     zip_by(CompressionMethod::Deflated, members)
 }
 
@@ -109,7 +110,7 @@ fn zip_by(method: CompressionMethod, members: &[(&str, &[u8])]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = ::tar::Builder::new(Vec::new());
     for (name, bytes) in members {
         let mut header = ::tar::Header::new_ustar();
@@ -136,7 +137,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// A part with its header, encoded as base64.
-fn part(kind: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn part(kind: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
     let head = format!(
         "Content-Type: {kind}\r\nContent-Disposition: attachment; filename=\"{name}\"\r\n\
          Content-Transfer-Encoding: base64\r\n\r\n"
@@ -144,7 +145,7 @@ fn part(kind: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
     (head + &base64(bytes)).into_bytes()
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     format!("Content-Type: text/plain; charset=utf-8\r\n\r\n{text}").into_bytes()
 }
 
@@ -168,6 +169,6 @@ fn mail_headed(header: &str, parts: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// A multipart mail that its subject marks as a report.
-fn report_mail(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn report_mail(parts: &[Vec<u8>]) -> Vec<u8> {
     mail_headed("From: noreply@receiver.example\r\nSubject: Report Domain: example.com Submitter: x\r\n", parts)
 }

@@ -123,7 +123,38 @@ fn a_mail_that_quotes_a_report_is_not_a_report() {
         "> Sender Domain: a\r\n> Sender IP Address: b\r\n> SPF Alignment: no",
         "Feedback-Type: kind words",
     ] {
-        let seen = in_mail(&report_mail(&[text(about)]));
+        let seen = in_mail(&mail_headed("Subject: DMARC\r\n", &[text(about)]));
         assert_eq!(seen, [], "{about}");
     }
+}
+
+/// Regression: a report whose attachment had been removed, or was in a form that is not read, was a mail without a report.
+#[test]
+fn a_mail_with_the_header_of_a_report_and_no_report_is_told() {
+    let told = [Seen::Unreadable { name: None, reason: Reason::NotAReport }];
+    let subject = "Subject: Report Domain: example.com Submitter: receiver.example Report-ID: 1\r\n";
+    assert_eq!(in_mail(&mail_headed(subject, &[text("The attachment was removed.")])), told);
+    let typed = b"Content-Type: multipart/report; report-type=tlsrpt\r\n\r\nno parts".to_vec();
+    assert_eq!(in_mail(&typed), told);
+    for subject in ["Subject: Re: Report Domain: example.com Submitter: a\r\n", "Subject: DMARC\r\n"] {
+        assert_eq!(in_mail(&mail_headed(subject, &[text("What is this?")])), [], "{subject}");
+    }
+}
+
+/// Regression: what is beside a report in a mail that nothing marks as a report was passed over.
+#[test]
+fn what_can_not_be_looked_into_beside_a_report_is_told() {
+    let report = || part("text/xml", "r.xml", XML);
+    for (name, bytes) in belongings() {
+        let seen = in_mail(&mail(&[text("hello"), part("application/octet-stream", name, &bytes), report()]));
+        let is_closed = ["locked.zip", "broken.zip", "a.7z", "winmail.dat", "smime.p7m"].contains(&name);
+        assert_eq!(seen.len(), 1 + usize::from(is_closed), "{name}: {seen:?}");
+        assert_eq!(seen[0], document("r.xml", XML), "{name}");
+    }
+    let seen = in_mail(&mail(&[
+        part("a/b", "locked.zip", &locked()),
+        part("a/b", "a.7z", b"7z\xbc\xaf\x27\x1c\0\x04"),
+        report(),
+    ]));
+    assert_eq!(seen[1..], [unreadable("locked.zip/salaries.txt", Reason::EncryptedZip)]);
 }

@@ -4,6 +4,8 @@ use super::*;
 use crate::event::{Field, Value};
 use crate::extract::Unshared;
 
+mod nested;
+
 /// Keeps the emitted events, and the claimed documents.
 #[derive(Default)]
 struct Kept {
@@ -33,16 +35,18 @@ impl Output for Kept {
 
 impl Kept {
     fn read(&mut self, fixture: &str, addresses: Addresses) -> Reading {
-        self.events.clear();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(fixture);
-        let content = Ok(std::fs::read(&path).unwrap().into());
+        self.read_bytes(std::fs::read(&path).unwrap(), addresses, &Limits::default())
+    }
+
+    fn read_bytes(&mut self, bytes: Vec<u8>, addresses: Addresses, limits: &Limits) -> Reading {
+        self.events.clear();
+        let content = Ok(bytes.into());
         let place = Place::Stdin { source: "test".into() };
         let now = "2026-11-01T12:00:00Z".parse().unwrap();
         let incoming =
             Incoming { content: &content, place: &place, tenant: None, addresses, attempts: Attempts::FIRST, now };
-        read(incoming, &Limits::default(), &mut Admission::open(), &Room::new(&Unshared), self)
-            .map_err(|_| "stopped")
-            .unwrap()
+        read(incoming, limits, &mut Admission::open(), &Room::new(&Unshared), self).map_err(|_| "stopped").unwrap()
     }
 
     fn types(&self) -> Vec<&str> {

@@ -5,6 +5,7 @@ use crate::{
     config::decode::Options as _,
     limits::{AUTH_RESULTS, Limits},
     source::files,
+    trouble::Reason,
 };
 
 /// A mail that hits a limit, and the number of rows that are shipped of it all the same.
@@ -24,7 +25,11 @@ fn cases() -> Vec<Case> {
     let case =
         |setting, value, reason, parts: &[&[u8]], rows| Case { setting, value, reason, mail: mail(FROM, parts), rows };
     let deep = report_of("example.com", 3, &[ROW, &"<a>".repeat(50)].concat());
-    let tag = report_of("example.com", 3, &format!("{ROW}<record {}></record>", "a='1' ".repeat(200)));
+    let tag = report_of(
+        "example.com",
+        3,
+        &format!("{ROW}<record {}><row><count>1</count></row></record>", "a='1' ".repeat(200)),
+    );
     let padded = report_of("example.com", 3, &[ROW, &" ".repeat(5000), ROW].concat());
     let large = report_of("example.com", 3, &[ROW, &" ".repeat(100_000), ROW].concat());
     let long = report("example.com", 3, 20_000);
@@ -93,11 +98,11 @@ fn a_mail_over_its_size_is_told_by_its_setting_and_not_read() {
 }
 
 #[test]
-fn results_over_their_limit_are_a_warning_of_the_row_and_no_error() {
+fn results_over_their_limit_are_a_warning_of_the_row_and_quarantine_the_mail() {
     let results = "<dkim><domain>a.example</domain><result>pass</result></dkim>".repeat(AUTH_RESULTS + 1);
     let document = report_of("example.com", 1, &format!("<record><auth_results>{results}</auth_results></record>"));
     let mut source = Source::with("");
-    assert_eq!(source.mail(&mail(FROM, &[&document])).verdict(), Verdict::Archive);
+    assert_eq!(quarantined(&source.mail(&mail(FROM, &[&document]))).reason, Reason::LeftOut);
     let row = source.out.of("dmarc_aggregate")[0];
     assert_eq!(row["dkim_auth"].as_array().map(Vec::len), Some(AUTH_RESULTS));
     let warnings = row["parse_warnings"].to_string();
@@ -105,10 +110,10 @@ fn results_over_their_limit_are_a_warning_of_the_row_and_no_error() {
 }
 
 #[test]
-fn a_text_of_any_size_is_shortened_and_fails_nothing() {
+fn a_text_of_any_size_is_shortened_and_quarantines_the_mail() {
     let document = report(&"a.".repeat(50_000), 1, 1);
     let mut source = Source::with("");
-    assert_eq!(source.mail(&mail(FROM, &[&document])).verdict(), Verdict::Archive);
+    assert_eq!(quarantined(&source.mail(&mail(FROM, &[&document]))).reason, Reason::LeftOut);
     let row = source.out.of("dmarc_aggregate")[0];
     assert!(row["domain"].as_str().unwrap().len() <= 4096);
     assert!(row["parse_warnings"][0].as_str().unwrap().starts_with("text_shortened"), "{row}");

@@ -82,6 +82,8 @@ const ERRORS: usize = 16;
 /// elements compresses to a megabyte, and would take most of a minute to parse.
 const TAGS: u64 = 1 << 20;
 const TAGS_PER_ROW: u64 = 1 << 10;
+/// Maximum number of tags and texts after a report that are searched for another one; there are none in real reports.
+const TOKENS_AFTER_END: u64 = TAGS;
 /// Maximum number of rows of one record that are held until the record ends and its shared data is known; the schema allows
 /// one.
 const ROWS_OF_RECORD: usize = 64;
@@ -139,20 +141,21 @@ impl<'a, R: BufRead> Document<'a, R> {
         }
     }
 
-    /// Reads on after the report, up to the first token that does not belong there.
+    /// Reads on after the report, up to another report.
     pub fn read_rest(&mut self) {
         let warnings = &mut self.reading.warnings;
-        loop {
+        for _ in 0..TOKENS_AFTER_END {
             match self.xml.next() {
                 Ok(Token::Eof) => return,
                 // End tag of an element that wraps the report.
                 Ok(Token::End(_)) => {}
                 Ok(Token::Text(text)) if text.trim().is_empty() => {}
                 Ok(Token::Start { tag, .. }) if is_feedback(&tag) => return warnings.note(Repair::SecondReport, ""),
-                Ok(_) => return warnings.note(Repair::TrailingJunk, ""),
+                Ok(_) => warnings.once(Repair::TrailingJunk),
                 Err(trouble) => return warnings.note(after_end(&trouble), &trouble.detail),
             }
         }
+        warnings.note(Repair::UnreadAfterEnd, "too many tags");
     }
 
     /// Size of the events of the rows so far, in bytes; an upper bound.
@@ -171,7 +174,8 @@ impl<'a, R: BufRead> Document<'a, R> {
         report.warnings.iter().for_each(|warning| weight.head(warning));
         repairs.add(warnings_of_records);
         repairs.add(record_warnings);
-        Finished { report, repairs, skipped, event_bytes: weight.total() }
+        let has_more = repairs.has(Repair::SecondReport);
+        Finished { report, repairs, has_more, skipped, event_bytes: weight.total() }
     }
 }
 
@@ -180,6 +184,8 @@ pub struct Finished {
     pub report: Aggregate,
     /// All repairs, also those within the rows.
     pub repairs: Warnings,
+    /// True if another report follows.
+    pub has_more: bool,
     /// Number of rows without data, which were not returned.
     pub skipped: u64,
     /// Size of the events of the other rows, in bytes; an upper bound.

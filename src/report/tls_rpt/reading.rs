@@ -23,6 +23,8 @@ pub(super) struct Reading<'r> {
     limits: &'r Limits,
     each: &'r mut dyn FnMut(TlsRow) -> ControlFlow<()>,
     pub held: Held,
+    /// Number of reports so far: an array may have several.
+    pub reports: u64,
     /// Number of failures of the current policy so far.
     failures: u64,
     rows: u64,
@@ -44,6 +46,7 @@ impl<'r> Reading<'r> {
             limits,
             each,
             held: Held::default(),
+            reports: 0,
             failures: 0,
             rows: 0,
             skipped: 0,
@@ -75,7 +78,8 @@ impl Reading<'_> {
                 self.held.failure.index = self.failures;
                 self.failures += 1;
             }
-            Place::Report | Place::Range | Place::Described | Place::Summary => {}
+            Place::Report => self.reports += 1,
+            Place::Range | Place::Described | Place::Summary => {}
         }
         self.stopped.is_none()
     }

@@ -30,8 +30,9 @@ pub struct Sanitizer<R> {
     reference: Vec<u8>,
     /// Bytes of text since the last tag.
     text: u64,
-    /// True if the rest of the text up to the next tag is dropped.
+    /// True if the rest of the text up to the next tag is dropped, and if that is more than white space.
     overlong: bool,
+    shortened: bool,
     /// True once the first element has begun.
     begun: bool,
     /// Bytes since the last tag outside any tag, including the `<` of the next one.
@@ -72,6 +73,7 @@ impl<R: BufRead> Sanitizer<R> {
             reference: Vec::new(),
             text: 0,
             overlong: false,
+            shortened: false,
             begun: false,
             untagged: 0,
             token_bytes: limits.xml_token_bytes,
@@ -307,6 +309,7 @@ impl<R: BufRead> Sanitizer<R> {
         self.untagged = 0;
         self.text = 0;
         self.overlong = false;
+        self.shortened = false;
         self.state = State::Text;
         self.out.extend_from_slice(tag);
     }
@@ -363,15 +366,14 @@ impl<R: BufRead> Sanitizer<R> {
             }
             return 0;
         }
-        if self.overlong {
-            return 0;
-        }
         let room = usize::try_from(self.token_bytes.saturating_sub(self.text)).unwrap_or(usize::MAX);
-        if text.len() > room {
-            self.overlong = true;
+        let room = if self.overlong { 0 } else { text.len().min(room) };
+        self.overlong |= room < text.len();
+        if !self.shortened && !text[room..].trim_ascii().is_empty() {
+            self.shortened = true;
             self.warnings.note(Repair::TextShortened, "");
         }
-        text.len().min(room)
+        room
     }
 }
 

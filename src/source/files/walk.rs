@@ -342,8 +342,11 @@ fn is_wanted(name: &str) -> bool {
 /// Returns whether the input begins like an mbox, and the input from its start.
 fn begins_mbox(mut input: Box<dyn Read + Send>) -> io::Result<(bool, Box<dyn BufRead + Send>)> {
     let mut head = Vec::new();
-    input.by_ref().take(5).read_to_end(&mut head)?;
-    Ok((head == b"From ", Box::new(io::Cursor::new(head).chain(BufReader::with_capacity(64 << 10, input)))))
+    input.by_ref().take(8).read_to_end(&mut head)?;
+    // Some tools put a byte order mark before it.
+    let marked = head.strip_prefix(b"\xef\xbb\xbf").filter(|rest| *rest == b"From ").map(<[u8]>::to_vec);
+    let head = marked.unwrap_or(head);
+    Ok((head.starts_with(b"From "), Box::new(io::Cursor::new(head).chain(BufReader::with_capacity(64 << 10, input)))))
 }
 
 fn read_unchanged(path: &Path, size: u64, changed: i128) -> io::Result<Bytes> {
