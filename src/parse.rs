@@ -50,10 +50,15 @@ pub fn run(paths: &[PathBuf], limits: &Limits) -> Exit {
     };
     let (mut exit, mut skipped) = (Exit::Done, Skipped::default());
     for path in paths {
+        lines.printed.clear();
         for step in files::walk("parse".into(), path, limits) {
             exit = exit.or_worse(match step {
                 Step::Found(found) => {
                     found.read().map_or_else(not_there, |file| one(&file, limits, &mut lines, &mut skipped))
+                }
+                Step::Deleted => {
+                    skipped.deleted += 1;
+                    Exit::Done
                 }
                 Step::Unreadable(unreadable) => not_there(unreadable),
             });
@@ -65,6 +70,9 @@ pub fn run(paths: &[PathBuf], limits: &Limits) -> Exit {
     }
     if skipped.duplicates > 0 {
         info!(reports = skipped.duplicates, "skipped reports that had come before in this input");
+    }
+    if skipped.deleted > 0 {
+        info!(mails = skipped.deleted, "skipped mails that are marked as deleted");
     }
     if skipped.mails > 0 {
         info!(mails = skipped.mails, "skipped mails without a report");
@@ -79,6 +87,8 @@ struct Skipped {
     mails: u64,
     /// Reports that had come before.
     duplicates: u64,
+    /// Mails in Maildirs that are marked as deleted.
+    deleted: u64,
 }
 
 fn not_there(Unreadable { path, error }: Unreadable) -> Exit {
@@ -114,13 +124,14 @@ fn one(
     Exit::Done
 }
 
-/// [`Output`] that prints events as lines. No document counts as shipped before, unless it has come in this input: 32 bytes
-/// are remembered of each.
+/// [`Output`] that prints events as lines. No document counts as shipped before, unless it has come in the same file or
+/// folder: 32 bytes are remembered of each.
 struct Lines<W: Write> {
     out: BufWriter<W>,
     encoder: Encoder,
     line: Vec<u8>,
     failed: Option<io::Error>,
+    /// Documents of the current path.
     printed: HashSet<[u8; 32]>,
     done: Arc<Done>,
 }
