@@ -99,6 +99,7 @@ repairs! {
     BrokenTag = "broken_tag", "a tag that is not closed or quoted correctly was repaired";
     TextShortened = "text_shortened", "a text that is too long was truncated";
     Wrapped = "wrapped", "the feedback element is inside another element";
+    WrappedObject = "wrapped_object", "the report is inside another JSON object";
     MissingClose = "missing_close", "an end tag is missing or broken, the element was closed where another began or ended";
     UnmatchedClose = "unmatched_close", "an end tag without a start tag was skipped";
     StrayText = "stray_text", "text between elements was skipped";
