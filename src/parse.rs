@@ -26,7 +26,7 @@ use crate::{
     pipeline::{
         Claimed, Missing, Recipients, Stopped,
         admission::Admission,
-        reading::{Attempts, Incoming, Output, read},
+        reading::{Attempts, Incoming, Output, RETURNED, read},
     },
     source::{
         Place, Verdict,
@@ -74,6 +74,9 @@ pub fn run(paths: &[PathBuf], limits: &Limits) -> Exit {
     if skipped.deleted > 0 {
         info!(mails = skipped.deleted, "skipped mails that are marked as deleted");
     }
+    if skipped.returned > 0 {
+        info!(reports = skipped.returned, "{RETURNED}");
+    }
     if skipped.mails > 0 {
         info!(mails = skipped.mails, "skipped mails without a report");
     }
@@ -87,6 +90,8 @@ struct Skipped {
     mails: u64,
     /// Reports that had come before.
     duplicates: u64,
+    /// Reports in mails that bounces and receipts return.
+    returned: u64,
     /// Mails in Maildirs that are marked as deleted.
     deleted: u64,
 }
@@ -113,6 +118,7 @@ fn one(
     let room = Room::new(&Unshared);
     let Ok(reading) = read(incoming, limits, &mut Admission::open(), &room, lines) else { return Exit::Io };
     skipped.duplicates += reading.duplicates;
+    skipped.returned += reading.returned;
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
             warn!(file = %place, %trouble, "could not be read in full");

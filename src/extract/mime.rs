@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::trouble::{Reason, Trouble};
 
 use super::{
+    actual_encoding,
     budget::Budget,
     fields,
     header::{self, Header},
@@ -15,6 +16,18 @@ use super::{
 
 /// Maximum nesting of multiparts. A signed and forwarded mail with the footer of a mailing list is six deep.
 const MULTIPART_DEPTH: u32 = 8;
+
+/// Content types of mails inside others, or of their headers.
+const MAILS: &[&str] = &["message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"];
+
+/// Content types of the part of a bounce (RFC 3464, RFC 6533) or receipt (RFC 8098) that software reads; the mail that it is
+/// about follows.
+const NOTIFICATIONS: &[&str] = &[
+    "message/delivery-status",
+    "message/global-delivery-status",
+    "message/disposition-notification",
+    "message/global-disposition-notification",
+];
 
 /// A leaf part of a mail.
 #[derive(Debug)]
@@ -24,6 +37,8 @@ pub(super) struct Part {
     pub body: Range<usize>,
     /// The original mail that the report is about, or its header; only of the machine-readable part of a failure report.
     pub original: Option<Box<Part>>,
+    /// True for the mail that a bounce or a receipt returns to its sender.
+    pub is_returned: bool,
 }
 
 /// Leaf parts of one mail, without those of nested mails.
@@ -39,13 +54,23 @@ impl Part {
     pub fn is_feedback(&self) -> bool {
         self.header.kind == "message/feedback-report"
     }
+
+    /// True for a multipart that is not taken apart.
+    pub fn is_multipart(&self) -> bool {
+        self.header.kind.starts_with("multipart/")
+    }
 }
 
 impl Structure {
     /// Parses a mail that begins with `header`.
     pub fn of(header: Header, mail: &[u8], budget: &Budget<'_>) -> Self {
         let mut structure = Structure::default();
+        let is_of_daemon =
+            header.envelope.as_ref().and_then(|envelope| envelope.from.as_deref()).is_some_and(is_daemon);
         structure.section(mail, 0..mail.len(), header, "text/plain", MULTIPART_DEPTH, budget);
+        if is_of_daemon {
+            mark_returned(&mut structure.parts);
+        }
         structure
     }
 
@@ -75,9 +100,9 @@ impl Structure {
         let boundary = if may_have_parts { boundary(&header, body) } else { None };
         // An encrypted multipart is a leaf: nothing can be found in it.
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
-            header.encoding = header.encoding.of_body(body);
+            header.encoding = actual_encoding::of(body, header.encoding);
             header.boundary = None;
-            self.parts.push(Part { header, body: place, original: None });
+            self.parts.push(Part { header, body: place, original: None, is_returned: false });
             return;
         };
         if depth == 0 {
@@ -93,7 +118,23 @@ impl Structure {
             self.section(mail, section, header, inner_kind, depth - 1, budget);
         }
         put_original_aside(&mut self.parts, first);
+        let parts = self.parts.get_mut(first..).unwrap_or_default();
+        if let Some(at) = parts.iter().position(|part| NOTIFICATIONS.contains(&part.header.kind.as_str())) {
+            mark_returned(&mut parts[at..]);
+        }
     }
+}
+
+/// Marks the mails among the parts of a bounce or receipt: they were sent from here, and are returned.
+fn mark_returned(parts: &mut [Part]) {
+    for part in parts {
+        part.is_returned |= MAILS.contains(&part.header.kind.as_str());
+    }
+}
+
+/// True for the address that mail servers send bounces from.
+fn is_daemon(address: &str) -> bool {
+    address.split('@').next().is_some_and(|local_part| local_part.eq_ignore_ascii_case("mailer-daemon"))
 }
 
 /// Moves the original mail out of the parts: a failure report ends in the mail that it is about (RFC 5965 section 2), which
@@ -102,7 +143,7 @@ fn put_original_aside(parts: &mut Vec<Part>, first: usize) {
     let Some(report) = parts.iter().skip(first).position(Part::is_feedback) else { return };
     let mut original = None;
     for part in parts.split_off(first + report + 1) {
-        if matches!(part.header.kind.as_str(), "message/rfc822" | "message/global" | "text/rfc822-headers") {
+        if MAILS.contains(&part.header.kind.as_str()) {
             original.get_or_insert(Box::new(part));
         } else {
             parts.push(part);
