@@ -28,6 +28,7 @@ pub mod pipeline;
 
 pub mod cli;
 pub mod config;
+mod date;
 pub mod exit;
 pub mod flood;
 mod folder;

@@ -9,6 +9,8 @@ pub struct Trouble {
     /// Lower case: what broke, then what was expected. May quote a reporter: encoders escape it.
     pub detail: String,
     pub limit: Option<LimitHit>,
+    /// True if only a checksum is wrong: every byte was read, and none is missing.
+    pub is_checksum: bool,
 }
 
 /// The limit that was hit: the name and value of its setting.
@@ -21,15 +23,19 @@ pub struct LimitHit {
 
 impl Trouble {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), limit: None }
+        Self { reason, detail: detail.into(), limit: None, is_checksum: false }
+    }
+
+    /// Creates a trouble for data that was read to its end, and whose checksum is wrong.
+    pub fn checksum(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { is_checksum: true, ..Self::new(reason, detail) }
     }
 
     /// Creates a trouble for a limit that was hit; the detail ends in the setting to raise.
     pub fn over(reason: Reason, what: impl fmt::Display, setting: &'static str, value: u64) -> Self {
         Self {
-            reason,
-            detail: format!("{what} exceeds {value}; raise {setting} to read it"),
             limit: Some(LimitHit { setting, value }),
+            ..Self::new(reason, format!("{what} exceeds {value}; raise {setting} to read it"))
         }
     }
 
@@ -152,4 +158,6 @@ reasons! {
     /// A sink rejected events of the mail, which it will never take, such as one that is too large for a UDP datagram; the
     /// other sinks got them.
     SinkRejected = "sink_rejected",
+    /// The report was shipped, but not everything in it: `detail` and the `parse_warnings` say what was skipped or shortened.
+    LeftOut = "left_out",
 }

@@ -13,7 +13,10 @@ use super::{
     normal::{Normal, domain, plain},
     provenance::Provenance,
 };
-use crate::report::{self, DkimAuth, Extension, Override, SpfAuth, values};
+use crate::{
+    date::Form,
+    report::{self, DkimAuth, Extension, Override, SpfAuth, values},
+};
 
 /// Data shared by all rows of one report, normalised once.
 #[derive(Debug)]
@@ -49,8 +52,8 @@ impl Shared {
         head.org = plain(&report.org_name).or_else(|| org_of(head.org_email.as_deref(), &mut normal));
         head.report_id = plain(&report.report_id);
         head.domain = domain(&policy.domain);
-        head.begin = normal.time("begin", report.begin.as_deref()).map(Moment::from);
-        head.end = normal.time("end", report.end.as_deref()).map(Moment::from);
+        head.begin = normal.time("begin", report.begin.as_deref(), Some(Form::Seconds)).map(Moment::from);
+        head.end = normal.time("end", report.end.as_deref(), Some(Form::Seconds)).map(Moment::from);
         let mut keyword = |key, told: &Option<String>, list| normal.keyword(key, told.as_deref(), list);
         Arc::new(Self {
             policy: keyword("policy", &policy.p, values::POLICIES),

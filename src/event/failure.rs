@@ -90,7 +90,7 @@ impl FailureEvent {
         let delivery_result = normal.keyword("delivery_result", delivery_result, values::DELIVERY_RESULTS);
         let mut head = Head::new(EventType::DmarcFailure, sha256, provenance);
         head.domain = domain(&report.reported_domain);
-        head.begin = normal.mail_date("begin", report.arrival_date.as_deref()).map(Moment::from);
+        head.begin = normal.time("begin", report.arrival_date.as_deref(), None).map(Moment::from);
         head.end = head.begin.clone();
         head.reporter = reporting_mta.as_deref().and_then(host);
         head.org = head

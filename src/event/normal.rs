@@ -8,7 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::report::values;
+use crate::{
+    date::{self, Form},
+    report::values,
+};
 
 /// Maximum bytes of a value that a warning quotes.
 const QUOTED: usize = 160;
@@ -44,33 +47,26 @@ impl Normal {
         self.read(key, told, values::percent, "percentage")
     }
 
-    pub(super) fn time(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
-        let parse = |text: &str| values::epoch(text).filter(|second| Timestamp::from_second(*second).is_ok());
-        let second = self.read(key, told, parse, "time")?;
-        Timestamp::from_second(second).ok()
-    }
-
-    /// Parses a time that should be in the form of RFC 3339; warns about other forms.
-    pub(super) fn datetime(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
+    /// Reads a time. Warns about a form other than the `expected` one, if one is, and about what was assumed.
+    pub(super) fn time(&mut self, key: &str, told: Option<&str>, expected: Option<Form>) -> Option<Timestamp> {
         let told = present(told)?;
-        let Some(time) = values::epoch(told).and_then(|second| Timestamp::from_second(second).ok()) else {
-            self.warn_of(key, told, format_args!("is not a valid time"));
-            return None;
-        };
-        if told.parse::<Timestamp>().is_err() {
-            self.warn_of(key, told, format_args!("is read as {time:.0}"));
+        match date::read(told) {
+            Ok(date) => {
+                let time = date.time;
+                match date.note() {
+                    Some(note) => self.warn_of(key, told, format_args!("{note}, is read as {time}")),
+                    None if expected.is_some_and(|form| form != date.form) => {
+                        self.warn_of(key, told, format_args!("is read as {time}"));
+                    }
+                    None => {}
+                }
+                Some(time)
+            }
+            Err(fault) => {
+                self.warn_of(key, told, format_args!("{fault}"));
+                None
+            }
         }
-        Some(time)
-    }
-
-    /// Parses a time in the form of a mail's Date field.
-    pub(super) fn mail_date(&mut self, key: &str, told: Option<&str>) -> Option<Timestamp> {
-        let told = present(told)?;
-        let time = values::mail_date(told).and_then(|second| Timestamp::from_second(second).ok());
-        if time.is_none() {
-            self.warn_of(key, told, format_args!("is not a valid time"));
-        }
-        time
     }
 
     /// Normalises a list of words to lower case, joined by commas, without comments. Words not in the closed list are kept,

@@ -15,9 +15,9 @@ use super::{
 /// Outcome of processing a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Every row was shipped.
+    /// Everything in the document was read, and every row shipped.
     Shipped,
-    /// Some rows were shipped, but the document is damaged or truncated, or rows were skipped.
+    /// Not everything in the document was shipped: it is damaged or truncated, or something in it was skipped or shortened.
     Partial,
     /// The same document was shipped before; nothing of it is shipped again.
     Duplicate,
@@ -74,6 +74,8 @@ pub struct ReportEvent {
     provenance: Arc<Provenance>,
     /// `None` if the document could not be parsed as a report.
     report: Option<Arc<Head>>,
+    /// Warnings about the header of the mail, if there is no report to have them.
+    warnings: Vec<String>,
 }
 
 impl ReportEvent {
@@ -85,9 +87,9 @@ impl ReportEvent {
     }
 
     /// Summary of a document that is no report, or could not be parsed. `sha256` is the hash of its bytes as far as they
-    /// were read.
-    pub fn unreadable(sha256: &[u8; 32], provenance: Arc<Provenance>) -> Self {
-        Self::new(sha256, Outcome::Unreadable, Tally::default(), provenance)
+    /// were read; `warnings` are those about the header of the mail.
+    pub fn unreadable(sha256: &[u8; 32], provenance: Arc<Provenance>, warnings: Vec<String>) -> Self {
+        Self { warnings, ..Self::new(sha256, Outcome::Unreadable, Tally::default(), provenance) }
     }
 
     fn new(sha256: &[u8; 32], outcome: Outcome, tally: Tally, provenance: Arc<Provenance>) -> Self {
@@ -100,6 +102,7 @@ impl ReportEvent {
             ingest: field::time(provenance.ingest),
             provenance,
             report: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -154,7 +157,7 @@ impl ReportEvent {
         out.extend([
             ("reporter_aligned", field::flag(report.and_then(Head::reporter_aligned))),
             ("ingest_timestamp", known(&self.ingest)),
-            ("parse_warnings", texts(report.map_or(&[], |report| &report.warnings))),
+            ("parse_warnings", texts(report.map_or(&self.warnings, |report| &report.warnings))),
             ("truncated", Value::Bool(false)),
         ]);
     }

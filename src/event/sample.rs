@@ -192,7 +192,7 @@ pub(crate) fn report_event() -> Event {
 }
 
 pub(crate) fn unreadable() -> Event {
-    Event::Report(Box::new(ReportEvent::unreadable(&SHA256, Arc::new(provenance()))))
+    Event::Report(Box::new(ReportEvent::unreadable(&SHA256, Arc::new(provenance()), Vec::new())))
 }
 
 pub(crate) fn ingest_error() -> Event {

@@ -12,7 +12,10 @@ use super::{
     normal::{Normal, domain, plain},
     provenance::Provenance,
 };
-use crate::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt, values};
+use crate::{
+    date::Form,
+    report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt, values},
+};
 
 /// Data shared by all rows of one report, normalised once.
 #[derive(Debug)]
@@ -41,8 +44,8 @@ impl Shared {
         head.org = plain(&report.organization_name);
         head.reporter = report.contact_info.as_deref().and_then(domain_of_address);
         head.report_id = plain(&report.report_id);
-        head.begin = normal.datetime("begin", report.begin.as_deref()).map(Moment::from);
-        head.end = normal.datetime("end", report.end.as_deref()).map(Moment::from);
+        head.begin = normal.time("begin", report.begin.as_deref(), Some(Form::Rfc3339)).map(Moment::from);
+        head.end = normal.time("end", report.end.as_deref(), Some(Form::Rfc3339)).map(Moment::from);
         let policies: Vec<Policy> = report.policies.into_iter().map(Policy::new).collect();
         head.domain = only(policies.iter().filter_map(|policy| policy.domain.as_deref())).map(str::to_owned);
         head.warnings = normal.warnings;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 
+use crate::date;
+
 use super::{
     auth_results,
     decode::Encoding,
@@ -38,6 +40,8 @@ pub struct Envelope {
     pub from: Option<String>,
     pub date: Option<jiff::Timestamp>,
     pub subject: Option<String>,
+    /// Values that were not understood, or only by assumption: each as the event's key and an explanation.
+    pub warnings: Vec<String>,
 }
 
 /// Values of a mail's or a part's header, in lower case where case is irrelevant.
@@ -194,14 +198,25 @@ fn fill(header: &mut Header, message: &Message<'_>) {
 }
 
 fn envelope(message: &Message<'_>) -> Envelope {
+    let (date, warning) = date_of(message);
     Envelope {
         message_id: message.message_id().map(clip),
         from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(clip),
-        date: message
-            .header(HeaderName::Date)
-            .and_then(|date| date.as_datetime())
-            .filter(|date| date.is_valid())
-            .and_then(|date| jiff::Timestamp::from_second(date.to_timestamp()).ok()),
+        date,
         subject: message.subject().map(str::to_owned),
+        warnings: warning.into_iter().collect(),
     }
+}
+
+/// Reads the Date field. Not mail-parser's value: that takes the offset of `GMT+01:00`, and unknown zones, for UTC.
+fn date_of(message: &Message<'_>) -> (Option<jiff::Timestamp>, Option<String>) {
+    let field = message.headers().iter().find(|field| field.name == HeaderName::Date);
+    let place = field.map_or(0..0, |field| field.offset_start() as usize..field.offset_end() as usize);
+    let told = String::from_utf8_lossy(message.raw_message.get(place).unwrap_or_default());
+    let told = clip(&told.split_whitespace().collect::<Vec<_>>().join(" "));
+    let (date, note) = match date::read(&told) {
+        Ok(date) => (Some(date.time), date.note().map(|note| format!("{note}, is read as {}", date.time))),
+        Err(fault) => (None, Some(fault.to_string())),
+    };
+    (date, note.filter(|_| !told.is_empty()).map(|note| format!("mail_date: \"{told}\" {note}")))
 }

@@ -36,6 +36,9 @@ pub(super) enum Compression {
 /// Size of the output buffer, in bytes.
 const OUT_BYTES: usize = 16 << 10;
 
+/// The decoder's message for a zlib stream that is complete and has a wrong checksum.
+const ZLIB_CHECKSUM: &str = "incorrect data check";
+
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 
 /// Flags of a gzip member's header (RFC 1952 section 2.3.1).
@@ -175,6 +178,7 @@ impl<'s> Inflate<'s> {
             Ok(Status::StreamEnd) => Ok(Next::Trailer),
             Ok(_) if put > 0 || (taken > 0 && !is_end) => Ok(Next::Body),
             Ok(_) if is_end => Err(self.damage("is truncated")),
+            Err(error) if error.message() == Some(ZLIB_CHECKSUM) => Err(self.checksum("has a wrong checksum")),
             Ok(_) | Err(_) => Err(self.damage("is damaged")),
         }
     }
@@ -184,16 +188,16 @@ impl<'s> Inflate<'s> {
             // The decoder has checked its checksum.
             Compression::Zlib => Ok(Next::End),
             Compression::Deflate { crc32 } if crc32 == self.crc.sum() => Ok(Next::End),
-            Compression::Deflate { .. } => Err(self.damage("has a wrong checksum")),
+            Compression::Deflate { .. } => Err(self.checksum("has a wrong checksum")),
             Compression::Gzip => {
                 let mut trailer = [0; 8];
                 for byte in &mut trailer {
-                    *byte = self.wanted_byte()?;
+                    *byte = self.byte()?.ok_or_else(|| self.checksum("ends within its checksum"))?;
                 }
                 let [a, b, c, d, e, f, g, h] = trailer;
                 let (crc32, length) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
                 if crc32 != self.crc.sum() || length != self.crc.amount() {
-                    return Err(self.damage("has a wrong checksum"));
+                    return Err(self.checksum("has a wrong checksum"));
                 }
                 Ok(Next::Header { is_first: false })
             }
@@ -238,6 +242,12 @@ impl<'s> Inflate<'s> {
             Compression::Deflate { .. } => (Reason::CorruptZip, "zip member"),
         };
         Trouble::new(reason, format!("the {stream} {what}, after {} inflated bytes", self.put))
+    }
+
+    /// Damage to nothing but the checksum.
+    fn checksum(&self, what: &str) -> Trouble {
+        let Trouble { reason, detail, .. } = self.damage(what);
+        Trouble::checksum(reason, detail)
     }
 
     /// Converts an error of the layer below, which ends this stream too.

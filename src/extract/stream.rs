@@ -306,7 +306,7 @@ impl<R: BufRead> BufRead for Ending<'_, R> {
             return match self.end {
                 End::Broken(trouble) => Err(trouble.clone().into()),
                 End::Crc32(crc32) if self.crc.sum() != *crc32 => {
-                    Err(Trouble::new(Reason::CorruptZip, "the member's checksum is wrong").into())
+                    Err(Trouble::checksum(Reason::CorruptZip, "the member's checksum is wrong").into())
                 }
                 End::Crc32(_) | End::Whole => Ok(&[]),
             };

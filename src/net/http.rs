@@ -128,7 +128,7 @@ impl From<TlsError> for HttpError {
 }
 
 /// Describes an error with all its causes: those of hyper name only the step that failed.
-fn with_causes(error: &dyn Error) -> String {
+pub(super) fn with_causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

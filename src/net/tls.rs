@@ -99,7 +99,28 @@ pub async fn handshake_noting<S>(tls: &Tls, host: &str, stream: S) -> Result<(Tl
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    connected(tls, host, stream, &[]).await
+}
+
+/// As [`handshake`]; offers these application protocols, such as `h2` (ALPN, RFC 7301), the preferred one first.
+pub async fn handshake_offering<S>(
+    tls: &Tls,
+    host: &str,
+    stream: S,
+    protocols: &[&[u8]],
+) -> Result<TlsStream<S>, TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connected(tls, host, stream, protocols).await.map(|(stream, _)| stream)
+}
+
+async fn connected<S>(tls: &Tls, host: &str, stream: S, protocols: &[&[u8]]) -> Result<(TlsStream<S>, bool), TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut config = ClientConfig::clone(&*client_config(tls)?);
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let noting = Arc::new(Noting { certificates: config.client_auth_cert_resolver, asked: AtomicBool::new(false) });
     config.client_auth_cert_resolver = noting.clone();
     let name = tls.server_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');

@@ -257,6 +257,7 @@ impl Reader<'_> {
                 _ => self.trouble(document.attachment.clone(), Some(scan.sha256), trouble),
             };
         }
+        self.envelope.warnings.iter().for_each(|warning| scan.report.warn(warning.clone()));
         let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: scan.sha256 };
         let name = scan.report.name().map(|told| ReportName::new(provenance.tenant.as_deref(), &told));
@@ -267,6 +268,7 @@ impl Reader<'_> {
         if matches!(claimed, Claimed::Mine { reuses_name: true, .. }) {
             scan.report.warn(REUSED.into());
         }
+        let incomplete = scan.incomplete().cloned();
         let rows = Rows::of(scan.report, scan.sha256, provenance, self.mail.addresses);
         let head = rows.head().clone();
         match claimed {
@@ -274,7 +276,7 @@ impl Reader<'_> {
                 self.cost = cost;
                 let (mut tally, damage) = self.rows(document, rows, scan.held, &key, &missing);
                 tally.rows_skipped = scan.skipped;
-                let damage = damage.or(scan.damage);
+                let damage = damage.or(incomplete);
                 let outcome = outcome_of(&tally, damage.is_some());
                 let shipped = self.shipped(&head, tally.rows);
                 if missing.is_partial() {
@@ -298,7 +300,7 @@ impl Reader<'_> {
                 let duplicate = ReportEvent::of(head, Outcome::Duplicate, Tally::default());
                 self.emit(Event::Report(Box::new(duplicate)), Recipients::All);
                 // Reported when the document was shipped; counted again so that this mail gets the same verdict as the first one.
-                self.reading.troubles.extend(scan.damage);
+                self.reading.troubles.extend(incomplete);
                 self.reading.duplicates += 1;
                 match claimed {
                     Claimed::InFlight => self.reading.documents.push((key, shipped)),
@@ -308,10 +310,10 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the size in bytes of all events of a report, including the sender's authentication results that each repeats.
+    /// Returns the size in bytes of all events of a report, including what each repeats of the mail.
     fn event_bytes(&self, scan: &Scan) -> u64 {
-        let of_sender = self.mail_auth.as_deref().map(report::of_sender).unwrap_or_default();
-        scan.event_bytes.saturating_add(of_sender.saturating_mul(scan.rows))
+        let of_mail = report::of_mail(self.mail_auth.as_deref(), &self.envelope.warnings);
+        scan.event_bytes.saturating_add(of_mail.saturating_mul(scan.rows))
     }
 
     /// Checks that a report may be shipped: each domain that it is for is wanted, the events of the mail are not too large,
@@ -407,7 +409,8 @@ impl Reader<'_> {
             return self.defer(trouble);
         }
         let provenance = self.provenance(attachment.clone());
-        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance))), Recipients::All);
+        let warnings = self.envelope.warnings.clone();
+        self.emit(Event::Report(Box::new(ReportEvent::unreadable(&sha256, provenance, warnings))), Recipients::All);
         self.trouble(attachment, Some(sha256), trouble);
     }
 
@@ -495,12 +498,12 @@ impl Rows {
     }
 }
 
-fn outcome_of(tally: &Tally, damaged: bool) -> Outcome {
-    match (damaged, tally.rows, tally.rows_skipped) {
-        (true, ..) => Outcome::Partial,
-        (false, 0, _) => Outcome::Empty,
-        (false, _, 1..) => Outcome::Partial,
-        (false, ..) => Outcome::Shipped,
+/// Returns the outcome of a document that could be read: `shipped` and `empty` mean that nothing in it was left out.
+fn outcome_of(tally: &Tally, is_incomplete: bool) -> Outcome {
+    match (is_incomplete, tally.rows) {
+        (true, _) => Outcome::Partial,
+        (false, 0) => Outcome::Empty,
+        (false, _) => Outcome::Shipped,
     }
 }
 

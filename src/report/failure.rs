@@ -10,7 +10,7 @@ use std::io::BufRead;
 
 use crate::report::encoding::Utf8;
 use crate::report::hashed::Hashed;
-use crate::report::scanned::{Report, Scan, damaged_after_end};
+use crate::report::scanned::{Report, Scan, after_end, late};
 use crate::report::values::{blank_trimmed, keyword};
 use crate::report::warnings::{Repair, Warnings};
 use crate::report::weight;
@@ -34,13 +34,25 @@ pub(in crate::report) fn scan(open: impl BufRead) -> Result<Scan, Trouble> {
         drafted.take(field, &mut warnings);
     }
     let mut report = drafted.finish(&mut warnings)?;
-    let read = source.count().get();
+    let (read, count) = (source.count().get(), source.count());
     let (sha256, failure) = source.finish();
+    if count.get() > HELD {
+        warnings.note(Repair::TextShortened, "the report");
+    }
+    warnings.add(late(failure));
     report.warnings = warnings.texts();
-    report.warnings.extend(damaged_after_end(failure));
     let event_bytes = weight::failure(read.min(HELD), &report.warnings);
     let report = Report::Failure(Box::new(report));
-    Ok(Scan { sha256, report, rows: 1, skipped: 0, event_bytes, held: None, damage: None })
+    Ok(Scan {
+        sha256,
+        report,
+        rows: 1,
+        skipped: 0,
+        event_bytes,
+        held: None,
+        damage: None,
+        left_out: warnings.left_out(),
+    })
 }
 
 fn read(source: impl BufRead, warnings: &mut Warnings) -> Result<String, Trouble> {
@@ -52,7 +64,8 @@ fn read(source: impl BufRead, warnings: &mut Warnings) -> Result<String, Trouble
             Ok(false) => return Ok(text),
             Err(error) if text.is_empty() => return Err(Trouble::from_io(&error, Reason::NotAReport)),
             Err(error) => {
-                warnings.note(Repair::DamagedAfterEnd, &Trouble::from_io(&error, Reason::NotAReport).detail);
+                let trouble = Trouble::from_io(&error, Reason::NotAReport);
+                warnings.note(after_end(&trouble), &trouble.detail);
                 return Ok(text);
             }
         }

@@ -24,13 +24,13 @@ use std::ops::ControlFlow;
 
 use aggregate::{Document, Finished};
 use hashed::Hashed;
-use scanned::damaged_after_end;
+use scanned::late;
 
 pub use aggregate::{Aggregate, DkimAuth, Extension, Override, Policy, Row, SpfAuth};
 pub use failure::Failure;
 pub use scanned::{Report, Scan};
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
-pub use weight::of_sender;
+pub use weight::of_mail;
 
 use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;
@@ -77,14 +77,16 @@ fn scan_aggregate(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> 
             Err(trouble) => break Some(trouble),
         }
     };
-    let Finished { mut report, skipped, event_bytes } = document.finish();
+    let Finished { mut report, mut repairs, skipped, event_bytes } = document.finish();
     let (sha256, failure) = source.finish();
     if damage.is_none() {
-        report.warnings.extend(damaged_after_end(failure));
+        let late = late(failure);
+        report.warnings.extend(late.texts());
+        repairs.add(late);
     }
     let held = held.filter(|_| damage.is_none());
     let report = Report::Aggregate(Box::new(report));
-    Ok(Scan { sha256, report, rows, skipped, event_bytes, held, damage })
+    Ok(Scan { sha256, report, rows, skipped, event_bytes, held, damage, left_out: repairs.left_out() })
 }
 
 /// Reads an aggregate report again and passes each complete row to `each`, in order; stops early if `each` breaks.

@@ -16,7 +16,7 @@ pub struct Scan {
     pub report: Report,
     /// Number of rows that can be shipped.
     pub rows: u64,
-    /// Number of rows without data, which are not shipped; a warning of the report mentions them.
+    /// Number of rows without data, which are not shipped.
     pub skipped: u64,
     /// Size of the rows' events as JSON, in bytes: an upper bound, as each text may occur twice.
     pub event_bytes: u64,
@@ -24,6 +24,15 @@ pub struct Scan {
     pub held: Option<Vec<Row>>,
     /// Set if the document can't be read to its end: the rows before the damage are shipped, and the damage is reported.
     pub damage: Option<Trouble>,
+    /// Set if something in the document is in no event, from [`Warnings::left_out`].
+    pub left_out: Option<Trouble>,
+}
+
+impl Scan {
+    /// Why not everything in the document can be shipped, if so: outcome and verdict follow from this alone.
+    pub fn incomplete(&self) -> Option<&Trouble> {
+        self.damage.as_ref().or(self.left_out.as_ref())
+    }
 }
 
 /// The parts of a report outside its rows, by type of report.
@@ -68,11 +77,17 @@ impl Report {
     }
 }
 
-/// Warnings for an error after the end of a report.
-pub(super) fn damaged_after_end(failure: Option<std::io::Error>) -> Vec<String> {
+/// The repair for a trouble after the end of a report.
+pub(super) fn after_end(trouble: &Trouble) -> Repair {
+    if trouble.is_checksum { Repair::DamagedAfterEnd } else { Repair::UnreadAfterEnd }
+}
+
+/// Repairs for an error after the end of a report.
+pub(super) fn late(failure: Option<std::io::Error>) -> Warnings {
     let mut late = Warnings::default();
     if let Some(error) = failure {
-        late.note(Repair::DamagedAfterEnd, &Trouble::from_io(&error, Reason::XmlTruncated).detail);
+        let trouble = Trouble::from_io(&error, Reason::XmlTruncated);
+        late.note(after_end(&trouble), &trouble.detail);
     }
-    late.texts()
+    late
 }

@@ -19,8 +19,8 @@ use self::reading::Reading;
 use crate::limits::Limits;
 use crate::report::hashed::Hashed;
 use crate::report::json_sanitizer::{Sanitizer, trouble_of};
-use crate::report::scanned::{Report, Scan, damaged_after_end};
-use crate::report::warnings::Repair;
+use crate::report::scanned::{Report, Scan, after_end, late};
+use crate::report::warnings::{Repair, Warnings};
 use crate::trouble::{Reason, Trouble};
 
 pub use report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
@@ -32,7 +32,7 @@ pub(in crate::report) fn scan(open: impl BufRead, limits: &Limits) -> Result<Sca
         rows += 1;
         ControlFlow::Continue(())
     };
-    let Read { mut report, skipped, event_bytes, end } = read(&mut source, limits, &mut each);
+    let Read { mut report, mut repairs, skipped, event_bytes, end } = read(&mut source, limits, &mut each);
     let damage = match end {
         Ok(()) => None,
         Err(trouble) if rows == 0 => return Err(trouble),
@@ -40,15 +40,18 @@ pub(in crate::report) fn scan(open: impl BufRead, limits: &Limits) -> Result<Sca
     };
     let (sha256, failure) = source.finish();
     if damage.is_none() {
-        report.warnings.extend(damaged_after_end(failure));
+        let late = late(failure);
+        report.warnings.extend(late.texts());
+        repairs.add(late);
     }
     let report = Report::TlsRpt(Box::new(report));
-    Ok(Scan { sha256, report, rows, skipped, event_bytes, held: None, damage })
+    Ok(Scan { sha256, report, rows, skipped, event_bytes, held: None, damage, left_out: repairs.left_out() })
 }
 
 /// Result of reading a report, without the rows.
 pub(in crate::report) struct Read {
     report: TlsRpt,
+    repairs: Warnings,
     skipped: u64,
     event_bytes: u64,
     /// The trouble that ended reading before the end of the document.
@@ -65,8 +68,16 @@ pub(in crate::report) fn read(
     let mut reading = Reading::new(limits, each);
     let mut json = serde_json::Deserializer::from_reader(&mut sanitizer);
     let parsed = Objects::new(&mut reading, Place::Report).deserialize(&mut json);
-    if parsed.is_ok() && json.end().is_err_and(|error| !error.is_io()) {
-        reading.warnings.note(Repair::TrailingJunk, "");
+    if parsed.is_ok()
+        && let Err(error) = json.end()
+    {
+        match error.is_io() {
+            false => reading.warnings.note(Repair::TrailingJunk, ""),
+            true => {
+                let trouble = trouble_of(error);
+                reading.warnings.note(after_end(&trouble), &trouble.detail);
+            }
+        }
     }
     let end = match (reading.stopped.take(), parsed) {
         (Some(stopped), _) => stopped,
@@ -81,5 +92,5 @@ pub(in crate::report) fn read(
     warnings.add(own);
     let report = TlsRpt { warnings: warnings.texts(), ..held.report };
     report.warnings.iter().for_each(|warning| weight.head(warning));
-    Read { report, skipped, event_bytes: weight.total(), end }
+    Read { report, repairs: warnings, skipped, event_bytes: weight.total(), end }
 }

@@ -2,11 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::fmt::rfc2822::DateTimeParser;
-use jiff::tz::Offset;
-
 /// Values of `disposition` (`pass` is new in RFC 9990).
 pub const DISPOSITIONS: &[&str] = &["none", "quarantine", "reject", "pass"];
 /// Values of `p`, `sp` and `np`.
@@ -53,9 +48,6 @@ pub const AUTH_FAILURES: &[&str] = &["adsp", "bodyhash", "dmarc", "revoked", "si
 pub const IDENTITY_ALIGNMENTS: &[&str] = &["dkim", "none", "spf"];
 /// Values of `Delivery-Result` (RFC 6591 section 3.2.2).
 pub const DELIVERY_RESULTS: &[&str] = &["delivered", "other", "policy", "reject", "spam"];
-
-/// The last second of the year 9999, in seconds since 1970; later times are no report's.
-const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Parses an address as reporters write it: in brackets, or followed by a port, a prefix length, a zone or a host name. An
 /// IPv4 address mapped into IPv6 becomes that IPv4 address.
@@ -104,50 +96,6 @@ pub fn count(text: &str) -> Option<i64> {
         plain.push_str(group);
     }
     digits(&plain).then(|| plain.parse().ok())?
-}
-
-/// Parses a time, as seconds since 1970, UTC: from seconds (also with a fraction or as a float), milli-, micro- or
-/// nanoseconds, or from a date as in RFC 3339, ISO 8601 (UTC if it has no zone) or RFC 2822. Within the years 1970 to 9999.
-pub fn epoch(text: &str) -> Option<i64> {
-    let text = blank_trimmed(text);
-    let seconds = number(text).or_else(|| date(text))?;
-    (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
-}
-
-fn number(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let value: i64 = if digits(whole) && (fraction.is_empty() || digits(fraction)) {
-        whole.parse().ok()?
-    } else if text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['e', 'E']) {
-        // A float holds every time that a report can have.
-        let value: f64 = text.parse().ok()?;
-        (value < 1e18).then_some(value as i64)?
-    } else {
-        return None;
-    };
-    // Seconds reach 10^11 in the year 5138, milliseconds did in 1973.
-    let parts = [1, 1_000, 1_000_000].into_iter().find(|parts| value / parts < 100_000_000_000);
-    Some(value / parts.unwrap_or(1_000_000_000))
-}
-
-fn date(text: &str) -> Option<i64> {
-    if let Ok(timestamp) = text.parse::<Timestamp>() {
-        return Some(timestamp.as_second());
-    }
-    if let Ok(zoned) = jiff::fmt::rfc2822::parse(text) {
-        return Some(zoned.timestamp().as_second());
-    }
-    let bare = ["UTC", "GMT", "Z"].iter().find_map(|zone| text.strip_suffix(zone)).unwrap_or(text).trim_end();
-    let civil = bare.parse::<DateTime>().or_else(|_| bare.parse::<Date>().map(DateTime::from)).ok()?;
-    Offset::UTC.to_timestamp(civil).ok().map(Timestamp::as_second)
-}
-
-/// Like [`epoch`], for the date field of a mail, whose weekday may be wrong (RFC 5322 section 3.3).
-pub fn mail_date(text: &str) -> Option<i64> {
-    const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
-    let text = blank_trimmed(text);
-    let timestamp = PARSER.parse_timestamp(text).map(Timestamp::as_second).ok();
-    timestamp.filter(|seconds| (0..=LAST_SECOND).contains(seconds)).or_else(|| epoch(text))
 }
 
 /// Parses a list separated by commas or semicolons: each word once, normalised by [`keyword`], without comments in
@@ -280,35 +228,6 @@ mod tests {
             "not-a-number",
         ] {
             assert_eq!(count(text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn time_formats_are_distinguished_by_size_and_form() {
-        for text in [
-            "1700000000",
-            "1700000000.0",
-            "1700000000.987",
-            "1700000000123",
-            "1700000000123456",
-            "1700000000123456789",
-            "1.7e9",
-            "1.700000000E+09",
-            "2023-11-14T22:13:20Z",
-            "2023-11-14T23:13:20+01:00",
-            "2023-11-14T22:13:20",
-            "2023-11-14 22:13:20",
-            "2023-11-14 22:13:20 UTC",
-            "Tue, 14 Nov 2023 22:13:20 +0000",
-        ] {
-            assert_eq!(epoch(text), Some(1_700_000_000), "{text:?}");
-        }
-        assert_eq!(epoch("2023-11-14"), Some(1_699_920_000));
-        assert_eq!(epoch("0"), Some(0));
-        for text in
-            ["", "-1", "yesterday", "99999999999999999999", "1.7e300", "1700000000.x", "14/11/2023", "1960-01-01"]
-        {
-            assert_eq!(epoch(text), None, "{text:?}");
         }
     }
 

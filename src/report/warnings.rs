@@ -1,10 +1,17 @@
 //! Repairs: everything that was corrected or left out so that a document could be parsed, as a closed list of codes.
+//!
+//! Each code declares whether it leaves something of the report out. The outcome of a document follows from that alone: see
+//! [`Warnings::left_out`].
+
+use crate::trouble::{Reason, Trouble};
 
 /// Repairs made, each kind once with a count; at most [`KINDS`] kinds, with a short detail each.
 #[derive(Debug, Clone, Default)]
 pub struct Warnings {
     seen: Vec<Seen>,
     more: u64,
+    /// How many of `more` left something out.
+    more_left_out: u64,
 }
 
 /// Maximum number of kinds; more in one place are noise.
@@ -28,12 +35,14 @@ impl Warnings {
             self.seen.push(Seen { repair, detail: detail.chars().take(QUOTED).collect(), times: 1 });
         } else {
             self.more += 1;
+            self.more_left_out += u64::from(repair.effect() == Effect::LeftOut);
         }
     }
 
     /// Adds the repairs noted elsewhere.
     pub fn add(&mut self, other: Warnings) {
         self.more += other.more;
+        self.more_left_out += other.more_left_out;
         for seen in other.seen {
             self.note(seen.repair, &seen.detail);
             if let Some(ours) = self.seen.iter_mut().find(|ours| ours.repair == seen.repair) {
@@ -47,6 +56,15 @@ impl Warnings {
         if !self.seen.iter().any(|seen| seen.repair == repair) {
             self.note(repair, "");
         }
+    }
+
+    /// The trouble of a document of which something was left out, by any of these repairs.
+    pub fn left_out(&self) -> Option<Trouble> {
+        let seen = self.seen.iter().filter(|seen| seen.repair.effect() == Effect::LeftOut).map(Seen::text);
+        let more = (self.more_left_out > 0).then(|| format!("{} of other kinds", self.more_left_out));
+        let texts: Vec<String> = seen.chain(more).collect();
+        let detail = || format!("not everything in the report was shipped: {}", texts.join("; "));
+        (!texts.is_empty()).then(|| Trouble::new(Reason::LeftOut, detail()))
     }
 
     /// Formats each kind as `code: explanation: detail, n times`, in order of first occurrence.
@@ -70,16 +88,33 @@ impl Seen {
     }
 }
 
+/// Effect of a repair on the content of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Everything that was told was read, though not as it was written.
+    Corrected,
+    /// Something that was told is in no event.
+    LeftOut,
+}
+
 macro_rules! repairs {
-    ($($name:ident = $code:literal, $explanation:literal;)*) => {
+    ($($name:ident = $code:literal, $effect:ident, $explanation:literal;)*) => {
         /// Kinds of repairs; codes are only ever added.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Repair { $(#[doc = $explanation] $name,)* }
 
         impl Repair {
+            #[cfg(test)]
+            const ALL: &'static [Repair] = &[$(Repair::$name,)*];
+
             /// Code that a warning starts with.
             pub fn code(self) -> &'static str {
                 match self { $(Repair::$name => $code,)* }
+            }
+
+            /// What it did to the report.
+            pub fn effect(self) -> Effect {
+                match self { $(Repair::$name => Effect::$effect,)* }
             }
 
             fn explanation(self) -> &'static str {
@@ -90,36 +125,37 @@ macro_rules! repairs {
 }
 
 repairs! {
-    UnknownEncoding = "unknown_encoding", "the declared encoding is unknown or wrong, read as UTF-8";
-    InvalidBytes = "invalid_bytes", "bytes that are invalid in the document's encoding were replaced";
-    ForbiddenCharacters = "forbidden_characters", "characters that are not allowed in XML were removed";
-    LeadingJunk = "leading_junk", "text before the first element was skipped";
-    StrayLessThan = "stray_less_than", "a < that is not part of a tag was read as text";
-    StrayAmpersand = "stray_ampersand", "an & that is not part of an entity was read as text";
-    BrokenTag = "broken_tag", "a tag that is not closed or quoted correctly was repaired";
-    TextShortened = "text_shortened", "a text that is too long was truncated";
-    Wrapped = "wrapped", "the feedback element is inside another element";
-    WrappedObject = "wrapped_object", "the report is inside another JSON object";
-    MissingClose = "missing_close", "an end tag is missing or broken, the element was closed where another began or ended";
-    UnmatchedClose = "unmatched_close", "an end tag without a start tag was skipped";
-    StrayText = "stray_text", "text between elements was skipped";
-    Repeated = "repeated", "a single-valued element is repeated with another value, the first was kept";
-    SecondPolicy = "second_policy", "more than one policy_published, the first was kept";
-    SeveralRows = "several_rows", "a record has several rows, each was read as a separate record";
-    TooManyResults = "too_many_results", "more than 64 results of one kind in a record, the first were kept";
-    ExtensionsShortened = "extensions_shortened", "more elements outside the schema than the maximum, the first were kept";
-    TooManyErrors = "too_many_errors", "more error texts in the metadata than the maximum, the first were kept";
-    EmptyRecord = "empty_record", "a record without address, count, domain and result was skipped";
-    SkippedRecord = "skipped_record", "a record or row in an unexpected place was skipped";
-    SecondReport = "second_report", "another feedback element after the first was skipped";
-    TrailingJunk = "trailing_junk", "data after the end of the report was skipped";
-    ControlCharacters = "control_characters", "control characters in a string were replaced by spaces";
-    WrongType = "wrong_type", "a value of an unexpected JSON type was skipped";
-    ListShortened = "list_shortened", "a list with too many entries was truncated";
-    FoldedWrong = "folded_wrong", "a line that is not a field was skipped";
-    NoFeedbackType = "no_feedback_type", "Feedback-Type is missing, the report was recognised by its other fields";
-    Prose = "prose", "the report has no machine-readable part, its fields were read from the human-readable part";
-    DamagedAfterEnd = "damaged_after_end", "the report is complete, but its container is damaged";
+    UnknownEncoding = "unknown_encoding", Corrected, "the declared encoding is unknown or wrong, read as UTF-8";
+    InvalidBytes = "invalid_bytes", Corrected, "bytes that are invalid in the document's encoding were replaced";
+    ForbiddenCharacters = "forbidden_characters", Corrected, "characters that are not allowed in XML were removed";
+    LeadingJunk = "leading_junk", LeftOut, "text before the first element was skipped";
+    StrayLessThan = "stray_less_than", Corrected, "a < that is not part of a tag was read as text";
+    StrayAmpersand = "stray_ampersand", Corrected, "an & that is not part of an entity was read as text";
+    BrokenTag = "broken_tag", Corrected, "a tag that is not closed or quoted correctly was repaired";
+    TextShortened = "text_shortened", LeftOut, "a text that is too long was truncated";
+    Wrapped = "wrapped", Corrected, "the feedback element is inside another element";
+    WrappedObject = "wrapped_object", Corrected, "the report is inside another JSON object";
+    MissingClose = "missing_close", Corrected, "an end tag is missing or broken, the element was closed where another began or ended";
+    UnmatchedClose = "unmatched_close", Corrected, "an end tag without a start tag was skipped";
+    StrayText = "stray_text", Corrected, "text between elements was skipped";
+    Repeated = "repeated", LeftOut, "a single-valued element is repeated with another value, the first was kept";
+    SecondPolicy = "second_policy", LeftOut, "more than one policy_published, the first was kept";
+    SeveralRows = "several_rows", Corrected, "a record has several rows, each was read as a separate record";
+    TooManyResults = "too_many_results", LeftOut, "more than 64 results of one kind in a record, the first were kept";
+    ExtensionsShortened = "extensions_shortened", LeftOut, "more elements outside the schema than the maximum, the first were kept";
+    TooManyErrors = "too_many_errors", LeftOut, "more error texts in the metadata than the maximum, the first were kept";
+    EmptyRecord = "empty_record", LeftOut, "a record without address, count, domain and result was skipped";
+    SkippedRecord = "skipped_record", LeftOut, "a record or row in an unexpected place was skipped";
+    SecondReport = "second_report", LeftOut, "another feedback element after the first was skipped";
+    TrailingJunk = "trailing_junk", LeftOut, "data after the end of the report was skipped";
+    ControlCharacters = "control_characters", Corrected, "control characters in a string were replaced by spaces";
+    WrongType = "wrong_type", LeftOut, "a value of an unexpected JSON type was skipped";
+    ListShortened = "list_shortened", LeftOut, "a list with too many entries was truncated";
+    FoldedWrong = "folded_wrong", LeftOut, "a line that is not a field was skipped";
+    NoFeedbackType = "no_feedback_type", Corrected, "Feedback-Type is missing, the report was recognised by its other fields";
+    Prose = "prose", Corrected, "the report has no machine-readable part, its fields were read from the human-readable part";
+    DamagedAfterEnd = "damaged_after_end", Corrected, "the report is complete, but its container has a wrong checksum";
+    UnreadAfterEnd = "unread_after_end", LeftOut, "the report is complete, but what follows it could not be read";
 }
 
 #[cfg(test)]
@@ -146,6 +182,24 @@ mod tests {
         theirs.note(Repair::TextShortened, "email");
         ours.add(theirs);
         assert_eq!(ours.texts(), ["text_shortened: a text that is too long was truncated, 3 times"]);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_also_beyond_the_kinds_that_are_listed() {
+        let mut warnings = Warnings::default();
+        warnings.note(Repair::StrayAmpersand, "");
+        assert_eq!(warnings.left_out(), None);
+        warnings.note(Repair::TooManyResults, "");
+        warnings.note(Repair::TooManyResults, "");
+        let trouble = warnings.left_out().unwrap();
+        assert_eq!(trouble.reason, Reason::LeftOut);
+        assert!(trouble.detail.ends_with("the first were kept, 2 times"), "{trouble}");
+        let mut all = Warnings::default();
+        Repair::ALL.iter().for_each(|repair| all.note(*repair, ""));
+        let beyond = Repair::ALL[KINDS..].iter().filter(|repair| repair.effect() == Effect::LeftOut).count();
+        let mut merged = Warnings::default();
+        merged.add(all);
+        assert!(merged.left_out().unwrap().detail.ends_with(&format!("; {beyond} of other kinds")), "{merged:?}");
     }
 
     #[test]

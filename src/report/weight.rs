@@ -157,12 +157,13 @@ impl Weighed for (&PolicyName, &TlsRow) {
     }
 }
 
-/// Bytes that each event of a mail has for the authentication results of its sender.
-pub fn of_sender(auth: &MailAuth) -> u64 {
+/// Bytes that each event of a mail has for the authentication results of its sender, and for warnings about its header.
+pub fn of_mail(auth: Option<&MailAuth>, warnings: &[String]) -> u64 {
     let texts = |AuthResult { method: _, result, domain }: &AuthResult| {
         escaped(result) + domain.as_deref().map(escaped).unwrap_or_default()
     };
-    auth.results.iter().map(|told| ENTRY + texts(told)).sum()
+    let results = auth.map_or(&[][..], |auth| &auth.results);
+    results.iter().map(|told| ENTRY + texts(told)).sum::<u64>() + lines(warnings)
 }
 
 /// Size of the only event of a failure report, in bytes; `read` is what was read of the document, which is little enough to

@@ -2,10 +2,12 @@
 
 mod batch;
 pub mod file;
+pub mod http;
 mod metadata;
 pub mod rate;
 pub mod registry;
 mod rejections;
+mod request;
 pub mod stdout;
 pub mod syslog;
 mod worker;

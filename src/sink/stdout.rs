@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{
     Frame, Health, Inlet, Sink, SinkError, Status,
-    batch::Batches,
+    batch::{Batches, Limits},
     rate::RateLimit,
     registry::{Kind, Probe},
     worker::Worker,
@@ -77,7 +77,7 @@ impl StdoutSink {
             warn!("stdout is /dev/null: events are discarded, and count as shipped");
         }
         let worker = Worker::start("stdout", Output { file: output, rest: Bytes::new() }).map_err(cannot_write)?;
-        let mut batches = Batches::new(inlet, self.rate, &status, WRITE_BYTES);
+        let mut batches = Batches::new(inlet, self.rate, &status, Limits::of_bytes(WRITE_BYTES));
         let mut backoff = Backoff::new(LOCAL_OUTPUT);
         status.report(Health::Up);
         while let Some(batch) = batches.next().await {

@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{Failure, Steps};
 use crate::{
-    config::sink::Syslog,
+    config::tls::Tls,
     exit::Exit,
     net::{
         connect::{connect_to, resolve},
@@ -43,18 +43,17 @@ pub async fn reach(host: &str, port: u16, limit: Duration, steps: &mut Steps) ->
     Some(tcp)
 }
 
-/// Does a TLS handshake with a syslog receiver, and closes the connection.
-pub async fn encrypt(syslog: &Syslog, tcp: TcpStream, steps: &mut Steps) -> Option<()> {
+/// Does a TLS handshake with a receiver, and closes the connection.
+pub async fn encrypt(tls: &Tls, host: &str, limit: Duration, tcp: TcpStream, steps: &mut Steps) -> Option<()> {
     let shaken = async {
-        let shaken = timeout(syslog.connect_timeout, tls::handshake_noting(&syslog.tls, &syslog.host, tcp));
-        shaken.await.map_err(|_| too_slow(&syslog.host, syslog.connect_timeout))?.map_err(Failure::from)
+        let shaken = timeout(limit, tls::handshake_noting(tls, host, tcp));
+        shaken.await.map_err(|_| too_slow(host, limit))?.map_err(Failure::from)
     };
     let (mut stream, asked) = steps.attempt(ENCRYPTION, shaken).await?;
     let (mut shown, soon) = described(Encryption::of(&stream));
     if asked {
         // Many servers ask and accept any certificate; those that don't may refuse it only later.
-        let ours =
-            if syslog.tls.crt_file.is_some() { "that in tls.crt_file is sent" } else { "tls.crt_file is not set" };
+        let ours = if tls.crt_file.is_some() { "that in tls.crt_file is sent" } else { "tls.crt_file is not set" };
         shown += &format!(
             "; the server requests a client certificate ({ours}), and may reject the connection only \
              when an event is sent"

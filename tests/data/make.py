@@ -805,6 +805,19 @@ def _():
                  Subject="Undelivered: Report Domain: other.example Submitter: example.com Report-ID: <own-1>")
 
 
+@fixture("mail/060-dates-in-any-form.mbox")
+def _():
+    dates = ["Wed, 15 Nov 2023 07:30:15 GMT+01:00", "2023-11-15T12:00:15+05:30", "Wed Nov 15 06:30:15 2023",
+             "wed, 15 november 23 1:30:15 am EST (winter)", "Wed, 15 Nov 2023 24:00:00 +0000",
+             "Wed, 15 Nov 2023 08:30:15 CEST", "15/11/2023 06:30:15", "Thu, 15 Nov 2023 06:30:15 -0000"]
+    mails = [mixed(NOTE, attached(content=gz(report(f"date-{n}"))), Date=date, Message_ID=f"<date-{n}@receiver.example>")
+             for n, date in enumerate(dates)]
+    mails.append(mixed(NOTE, attached(content=b"PK\x03\x04", name="receiver.example!example.com!1!2.zip"), Date="someday",
+                       Message_ID="<date-none@receiver.example>"))
+    line = b"From reports@receiver.example Wed Nov 15 06:00:00 2023\n"
+    return b"\n".join(line + mail.replace(b"\r\n", b"\n") for mail in mails)
+
+
 def main(names):
     for path in names or FIXTURES:
         (HERE / path).write_bytes(FIXTURES[path]())

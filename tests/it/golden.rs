@@ -203,6 +203,7 @@ fixtures! {
     "mail/065-smime-opaque-signed-in-pieces.eml" => mail_smime_opaque_signed_in_pieces,
     "mail/066-outlook-message.eml" => mail_outlook_message,
     "mail/067-bounce-of-our-report.eml" => mail_bounce_of_our_report,
+    "mail/060-dates-in-any-form.mbox" => mail_dates_in_any_form,
     "tls_rpt/001-plain.json" => tls_plain,
     "tls_rpt/002-contact-null.json" => tls_contact_null,
     "tls_rpt/003-contact-list.json" => tls_contact_list,

@@ -9,13 +9,14 @@ use std::{
 use syn::visit::{self, Visit};
 
 /// Modules that any other module may use.
-const GROUND: &[&str] = &["trouble", "limits", "invisible"];
+const GROUND: &[&str] = &["trouble", "limits", "invisible", "date"];
 
 /// Allowed imports of each module of the library from its siblings, in addition to [`GROUND`]; only `pipeline` may use all
 /// stages.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trouble", &[]),
     ("invisible", &[]),
+    ("date", &[]),
     ("limits", &["config"]),
     ("exit", &[]),
     ("stdio", &[]),
@@ -49,7 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Paths that the pure stages must not use: they do no I/O.
-const PURE: &[&str] = &["extract", "report", "event", "encode", "deliver", "flood"];
+const PURE: &[&str] = &["date", "extract", "report", "event", "encode", "deliver", "flood"];
 const IMPURE_WORDS: &[&str] = &[
     "tokio::",
     "TcpStream",

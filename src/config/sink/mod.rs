@@ -2,7 +2,9 @@
 
 mod encoding;
 mod file;
+mod http;
 mod kind_options;
+mod requests;
 mod stdout;
 mod syslog;
 
@@ -23,7 +25,9 @@ use crate::event::EventType;
 pub use self::{
     encoding::{Arrays, Codec, Encoding, Preset},
     file::File,
+    http::{Compression, Credentials, Headers, Http, Method, OnRejected},
     kind_options::SinkOptions,
+    requests::Requests,
     stdout::Stdout,
     syslog::{Acknowledgements, EventTime, Framing, Syslog, SyslogFormat, SyslogMode},
 };
@@ -33,6 +37,8 @@ kinds! {
     pub enum SinkKind: SinkOptions {
         /// A syslog receiver over TLS, TCP or UDP.
         Syslog(Syslog): Syslog = "syslog",
+        /// An HTTP receiver that answers each request.
+        Http(Box<Http>): Http = "http",
         /// Files, one per day or by the pattern.
         File(File): File = "file",
         /// Lines on standard output.
@@ -45,7 +51,7 @@ impl SinkKind {
     pub fn frames(&self) -> Frames<'_> {
         match self {
             SinkKind::Syslog(syslog) => Frames::Syslog(syslog),
-            SinkKind::File(_) => Frames::Lines { max_bytes: None },
+            SinkKind::Http(_) | SinkKind::File(_) => Frames::Lines { max_bytes: None },
             SinkKind::Stdout(stdout) => Frames::Lines { max_bytes: Some(stdout.max_line_bytes) },
         }
     }
@@ -138,7 +144,7 @@ fn known_fields(view: &View<'_>, key: &str, names: &[String]) {
 }
 
 /// An integer number of seconds, as for Vector's option of this name.
-struct Seconds;
+pub(crate) struct Seconds;
 
 impl Form for Seconds {
     type Value = Duration;

@@ -163,3 +163,43 @@ fn insecure_options_give_warnings() {
     warned(&source("tls: {verify_certificate: false}"), "sources.rua.tls.verify_certificate: false allows");
     assert_eq!(yaml(&format!("data_dir: /d\n{SMALL}")).unwrap().warnings, [""; 0]);
 }
+
+#[test]
+fn credentials_of_an_http_sink_match_their_strategy() {
+    let http = |lines: &str| sink(&format!("type: http\nuri: https://h/\n{lines}"));
+    let key = "sinks.out.auth.strategy";
+    refused(&http("auth: {user: a, password: b}"), key, "is missing; expected basic, with user and password");
+    refused(&http("auth: {strategy: basic, user: a}"), key, "basic needs user, and password");
+    refused(&http("auth: {strategy: basic, user: a, password: b, token: c}"), key, "no token");
+    refused(&http("auth: {strategy: bearer, user: a}"), key, "bearer needs token");
+    refused(&http("auth: {strategy: basic, user: 'a:b', password: c}"), "sinks.out.auth.user", "a colon");
+    refused(
+        &http("auth: {strategy: bearer, token: c}\noauth: {token_file: /t}"),
+        "sinks.out.oauth",
+        "combined with auth",
+    );
+    yaml(&http("auth: {strategy: bearer, token_file: /t}")).unwrap();
+    yaml(&http("oauth: {token_command: [cat, /t]}")).unwrap();
+}
+
+#[test]
+fn the_url_and_the_header_fields_of_an_http_sink_are_checked() {
+    let http = |lines: &str| sink(&format!("type: http\n{lines}"));
+    refused(&http("uri: ftp://h/"), "sinks.out.uri", "expected an http:// or https:// URL");
+    refused(&http("uri: /ingest"), "sinks.out.uri", "expected an http:// or https:// URL");
+    refused(&http("uri: https://user:s3cret@h/"), "sinks.out.uri", "must not contain a user or password; use auth");
+    refused(
+        &http("uri: http://h/\ntls: {verify_hostname: false}"),
+        "sinks.out.tls",
+        "only supported with an https URL",
+    );
+    let field = |name: &str| format!("uri: https://h/\nrequest: {{headers: {{'{name}': v}}}}");
+    refused(&http(&field("X Y")), "sinks.out.request.headers.X Y", "not the name of a header field");
+    refused(&http(&field("content-length")), "sinks.out.request.headers.content-length", "set by the program");
+    let twice = "uri: https://h/\nrequest: {headers: {X-Key: a, x-key: b}}";
+    refused(&http(twice), "sinks.out.request.headers.x-key", "is set twice");
+    let warned = yaml(&http("uri: http://siem/\nrequest: {headers: {X-Key: a}}")).unwrap().warnings;
+    assert!(warned.iter().any(|warning| warning.contains("http sends credentials")), "{warned:?}");
+    let config = yaml(&http(&field("X-Key"))).unwrap().config;
+    assert!(!format!("{config:?}").contains("\"v\""), "values may be secrets");
+}

@@ -153,7 +153,7 @@ fn the_options_of_a_url_are_checked_like_those_of_a_file() {
 
 #[test]
 fn unknown_url_schemes_are_refused_with_the_known_ones() {
-    for url in ["forward://h:24224", "http://h/", "https://h/", "kafka://h", "out.json", "stdout"] {
+    for url in ["forward://h:24224", "kafka://h", "out.json", "stdout"] {
         let told = to(url).unwrap_err().to_string();
         assert!(told.contains("unknown kind of sink; known: syslog+tls://host:6514"), "{url}: {told}");
     }
@@ -165,6 +165,19 @@ fn unknown_url_schemes_are_refused_with_the_known_ones() {
     for url in ["imaps://host/INBOX", "imaps://u@h?starttls", "imaps://u@h?archive", "imaps://u@", "imaps://%ff@h"] {
         assert!(from(url).is_err(), "{url}");
     }
+}
+
+#[test]
+fn an_http_url_keeps_its_path_and_takes_options_from_its_query() {
+    let config =
+        to("https://siem.example:8443/ingest/a?codec=array&compression=gzip&batch.max_events=50").unwrap().config;
+    let sink = &config.sinks["http"];
+    let sink::SinkKind::Http(http) = &sink.kind else { panic!("{sink:?}") };
+    assert_eq!(
+        (http.uri.to_string().as_str(), sink.encoding.codec),
+        ("https://siem.example:8443/ingest/a", sink::Codec::Array)
+    );
+    assert_eq!((http.compression, http.requests.max_events), (sink::Compression::Gzip, 50));
 }
 
 #[test]

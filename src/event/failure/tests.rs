@@ -98,7 +98,7 @@ fn comments_in_keyword_lists_are_removed_and_unknown_words_named() {
 fn arrival_dates_with_comments_and_obsolete_zones_are_parsed() {
     for told in [
         "Fri, 30 Oct 2026 22:13:20 +0000",
-        "Mon, 30 Oct 2026 22:13:20 GMT",
+        "Fri, 30 Oct 2026 22:13:20 GMT",
         "30 Oct 2026 17:13:20 EST (really Friday)",
         "2026-10-30T22:13:20Z",
     ] {
@@ -110,6 +110,10 @@ fn arrival_dates_with_comments_and_obsolete_zones_are_parsed() {
     let event = event(&Failure { arrival_date: some("soon"), ..quiet() });
     assert_eq!(value(&event, "begin"), Value::Null);
     assert_eq!(value(&event, "parse_warnings"), texts(&["begin: \"soon\" is not a valid time".to_owned()]));
+    let event = self::event(&Failure { arrival_date: some("Mon, 30 Oct 2026 22:13:20 -0000"), ..quiet() });
+    let warning =
+        "begin: \"Mon, 30 Oct 2026 22:13:20 -0000\" has another weekday than its day, is read as 2026-10-30T22:13:20Z";
+    assert_eq!(value(&event, "parse_warnings"), texts(&[warning.to_owned()]));
 }
 
 #[test]

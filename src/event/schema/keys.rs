@@ -39,7 +39,8 @@ pub(super) const BEGIN: Key = key(
     Kind::Time,
     Part::Seed,
     "Start of the reporting period: `date_range/begin` or `start-datetime`; of a failure report, `Arrival-Date`. Null \
-     if missing or not a time; in the latter case `parse_warnings` names it.",
+     if missing, not a time, or in a time zone that is ambiguous (`CEST`, `IST`); `parse_warnings` names it then. A time \
+     without a time zone is read as UTC, and is named as well, as is any other form than that of the standard.",
 );
 pub(super) const END: Key = key(
     "end",
@@ -100,7 +101,13 @@ pub(super) const MAIL_UID: Key = key(
 pub(super) const MAIL_MESSAGE_ID: Key =
     key("mail_message_id", Kind::Text, Part::Provenance, "`Message-ID` header of the mail.");
 pub(super) const MAIL_FROM: Key = key("mail_from", Kind::Text, Part::Provenance, "`From` header of the mail.");
-pub(super) const MAIL_DATE: Key = key("mail_date", Kind::Time, Part::Provenance, "`Date` header of the mail.");
+pub(super) const MAIL_DATE: Key = key(
+    "mail_date",
+    Kind::Time,
+    Part::Provenance,
+    "`Date` header of the mail. Null if missing or not a time, by the same rules as `begin`; in the latter case the \
+     `parse_warnings` of all events of its reports name it.",
+);
 pub(super) const MAIL_AUTH: Key = key(
     "mail_auth",
     Kind::Objects(&["method", "result", "domain"]),
@@ -360,8 +367,9 @@ pub(super) const REPORT: &[Key] = &[
         "outcome",
         Kind::Text,
         Part::Told,
-        "`shipped`; `partial`, if rows were lost to damage or limits, or contain nothing; `duplicate`, if it was \
-         shipped before; `empty`, if the report has no rows; `unreadable`.",
+        "`shipped`, if everything in the document was read and shipped; `partial`, if something was not: lost to damage \
+         or limits, skipped or shortened, as the `ingest_error` after it says; `duplicate`, if it was shipped before; \
+         `empty`, if the report has no rows; `unreadable`.",
     ),
     ORG,
     ORG_EMAIL,

@@ -65,7 +65,7 @@ fn tls_values_are_normalised_and_invalid_ones_named() {
     assert_eq!(
         *warnings,
         [
-            "begin: \"2026-10-30T00:00:00\" is read as 2026-10-30T00:00:00Z",
+            "begin: \"2026-10-30T00:00:00\" has no time zone, is read as 2026-10-30T00:00:00Z",
             "end: \"later\" is not a valid time",
             "result_type: unknown value \"quota-exceeded\"",
             "source_ip: \"unknown\" is not a valid IP address",

@@ -19,12 +19,40 @@ fn header_fields_are_known_before_unpacking() {
                 from: Some("ann@example.com".into()),
                 date: Some("2023-11-14T21:13:20Z".parse().unwrap()),
                 subject: Some("Grüße all".into()),
+                warnings: Vec::new(),
             }
         );
     }
     let limits = Limits::default();
     assert_eq!(open(b"\r\nno header", Origin::Mail, &limits).envelope().as_ref(), &Envelope::default());
-    assert_eq!(open(b"Date: tomorrow\r\n\r\n", Origin::Mail, &limits).envelope().date, None);
+}
+
+#[test]
+fn a_date_that_is_not_read_or_needs_an_assumption_is_named() {
+    let limits = Limits::default();
+    for (told, date, warning) in [
+        ("Fri, 2 Jan 2026 03:04:05 GMT+01:00 (CET)", Some("2026-01-02T02:04:05Z"), None),
+        ("2026-01-02T03:04:05\r\n +05:30", Some("2026-01-01T21:34:05Z"), None),
+        ("", None, None),
+        (
+            "Fri Jan  2\r\n 03:04:05 2026",
+            Some("2026-01-02T03:04:05Z"),
+            Some("\"Fri Jan 2 03:04:05 2026\" has no time zone, is read as 2026-01-02T03:04:05Z"),
+        ),
+        (
+            "Fri, 2 Jan 2026 03:04:05 CEST",
+            None,
+            Some("\"Fri, 2 Jan 2026 03:04:05 CEST\" has an unknown or ambiguous time zone"),
+        ),
+        ("tomorrow\u{e4}", None, Some("\"tomorrow\u{e4}\" is not a valid time")),
+    ] {
+        let mail = format!("Subject: dates\r\nDate: {told}\r\nFrom: a@example.com\r\n\r\n");
+        let envelope = open(mail.as_bytes(), Origin::Mail, &limits).envelope();
+        assert_eq!(envelope.date, date.map(|date| date.parse().unwrap()), "{told}");
+        assert_eq!(envelope.warnings, Vec::from_iter(warning.map(|warning| format!("mail_date: {warning}"))), "{told}");
+    }
+    let raw = open(b"Date: Fri, 2 Jan 2026 \xe4\r\nFrom: a@example.com\r\n\r\n", Origin::Mail, &limits).envelope();
+    assert_eq!(raw.warnings, ["mail_date: \"Fri, 2 Jan 2026 \u{fffd}\" is not a valid time"]);
 }
 
 #[test]

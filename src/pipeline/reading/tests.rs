@@ -83,6 +83,40 @@ fn a_tls_report_that_is_cut_off_ships_what_was_whole_and_is_quarantined() {
     assert!(matches!(reading.verdict(), Verdict::Quarantine(_)));
 }
 
+/// Regression: a report of which something was skipped was `shipped`, and its mail archived.
+#[test]
+fn a_report_of_which_something_was_left_out_is_partial_and_quarantined() {
+    for (fixture, left_out) in [
+        ("report/035-bare-records.xml", "empty_record: "),
+        ("report/039-after-the-end.xml", "trailing_junk: "),
+        ("report/044-repeated-values.xml", "repeated: "),
+        ("value/025-domain-of-100-kb.xml", "text_shortened: "),
+        ("tls_rpt/019-after-the-end.json", "trailing_junk: "),
+        ("tls_rpt/020-other-types.json", "wrong_type: "),
+        ("failure/015-folded-anyhow.eml", "folded_wrong: "),
+    ] {
+        let mut kept = Kept::default();
+        let reading = kept.read(fixture, Addresses::Masked);
+        assert_eq!(kept.last("reason"), "left_out", "{fixture}");
+        assert!(kept.last("detail").contains(left_out), "{fixture}: {}", kept.last("detail"));
+        assert!(matches!(reading.verdict(), Verdict::Quarantine(_)), "{fixture}");
+        kept.events.pop();
+        assert_eq!(kept.last("outcome"), "partial", "{fixture}");
+        let again = kept.read(fixture, Addresses::Masked);
+        assert!(
+            matches!(again.verdict(), Verdict::Quarantine(_)),
+            "{fixture}: a duplicate has the verdict of the first"
+        );
+    }
+    for corrected in
+        ["report/020-unescaped-ampersand.xml", "report/023-end-tags-misnamed.xml", "container/003-wrong-checksum.gz"]
+    {
+        let mut kept = Kept::default();
+        let reading = kept.read(corrected, Addresses::Masked);
+        assert_eq!((kept.last("outcome"), reading.verdict()), ("shipped".into(), Verdict::Archive), "{corrected}");
+    }
+}
+
 #[test]
 fn a_tls_report_without_policies_is_empty() {
     let mut kept = Kept::default();

@@ -12,6 +12,7 @@ use super::open_elements::{Element, Tree, attributes, without_end_tag};
 use super::report::{Aggregate, Row};
 use super::text_room::{Part, TextRoom};
 use crate::limits::{AUTH_RESULTS, Limits};
+use crate::report::scanned::after_end;
 use crate::report::values::{blank_trimmed, is_blank};
 use crate::report::warnings::{Repair, Warnings};
 use crate::report::weight::Weight;
@@ -43,6 +44,8 @@ struct Reading<'a> {
     room: TextRoom,
     warnings: Warnings,
     record_warnings: Warnings,
+    /// Repairs within all records so far.
+    warnings_of_records: Warnings,
     /// Room for extensions outside the records, and for those of the current record.
     extension_room: ExtensionRoom,
     record_extension_room: ExtensionRoom,
@@ -97,6 +100,7 @@ impl<'a, R: BufRead> Document<'a, R> {
             room: TextRoom::new(),
             warnings: Warnings::default(),
             record_warnings: Warnings::default(),
+            warnings_of_records: Warnings::default(),
             extension_room: ExtensionRoom::default(),
             record_extension_room: ExtensionRoom::default(),
             is_bare: false,
@@ -143,7 +147,7 @@ impl<'a, R: BufRead> Document<'a, R> {
                 Ok(Token::Text(text)) if text.trim().is_empty() => {}
                 Ok(Token::Start { tag, .. }) if is_feedback(&tag) => return warnings.note(Repair::SecondReport, ""),
                 Ok(_) => return warnings.note(Repair::TrailingJunk, ""),
-                Err(trouble) => return warnings.note(Repair::DamagedAfterEnd, &trouble.detail),
+                Err(trouble) => return warnings.note(after_end(&trouble), &trouble.detail),
             }
         }
     }
@@ -155,19 +159,24 @@ impl<'a, R: BufRead> Document<'a, R> {
 
     /// Returns everything outside the rows, as far as it was read.
     pub fn finish(self) -> Finished {
-        let Reading { draft, warnings: own, mut weight, skipped, .. } = self.reading;
+        let Reading { draft, warnings: own, warnings_of_records, record_warnings, mut weight, skipped, .. } =
+            self.reading;
         let mut report = draft.report;
-        let mut warnings = self.xml.warnings();
-        warnings.add(own);
-        report.warnings = warnings.texts();
+        let mut repairs = self.xml.warnings();
+        repairs.add(own);
+        report.warnings = repairs.texts();
         report.warnings.iter().for_each(|warning| weight.head(warning));
-        Finished { report, skipped, event_bytes: weight.total() }
+        repairs.add(warnings_of_records);
+        repairs.add(record_warnings);
+        Finished { report, repairs, skipped, event_bytes: weight.total() }
     }
 }
 
 /// Result of reading a whole document, without its rows.
 pub struct Finished {
     pub report: Aggregate,
+    /// All repairs, also those within the rows.
+    pub repairs: Warnings,
     /// Number of rows without data, which were not returned.
     pub skipped: u64,
     /// Size of the events of the other rows, in bytes; an upper bound.
@@ -481,7 +490,7 @@ impl Reading<'_> {
         } else {
             self.give(row, None);
         }
-        self.record_warnings = Warnings::default();
+        self.warnings_of_records.add(std::mem::take(&mut self.record_warnings));
         self.record_extension_room = ExtensionRoom::default();
         self.in_record = false;
         self.row_seen = false;

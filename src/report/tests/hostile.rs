@@ -73,7 +73,7 @@ impl Read for Failing<'_> {
 }
 
 fn failing(document: &[u8]) -> Failing<'_> {
-    Failing { document, trouble: Trouble::new(Reason::CorruptGzip, "the checksum differs") }
+    Failing { document, trouble: Trouble::checksum(Reason::CorruptGzip, "the checksum differs") }
 }
 
 fn reason(document: impl AsRef<[u8]>) -> Reason {
@@ -89,6 +89,11 @@ fn container_damage_after_the_report_is_a_warning() {
     assert_eq!((read.rows.len(), read.scan.damage.is_none()), (2, true));
     assert_eq!(read.codes(), ["damaged_after_end"]);
     assert!(read.report().warnings[0].contains("the checksum differs"));
+    assert_eq!(read.scan.left_out, None, "only a checksum is wrong");
+    let cut = || Failing { trouble: Trouble { is_checksum: false, ..failing(b"").trouble }, ..failing(&document) };
+    let read = read_with(cut, &Limits::default()).expect("whole");
+    assert_eq!(read.codes(), ["unread_after_end"]);
+    assert_eq!(read.scan.left_out.map(|trouble| trouble.reason), Some(Reason::LeftOut));
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl<R: BufRead> Sanitizer<R> {
         let setting = "limits.xml_token_bytes";
         let detail = format!("more than {most} bytes without a tag, {UNTAGGED} times {setting}; raise it to read on");
         let limit = Some(LimitHit { setting, value: self.token_bytes });
-        Err(Trouble { reason: Reason::XmlTokenTooLarge, detail, limit })
+        Err(Trouble { limit, ..Trouble::new(Reason::XmlTokenTooLarge, detail) })
     }
 
     /// Consumes text up to possible markup, and returns the rest of the input.

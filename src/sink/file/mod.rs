@@ -25,7 +25,7 @@ use self::{
 };
 use super::{
     Frame, Health, Inlet, Sink, SinkError, Status,
-    batch::Batches,
+    batch::{Batches, Limits},
     rate::RateLimit,
     registry::{Kind, Probe},
     worker::Worker,
@@ -82,7 +82,7 @@ impl FileSink {
         let today = pattern.path_at(Timestamp::now().as_second());
         files.until_done(cannot_create, move |writer| writer.prepare(&today)).await?;
 
-        let mut batches = Batches::new(inlet, self.rate, &files.status, BATCH_BYTES);
+        let mut batches = Batches::new(inlet, self.rate, &files.status, Limits::of_bytes(BATCH_BYTES));
         files.sweep().await?;
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -29,7 +29,7 @@ pub async fn check(syslog: &Syslog, steps: &mut Steps) -> Option<Probe> {
         SyslogMode::Tls => {
             steps.plan([peer::NAME, peer::CONNECTION, peer::ENCRYPTION, PROBE]);
             let tcp = peer::reach(host, *port, *connect_timeout, steps).await?;
-            peer::encrypt(syslog, tcp, steps).await?;
+            peer::encrypt(&syslog.tls, host, *connect_timeout, tcp, steps).await?;
             acknowledged
         }
     };

@@ -46,9 +46,8 @@ fn unmoved_mails_are_moved_by_the_next_run_without_reshipping() {
     dovecot.mailbox().create_folder("Processed");
     dovecot.mailbox().write_protect("Processed", true);
     let finished = workplace.once(&config).exits(75).says(&["can't be settled", "shipped and could not be moved"]);
-    let ended = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap());
-    let ended: serde_json::Value =
-        ended.filter(|line: &serde_json::Value| line["message"] == "run ended").last().unwrap();
+    let mut logged = finished.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let ended = logged.find(|line| line["message"] == "run ended").unwrap();
     // Regression: it said 0 beside exit code 75.
     assert_eq!((&ended["left"], &ended["exit_code"]), (&json!(batch.mails.len()), &json!(75)));
     assert_rows(&batch, &ndjson(&workplace.read("kept.ndjson")));

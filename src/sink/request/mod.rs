@@ -1,0 +1,89 @@
+//! Request engine: sends batches of events to a receiver that answers each request, several requests at a time.
+//!
+//! Each request ends in an [`Outcome`]. A request that failed is sent again, after a delay and with one request at a time
+//! until one succeeds. A request that the receiver refuses is split into halves, until the event at fault is alone, and is
+//! rejected. Events are confirmed up to the first one that is neither delivered nor rejected (see [`LowWater`]).
+//!
+//! All frames, waiting or in flight, count against the sink's queue (`buffer.max_size`) until they are dropped.
+
+mod engine;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Frame, Inlet, Sink, SinkError, Status,
+    batch::{Batches, Limits},
+    rate::RateLimit,
+};
+use crate::{
+    config::sink::{Rate, Requests},
+    deliver::low_water::LowWater,
+};
+
+use engine::Engine;
+
+/// A receiver, as one kind of sink speaks to it.
+pub trait Receiver: Send + Sync + 'static {
+    /// Sends a batch, which is not empty, as one request, and interprets the response. The engine ends the request after
+    /// `request.timeout_secs`.
+    fn send<'a>(&'a self, batch: &'a [Frame]) -> BoxFuture<'a, Outcome>;
+}
+
+/// Result of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The receiver has taken all events.
+    Delivered,
+    /// The receiver, or the network, failed: the request is sent again, no sooner than `after`, if the receiver said so.
+    Failed { reason: String, after: Option<Duration> },
+    /// The receiver will never take this request, because of at least one of its events, or because of its size.
+    Refused { reason: String },
+    /// The configuration can't be used, such as the file of a certificate. Ends the sink if no request has succeeded before:
+    /// files that become unusable later are probably being replaced.
+    Unusable(SinkError),
+}
+
+/// Sink that sends requests to `R`.
+pub struct RequestSink<R> {
+    receiver: Arc<R>,
+    requests: Requests,
+    rate: RateLimit,
+}
+
+impl<R> fmt::Debug for RequestSink<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestSink").field("requests", &self.requests).finish_non_exhaustive()
+    }
+}
+
+impl<R: Receiver> RequestSink<R> {
+    pub fn new(receiver: R, requests: Requests, rate: &Rate) -> Self {
+        Self { receiver: Arc::new(receiver), requests, rate: RateLimit::new(rate) }
+    }
+}
+
+impl<R: Receiver> Sink for RequestSink<R> {
+    fn run(
+        self: Box<Self>,
+        inlet: Inlet,
+        status: Status,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), SinkError>> {
+        let Self { receiver, requests, rate } = *self;
+        let limits = Limits {
+            max_bytes: requests.max_bytes as usize,
+            max_events: requests.max_events as usize,
+            timeout: requests.batch_timeout,
+        };
+        let batches = Batches::new(inlet, rate, &status, limits);
+        Box::pin(async move {
+            let engine = Engine::new(&*receiver, &requests, status).run(batches);
+            stop.run_until_cancelled(engine).await.unwrap_or(Ok(()))
+        })
+    }
+}

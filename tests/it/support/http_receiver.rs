@@ -1,0 +1,192 @@
+//! An HTTP receiver that answers as a test's script says, over TCP or TLS. Real ones neither cut, lie nor delay on demand.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use flate2::read::MultiGzDecoder;
+use serde_json::Value;
+use tokio_rustls::rustls::{
+    RootCertStore, ServerConfig, ServerConnection, StreamOwned, crypto,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+
+use super::ca::Identity;
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub line: String,
+    /// By names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// Events in the body, which is decompressed.
+    pub events: Vec<Value>,
+    pub body: Vec<u8>,
+    /// Number of the connection, from 1.
+    pub connection: usize,
+}
+
+pub enum Answer {
+    Status(u16),
+    /// The whole response, byte by byte; then the connection is closed.
+    Raw(String),
+    /// The response comes this much later.
+    Late(Duration, u16),
+    /// The connection is closed without a response, after the request was read.
+    Cut,
+}
+
+type Script = dyn Fn(usize, &Received) -> Answer + Send + Sync;
+
+pub struct HttpReceiver {
+    pub port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub requests: Vec<Received>,
+    /// Events of all requests that were answered with 2xx, in the order of the answers.
+    pub taken: Vec<Value>,
+    connections: usize,
+}
+
+impl HttpReceiver {
+    /// Starts a receiver; `script` gets the number of the request, from 1, and the request.
+    pub fn start(script: impl Fn(usize, &Received) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serve(Arc::new(script), |stream| Ok(Box::new(stream)))
+    }
+
+    /// As `start`, with TLS; asks for a client certificate of this authority, if there is one.
+    pub fn with_tls(
+        identity: &Identity,
+        clients: Option<&std::path::Path>,
+        script: impl Fn(usize, &Received) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let tls = tls(identity, clients);
+        Self::serve(Arc::new(script), move |stream| {
+            Ok(Box::new(StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), stream)))
+        })
+    }
+
+    fn serve(
+        script: Arc<Script>,
+        accept: impl Fn(TcpStream) -> io::Result<Box<dyn Duplex>> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state: Arc<Mutex<State>> = Arc::default();
+        let (accept, shared) = (Arc::new(accept), state.clone());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, script, accept, state) = (stream.unwrap(), script.clone(), accept.clone(), shared.clone());
+                thread::spawn(move || {
+                    let connection = {
+                        let mut state = state.lock().unwrap();
+                        state.connections += 1;
+                        state.connections
+                    };
+                    // A client that closes the connection early is not an error of the test.
+                    accept(stream).and_then(|stream| converse(stream, connection, &*script, &state)).ok();
+                });
+            }
+        });
+        Self { port, state }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://localhost:{}{path}", self.port)
+    }
+}
+
+trait Duplex: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Duplex for S {}
+
+fn converse(stream: Box<dyn Duplex>, connection: usize, script: &Script, state: &Mutex<State>) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    while let Some(received) = read(&mut stream, connection)? {
+        let number = {
+            let mut state = state.lock().unwrap();
+            state.requests.push(received.clone());
+            state.requests.len()
+        };
+        let answer = script(number, &received);
+        if let Answer::Late(delay, _) = answer {
+            thread::sleep(delay);
+        }
+        match answer {
+            Answer::Status(status) | Answer::Late(_, status) => {
+                if (200..300).contains(&status) {
+                    state.lock().unwrap().taken.extend(received.events);
+                }
+                write!(stream.get_mut(), "HTTP/1.1 {status} Scripted\r\nContent-Length: 0\r\n\r\n")?;
+                stream.get_mut().flush()?;
+            }
+            Answer::Raw(response) => {
+                if response.starts_with("HTTP/1.1 2") {
+                    state.lock().unwrap().taken.extend(received.events);
+                }
+                stream.get_mut().write_all(response.as_bytes())?;
+                return stream.get_mut().flush();
+            }
+            Answer::Cut => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a request; `None` at the end of the connection.
+fn read(stream: &mut impl BufRead, connection: usize) -> io::Result<Option<Received>> {
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut field = String::new();
+        stream.read_line(&mut field)?;
+        let Some((name, value)) = field.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+        let mut inflated = Vec::new();
+        MultiGzDecoder::new(&*body).read_to_end(&mut inflated)?;
+        body = inflated;
+    }
+    let events = match body.first() {
+        Some(b'[') => serde_json::from_slice(&body)?,
+        _ => serde_json::Deserializer::from_slice(&body).into_iter().collect::<Result<_, _>>()?,
+    };
+    Ok(Some(Received { line: line.trim_end().to_owned(), headers, events, body, connection }))
+}
+
+fn tls(identity: &Identity, clients: Option<&std::path::Path>) -> Arc<ServerConfig> {
+    let certificates = CertificateDer::pem_file_iter(&identity.certificate).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
+    let provider = Arc::new(crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let config = match clients {
+        None => config.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(CertificateDer::pem_file_iter(authority).unwrap().map(Result::unwrap));
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            config.with_client_cert_verifier(verifier)
+        }
+    };
+    Arc::new(config.with_single_cert(certificates, key).unwrap())
+}
