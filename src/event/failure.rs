@@ -206,12 +206,40 @@ fn authenticator(results: &str) -> Option<String> {
     (name.contains('.') && !name.contains(['=', '@', '(', '"'])).then(|| values::domain(name))
 }
 
-/// Returns the domain of the last address in a From or an envelope address, in lower case.
-fn domain_of(address: &str) -> Option<String> {
+/// Returns the domain of the first address in a From or an envelope address, in lower case.
+fn domain_of(addresses: &str) -> Option<String> {
+    let address = first_address(addresses);
     let (_, rest) = address.rsplit_once('@')?;
     let end = rest.find(|c: char| c.is_whitespace() || "<>()[],;:\"".contains(c)).unwrap_or(rest.len());
     let domain = values::domain(rest.get(..end)?);
     (!domain.is_empty()).then_some(domain)
+}
+
+/// Returns the first address of a list (RFC 5322 section 3.4), without display name, quoted text and comments; the list as it
+/// is if there is none outside of these.
+fn first_address(list: &str) -> String {
+    let (mut address, mut comments, mut is_quoted, mut is_in_brackets) = (String::new(), 0u32, false, false);
+    let mut characters = list.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' if is_quoted || comments > 0 => drop(characters.next()),
+            '"' if comments == 0 => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            '(' => comments += 1,
+            ')' => comments = comments.saturating_sub(1),
+            _ if comments > 0 => {}
+            '<' => {
+                is_in_brackets = true;
+                address.clear();
+            }
+            '>' if is_in_brackets => break,
+            // A display name may have a comma, and the name of a group ends in a colon.
+            ',' | ';' if !is_in_brackets && address.contains('@') => break,
+            ',' | ';' | ':' if !is_in_brackets => address.clear(),
+            c => address.push(c),
+        }
+    }
+    if is_in_brackets || address.contains('@') { address } else { list.to_owned() }
 }
 
 #[cfg(test)]

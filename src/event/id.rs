@@ -14,6 +14,7 @@
 //!   policy then the word `policy`, its position, policy-string (a list), mx-host (a list), successful and failed session
 //!   counts. Of a failure the word `failure`, the position of its policy, its own, result-type, sending-mta-ip,
 //!   receiving-mx-hostname, receiving-mx-helo, receiving-ip, failed-session-count, additional-information, failure-reason-code.
+//!   Not what the header of the mail says instead of the report: the same report may come in another mail.
 //! * `dmarc_failure`: the document's SHA-256 (32 bytes).
 //! * `report`: the document's SHA-256 (32 bytes), outcome.
 //! * `ingest_error`: the SHA-256 of the bytes that could not be read, reason. Where there are no bytes (a mail that was not
@@ -144,7 +145,17 @@ pub struct TlsIds(Recipe);
 
 impl TlsIds {
     pub fn new(tenant: Option<&str>, report: &TlsRpt) -> Self {
-        let TlsRpt { organization_name, contact_info, report_id, begin, end, policies: _, warnings: _ } = report;
+        let TlsRpt {
+            organization_name,
+            contact_info,
+            report_id,
+            begin,
+            end,
+            policies: _,
+            mail_domain: _,
+            mail_submitter: _,
+            warnings: _,
+        } = report;
         let mut recipe = Recipe::new(EventType::TlsRpt, tenant);
         recipe.values([organization_name, contact_info, report_id, begin, end]);
         Self(recipe)

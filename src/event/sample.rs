@@ -120,6 +120,8 @@ pub(crate) fn tls_rpt() -> TlsRpt {
         begin: some("2026-10-30T00:00:00Z"),
         end: some("2026-10-30T23:59:59Z"),
         policies: vec![PolicyName { policy_type: some("sts"), domain: some("example.com") }],
+        mail_domain: None,
+        mail_submitter: None,
         warnings: vec!["trailing_junk: data after the end of the report was skipped".into()],
     }
 }

@@ -41,12 +41,17 @@ impl Shared {
         let ids = TlsIds::new(provenance.tenant.as_deref(), &report);
         let mut normal = Normal { warnings: report.warnings };
         let mut head = Head::new(EventType::TlsRpt, sha256, provenance);
-        head.org = plain(&report.organization_name);
+        head.org = plain(&report.organization_name)
+            .or_else(|| of_header("org", &report.mail_submitter, "TLS-Report-Submitter", &mut normal));
         head.reporter = report.contact_info.as_deref().and_then(domain_of_address);
         head.report_id = plain(&report.report_id);
         head.begin = normal.time("begin", report.begin.as_deref(), Some(Form::Rfc3339)).map(Moment::from);
         head.end = normal.time("end", report.end.as_deref(), Some(Form::Rfc3339)).map(Moment::from);
-        let policies: Vec<Policy> = report.policies.into_iter().map(Policy::new).collect();
+        let lacks_domain = report.policies.iter().any(|told| domain(&told.domain).is_none());
+        let mail_domain = report.mail_domain.filter(|_| lacks_domain);
+        let mail_domain = of_header("domain", &mail_domain, "TLS-Report-Domain", &mut normal);
+        let policies: Vec<Policy> =
+            report.policies.into_iter().map(|told| Policy::new(told, mail_domain.as_deref())).collect();
         head.domain = only(policies.iter().filter_map(|policy| policy.domain.as_deref())).map(str::to_owned);
         head.warnings = normal.warnings;
         Arc::new(Self { head: Arc::new(head), contact: plain(&report.contact_info), policies, ids })
@@ -58,15 +63,24 @@ impl Shared {
 }
 
 impl Policy {
-    fn new(told: PolicyName) -> Self {
+    /// `mail_domain` is the domain for a policy without one.
+    fn new(told: PolicyName, mail_domain: Option<&str>) -> Self {
         let mut normal = Normal::default();
         Self {
             policy_type: normal.keyword("policy_type", told.policy_type.as_deref(), values::TLS_POLICY_TYPES),
-            domain: domain(&told.domain),
+            domain: domain(&told.domain).or_else(|| mail_domain.map(str::to_owned)),
             warnings: normal.warnings,
             told,
         }
     }
+}
+
+/// Returns the domain in a field of the mail's header for a value that the report lacks, with a warning.
+fn of_header(key: &str, told: &Option<String>, field: &str, normal: &mut Normal) -> Option<String> {
+    let name = told.as_deref()?.split([' ', ';', ',', '(']).next()?;
+    let domain = domain(&Some(name.to_owned()))?;
+    normal.warn(key, format_args!("missing, taken from the header field {field}"));
+    Some(domain)
 }
 
 /// Returns the common value, if all are equal.

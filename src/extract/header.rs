@@ -22,8 +22,20 @@ const HEADER_BYTES: usize = 256 << 10;
 const USUAL_BYTES: usize = 512;
 
 /// Names of the fields that are read; of several with one name, the first is used.
-const FIELDS: &[&str] =
-    &["content-type", "content-disposition", "content-transfer-encoding", "message-id", "from", "date", "subject"];
+const FIELDS: &[&str] = &[
+    "content-type",
+    "content-disposition",
+    "content-transfer-encoding",
+    "message-id",
+    "from",
+    "date",
+    "subject",
+    TLS_REPORT_DOMAIN,
+    TLS_REPORT_SUBMITTER,
+];
+/// Fields of a mail with a TLS report (RFC 8460 section 5.3).
+const TLS_REPORT_DOMAIN: &str = "tls-report-domain";
+const TLS_REPORT_SUBMITTER: &str = "tls-report-submitter";
 
 /// Fields of this name are kept unparsed, since a mail may have several.
 const AUTH_RESULTS: &str = "authentication-results";
@@ -40,6 +52,9 @@ pub struct Envelope {
     pub from: Option<String>,
     pub date: Option<jiff::Timestamp>,
     pub subject: Option<String>,
+    /// `TLS-Report-Domain` and `TLS-Report-Submitter`: the domain that a TLS report is about, and the reporter's.
+    pub tls_report_domain: Option<String>,
+    pub tls_report_submitter: Option<String>,
     /// Values that were not understood, or only by assumption: each as the event's key and an explanation.
     pub warnings: Vec<String>,
 }
@@ -98,9 +113,16 @@ fn all_auth_results(header: &[u8]) -> Vec<String> {
     values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
-/// Reads the header of a part.
+/// Reads the header of a part. An empty header ends in a blank line (RFC 2046 section 5.1); what looks like a header after it
+/// belongs to the body, such as the fields of a failure report, unless it is one of a part.
 pub(super) fn read_part(bytes: &[u8]) -> Header {
-    parsed(bytes, fill)
+    let is_blank = |line: &&[u8]| line.trim_ascii().is_empty();
+    let is_of_part = |name: &[u8]| name.to_ascii_lowercase().starts_with(b"content-");
+    let first = lines(bytes).find(|line| !is_blank(line)).and_then(field_name);
+    match lines(bytes).next().filter(is_blank) {
+        Some(blank) if !first.is_some_and(is_of_part) => Header { body: blank.len(), ..Header::default() },
+        _ => parsed(bytes, fill),
+    }
 }
 
 fn parsed(bytes: &[u8], fill: impl FnOnce(&mut Header, &Message<'_>)) -> Header {
@@ -204,19 +226,27 @@ fn envelope(message: &Message<'_>) -> Envelope {
         from: message.from().and_then(|from| from.first()).and_then(|from| from.address()).map(clip),
         date,
         subject: message.subject().map(str::to_owned),
+        tls_report_domain: raw(message, &HeaderName::Other(TLS_REPORT_DOMAIN.into())),
+        tls_report_submitter: raw(message, &HeaderName::Other(TLS_REPORT_SUBMITTER.into())),
         warnings: warning.into_iter().collect(),
     }
 }
 
 /// Reads the Date field. Not mail-parser's value: that takes the offset of `GMT+01:00`, and unknown zones, for UTC.
 fn date_of(message: &Message<'_>) -> (Option<jiff::Timestamp>, Option<String>) {
-    let field = message.headers().iter().find(|field| field.name == HeaderName::Date);
-    let place = field.map_or(0..0, |field| field.offset_start() as usize..field.offset_end() as usize);
-    let told = String::from_utf8_lossy(message.raw_message.get(place).unwrap_or_default());
-    let told = clip(&told.split_whitespace().collect::<Vec<_>>().join(" "));
+    let Some(told) = raw(message, &HeaderName::Date) else { return (None, None) };
     let (date, note) = match date::read(&told) {
         Ok(date) => (Some(date.time), date.note().map(|note| format!("{note}, is read as {}", date.time))),
         Err(fault) => (None, Some(fault.to_string())),
     };
-    (date, note.filter(|_| !told.is_empty()).map(|note| format!("mail_date: \"{told}\" {note}")))
+    (date, note.map(|note| format!("mail_date: \"{told}\" {note}")))
+}
+
+/// Returns the text of a field, unfolded. `None` if it is missing or empty.
+fn raw(message: &Message<'_>, name: &HeaderName<'_>) -> Option<String> {
+    let field = message.headers().iter().find(|field| field.name.as_str().eq_ignore_ascii_case(name.as_str()))?;
+    let place = field.offset_start() as usize..field.offset_end() as usize;
+    let text = String::from_utf8_lossy(message.raw_message.get(place)?);
+    let text = clip(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    (!text.is_empty()).then_some(text)
 }

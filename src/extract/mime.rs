@@ -12,6 +12,8 @@ use super::{
     budget::Budget,
     fields,
     header::{self, Header},
+    sniff::{self, Kind},
+    stream::{PEEK_BYTES, Stream, read_up_to},
 };
 
 /// Maximum nesting of multiparts. A signed and forwarded mail with the footer of a mailing list is six deep.
@@ -35,6 +37,8 @@ pub(super) struct Part {
     pub header: Header,
     /// Byte range of the body in the mail.
     pub body: Range<usize>,
+    /// True for the machine-readable part of a failure report or of another feedback report.
+    pub is_feedback: bool,
     /// The original mail that the report is about, or its header; only of the machine-readable part of a failure report.
     pub original: Option<Box<Part>>,
     /// True for the mail that a bounce or a receipt returns to its sender.
@@ -50,9 +54,9 @@ pub(super) struct Structure {
 }
 
 impl Part {
-    /// True for the machine-readable part of a failure report or of another feedback report.
-    pub fn is_feedback(&self) -> bool {
-        self.header.kind == "message/feedback-report"
+    /// True for a part that is labelled as a mail or its header.
+    pub fn is_labelled_mail(&self) -> bool {
+        MAILS.contains(&self.header.kind.as_str())
     }
 
     /// True for a multipart that is not taken apart.
@@ -69,7 +73,7 @@ impl Structure {
             header.envelope.as_ref().and_then(|envelope| envelope.from.as_deref()).is_some_and(is_daemon);
         structure.section(mail, 0..mail.len(), header, "text/plain", MULTIPART_DEPTH, budget);
         if is_of_daemon {
-            mark_returned(&mut structure.parts);
+            mark_returned(&mut structure.parts, mail, budget);
         }
         structure
     }
@@ -102,7 +106,8 @@ impl Structure {
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
             header.encoding = actual_encoding::of(body, header.encoding);
             header.boundary = None;
-            self.parts.push(Part { header, body: place, original: None, is_returned: false });
+            let is_feedback = header.kind == "message/feedback-report";
+            self.parts.push(Part { header, body: place, is_feedback, original: None, is_returned: false });
             return;
         };
         if depth == 0 {
@@ -117,18 +122,18 @@ impl Structure {
             let header = header::read_part(mail.get(section.clone()).unwrap_or_default());
             self.section(mail, section, header, inner_kind, depth - 1, budget);
         }
-        put_original_aside(&mut self.parts, first);
-        let parts = self.parts.get_mut(first..).unwrap_or_default();
+        let mut parts = with_originals(self.parts.split_off(first), mail, budget);
         if let Some(at) = parts.iter().position(|part| NOTIFICATIONS.contains(&part.header.kind.as_str())) {
-            mark_returned(&mut parts[at..]);
+            mark_returned(&mut parts[at..], mail, budget);
         }
+        self.parts.extend(parts);
     }
 }
 
 /// Marks the mails among the parts of a bounce or receipt: they were sent from here, and are returned.
-fn mark_returned(parts: &mut [Part]) {
+fn mark_returned(parts: &mut [Part], mail: &[u8], budget: &Budget<'_>) {
     for part in parts {
-        part.is_returned |= MAILS.contains(&part.header.kind.as_str());
+        part.is_returned |= part.is_labelled_mail() || kind_of(part, mail, budget) == Kind::Mail;
     }
 }
 
@@ -138,20 +143,31 @@ fn is_daemon(address: &str) -> bool {
 }
 
 /// Moves the original mail out of the parts: a failure report ends in the mail that it is about (RFC 5965 section 2), which
-/// is someone else's and must not be searched for reports.
-fn put_original_aside(parts: &mut Vec<Part>, first: usize) {
-    let Some(report) = parts.iter().skip(first).position(Part::is_feedback) else { return };
-    let mut original = None;
-    for part in parts.split_off(first + report + 1) {
-        if MAILS.contains(&part.header.kind.as_str()) {
-            original.get_or_insert(Box::new(part));
-        } else {
-            parts.push(part);
+/// is someone else's and must not be searched for reports. Gateways change the content types of both to text/plain or
+/// application/octet-stream, so these are also recognised by their content.
+fn with_originals(parts: Vec<Part>, mail: &[u8], budget: &Budget<'_>) -> Vec<Part> {
+    let is_labelled = parts.iter().any(|part| part.is_feedback);
+    let mut kept: Vec<Part> = Vec::with_capacity(parts.len());
+    let mut report = None;
+    for mut part in parts {
+        part.is_feedback |= !is_labelled && !part.is_labelled_mail() && kind_of(&part, mail, budget) == Kind::Feedback;
+        if part.is_feedback {
+            report = Some(kept.len());
+        } else if let Some(report) = report.and_then(|at: usize| kept.get_mut(at))
+            && report.original.is_none()
+            && (part.is_labelled_mail() || kind_of(&part, mail, budget) == Kind::Mail)
+        {
+            report.original = Some(Box::new(part));
+            continue;
         }
+        kept.push(part);
     }
-    if let Some(part) = parts.get_mut(first + report) {
-        part.original = original;
-    }
+    kept
+}
+
+fn kind_of(part: &Part, mail: &[u8], budget: &Budget<'_>) -> Kind {
+    let body = Stream::of(mail.get(part.body.clone()).unwrap_or_default()).decoded(part.header.encoding);
+    sniff::kind(&read_up_to(body.open(budget), PEEK_BYTES).0)
 }
 
 /// Returns the boundary that is actually used in the body: the declared one or, if that never occurs, one guessed from the

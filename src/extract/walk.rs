@@ -149,8 +149,12 @@ impl<'w> Walk<'w> {
         let is_bounce = around.is_returned || structure.parts.iter().any(|part| part.is_returned);
         let is_meant = !is_bounce && (is_marked || structure.parts.iter().any(report_hints::part));
         let scope = self.scope();
-        let may_be_prose = is_meant && !structure.parts.iter().any(Part::is_feedback);
-        for part in &structure.parts {
+        let may_be_prose = is_meant && !structure.parts.iter().any(|part| part.is_feedback);
+        let mut original = None;
+        for (at, part) in structure.parts.iter().enumerate() {
+            if original == Some(at) {
+                continue;
+            }
             let stream = stream_of(part, mail);
             let (first, trouble) = stream.peek(self.budget);
             let attachment = Attachment::of(stream_of(part, mail));
@@ -168,7 +172,12 @@ impl<'w> Walk<'w> {
             let prose =
                 (may_be_prose && part.header.kind == "text/plain").then(|| self.prose(&stream, &first)).flatten();
             match prose {
-                Some(fields) => self.document(&Stream::of(&fields), Format::Feedback, &around),
+                Some(fields) => {
+                    let mut after = structure.parts.iter().enumerate().skip(at + 1);
+                    let found = after.find(|(_, part)| part.is_labelled_mail());
+                    original = found.map(|(at, _)| at);
+                    self.feedback(Stream::of(&fields), found.map(|(_, part)| part), mail, &around);
+                }
                 None => self.part(part, mail, (stream, &first, trouble), &around),
             }
         }
@@ -190,17 +199,22 @@ impl<'w> Walk<'w> {
         let kind = part.header.kind.as_str();
         if ENCRYPTED.contains(&kind) && (part.is_multipart() || !is_readable(first)) {
             self.foreign(around, Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted ({kind})")));
-        } else if part.is_feedback() {
-            let original = part.original.as_ref().map(|original| stream_of(original, mail));
-            let original = original.map(|it| read_up_to(it.open(self.budget), failure::SEARCHED_BYTES).0);
-            let ends_in_line_feed = last_byte(stream.open(self.budget)) == Some(b'\n');
-            let appendix = failure::appendix(ends_in_line_feed, &original.unwrap_or_default());
-            self.document(&stream.followed_by(appendix), Format::Feedback, around);
+        } else if part.is_feedback {
+            self.feedback(stream, part.original.as_deref(), mail, around);
         } else if kind.starts_with("message/") && sniff::kind(head(first)) == Kind::Unknown && !around.is_companion {
             self.container(around, |walk, inside| walk.held(&stream, inside, Self::mail));
         } else {
             self.peeked((stream, first, trouble), around);
         }
+    }
+
+    /// Passes on the fields of a failure report, followed by those of the original mail.
+    fn feedback(&mut self, fields: Stream<'_>, original: Option<&Part>, mail: &Extent<'_>, around: &Around<'_>) {
+        let original = original.map(|original| stream_of(original, mail));
+        let original = original.map(|it| read_up_to(it.open(self.budget), failure::SEARCHED_BYTES).0);
+        let ends_in_line_feed = last_byte(fields.open(self.budget)) == Some(b'\n');
+        let appendix = failure::appendix(ends_in_line_feed, &original.unwrap_or_default());
+        self.document(&fields.followed_by(appendix), Format::Feedback, around);
     }
 
     fn stream(&mut self, stream: Stream<'_>, around: &Around<'_>) {

@@ -245,6 +245,7 @@ impl Reader<'_> {
 
     /// Ships a document that can be read, unless it was shipped before or is in flight.
     fn scanned(&mut self, document: &Document<'_>, mut scan: Scan) {
+        scan.report.add_header(&self.envelope);
         let cost = Cost {
             inflated_bytes: document.inflated(),
             rows: self.cost.rows + scan.rows,
@@ -257,7 +258,6 @@ impl Reader<'_> {
                 _ => self.trouble(document.attachment.clone(), Some(scan.sha256), trouble),
             };
         }
-        self.envelope.warnings.iter().for_each(|warning| scan.report.warn(warning.clone()));
         let provenance = self.provenance(document.attachment.clone());
         let key = DocumentKey { tenant: provenance.tenant.clone(), sha256: scan.sha256 };
         let name = scan.report.name().map(|told| ReportName::new(provenance.tenant.as_deref(), &told));
@@ -312,7 +312,7 @@ impl Reader<'_> {
 
     /// Returns the size in bytes of all events of a report, including what each repeats of the mail.
     fn event_bytes(&self, scan: &Scan) -> u64 {
-        let of_mail = report::of_mail(self.mail_auth.as_deref(), &self.envelope.warnings);
+        let of_mail = report::of_mail(self.mail_auth.as_deref(), &self.envelope);
         scan.event_bytes.saturating_add(of_mail.saturating_mul(scan.rows))
     }
 

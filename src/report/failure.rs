@@ -26,6 +26,27 @@ const TEXT: usize = 4 << 10;
 /// Maximum number of values kept of a field that may occur repeatedly.
 const LIST: usize = 16;
 
+/// Letters of the values of Feedback-Type that are not about authentication (RFC 5965 section 7.3, RFC 6430, and opt-out as
+/// some write it), whatever other fields the report has.
+const OTHER_TYPES: &[&str] = &["abuse", "fraud", "notspam", "optout", "optoutlist", "other", "virus"];
+
+/// Beginnings of actions in human-readable text, and their Delivery-Result (RFC 6591 section 3.2.2).
+const ACTIONS: &[(&str, &str)] = &[
+    ("reject", "reject"),
+    ("bounce", "reject"),
+    ("refuse", "reject"),
+    ("quarantine", "policy"),
+    ("junk", "spam"),
+    ("accept", "delivered"),
+    ("deliver", "delivered"),
+    ("pass", "delivered"),
+];
+
+/// Words for an identifier that is aligned, and for one that is not.
+const ALIGNED: &[&str] = &["yes", "y", "true", "aligned", "pass", "passed", "ok", "1"];
+const UNALIGNED: &[&str] =
+    &["no", "n", "false", "none", "not aligned", "unaligned", "misaligned", "fail", "failed", "0"];
+
 pub(in crate::report) fn scan(open: impl BufRead) -> Result<Scan, Trouble> {
     let mut source = Hashed::new(open);
     let mut warnings = Warnings::default();
@@ -121,7 +142,7 @@ fn append(value: &mut String, more: &str, warnings: &mut Warnings) {
 #[derive(Default)]
 struct Draft {
     report: Failure,
-    /// Fields of Exim's human-readable text: alignment of SPF and DKIM, and policy and action.
+    /// Fields of human-readable text: alignment of SPF and DKIM, and policy and action.
     spf_alignment: Option<String>,
     dkim_alignment: Option<String>,
     dmarc_results: Option<String>,
@@ -190,41 +211,52 @@ impl Draft {
         }
         let report = self.report;
         let told = report.feedback_type.as_deref().map(keyword);
-        let letters: Option<String> =
-            told.as_deref().map(|told| told.chars().filter(char::is_ascii_alphabetic).collect());
+        let word = told.as_deref().and_then(|told| told.split(['(', ';', ',']).next());
+        let letters: Option<String> = word.map(|word| word.chars().filter(char::is_ascii_alphabetic).collect());
         match letters.as_deref() {
             Some("authfailure") => {}
+            Some(letters) if OTHER_TYPES.contains(&letters) => return Err(not_dmarc(told.as_deref())),
             _ if report.auth_failure.is_some() || report.identity_alignment.is_some() => {
                 if told.is_none() && !is_prose {
                     warnings.note(Repair::NoFeedbackType, "");
                 }
             }
-            Some(_) => {
-                let told: String = told.unwrap_or_default().chars().take(40).collect();
-                let detail = format!("the Feedback-Type is \"{told}\"; expected auth-failure");
-                return Err(Trouble::new(Reason::NotDmarcFeedback, detail));
-            }
+            Some(_) => return Err(not_dmarc(told.as_deref())),
             None => return Err(Trouble::new(Reason::NotAReport, "neither Feedback-Type nor Auth-Failure found")),
         }
         Ok(report)
     }
 
-    /// Derives fields from Exim's text, which Exim sends only for mails that failed DMARC.
+    /// Derives fields from human-readable text, which mail servers send only for mails that failed DMARC.
     fn understand_prose(&mut self) {
-        let yes = |told: &Option<String>| told.as_deref().map(keyword).as_deref() == Some("yes");
-        let aligned: Vec<&str> = [("spf", &self.spf_alignment), ("dkim", &self.dkim_alignment)]
-            .into_iter()
-            .filter(|(_, told)| yes(told))
-            .map(|(name, _)| name)
-            .collect();
-        let aligned = if aligned.is_empty() { "none".to_owned() } else { aligned.join(",") };
-        self.report.identity_alignment.get_or_insert(aligned);
+        let told = [("spf", &self.spf_alignment), ("dkim", &self.dkim_alignment)];
+        let mut aligned = Vec::new();
+        for (name, word) in told.iter().filter_map(|(name, told)| Some((name, keyword(told.as_deref()?)))) {
+            if ALIGNED.contains(&word.as_str()) {
+                aligned.push((*name).to_owned());
+            } else if !UNALIGNED.contains(&word.as_str()) {
+                // No word of Identity-Alignment either, so that a warning names it.
+                aligned.push(format!("{name}={word}"));
+            }
+        }
+        // Without any, `none` is known only of both.
+        if !aligned.is_empty() {
+            self.report.identity_alignment.get_or_insert(aligned.join(","));
+        } else if told.iter().all(|(_, told)| told.is_some()) {
+            self.report.identity_alignment.get_or_insert("none".to_owned());
+        }
         self.report.auth_failure.get_or_insert("dmarc".to_owned());
-        // The value is the policy, a comma, and the action.
-        if let Some((_, action)) = self.dmarc_results.as_deref().and_then(|told| told.rsplit_once(',')) {
-            let action = keyword(action);
-            let result = if action == "accept" { "delivered".to_owned() } else { action };
-            self.report.delivery_result.get_or_insert(result);
+        // The action, which the policy and a comma may precede.
+        if let Some(told) = self.dmarc_results.as_deref() {
+            let action = keyword(told.rsplit_once(',').map_or(told, |(_, action)| action));
+            let known = ACTIONS.iter().find(|(begin, _)| action.starts_with(begin));
+            self.report.delivery_result.get_or_insert(known.map_or(action.clone(), |(_, result)| (*result).to_owned()));
         }
     }
+}
+
+fn not_dmarc(told: Option<&str>) -> Trouble {
+    let told: String = told.unwrap_or_default().chars().take(40).collect();
+    let detail = format!("the Feedback-Type is \"{told}\"; expected auth-failure");
+    Trouble::new(Reason::NotDmarcFeedback, detail)
 }

@@ -6,6 +6,7 @@ use super::{
     tls_rpt::report::TlsRpt,
     warnings::{Repair, Warnings},
 };
+use crate::extract::Envelope;
 use crate::trouble::{Reason, Trouble};
 
 /// Result of reading a whole document once.
@@ -58,6 +59,15 @@ impl Report {
         name[2].is_some().then(|| name.map(|value| value.as_deref()))
     }
 
+    /// Adds what the header of its mail says of the report, and the warnings about that.
+    pub fn add_header(&mut self, header: &Envelope) {
+        header.warnings.iter().for_each(|warning| self.warn(warning.clone()));
+        if let Report::TlsRpt(report) = self {
+            report.mail_domain.clone_from(&header.tls_report_domain);
+            report.mail_submitter.clone_from(&header.tls_report_submitter);
+        }
+    }
+
     /// Adds a warning, which the report's events carry.
     pub fn warn(&mut self, warning: String) {
         match self {
@@ -71,7 +81,10 @@ impl Report {
     pub fn domains(&self) -> Vec<Option<&str>> {
         match self {
             Report::Aggregate(report) => vec![report.policy.domain.as_deref()],
-            Report::TlsRpt(report) => report.policies.iter().map(|policy| policy.domain.as_deref()).collect(),
+            Report::TlsRpt(report) => {
+                let domain_of_mail = report.mail_domain.as_deref();
+                report.policies.iter().map(|policy| policy.domain.as_deref().or(domain_of_mail)).collect()
+            }
             Report::Failure(report) => vec![report.reported_domain.as_deref()],
         }
     }

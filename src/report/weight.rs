@@ -4,7 +4,7 @@
 //! a long head becomes many times its size. The estimate is made as rows are read, before any event is built: so a limit
 //! ends both readings of a document at the same row.
 
-use crate::extract::{AuthResult, MailAuth};
+use crate::extract::{AuthResult, Envelope, MailAuth};
 use crate::limits::Limits;
 use crate::report::aggregate::extension::Extension;
 use crate::report::aggregate::report::{DkimAuth, Override, Row, SpfAuth};
@@ -157,13 +157,15 @@ impl Weighed for (&PolicyName, &TlsRow) {
     }
 }
 
-/// Bytes that each event of a mail has for the authentication results of its sender, and for warnings about its header.
-pub fn of_mail(auth: Option<&MailAuth>, warnings: &[String]) -> u64 {
+/// Bytes that each event of a mail has for the authentication results of its sender, and for its header.
+pub fn of_mail(auth: Option<&MailAuth>, header: &Envelope) -> u64 {
     let texts = |AuthResult { method: _, result, domain }: &AuthResult| {
         escaped(result) + domain.as_deref().map(escaped).unwrap_or_default()
     };
     let results = auth.map_or(&[][..], |auth| &auth.results);
-    results.iter().map(|told| ENTRY + texts(told)).sum::<u64>() + lines(warnings)
+    results.iter().map(|told| ENTRY + texts(told)).sum::<u64>()
+        + lines(&header.warnings)
+        + all([&header.tls_report_domain, &header.tls_report_submitter])
 }
 
 /// Size of the only event of a failure report, in bytes; `read` is what was read of the document, which is little enough to

@@ -118,7 +118,21 @@ fn arrival_dates_with_comments_and_obsolete_zones_are_parsed() {
 
 #[test]
 fn the_domain_of_from_is_found_in_any_address_form() {
-    for from in ["a@example.com", "\"A, B@c\" <a@EXAMPLE.com.>", "<a@example.com> (shop)"] {
+    for from in [
+        "a@example.com",
+        "\"A, B@c\" <a@EXAMPLE.com.>",
+        "<a@example.com> (shop)",
+        "a@example.com, b@example.net",
+        "A <a@example.com>, B <b@example.net>",
+        "A, Ann <a@example.com>; b@example.net",
+        "b@example.net <a@example.com>",
+        "(b@example.net) a@example.com (b@example.net)",
+        "Shops: a@example.com, b@example.net;",
+        "\"a \\\"b@c\\\" d\" <a@example.com>",
+        "<@example.net,@example.org:a@example.com>",
+        "\"a@example.com\"",
+        "\"Shop <a@example.com>",
+    ] {
         assert_eq!(domain_of(from).as_deref(), Some("example.com"), "{from}");
     }
     assert_eq!((domain_of("shop"), domain_of("<a@>")), (None, None));

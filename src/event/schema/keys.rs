@@ -16,8 +16,9 @@ pub(super) const ORG: Key = key(
     Kind::Text,
     Part::Seed,
     "Reporting organisation. Aggregate report: `report_metadata/org_name`; if missing, the domain of `email`, with a \
-     warning. TLS report: `organization-name`. Failure report: the host of `Reporting-MTA`, else the server named in \
-     `Authentication-Results`, else the domain of the mail's From, with a warning.",
+     warning. TLS report: `organization-name`; if missing, the mail's `TLS-Report-Submitter` (RFC 8460 section 5.3), \
+     with a warning. Failure report: the host of `Reporting-MTA`, else the server named in `Authentication-Results`, \
+     else the domain of the mail's From, with a warning.",
 );
 pub(super) const REPORT_ID: Key = key(
     "report_id",
@@ -31,7 +32,8 @@ pub(super) const DOMAIN: Key = key(
     Kind::Text,
     Part::Seed,
     "Domain that the report is about, lower case. Aggregate report: `policy_published/domain`, where the DMARC record \
-     was found. TLS report: `policy-domain`. Failure report: `Reported-Domain`. Null in the `report` event of a TLS \
+     was found. TLS report: `policy-domain`; if missing, the mail's `TLS-Report-Domain` (RFC 8460 section 5.3), with a \
+     warning. Failure report: `Reported-Domain`. Null in the `report` event of a TLS \
      report with policies for several domains.",
 );
 pub(super) const BEGIN: Key = key(

@@ -83,6 +83,33 @@ fn every_type_and_result_of_the_rfc_is_known() {
 }
 
 #[test]
+fn what_a_report_lacks_is_taken_from_the_header_of_its_mail() {
+    let report = TlsRpt {
+        organization_name: None,
+        policies: vec![PolicyName { policy_type: some("sts"), domain: None }],
+        mail_domain: some("Example.net (the domain)"),
+        mail_submitter: some("mx.receiver.example."),
+        ..quiet()
+    };
+    let told = TlsRpt { mail_domain: None, mail_submitter: None, ..report.clone() };
+    let [with, without] = [report, told].map(|report| sample::tls_event(report, TlsRow::Policy(sample::tls_policy())));
+    assert_eq!([value(&with, "domain"), value(&with, "org")], [known("example.net"), known("mx.receiver.example")]);
+    let Value::Texts(warnings) = value(&with, "parse_warnings") else { panic!("a list") };
+    assert_eq!(
+        *warnings,
+        [
+            "org: missing, taken from the header field TLS-Report-Submitter",
+            "domain: missing, taken from the header field TLS-Report-Domain",
+        ]
+    );
+    assert_eq!(with.event_id(), without.event_id(), "the same report may come in a mail without these fields");
+    let other = TlsRpt { mail_domain: some("example.net"), mail_submitter: some("other.example"), ..quiet() };
+    let event = sample::tls_event(other, TlsRow::Policy(sample::tls_policy()));
+    assert_eq!([value(&event, "domain"), value(&event, "org")], [known("example.com"), known("Receiver Inc.")]);
+    assert_eq!(value(&event, "parse_warnings"), texts(&[]));
+}
+
+#[test]
 fn the_report_has_a_domain_where_its_policies_have_one() {
     let named = |domains: &[Option<&str>]| {
         let name = |domain: &Option<&str>| PolicyName { policy_type: None, domain: domain.map(str::to_owned) };

@@ -19,7 +19,7 @@ fn header_fields_are_known_before_unpacking() {
                 from: Some("ann@example.com".into()),
                 date: Some("2023-11-14T21:13:20Z".parse().unwrap()),
                 subject: Some("Grüße all".into()),
-                warnings: Vec::new(),
+                ..Envelope::default()
             }
         );
     }

@@ -1,5 +1,6 @@
 //! Failure reports extracted from mails: each quirk by name, and hostile input.
 
+use base64::prelude::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -11,6 +12,10 @@ use crate::trouble::Reason;
 fn eml(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/failure").join(name).with_extension("eml");
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn with_line_feeds(name: &str) -> String {
+    String::from_utf8(eml(name)).unwrap().replace("\r\n", "\n")
 }
 
 /// Each failure report found in a mail, or the trouble with it.
@@ -155,7 +160,7 @@ fn the_human_readable_part_is_parsed_if_it_has_report_fields() {
 fn a_human_readable_part_without_report_fields_is_ignored() {
     let mail = String::from_utf8(eml("011-text-for-people")).unwrap();
     for (from, to) in [
-        ("Sender Domain:", "Domain:"),
+        ("Sender Domain:", "Realm:"),
         ("Sender IP Address:", "Address:"),
         ("Alignment: ", "Alignment "),
         ("  S", "> S"),
@@ -174,13 +179,197 @@ fn a_human_readable_part_without_report_fields_is_ignored() {
 
 #[test]
 fn fields_inside_the_human_readable_part_are_found() {
-    let report = report("012-fields-within-the-text");
-    assert_eq!(report, Failure { from: None, message_id: None, ..plain() });
+    assert_eq!(report("012-fields-within-the-text"), plain());
+    let mail = with_line_feeds("012-fields-within-the-text");
+    let (before, rest) = mail.split_once("Feedback-Type").unwrap();
+    let (fields, after) = rest.split_once("\n\n").unwrap();
+    let indented = format!("{before}  Feedback-Type{}\n\n{after}", fields.replace('\n', "\n  "));
+    assert_eq!(reports(indented.as_bytes()).remove(0).unwrap(), plain());
+    // The original mail in the same text.
+    let alone = mail.replace("\n--=_r\nContent-Type: message/rfc822\n", "---- original ----\n");
+    assert_eq!(reports(alone.as_bytes()).remove(0).unwrap(), plain());
 }
 
 #[test]
 fn feedback_fields_are_found_under_any_content_type() {
-    assert_eq!(report("013-wrong-content-type"), Failure { from: None, message_id: None, ..plain() });
+    assert_eq!(
+        report("013-wrong-content-type"),
+        Failure { from: some("orders@example.com"), message_id: None, ..plain() }
+    );
+}
+
+/// The mail with the machine-readable part and the original mail under other content types, each also in base64.
+#[test]
+fn a_relabelled_feedback_part_is_read_with_the_mail_that_it_is_about() {
+    let mail = with_line_feeds("001-plain");
+    let sections: Vec<&str> = mail.split("--=_r").collect();
+    let body = |at: usize| sections[at].split_once("\n\n").unwrap().1;
+    let (fields, original) = (body(2), body(3));
+    let labels = [
+        "Content-Type: message/feedback-report\n",
+        "Content-Type: text/plain\n",
+        "Content-Type: text/plain; name=a.txt\nContent-Disposition: attachment\n",
+        "Content-Type: application/octet-stream\n",
+        "Content-Type: application/x-unknown\n",
+        "Content-Type: text/x-feedback\n",
+        "",
+    ];
+    let originals = [
+        "Content-Type: message/rfc822\n",
+        "Content-Type: message/global\n",
+        "Content-Type: text/rfc822-headers\n",
+        "Content-Type: text/plain; name=b.txt\n",
+        "Content-Type: application/octet-stream; name=b.eml\n",
+        "",
+    ];
+    let coded = |text: &str, base64: bool| match base64 {
+        true => format!("Content-Transfer-Encoding: base64\n\n{}", BASE64_STANDARD.encode(text)),
+        false => format!("\n{text}"),
+    };
+    for (label, of_original) in labels.iter().flat_map(|label| originals.iter().map(move |original| (label, original)))
+    {
+        for (report_type, base64, footer) in [
+            ("report", false, ""),
+            ("mixed", true, ""),
+            ("report", true, "\n--=_r\nContent-Type: text/plain\n\nBye.\n"),
+        ] {
+            let mail = [
+                &sections[0].replace("multipart/report", &format!("multipart/{report_type}")),
+                sections[1],
+                &format!("\n{label}{}\n", coded(fields, base64)),
+                &format!("\n{of_original}{}\n{footer}", coded(original, base64)),
+                "--\n",
+            ]
+            .join("--=_r");
+            let read: Vec<_> = reports(mail.as_bytes()).into_iter().map(Result::unwrap).collect();
+            assert_eq!(read, [plain()], "{mail}");
+        }
+    }
+}
+
+#[test]
+fn each_report_of_a_mail_is_about_the_mail_after_it() {
+    let mail = with_line_feeds("001-plain");
+    let sections: Vec<&str> = mail.split("--=_r").collect();
+    let other = |section: &str| section.replace("order-1@", "order-2@");
+    let mail = [sections[0], sections[2], sections[3], sections[2], &other(sections[3]), "--\n"].join("--=_r");
+    let ids: Vec<_> = reports(mail.as_bytes()).into_iter().map(|read| read.unwrap().message_id).collect();
+    assert_eq!(ids, [some("<order-1@example.com>"), some("<order-2@example.com>")]);
+    // A mailing list wraps the report, and adds a footer.
+    let whole = with_line_feeds("001-plain");
+    let (_, report) = whole.split_once("MIME-Version: 1.0\n").unwrap();
+    let wrapped =
+        format!("Subject: x\nContent-Type: multipart/mixed; boundary=o\n\n--o\n{report}\n--o\n\nfooter\n--o--\n");
+    assert_eq!(reports(wrapped.as_bytes()).remove(0), Ok(plain()));
+}
+
+#[test]
+fn feedback_of_every_other_type_is_no_dmarc_feedback() {
+    let mail = String::from_utf8(eml("001-plain")).unwrap();
+    for other in ["abuse", "Abuse", "opt-out", "opt-out-list", "fraud", "virus", "not-spam", "OTHER", "abuse (spam)"] {
+        let mail = mail.replace("Feedback-Type: auth-failure", &format!("Feedback-Type: {other}"));
+        let refused = reports(mail.as_bytes()).remove(0).unwrap_err();
+        assert_eq!(refused.reason, Reason::NotDmarcFeedback, "{other}");
+    }
+    for known in ["auth-failure", "Auth-Failure", "auth failure", "authentication-failure", "dmarc", "auth-failure (x)"]
+    {
+        let mail = mail.replace("Feedback-Type: auth-failure", &format!("Feedback-Type: {known}"));
+        assert!(reports(mail.as_bytes()).remove(0).is_ok(), "{known}");
+    }
+}
+
+/// A mail that is nothing but text, with these lines among other text.
+fn text_alone(lines: &str) -> String {
+    format!(
+        "From: a@receiver.example\nSubject: DMARC failure report\nContent-Type: text/plain; charset=utf-8\n\n\
+         Dear sirs,\nthis mail was not authenticated.\n\n{lines}\n\nNote: sent once a day.\n\n\
+         ---- original ----\n\nReceived: from b.example\n\tby mx.receiver.example\nFrom: Shop <orders@example.com>\n\
+         Message-ID: <order-1@example.com>\nSubject: your order\n\nDate received: never\n"
+    )
+}
+
+#[test]
+fn reports_in_text_alone_are_read_in_any_wording() {
+    for lines in [
+        "Sender Domain: example.com\nSender IP Address: 192.0.2.7\nReceived Date: DATE_\nSPF Alignment: no\n\
+         DKIM Alignment: yes\nDMARC Results: Reject",
+        "SENDER DOMAIN: example.com\nSENDER IP ADDRESS: 192.0.2.7\nRECEIVED DATE: DATE_\nSPF ALIGNMENT: NO\n\
+         DKIM ALIGNMENT: YES\nDMARC RESULTS: REJECT, REJECT",
+        "sender-domain: example.com\nsender_ip: 192.0.2.7\nArrival-Date: DATE_\nspf-alignment: fail\ndkim-alignment: pass\n\
+         disposition: rejected",
+        "Sender\u{2019}s domain\u{a0}: example.com\nSource IP\u{ff1a}192.0.2.7\nDate received\u{ff1a} DATE_\nSPF aligned\u{ff1a}no\n\
+         DKIM aligned\u{ff1a}true\nDMARC action\u{ff1a}reject",
+        "Header From = example.com\nClient IP = [192.0.2.7]\nReceived at = DATE_\nSPF aligned = false\nDKIM aligned = 1\n\
+         Policy applied = reject",
+        "* Domain - example.com\n* IP - 192.0.2.7\n* Received on - DATE_\n* SPF aligned - n\n* DKIM aligned - y\n\
+         * Action taken - Rejected",
+        "- **From domain**: example.com\n- **IP address:** 192.0.2.7\n- **Arrival date:** DATE_\n- `SPF alignment`: none\n\
+         - DKIM alignment: aligned\n- Delivery result: reject",
+        "Sender Domain        example.com\nSender IP            192.0.2.7\nReceived Date        DATE_\nSPF Alignment        no\n\
+         DKIM Alignment       yes\nDMARC Results        Reject",
+        "Sender Domain\texample.com\nSender IP\t192.0.2.7\nReceived Date\tDATE_\nSPF Alignment\tno\nDKIM Alignment\tyes\n\
+         DMARC Results\tReject",
+        "Sender Domain ...... example.com\nSender IP .......... 192.0.2.7\nReceived Date ...... DATE_\nSPF Alignment...: no\n\
+         DKIM Alignment..: yes\nDMARC Results ...... reject",
+        "| Sender Domain | example.com |\n|---|---|\n| Sender IP | 192.0.2.7 |\n| Received Date | DATE_ |\n| SPF aligned | no |\n\
+         | DKIM aligned | yes |\n| DMARC result | bounced |",
+        "| Domain | IP | Received Date | SPF aligned | Score | DKIM aligned | DMARC result |\n\
+         |--------|----|---------------|-------------|-------|--------------|--------------|\n\
+         | example.com | 192.0.2.7 | DATE_ | no | 5 | yes | refused |",
+        "\u{2502} Domain \u{2502} IP \u{2502} Received Date \u{2502} SPF aligned \u{2502} DKIM aligned \u{2502} Disposition \u{2502}\n\
+         \u{2502}\u{2500}\u{2500}\u{253c}\u{2500}\u{2500}\u{2502}\n\
+         \u{2502} example.com \u{2502} 192.0.2.7 \u{2502} DATE_ \u{2502} no \u{2502} yes \u{2502} reject \u{2502}",
+        "Domain       IP         Received Date                  SPF aligned  DKIM aligned  Disposition\n\
+         example.com  192.0.2.7  DATE_  no  yes  reject",
+        "Sender domain:\n    example.com\nSender IP:\n\n    192.0.2.7\nReceived date:\n    DATE_\nSPF alignment:\n    no\n\
+         DKIM alignment:\n    yes\nDMARC results:\n    reject",
+    ] {
+        let mail = text_alone(&lines.replace("DATE_", "Wed, 20 Feb 2019 08:52:51 +0100"));
+        let mut read = reports(mail.as_bytes());
+        assert_eq!(read.len(), 1, "{lines}");
+        let read = read.remove(0).unwrap();
+        let told = Failure {
+            auth_failure: some("dmarc"),
+            identity_alignment: some("dkim"),
+            delivery_result: some("reject"),
+            source_ip: read.source_ip.clone().filter(|ip| ["192.0.2.7", "[192.0.2.7]"].contains(&ip.as_str())),
+            reported_domain: some("example.com"),
+            arrival_date: some("Wed, 20 Feb 2019 08:52:51 +0100"),
+            from: some("Shop <orders@example.com>"),
+            message_id: some("<order-1@example.com>"),
+            warnings: read.warnings.clone(),
+            ..Failure::default()
+        };
+        assert_eq!((codes(&read), &read), (vec!["prose"], &told), "{lines}");
+        assert!(read.source_ip.is_some(), "{lines}");
+    }
+}
+
+#[test]
+fn actions_and_alignments_in_text_are_read_by_their_words() {
+    let read = |result: &str, spf: &str| {
+        let lines =
+            format!("Domain: example.com\nIP: 192.0.2.7\nSPF aligned: {spf}\nDKIM aligned: no\nDMARC result: {result}");
+        let report = reports(text_alone(&lines).as_bytes()).remove(0).unwrap();
+        (report.delivery_result.unwrap(), report.identity_alignment.unwrap())
+    };
+    for (told, meant) in [
+        ("Reject", "reject"),
+        ("None, Accept", "delivered"),
+        ("accepted", "delivered"),
+        ("Quarantine", "policy"),
+        ("Reject, Quarantine", "policy"),
+        ("moved to junk", "moved to junk"),
+    ] {
+        assert_eq!(read(told, "no"), (meant.to_owned(), "none".to_owned()));
+    }
+    assert_eq!([read("reject", "Pass").1, read("reject", "perhaps").1], ["spf", "spf=perhaps"]);
+    // One that is not told is not known.
+    for lines in ["SPF aligned: no", "DKIM aligned: no\nDMARC verdict: reject", "SPF: pass\nDMARC: reject"] {
+        let lines = format!("Domain of the sender: example.com\nSender's IP address: 192.0.2.7\n{lines}");
+        let report = reports(text_alone(&lines).as_bytes()).remove(0).unwrap();
+        assert_eq!((report.auth_failure, report.identity_alignment), (some("dmarc"), None), "{lines}");
+    }
 }
 
 #[test]

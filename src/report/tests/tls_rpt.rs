@@ -71,6 +71,8 @@ fn a_plain_report_is_read_in_full() {
         begin: some("2023-11-14T00:00:00Z"),
         end: some("2023-11-14T23:59:59Z"),
         policies: vec![PolicyName { policy_type: some("sts"), domain: some("example.com") }],
+        mail_domain: None,
+        mail_submitter: None,
         warnings: vec![],
     };
     assert_eq!(read.report, report);

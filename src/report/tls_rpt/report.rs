@@ -10,6 +10,10 @@ pub struct TlsRpt {
     pub end: Option<String>,
     /// In the order of the report; rows refer to their indexes.
     pub policies: Vec<PolicyName>,
+    /// `TLS-Report-Domain` and `TLS-Report-Submitter` of the mail, for policies without a domain, and for a report without
+    /// organization-name.
+    pub mail_domain: Option<String>,
+    pub mail_submitter: Option<String>,
     /// Repairs, each as `code: explanation: detail`.
     pub warnings: Vec<String>,
 }
