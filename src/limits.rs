@@ -9,6 +9,14 @@ const TIB: u64 = 1 << 40;
 /// the row. A mail rarely has more than five signatures.
 pub const AUTH_RESULTS: usize = 64;
 
+/// Maximum size of the attachments of an Outlook message (.msg), in bytes, which are copied as it is read: its sectors are in any
+/// order. Reports have some kilobytes; a report of a million rows has 10 MB and is not forwarded by hand.
+pub const OUTLOOK_BYTES: usize = 1 << 20;
+
+/// Maximum number of other files (a PDF, a readme) of one mail that are remembered until it is known whether a report is beside
+/// them: ten times what a mail has. If there is none, the first are reported, and the mail is quarantined for these.
+pub const OTHER_FILES: usize = 64;
+
 options! {
     /// Limits per mail, and per sender and day. Sizes in bytes; each field is the setting `limits.<field>`.
     #[derive(Debug, Clone, PartialEq, Eq)]

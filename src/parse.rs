@@ -26,7 +26,7 @@ use crate::{
     pipeline::{
         Claimed, Missing, Recipients, Stopped,
         admission::Admission,
-        reading::{Attempts, Incoming, Output, read},
+        reading::{Attempts, Incoming, Output, RETURNED, read},
     },
     source::{
         Place, Verdict,
@@ -50,10 +50,15 @@ pub fn run(paths: &[PathBuf], limits: &Limits) -> Exit {
     };
     let (mut exit, mut skipped) = (Exit::Done, Skipped::default());
     for path in paths {
+        lines.printed.clear();
         for step in files::walk("parse".into(), path, limits) {
             exit = exit.or_worse(match step {
                 Step::Found(found) => {
                     found.read().map_or_else(not_there, |file| one(&file, limits, &mut lines, &mut skipped))
+                }
+                Step::Deleted => {
+                    skipped.deleted += 1;
+                    Exit::Done
                 }
                 Step::Unreadable(unreadable) => not_there(unreadable),
             });
@@ -65,6 +70,12 @@ pub fn run(paths: &[PathBuf], limits: &Limits) -> Exit {
     }
     if skipped.duplicates > 0 {
         info!(reports = skipped.duplicates, "skipped reports that had come before in this input");
+    }
+    if skipped.deleted > 0 {
+        info!(mails = skipped.deleted, "skipped mails that are marked as deleted");
+    }
+    if skipped.returned > 0 {
+        info!(reports = skipped.returned, "{RETURNED}");
     }
     if skipped.mails > 0 {
         info!(mails = skipped.mails, "skipped mails without a report");
@@ -79,6 +90,10 @@ struct Skipped {
     mails: u64,
     /// Reports that had come before.
     duplicates: u64,
+    /// Reports in mails that bounces and receipts return.
+    returned: u64,
+    /// Mails in Maildirs that are marked as deleted.
+    deleted: u64,
 }
 
 fn not_there(Unreadable { path, error }: Unreadable) -> Exit {
@@ -103,6 +118,7 @@ fn one(
     let room = Room::new(&Unshared);
     let Ok(reading) = read(incoming, limits, &mut Admission::open(), &room, lines) else { return Exit::Io };
     skipped.duplicates += reading.duplicates;
+    skipped.returned += reading.returned;
     match reading.verdict() {
         Verdict::Quarantine(trouble) => {
             warn!(file = %place, %trouble, "could not be read in full");
@@ -114,13 +130,14 @@ fn one(
     Exit::Done
 }
 
-/// [`Output`] that prints events as lines. No document counts as shipped before, unless it has come in this input: 32 bytes
-/// are remembered of each.
+/// [`Output`] that prints events as lines. No document counts as shipped before, unless it has come in the same file or
+/// folder: 32 bytes are remembered of each.
 struct Lines<W: Write> {
     out: BufWriter<W>,
     encoder: Encoder,
     line: Vec<u8>,
     failed: Option<io::Error>,
+    /// Documents of the current path.
     printed: HashSet<[u8; 32]>,
     done: Arc<Done>,
 }

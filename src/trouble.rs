@@ -102,6 +102,8 @@ reasons! {
     CorruptZip = "corrupt_zip",
     /// A damaged tar archive.
     CorruptTar = "corrupt_tar",
+    /// A damaged S/MIME or Outlook message.
+    CorruptMessage = "corrupt_message",
     /// A zip entry that needs a password.
     EncryptedZip = "encrypted_zip",
     /// An unsupported container or compression method (bzip2, xz, 7z, rar, …).

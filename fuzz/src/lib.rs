@@ -74,6 +74,7 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
                     Format::Feedback => failure_report(document.open(), &limits, provenance),
                 }
             }
+            Found::Returned => {}
             Found::Unreadable(unreadable) => {
                 let provenance = provenance(unreadable.attachment);
                 line(Event::Report(Box::new(ReportEvent::unreadable(&unreadable.sha256, provenance.clone(), envelope.warnings.clone()))));

@@ -4,7 +4,7 @@ use std::{marker::PhantomData, time::Duration};
 
 use serde_json::json;
 
-use super::form::Form;
+use super::form::{Form, Whole};
 
 /// A duration of `MIN` to `MAX` milliseconds: `500ms`, `30s`, `5m`, `1h30m`, `2d`, or a plain number of seconds.
 pub(crate) struct Time<const MIN: u64, const MAX: u64>;
@@ -140,6 +140,29 @@ fn size_text(bytes: u64) -> String {
     match units.iter().find(|&&(_, scale)| bytes > 0 && bytes.is_multiple_of(scale)) {
         Some((unit, scale)) => format!("{} {unit}", bytes / scale),
         None => bytes.to_string(),
+    }
+}
+
+/// An integer number of seconds, as for Vector's option of this name.
+pub(crate) struct Seconds;
+
+impl Form for Seconds {
+    type Value = Duration;
+
+    fn expected() -> String {
+        Whole::<u64, 1, 86_400>::expected()
+    }
+
+    fn parse(text: &str) -> Result<Duration, String> {
+        Whole::<u64, 1, 86_400>::parse(text).map(Duration::from_secs)
+    }
+
+    fn written(value: &Duration) -> String {
+        value.as_secs().to_string()
+    }
+
+    fn schema() -> serde_json::Value {
+        Whole::<u64, 1, 86_400>::schema()
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Origin<'a> {
 pub enum Found<'a> {
     Document(Document<'a>),
     Unreadable(Unreadable),
+    /// A report inside a mail that a bounce or a receipt returns to its sender: it was sent from here, and is not for here.
+    Returned,
 }
 
 /// An attachment or archive member that should have been readable and is not.

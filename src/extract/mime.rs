@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::trouble::{Reason, Trouble};
 
 use super::{
+    actual_encoding,
     budget::Budget,
     decode::Encoding,
     fields,
@@ -20,6 +21,18 @@ use super::{
 /// Maximum nesting of multiparts. A signed and forwarded mail with the footer of a mailing list is six deep.
 const MULTIPART_DEPTH: u32 = 8;
 
+/// Content types of mails inside others, or of their headers.
+const MAILS: &[&str] = &["message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"];
+
+/// Content types of the part of a bounce (RFC 3464, RFC 6533) or receipt (RFC 8098) that software reads; the mail that it is
+/// about follows.
+const NOTIFICATIONS: &[&str] = &[
+    "message/delivery-status",
+    "message/global-delivery-status",
+    "message/disposition-notification",
+    "message/global-disposition-notification",
+];
+
 /// A leaf part of a mail.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -30,6 +43,8 @@ pub(super) struct Part {
     pub is_feedback: bool,
     /// The original mail that the report is about, or its header; only of the machine-readable part of a failure report.
     pub original: Option<Box<Part>>,
+    /// True for the mail that a bounce or a receipt returns to its sender.
+    pub is_returned: bool,
 }
 
 /// Leaf parts of one mail, without those of nested mails.
@@ -43,7 +58,12 @@ pub(super) struct Structure {
 impl Part {
     /// True for a part that is labelled as a mail or its header.
     pub fn is_labelled_mail(&self) -> bool {
-        matches!(self.header.kind.as_str(), "message/rfc822" | "message/global" | "text/rfc822-headers")
+        MAILS.contains(&self.header.kind.as_str())
+    }
+
+    /// True for a multipart that is not taken apart.
+    pub fn is_multipart(&self) -> bool {
+        self.header.kind.starts_with("multipart/")
     }
 }
 
@@ -51,7 +71,12 @@ impl Structure {
     /// Parses a mail that begins with `header`.
     pub fn of(header: Header, mail: &[u8], budget: &Budget<'_>) -> Self {
         let mut structure = Structure::default();
+        let is_of_daemon =
+            header.envelope.as_ref().and_then(|envelope| envelope.from.as_deref()).is_some_and(is_daemon);
         structure.section(mail, 0..mail.len(), header, "text/plain", MULTIPART_DEPTH, budget);
+        if is_of_daemon {
+            mark_returned(&mut structure.parts, mail, budget);
+        }
         structure
     }
 
@@ -81,12 +106,12 @@ impl Structure {
         let boundary = if may_have_parts { boundary(&header, body) } else { None };
         // An encrypted multipart is a leaf: nothing can be found in it.
         let Some(boundary) = boundary.filter(|_| header.kind != "multipart/encrypted") else {
-            header.encoding = header.encoding.of_body(body);
+            header.encoding = actual_encoding::of(body, header.encoding);
             header.boundary = None;
             let end = if header.encoding == Encoding::Base64 { footer(body) } else { body.len() };
             let place = place.start..place.start + end;
             let is_feedback = header.kind == "message/feedback-report";
-            self.parts.push(Part { header, body: place, is_feedback, original: None });
+            self.parts.push(Part { header, body: place, is_feedback, original: None, is_returned: false });
             return;
         };
         if depth == 0 {
@@ -103,11 +128,14 @@ impl Structure {
                 self.section(mail, range, header::read_part(bytes), inner_kind, depth - 1, budget);
             } else if !split::in_text(bytes, 1).is_empty() {
                 let header = Header { kind: "text/plain".into(), ..Header::default() };
-                self.parts.push(Part { header, body: range, is_feedback: false, original: None });
+                self.parts.push(Part { header, body: range, is_feedback: false, original: None, is_returned: false });
             }
         }
-        let parts = self.parts.split_off(first);
-        self.parts.extend(with_originals(parts, mail, budget));
+        let mut parts = with_originals(self.parts.split_off(first), mail, budget);
+        if let Some(at) = parts.iter().position(|part| NOTIFICATIONS.contains(&part.header.kind.as_str())) {
+            mark_returned(&mut parts[at..], mail, budget);
+        }
+        self.parts.extend(parts);
     }
 }
 
@@ -124,6 +152,18 @@ fn footer(body: &[u8]) -> usize {
         at += line.len();
     }
     body.len()
+}
+
+/// Marks the mails among the parts of a bounce or receipt: they were sent from here, and are returned.
+fn mark_returned(parts: &mut [Part], mail: &[u8], budget: &Budget<'_>) {
+    for part in parts {
+        part.is_returned |= part.is_labelled_mail() || kind_of(part, mail, budget) == Kind::Mail;
+    }
+}
+
+/// True for the address that mail servers send bounces from.
+fn is_daemon(address: &str) -> bool {
+    address.split('@').next().is_some_and(|local_part| local_part.eq_ignore_ascii_case("mailer-daemon"))
 }
 
 /// Moves the original mail out of the parts: a failure report ends in the mail that it is about (RFC 5965 section 2), which

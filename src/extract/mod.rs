@@ -1,6 +1,6 @@
 //! Extracts report documents from the bytes of a mail or a file. Pure.
 //!
-//! Containers (mails, zip, gzip, zlib, tar) are recognised by their bytes, never by names or content types, and opened
+//! Containers (mails, zip, gzip, zlib, tar, signed S/MIME, Outlook messages) are recognised by their bytes, never by names or content types, and opened
 //! recursively. Inflated data is held in memory only if it is small: otherwise a [`Document`] only describes how to inflate
 //! it, and does so each time it is opened. An archive or mail inside an archive has to be in memory as a whole; one of these
 //! is held at a time, in a [`Room`] that can be made to drop it.
@@ -11,6 +11,7 @@
 //! A mailbox may also be in use by people. So unrelated attachments (an invoice, a word processor's file, a zip with a
 //! password) are ignored silently, unless the mail is marked as a report; see `report_hints.rs`.
 
+mod actual_encoding;
 mod auth_results;
 mod budget;
 mod buffered;
@@ -20,16 +21,21 @@ mod failure;
 mod fields;
 mod header;
 mod inflate;
+mod json_string;
 mod mbox;
 mod mime;
+mod outlook;
+mod pem;
 mod report_hints;
 mod room;
+mod signed_data;
 mod sniff;
 mod split;
 mod stream;
 mod tar;
 mod walk;
 mod zip;
+mod zip_local;
 
 #[cfg(test)]
 pub(crate) mod tests;

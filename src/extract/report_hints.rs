@@ -9,6 +9,16 @@ const SUBJECTS: &[&str] = &["report domain:", "report-id", "dmarc", "tls-rpt", "
 /// Words in the local parts of reporters' addresses.
 const SENDERS: &[&str] = &["dmarc", "tlsrpt", "tls-rpt"];
 
+/// Endings of the names of reports and of what they are packed into, in lower case.
+const ENDINGS: &[&str] = &[".xml", ".json", ".gz", ".gzip", ".zip", ".tar", ".tgz", ".zlib", ".z"];
+
+/// Parts of the content types of these.
+const TYPES: &[&str] =
+    &["text/xml", "application/xml", "json", "gzip", "zip", "tlsrpt", "feedback-report", "x-tar", "x-compress"];
+
+/// Files that macOS and Windows add to archives on their own, in lower case.
+const CLUTTER: &[&str] = &[".ds_store", "thumbs.db", "desktop.ini"];
+
 /// True if a mail's header marks it as a report.
 pub(super) fn header(header: &Header) -> bool {
     let envelope = header.envelope.as_deref();
@@ -39,6 +49,34 @@ pub(super) fn name(name: &str) -> bool {
         |field: Option<&str>| field.is_some_and(|field| field.starts_with(|c: char| c.is_ascii_digit()));
     let shaped = begins_with_digit(fields.next()) && begins_with_digit(fields.next());
     shaped || contains(name, &["dmarc"])
+}
+
+/// True if a file is named like a report or like what one is packed into. A mail is not: its content decides.
+pub(super) fn file(path: &str) -> bool {
+    let path = path.trim().to_ascii_lowercase();
+    name(&path) || ENDINGS.iter().any(|ending| path.ends_with(ending))
+}
+
+/// True if an attachment is named or typed like a report, or says nothing of what it is.
+pub(super) fn attachment(part: &Header) -> bool {
+    let kind = part.kind.as_str();
+    match &part.name {
+        Some(name) if file(name) => true,
+        None if matches!(kind, "" | "application/octet-stream") => true,
+        _ => TYPES.iter().any(|word| kind.contains(word)),
+    }
+}
+
+/// True for the name that Outlook gives to a message.
+pub(super) fn is_outlook_message(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".msg")
+}
+
+/// True for a directory, and for a file that a system adds to archives on its own.
+pub(super) fn is_clutter(path: &str) -> bool {
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path).to_ascii_lowercase();
+    let in_mac = path.split(['/', '\\']).any(|folder| folder == "__MACOSX");
+    path.ends_with('/') || in_mac || file.starts_with("._") || CLUTTER.contains(&file.as_str())
 }
 
 /// True if the content type is that of a report. Bounces and receipts are multipart/report too, but have another

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{failure, fields};
+use super::{decode::base64_head, failure, fields, json_string::JsonString, pem, signed_data::is_signed};
 
 /// Type of a stream, detected from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,18 @@ pub(super) enum Kind {
     /// The fields of a feedback report.
     Feedback,
     Mail,
+    /// Base64 of one of these.
+    Base64,
+    /// Base64 of one of these between the lines of PEM.
+    Pem,
+    /// A JSON string with one of these in it.
+    JsonString,
+    /// CMS signed or compressed data.
+    Signed,
+    /// A compound file: an Outlook message, or another document of Microsoft Office.
+    Compound,
     Tnef,
-    /// PGP or CMS enveloped data.
+    /// PGP or CMS encrypted data.
     Encrypted,
     /// A container that is not supported, with its name.
     Unsupported(&'static str),
@@ -55,13 +65,38 @@ const MAGICS: &[(&[u8], Kind)] = &[
     (b"LZIP", Kind::Unsupported("lzip")),
     (b"MSCF\0\0\0\0", Kind::Unsupported("cab")),
     (&[0x1f, 0x9d], Kind::Unsupported("compress")),
+    (&[0x1f, 0xa0], Kind::Unsupported("lzh (compress)")),
+    (&[0x1f, 0x1e], Kind::Unsupported("pack")),
+    (&[0x60, 0xea], Kind::Unsupported("arj")),
+    (&[0x5d, 0, 0], Kind::Unsupported("lzma")),
+    (&[0x02, 0x21, 0x4c, 0x18], Kind::Unsupported("lz4")),
+    (b"\x89LZO\0", Kind::Unsupported("lzop")),
+    (b"\xff\x06\0\0sNaPpY", Kind::Unsupported("snappy")),
+    (b"StuffIt", Kind::Unsupported("StuffIt")),
+    (b"SIT!", Kind::Unsupported("StuffIt")),
+    (b"(This file must be converted with BinHex", Kind::Unsupported("BinHex")),
+    (b"=ybegin ", Kind::Unsupported("yEnc")),
+    (b"xar!", Kind::Unsupported("xar")),
+    (b"!<arch>\n", Kind::Unsupported("ar")),
+    (b"Rar!", Kind::Unsupported("rar")),
+    (b"RE\x7e\x5e", Kind::Unsupported("rar")),
+    (b"!BDN", Kind::Unsupported("an Outlook data file (pst)")),
+    (&[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1], Kind::Compound),
     (b"\x89PNG", Kind::Image),
     (b"GIF8", Kind::Image),
     (&[0xff, 0xd8, 0xff], Kind::Image),
 ];
 
-/// Bytes right after the outer length of CMS enveloped data (RFC 5652 section 6).
-const ENVELOPED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
+/// Bytes right after the outer length of CMS enveloped data (RFC 5652 section 6), and of authenticated enveloped data
+/// (RFC 5083).
+const ENCRYPTED_DATA: [&[u8]; 2] =
+    [b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03", b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x17"];
+
+/// Methods of lzh archives, two bytes from the start.
+const LZH: [&[u8]; 2] = [b"-lh", b"-lz"];
+
+/// Minimum number of bytes that are taken for base64: fewer are a word, and no report.
+const LEAST_BASE64_BYTES: usize = 12;
 
 /// Header fields; every mail has at least one of them.
 const MAIL_FIELDS: &[&str] = &[
@@ -96,8 +131,18 @@ pub(super) fn kind(head: &[u8]) -> Kind {
     if is_tar(head) {
         return Kind::Tar;
     }
-    if head.first() == Some(&0x30) && contains(&head[..head.len().min(32)], ENVELOPED_DATA) {
-        return Kind::Encrypted;
+    if head.first() == Some(&0x30) {
+        let begin = &head[..head.len().min(32)];
+        if ENCRYPTED_DATA.iter().any(|oid| contains(begin, oid)) {
+            return Kind::Encrypted;
+        }
+        if is_signed(head) {
+            return Kind::Signed;
+        }
+    }
+    if head.get(2..).is_some_and(|rest| rest.get(4) == Some(&b'-') && LZH.iter().any(|method| rest.starts_with(method)))
+    {
+        return Kind::Unsupported("lzh");
     }
     let text = as_ascii(head);
     let text = text.trim_ascii();
@@ -108,8 +153,32 @@ pub(super) fn kind(head: &[u8]) -> Kind {
         [b'{' | b'[', ..] if has_tls_report_keys(text) => Kind::TlsReport,
         _ if failure::is_fields(head) => Kind::Feedback,
         _ if is_mail(head) => Kind::Mail,
+        [b'"', ..] if is_json_string(text) => Kind::JsonString,
+        [b'-', ..] if pem::body(text).is_some_and(|body| is_base64(&text[body])) => Kind::Pem,
+        _ if is_base64(text) => Kind::Base64,
         _ => Kind::Unknown,
     }
+}
+
+/// True if the text begins with the base64 of known content.
+fn is_base64(text: &[u8]) -> bool {
+    let (decoded, length) = base64_head(text);
+    if decoded.len() < LEAST_BASE64_BYTES {
+        return false;
+    }
+    match kind(&decoded) {
+        Kind::Empty | Kind::Unused | Kind::Image | Kind::Unknown => false,
+        // Only two bytes are known of these, which words can be too.
+        Kind::Zlib | Kind::Unsupported(_) => !text[..length].trim_ascii().contains(&b' '),
+        _ => true,
+    }
+}
+
+/// True if the text is a JSON string that begins like a report.
+fn is_json_string(text: &[u8]) -> bool {
+    let mut inside = Vec::new();
+    JsonString::default().decode(text, &mut inside);
+    matches!(kind(&inside), Kind::Report | Kind::TlsReport | Kind::JsonString | Kind::Base64)
 }
 
 /// True if the bytes begin with the header of a mail.
@@ -128,7 +197,8 @@ pub(super) fn is_text(head: &[u8]) -> bool {
 }
 
 fn has_tls_report_keys(text: &[u8]) -> bool {
-    let text = text.to_ascii_lowercase();
+    // A report may be in a string inside another object.
+    let text: Vec<u8> = text.iter().filter(|&&byte| byte != b'\\').map(u8::to_ascii_lowercase).collect();
     TLS_REPORT_KEYS.iter().any(|keys| keys.iter().all(|key| contains(&text, key)))
 }
 

@@ -4,7 +4,10 @@ use std::{cell::OnceCell, io::BufRead, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
-use crate::trouble::{Reason, Trouble};
+use crate::{
+    limits::OTHER_FILES,
+    trouble::{Reason, Trouble},
+};
 
 use super::{
     budget::Budget,
@@ -16,7 +19,7 @@ use super::{
     inflate::Compression,
     mbox::{self, MboxMail},
     mime::{Part, Structure},
-    report_hints,
+    outlook, pem, report_hints,
     sniff::{self, Kind},
     split::{self, Content, Piece},
     stream::{Container, End, Extent, PEEK_BYTES, SMALL_BYTES, Stream, last_byte, read_up_to},
@@ -36,7 +39,7 @@ const COMPANIONS: &[&str] = &[
     "application/x-pkcs7-signature",
 ];
 
-/// Content types of encrypted parts, which only their recipient can open.
+/// Content types of encrypted parts, which only their recipient can open. Those of S/MIME are also those of signed mails.
 const ENCRYPTED: &[&str] = &["multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"];
 
 /// A stream, its first bytes, and the trouble that ended it early.
@@ -46,10 +49,12 @@ pub(super) struct Walk<'w> {
     budget: &'w Budget<'w>,
     found: &'w mut dyn FnMut(Found<'_>),
     handed_out: u64,
-    /// True once there was a report.
-    has_reports: bool,
     /// The first of what could not be looked into, and was passed over as no report was expected there, and the number of all.
     passed_over: Option<(Unreadable, u64)>,
+    /// Number of documents among the findings.
+    documents: u64,
+    /// Files of the open mails and archives that need not be reports: they are errors only if nothing else there is one.
+    others: Vec<Unreadable>,
 }
 
 /// Context of the bytes at hand.
@@ -69,6 +74,16 @@ struct Around<'c> {
     is_meant: bool,
     /// Usually accompanies a report, so it need not be one itself.
     is_companion: bool,
+    /// Named or typed like a report: content that is none is reported, whatever is beside it.
+    is_named: bool,
+    /// Within a mail that a bounce or a receipt returns.
+    is_returned: bool,
+}
+
+/// What had been found before a mail or archive was opened.
+struct Scope {
+    documents: u64,
+    others: usize,
 }
 
 /// An attachment's bytes as attached, and their hash once it is needed.
@@ -79,14 +94,14 @@ struct Attachment<'c> {
 
 impl<'w> Walk<'w> {
     pub fn new(budget: &'w Budget<'w>, found: &'w mut dyn FnMut(Found<'_>)) -> Self {
-        Self { budget, found, handed_out: 0, has_reports: false, passed_over: None }
+        Self { budget, found, handed_out: 0, documents: 0, others: Vec::new(), passed_over: None }
     }
 
     /// Walks through `input`. `header` is the header of the mail if the input is one.
     pub fn start(&mut self, input: &[u8], origin: Origin<'_>, header: Header) {
         self.walk(input, origin, header);
         // What is beside a report may hold others.
-        if let Some((mut first, times)) = self.passed_over.take().filter(|_| self.has_reports) {
+        if let Some((mut first, times)) = self.passed_over.take().filter(|_| self.documents > 0) {
             if times > 1 {
                 first.trouble.detail.push_str(&format!("; the first of {times} that could not be looked into"));
             }
@@ -105,6 +120,8 @@ impl<'w> Walk<'w> {
             depth: 0,
             is_meant: false,
             is_companion: false,
+            is_named: true,
+            is_returned: false,
         };
         if header::has_carriage_returns(input) {
             let stream = Stream::of(input).decoded(Encoding::CarriageReturns);
@@ -178,13 +195,18 @@ impl<'w> Walk<'w> {
         let is_marked = around.is_meant || report_hints::header(&header);
         let is_certain = report_hints::is_certain(&header);
         let envelope = if around.is_archived { header.envelope.clone() } else { around.envelope.clone() };
-        let around = &Around { envelope, is_archived: false, ..around.clone() };
+        // A mail in an archive or mbox is judged by itself, whatever is beside it.
+        let is_named = around.is_named || around.is_archived;
+        let around = &Around { envelope, is_archived: false, is_named, ..around.clone() };
         let before = self.handed_out;
         let structure = match mail.look(self.budget, |bytes| Structure::of(header, bytes, self.budget)) {
             Ok(structure) => structure,
             Err(trouble) => return self.foreign(around, trouble),
         };
-        let is_meant = is_marked || structure.parts.iter().any(report_hints::part);
+        // The subject of a bounce quotes that of the mail that it returns.
+        let is_bounce = around.is_returned || structure.parts.iter().any(|part| part.is_returned);
+        let is_meant = !is_bounce && (is_marked || structure.parts.iter().any(report_hints::part));
+        let scope = self.scope();
         let may_be_prose = is_meant && !structure.parts.iter().any(|part| part.is_feedback);
         let mut original = None;
         for (at, part) in structure.parts.iter().enumerate() {
@@ -201,6 +223,8 @@ impl<'w> Walk<'w> {
                 attachment: &attachment,
                 is_meant,
                 is_companion: !name.is_some_and(report_hints::name) && is_companion(part, &first),
+                is_named: report_hints::attachment(&part.header),
+                is_returned: around.is_returned || part.is_returned,
                 ..around.clone()
             };
             let prose =
@@ -220,16 +244,19 @@ impl<'w> Walk<'w> {
         for part in html.filter(|_| self.handed_out == before).collect::<Vec<_>>() {
             let attachment = Attachment::of(stream_of(part, mail));
             let name = join(around.name.as_deref(), part.header.name.as_deref());
-            let around = Around { name, member: String::new(), attachment: &attachment, is_meant, ..around.clone() };
+            let is_returned = around.is_returned || part.is_returned;
+            let around =
+                Around { name, member: String::new(), attachment: &attachment, is_meant, is_returned, ..around.clone() };
             self.html(&stream_of(part, mail).decoded(Encoding::Html), may_be_prose, &around);
         }
-        let around = Around { is_meant: is_meant || is_certain, is_companion: false, ..around.clone() };
+        let around = Around { is_meant: is_meant || is_certain && !is_bounce, is_companion: false, ..around.clone() };
         if let Some(trouble) = structure.trouble {
             self.foreign(&around, trouble);
         }
-        if is_certain && self.handed_out == before {
+        if is_certain && !is_bounce && self.handed_out == before {
             self.foreign(&around, not_a_report("the header is that of a report, but there is none in the mail"));
         }
+        self.end(&scope, &around);
     }
 
     fn html(&mut self, text: &Stream<'_>, may_be_prose: bool, around: &Around<'_>) {
@@ -274,11 +301,8 @@ impl<'w> Walk<'w> {
 
     fn part(&mut self, part: &Part, mail: &Extent<'_>, (stream, first, trouble): Peeked<'_>, around: &Around<'_>) {
         let kind = part.header.kind.as_str();
-        if ENCRYPTED.contains(&kind) {
-            self.foreign(
-                around,
-                Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted or opaque-signed ({kind})")),
-            );
+        if ENCRYPTED.contains(&kind) && (part.is_multipart() || !is_readable(first)) {
+            self.foreign(around, Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted ({kind})")));
         } else if part.is_feedback {
             self.feedback(stream, part.original.as_deref(), mail, around);
         } else if kind.starts_with("message/") && sniff::kind(head(first)) == Kind::Unknown && !around.is_companion {
@@ -321,15 +345,31 @@ impl<'w> Walk<'w> {
             (Kind::Zlib, _) => {
                 self.archive(around, |walk, inside| walk.stream(stream.inflated(Compression::Zlib), inside))
             }
+            (Kind::Base64, _) => {
+                self.container(around, |walk, inside| walk.stream(stream.decoded(Encoding::Base64), inside));
+            }
             (Kind::Tar, _) => self.archive(around, |walk, inside| walk.tar(&stream, inside)),
-            (kind @ (Kind::Zip | Kind::Mail), _) => self.container(around, |walk, inside| {
-                let open = if kind == Kind::Zip { Self::zip } else { Self::mail };
-                let inside = &Around { is_archived: inside.is_archived || kind == Kind::Zip, ..inside.clone() };
-                match walk.budget.unpack(unpacked) {
-                    Ok(()) => walk.held(&stream, inside, open),
-                    Err(trouble) => walk.foreign(inside, trouble),
-                }
-            }),
+            (Kind::Signed, _) => {
+                self.container(around, |walk, inside| walk.stream(stream.decoded(Encoding::SignedData), inside));
+            }
+            (Kind::JsonString, _) => {
+                self.container(around, |walk, inside| walk.stream(stream.decoded(Encoding::JsonString), inside));
+            }
+            (kind @ (Kind::Zip | Kind::Mail | Kind::Pem | Kind::Compound), _) => {
+                self.container(around, |walk, inside| {
+                    let open = match kind {
+                        Kind::Zip => Self::zip,
+                        Kind::Pem => Self::pem,
+                        Kind::Compound => Self::outlook,
+                        _ => Self::mail,
+                    };
+                    let inside = &Around { is_archived: inside.is_archived || kind == Kind::Zip, ..inside.clone() };
+                    match walk.budget.unpack(unpacked) {
+                        Ok(()) => walk.held(&stream, inside, open),
+                        Err(trouble) => walk.foreign(inside, trouble),
+                    }
+                })
+            }
             // Text can look like the two bytes of a zlib header; then nothing is inflated.
             (Kind::Empty, Some(_)) if stream.innermost() == Some(Compression::Zlib) && head.is_empty() => {
                 self.foreign(around, not_a_report("unknown file type; expected XML, JSON, a mail or an archive"));
@@ -391,10 +431,12 @@ impl<'w> Walk<'w> {
         if directory.members.is_empty() && directory.trouble.is_none() {
             return self.foreign(&around, Trouble::new(Reason::Empty, "the zip has no members"));
         }
-        for member in directory.members.iter().filter(|member| !member.is_clutter) {
+        let scope = self.scope();
+        for member in directory.members.iter().filter(|member| !report_hints::is_clutter(&member.name)) {
             let around = around.member(&member.name);
             if let Err(trouble) = self.budget.entry() {
-                return self.foreign(&around, trouble);
+                self.foreign(&around, trouble);
+                break;
             }
             match member.stream(archive) {
                 Ok(stream) => self.stream(stream, &around),
@@ -404,11 +446,55 @@ impl<'w> Walk<'w> {
         if let Some(trouble) = directory.trouble {
             self.foreign(&around, trouble);
         }
+        self.end(&scope, &around);
+    }
+
+    fn pem(&mut self, file: &Extent<'_>, around: &Around<'_>) {
+        match file.look(self.budget, pem::body) {
+            Ok(body) => {
+                let text = Stream::ending(file.part(body.unwrap_or_default()), End::Whole);
+                self.stream(text.decoded(Encoding::Base64), around);
+            }
+            Err(trouble) => self.foreign(around, trouble),
+        }
+    }
+
+    /// Opens the files attached to an Outlook message.
+    fn outlook(&mut self, file: &Extent<'_>, around: &Around<'_>) {
+        let attachments = match file.look(self.budget, outlook::attachments).transpose() {
+            Some(attachments) => attachments.flatten(),
+            None if around.name.as_deref().is_some_and(report_hints::is_outlook_message) => Err(outlook::damaged()),
+            None => Err(not_a_report("the file is an office document, or a damaged Outlook message (.msg)")),
+        };
+        let is_marked =
+            attachments.as_ref().is_ok_and(|attachments| attachments.iter().any(|it| report_hints::name(&it.name)));
+        let around = Around { is_meant: around.is_meant || is_marked, is_companion: false, ..around.clone() };
+        let attachments = match attachments {
+            Ok(attachments) if attachments.is_empty() => {
+                return self.foreign(&around, not_a_report("the Outlook message (.msg) has no attachment"));
+            }
+            Ok(attachments) => attachments,
+            Err(trouble) => return self.foreign(&around, trouble),
+        };
+        let scope = self.scope();
+        for attachment in &attachments {
+            let inside = around.member(&attachment.name);
+            if let Err(trouble) = self.budget.entry() {
+                self.foreign(&inside, trouble);
+                break;
+            }
+            self.stream(Stream::of(&attachment.bytes), &inside);
+        }
+        self.end(&scope, &around);
     }
 
     fn tar(&mut self, archive: &Stream<'_>, around: &Around<'_>) {
         let around = Around { is_companion: false, ..around.clone() };
+        let scope = self.scope();
         tar::members(archive, self.budget, &mut |name, member| {
+            if name.is_some_and(report_hints::is_clutter) {
+                return;
+            }
             let mut inside = name.map_or_else(|| around.clone(), |name| around.member(name));
             match member {
                 Ok(member) => {
@@ -421,38 +507,75 @@ impl<'w> Walk<'w> {
                 Err(trouble) => self.foreign(&inside, trouble),
             }
         });
+        self.end(&scope, &around);
     }
 
-    fn document(&mut self, stream: &Stream<'_>, format: Format, around: &Around<'_>) {
-        self.handed_out += 1;
-        self.has_reports = true;
-        let (attachment, envelope) = (around.name.clone(), around.envelope.clone());
-        (self.found)(Found::Document(Document { attachment, envelope, format, stream, budget: self.budget }));
+    fn scope(&self) -> Scope {
+        Scope { documents: self.documents, others: self.others.len() }
     }
 
-    /// Takes what is no report or can't be opened. It is reported if it was meant as a report; later, if it may hold reports,
-    /// and there are others beside it.
-    fn foreign(&mut self, around: &Around<'_>, trouble: Trouble) {
-        if around.is_meant && !around.is_companion {
-            self.unreadable(around, trouble);
-        } else if !matches!(trouble.reason, Reason::NotAReport | Reason::Empty) {
-            match &mut self.passed_over {
-                Some((_, times)) => *times += 1,
-                None => self.passed_over = Some((around.unreadable(trouble, self.budget), 1)),
+    /// Ends a mail or archive. Its other files are errors if it has no report, unless what it is in can have one instead.
+    fn end(&mut self, scope: &Scope, around: &Around<'_>) {
+        if self.documents > scope.documents {
+            self.others.truncate(scope.others);
+        } else if around.is_named {
+            for other in self.others.split_off(scope.others) {
+                self.report(other);
             }
         }
     }
 
-    fn unreadable(&mut self, around: &Around<'_>, trouble: Trouble) {
+    fn document(&mut self, stream: &Stream<'_>, format: Format, around: &Around<'_>) {
         self.handed_out += 1;
-        (self.found)(Found::Unreadable(around.unreadable(trouble, self.budget)));
+        if around.is_returned {
+            return (self.found)(Found::Returned);
+        }
+        self.documents += 1;
+        let (attachment, envelope) = (around.name.clone(), around.envelope.clone());
+        (self.found)(Found::Document(Document { attachment, envelope, format, stream, budget: self.budget }));
+    }
+
+    /// Takes what is no report or can't be opened. It is reported if it was meant as a report; a file that need not be one,
+    /// only if there is no report beside it; and later, if it may hold reports, and there are others beside it.
+    fn foreign(&mut self, around: &Around<'_>, trouble: Trouble) {
+        if around.is_returned {
+            return;
+        }
+        let is_no_report = matches!(trouble.reason, Reason::NotAReport | Reason::Empty);
+        if !around.is_meant || around.is_companion {
+            if !is_no_report {
+                match &mut self.passed_over {
+                    Some((_, times)) => *times += 1,
+                    None => self.passed_over = Some((around.unreadable(trouble, self.budget), 1)),
+                }
+            }
+        } else if is_no_report && !around.is_named {
+            if self.others.len() < OTHER_FILES {
+                self.others.push(around.unreadable(trouble, self.budget));
+            }
+        } else {
+            self.unreadable(around, trouble);
+        }
+    }
+
+    fn unreadable(&mut self, around: &Around<'_>, trouble: Trouble) {
+        if around.is_returned {
+            return;
+        }
+        self.report(around.unreadable(trouble, self.budget));
+    }
+
+    fn report(&mut self, unreadable: Unreadable) {
+        self.handed_out += 1;
+        (self.found)(Found::Unreadable(unreadable));
     }
 }
 
 impl Around<'_> {
     fn member(&self, name: &str) -> Self {
         let member = if self.member.is_empty() { clip(name) } else { clip(&format!("{}/{name}", self.member)) };
-        Around { name: join(self.name.as_deref(), Some(name)), member, ..self.clone() }
+        let is_named = report_hints::file(name);
+        Around { name: join(self.name.as_deref(), Some(name)), member, is_named, ..self.clone() }
     }
 
     fn unreadable(&self, trouble: Trouble, budget: &Budget<'_>) -> Unreadable {
@@ -511,6 +634,11 @@ fn begins_a_mail(line: &[u8]) -> bool {
 fn is_companion(part: &Part, bytes: &[u8]) -> bool {
     let kind = part.header.kind.as_str();
     COMPANIONS.contains(&kind) || kind.starts_with("image/") || sniff::kind(head(bytes)) == Kind::Image
+}
+
+/// True if a part of an S/MIME mail is signed and not encrypted, or is something else altogether.
+fn is_readable(bytes: &[u8]) -> bool {
+    !matches!(sniff::kind(head(bytes)), Kind::Encrypted | Kind::Empty | Kind::Unused | Kind::Unknown)
 }
 
 fn not_a_report(detail: &str) -> Trouble {

@@ -18,10 +18,11 @@ use super::{
     inflate::Compression,
     report_hints,
     stream::{End, Extent, Stream},
+    zip_local::{self, HEADER_BYTES, LocalMember},
 };
 
-/// Size of the local header before the member's name, in bytes (APPNOTE.TXT 4.3.7).
-const LOCAL_HEADER_BYTES: usize = 30;
+/// Flag of an encrypted member (APPNOTE.TXT 4.4.4).
+const ENCRYPTED: u16 = 1;
 
 /// Members that only office documents, Java and e-books have.
 const OFFICE_MEMBERS: &[&str] = &["[Content_Types].xml", "mimetype"];
@@ -36,8 +37,6 @@ pub(super) struct Directory {
 pub(super) struct Member {
     /// At most 255 characters.
     pub name: String,
-    /// A directory, or a file that macOS or Windows adds to archives on its own.
-    pub is_clutter: bool,
     /// Named like a report.
     pub is_marked: bool,
     is_encrypted: bool,
@@ -48,13 +47,28 @@ pub(super) struct Member {
     crc32: u32,
 }
 
-/// Lists at most `most` members. Fails if the archive has no directory.
+/// Lists at most `most` members. Fails if the archive has neither a directory nor members.
 pub(super) fn directory(archive: &[u8], most: u64) -> Result<Directory, Trouble> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    central(archive, most).or_else(|trouble| {
+        let members: Vec<Member> = zip_local::members(archive, most).into_iter().map(Member::local).collect();
+        if members.is_empty() { Err(trouble) } else { Ok(Directory { members, trouble: Some(without_directory()) }) }
+    })
+}
+
+fn without_directory() -> Trouble {
+    let detail = "the zip has no central directory, as its end is missing; members were found by their own headers, and others \
+                  may be missing too";
+    Trouble::new(Reason::CorruptZip, detail)
+}
+
+/// Lists the entries of the central directory.
+fn central(archive: &[u8], most: usize) -> Result<Directory, Trouble> {
     let damage =
         |error: ::zip::result::ZipError| Trouble::new(Reason::CorruptZip, format!("the zip is damaged: {error}"));
     let mut files = ZipIterable::try_new(Cursor::new(archive), Config::default()).map_err(damage)?;
     let mut directory = Directory { members: Vec::new(), trouble: None };
-    for entry in files.files().map_err(damage)?.take(usize::try_from(most).unwrap_or(usize::MAX)) {
+    for entry in files.files().map_err(damage)?.take(most) {
         match entry {
             Ok(entry) => directory.members.push(Member::of(&entry, archive)),
             Err(error) => directory.trouble = Some(damage(error)),
@@ -77,11 +91,7 @@ impl Member {
             Ok(name) => name.into_owned(),
             Err(_) => String::from_utf8_lossy(entry.name_raw()).into_owned(),
         };
-        let file = name.rsplit('/').next().unwrap_or(&name);
         Self {
-            is_clutter: name.ends_with('/')
-                || name.starts_with("__MACOSX/")
-                || [".DS_Store", "Thumbs.db"].contains(&file),
             is_marked: report_hints::name(&name),
             name: clip(&name),
             is_encrypted: entry.encrypted(),
@@ -89,6 +99,20 @@ impl Member {
             data: data(archive, entry.header_start()),
             stored_bytes: entry.compressed_size(),
             crc32: entry.crc32(),
+        }
+    }
+
+    fn local(member: LocalMember<'_>) -> Self {
+        let name = String::from_utf8_lossy(member.name);
+        Self {
+            is_marked: report_hints::name(&name),
+            name: clip(&name),
+            is_encrypted: member.flags & ENCRYPTED != 0,
+            #[expect(deprecated, reason = "the number comes from the archive")]
+            method: CompressionMethod::from_u16(member.method),
+            stored_bytes: member.data.len() as u64,
+            crc32: member.crc32,
+            data: Some(member.data),
         }
     }
 
@@ -120,11 +144,11 @@ impl Member {
 /// Returns the range from a member's first byte to the archive's end.
 fn data(archive: &[u8], header_at: u64) -> Option<Range<usize>> {
     let header_at = usize::try_from(header_at).ok()?;
-    let header = archive.get(header_at..)?.get(..LOCAL_HEADER_BYTES)?;
+    let header = archive.get(header_at..)?.get(..HEADER_BYTES)?;
     if !header.starts_with(b"PK\x03\x04") {
         return None;
     }
     let length = |at: usize| Some(usize::from(u16::from_le_bytes([*header.get(at)?, *header.get(at + 1)?])));
-    let begin = header_at + LOCAL_HEADER_BYTES + length(26)? + length(28)?;
+    let begin = header_at + HEADER_BYTES + length(26)? + length(28)?;
     (begin <= archive.len()).then_some(begin..archive.len())
 }

@@ -100,6 +100,8 @@ pub struct Reading {
     pub deferred: Option<Trouble>,
     /// True if the deferral was reported for this mail, and not for an earlier one.
     pub is_news: bool,
+    /// Number of reports in mails that a bounce or a receipt returns: they were sent from here, and are not shipped.
+    pub returned: u64,
     /// Rows emitted.
     pub rows: u64,
     /// Errors in input that could not be read in full, or was turned away.
@@ -212,6 +214,7 @@ impl Reader<'_> {
                 }
             }
             Found::Document(document) => self.document(&document),
+            Found::Returned => self.reading.returned += 1,
             Found::Unreadable(unreadable) => self.not_read(unreadable),
         });
         self.cost.inflated_bytes = inflated.bytes;
@@ -500,6 +503,9 @@ impl Reader<'_> {
 
 /// Interval in rows at which the progress of a document is recorded: some tens of milliseconds of work.
 const PROGRESS_ROWS: u64 = 1_000;
+
+/// Log message about [`Reading::returned`].
+pub const RETURNED: &str = "skipped reports in mails that bounces or receipts return: they were sent from here";
 
 /// Warning in the `report` event of a document that came under another document's name.
 const REUSED: &str = "report_id_reused: another report came with the same organisation, domain, report_id and period";

@@ -7,7 +7,10 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{options::Options, reading::Reading};
+use super::{
+    options::Options,
+    reading::{RETURNED, Reading},
+};
 use crate::{
     exit::Exit,
     ops::{metrics, progress::Seen},
@@ -28,6 +31,8 @@ pub struct Summary {
     unsettled: AtomicU64,
     deferred: AtomicU64,
     without_report: AtomicU64,
+    /// Reports in mails that bounces and receipts return.
+    returned: AtomicU64,
     /// Mails of which sinks have rejected events.
     rejected: AtomicU64,
     /// Mails that were read in full, and quarantined since sinks rejected events.
@@ -57,6 +62,7 @@ impl Summary {
         add(&self.reports, (reading.documents.len() + reading.seen_again.len()) as u64 - reading.duplicates);
         add(&self.duplicates, reading.duplicates);
         add(&self.left, reading.left);
+        add(&self.returned, reading.returned);
         add(&self.rows, reading.rows);
         match verdict {
             Verdict::WithoutReport => add(&self.without_report, 1),
@@ -151,6 +157,9 @@ impl Summary {
                 "deferred mails, whose senders exceeded their daily share; the next run, or the next day's first pass, reads \
                  them"
             );
+        }
+        if get(&self.returned) > 0 {
+            info!(reports = get(&self.returned), "{RETURNED}");
         }
         if get(&self.without_report) > 0 {
             info!(

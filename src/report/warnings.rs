@@ -139,6 +139,7 @@ repairs! {
     BrokenTag = "broken_tag", Corrected, "a tag that is not closed or quoted correctly was repaired";
     TextShortened = "text_shortened", LeftOut, "a text that is too long was truncated";
     Wrapped = "wrapped", Corrected, "the feedback element is inside another element";
+    WrappedObject = "wrapped_object", Corrected, "the report is inside another JSON object";
     MissingClose = "missing_close", Corrected, "an end tag is missing or broken, the element was closed where another began or ended";
     UnmatchedClose = "unmatched_close", Corrected, "an end tag without a start tag was skipped";
     OtherSpelling = "other_spelling", Corrected, "the name of an element is not spelt as in the schema, it was read all the same";

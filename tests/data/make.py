@@ -611,6 +611,200 @@ def _():
                  From="\"\x1b]0;owned\x07\" <a\x08b@receiver.example>", Message_ID="<1\x00\x7f@receiver.example>")
 
 
+# Parts and containers that are not what they claim to be, or that are not taken apart by most tools
+
+
+@fixture("mail/060-base64-declared-and-plain.eml")
+def _():
+    plain = part("text/xml", report(), f"{NAME}.xml", encoding="").replace("\r\n\r\n", "\r\nContent-Transfer-Encoding: base64\r\n\r\n", 1)
+    return mixed(NOTE, plain)
+
+
+@fixture("mail/061-base64-of-xml-not-declared.eml")
+def _():
+    return mixed(NOTE, part("text/xml", b64(report()).encode(), f"{NAME}.xml", encoding=""))
+
+
+@fixture("mail/062-base64-twice.eml")
+def _():
+    return mixed(NOTE, attached(content=b64(gz(report())).encode()))
+
+
+@fixture("mail/063-other-files.eml")
+def _():
+    return mixed(NOTE, part("text/x-vcard", b"BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Ann\r\nEND:VCARD\r\n", "ann.vcf"), attached(),
+                 part("application/pdf", b"%PDF-1.7\n%%EOF\n", "about.pdf"),
+                 part("application/octet-stream", b"Confidential.\r\n", "notice.txt"),
+                 part("application/vnd.ms-excel", COMPOUND + bytes(504), "rows.xls"))
+
+
+@fixture("container/060-other-files.zip")
+def _():
+    return zipped(("README", b"Open the XML file."), ("desktop.ini", b"[.ShellClassInfo]"), (f"{NAME}.xml", report()),
+                  (f"__MACOSX/._{NAME}.xml", b"\x00\x05\x16\x07"), ("manual.pdf", b"%PDF-1.7\n"))
+
+
+COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def der(tag, *content):
+    content = b"".join(content)
+    length = len(content)
+    head = bytes([length]) if length < 128 else b"\x82" + struct.pack(">H", length)
+    return bytes([tag]) + head + content
+
+
+def ber(tag, *content):
+    return bytes([tag, 0x80]) + b"".join(content) + b"\0\0"
+
+
+def signed(wrap, octets):
+    """CMS signed data without certificates and signatures."""
+    data, signed_data = (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07" + bytes([kind]) for kind in (1, 2))
+    content = wrap(0x30, data, wrap(0xa0, octets))
+    return wrap(0x30, signed_data, wrap(0xa0, wrap(0x30, b"\x02\x01\x01", der(0x31), content, der(0x31))))
+
+
+def entity():
+    """The MIME entity that is signed."""
+    return mixed(NOTE, attached(content=gz(report()))).replace(b"=_b", b"=_signed").split(b"\r\n", len(HEAD))[-1]
+
+
+@fixture("mail/064-smime-opaque-signed.eml")
+def _():
+    return single("application/pkcs7-mime; smime-type=signed-data; name=\"smime.p7m\"", signed(der, der(4, entity())), "smime.p7m")
+
+
+@fixture("mail/065-smime-opaque-signed-in-pieces.eml")
+def _():
+    whole = entity()
+    pieces = [der(4, whole[at:at + 100]) for at in range(0, len(whole), 100)]
+    return single("application/x-pkcs7-mime; smime-type=signed-data", signed(ber, ber(0x24, *pieces)), "smime.p7m")
+
+
+@fixture("container/061-smime-opaque-signed.pem")
+def _():
+    return f"-----BEGIN CMS-----\n{b64(signed(der, der(4, entity())), 64)}-----END CMS-----\n".encode()
+
+
+def compound(storages):
+    """A compound file of 512-byte sectors: a storage for each name, with streams in it, in the mini stream if they are short."""
+    entries, streams, mini = [["Root Entry", 5, None, []]], [], b""
+    for name, parts in storages:
+        storage = [name, 1, None, []]
+        entries.append(storage)
+        entries[0][3].append(len(entries) - 1)
+        for stream, content in parts:
+            entries.append([stream, 2, content, []])
+            (storage if name else entries[0])[3].append(len(entries) - 1)
+    entries[0][3].append(len(entries))
+    entries.append(["__properties_version1.0", 2, bytes(32), []])
+    mini_fat, fat, sectors = [], [], []
+
+    def chain(content):
+        first = len(sectors)
+        pieces = [content[at:at + 512].ljust(512, b"\0") for at in range(0, len(content), 512)]
+        sectors.extend(pieces)
+        fat.extend(range(first + 1, first + len(pieces)))
+        fat.append(0xfffffffe)
+        return first
+
+    placed = []
+    for name, kind, content, children in entries:
+        start, size = 0xfffffffe, 0
+        if kind == 2:
+            size = len(content)
+            if size < 4096:
+                start = len(mini) // 64
+                count = -(-size // 64)
+                mini += content.ljust(64 * count, b"\0")
+                mini_fat += [*range(start + 1, start + count), 0xfffffffe]
+            else:
+                start = chain(content)
+        placed.append([name, kind, start, size, children])
+    placed[0][2:4] = chain(mini), len(mini)
+    mini_start = chain(struct.pack(f"<{len(mini_fat)}I", *mini_fat))
+    # The siblings of a storage are a list that leans to the right.
+    right, child = {}, {}
+    for number, (_, _, _, _, children) in enumerate(placed):
+        for one, other in zip(children, children[1:] + [0xffffffff]):
+            right[one] = other
+        child[number] = children[0] if children else 0xffffffff
+    directory = b""
+    for number, (name, kind, start, size, _) in enumerate(placed):
+        wide = name.encode("utf-16-le")
+        directory += wide.ljust(64, b"\0") + struct.pack("<HBBIII", len(wide) + 2, kind, 1, 0xffffffff, right.get(number, 0xffffffff), child[number])
+        directory += bytes(36) + struct.pack("<IQ", start, size)
+    directory_start = chain(directory)
+    fat_sector = len(sectors)
+    fat.append(0xfffffffd)
+    assert len(fat) <= 128
+    sectors.append(struct.pack("<128I", *fat, *[0xffffffff] * (128 - len(fat))))
+    head = COMPOUND + bytes(16) + struct.pack("<HHHHH6xII", 0x3e, 3, 0xfffe, 9, 6, 0, 1)
+    head += struct.pack("<IIIIIII", directory_start, 0, 4096, mini_start, 1, 0xfffffffe, 0)
+    head += struct.pack("<109I", fat_sector, *[0xffffffff] * 108)
+    return head + b"".join(sectors)
+
+
+def outlook(*attachments):
+    storages = []
+    for number, (name, content) in enumerate(attachments):
+        storages.append((f"__attach_version1.0_#{number:08X}", [
+            ("__properties_version1.0", bytes(8)),
+            ("__substg1.0_37010102", content),
+            ("__substg1.0_3707001F", name.encode("utf-16-le")),
+        ]))
+    return compound(storages)
+
+
+@fixture("mail/066-outlook-message.eml")
+def _():
+    # A comment that does not deflate to less than what is kept in the mini stream.
+    noise = b"".join(b"%08x" % (n * 2654435761 % (1 << 32)) for n in range(1500))
+    long = report("r-2").replace(b"<feedback>", b"<feedback><!-- " + noise + b" -->")
+    message = outlook(("logo.png", b"\x89PNG"), (f"{NAME}.xml.gz", gz(report())), ("r-2.xml.gz", gz(long)))
+    return mixed(NOTE, part("application/vnd.ms-outlook", message, "Report domain.msg"))
+
+
+@fixture("container/062-outlook-message-cut-off.msg")
+def _():
+    return outlook((f"{NAME}.xml.gz", gz(report())))[:1500]
+
+
+@fixture("container/063-base64-text.txt")
+def _():
+    return b64(gz(report())).encode()
+
+
+@fixture("container/064-no-directory-and-descriptors.zip")
+def _():
+    whole = zipped(("a.xml", report("r-1")), ("b.xml", report("r-2")), stream=True)
+    return whole[:whole.index(b"PK\x01\x02")]
+
+
+@fixture("container/065-cut-off-in-the-second-member.zip")
+def _():
+    whole = zipped(("a.xml", report("r-1")), ("b.xml", noisy(12).replace(b"r-1", b"r-2")))
+    return whole[:len(whole) * 3 // 4]
+
+
+@fixture("container/066-arj.arj")
+def _():
+    return b"\x60\xea\x28\x00" + bytes(60)
+
+
+@fixture("mail/067-bounce-of-our-report.eml")
+def _():
+    own = mixed(NOTE, attached(name="example.com!other.example!1700000000!1700086399.xml.gz"),
+                Subject="Report Domain: other.example Submitter: example.com Report-ID: <own-1>").replace(b"=_b", b"=_own")
+    return mixed("Content-Type: text/plain\r\n\r\nYour mail could not be delivered.\r\n",
+                 "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.other.example\r\n\r\n"
+                 "Final-Recipient: rfc822; rua@other.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+                 f"Content-Type: message/rfc822\r\n\r\n{own.decode('latin-1')}", kind="report; report-type=delivery-status",
+                 From="Mail Delivery System <MAILER-DAEMON@mx.other.example>",
+                 Subject="Undelivered: Report Domain: other.example Submitter: example.com Report-ID: <own-1>")
+
+
 @fixture("mail/060-dates-in-any-form.mbox")
 def _():
     dates = ["Wed, 15 Nov 2023 07:30:15 GMT+01:00", "2023-11-15T12:00:15+05:30", "Wed Nov 15 06:30:15 2023",

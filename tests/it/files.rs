@@ -103,3 +103,38 @@ fn mails_without_a_report_exit_with_0_and_other_files_with_65() {
         }
     }
 }
+
+/// Regression: folders of a Maildir were passed over, and deleted mails were read, and nothing was said of either.
+#[test]
+fn the_folders_of_a_maildir_are_read_without_their_deleted_mails() {
+    let (workplace, batch) = (Workplace::new(), Batch::generate(76, 4, 1..=2, 0));
+    let top = workplace.path("Maildir");
+    for (number, place) in
+        ["new/1", ".Reports/cur/2:2,S", ".Reports.2026/new/3", ".Reports/cur/4:2,ST"].iter().enumerate()
+    {
+        let file = top.join(place);
+        let folder = file.parent().unwrap().parent().unwrap();
+        ["cur", "new", "tmp"].iter().for_each(|part| fs::create_dir_all(folder.join(part)).unwrap());
+        fs::write(file, &batch.mails[number]).unwrap();
+    }
+    let wanted: usize = batch.reports[..3].iter().map(|report| report.rows.len()).sum();
+    let ran = Shipper::new(["run", "--once", "--to", "stdout:", "--from", top.to_str().unwrap()]).exits(0);
+    let ran = ran.says(&["passed over mails that are marked as deleted"]);
+    let parsed =
+        Shipper::new(["parse", top.to_str().unwrap()]).exits(0).says(&["skipped mails that are marked as deleted"]);
+    for finished in [ran, parsed] {
+        assert_eq!(rows(&finished.events()).count(), wanted);
+    }
+}
+
+/// Regression: our own report, returned to us by a mail server, was shipped as a report about our domain.
+#[test]
+fn a_bounce_of_a_report_that_was_sent_from_here_is_no_report_and_no_error() {
+    let bounce = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mail/067-bounce-of-our-report.eml");
+    let bounce = bounce.to_str().unwrap();
+    let parsed = Shipper::new(["parse", bounce]).exits(0);
+    let ran = Shipper::new(["run", "--once", "--to", "stdout:", "--from", bounce]).exits(0);
+    for finished in [parsed, ran] {
+        assert_eq!(finished.says(&["bounces or receipts return", "without a report"]).stdout, "");
+    }
+}

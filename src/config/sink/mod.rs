@@ -18,7 +18,7 @@ use super::{
     kinds::{self, kinds},
     near::nearest,
     options::options,
-    units::Size,
+    units::{Seconds, Size},
 };
 use crate::event::EventType;
 
@@ -140,29 +140,6 @@ fn known_fields(view: &View<'_>, key: &str, names: &[String]) {
             None => format!("unknown field {name:?}; `schema event` lists all fields"),
         };
         view.problem(key, message);
-    }
-}
-
-/// An integer number of seconds, as for Vector's option of this name.
-pub(crate) struct Seconds;
-
-impl Form for Seconds {
-    type Value = Duration;
-
-    fn expected() -> String {
-        Whole::<u64, 1, 86_400>::expected()
-    }
-
-    fn parse(text: &str) -> Result<Duration, String> {
-        Whole::<u64, 1, 86_400>::parse(text).map(Duration::from_secs)
-    }
-
-    fn written(value: &Duration) -> String {
-        value.as_secs().to_string()
-    }
-
-    fn schema() -> serde_json::Value {
-        Whole::<u64, 1, 86_400>::schema()
     }
 }
 

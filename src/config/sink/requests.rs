@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::Seconds;
-use crate::config::{form::Whole, options::options, units::Size};
+use crate::config::{
+    form::Whole,
+    options::options,
+    units::{Seconds, Size},
+};
 
 options! {
     /// Batches of events, and the requests that carry them.

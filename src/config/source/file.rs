@@ -12,7 +12,8 @@ options! {
     /// there.
     #[derive(Debug, Clone)]
     pub struct File {
-        /// File or folder to read, or `-` for stdin.
+        /// File or folder to read, or `-` for stdin. Of a Maildir, the folders in it are read too (Maildir++), and mails that
+        /// are marked as deleted (flag T) are not.
         pub path: PathBuf = required,
         /// Interval at which to look for new files.
         pub poll_interval: Duration as Time<1_000, 86_400_000> = Duration::from_secs(300),

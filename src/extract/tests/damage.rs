@@ -126,10 +126,9 @@ fn a_zip_member_with_a_wrong_checksum_is_read_whole() {
 }
 
 #[test]
-fn a_zip_without_its_directory_is_corrupt() {
+fn a_zip_without_directory_and_members_is_corrupt() {
     let archive = zip(&[("a.xml", XML)]);
-    let central = archive.windows(4).position(|word| word == b"PK\x01\x02").unwrap();
-    assert_eq!(in_file("x", &archive[..central]), [unreadable("x", Reason::CorruptZip)]);
+    assert_eq!(in_file("x", &archive[..20]), [unreadable("x", Reason::CorruptZip)]);
     let mut lost = archive.clone();
     lost[0..4].fill(0);
     let lost = [b"PK\x03\x04".as_slice(), &lost].concat();

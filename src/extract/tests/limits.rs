@@ -18,6 +18,7 @@ fn lengths(seen: &[Seen]) -> Vec<(usize, Option<Reason>)> {
     let length = |seen: &Seen| match seen {
         Seen::Document { bytes, end, .. } => (bytes.len(), *end),
         Seen::Unreadable { reason, .. } => (0, Some(*reason)),
+        Seen::Returned => (0, None),
     };
     seen.iter().map(length).collect()
 }

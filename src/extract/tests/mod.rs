@@ -1,10 +1,13 @@
 //! Tests of extraction. Archives and mails are built with the crates that are in common use for writing them.
 
 mod archives;
+mod containers;
 mod damage;
+mod encodings;
 mod hostile;
 mod limits;
 mod mails;
+mod other_files;
 mod private;
 mod properties;
 mod room;
@@ -31,6 +34,7 @@ const REPORT_NAME: &str = "receiver.example!example.com!1700000000!1700086399";
 enum Seen {
     Document { name: Option<String>, format: Format, bytes: Vec<u8>, end: Option<Reason> },
     Unreadable { name: Option<String>, reason: Reason },
+    Returned,
 }
 
 impl std::fmt::Debug for Seen {
@@ -41,6 +45,7 @@ impl std::fmt::Debug for Seen {
                 write!(f, "{format:?} {name:?} of {} bytes, {begin:?}…, end {end:?}", bytes.len())
             }
             Seen::Unreadable { name, reason } => write!(f, "unreadable {name:?}: {reason:?}"),
+            Seen::Returned => f.write_str("returned"),
         }
     }
 }
@@ -71,6 +76,7 @@ fn within(input: &[u8], origin: Origin<'_>, limits: &Limits) -> Vec<Seen> {
                 assert!(read(&document) == (bytes.clone(), end), "the second reading differs");
                 Seen::Document { name: document.attachment.clone(), format: document.format, bytes, end }
             }
+            Found::Returned => Seen::Returned,
             Found::Unreadable(unreadable) => {
                 Seen::Unreadable { name: unreadable.attachment, reason: unreadable.trouble.reason }
             }

@@ -59,6 +59,53 @@ fn a_bounce_gives_no_events() {
     assert_eq!(in_mail(bounce), []);
 }
 
+/// Regression: the report of a mail that was returned to us was shipped as one about our domain.
+#[test]
+fn a_report_that_a_bounce_or_receipt_returns_is_not_shipped() {
+    let own = report_mail(&[
+        text("a report"),
+        part("application/gzip", "own.gz", &gzip(XML)),
+        part("application/zip", "x.zip", b"PK\x03\x04"),
+    ]);
+    let mut plain = b"Content-Type: message/rfc822\r\n\r\n".to_vec();
+    plain.extend(&own);
+    let nested = mail(&[text("fyi"), plain.clone()]);
+    let returned = [
+        plain.clone(),
+        part("message/rfc822", "own.eml", &own),
+        [b"Content-Type: message/global\r\n\r\n".as_slice(), &own].concat(),
+        [b"Content-Type: message/rfc822\r\n\r\n".as_slice(), &nested].concat(),
+    ];
+    let status = |kind: &str| {
+        format!("Content-Type: {kind}\r\n\r\nReporting-MTA: dns; mx.example\r\n\r\nAction: failed\r\n").into_bytes()
+    };
+    let notifications =
+        ["message/delivery-status", "message/global-delivery-status", "MESSAGE/Disposition-Notification"];
+    let headers = ["From: postmaster@example.com\r\nSubject: Undelivered: Report Domain: example.com\r\n", ""];
+    for mail_returned in &returned {
+        for kind in notifications {
+            for header in headers {
+                let parts = [text("sorry"), status(kind), mail_returned.clone()];
+                let whole = mail_headed(header, &parts);
+                assert_eq!(in_mail(&whole), [Seen::Returned], "{kind}, {header:?}");
+                let report = String::from_utf8(whole.clone()).unwrap();
+                let report = report.replacen("multipart/mixed", "multipart/report; report-type=delivery-status", 1);
+                assert_eq!(in_mail(report.as_bytes()), [Seen::Returned], "{kind}, {header:?}");
+                // Within a list's footer, or forwarded.
+                let forwarded = [b"Content-Type: message/rfc822\r\n\r\n".as_slice(), &whole].concat();
+                assert_eq!(in_mail(&report_mail(&[text("see"), forwarded])), [Seen::Returned], "{kind}, {header:?}");
+            }
+        }
+        let daemon = "From: Mail Delivery Subsystem <MAILER-DAEMON@mx.example.com>\r\nSubject: failure\r\n";
+        assert_eq!(in_mail(&mail_headed(daemon, &[text("sorry"), mail_returned.clone()])), [Seen::Returned]);
+    }
+    // A report beside the notification, or forwarded by a person, is one for us.
+    let report = part("application/gzip", "r.gz", &gzip(XML));
+    assert_eq!(in_mail(&mail(&[status("message/delivery-status"), report])), [document("r.gz", XML)]);
+    let seen = in_mail(&mail(&[text("fyi"), plain]));
+    assert_eq!(seen, [document("own.gz", XML), unreadable("x.zip", Reason::CorruptZip)]);
+}
+
 #[test]
 fn unreadable_parts_of_a_mail_marked_as_report_are_reported() {
     for (name, bytes) in belongings() {

@@ -160,7 +160,10 @@ fn a_mail_in_an_archive_or_mbox_has_its_own_envelope() {
         let mut ids = Vec::new();
         let limits = Limits::default();
         open(input, origin, &limits).walk(&Room::new(&Unshared), &mut |found| {
-            let (Found::Document(Document { envelope, .. }) | Found::Unreadable(Unreadable { envelope, .. })) = found;
+            let (Found::Document(Document { envelope, .. }) | Found::Unreadable(Unreadable { envelope, .. })) = found
+            else {
+                panic!("no mail is returned here")
+            };
             ids.push(envelope.and_then(|envelope| envelope.message_id.clone()));
         });
         ids

@@ -314,3 +314,42 @@ proptest! {
         let _ = read_tls(&document, chunk, &Limits::default());
     }
 }
+
+/// Regression: a report in another object had none of the keys of a report.
+#[test]
+fn a_report_inside_another_object_is_read() {
+    let plain = String::from_utf8(json("001-plain")).unwrap();
+    let plain = plain.trim();
+    let string = serde_json::to_string(plain).unwrap();
+    for wrapped in [
+        format!("{{\"report\": {plain}}}"),
+        format!("{{\"data\": [{plain}]}}"),
+        format!(
+            "{{\"status\": \"ok\", \"n\": 1, \"x\": null, \"list\": [1, \"{{\"], \"data\": {{\"reports\": [{{\"report\": {plain}}}]}}}}"
+        ),
+        format!("{{\"report\": {plain}, \"version\": 1, \"more\": {{\"report-id\": []}}}}"),
+        format!("{{\"report\": {string}}}"),
+        format!("[{{\"report\": {plain}}}]"),
+    ] {
+        let read = read_tls(wrapped.as_bytes(), 64, &Limits::default())
+            .unwrap_or_else(|trouble| panic!("{wrapped}: {trouble}"));
+        let bare = read_json("001-plain");
+        assert_eq!(TlsRpt { warnings: vec![], ..read.report.clone() }, bare.report, "{wrapped}");
+        assert_eq!((&read.policies, &read.failures), (&bare.policies, &bare.failures), "{wrapped}");
+        assert!(codes(&read).contains(&"wrapped_object"), "{:?}", codes(&read));
+    }
+    assert!(!codes(&read_json("001-plain")).contains(&"wrapped_object"));
+}
+
+#[test]
+fn a_second_report_inside_an_object_is_named_and_a_broken_one_is_damage() {
+    let plain = String::from_utf8(json("001-plain")).unwrap();
+    let two = read_tls(format!("{{\"data\": [{plain}, {plain}]}}").as_bytes(), 64, &Limits::default()).unwrap();
+    assert_eq!(two.policies, read_json("001-plain").policies);
+    assert!(codes(&two).contains(&"second_report"), "{:?}", codes(&two));
+    let text = serde_json::to_string(&plain.trim()[..plain.trim().len() - 2]).unwrap();
+    let cut = read_tls(format!("{{\"report\": {text}}}").as_bytes(), 64, &Limits::default()).unwrap();
+    assert_eq!(cut.damage, Some(Reason::JsonMalformed));
+    let none = read_tls(b"{\"report\": {\"a\": 1}, \"b\": \"{no json\"}", 64, &Limits::default());
+    assert_eq!(none.err().map(|trouble| trouble.reason), Some(Reason::NotAReport));
+}

@@ -17,15 +17,23 @@ const LIST: usize = 64;
 pub(super) struct Objects<'o, 'r> {
     reading: &'o mut Reading<'r>,
     place: Place,
+    /// True for the value of an unknown key that may hold the whole report: anything else there is ignored.
+    is_wrapped: bool,
 }
 
 impl<'o, 'r> Objects<'o, 'r> {
     pub fn new(reading: &'o mut Reading<'r>, place: Place) -> Self {
-        Self { reading, place }
+        Self { reading, place, is_wrapped: false }
+    }
+
+    fn wrapped(reading: &'o mut Reading<'r>) -> Self {
+        Self { reading, place: Place::Report, is_wrapped: true }
     }
 
     fn no_object<E>(self) -> Result<(), E> {
-        self.reading.warnings.note(Repair::WrongType, "");
+        if !self.is_wrapped {
+            self.reading.warnings.note(Repair::WrongType, "");
+        }
         Ok(())
     }
 }
@@ -46,7 +54,14 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { reading, place } = self;
+        let Self { reading, place, is_wrapped } = self;
+        let begun = reading.has_begun();
+        // Of a list of reports in an object, the first is read.
+        if is_wrapped && begun {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            reading.warnings.note(Repair::SecondReport, "");
+            return Ok(());
+        }
         let stopped = || A::Error::custom("no more is wanted");
         if !reading.begin(place) {
             return Err(stopped());
@@ -79,14 +94,21 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
                         slot(&mut reading.held).extend(Some(told).filter(|told| !told.is_empty()));
                     }
                 }
+                None if place == Place::Report && !reading.has_begun() => {
+                    map.next_value_seed(Objects::wrapped(reading))?;
+                }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
+        }
+        if is_wrapped && reading.has_begun() {
+            reading.warnings.once(Repair::WrappedObject);
         }
         if reading.end(place) { Ok(()) } else { Err(stopped()) }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Objects::new(self.reading, self.place))?.is_some() {}
+        let Self { reading, place, is_wrapped } = self;
+        while list.next_element_seed(Objects { reading: &mut *reading, place, is_wrapped })?.is_some() {}
         Ok(())
     }
 
@@ -110,8 +132,18 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
         self.no_object()
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if blank_trimmed(text).is_empty() { Ok(()) } else { self.no_object() }
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        let text = blank_trimmed(text);
+        if text.is_empty() {
+            return Ok(());
+        }
+        if self.is_wrapped && text.starts_with('{') {
+            let reading = self.reading;
+            let parsed = Objects::wrapped(reading).deserialize(&mut serde_json::Deserializer::from_str(text));
+            // Other text is no report, and nothing is lost.
+            return parsed.or_else(|error| if reading.has_begun() { Err(E::custom(error)) } else { Ok(()) });
+        }
+        self.no_object()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::keys::{Held, Place};
-use super::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow};
+use super::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
 use crate::limits::Limits;
 use crate::report::warnings::{Repair, Warnings};
 use crate::report::weight::Weight;
@@ -61,6 +61,11 @@ impl<'r> Reading<'r> {
 }
 
 impl Reading<'_> {
+    /// True once something of the report was read.
+    pub fn has_begun(&self) -> bool {
+        self.rows > 0 || self.held.report != TlsRpt::default()
+    }
+
     /// Begins an object. Returns false to stop reading.
     pub fn begin(&mut self, place: Place) -> bool {
         match place {

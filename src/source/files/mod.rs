@@ -72,6 +72,8 @@ impl Source for FileSource {
             unreadable: BTreeMap::new(),
             told: BTreeSet::new(),
             suspected: BTreeSet::new(),
+            deleted: 0,
+            told_deleted: 0,
         };
         Box::pin(running.run())
     }
@@ -92,6 +94,9 @@ struct Running {
     told: BTreeSet<PathBuf>,
     /// Times at which mails that this pass has met and not taken were last suspected of blocking others.
     suspected: BTreeSet<Timestamp>,
+    /// Mails that this pass passed over as deleted, and the number that was logged last.
+    deleted: u64,
+    told_deleted: u64,
 }
 
 impl Running {
@@ -104,6 +109,7 @@ impl Running {
             while let Some(since) = self.suspected.pop_first() {
                 self.pass_over(Some(since)).await?;
             }
+            self.tell_deleted();
             if only_once || self.intake.stop.is_cancelled() {
                 break;
             }
@@ -157,6 +163,7 @@ impl Running {
         for step in steps {
             match step {
                 Step::Unreadable(unreadable) => self.note(unreadable),
+                Step::Deleted => self.deleted += u64::from(suspected.is_none()),
                 Step::Found(file) if self.is_in_flight(&file.place) => {}
                 Step::Found(file) => found.push(file),
             }
@@ -248,6 +255,15 @@ impl Running {
             warn!(source = &*self.source.name, path = %path.display(), %error, "cannot be read");
         }
         self.unreadable.entry(path).or_insert_with(|| error.to_string());
+    }
+
+    /// Logs the number of mails that were passed over as deleted, if it is not that of the last pass.
+    fn tell_deleted(&mut self) {
+        let deleted = std::mem::take(&mut self.deleted);
+        if deleted > 0 && deleted != self.told_deleted {
+            info!(source = &*self.source.name, mails = deleted, "passed over mails that are marked as deleted");
+        }
+        self.told_deleted = deleted;
     }
 
     fn all_unreadable(&self, path: &Path, error: &str) -> String {

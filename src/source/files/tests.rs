@@ -37,6 +37,7 @@ fn seen(path: &Path, limits: &Limits) -> Vec<(String, Result<String, Reason>)> {
     walk("test".into(), path, limits)
         .map(|step| match step {
             Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
+            Step::Deleted => ("deleted".to_owned(), Ok(String::new())),
             Step::Found(found) => match found.read().unwrap() {
                 (Place::File { path, part, .. }, content) => {
                     let name = if part == 0 { below(&path) } else { format!("{}#{part}", below(&path)) };
@@ -63,15 +64,67 @@ fn folders_are_walked_in_path_order() {
 
 #[test]
 fn maildir_cur_and_new_are_read_and_tmp_is_not() {
-    let maildir = folder(&["cur/1:2,S", "new/2", "tmp/3", "dovecot-uidlist", ".Junk/cur/4"]);
+    let maildir = folder(&["cur/1:2,S", "new/2", "tmp/3", "dovecot-uidlist", ".index/cur/4"]);
     assert_eq!(names(maildir.path()), ["cur/1:2,S", "new/2"]);
     let places: Vec<Place> = walk("test".into(), maildir.path(), &Limits::default())
         .map(|step| match step {
             Step::Found(found) => found.place,
-            Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert!(places.iter().all(Place::is_in_mailbox));
+}
+
+/// Creates a Maildir in the folder.
+fn maildir(folder: &Path, mails: &[&str]) {
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(folder.join(part)).unwrap();
+    }
+    for mail in mails {
+        fs::write(folder.join(mail), mail).unwrap();
+    }
+}
+
+/// Regression: folders of a Maildir were passed over, and nothing was said.
+#[test]
+fn the_folders_of_a_maildir_are_read() {
+    let top = tempfile::tempdir().unwrap();
+    maildir(top.path(), &["cur/1:2,S", "tmp/9"]);
+    maildir(&top.path().join(".Reports"), &["cur/2:2,S", "new/3", "tmp/9"]);
+    maildir(&top.path().join(".Reports.2026"), &["new/4"]);
+    maildir(&top.path().join("by-file-system"), &["new/5"]);
+    maildir(&top.path().join("by-file-system/deeper"), &["new/6"]);
+    fs::create_dir_all(top.path().join(".cache/cur")).unwrap();
+    fs::write(top.path().join(".cache/cur/7"), "no Maildir").unwrap();
+    fs::write(top.path().join("subscriptions"), "Reports").unwrap();
+    let all = [
+        "cur/1:2,S",
+        ".Reports/cur/2:2,S",
+        ".Reports/new/3",
+        ".Reports.2026/new/4",
+        "by-file-system/new/5",
+        "by-file-system/deeper/new/6",
+    ];
+    assert_eq!(names(top.path()), all);
+    // Above the Maildir, the same folders are found.
+    let above = tempfile::tempdir().unwrap();
+    maildir(&above.path().join("ann/.Reports"), &["new/1"]);
+    maildir(&above.path().join(".Reports"), &["new/2"]);
+    assert_eq!(names(above.path()), [".Reports/new/2", "ann/.Reports/new/1"]);
+}
+
+/// Regression: mails that are marked as deleted were read.
+#[test]
+fn mails_of_a_maildir_that_are_marked_as_deleted_are_not_read() {
+    let top = tempfile::tempdir().unwrap();
+    maildir(
+        top.path(),
+        &["cur/1:2,ST", "cur/2:2,S", "cur/3:2,Ta", "cur/4;2,T", "cur/5,S=1,W=2:2,FRST", "cur/T:2,", "new/Test"],
+    );
+    assert_eq!(names(top.path()), ["deleted", "cur/2:2,S", "deleted", "deleted", "deleted", "cur/T:2,", "new/Test"]);
+    assert_eq!(names(&top.path().join("cur/1:2,ST")), [""], "it was asked for");
+    let plain = folder(&["1:2,T"]);
+    assert_eq!(names(plain.path()), ["1:2,T"], "flags are those of Maildirs");
 }
 
 #[test]
@@ -99,7 +152,7 @@ fn stdin_is_one_file_or_an_mbox() {
                 (Place::Stdin { .. }, content) => content.ok(),
                 (place, _) => panic!("{place:?}"),
             },
-            Step::Unreadable(unreadable) => panic!("{unreadable:?}"),
+            other => panic!("{other:?}"),
         };
         walk::walk_input("test".into(), Box::new(input.as_bytes()), &limits).map(step).collect()
     };

@@ -26,7 +26,8 @@ const UNFINISHED: &[&str] = &[".tmp", ".part", ".partial", ".filepart", ".crdown
 /// Walks over what `path` names: a file, a folder and its folders, a Maildir, an mbox, or `-` for stdin.
 ///
 /// Hidden files are skipped, and so are special files (devices, sockets, pipes) and links to folders, unless `path` itself
-/// names one. Of a Maildir, `cur` and `new` are read.
+/// names one. Of a Maildir, `cur` and `new` are read, and the Maildirs in it, whose names begin with a dot (Maildir++). Mails
+/// there that are marked as deleted are passed over.
 pub fn walk(source: Arc<str>, path: &Path, limits: &Limits) -> Walker {
     match path.to_str() {
         Some("-") => match stdio::input() {
@@ -57,6 +58,8 @@ pub struct Walker {
 #[derive(Debug)]
 pub enum Step {
     Found(FoundFile),
+    /// A mail in a Maildir that is marked as deleted, and is not read.
+    Deleted,
     /// Something can't be read; the walk continues.
     Unreadable(Unreadable),
 }
@@ -151,6 +154,11 @@ impl Iterator for Walker {
                 self.folders.pop();
                 continue;
             };
+            if let Pending::InMaildir(path) = &pending
+                && is_deleted(path)
+            {
+                return Some(Step::Deleted);
+            }
             let step = match pending {
                 Pending::Stdin(input) => self.stream(PathBuf::from("-"), None, input),
                 Pending::Unreadable(unreadable) => Err(unreadable),
@@ -275,12 +283,14 @@ impl Walker {
     }
 
     fn enter(&mut self, folder: PathBuf) {
-        let is_maildir = ["cur", "new", "tmp"].iter().all(|name| folder.join(name).is_dir());
-        let pending = if is_maildir {
-            [folder.join("cur"), folder.join("new")]
-                .into_iter()
-                .flat_map(|folder| list(&folder, Pending::InMaildir))
-                .collect()
+        let pending = if is_maildir(&folder) {
+            let mails = [folder.join("cur"), folder.join("new")];
+            let mails = mails.iter().flat_map(|folder| list(folder, Pending::InMaildir));
+            let folders = list(&folder, Pending::InFolder).into_iter().filter(|pending| match pending {
+                Pending::InFolder(path) => is_maildir(path),
+                _ => true,
+            });
+            mails.chain(folders).collect()
         } else {
             list(&folder, Pending::InFolder)
         };
@@ -314,7 +324,20 @@ fn about<T>(path: &Path, result: io::Result<T>) -> Result<T, Unreadable> {
     result.map_err(|error| Unreadable { path: path.to_owned(), error })
 }
 
-/// Lists the entries of a folder that are neither hidden nor unfinished, ordered by name.
+fn is_maildir(folder: &Path) -> bool {
+    ["cur", "new", "tmp"].iter().all(|name| folder.join(name).is_dir())
+}
+
+/// True if the name of a mail in a Maildir has the flag T, trashed, after `:2,`, or after another separator where file
+/// systems don't allow a colon.
+fn is_deleted(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let flags = [":2,", ";2,", "!2,"].iter().find_map(|separator| name.rsplit_once(separator));
+    flags.is_some_and(|(_, flags)| flags.contains('T'))
+}
+
+/// Lists the entries of a folder that are neither hidden nor unfinished, ordered by name. A hidden Maildir is the folder of
+/// another one.
 fn list(folder: &Path, pending: fn(PathBuf) -> Pending) -> VecDeque<Pending> {
     let mut paths = Vec::new();
     let mut failed = None;
@@ -323,7 +346,9 @@ fn list(folder: &Path, pending: fn(PathBuf) -> Pending) -> VecDeque<Pending> {
         Ok(entries) => {
             for entry in entries {
                 match entry {
-                    Ok(entry) if is_wanted(&entry.file_name().to_string_lossy()) => paths.push(entry.path()),
+                    Ok(entry) if is_wanted(&entry.file_name().to_string_lossy()) || is_maildir(&entry.path()) => {
+                        paths.push(entry.path());
+                    }
                     Ok(_) => (),
                     Err(error) => failed = Some(error),
                 }
