@@ -282,10 +282,8 @@ impl JsonScan {
                 }
             }
             match byte {
-                b'{' if self.in_text && self.depth == 0 => {
-                    if self.at_line_start {
-                        (self.depth, self.open, self.wants_key) = (1, Some((offset, false)), true);
-                    }
+                b'{' if self.in_text && self.depth == 0 && self.at_line_start => {
+                    (self.depth, self.open, self.wants_key) = (1, Some((offset, false)), true);
                 }
                 b'{' | b'[' if !self.in_text || self.depth > 0 => {
                     self.in_array = if self.depth == 0 { byte == b'[' } else { self.in_array };
@@ -425,8 +423,10 @@ mod tests {
 
     use super::*;
 
+    type Find<'t> = fn(BufReader<&'t [u8]>, usize) -> Vec<Range<u64>>;
+
     /// The documents in `text`, however it is chunked.
-    fn split<'t>(find: fn(BufReader<&'t [u8]>, usize) -> Vec<Range<u64>>, text: &'t str) -> Vec<&'t str> {
+    fn split<'t>(find: Find<'t>, text: &'t str) -> Vec<&'t str> {
         let in_chunks = |length| find(BufReader::with_capacity(length, text.as_bytes()), 9);
         let whole = in_chunks(1 << 20);
         for length in [1, 2, 3, 7, 64] {
