@@ -206,7 +206,11 @@ impl Row {
     fn policy(told: TlsPolicy, normal: &mut Normal) -> Self {
         let successful = normal.count("successful_sessions", told.successful.as_deref());
         let failed = normal.count("failed_sessions", told.failed.as_deref());
-        Row::Policy { told, successful, failed }
+        let row = Row::Policy { told, successful, failed };
+        if row.count().is_none() {
+            normal.warn("count", format_args!("null, as successful_sessions and failed_sessions are"));
+        }
+        row
     }
 
     fn failure(told: TlsFailure, normal: &mut Normal) -> Self {

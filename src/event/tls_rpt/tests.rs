@@ -28,6 +28,11 @@ fn a_policy_counts_all_its_sessions_and_a_failure_its_own() {
     assert_eq!((value(&event, "record_type"), value(&event, "count")), (known("policy"), Value::Int(123)));
     let unsummed = policy(TlsPolicy { successful: None, failed: None, ..sample::tls_policy() });
     assert_eq!(value(&unsummed, "count"), Value::Null);
+    let Value::Texts(warnings) = value(&unsummed, "parse_warnings") else { panic!("a list") };
+    assert!(
+        warnings.contains(&"count: null, as successful_sessions and failed_sessions are".to_owned()),
+        "{warnings:?}"
+    );
     let event = failure(sample::tls_failure());
     assert_eq!((value(&event, "record_type"), value(&event, "count")), (known("failure"), Value::Int(2)));
     assert_eq!(value(&event, "failed_sessions"), Value::Null);
