@@ -150,8 +150,8 @@ impl Draws {
     }
 
     fn object(&mut self, keys: &[&str]) -> Json {
-        let some = keys.iter().filter_map(|key| (self.below(5) > 0).then(|| ((*key).to_owned(), self.json())));
-        Json::Object(some.collect())
+        let told: Vec<&str> = keys.iter().copied().filter(|_| self.below(5) > 0).collect();
+        Json::Object(told.into_iter().map(|key| (key.to_owned(), self.json())).collect())
     }
 
     fn tls_rpt(&mut self) -> String {
