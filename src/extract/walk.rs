@@ -245,8 +245,14 @@ impl<'w> Walk<'w> {
             let attachment = Attachment::of(stream_of(part, mail));
             let name = join(around.name.as_deref(), part.header.name.as_deref());
             let is_returned = around.is_returned || part.is_returned;
-            let around =
-                Around { name, member: String::new(), attachment: &attachment, is_meant, is_returned, ..around.clone() };
+            let around = Around {
+                name,
+                member: String::new(),
+                attachment: &attachment,
+                is_meant,
+                is_returned,
+                ..around.clone()
+            };
             self.html(&stream_of(part, mail).decoded(Encoding::Html), may_be_prose, &around);
         }
         let around = Around { is_meant: is_meant || is_certain && !is_bounce, is_companion: false, ..around.clone() };

@@ -50,7 +50,7 @@ impl Kind for Http {
 impl Receiver for HttpReceiver {
     fn send<'a>(&'a self, batch: &'a [Frame]) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let request = match request::of(self, batch).await {
+            let request = match request::of(batch, &self.config, self.codec, self.tokens.as_ref()).await {
                 Ok(request) => request,
                 Err(outcome) => return outcome,
             };

@@ -11,17 +11,24 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT},
 };
 
-use super::{Frame, HttpReceiver, Outcome};
-use crate::config::sink::{self, Codec, Compression, Credentials};
+use crate::{
+    config::sink::{self, Codec, Compression, Credentials, Http},
+    net::token::AccessTokens,
+    sink::{Frame, request::Outcome},
+};
 
-/// Makes the request for a batch. `Err`: the credentials can't be had now, or the configuration is wrong.
-pub(super) async fn of(receiver: &HttpReceiver, batch: &[Frame]) -> Result<Request<Full<Bytes>>, Outcome> {
-    let config = &receiver.config;
+/// Makes the request for a batch. `Err`: the credentials can't be had now.
+pub(super) async fn of(
+    batch: &[Frame],
+    config: &Http,
+    codec: Codec,
+    tokens: Option<&AccessTokens>,
+) -> Result<Request<Full<Bytes>>, Outcome> {
     let method = match config.method {
         sink::Method::Post => Method::POST,
         sink::Method::Put => Method::PUT,
     };
-    let body = body(batch, receiver.codec);
+    let body = body(batch, codec);
     let mut request = Request::builder()
         .method(method)
         .uri(&config.uri)
@@ -35,9 +42,9 @@ pub(super) async fn of(receiver: &HttpReceiver, batch: &[Frame]) -> Result<Reque
     };
     let mut request = request.body(Full::new(body.into())).map_err(|error| failed(error.to_string()))?;
     let headers = request.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(receiver.codec)));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(codec)));
     if let Some(credentials) = &config.credentials {
-        headers.insert(AUTHORIZATION, authorization(receiver, credentials).await?);
+        headers.insert(AUTHORIZATION, authorization(credentials, tokens).await?);
     }
     for (name, value) in &config.headers {
         headers.insert(name, value.clone());
@@ -76,14 +83,14 @@ fn gzipped(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
-async fn authorization(receiver: &HttpReceiver, credentials: &Credentials) -> Result<HeaderValue, Outcome> {
+async fn authorization(credentials: &Credentials, tokens: Option<&AccessTokens>) -> Result<HeaderValue, Outcome> {
     let text = match credentials {
         Credentials::Basic { user, password } => {
             let password = password.reveal().map_err(failed)?;
             format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
         }
         Credentials::Bearer(token) => format!("Bearer {}", token.reveal().map_err(failed)?.trim()),
-        Credentials::Token(_) => match &receiver.tokens {
+        Credentials::Token(_) => match tokens {
             Some(tokens) => {
                 let token = tokens.token().await.map_err(|error| failed(error.to_string()))?;
                 format!("Bearer {}", token.text)

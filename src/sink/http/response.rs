@@ -5,10 +5,10 @@ use std::time::Duration;
 use hyper::{StatusCode, header::RETRY_AFTER};
 use jiff::Timestamp;
 
-use super::Outcome;
 use crate::{
     config::sink::{Http, OnRejected},
     net::http_client::Reply,
+    sink::request::Outcome,
 };
 
 /// Number of characters of a response's body that an error quotes.

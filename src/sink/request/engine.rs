@@ -8,10 +8,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Frame, LowWater, Outcome, Receiver, Requests, SinkError, Status};
+use super::receiver::{Outcome, Receiver};
 use crate::{
+    config::sink::Requests,
+    deliver::low_water::LowWater,
     net::backoff::{Backoff, RECEIVER},
-    sink::{Health, batch::Batches},
+    sink::{Frame, Health, SinkError, Status, batch::Batches},
 };
 
 /// Longest delay that a receiver may ask for (`Retry-After`): one that asks for a day would hold up all mails for a day.

@@ -2,51 +2,30 @@
 //!
 //! Each request ends in an [`Outcome`]. A request that failed is sent again, after a delay and with one request at a time
 //! until one succeeds. A request that the receiver refuses is split into halves, until the event at fault is alone, and is
-//! rejected. Events are confirmed up to the first one that is neither delivered nor rejected (see [`LowWater`]).
+//! rejected. Events are confirmed up to the first one that is neither delivered nor rejected (see [`LowWater`](crate::deliver::low_water::LowWater)).
 //!
 //! All frames, waiting or in flight, count against the sink's queue (`buffer.max_size`) until they are dropped.
 
 mod engine;
+mod receiver;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Frame, Inlet, Sink, SinkError, Status,
+    Inlet, Sink, SinkError, Status,
     batch::{Batches, Limits},
     rate::RateLimit,
 };
-use crate::{
-    config::sink::{Rate, Requests},
-    deliver::low_water::LowWater,
-};
+use crate::config::sink::{Rate, Requests};
 
 use engine::Engine;
 
-/// A receiver, as one kind of sink speaks to it.
-pub trait Receiver: Send + Sync + 'static {
-    /// Sends a batch, which is not empty, as one request, and interprets the response. The engine ends the request after
-    /// `request.timeout_secs`.
-    fn send<'a>(&'a self, batch: &'a [Frame]) -> BoxFuture<'a, Outcome>;
-}
-
-/// Result of a request.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The receiver has taken all events.
-    Delivered,
-    /// The receiver, or the network, failed: the request is sent again, no sooner than `after`, if the receiver said so.
-    Failed { reason: String, after: Option<Duration> },
-    /// The receiver will never take this request, because of at least one of its events, or because of its size.
-    Refused { reason: String },
-    /// The configuration can't be used, such as the file of a certificate. Ends the sink if no request has succeeded before:
-    /// files that become unusable later are probably being replaced.
-    Unusable(SinkError),
-}
+pub use receiver::{Outcome, Receiver};
 
 /// Sink that sends requests to `R`.
 pub struct RequestSink<R> {

@@ -6,6 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::sink::{Health, Metadata, Outlet, Rejections, queue};
+use crate::sink::{Frame, Health, Metadata, Outlet, Rejections, queue};
 
 /// Answers a request with these events, after a delay.
 type Script = dyn Fn(&[u64]) -> (Duration, Outcome) + Send + Sync;
