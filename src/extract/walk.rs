@@ -259,10 +259,11 @@ impl<'w> Walk<'w> {
         if let Some(trouble) = structure.trouble {
             self.foreign(&around, trouble);
         }
-        if is_certain && !is_bounce && self.handed_out == before {
+        self.end(&scope, &around);
+        let is_told = self.handed_out > before || self.others.len() > scope.others;
+        if is_certain && !is_bounce && !is_told {
             self.foreign(&around, not_a_report("the header is that of a report, but there is none in the mail"));
         }
-        self.end(&scope, &around);
     }
 
     fn html(&mut self, text: &Stream<'_>, may_be_prose: bool, around: &Around<'_>) {

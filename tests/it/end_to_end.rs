@@ -1,6 +1,6 @@
 //! End to end: every mailed report arrives at the receiver unchanged, and the mailbox shows that it was handled.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -257,4 +257,41 @@ fn reship_to_one_sink_ships_only_known_reports() {
     workplace.once(&config).exits(0);
     assert_eq!(told("siem.ndjson").len(), batch.row_count() + new.row_count());
     assert_eq!(told("dashboard.ndjson").len(), batch.row_count() + new.row_count());
+}
+
+/// Every fixture that is a mail, in one mailbox: where it lies afterwards agrees with the events of its golden output.
+#[test]
+fn each_mail_lands_where_its_outcome_says() {
+    let (ca, workplace) = (Ca::new(), Workplace::new());
+    let dovecot = Dovecot::start(&ca.server());
+    let mut fixtures = Vec::new();
+    for folder in ["mail", "failure", "tls_rpt", "value"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder);
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "eml") {
+                let golden = ndjson(&fs::read_to_string(path.with_extension("ndjson")).unwrap());
+                fixtures.push((path.clone(), fs::read(&path).unwrap(), golden));
+            }
+        }
+    }
+    assert!(fixtures.len() > 80, "{}", fixtures.len());
+    // Mails with the same bytes can't be told apart.
+    fixtures.sort_by(|a, b| a.1.cmp(&b.1));
+    fixtures.dedup_by(|a, b| a.1 == b.1);
+    fixtures.iter().for_each(|(_, mail, _)| dovecot.mailbox().deliver("INBOX", mail));
+    let sink = json!({"type": "file", "path": workplace.path("events.ndjson")});
+    workplace.once(&workplace.config(imaps(&dovecot, &ca), sink)).exits(65);
+
+    let folders = ["INBOX", "Processed", "Unreadable"].map(|folder| (folder, dovecot.mailbox().mails(folder)));
+    for (path, mail, golden) in &fixtures {
+        let lies = folders.iter().find(|(_, mails)| mails.contains(mail)).map(|(folder, _)| *folder);
+        let is_type = |event_type: &str| golden.iter().any(|event| event["event_type"] == event_type);
+        let expected = match (is_type("ingest_error"), is_type("report")) {
+            (true, _) => "Unreadable",
+            (false, true) => "Processed",
+            (false, false) => "INBOX",
+        };
+        assert_eq!(lies, Some(expected), "{}", path.display());
+    }
 }

@@ -177,7 +177,9 @@ async fn a_signal_ends_the_check_and_skips_the_remaining_steps() {
         let finished = running.finish().exited(75);
         assert!(finished.stdout.contains("skipped login              interrupted"), "{}", finished.stdout);
         assert!(finished.stdout.contains("skipped probe              interrupted"), "{}", finished.stdout);
-        assert!(finished.stdout.ends_with("no failures, 4 skipped\n"), "{}", finished.stdout);
+        // The signal may come before the sink's connection is open.
+        let ended = ["no failures, 4 skipped\n", "no failures, 5 skipped\n"].map(|end| finished.stdout.ends_with(end));
+        assert!(ended.contains(&true), "{}", finished.stdout);
     }
 }
 
