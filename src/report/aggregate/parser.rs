@@ -264,6 +264,10 @@ impl Reading<'_> {
         let name = tag.local_name().into_inner();
         let own = self.draft.report.xml_namespace.as_deref();
         let is_foreign = self.tree.is_foreign(tag, own);
+        if is_feedback(tag) && !is_foreign && self.tree.top().is_in_schema() && self.has_begun() {
+            let what = format!("another report begins inside <{}> after {} whole rows", self.tree.top_name(), self.rows);
+            return Err(Trouble::new(Reason::XmlTruncated, what + "; expected </feedback>"));
+        }
         let mut element = match self.tree.top() {
             _ if is_foreign => Element::unknown(name),
             Node::Unknown if self.tree.is_of_report(tag, own) => self.place_in_unknown(name),
@@ -305,6 +309,12 @@ impl Reading<'_> {
             self.leave();
         }
         Ok(())
+    }
+
+    /// True if the report has a row, or what names it: a `feedback` element within it is then another report.
+    fn has_begun(&self) -> bool {
+        let Aggregate { report_id, policy, .. } = &self.draft.report;
+        self.rows > 0 || report_id.is_some() || policy.domain.is_some()
     }
 
     /// Finds the position of a new element, and closes the elements before it that lack an end tag.
