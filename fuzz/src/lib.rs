@@ -77,7 +77,11 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
             Found::Returned => {}
             Found::Unreadable(unreadable) => {
                 let provenance = provenance(unreadable.attachment);
-                line(Event::Report(Box::new(ReportEvent::unreadable(&unreadable.sha256, provenance.clone(), envelope.warnings.clone()))));
+                line(Event::Report(Box::new(ReportEvent::unreadable(
+                    &unreadable.sha256,
+                    provenance.clone(),
+                    envelope.warnings.clone(),
+                ))));
                 error(unreadable.trouble, unreadable.sha256, provenance);
             }
         }

@@ -39,6 +39,10 @@ const COMPANIONS: &[&str] = &[
     "application/x-pkcs7-signature",
 ];
 
+/// Those of them that are detached signatures: CMS data without a content.
+const SIGNATURES: &[&str] =
+    &["application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"];
+
 /// Content types of encrypted parts, which only their recipient can open. Those of S/MIME are also those of signed mails.
 const ENCRYPTED: &[&str] = &["multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"];
 
@@ -308,6 +312,9 @@ impl<'w> Walk<'w> {
 
     fn part(&mut self, part: &Part, mail: &Extent<'_>, (stream, first, trouble): Peeked<'_>, around: &Around<'_>) {
         let kind = part.header.kind.as_str();
+        if around.is_companion && SIGNATURES.contains(&kind) {
+            return;
+        }
         if ENCRYPTED.contains(&kind) && (part.is_multipart() || !is_readable(first)) {
             self.foreign(around, Trouble::new(Reason::EncryptedMail, format!("the mail is encrypted ({kind})")));
         } else if part.is_feedback {
