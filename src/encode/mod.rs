@@ -11,6 +11,7 @@ mod fields;
 mod framing;
 mod json;
 mod message;
+mod msgpack;
 mod rfc3164;
 mod rfc5424;
 mod shrink;
@@ -58,6 +59,8 @@ enum Envelope {
     None,
     Rfc5424(rfc5424::Envelope),
     Rfc3164(rfc3164::Envelope),
+    /// Array of the time and the record, as in the entries of Fluent Forward.
+    Entry,
 }
 
 impl Encoder {
@@ -73,6 +76,7 @@ impl Encoder {
             Frames::Lines { max_bytes: Some(most) } => {
                 (Charset::Visible, Envelope::None, Frame::Line, most.max(SMALLEST_LIMIT) - 1)
             }
+            Frames::Entries => (Charset::Visible, Envelope::Entry, Frame::Bare, LARGEST),
             Frames::Syslog(syslog) => {
                 let envelope = Envelope::new(syslog, host, &selection);
                 (Charset::Ascii, envelope, frame_of(syslog), syslog.max_message_bytes.max(SMALLEST_LIMIT))
@@ -81,6 +85,7 @@ impl Encoder {
         Self {
             selection,
             message: match sink.encoding.codec {
+                _ if matches!(sink.kind.frames(), Frames::Entries) => Message::Packed,
                 Codec::Text => Message::Text(charset),
                 Codec::Json | Codec::Array => Message::Json(charset),
             },
@@ -156,6 +161,7 @@ impl Envelope {
             Envelope::None => {}
             Envelope::Rfc5424(envelope) => envelope.header(event, out),
             Envelope::Rfc3164(envelope) => envelope.header(event, out),
+            Envelope::Entry => msgpack::entry(event.provenance().ingest, out),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod file;
+pub mod forward;
 pub mod http;
 mod metadata;
 pub mod rate;

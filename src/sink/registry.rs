@@ -40,6 +40,7 @@ pub struct Probe {
 pub fn kind(sink: &SinkKind) -> &dyn Kind {
     match sink {
         SinkKind::Syslog(syslog) => syslog,
+        SinkKind::Forward(forward) => &**forward,
         SinkKind::Http(http) => &**http,
         SinkKind::File(file) => file,
         SinkKind::Stdout(stdout) => stdout,

@@ -2,6 +2,7 @@
 
 mod encoding;
 mod file;
+mod forward;
 mod http;
 mod kind_options;
 mod requests;
@@ -25,6 +26,7 @@ use crate::event::EventType;
 pub use self::{
     encoding::{Arrays, Codec, Encoding, Preset},
     file::File,
+    forward::{Endpoint, Forward, ForwardMode, Tag},
     http::{Compression, Credentials, Headers, Http, Method, OnRejected},
     kind_options::SinkOptions,
     requests::Requests,
@@ -37,6 +39,8 @@ kinds! {
     pub enum SinkKind: SinkOptions {
         /// A syslog receiver over TLS, TCP or UDP.
         Syslog(Syslog): Syslog = "syslog",
+        /// A receiver of Fluent Forward, such as Fluent Bit, Fluentd or Vector, that acknowledges each chunk.
+        Forward(Box<Forward>): Forward = "forward",
         /// An HTTP receiver that answers each request.
         Http(Box<Http>): Http = "http",
         /// Files, one per day or by the pattern.
@@ -51,6 +55,7 @@ impl SinkKind {
     pub fn frames(&self) -> Frames<'_> {
         match self {
             SinkKind::Syslog(syslog) => Frames::Syslog(syslog),
+            SinkKind::Forward(_) => Frames::Entries,
             SinkKind::Http(_) | SinkKind::File(_) => Frames::Lines { max_bytes: None },
             SinkKind::Stdout(stdout) => Frames::Lines { max_bytes: Some(stdout.max_line_bytes) },
         }
@@ -64,6 +69,8 @@ pub enum Frames<'a> {
     Lines { max_bytes: Option<u32> },
     /// A syslog message for each event.
     Syslog(&'a Syslog),
+    /// A MessagePack array of time and record for each event, as in the entries of Fluent Forward.
+    Entries,
 }
 
 options! {

@@ -193,8 +193,8 @@ fn fits(view: &View<'_>, syslog: &Syslog) -> bool {
 
 /// An address: `host`, `host:port`, `[v6]` or `[v6]:port`.
 pub(crate) struct Address {
-    host: String,
-    port: Option<u16>,
+    pub host: String,
+    pub port: Option<u16>,
 }
 
 impl Form for Address {

@@ -203,3 +203,19 @@ fn the_url_and_the_header_fields_of_an_http_sink_are_checked() {
     let config = yaml(&http(&field("X-Key"))).unwrap().config;
     assert!(!format!("{config:?}").contains("\"v\""), "values may be secrets");
 }
+
+#[test]
+fn options_of_a_forward_sink_match_each_other() {
+    let forward = |lines: &str| sink(&format!("type: forward\n{lines}"));
+    refused(&forward("mode: tcp"), "sinks.out.endpoints", "is missing; expected a list");
+    refused(&forward("endpoints: []"), "sinks.out.endpoints", "is empty; expected a list of receivers");
+    refused(&forward("endpoints: [unix:relative]"), "sinks.out.endpoints[0]", "an absolute path");
+    refused(&forward("endpoints: [h]\nmode: tcp\ntls: {verify_hostname: false}"), "sinks.out.tls", "mode: tls");
+    refused(&forward("endpoints: [h]\nshared_key: k\nuser: a"), "sinks.out.user", "needs password");
+    refused(&forward("endpoints: [h]\nuser: a\npassword: b"), "sinks.out.user", "needs shared_key");
+    refused(&forward("endpoints: [h]\nencoding: {codec: text}"), "sinks.out.encoding.codec", "MessagePack");
+    refused(&forward("endpoints: [h]\ntag: 'dmarc.{domain}'"), "sinks.out.tag", "dmarc.{event_type}");
+    let config = yaml(&forward("endpoints: [h, 'h2:1', '[::1]:2', unix:/run/f.sock]")).unwrap().config;
+    let destination = config.sinks["out"].kind.options().destination();
+    assert_eq!(destination, "h:24224,h2:1,[::1]:2,unix:/run/f.sock");
+}

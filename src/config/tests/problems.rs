@@ -45,7 +45,7 @@ sinks:
         "dmarc.yaml:20:5: sinks.siem.ca_file: unknown option here; did you mean tls.ca_file?",
         "dmarc.yaml:21:14: sinks.siem.events[0]: expected one of dmarc_aggregate, tls_rpt, dmarc_failure, report, ingest_error, probe, not \"reports\"; did you mean report?",
         "dmarc.yaml:22:14: sinks.siem.inputs: unknown source \"rau\"; did you mean rua?",
-        "dmarc.yaml:24:11: sinks.other.type: expected one of syslog, http, file, stdout, not \"kafka\"",
+        "dmarc.yaml:24:11: sinks.other.type: expected one of syslog, forward, http, file, stdout, not \"kafka\"",
     ];
     assert_eq!(problems(text), expected);
 }

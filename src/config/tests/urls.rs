@@ -181,6 +181,20 @@ fn an_http_url_keeps_its_path_and_takes_options_from_its_query() {
 }
 
 #[test]
+fn a_forward_url_names_the_transport_and_the_endpoint() {
+    for (url, mode, endpoint) in [
+        ("forward+tls://h?tag=dmarc", sink::ForwardMode::Tls, "h:24224"),
+        ("forward+tcp://h:1/", sink::ForwardMode::Tcp, "h:1"),
+        ("forward+unix:/run/fluent.sock", sink::ForwardMode::Tcp, "unix:/run/fluent.sock"),
+        ("forward+unix:///run/fluent.sock", sink::ForwardMode::Tcp, "unix:/run/fluent.sock"),
+    ] {
+        let config = to(url).unwrap().config;
+        let sink::SinkKind::Forward(forward) = &config.sinks["forward"].kind else { panic!("{url}") };
+        assert_eq!((forward.mode, forward.endpoints[0].to_string().as_str()), (mode, endpoint), "{url}");
+    }
+}
+
+#[test]
 fn several_urls_of_one_type_get_unique_names() {
     let loaded = arguments_with(&["a", "b", "-"], &["stdout:", "file:/x", "file:/y"], &[]).unwrap();
     assert_eq!(loaded.config.sources.keys().collect::<Vec<_>>(), ["file", "file_2", "stdin"]);

@@ -265,7 +265,8 @@ impl Reading<'_> {
         let own = self.draft.report.xml_namespace.as_deref();
         let is_foreign = self.tree.is_foreign(tag, own);
         if is_feedback(tag) && !is_foreign && self.tree.top().is_in_schema() && self.has_begun() {
-            let what = format!("another report begins inside <{}> after {} whole rows", self.tree.top_name(), self.rows);
+            let what =
+                format!("another report begins inside <{}> after {} whole rows", self.tree.top_name(), self.rows);
             return Err(Trouble::new(Reason::XmlTruncated, what + "; expected </feedback>"));
         }
         let mut element = match self.tree.top() {

@@ -9,6 +9,7 @@ pub mod datagrams;
 pub mod delivery;
 pub mod disk;
 pub mod dovecot;
+pub mod forward_receiver;
 pub mod http_receiver;
 pub mod idp;
 pub mod imap;
