@@ -27,7 +27,7 @@ pub struct Scan {
     pub has_more: bool,
     /// Set if the document can't be read to its end: the rows before the damage are shipped, and the damage is reported.
     pub damage: Option<Trouble>,
-    /// Set if something in the document is in no event, from [`Warnings::left_out`].
+    /// Set if something in the document is in no event, as the repairs say.
     pub left_out: Option<Trouble>,
 }
 
