@@ -45,7 +45,7 @@ const ZONES: &[(&str, i64)] =
 pub struct Date {
     pub time: Timestamp,
     pub form: Form,
-    /// What was assumed, or contradicts the date.
+    /// Assumptions, and contradictions to the date.
     notes: Vec<&'static str>,
 }
 

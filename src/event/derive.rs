@@ -49,7 +49,7 @@ impl<'a> From<&'a DkimAuth> for Identifier<'a> {
     }
 }
 
-/// Whether DMARC uses SPF of HELO for a mail: only for one with the null reverse-path (RFC 7489 section 3.1.2).
+/// Identity of SPF that DMARC uses for a mail: HELO only with the null reverse-path (RFC 7489 section 3.1.2).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spf {
     helo_counts: bool,

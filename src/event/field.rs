@@ -104,7 +104,8 @@ pub(super) fn time(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// Formats bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }

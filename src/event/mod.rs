@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use self::id::EventId;
 pub use self::{
     event_type::EventType,
-    field::{Field, Object, Value},
+    field::{Field, Object, Value, hex},
     provenance::Provenance,
 };
 

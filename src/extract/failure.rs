@@ -2,7 +2,7 @@
 //! two fields (From, Message-ID) of the original mail that the report is about, nothing else of it.
 
 use super::{
-    fields::{field_name, field_of, lines},
+    fields::{BYTE_ORDER_MARK, field_name, field_of, lines},
     stream::PEEK_BYTES,
 };
 
@@ -137,7 +137,7 @@ pub(super) fn appendix(ends_in_line_feed: bool, original: &[u8]) -> Vec<u8> {
 /// True if the bytes begin with the fields of a feedback report, outside any mail.
 pub(super) fn is_fields(head: &[u8]) -> bool {
     let lines =
-        lines(head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head)).skip_while(|line| line.trim_ascii().is_empty());
+        lines(head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head)).skip_while(|line| line.trim_ascii().is_empty());
     let names = lines.filter(|line| !matches!(line, [b' ' | b'\t', ..])).map_while(field_name);
     has_type(names.take_while(|name| field_of(name, TRANSPORT).is_none()))
 }

@@ -84,7 +84,7 @@ struct Around<'c> {
     is_returned: bool,
 }
 
-/// What had been found before a mail or archive was opened.
+/// Numbers of findings when a mail or archive was opened.
 struct Scope {
     documents: u64,
     others: usize,

@@ -31,7 +31,7 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    Cause,
+    Cause, Wire,
     connect::{ConnectError, connect},
     http::with_causes,
     tls::{self, TlsError},
@@ -234,13 +234,9 @@ impl Service<Uri> for Direct {
     }
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
-
 /// An open connection, encrypted or not.
 struct Link {
-    stream: Box<dyn Io>,
+    stream: Box<dyn Wire>,
     is_proxied: bool,
     is_http2: bool,
 }

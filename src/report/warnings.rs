@@ -10,7 +10,7 @@ use crate::trouble::{Reason, Trouble};
 pub struct Warnings {
     seen: Vec<Seen>,
     more: u64,
-    /// How many of `more` left something out.
+    /// Number of those of `more` that left something out.
     more_left_out: u64,
 }
 
@@ -117,7 +117,7 @@ macro_rules! repairs {
                 match self { $(Repair::$name => $code,)* }
             }
 
-            /// What it did to the report.
+            /// Effect on the report.
             pub fn effect(self) -> Effect {
                 match self { $(Repair::$name => Effect::$effect,)* }
             }

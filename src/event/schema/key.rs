@@ -28,7 +28,7 @@ impl Key {
     }
 }
 
-/// Whether a value may be null, and whether `parse_warnings` says why.
+/// Nullability of a key, and the promise that `parse_warnings` names a null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Null {
     Never,

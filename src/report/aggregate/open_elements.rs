@@ -57,7 +57,7 @@ impl Place {
     }
 }
 
-/// What the innermost open element is to the new one.
+/// Relation of the innermost open element to the new one.
 pub enum Wrapper {
     /// Its parent.
     No,

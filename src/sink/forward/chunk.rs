@@ -1,14 +1,11 @@
 //! Chunk: a message in PackedForward or CompressedPackedForward mode, with the events of one tag.
 
-use std::io::Write;
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use flate2::{Compression as Level, write::GzEncoder};
 use rmp::encode::{ByteBuf, write_array_len, write_bin, write_map_len, write_str, write_uint};
 
 use crate::{
     config::sink::{Compression, Forward},
-    sink::Frame,
+    sink::{Frame, request::gzipped},
 };
 
 /// A message, and the id that the receiver acknowledges it with.
@@ -56,10 +53,4 @@ fn chunk(tag: &str, frames: &[&Frame], compression: Compression) -> Chunk {
     // Writing to memory can't fail.
     write().ok();
     Chunk { id, message: message.into_vec() }
-}
-
-fn gzipped(entries: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(entries.len() / 4), Level::fast());
-    encoder.write_all(entries).ok();
-    encoder.finish().unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use rmpv::Value;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
 };
 
@@ -12,6 +12,7 @@ use super::chunk::Chunk;
 use crate::{
     config::sink::{Endpoint, Forward, ForwardMode},
     net::{
+        Wire,
         connect::{ConnectError, connect},
         tls::{self, TlsError},
     },
@@ -51,13 +52,9 @@ pub(super) enum ForwardError {
     Protocol(String),
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
-
 /// An open connection, on which the receiver knows the sender.
 pub(super) struct Connection {
-    stream: Box<dyn Io>,
+    stream: Box<dyn Wire>,
     endpoint: String,
     /// Bytes that were read and belong to the next message.
     rest: Vec<u8>,
@@ -66,7 +63,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, with TLS if it is configured.
     pub(super) async fn open(endpoint: &Endpoint, config: &Forward) -> Result<Self, ForwardError> {
-        let stream: Box<dyn Io> = match endpoint {
+        let stream: Box<dyn Wire> = match endpoint {
             Endpoint::Unix(path) => Box::new(
                 UnixStream::connect(path)
                     .await

@@ -6,7 +6,10 @@ use rmpv::Value;
 use sha2::{Digest, Sha512};
 
 use super::connection::{Connection, ForwardError};
-use crate::config::{secret::Secret, sink::Forward};
+use crate::{
+    config::{secret::Secret, sink::Forward},
+    event::hex,
+};
 
 /// Introduces this sender to the receiver, and checks that the receiver has the same key.
 pub(super) async fn introduce(connection: &mut Connection, key: &Secret, config: &Forward) -> Result<(), ForwardError> {
@@ -95,8 +98,4 @@ fn digest<const N: usize>(parts: [&[u8]; N]) -> String {
         hasher.update(part);
     }
     hex(&hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,7 @@
 //! `forward` sink: Fluent Forward, protocol version 1, in PackedForward mode. Each chunk has an id that the receiver returns as
 //! its acknowledgement (`require_ack_response`).
 //!
-//! What an acknowledgement proves depends on the receiver: Vector sends it after its own sinks have delivered, Fluent Bit when
+//! The proof in an acknowledgement depends on the receiver: Vector sends it after its own sinks have delivered, Fluent Bit when
 //! the chunk is in its buffer. Vector refuses a chunk with an empty map, and closes the connection.
 
 mod check;

@@ -1,10 +1,7 @@
 //! Request with a batch: header fields, credentials, and the body.
 
-use std::io::Write;
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use flate2::{Compression as Level, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{
     Method, Request,
@@ -14,7 +11,10 @@ use hyper::{
 use crate::{
     config::sink::{self, Codec, Compression, Credentials, Http},
     net::token::AccessTokens,
-    sink::{Frame, request::Outcome},
+    sink::{
+        Frame,
+        request::{Outcome, gzipped},
+    },
 };
 
 /// Makes the request for a batch. `Err`: the credentials can't be had now.
@@ -73,14 +73,6 @@ fn body(batch: &[Frame], codec: Codec) -> Vec<u8> {
         body.push(b']');
     }
     body
-}
-
-/// Compresses at the fastest level: events shrink to a tenth with it, and to little less with slower ones.
-fn gzipped(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Level::fast());
-    // Writing to a vector can't fail.
-    encoder.write_all(body).ok();
-    encoder.finish().unwrap_or_default()
 }
 
 async fn authorization(credentials: &Credentials, tokens: Option<&AccessTokens>) -> Result<HeaderValue, Outcome> {

@@ -1,9 +1,18 @@
 //! A certificate authority of the test's own, and the certificates that it signs, as PEM files.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio_rustls::rustls::{
+    RootCertStore, ServerConfig, crypto,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
 
 /// A CA in a folder of its own. A client that trusts it does not trust certificates of another one.
 pub struct Ca {
@@ -66,5 +75,27 @@ impl Ca {
         fs::write(&identity.certificate, certificate.pem()).unwrap();
         fs::write(&identity.key, key.serialize_pem()).unwrap();
         identity
+    }
+}
+
+impl Identity {
+    /// Returns the configuration of a server with this certificate; it asks for a client certificate of the authority
+    /// `clients`, if there is one.
+    pub fn tls(&self, clients: Option<&Path>) -> Arc<ServerConfig> {
+        let certificates = CertificateDer::pem_file_iter(&self.certificate).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
+        let provider = Arc::new(crypto::ring::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(CertificateDer::pem_file_iter(authority).unwrap().map(Result::unwrap));
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                config.with_client_cert_verifier(verifier)
+            }
+        };
+        Arc::new(config.with_single_cert(certificates, key).unwrap())
     }
 }

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     ca::Identity,
+    server::Duplex,
     wait::{LONG, eventually},
 };
 
@@ -81,10 +82,6 @@ impl ForwardReceiver {
         self.state.lock().unwrap()
     }
 }
-
-trait Duplex: Read + Write + Send {}
-
-impl<S: Read + Write + Send> Duplex for S {}
 
 trait IntoIncomingBoxed {
     fn into_incoming_boxed(self) -> Incoming;

@@ -11,13 +11,9 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
-use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig, ServerConnection, StreamOwned, crypto,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
-use super::ca::Identity;
+use super::{ca::Identity, server::Duplex};
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -69,7 +65,7 @@ impl HttpReceiver {
         clients: Option<&std::path::Path>,
         script: impl Fn(usize, &Received) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let tls = tls(identity, clients);
+        let tls = identity.tls(clients);
         Self::serve(Arc::new(script), move |stream| {
             Ok(Box::new(StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), stream)))
         })
@@ -108,10 +104,6 @@ impl HttpReceiver {
         format!("http://localhost:{}{path}", self.port)
     }
 }
-
-trait Duplex: Read + Write + Send {}
-
-impl<S: Read + Write + Send> Duplex for S {}
 
 fn converse(stream: Box<dyn Duplex>, connection: usize, script: &Script, state: &Mutex<State>) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
@@ -172,21 +164,4 @@ fn read(stream: &mut impl BufRead, connection: usize) -> io::Result<Option<Recei
         _ => serde_json::Deserializer::from_slice(&body).into_iter().collect::<Result<_, _>>()?,
     };
     Ok(Some(Received { line: line.trim_end().to_owned(), headers, events, body, connection }))
-}
-
-fn tls(identity: &Identity, clients: Option<&std::path::Path>) -> Arc<ServerConfig> {
-    let certificates = CertificateDer::pem_file_iter(&identity.certificate).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
-    let provider = Arc::new(crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
-    let config = match clients {
-        None => config.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(CertificateDer::pem_file_iter(authority).unwrap().map(Result::unwrap));
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-            config.with_client_cert_verifier(verifier)
-        }
-    };
-    Arc::new(config.with_single_cert(certificates, key).unwrap())
 }

@@ -13,10 +13,7 @@ use std::{
 
 use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
-use tokio_rustls::rustls::{
-    ServerConfig, ServerConnection, StreamOwned, crypto,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 use super::ca::Identity;
 
@@ -58,7 +55,7 @@ impl Idp {
             answers: VecDeque::new(),
             flood: None,
         }));
-        let tls = tls(identity);
+        let tls = identity.tls(None);
         let token_port = serve(state.clone(), move |stream, state| {
             let mut stream = StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), stream);
             exchange(&mut stream, state, issue)?;
@@ -114,15 +111,6 @@ impl State {
         self.good.push(token.clone());
         token
     }
-}
-
-fn tls(identity: &Identity) -> Arc<ServerConfig> {
-    let certificates = CertificateDer::pem_file_iter(&identity.certificate).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(&identity.key).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    Arc::new(config.with_no_client_auth().with_single_cert(certificates, key).unwrap())
 }
 
 /// Serves each connection in a thread, which ends with the test process.

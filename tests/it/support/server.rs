@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{Read, Write},
     net::{IpAddr, Ipv4Addr, TcpListener},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -13,6 +14,11 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::wait::{LONG, eventually};
+
+/// A byte stream of any kind.
+pub trait Duplex: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Duplex for S {}
 
 /// Network namespace of a server, and the address that it listens on.
 #[derive(Clone)]

@@ -9,12 +9,12 @@ use crate::extract::tests::{gzip, part, report_mail, tar, text, zip, zlib};
 /// Reports, and what is around them.
 #[derive(Debug, Clone)]
 enum Tree {
-    /// So many reports in one stream.
+    /// A number of reports in one stream.
     Stream(Joined, usize),
     Inside(Container, Vec<Tree>),
 }
 
-/// How the reports of a stream are joined.
+/// Form in which the reports of a stream are joined.
 #[derive(Debug, Clone, Copy)]
 enum Joined {
     Xml,

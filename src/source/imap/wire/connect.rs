@@ -7,13 +7,14 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     auth::{self, credentials::Account},
-    response_limits::{Allowance, Wire},
+    response_limits::Allowance,
     server_texts::throttled,
     session::{Session, out_of_step, status_text},
 };
 use crate::{
     config::source::{Imap, Security},
     net::{
+        Wire,
         connect::connect,
         tls::{self, Encryption},
     },

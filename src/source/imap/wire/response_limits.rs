@@ -20,6 +20,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use crate::net::Wire;
+
 /// Maximum bytes of text in one response. The longest legitimate one is a SEARCH over 5,000 mails, about 55 KB.
 const LINE_BYTES: u64 = 1 << 20;
 /// Maximum nesting depth of parentheses, for each of which imap-proto recurses. A FETCH needs three, a MIME structure a
@@ -50,10 +52,6 @@ const NAMES_BYTES: u64 = 2 << 20;
 const UNASKED_BYTES: u64 = 1 << 20;
 /// Unsolicited bytes per second in the long run: as many as 50 mails cause that arrive or are expunged.
 const UNASKED_RATE: u64 = 4 << 10;
-
-/// A connection that can carry IMAP.
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// The server exceeded the limits of the commands under way. Passed to the caller inside an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -21,12 +21,12 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
     auth::credentials::Account,
-    response_limits::{Allowance, LimitedStream, Overrun, Wire},
+    response_limits::{Allowance, LimitedStream, Overrun},
     server_texts::{CredentialKind, Ending, advice, ending, throttled},
 };
 use crate::{
     config::source::Imap,
-    net::tls::Encryption,
+    net::{Wire, tls::Encryption},
     source::imap::error::{Answer, Fault},
 };
 
