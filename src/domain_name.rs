@@ -9,6 +9,9 @@ use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 ///
 /// Labels are of letters, digits, hyphens and underscores. A-labels are not decoded: an invalid one is a name like any other.
 pub fn ascii(name: &str) -> Option<Cow<'_, str>> {
+    if is_plain(name) {
+        return Some(name.into());
+    }
     let name = if !name.is_ascii() {
         let hyphens = Hyphens::Allow;
         Uts46::new().to_ascii(name.as_bytes(), AsciiDenyList::EMPTY, hyphens, DnsLength::Ignore).ok()?
@@ -28,6 +31,20 @@ pub fn ascii(name: &str) -> Option<Cow<'_, str>> {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     name.split('.').all(is_label).then_some(name)
+}
+
+/// True for a name that is in that form already, as most are.
+pub fn is_plain(name: &str) -> bool {
+    let mut is_label_empty = true;
+    for byte in name.bytes() {
+        match byte {
+            b'.' if is_label_empty => return false,
+            b'.' => is_label_empty = true,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => is_label_empty = false,
+            _ => return false,
+        }
+    }
+    !is_label_empty
 }
 
 /// Like [`ascii`]; a text that is no domain name is equal to itself only.

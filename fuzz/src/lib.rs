@@ -19,7 +19,7 @@ use dmarc_shipper::{
     },
     extract::{self, Format, Found, Origin, Room, Unshared},
     limits::{AUTH_RESULTS, Limits},
-    report::{self, Report},
+    report::{self, Report, Scan},
     trouble::{Reason, Trouble},
 };
 
@@ -71,7 +71,7 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
                 match document.format {
                     Format::Xml => Document::read(|| document.open(), &limits).tell(provenance),
                     Format::Json => tls_report(|| document.open(), &limits, provenance),
-                    Format::Feedback => failure_report(document.open(), &limits, provenance),
+                    Format::Feedback => failure_report(|| document.open(), &limits, provenance),
                 }
             }
             Found::Returned => {}
@@ -92,24 +92,34 @@ pub fn through(bytes: &[u8], origin: Origin<'_>) {
 #[derive(Debug, PartialEq)]
 pub struct Document {
     report: Option<(report::Aggregate, [u8; 32])>,
-    rows: Vec<report::Row>,
+    rows: Vec<report::Row<'static>>,
     damage: Option<Trouble>,
 }
 
 impl Document {
     /// Reads it twice, and sees that the readings agree, that limits hold, and that it can be told.
     pub fn read<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Self {
-        let mut rows = Vec::new();
-        let end = report::rows(open(), limits, &mut |row| {
-            rows.push(row);
-            ControlFlow::Continue(())
-        });
+        let rows = |is_clean| {
+            let mut rows = Vec::new();
+            let end = report::rows(open(), is_clean, limits, &mut |row| {
+                rows.push(row.into_owned());
+                ControlFlow::Continue(())
+            });
+            (rows, end)
+        };
+        let ((rows, end), clean) = (rows(false), rows);
         assert!(rows.iter().map(|row| row.index).eq(0..rows.len() as u64));
         assert!(rows.len() as u64 <= limits.rows);
         let most = AUTH_RESULTS;
         assert!(rows.iter().all(|row| row.dkim_auth.len().max(row.spf_auth.len()).max(row.reasons.len()) <= most));
-        let document = match report::scan(Format::Xml, open(), limits) {
+        let document = match report::scan(Format::Xml, &open, limits) {
             Ok(scan) => {
+                if scan.is_clean {
+                    assert_eq!(clean(true), (rows.clone(), Ok(())), "the fast reader differs");
+                    let tolerant = report::scan_tolerant(open(), limits).unwrap();
+                    let comparable = |scan: &Scan| format!("{:?}", Scan { is_clean: true, held: None, ..scan.clone() });
+                    assert_eq!(comparable(&scan), comparable(&tolerant), "the fast reader differs");
+                }
                 assert_eq!((scan.rows, &scan.damage), (rows.len() as u64, &end.err()));
                 assert!(scan.held.is_none_or(|held| held == rows));
                 let Report::Aggregate(report) = scan.report else { panic!("XML is an aggregate report") };
@@ -159,7 +169,7 @@ pub fn tls_report<R: BufRead>(open: impl Fn() -> R, limits: &Limits, provenance:
         ControlFlow::Continue(())
     });
     assert!(rows.len() as u64 <= limits.rows);
-    match report::scan(Format::Json, open(), limits) {
+    match report::scan(Format::Json, &open, limits) {
         Ok(scan) => {
             assert_eq!((scan.rows, &scan.damage), (rows.len() as u64, &end.err()));
             let Report::TlsRpt(report) = scan.report else { panic!("JSON is a TLS report") };
@@ -180,8 +190,8 @@ pub fn tls_report<R: BufRead>(open: impl Fn() -> R, limits: &Limits, provenance:
 }
 
 /// Reads the fields of a failure report, and tells it with its addresses and without.
-pub fn failure_report(content: impl BufRead, limits: &Limits, provenance: Arc<Provenance>) {
-    match report::scan(Format::Feedback, content, limits) {
+pub fn failure_report<R: BufRead>(open: impl Fn() -> R, limits: &Limits, provenance: Arc<Provenance>) {
+    match report::scan(Format::Feedback, open, limits) {
         Ok(scan) => {
             let Report::Failure(report) = scan.report else { panic!("feedback is a failure report") };
             for addresses in [Addresses::Masked, Addresses::Full] {

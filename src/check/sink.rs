@@ -59,7 +59,7 @@ async fn send(target: &Target<'_>, probe: &Probe, steps: &mut Steps) -> Option<(
 async fn deliver(
     name: &str,
     config: &SinkConfig,
-    event: &Event,
+    event: &Event<'_>,
     complains: impl Fn(String) -> Failure,
 ) -> Result<(), Failure> {
     let mut bytes = Vec::new();

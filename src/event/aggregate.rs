@@ -1,6 +1,6 @@
 //! `dmarc_aggregate`: one event per row of a DMARC aggregate report.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt::Display, net::Ipv4Addr, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     date::Form,
     domain_name,
-    report::{self, DkimAuth, Extension, Override, SpfAuth, values},
+    report::{self, DkimAuth, Extension, Override, SpfAuth, Text, values},
 };
 
 /// Data shared by all rows of one report, normalised once.
@@ -57,7 +57,7 @@ impl Shared {
         head.end = normal.time("end", report.end.as_deref(), Some(Form::Seconds)).map(Moment::from);
         let (begin, end) = head.period();
         normal.period(begin, end);
-        let mut keyword = |key, told: &Option<String>, list| normal.keyword(key, told.as_deref(), list);
+        let mut keyword = |key, told: &Text<'_>, list| normal.keyword(key, told.as_deref(), list);
         Arc::new(Self {
             policy: keyword("policy", &policy.p, values::POLICIES),
             subdomain_policy: keyword("subdomain_policy", &policy.sp, values::POLICIES),
@@ -85,21 +85,21 @@ impl Shared {
 
 /// One normalised row, and the values derived from it.
 #[derive(Debug, Clone)]
-pub struct AggregateEvent {
+pub struct AggregateEvent<'r> {
     shared: Arc<Shared>,
     id: EventId,
     index: u64,
-    source_ip: Option<String>,
+    source_ip: Text<'r>,
     count: Option<i64>,
-    disposition: Option<String>,
-    dkim: Option<String>,
-    spf: Option<String>,
-    header_from: Option<String>,
-    envelope_from: Option<String>,
-    envelope_to: Option<String>,
-    dkim_auth: Vec<DkimAuth>,
-    spf_auth: Vec<SpfAuth>,
-    reasons: Vec<Override>,
+    disposition: Text<'r>,
+    dkim: Text<'r>,
+    spf: Text<'r>,
+    header_from: Text<'r>,
+    envelope_from: Text<'r>,
+    envelope_to: Text<'r>,
+    dkim_auth: Vec<DkimAuth<'r>>,
+    spf_auth: Vec<SpfAuth<'r>>,
+    reasons: Vec<Override<'r>>,
     extensions: Vec<Extension>,
     /// Indexes of the DKIM and SPF results that explain the verdict.
     explaining: (Option<usize>, Option<usize>),
@@ -111,36 +111,36 @@ pub struct AggregateEvent {
     warnings: Vec<String>,
 }
 
-impl AggregateEvent {
-    pub fn new(shared: Arc<Shared>, mut row: report::Row) -> Self {
+impl<'r> AggregateEvent<'r> {
+    pub fn new(shared: Arc<Shared>, mut row: report::Row<'r>) -> Self {
         let id = shared.ids.row(&row);
         let mut normal = Normal::new(EventType::DmarcAggregate, std::mem::take(&mut row.warnings));
-        let source_ip = normal.ip("source_ip", row.source_ip.as_deref());
+        let source_ip = ip(&mut normal, "source_ip", row.source_ip.take());
         let count = normal.count("count", row.count.as_deref());
-        let disposition = normal.keyword("disposition", row.disposition.as_deref(), values::DISPOSITIONS);
-        let dkim = normal.keyword("dkim", row.dkim.as_deref(), values::VERDICTS);
-        let spf = normal.keyword("spf", row.spf.as_deref(), values::VERDICTS);
+        let disposition = keyword(&mut normal, "disposition", row.disposition.take(), values::DISPOSITIONS);
+        let dkim = keyword(&mut normal, "dkim", row.dkim.take(), values::VERDICTS);
+        let spf = keyword(&mut normal, "spf", row.spf.take(), values::VERDICTS);
         for (i, auth) in row.dkim_auth.iter_mut().enumerate() {
             let key = format_args!("dkim_auth[{i}].result");
-            auth.result = normal.keyword(key, auth.result.as_deref(), values::DKIM_RESULTS);
-            auth.domain = normal.domain(format_args!("dkim_auth[{i}].domain"), auth.domain.as_deref());
+            auth.result = keyword(&mut normal, key, auth.result.take(), values::DKIM_RESULTS);
+            auth.domain = domain(&mut normal, format_args!("dkim_auth[{i}].domain"), auth.domain.take());
         }
         for (i, auth) in row.spf_auth.iter_mut().enumerate() {
             let key = format_args!("spf_auth[{i}].result");
-            auth.result = normal.keyword(key, auth.result.as_deref(), values::SPF_RESULTS);
+            auth.result = keyword(&mut normal, key, auth.result.take(), values::SPF_RESULTS);
             let key = format_args!("spf_auth[{i}].scope");
-            auth.scope = normal.keyword(key, auth.scope.as_deref(), values::SPF_SCOPES);
-            auth.domain = normal.domain(format_args!("spf_auth[{i}].domain"), auth.domain.as_deref());
+            auth.scope = keyword(&mut normal, key, auth.scope.take(), values::SPF_SCOPES);
+            auth.domain = domain(&mut normal, format_args!("spf_auth[{i}].domain"), auth.domain.take());
         }
         for (i, reason) in row.reasons.iter_mut().enumerate() {
             let key = format_args!("reasons[{i}].type");
-            reason.kind = normal.keyword(key, reason.kind.as_deref(), values::REASON_TYPES);
+            reason.kind = keyword(&mut normal, key, reason.kind.take(), values::REASON_TYPES);
         }
-        let header_from = normal.domain("header_from", row.header_from.as_deref());
+        let header_from = domain(&mut normal, "header_from", row.header_from.take());
         let has_null_sender = row.has_null_sender || row.envelope_from.as_deref().is_some_and(values::is_null_path);
-        let envelope_from = row.envelope_from.as_deref().filter(|_| !has_null_sender);
-        let envelope_from = normal.domain("envelope_from", envelope_from);
-        let envelope_to = normal.domain("envelope_to", row.envelope_to.as_deref());
+        let envelope_from = row.envelope_from.take().filter(|_| !has_null_sender);
+        let envelope_from = domain(&mut normal, "envelope_from", envelope_from);
+        let envelope_to = domain(&mut normal, "envelope_to", row.envelope_to.take());
         let identity = derive::Spf::of(&row.spf_auth, envelope_from.as_deref(), has_null_sender, spf.as_deref());
         let from = header_from.as_deref();
         let (dkim_mode, spf_mode) =
@@ -296,7 +296,64 @@ impl Shared {
     }
 }
 
-fn dkim_object(told: &DkimAuth) -> Object<'_> {
+#[cfg(test)]
+impl AggregateEvent<'_> {
+    pub(crate) fn into_owned(self) -> AggregateEvent<'static> {
+        let row = report::Row {
+            source_ip: self.source_ip,
+            disposition: self.disposition,
+            dkim: self.dkim,
+            spf: self.spf,
+            header_from: self.header_from,
+            envelope_from: self.envelope_from,
+            envelope_to: self.envelope_to,
+            dkim_auth: self.dkim_auth,
+            spf_auth: self.spf_auth,
+            reasons: self.reasons,
+            ..report::Row::default()
+        };
+        let row = row.into_owned();
+        AggregateEvent {
+            source_ip: row.source_ip,
+            disposition: row.disposition,
+            dkim: row.dkim,
+            spf: row.spf,
+            header_from: row.header_from,
+            envelope_from: row.envelope_from,
+            envelope_to: row.envelope_to,
+            dkim_auth: row.dkim_auth,
+            spf_auth: row.spf_auth,
+            reasons: row.reasons,
+            ..self
+        }
+    }
+}
+
+/// Reads a word of a closed list; one that is written as in the list is kept as it is.
+fn keyword<'r>(normal: &mut Normal, key: impl Display, told: Text<'r>, known: &[&str]) -> Text<'r> {
+    match told {
+        Some(word) if known.contains(&&*word) => Some(word),
+        told => normal.keyword(key, told.as_deref(), known).map(Cow::Owned),
+    }
+}
+
+/// Reads a domain name; one that is plain already is kept as it is.
+fn domain<'r>(normal: &mut Normal, key: impl Display, told: Text<'r>) -> Text<'r> {
+    match told {
+        Some(name) if domain_name::is_plain(&name) => Some(name),
+        told => normal.domain(key, told.as_deref()).map(Cow::Owned),
+    }
+}
+
+/// Reads an address; an IPv4 address in dotted-decimal form, which has no other, is kept as it is.
+fn ip<'r>(normal: &mut Normal, key: &str, told: Text<'r>) -> Text<'r> {
+    match told {
+        Some(ip) if ip.parse::<Ipv4Addr>().is_ok() => Some(ip),
+        told => normal.ip(key, told.as_deref()).map(Cow::Owned),
+    }
+}
+
+fn dkim_object<'r>(told: &'r DkimAuth<'_>) -> Object<'r> {
     vec![
         ("domain", member(&told.domain)),
         ("selector", member(&told.selector)),
@@ -305,7 +362,7 @@ fn dkim_object(told: &DkimAuth) -> Object<'_> {
     ]
 }
 
-fn spf_object(told: &SpfAuth) -> Object<'_> {
+fn spf_object<'r>(told: &'r SpfAuth<'_>) -> Object<'r> {
     vec![
         ("domain", member(&told.domain)),
         ("scope", member(&told.scope)),
@@ -314,7 +371,7 @@ fn spf_object(told: &SpfAuth) -> Object<'_> {
     ]
 }
 
-fn reason_object(told: &Override) -> Object<'_> {
+fn reason_object<'r>(told: &'r Override<'_>) -> Object<'r> {
     vec![("type", member(&told.kind)), ("comment", member(&told.comment))]
 }
 

@@ -43,8 +43,8 @@ pub(super) struct Identifier<'a> {
     counts: bool,
 }
 
-impl<'a> From<&'a DkimAuth> for Identifier<'a> {
-    fn from(told: &'a DkimAuth) -> Self {
+impl<'a> From<&'a DkimAuth<'_>> for Identifier<'a> {
+    fn from(told: &'a DkimAuth<'_>) -> Self {
         Self { domain: told.domain.as_deref(), result: told.result.as_deref(), helo: false, counts: true }
     }
 }
@@ -59,7 +59,7 @@ impl Spf {
     /// Without `envelope_from` and a result of MAIL FROM, a HELO result can be that of the null reverse-path; the `verdict`
     /// `fail` says that it was not used.
     pub(super) fn of(
-        told: &[SpfAuth],
+        told: &[SpfAuth<'_>],
         envelope_from: Option<&str>,
         has_null_sender: bool,
         verdict: Option<&str>,
@@ -69,7 +69,7 @@ impl Spf {
         Self { helo_counts }
     }
 
-    pub(super) fn identifiers<'a>(self, told: &'a [SpfAuth]) -> impl Iterator<Item = Identifier<'a>> {
+    pub(super) fn identifiers<'a>(self, told: &'a [SpfAuth<'_>]) -> impl Iterator<Item = Identifier<'a>> {
         told.iter().map(move |told| {
             let helo = is_helo(told);
             let counts = !helo || self.helo_counts;
@@ -79,7 +79,7 @@ impl Spf {
 }
 
 /// `ehlo` is how some reporters call it.
-fn is_helo(told: &SpfAuth) -> bool {
+fn is_helo(told: &SpfAuth<'_>) -> bool {
     matches!(told.scope.as_deref(), Some("helo" | "ehlo"))
 }
 
@@ -192,7 +192,7 @@ fn one_level_below(policy: &str) -> &str {
 }
 
 /// `override_reason`: the type of the first reason that has one.
-pub(super) fn override_reason(reasons: &[Override]) -> Option<&str> {
+pub(super) fn override_reason<'a>(reasons: &'a [Override<'_>]) -> Option<&'a str> {
     reasons.iter().find_map(|reason| reason.kind.as_deref())
 }
 
@@ -201,7 +201,7 @@ pub(super) fn override_reason(reasons: &[Override]) -> Option<&str> {
 pub(super) fn failure_class<'a>(
     dmarc_pass: Option<bool>,
     aligned: [Option<bool>; 2],
-    reasons: &[Override],
+    reasons: &[Override<'_>],
     told: impl Iterator<Item = Identifier<'a>>,
     is_cut: bool,
 ) -> Option<&'static str> {
@@ -222,7 +222,7 @@ pub(super) fn failure_class<'a>(
     }
 }
 
-fn tells_of_forwarding(reason: &Override) -> bool {
+fn tells_of_forwarding(reason: &Override<'_>) -> bool {
     match reason.kind.as_deref() {
         Some("forwarded" | "mailing_list" | "trusted_forwarder") => true,
         // Receivers that accepted an ARC chain report it this way: RFC 8617 section 7.2.2 puts `arc=pass` first.

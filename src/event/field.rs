@@ -1,6 +1,6 @@
 //! Builds fields: converts plain values to [`Value`], and lists the blocks of keys that several event types share.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Deref};
 
 use jiff::Timestamp;
 
@@ -65,7 +65,7 @@ fn auth_result(AuthResult { method, result, domain }: &AuthResult) -> Object<'_>
 }
 
 /// Value of a key within an object.
-pub(super) fn member(value: &Option<String>) -> Option<Cow<'_, str>> {
+pub(super) fn member<S: Deref<Target = str>>(value: &Option<S>) -> Option<Cow<'_, str>> {
     value.as_deref().map(Cow::Borrowed)
 }
 

@@ -108,7 +108,7 @@ impl RowIds {
     }
 
     /// Returns the id of one row, before normalisation.
-    pub fn row(&self, row: &Row) -> EventId {
+    pub fn row(&self, row: &Row<'_>) -> EventId {
         let Row {
             index,
             source_ip,
@@ -269,7 +269,7 @@ impl Recipe {
         recipe
     }
 
-    fn values<const N: usize>(&mut self, values: [&Option<String>; N]) {
+    fn values<const N: usize>(&mut self, values: [&Option<impl Deref<Target = str>>; N]) {
         values.into_iter().for_each(|value| self.text(value.as_deref()));
     }
 
@@ -286,7 +286,11 @@ impl Recipe {
         self.bytes(value.to_string().as_bytes());
     }
 
-    fn list<T, const N: usize>(&mut self, elements: &[T], values: impl Fn(&T) -> [&Option<String>; N]) {
+    fn list<T, S: Deref<Target = str>, const N: usize>(
+        &mut self,
+        elements: &[T],
+        values: impl Fn(&T) -> [&Option<S>; N],
+    ) {
         self.number(elements.len() as u64);
         elements.iter().for_each(|element| self.values(values(element)));
     }
@@ -374,7 +378,7 @@ mod tests {
         RowIds::new(None, &report).row(&sample::row())
     }
 
-    fn other() -> Option<String> {
+    fn other<T: From<&'static str>>() -> Option<T> {
         Some("another".into())
     }
 

@@ -34,8 +34,8 @@ pub use self::{
 
 /// An event, ready to be encoded.
 #[derive(Debug, Clone)]
-pub enum Event {
-    Aggregate(Box<aggregate::AggregateEvent>),
+pub enum Event<'r> {
+    Aggregate(Box<aggregate::AggregateEvent<'r>>),
     TlsRpt(Box<tls_rpt::TlsRptEvent>),
     Failure(Box<failure::FailureEvent>),
     Report(Box<report::ReportEvent>),
@@ -43,7 +43,21 @@ pub enum Event {
     Probe(Box<probe::ProbeEvent>),
 }
 
-impl Event {
+#[cfg(test)]
+impl Event<'_> {
+    pub(crate) fn into_owned(self) -> Event<'static> {
+        match self {
+            Event::Aggregate(event) => Event::Aggregate(Box::new(event.into_owned())),
+            Event::TlsRpt(event) => Event::TlsRpt(event),
+            Event::Failure(event) => Event::Failure(event),
+            Event::Report(event) => Event::Report(event),
+            Event::IngestError(event) => Event::IngestError(event),
+            Event::Probe(event) => Event::Probe(event),
+        }
+    }
+}
+
+impl Event<'_> {
     pub fn event_type(&self) -> EventType {
         match self {
             Event::Aggregate(_) => EventType::DmarcAggregate,

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     fmt::{self, Display},
+    ops::Deref,
     str::FromStr,
 };
 
@@ -43,7 +44,7 @@ impl Normal {
     }
 
     /// Trims a text.
-    pub(super) fn text(&mut self, key: &str, told: &Option<String>) -> Option<String> {
+    pub(super) fn text(&mut self, key: &str, told: &Option<impl Deref<Target = str>>) -> Option<String> {
         self.value(key, there(told.as_deref()).map(str::to_owned))
     }
 
@@ -207,7 +208,7 @@ pub(super) fn present(told: Option<&str>) -> Option<&str> {
     told.map(str::trim).filter(|text| !text.is_empty())
 }
 
-pub(super) fn plain(told: &Option<String>) -> Option<String> {
+pub(super) fn plain(told: &Option<impl Deref<Target = str>>) -> Option<String> {
     present(told.as_deref()).map(str::to_owned)
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn report() -> Aggregate {
     }
 }
 
-pub(crate) fn row() -> Row {
+pub(crate) fn row() -> Row<'static> {
     Row {
         index: 3,
         source_ip: some("192.0.2.10"),
@@ -99,17 +99,17 @@ pub(crate) fn row() -> Row {
     }
 }
 
-pub(crate) fn aggregate() -> Event {
+pub(crate) fn aggregate() -> Event<'static> {
     aggregate_of(&report(), row(), provenance())
 }
 
-pub(crate) fn aggregate_of(report: &Aggregate, row: Row, provenance: Provenance) -> Event {
+pub(crate) fn aggregate_of<'a>(report: &Aggregate, row: Row<'a>, provenance: Provenance) -> Event<'a> {
     let shared = Shared::new(report, SHA256, Arc::new(provenance));
     Event::Aggregate(Box::new(AggregateEvent::new(shared, row)))
 }
 
 /// A row of a report without any data.
-pub(crate) fn silent() -> Event {
+pub(crate) fn silent() -> Event<'static> {
     let Provenance { source, ingest, .. } = provenance();
     let provenance = Provenance::of(source, ingest);
     aggregate_of(&Aggregate::default(), Row::default(), provenance)
@@ -154,7 +154,7 @@ pub(crate) fn tls_failure() -> TlsFailure {
     }
 }
 
-pub(crate) fn tls_event(report: TlsRpt, row: TlsRow) -> Event {
+pub(crate) fn tls_event(report: TlsRpt, row: TlsRow) -> Event<'static> {
     let shared = tls_rpt::Shared::new(report, SHA256, Arc::new(provenance()));
     Event::TlsRpt(Box::new(TlsRptEvent::new(shared, row)))
 }
@@ -186,21 +186,21 @@ pub(crate) fn failure() -> Failure {
     }
 }
 
-pub(crate) fn failure_event(report: &Failure, addresses: Addresses) -> Event {
+pub(crate) fn failure_event(report: &Failure, addresses: Addresses) -> Event<'static> {
     Event::Failure(Box::new(FailureEvent::new(report, SHA256, Arc::new(provenance()), addresses)))
 }
 
-pub(crate) fn report_event() -> Event {
+pub(crate) fn report_event() -> Event<'static> {
     let shared = Shared::new(&report(), SHA256, Arc::new(provenance()));
     let tally = Tally { rows: 12, rows_skipped: 1, count_sum: 345 };
     Event::Report(Box::new(ReportEvent::of(shared.head().clone(), Outcome::Partial, tally)))
 }
 
-pub(crate) fn unreadable() -> Event {
+pub(crate) fn unreadable() -> Event<'static> {
     Event::Report(Box::new(ReportEvent::unreadable(&SHA256, Arc::new(provenance()), Vec::new())))
 }
 
-pub(crate) fn ingest_error() -> Event {
+pub(crate) fn ingest_error() -> Event<'static> {
     let trouble = Trouble::over(
         Reason::DocumentTooLarge,
         "the size of the document, in bytes,",
@@ -210,11 +210,11 @@ pub(crate) fn ingest_error() -> Event {
     ingest_error_of(trouble, Some(SHA256))
 }
 
-pub(crate) fn ingest_error_of(trouble: Trouble, sha256: Option<[u8; 32]>) -> Event {
+pub(crate) fn ingest_error_of(trouble: Trouble, sha256: Option<[u8; 32]>) -> Event<'static> {
     Event::IngestError(Box::new(IngestErrorEvent::new(trouble, sha256, 2, Arc::new(provenance()))))
 }
 
-pub(crate) fn probe() -> Event {
+pub(crate) fn probe() -> Event<'static> {
     Event::Probe(Box::new(ProbeEvent::new(Some("acme"), "siem", provenance().ingest)))
 }
 
@@ -222,10 +222,10 @@ fn extension(path: &str, value: &str) -> Extension {
     Extension { path: some(path), namespace: some("https://receiver.example/ns/1"), value: some(value) }
 }
 
-fn dkim(domain: &str, selector: &str) -> DkimAuth {
+fn dkim(domain: &'static str, selector: &'static str) -> DkimAuth<'static> {
     DkimAuth { domain: some(domain), selector: some(selector), result: some("pass"), human_result: None }
 }
 
-pub(crate) fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
+pub(crate) fn some<'t, T: From<&'t str>>(text: &'t str) -> Option<T> {
+    Some(text.into())
 }

@@ -235,13 +235,13 @@ impl Reader<'_> {
 
     /// Reads a document, or each of several that follow one another in it.
     fn document(&mut self, document: &Document<'_>) {
-        let scan = report::scan(document.format, document.open(), self.limits);
+        let scan = report::scan(document.format, || document.open(), self.limits);
         if scan.as_ref().is_ok_and(Scan::is_alone) {
             return self.one(document, scan);
         }
         let mut each = |one: Result<Document<'_>, Trouble>| match one {
             _ if self.stopped || self.reading.deferred.is_some() => {}
-            Ok(one) => self.one(&one, report::scan(one.format, one.open(), self.limits)),
+            Ok(one) => self.one(&one, report::scan(one.format, || one.open(), self.limits)),
             Err(trouble) => self.unreadable(document, trouble),
         };
         if !document.each_of_several(&mut each) {
@@ -286,12 +286,13 @@ impl Reader<'_> {
             scan.report.warn(REUSED.into());
         }
         let incomplete = scan.incomplete().cloned();
+        let again = scan.held.map_or(Again::Read { is_clean: scan.is_clean }, Again::Held);
         let rows = Rows::of(scan.report, scan.sha256, provenance, self.mail.addresses);
         let head = rows.head().clone();
         match claimed {
             Claimed::Mine { missing, .. } => {
                 self.cost = cost;
-                let (mut tally, damage) = self.rows(document, rows, scan.held, &key, &missing);
+                let (mut tally, damage) = self.rows(document, rows, again, &key, &missing);
                 tally.rows_skipped = scan.skipped;
                 let damage = damage.or(incomplete);
                 let outcome = outcome_of(&tally, damage.is_some());
@@ -347,30 +348,29 @@ impl Reader<'_> {
         self.admission.admits(self.sender.as_ref(), cost)
     }
 
-    /// Emits every row to the sinks that need it; rows that no sink needs count in the totals all the same. Reads the
-    /// document again for the rows, unless its scan has `held` them.
+    /// Emits every row to the sinks that need it; rows that no sink needs count in the totals all the same.
     fn rows(
         &mut self,
         document: &Document<'_>,
         rows: Rows,
-        held: Option<Vec<report::Row>>,
+        again: Again,
         key: &DocumentKey,
         missing: &Missing,
     ) -> (Tally, Option<Trouble>) {
         let (mut tally, limits, arrived) = (Tally::default(), self.limits, missing.arrived());
         let read = match rows {
             Rows::Aggregate(shared) => {
-                let mut each = |row| {
+                let mut each = |row: report::Row<'_>| {
                     let event = AggregateEvent::new(shared.clone(), row);
                     tally.add(event.count());
                     self.row(key, tally.rows, missing, || Event::Aggregate(Box::new(event)))
                 };
-                match held {
-                    Some(held) => {
+                match again {
+                    Again::Held(held) => {
                         held.into_iter().map(each).find(ControlFlow::is_break);
                         Ok(())
                     }
-                    None => report::rows(document.open(), limits, &mut each),
+                    Again::Read { is_clean } => report::rows(document.open(), is_clean, limits, &mut each),
                 }
             }
             Rows::TlsRpt(shared) => report::tls_rows(document.open(), self.limits, &mut |row| {
@@ -389,12 +389,12 @@ impl Reader<'_> {
     }
 
     /// Emits one row. `row` is its number in the document, from 1.
-    fn row(
+    fn row<'r>(
         &mut self,
         key: &DocumentKey,
         row: u64,
         missing: &Missing,
-        event: impl FnOnce() -> Event,
+        event: impl FnOnce() -> Event<'r>,
     ) -> ControlFlow<()> {
         if row <= missing.arrived() {
             return ControlFlow::Continue(());
@@ -509,6 +509,12 @@ pub const RETURNED: &str = "skipped reports in mails that bounces or receipts re
 
 /// Warning in the `report` event of a document that came under another document's name.
 const REUSED: &str = "report_id_reused: another report came with the same organisation, domain, report_id and period";
+
+/// Way to the rows of a report that was scanned.
+enum Again {
+    Held(Vec<report::Row<'static>>),
+    Read { is_clean: bool },
+}
 
 /// Data from which the events of a report's rows are made.
 enum Rows {

@@ -70,6 +70,7 @@ pub(in crate::report) fn scan(open: impl BufRead) -> Result<Scan, Trouble> {
         rows: 1,
         skipped: 0,
         event_bytes,
+        is_clean: false,
         held: None,
         has_more: false,
         damage: None,

@@ -22,11 +22,11 @@ mod tests;
 use std::io::BufRead;
 use std::ops::ControlFlow;
 
-use aggregate::{Document, Finished};
+use aggregate::{Clean, Document, Finished, Unclean};
 use hashed::Hashed;
 use scanned::late;
 
-pub use aggregate::{Aggregate, DkimAuth, Extension, Override, Policy, Row, SpfAuth};
+pub use aggregate::{Aggregate, DkimAuth, Extension, Override, Policy, Row, SpfAuth, Text};
 pub use failure::Failure;
 pub use scanned::{Report, Scan};
 pub use tls_rpt::{PolicyName, TlsFailure, TlsPolicy, TlsRow, TlsRpt};
@@ -34,7 +34,7 @@ pub use weight::of_mail;
 
 use crate::extract::{Format, SMALL_BYTES};
 use crate::limits::Limits;
-use crate::trouble::Trouble;
+use crate::trouble::{Reason, Trouble};
 
 /// The rows of a small report are kept while the estimated size of their events is below this, in bytes: 32 KiB of a usual
 /// report are 60 rows, or 120 KiB. Rows of a few bytes would be a thousand, and several rows of one record repeat the data
@@ -47,15 +47,42 @@ const HELD_EVENT_BYTES: u64 = 256 << 10;
 ///
 /// If nothing of it can be shipped: not a report, a DOCTYPE, damaged before its first row is complete, or feedback on
 /// something else than DMARC.
-pub fn scan(format: Format, open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> {
+pub fn scan<R: BufRead>(format: Format, open: impl Fn() -> R, limits: &Limits) -> Result<Scan, Trouble> {
     match format {
-        Format::Xml => scan_aggregate(open, limits),
-        Format::Json => tls_rpt::scan(open, limits),
-        Format::Feedback => failure::scan(open),
+        Format::Xml => scan_clean(open(), limits).or_else(|Unclean| scan_tolerant(open(), limits)),
+        Format::Json => tls_rpt::scan(open(), limits),
+        Format::Feedback => failure::scan(open()),
     }
 }
 
-fn scan_aggregate(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> {
+fn scan_clean(open: impl BufRead, limits: &Limits) -> Result<Scan, Unclean> {
+    let mut source = Hashed::new(open);
+    let mut clean = Clean::new(&mut source, limits, true);
+    let mut rows = 0;
+    while clean.next_row()?.is_some() {
+        rows += 1;
+    }
+    let (report, event_bytes) = clean.finish()?;
+    let (sha256, failure) = source.finish();
+    if failure.is_some() {
+        return Err(Unclean);
+    }
+    Ok(Scan {
+        sha256,
+        report: Report::Aggregate(Box::new(report)),
+        rows,
+        skipped: 0,
+        event_bytes,
+        is_clean: true,
+        held: None,
+        has_more: false,
+        damage: None,
+        left_out: None,
+    })
+}
+
+/// Like [`scan`], by the tolerant reader alone. The fast reader gives the same for every report that it takes.
+pub fn scan_tolerant(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> {
     let mut source = Hashed::new(open);
     let read = source.count();
     let mut document = Document::new(&mut source, limits);
@@ -86,18 +113,50 @@ fn scan_aggregate(open: impl BufRead, limits: &Limits) -> Result<Scan, Trouble> 
     }
     let held = held.filter(|_| damage.is_none());
     let report = Report::Aggregate(Box::new(report));
-    Ok(Scan { sha256, report, rows, skipped, event_bytes, held, has_more, damage, left_out: repairs.left_out() })
+    Ok(Scan {
+        sha256,
+        report,
+        rows,
+        skipped,
+        event_bytes,
+        is_clean: false,
+        held,
+        has_more,
+        damage,
+        left_out: repairs.left_out(),
+    })
 }
 
 /// Reads an aggregate report again and passes each complete row to `each`, in order; stops early if `each` breaks.
 ///
 /// These are the rows that [`scan`] counted, with the same indexes, whatever the document and however its input is
-/// chunked.
+/// chunked. `is_clean` is what that said.
 ///
 /// # Errors
 ///
 /// The scan's damage, after the rows before it.
-pub fn rows(open: impl BufRead, limits: &Limits, each: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), Trouble> {
+pub fn rows(
+    open: impl BufRead,
+    is_clean: bool,
+    limits: &Limits,
+    each: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
+) -> Result<(), Trouble> {
+    if is_clean {
+        let mut clean = Clean::new(open, limits, false);
+        loop {
+            match clean.next_row() {
+                Ok(Some(row)) => {
+                    if each(row).is_break() {
+                        return Ok(());
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(Unclean) => {
+                    return Err(Trouble::new(Reason::XmlMalformed, "the document has changed since it was scanned"));
+                }
+            }
+        }
+    }
     let mut document = Document::new(open, limits);
     while let Some(row) = document.next_row()? {
         if each(row).is_break() {

@@ -21,8 +21,10 @@ pub struct Scan {
     pub skipped: u64,
     /// Size of the rows' events as JSON, in bytes: an upper bound, as each text may occur twice.
     pub event_bytes: u64,
+    /// True if it is an aggregate report that needs no repair, and is read again by the fast reader.
+    pub is_clean: bool,
     /// The rows of a small undamaged aggregate report, for which a second reading is unnecessary.
-    pub held: Option<Vec<Row>>,
+    pub held: Option<Vec<Row<'static>>>,
     /// True if another report may follow this one in the document.
     pub has_more: bool,
     /// Set if the document can't be read to its end: the rows before the damage are shipped, and the damage is reported.
@@ -58,12 +60,16 @@ impl Report {
     pub fn name(&self) -> Option<[Option<&str>; 5]> {
         let name = match self {
             Report::Aggregate(report) => {
-                [&report.org_name, &report.policy.domain, &report.report_id, &report.begin, &report.end]
+                let Aggregate { org_name, policy, report_id, begin, end, .. } = &**report;
+                [org_name, &policy.domain, report_id, begin, end].map(|value| value.as_deref())
             }
-            Report::TlsRpt(report) => [&report.organization_name, &None, &report.report_id, &report.begin, &report.end],
+            Report::TlsRpt(report) => {
+                let TlsRpt { organization_name, report_id, begin, end, .. } = &**report;
+                [organization_name, &None, report_id, begin, end].map(|value| value.as_deref())
+            }
             Report::Failure(_) => return None,
         };
-        name[2].is_some().then(|| name.map(|value| value.as_deref()))
+        name[2].is_some().then_some(name)
     }
 
     /// Adds what the header of its mail says of the report, and the warnings about that.

@@ -45,7 +45,18 @@ pub(in crate::report) fn scan(open: impl BufRead, limits: &Limits) -> Result<Sca
         repairs.add(late);
     }
     let report = Report::TlsRpt(Box::new(report));
-    Ok(Scan { sha256, report, rows, skipped, event_bytes, held: None, has_more, damage, left_out: repairs.left_out() })
+    Ok(Scan {
+        sha256,
+        report,
+        rows,
+        skipped,
+        event_bytes,
+        is_clean: false,
+        held: None,
+        has_more,
+        damage,
+        left_out: repairs.left_out(),
+    })
 }
 
 /// Result of reading a report, without the rows.

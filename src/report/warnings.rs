@@ -51,6 +51,10 @@ impl Warnings {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty() && self.more == 0
+    }
+
     /// True if a repair of that kind was noted.
     pub fn has(&self, repair: Repair) -> bool {
         self.seen.iter().any(|seen| seen.repair == repair)

@@ -7,7 +7,7 @@
 use crate::extract::{AuthResult, Envelope, MailAuth};
 use crate::limits::Limits;
 use crate::report::aggregate::extension::Extension;
-use crate::report::aggregate::report::{DkimAuth, Override, Row, SpfAuth};
+use crate::report::aggregate::report::{Aggregate, DkimAuth, Override, Policy, Row, SpfAuth};
 use crate::report::tls_rpt::report::{PolicyName, TlsFailure, TlsPolicy, TlsRow};
 use crate::trouble::{Reason, Trouble};
 
@@ -42,6 +42,11 @@ impl<'l> Weight<'l> {
     /// Counts a text of the report's head, which all events repeat.
     pub fn head(&mut self, text: &str) {
         self.head += escaped(text);
+    }
+
+    /// Counts all texts of a report's head, which is known as far as it was read.
+    pub fn heads(&mut self, report: &Aggregate) {
+        self.head = report.texts().map(escaped).sum();
     }
 
     /// Counts a row's event.
@@ -79,7 +84,7 @@ pub(in crate::report) trait Weighed {
     fn weight(&self) -> u64;
 }
 
-impl Weighed for Row {
+impl Weighed for Row<'_> {
     /// Texts count three times: the event repeats those of the results that explain the verdict, and those that are not in
     /// their plain form.
     fn weight(&self) -> u64 {
@@ -89,7 +94,32 @@ impl Weighed for Row {
     }
 }
 
-impl Row {
+impl Aggregate {
+    /// All texts of the head but extensions and warnings. Destructured without `..`, so that no new text goes uncounted.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let Aggregate {
+            version,
+            xml_namespace: _,
+            org_name,
+            email,
+            extra_contact_info,
+            generator,
+            report_id,
+            begin,
+            end,
+            errors,
+            policy: Policy { domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method },
+            extensions: _,
+            warnings: _,
+        } = self;
+        let metadata = [version, org_name, email, extra_contact_info, generator, report_id, begin, end];
+        let policy = [domain, adkim, aspf, p, sp, np, pct, fo, testing, discovery_method];
+        let texts = metadata.into_iter().chain(policy).filter_map(|text| text.as_deref());
+        texts.chain(errors.iter().map(String::as_str))
+    }
+}
+
+impl Row<'_> {
     /// All texts of the row. Destructured without `..`, so that no new text goes uncounted.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let Row {
@@ -120,7 +150,8 @@ impl Row {
             .iter()
             .flat_map(|SpfAuth { domain, scope, result, human_result }| [domain, scope, result, human_result]);
         let extensions = extensions.iter().flat_map(|Extension { path, namespace, value }| [path, namespace, value]);
-        own.into_iter().chain(reasons).chain(dkim).chain(spf).chain(extensions).filter_map(|text| text.as_deref())
+        let own = own.into_iter().chain(reasons).chain(dkim).chain(spf).filter_map(|text| text.as_deref());
+        own.chain(extensions.filter_map(|text| text.as_deref()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Property tests with hostile texts: framing and JSON stay valid, and limits hold.
 
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -41,9 +43,9 @@ fn told() -> impl Strategy<Value = Option<String>> {
 }
 
 prop_compose! {
-    fn aggregate()(texts in prop::collection::vec(told(), 24), lists in prop::collection::vec(told(), 0..40)) -> Event {
+    fn aggregate()(texts in prop::collection::vec(told(), 24), lists in prop::collection::vec(told(), 0..40)) -> Event<'static> {
         let mut texts = texts.into_iter();
-        let mut next = move || texts.next().flatten();
+        let mut next = move || texts.next().flatten().map(Cow::Owned);
         let strings: Vec<String> = lists.iter().flatten().cloned().collect();
         let mut report = Aggregate {
             org_name: next(), email: next(), extra_contact_info: next(), report_id: next(), generator: next(),
@@ -52,24 +54,25 @@ prop_compose! {
         };
         (report.policy.domain, report.policy.p, report.policy.fo) = (next(), next(), next());
         let quads = lists.chunks_exact(4);
+        let told = |text: &Option<String>| text.clone().map(Cow::Owned);
         let row = Row {
             source_ip: next(), count: next(), disposition: next(), dkim: next(), spf: next(), header_from: next(),
             envelope_from: next(),
             dkim_auth: quads.clone().map(|t| DkimAuth {
-                domain: t[0].clone(), selector: t[1].clone(), result: t[2].clone(), human_result: t[3].clone(),
+                domain: told(&t[0]), selector: told(&t[1]), result: told(&t[2]), human_result: told(&t[3]),
             }).collect(),
             spf_auth: quads.clone().map(|t| SpfAuth {
-                domain: t[3].clone(), scope: t[2].clone(), result: t[1].clone(), human_result: t[0].clone(),
+                domain: told(&t[3]), scope: told(&t[2]), result: told(&t[1]), human_result: told(&t[0]),
             }).collect(),
-            reasons: quads.map(|t| Override { kind: t[0].clone(), comment: t[1].clone() }).collect(),
+            reasons: quads.map(|t| Override { kind: told(&t[0]), comment: told(&t[1]) }).collect(),
             ..Default::default()
         };
-        let provenance = Provenance { attachment: next(), mail_from: next(), mail_message_id: next(), ..sample::provenance() };
+        let provenance = Provenance { attachment: next().map(Cow::into_owned), mail_from: next().map(Cow::into_owned), mail_message_id: next().map(Cow::into_owned), ..sample::provenance() };
         sample::aggregate_of(&report, row, provenance)
     }
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = Event<'static>> {
     let error = told().prop_map(|detail| {
         sample::ingest_error_of(Trouble::new(Reason::XmlMalformed, detail.unwrap_or_default()), Some(sample::SHA256))
     });

@@ -15,14 +15,14 @@ fn whole(event: &Event) -> Json {
     serde_json::from_str(&encode(stdout(LARGEST), Encoding::default(), event)).unwrap()
 }
 
-fn with(change: impl FnOnce(&mut Aggregate, &mut Row)) -> Event {
+fn with(change: impl FnOnce(&mut Aggregate, &mut Row)) -> Event<'static> {
     let (mut report, mut row) = (sample::report(), sample::row());
     change(&mut report, &mut row);
     sample::aggregate_of(&report, row, sample::provenance())
 }
 
-fn reasons(number: usize, comment: &str) -> Vec<Override> {
-    vec![Override { kind: sample::some("other"), comment: sample::some(comment) }; number]
+fn reasons(number: usize, comment: &str) -> Vec<Override<'static>> {
+    vec![Override { kind: sample::some("other"), comment: Some(comment.to_owned().into()) }; number]
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn an_event_of_exactly_the_limit_is_left_alone() {
 #[test]
 fn one_long_string_costs_nothing_else() {
     let long = "ü".repeat(50_000);
-    let event = with(|report, _| report.extra_contact_info = Some(long.clone()));
+    let event = with(|report, _| report.extra_contact_info = Some(long.clone().into()));
     let told = line(4000, Encoding::default(), &event);
     let mut all = whole(&event);
     let shortened = told["org_contact"].as_str().unwrap();
@@ -81,7 +81,7 @@ fn numbers_names_and_verdicts_fit_into_a_datagram() {
 
 #[test]
 fn the_smallest_limit_still_names_and_counts_the_event() {
-    let told = line(1, Encoding::default(), &with(|report, _| report.org_name = Some("o".repeat(999))));
+    let told = line(1, Encoding::default(), &with(|report, _| report.org_name = Some("o".repeat(999).into())));
     for key in ["event_id", "event_type", "count", "mail_uid", "record_index"] {
         assert!(!told[key].is_null(), "{key}");
     }
@@ -90,7 +90,7 @@ fn the_smallest_limit_still_names_and_counts_the_event() {
 
 #[test]
 fn structured_data_is_dropped_before_the_message_is_shortened() {
-    let long = with(|report, _| report.report_id = Some("r".repeat(200)));
+    let long = with(|report, _| report.report_id = Some("r".repeat(200).into()));
     let message = encode(stdout(LARGEST), seed(), &long);
     let limit = u32::try_from(HEADER.len() + 70 + message.len()).unwrap();
     let frame = encode(SinkKind::Syslog(Syslog { max_message_bytes: limit, ..syslog() }), seed(), &long);
@@ -104,7 +104,7 @@ fn structured_data_is_dropped_before_the_message_is_shortened() {
 #[test]
 fn text_lines_are_shortened_to_the_limit() {
     let event = with(|report, row| {
-        report.org_name = Some("long name ".repeat(2000));
+        report.org_name = Some("long name ".repeat(2000).into());
         row.reasons = reasons(100, "because");
     });
     let codec = Encoding { codec: Codec::Text, ..Encoding::default() };
@@ -115,6 +115,6 @@ fn text_lines_are_shortened_to_the_limit() {
 
 #[test]
 fn truncated_is_set_even_if_the_field_list_excludes_it() {
-    let event = with(|report, _| report.org_name = Some("o".repeat(9000)));
+    let event = with(|report, _| report.org_name = Some("o".repeat(9000).into()));
     assert_eq!(line(2000, seed(), &event)["truncated"], true);
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::{Event, sample, sample::some};
 
-fn value<'a>(event: &'a Event, key: &str) -> Value<'a> {
+fn value<'a>(event: &'a Event<'_>, key: &str) -> Value<'a> {
     let mut fields = Vec::new();
     event.fields(&mut fields);
     fields.into_iter().find(|(name, _)| *name == key).unwrap().1
@@ -14,12 +14,12 @@ fn warnings(event: &Event) -> Vec<String> {
     }
 }
 
-fn told(row: report::Row) -> Event {
+fn told(row: report::Row<'_>) -> Event<'_> {
     let report = report::Aggregate { warnings: Vec::new(), ..sample::report() };
     sample::aggregate_of(&report, row, sample::provenance())
 }
 
-fn row() -> report::Row {
+fn row() -> report::Row<'static> {
     report::Row { warnings: Vec::new(), ..sample::row() }
 }
 
@@ -85,7 +85,7 @@ fn times_are_rfc_3339_in_utc() {
     assert_eq!(value(&event, "begin"), known("2026-10-30T00:00:00Z"));
     assert_eq!(value(&event, "end"), known("2026-10-30T23:59:59Z"));
     assert_eq!(value(&event, "ingest_timestamp"), known("2026-11-01T12:00:00Z"), "cut, not rounded");
-    let report = report::Aggregate { begin: Some("9".repeat(30)), ..sample::report() };
+    let report = report::Aggregate { begin: Some("9".repeat(30).into()), ..sample::report() };
     let event = sample::aggregate_of(&report, row(), sample::provenance());
     assert_eq!(value(&event, "begin"), Value::Null);
 }

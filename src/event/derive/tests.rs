@@ -1,19 +1,19 @@
 use super::*;
 
-fn dkim(domain: &str, result: &str) -> DkimAuth {
+fn dkim<'a>(domain: &'a str, result: &'a str) -> DkimAuth<'a> {
     DkimAuth { domain: Some(domain.into()), result: Some(result.into()), ..Default::default() }
 }
 
-fn spf(scope: Option<&str>, domain: &str, result: &str) -> SpfAuth {
+fn spf<'a>(scope: Option<&'a str>, domain: &'a str, result: &'a str) -> SpfAuth<'a> {
     SpfAuth {
         domain: Some(domain.into()),
-        scope: scope.map(str::to_owned),
+        scope: scope.map(Into::into),
         result: Some(result.into()),
         ..Default::default()
     }
 }
 
-fn reason(kind: &str, comment: &str) -> Override {
+fn reason<'a>(kind: &'a str, comment: &'a str) -> Override<'a> {
     Override { kind: Some(kind.into()), comment: Some(comment.into()) }
 }
 

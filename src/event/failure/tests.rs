@@ -10,7 +10,7 @@ fn value<'a>(event: &'a Event, key: &str) -> Value<'a> {
     fields.into_iter().find(|(name, _)| *name == key).unwrap().1
 }
 
-fn event(report: &Failure) -> Event {
+fn event(report: &Failure) -> Event<'static> {
     sample::failure_event(report, Addresses::Masked)
 }
 

@@ -21,7 +21,7 @@ fn fits(kind: Kind, value: &Value<'_>) -> bool {
     }
 }
 
-fn samples() -> [Event; 12] {
+fn samples() -> [Event<'static>; 12] {
     let unfetched = crate::trouble::Trouble::new(crate::trouble::Reason::MailTooLarge, "too large");
     [
         sample::aggregate(),

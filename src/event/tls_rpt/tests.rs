@@ -14,11 +14,11 @@ fn quiet() -> TlsRpt {
     TlsRpt { warnings: vec![], ..sample::tls_rpt() }
 }
 
-fn policy(policy: TlsPolicy) -> Event {
+fn policy(policy: TlsPolicy) -> Event<'static> {
     sample::tls_event(quiet(), TlsRow::Policy(policy))
 }
 
-fn failure(failure: TlsFailure) -> Event {
+fn failure(failure: TlsFailure) -> Event<'static> {
     sample::tls_event(quiet(), TlsRow::Failure(failure))
 }
 

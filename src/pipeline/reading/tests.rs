@@ -9,14 +9,14 @@ mod nested;
 /// Keeps the emitted events, and the claimed documents.
 #[derive(Default)]
 struct Kept {
-    events: Vec<Event>,
+    events: Vec<Event<'static>>,
     claimed: HashSet<DocumentKey>,
     read: Vec<DocumentKey>,
 }
 
 impl Output for Kept {
     fn emit(&mut self, event: Event, _: Recipients<'_>, _: &dyn Fn()) -> Result<(), Stopped> {
-        self.events.push(event);
+        self.events.push(event.into_owned());
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Schema of aggregate reports: the elements and the field that each text fills, by RFC 9990 appendix A, RFC 7489 appendix C
 //! and the deviations of reporters.
 
-use super::report::{Aggregate, DkimAuth, Override, Row, SpfAuth};
+use super::report::{Aggregate, DkimAuth, Override, Row, SpfAuth, Text};
 
 /// Meaning of an element, by its position.
 #[derive(Clone, Copy)]
@@ -23,18 +23,18 @@ pub enum Node {
     Dkim,
     Spf,
     /// An element with one text, and the field that the text fills.
-    Text(fn(&mut Draft) -> &mut Option<String>),
+    Text(fn(&mut Draft) -> &mut Text<'static>),
 }
 
 /// Data read of the report, and of the current record and its current entries.
 #[derive(Default)]
 pub struct Draft {
     pub report: Aggregate,
-    pub row: Row,
-    pub error: Option<String>,
-    pub reason: Override,
-    pub dkim: DkimAuth,
-    pub spf: SpfAuth,
+    pub row: Row<'static>,
+    pub error: Text<'static>,
+    pub reason: Override<'static>,
+    pub dkim: DkimAuth<'static>,
+    pub spf: SpfAuth<'static>,
 }
 
 type Children = &'static [(&'static str, Node)];

@@ -9,7 +9,7 @@ use quick_xml::events::BytesStart;
 use super::elements::{Draft, Node};
 use super::extension::ExtensionRoom;
 use super::open_elements::{Element, Place, Tree, Wrapper, attributes, unprefixed_attributes, without_end_tag};
-use super::report::{Aggregate, Row};
+use super::report::{Aggregate, Row, Text};
 use super::text_room::{Part, TextRoom};
 use crate::limits::{AUTH_RESULTS, Limits};
 use crate::report::scanned::after_end;
@@ -35,7 +35,7 @@ struct Reading<'a> {
     draft: Draft,
     policy_seen: bool,
     /// Rows of the current record that were followed by another `row`.
-    earlier: Vec<Row>,
+    earlier: Vec<Row<'static>>,
     /// True once the current record has a `row`.
     row_seen: bool,
     /// True if that row holds identifiers or results itself, so that no other row of the record shares them.
@@ -54,7 +54,7 @@ struct Reading<'a> {
     /// True until something of the current extension is kept.
     is_bare: bool,
     /// Complete rows that are not yet returned, each with the data that it shares with other rows of its record.
-    ready: VecDeque<(Row, Option<Rc<Row>>)>,
+    ready: VecDeque<(Row<'static>, Option<Rc<Row<'static>>>)>,
     /// Number of rows that have become ready.
     rows: u64,
     /// Number of rows without data, which are not returned.
@@ -77,7 +77,7 @@ enum Phase {
 /// Maximum number of bytes kept of a text; the longest useful one is a comment of some sentences.
 const TEXT: usize = 4 << 10;
 /// Maximum number of error texts kept of the metadata.
-const ERRORS: usize = 16;
+pub const ERRORS: usize = 16;
 /// Maximum number of tags in a report, and the number allowed in addition per row, which usually has 40: a gigabyte of empty
 /// elements compresses to a megabyte, and would take most of a minute to parse.
 const TAGS: u64 = 1 << 20;
@@ -120,7 +120,7 @@ impl<'a, R: BufRead> Document<'a, R> {
     }
 
     /// Returns the next complete row; `None` after `</feedback>`. An error ends the document, too.
-    pub fn next_row(&mut self) -> Result<Option<Row>, Trouble> {
+    pub fn next_row(&mut self) -> Result<Option<Row<'static>>, Trouble> {
         loop {
             if let Some((row, shared)) = self.reading.ready.pop_front() {
                 return Ok(Some(match shared {
@@ -240,7 +240,7 @@ impl Reading<'_> {
             if self.tree.depth() > 0 {
                 self.warnings.note(Repair::Wrapped, self.tree.top_name());
             }
-            self.draft.report.xml_namespace = self.tree.namespace(tag);
+            self.draft.report.xml_namespace = self.tree.namespace(tag).map(Into::into);
             self.tree.declare(tag);
             self.tree.push(Element::known("feedback", Node::Feedback));
             self.phase = if empty { Phase::After } else { Phase::Inside };
@@ -513,7 +513,7 @@ impl Reading<'_> {
         self.keep_text();
     }
 
-    fn fill(&mut self, place: fn(&mut Draft) -> &mut Option<String>, name: &str) {
+    fn fill(&mut self, place: fn(&mut Draft) -> &mut Text<'static>, name: &str) {
         let (text, repair) = without_end_tag(blank_trimmed(&self.text), name);
         let whole = blank_trimmed(text);
         let part = match (self.in_record, self.tree.top()) {
@@ -528,7 +528,7 @@ impl Reading<'_> {
             None => (false, text.len() < whole.len()),
         };
         if field.is_none() && !text.is_empty() {
-            *field = Some(text.to_owned());
+            *field = Some(text.to_owned().into());
             self.room.take(part, text);
             if part == Part::Head {
                 self.weight.head(text);
@@ -552,7 +552,7 @@ impl Reading<'_> {
         }
         if let Some(error) = self.draft.error.take() {
             if self.draft.report.errors.len() < ERRORS {
-                self.draft.report.errors.push(error);
+                self.draft.report.errors.push(error.into_owned());
             } else {
                 self.note(Repair::TooManyErrors, "");
             }
@@ -623,7 +623,7 @@ impl Reading<'_> {
         self.warnings.note(Repair::EmptyRecord, "");
     }
 
-    fn give(&mut self, mut row: Row, shared: Option<Rc<Row>>) {
+    fn give(&mut self, mut row: Row<'static>, shared: Option<Rc<Row<'static>>>) {
         self.rows_of_record += 1;
         if self.failure.is_some() {
             return;
@@ -663,7 +663,7 @@ impl Reading<'_> {
 }
 
 /// Completes a row with the data that is shared by all rows of its record.
-fn with_shared(row: Row, shared: &Row) -> Row {
+fn with_shared<'a>(row: Row<'a>, shared: &Row<'a>) -> Row<'a> {
     Row {
         index: row.index,
         source_ip: row.source_ip,

@@ -1,21 +1,25 @@
 //! An aggregate report, as reported.
 
+use std::borrow::Cow;
+
 use super::extension::Extension;
 
-/// An aggregate report without its rows (RFC 9990 section 3.1, RFC 7489 appendix C). Texts are trimmed, and `None` if the
-/// element is missing or empty.
+/// A text of a report, trimmed, borrowed from the document if it is there as it is; `None` if the element is missing or empty.
+pub type Text<'a> = Option<Cow<'a, str>>;
+
+/// An aggregate report without its rows (RFC 9990 section 3.1, RFC 7489 appendix C).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aggregate {
-    pub version: Option<String>,
+    pub version: Text<'static>,
     /// Namespace of the root element, if any.
-    pub xml_namespace: Option<String>,
-    pub org_name: Option<String>,
-    pub email: Option<String>,
-    pub extra_contact_info: Option<String>,
-    pub generator: Option<String>,
-    pub report_id: Option<String>,
-    pub begin: Option<String>,
-    pub end: Option<String>,
+    pub xml_namespace: Text<'static>,
+    pub org_name: Text<'static>,
+    pub email: Text<'static>,
+    pub extra_contact_info: Text<'static>,
+    pub generator: Text<'static>,
+    pub report_id: Text<'static>,
+    pub begin: Text<'static>,
+    pub end: Text<'static>,
     /// All `report_metadata/error` elements.
     pub errors: Vec<String>,
     pub policy: Policy,
@@ -28,36 +32,36 @@ pub struct Aggregate {
 /// `policy_published`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    pub domain: Option<String>,
-    pub adkim: Option<String>,
-    pub aspf: Option<String>,
-    pub p: Option<String>,
-    pub sp: Option<String>,
-    pub np: Option<String>,
-    pub pct: Option<String>,
-    pub fo: Option<String>,
-    pub testing: Option<String>,
-    pub discovery_method: Option<String>,
+    pub domain: Text<'static>,
+    pub adkim: Text<'static>,
+    pub aspf: Text<'static>,
+    pub p: Text<'static>,
+    pub sp: Text<'static>,
+    pub np: Text<'static>,
+    pub pct: Text<'static>,
+    pub fo: Text<'static>,
+    pub testing: Text<'static>,
+    pub discovery_method: Text<'static>,
 }
 
 /// One `record`, uninterpreted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<'a> {
     /// Index among the document's rows, from 0. A record is one row; each further `row` in it is one more.
     pub index: u64,
-    pub source_ip: Option<String>,
-    pub count: Option<String>,
-    pub disposition: Option<String>,
-    pub dkim: Option<String>,
-    pub spf: Option<String>,
-    pub reasons: Vec<Override>,
-    pub header_from: Option<String>,
-    pub envelope_from: Option<String>,
+    pub source_ip: Text<'a>,
+    pub count: Text<'a>,
+    pub disposition: Text<'a>,
+    pub dkim: Text<'a>,
+    pub spf: Text<'a>,
+    pub reasons: Vec<Override<'a>>,
+    pub header_from: Text<'a>,
+    pub envelope_from: Text<'a>,
     /// True if there is an `envelope_from` without text: the null reverse-path.
     pub has_null_sender: bool,
-    pub envelope_to: Option<String>,
-    pub dkim_auth: Vec<DkimAuth>,
-    pub spf_auth: Vec<SpfAuth>,
+    pub envelope_to: Text<'a>,
+    pub dkim_auth: Vec<DkimAuth<'a>>,
+    pub spf_auth: Vec<SpfAuth<'a>>,
     /// True if signatures were left out or shortened, for lack of room: one of them may have been the aligned one.
     pub dkim_is_cut: bool,
     /// The same for SPF results.
@@ -68,7 +72,7 @@ pub struct Row {
     pub warnings: Vec<String>,
 }
 
-impl Row {
+impl Row<'_> {
     /// True if it has neither an address nor a count. In a record of several rows, the other fields are shared.
     pub(super) fn is_blank(&self) -> bool {
         self.source_ip.is_none() && self.count.is_none()
@@ -84,25 +88,73 @@ impl Row {
 
 /// `policy_evaluated/reason`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Override {
-    pub kind: Option<String>,
-    pub comment: Option<String>,
+pub struct Override<'a> {
+    pub kind: Text<'a>,
+    pub comment: Text<'a>,
 }
 
 /// `auth_results/dkim`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DkimAuth {
-    pub domain: Option<String>,
-    pub selector: Option<String>,
-    pub result: Option<String>,
-    pub human_result: Option<String>,
+pub struct DkimAuth<'a> {
+    pub domain: Text<'a>,
+    pub selector: Text<'a>,
+    pub result: Text<'a>,
+    pub human_result: Text<'a>,
 }
 
 /// `auth_results/spf`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SpfAuth {
-    pub domain: Option<String>,
-    pub scope: Option<String>,
-    pub result: Option<String>,
-    pub human_result: Option<String>,
+pub struct SpfAuth<'a> {
+    pub domain: Text<'a>,
+    pub scope: Text<'a>,
+    pub result: Text<'a>,
+    pub human_result: Text<'a>,
+}
+
+impl Row<'_> {
+    /// The same row, independent of the document.
+    pub fn into_owned(self) -> Row<'static> {
+        let owned = |text: Text<'_>| text.map(|text| text.into_owned().into());
+        Row {
+            index: self.index,
+            source_ip: owned(self.source_ip),
+            count: owned(self.count),
+            disposition: owned(self.disposition),
+            dkim: owned(self.dkim),
+            spf: owned(self.spf),
+            reasons: self
+                .reasons
+                .into_iter()
+                .map(|told| Override { kind: owned(told.kind), comment: owned(told.comment) })
+                .collect(),
+            header_from: owned(self.header_from),
+            envelope_from: owned(self.envelope_from),
+            has_null_sender: self.has_null_sender,
+            envelope_to: owned(self.envelope_to),
+            dkim_auth: self
+                .dkim_auth
+                .into_iter()
+                .map(|told| DkimAuth {
+                    domain: owned(told.domain),
+                    selector: owned(told.selector),
+                    result: owned(told.result),
+                    human_result: owned(told.human_result),
+                })
+                .collect(),
+            spf_auth: self
+                .spf_auth
+                .into_iter()
+                .map(|told| SpfAuth {
+                    domain: owned(told.domain),
+                    scope: owned(told.scope),
+                    result: owned(told.result),
+                    human_result: owned(told.human_result),
+                })
+                .collect(),
+            dkim_is_cut: self.dkim_is_cut,
+            spf_is_cut: self.spf_is_cut,
+            extensions: self.extensions,
+            warnings: self.warnings,
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use super::report::{Override, Row};
 
 /// Maximum bytes kept of a text that is no comment: a name, an address, a number. The longest is a sentence with an address.
-const NAME: usize = 1 << 10;
+pub const NAME: usize = 1 << 10;
 /// Maximum bytes kept of all texts outside the records, which the event of every row repeats. Real reports have some 300.
-const HEAD: usize = 4 << 10;
+pub const HEAD: usize = 4 << 10;
 /// Maximum bytes kept of the reasons, signatures and SPF results of a record. 64 signatures and 64 SPF results take some
 /// 10,000.
-const RESULTS: usize = 32 << 10;
+pub const RESULTS: usize = 32 << 10;
 
 /// Part of a report that a text is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl TextRoom {
     /// Frees the room of a row's reasons, which no other row of its record shares, once the row has been passed on.
     pub fn give_back(&mut self, row: &Row) {
         let reasons = row.reasons.iter().flat_map(|Override { kind, comment }| [kind, comment]).flatten();
-        self.results = (self.results + reasons.map(String::len).sum::<usize>()).min(RESULTS);
+        self.results = (self.results + reasons.map(|text| text.len()).sum::<usize>()).min(RESULTS);
     }
 
     /// Resets the room for results at the end of a record.

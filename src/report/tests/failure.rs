@@ -26,7 +26,7 @@ fn reports(mail: &[u8]) -> Vec<Result<Failure, Trouble>> {
         if let Found::Document(document) = thing
             && document.format == Format::Feedback
         {
-            found.push(scan(document.format, document.open(), &limits).map(|scan| match scan.report {
+            found.push(scan(document.format, || document.open(), &limits).map(|scan| match scan.report {
                 Report::Failure(report) => *report,
                 other => panic!("{other:?}"),
             }));
@@ -412,7 +412,7 @@ fn two_reports_that_differ_only_in_the_mail_they_are_about_are_two_documents() {
         let mut hash = None;
         open(mail.as_bytes(), Origin::Mail, &limits).walk(&Room::new(&Unshared), &mut |found| {
             if let Found::Document(document) = found {
-                hash = scan(document.format, document.open(), &limits).ok().map(|scan| scan.sha256);
+                hash = scan(document.format, || document.open(), &limits).ok().map(|scan| scan.sha256);
             }
         });
         hash.expect("a report")
@@ -424,12 +424,12 @@ fn two_reports_that_differ_only_in_the_mail_they_are_about_are_two_documents() {
 #[test]
 fn feedback_fields_are_read_up_to_their_limit() {
     let long = "Feedback-Type: auth-failure\r\nUser-Agent: ".to_owned() + &"x".repeat(3 << 20) + "\r\nVersion: 1\r\n";
-    let Report::Failure(report) = scan(Format::Feedback, long.as_bytes(), &Limits::default()).unwrap().report else {
+    let Report::Failure(report) = scan(Format::Feedback, || long.as_bytes(), &Limits::default()).unwrap().report else {
         panic!("no failure report")
     };
     assert_eq!((report.user_agent.map(|agent| agent.len()), report.version), (Some(4 << 10), None));
     let many = "Feedback-Type: auth-failure\r\n".to_owned() + &"SPF-DNS: txt : a : b\r\n".repeat(10_000);
-    let Report::Failure(report) = scan(Format::Feedback, many.as_bytes(), &Limits::default()).unwrap().report else {
+    let Report::Failure(report) = scan(Format::Feedback, || many.as_bytes(), &Limits::default()).unwrap().report else {
         panic!("no failure report")
     };
     assert_eq!(report.spf_dns.len(), 16);

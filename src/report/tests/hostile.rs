@@ -142,7 +142,7 @@ fn long_texts_are_truncated() {
         let head = format!("<feedback><report_metadata><org_name>{head}");
         let tail = format!("{tail}</org_name></report_metadata>{RECORD}</feedback>");
         let read = read_with(|| repeated(&head, "é", 500_000, &tail), &Limits::default()).expect("a report");
-        let length = read.report().org_name.as_ref().map_or(0, String::len);
+        let length = read.report().org_name.as_ref().map_or(0, |text| text.len());
         assert_eq!(length, if head.ends_with("--") { 0 } else { 1024 });
         assert_eq!(read.rows.len(), 1);
     }
@@ -281,7 +281,8 @@ fn long_metadata_is_truncated_and_event_expansion_limits_the_rows() {
     assert_eq!((damage.reason, damage.limit.unwrap().setting), (Reason::EventExpansion, "limits.event_expansion"));
     let report = read.report();
     let texts = [&report.org_name, &report.email, &report.extra_contact_info, &report.report_id];
-    let kept = texts.into_iter().flatten().chain(&report.errors).map(String::len).sum::<usize>();
+    let kept = texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+        + report.errors.iter().map(String::len).sum::<usize>();
     assert_eq!((kept, read.codes()), (4 << 10, vec!["text_shortened"]));
     let document = (head.len() + row.len() * read.rows.len()) as u64;
     // The warning itself is only counted at the end.
@@ -300,7 +301,7 @@ fn event_bytes_limit_a_record_with_many_rows_and_long_results() {
     let read = read_with(bomb, &Limits::default()).expect("rows");
     assert_eq!(read.scan.damage.as_ref().map(|damage| damage.reason), Some(Reason::EventExpansion));
     let kept: usize =
-        read.rows[0].dkim_auth.iter().filter_map(|dkim| dkim.human_result.as_ref()).map(String::len).sum();
+        read.rows[0].dkim_auth.iter().filter_map(|dkim| dkim.human_result.as_ref()).map(|text| text.len()).sum();
     assert_eq!(kept, 32 << 10);
     assert!(read.rows.len() < 1_000, "{}", read.rows.len());
 }
@@ -367,7 +368,7 @@ fn texts_of_one_record_are_bounded() {
     for row in &read.rows {
         let auth = row.dkim_auth.iter().flat_map(|dkim| [&dkim.domain, &dkim.selector, &dkim.human_result]);
         let texts = auth.chain(row.reasons.iter().map(|reason| &reason.comment));
-        let bytes: usize = texts.flatten().map(String::len).sum();
+        let bytes: usize = texts.flatten().map(|text| text.len()).sum();
         assert!(bytes < 80 << 10, "{bytes}");
     }
     assert!(read.rows[59].warnings.iter().any(|warning| warning.starts_with("text_shortened")));

@@ -11,7 +11,7 @@ use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::{Aggregate, Report, Row, Scan, rows, scan};
+use super::{Aggregate, Report, Row, Scan, rows, scan, scan_clean, scan_tolerant};
 use crate::extract::Format;
 use crate::limits::Limits;
 use crate::trouble::Trouble;
@@ -20,7 +20,7 @@ use crate::trouble::Trouble;
 #[derive(Debug)]
 struct Read {
     scan: Scan,
-    rows: Vec<Row>,
+    rows: Vec<Row<'static>>,
 }
 
 impl Read {
@@ -36,21 +36,31 @@ impl Read {
     }
 
     /// Report and rows without everything that may differ between two spellings of one report, and without extensions.
-    fn content(&self) -> (Aggregate, Vec<Row>) {
+    fn content(&self) -> (Aggregate, Vec<Row<'static>>) {
         let report = Aggregate { warnings: vec![], xml_namespace: None, extensions: vec![], ..self.report().clone() };
         (report, self.rows.iter().map(|row| Row { warnings: vec![], extensions: vec![], ..row.clone() }).collect())
     }
 }
 
-/// Reads a document in both passes, and checks that they agree.
+/// Reads a document in both passes, and checks that they agree; if it is clean, by the tolerant reader, too.
 fn read_with<R: BufRead>(open: impl Fn() -> R, limits: &Limits) -> Result<Read, Trouble> {
-    let mut given = Vec::new();
-    let end = rows(open(), limits, &mut |row| {
-        given.push(row);
-        ControlFlow::Continue(())
-    });
+    let rows = |is_clean| {
+        let mut given = Vec::new();
+        let end = rows(open(), is_clean, limits, &mut |row| {
+            given.push(row.into_owned());
+            ControlFlow::Continue(())
+        });
+        (given, end)
+    };
+    let (given, end) = rows(false);
     assert!(given.iter().map(|row| row.index).eq(0..given.len() as u64));
-    match scan(Format::Xml, open(), limits) {
+    if let Ok(clean) = scan_clean(open(), limits) {
+        assert_eq!(rows(true), (given.clone(), Ok(())));
+        let mut tolerant = scan_tolerant(open(), limits).unwrap();
+        tolerant.held = None;
+        assert_eq!(format!("{:?}", Scan { is_clean: false, ..clean }), format!("{tolerant:?}"));
+    }
+    match scan(Format::Xml, &open, limits) {
         Ok(scan) => {
             assert_eq!(scan.rows, given.len() as u64);
             assert_eq!(scan.damage, end.err());

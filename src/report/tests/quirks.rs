@@ -1,11 +1,11 @@
 //! Quirks of real reports, with one fixture and one test each.
 
-use super::super::{DkimAuth, Override, Policy, SpfAuth};
+use super::super::{DkimAuth, Override, Policy, SpfAuth, Text};
 use super::{Read, fixture, read, read_fixture};
 use crate::trouble::Reason;
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
+fn some(text: &str) -> Text<'_> {
+    Some(text.into())
 }
 
 /// Checks that the fixture has the same content as the plain one, after exactly these repairs.
@@ -321,7 +321,7 @@ fn reasons_without_elements_are_read() {
             "<feedback><record><count>1</count><policy_evaluated>{inside}</policy_evaluated></record></feedback>"
         );
         let read = read(document).unwrap_or_else(|trouble| panic!("{inside}: {trouble}"));
-        let told = |text: &Option<String>| text.clone().unwrap_or_default();
+        let told = |text: &Text<'_>| text.as_deref().unwrap_or_default().to_owned();
         let reasons: Vec<_> = read.rows[0]
             .reasons
             .iter()
@@ -483,9 +483,10 @@ fn documents_other_than_reports_are_named() {
 
 #[test]
 fn the_rows_of_a_small_report_without_damage_are_held_and_no_others() {
+    // Not clean, as a count belongs into a row: clean reports are read twice.
     let of = |records: usize| format!("<feedback>{}</feedback>", "<record><count>1</count></record>\n".repeat(records));
     let is_held = |document: &str| read(document).unwrap().scan.held.is_some();
-    assert!(is_held(&of(0)) && is_held(&of(120)));
+    assert!(is_held(&of(1)) && is_held(&of(120)));
     assert!(!is_held(&of(500)), "they would take far more than the document");
     assert!(!is_held(&of(120).replacen("<record>", &(" ".repeat(40_000) + "<record>"), 1)));
     assert!(!is_held(of(120).trim_end_matches("</feedback>")), "its end is missing");

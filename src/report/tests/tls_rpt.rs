@@ -26,7 +26,7 @@ fn read_tls(document: &[u8], chunk: usize, limits: &Limits) -> Result<ReadTls, T
         }
         ControlFlow::Continue(())
     });
-    let scan = scan(Format::Json, BufReader::with_capacity(chunk, document), limits)?;
+    let scan = scan(Format::Json, || BufReader::with_capacity(chunk, document), limits)?;
     assert_eq!(scan.rows, (policies.len() + failures.len()) as u64);
     assert_eq!(scan.damage, end.err());
     let Report::TlsRpt(report) = scan.report else { panic!("no TLS report") };
@@ -270,7 +270,7 @@ fn empty_policies_and_failures_are_skipped() {
     let failures = vec!["{}"; 1_000].join(",");
     let real = r#"{"policy": {"policy-type": "sts"}, "failure-details": [{}, {"result-type": "validation-failure"}]}"#;
     let document = format!(r#"{{"policies": [{{}}, {{"failure-details": [{failures}]}}, {real}]}}"#);
-    let scan = scan(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
+    let scan = scan(Format::Json, || document.as_bytes(), &Limits::default()).unwrap();
     assert_eq!((scan.rows, scan.skipped), (2, 1_003));
 }
 
@@ -281,7 +281,7 @@ fn long_metadata_is_truncated_and_event_expansion_limits_the_rows() {
         r#"{{"organization-name": "{0}", "report-id": "{0}", "contact-info": "{0}", "policies": [{{"failure-details": [{failures}]}}]}}"#,
         "A".repeat(4_000)
     );
-    let scan = scan(Format::Json, document.as_bytes(), &Limits::default()).unwrap();
+    let scan = scan(Format::Json, || document.as_bytes(), &Limits::default()).unwrap();
     assert_eq!(scan.damage.map(|damage| damage.reason), Some(Reason::EventExpansion));
     assert!(scan.event_bytes <= 64 * document.len() as u64 * 11 / 10);
     let Report::TlsRpt(report) = scan.report else { panic!("it is a TLS report") };

@@ -8,3 +8,4 @@ mod tag_scanner;
 pub use reader::{Token, Xml};
 #[cfg(test)]
 pub use sanitizer::Sanitizer;
+pub use tag_scanner::simple as simple_tag;

@@ -211,21 +211,21 @@ fn provenance() -> Arc<crate::event::Provenance> {
     Arc::new(sample::provenance())
 }
 
-fn summary(head: &Arc<Head>) -> Event {
+fn summary(head: &Arc<Head>) -> Event<'static> {
     Event::Report(Box::new(ReportEvent::of(head.clone(), Outcome::Shipped, Tally::default())))
 }
 
 /// The events of a document, as the pipeline makes them.
-fn events(format: Format, document: &str) -> Vec<Event> {
+fn events(format: Format, document: &str) -> Vec<Event<'static>> {
     let limits = Limits::default();
-    let Ok(scan) = report::scan(format, document.as_bytes(), &limits) else { return Vec::new() };
+    let Ok(scan) = report::scan(format, || document.as_bytes(), &limits) else { return Vec::new() };
     let mut events = Vec::new();
     match scan.report {
         Report::Aggregate(report) => {
             let shared = aggregate::Shared::new(&report, scan.sha256, provenance());
             events.push(summary(shared.head()));
-            let _ = report::rows(document.as_bytes(), &limits, &mut |row| {
-                events.push(Event::Aggregate(Box::new(AggregateEvent::new(shared.clone(), row))));
+            let _ = report::rows(document.as_bytes(), scan.is_clean, &limits, &mut |row| {
+                events.push(Event::Aggregate(Box::new(AggregateEvent::new(shared.clone(), row))).into_owned());
                 ControlFlow::Continue(())
             });
         }
@@ -242,7 +242,7 @@ fn events(format: Format, document: &str) -> Vec<Event> {
     events
 }
 
-fn failure_events(report: &Failure, addresses: Addresses) -> Vec<Event> {
+fn failure_events(report: &Failure, addresses: Addresses) -> Vec<Event<'static>> {
     let event = FailureEvent::new(report, sample::SHA256, provenance(), addresses);
     vec![summary(event.head()), Event::Failure(Box::new(event))]
 }
