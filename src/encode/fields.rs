@@ -45,16 +45,35 @@ impl Selection {
         (self.only.is_empty() || listed(&self.only)) && !listed(&self.except)
     }
 
+    /// True if the key at this index among those of its event type is written, unless its value is an omitted null.
+    pub(super) fn chooses(&self, event_type: EventType, index: usize) -> bool {
+        self.chosen.get(event_type as usize).and_then(|chosen| chosen.get(index)).is_some_and(|chosen| *chosen)
+    }
+
+    /// Returns the form in which a value is written; `None` if it is an omitted null.
+    pub(super) fn written<'v, 'a>(&self, value: &'v Value<'a>) -> Option<Cow<'v, Value<'a>>> {
+        let value = match value {
+            Value::Texts(_) | Value::Objects(_) if self.joined => {
+                Cow::Owned(joined(value).map_or(Value::Null, |text| Value::Text(Cow::Owned(text))))
+            }
+            value => Cow::Borrowed(value),
+        };
+        (!self.omit_null || *value != Value::Null).then_some(value)
+    }
+
     /// Removes fields that are not written. `fields` must be all fields of an event of that type.
     pub(super) fn apply(&self, event_type: EventType, fields: &mut Vec<Field<'_>>) {
-        let chosen = self.chosen.get(event_type as usize).map_or(&[][..], |chosen| chosen);
-        let mut chosen = chosen.iter();
+        let mut index = 0..;
         fields.retain_mut(|(_, value)| {
-            let chosen = chosen.next().is_some_and(|chosen| *chosen);
-            if chosen && self.joined && matches!(value, Value::Texts(_) | Value::Objects(_)) {
-                *value = joined(value).map_or(Value::Null, |text| Value::Text(Cow::Owned(text)));
+            if !index.next().is_some_and(|index| self.chooses(event_type, index)) {
+                return false;
             }
-            chosen && !(self.omit_null && *value == Value::Null)
+            match self.written(value) {
+                Some(Cow::Owned(written)) => *value = written,
+                Some(Cow::Borrowed(_)) => {}
+                None => return false,
+            }
+            true
         });
     }
 }

@@ -29,12 +29,12 @@ impl Charset {
 
 pub(super) fn object(fields: &[Field<'_>], charset: Charset, out: &mut Vec<u8>) {
     out.push(b'{');
-    separated(fields, out, |field, out| member(field, charset, out));
+    separated(fields, out, |(key, value), out| member(key, value, charset, out));
     out.push(b'}');
 }
 
 /// Writes `"key":value`.
-pub(super) fn member((key, value): &Field<'_>, charset: Charset, out: &mut Vec<u8>) {
+pub(super) fn member(key: &str, value: &Value<'_>, charset: Charset, out: &mut Vec<u8>) {
     name(key, out);
     match value {
         Value::Null => out.extend(b"null"),

@@ -27,7 +27,7 @@ impl Message {
     /// Writes one field without its separator, which is one byte in every codec.
     pub(super) fn write_field(self, field: &Field<'_>, out: &mut Vec<u8>) {
         match self {
-            Message::Json(charset) => json::member(field, charset, out),
+            Message::Json(charset) => json::member(field.0, &field.1, charset, out),
             Message::Text(charset) => text::pair(field, charset, out),
             Message::Packed => msgpack::member(field, out),
         }

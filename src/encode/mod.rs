@@ -14,6 +14,7 @@ mod message;
 mod msgpack;
 mod rfc3164;
 mod rfc5424;
+mod rows;
 mod shrink;
 mod syslog;
 mod text;
@@ -29,6 +30,7 @@ use fields::Selection;
 use framing::Frame;
 use json::Charset;
 use message::Message;
+use rows::Rows;
 
 pub use syslog::Host;
 
@@ -47,6 +49,7 @@ pub struct Encoder {
     message: Message,
     envelope: Envelope,
     framing: Frame,
+    rows: Rows,
     /// Maximum size of a frame, in bytes, without octet count.
     limit: usize,
     /// Buffers, empty between events; kept to reuse their memory.
@@ -83,6 +86,7 @@ impl Encoder {
             }
         };
         Self {
+            rows: Rows::new(&selection),
             selection,
             message: match sink.encoding.codec {
                 _ if matches!(sink.kind.frames(), Frames::Entries) => Message::Packed,
@@ -99,8 +103,10 @@ impl Encoder {
 
     /// Creates an encoder that writes all fields as JSON lines.
     pub fn json_lines() -> Self {
+        let selection = Selection::new(&Encoding::default());
         Self {
-            selection: Selection::new(&Encoding::default()),
+            rows: Rows::new(&selection),
+            selection,
             message: Message::Json(Charset::Visible),
             envelope: Envelope::None,
             framing: Frame::Line,
@@ -119,10 +125,24 @@ impl Encoder {
         let header = self.frame.len();
         self.envelope.structured_data(&fields, &mut self.frame);
         let opened = self.frame.len();
-        self.selection.apply(event.event_type(), &mut fields);
-        self.message.write(&fields, &mut self.frame);
+        let row = match (event, self.message) {
+            (Event::Aggregate(row), Message::Json(charset)) => Some((row, charset)),
+            _ => None,
+        };
+        match row {
+            Some((row, charset)) => {
+                self.rows.write(row.head(), &fields, &self.selection, charset, &mut self.frame);
+            }
+            None => {
+                self.selection.apply(event.event_type(), &mut fields);
+                self.message.write(&fields, &mut self.frame);
+            }
+        }
         let limit = self.limit;
         if self.frame.len() > limit {
+            if row.is_some() {
+                self.selection.apply(event.event_type(), &mut fields);
+            }
             self.frame.truncate(opened);
             self.envelope.shorten(event, header, limit, &mut self.frame);
             shrink::fit(&mut fields, self.message, limit.saturating_sub(self.frame.len()));

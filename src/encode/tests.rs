@@ -4,6 +4,8 @@
 mod hostile;
 mod shrunk;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     config::sink::*,
@@ -277,4 +279,44 @@ fn structured_data_of_tls_rpt_and_failure_events_has_key_fields() {
         "{frame}"
     );
     assert!(frame.contains(" dmarc_failure [dmarc@"), "{frame}");
+}
+
+/// Regression of the kind: bytes of one report in the row of another.
+#[test]
+fn an_encoder_writes_each_row_as_a_new_one_would() {
+    let other = crate::report::Aggregate { org_name: Some("Another".into()), ..sample::report() };
+    let reports = [sample::report(), other, Default::default()];
+    let shared: Vec<_> = reports
+        .iter()
+        .map(|report| crate::event::aggregate::Shared::new(report, sample::SHA256, Arc::new(sample::provenance())))
+        .collect();
+    let host = Host { name: "host.example".into(), pid: 77 };
+    let (omit, joined) =
+        (Encoding { omit_null: true, ..seed() }, Encoding { arrays: Arrays::Joined, ..Default::default() });
+    let one = Encoding { only_fields: vec!["spf_scope".into()], omit_null: true, ..Default::default() };
+    for encoding in [Encoding::default(), seed(), omit, joined, one] {
+        for kind in
+            [file(), SinkKind::Syslog(syslog()), SinkKind::Syslog(Syslog { max_message_bytes: 480, ..syslog() })]
+        {
+            let config = sink(kind, encoding.clone());
+            let mut reused = Encoder::new(&config, &host);
+            for at in [0, 0, 1, 0, 2, 2, 1] {
+                let row = if at == 1 { crate::report::Row::default() } else { sample::row() };
+                let event = crate::event::aggregate::AggregateEvent::new(shared[at].clone(), row);
+                let event = Event::Aggregate(Box::new(event));
+                let (mut by_reused, mut by_new) = (Vec::new(), Vec::new());
+                reused.encode(&event, &mut by_reused);
+                Encoder::new(&config, &host).encode(&event, &mut by_new);
+                assert_eq!(String::from_utf8(by_reused), String::from_utf8(by_new));
+                // By another way: the fields that are left, as one object.
+                let mut fields = Vec::new();
+                event.fields(&mut fields);
+                reused.selection.apply(EventType::DmarcAggregate, &mut fields);
+                let mut object = Vec::new();
+                reused.message.write(&fields, &mut object);
+                let frame = std::mem::take(&mut reused.frame);
+                assert!(frame.ends_with(&object) || frame.len() <= 480, "{}", String::from_utf8_lossy(&frame));
+            }
+        }
+    }
 }

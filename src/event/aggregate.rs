@@ -83,6 +83,38 @@ impl Shared {
     }
 }
 
+/// Keys whose values differ between the rows of a report; all others are the same in each.
+pub const ROW_KEYS: &[&str] = &[
+    "source_ip",
+    "count",
+    "disposition",
+    "dkim",
+    "spf",
+    "header_from",
+    "dkim_domain",
+    "dkim_result",
+    "spf_domain",
+    "spf_result",
+    "event_id",
+    "envelope_from",
+    "envelope_to",
+    "dkim_selector",
+    "spf_scope",
+    "dmarc_pass",
+    "dkim_aligned",
+    "spf_aligned",
+    "org_domain",
+    "policy_effective",
+    "override_reason",
+    "failure_class",
+    "dkim_auth",
+    "spf_auth",
+    "reasons",
+    "extensions",
+    "record_index",
+    "parse_warnings",
+];
+
 /// One normalised row, and the values derived from it.
 #[derive(Debug, Clone)]
 pub struct AggregateEvent<'r> {
@@ -187,6 +219,10 @@ impl<'r> AggregateEvent<'r> {
             extensions: row.extensions,
             shared,
         }
+    }
+
+    pub fn head(&self) -> &Arc<Head> {
+        &self.shared.head
     }
 
     /// The row's `count`, which [`super::report::Tally`] adds up.

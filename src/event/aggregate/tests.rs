@@ -134,3 +134,17 @@ fn a_begin_after_the_end_is_kept_and_named() {
     assert_eq!(warnings(&event), ["begin: 2026-10-30T23:59:59Z is after the end, 2026-10-30T00:00:00Z"]);
     assert_eq!(warnings(&period("1793318400", "1793318400")), [""; 0]);
 }
+
+#[test]
+fn all_keys_but_those_of_the_row_are_the_same_in_all_rows_of_a_report() {
+    let shared = Shared::new(&sample::report(), sample::SHA256, Arc::new(sample::provenance()));
+    let event = |row| Event::Aggregate(Box::new(AggregateEvent::new(shared.clone(), row)));
+    let (one, other) = (event(sample::row()), event(report::Row::default()));
+    let (mut fields, mut others) = (Vec::new(), Vec::new());
+    one.fields(&mut fields);
+    other.fields(&mut others);
+    for (field, other) in fields.iter().zip(&others) {
+        assert_eq!(field != other, ROW_KEYS.contains(&field.0), "{field:?} {other:?}");
+    }
+    assert_eq!(fields.iter().filter(|(key, _)| ROW_KEYS.contains(key)).count(), ROW_KEYS.len());
+}
