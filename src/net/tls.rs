@@ -129,7 +129,7 @@ where
         cause: Some(error.into()),
     })?;
     let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
-    let stream = connected.map_err(|error| explain(error, name))?;
+    let stream = connected.map_err(|error| explain(error, name, tls.crt_file.is_some()))?;
     note_expiry(&stream, name);
     Ok((stream, noting.asked.load(Ordering::Relaxed)))
 }
@@ -187,8 +187,8 @@ impl ResolvesClientCert for Noting {
     }
 }
 
-/// Describes the error, and what to do about it.
-fn explain(error: io::Error, name: &str) -> TlsError {
+/// Describes the error, and what to do about it. `has_certificate`: a client certificate is configured.
+fn explain(error: io::Error, name: &str, has_certificate: bool) -> TlsError {
     use rustls::{AlertDescription, CertificateError as Bad, Error, PeerIncompatible};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let text = match inner {
@@ -219,6 +219,10 @@ fn explain(error: io::Error, name: &str) -> TlsError {
         ) => format!(
             "{name} supports only TLS versions below 1.2, which are insecure (RFC 8996) and not supported; enable \
              TLS 1.2 on the server"
+        ),
+        Some(Error::AlertReceived(alert)) if has_certificate => format!(
+            "{name} ended the TLS handshake with the alert {alert:?}; \
+             check in its log whether it accepts the client certificate of tls.crt_file"
         ),
         Some(Error::AlertReceived(alert)) => format!(
             "{name} ended the TLS handshake with the alert {alert:?}; \
@@ -337,9 +341,17 @@ mod tests {
         assert!(error.to_string().ends_with(&format!("/nowhere/ca.pem: {source}")), "{error}");
 
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
-        let error = explain(io::Error::other(expired.clone()), "siem");
+        let error = explain(io::Error::other(expired.clone()), "siem", false);
         assert!(error.to_string().starts_with("the certificate of siem has expired"), "{error}");
         let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).expect("of the handshake");
         assert_eq!(cause.get_ref().and_then(|inner| inner.downcast_ref()), Some(&expired));
+    }
+
+    #[test]
+    fn a_refused_client_certificate_is_named_only_if_one_is_set() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateUnknown);
+        let told = |has_certificate| explain(io::Error::other(alert.clone()), "siem", has_certificate).to_string();
+        assert!(told(true).ends_with("whether it accepts the client certificate of tls.crt_file"), "{}", told(true));
+        assert!(told(false).ends_with("set tls.crt_file and tls.key_file"), "{}", told(false));
     }
 }

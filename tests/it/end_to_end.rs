@@ -75,11 +75,19 @@ fn a_client_certificate_is_sent_on_request() {
     // With TLS 1.3 the refusal arrives after the handshake: data written until then must not be confirmed.
     let stranger = syslog_tls(rsyslog.tls_port, &ca);
     let config = with(workplace.config(imaps(&dovecot, &ca), stranger.clone()), json!({"give_up_after": "3s"}));
-    workplace.once(&config).exits(75).says(&["tls.crt_file"]);
+    workplace.once(&config).exits(75).says(&["asked for a client certificate, so set tls.crt_file and tls.key_file"]);
     assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
 
-    let Identity { certificate, key } = ca.client("shipper.example");
-    let tls = json!({"ca_file": ca.file(), "crt_file": certificate, "key_file": key});
+    let certificates = |name: &str| {
+        let Identity { certificate, key } = ca.client(name);
+        json!({"ca_file": ca.file(), "crt_file": certificate, "key_file": key})
+    };
+    let unknown = with(stranger.clone(), json!({"tls": certificates("another.example")}));
+    let config = with(workplace.config(imaps(&dovecot, &ca), unknown), json!({"give_up_after": "3s"}));
+    workplace.once(&config).exits(75).says(&["whether it accepts the client certificate of tls.crt_file"]);
+    assert_eq!(dovecot.mailbox().count("INBOX"), batch.mails.len());
+
+    let tls = certificates("shipper.example");
     workplace.once(&workplace.config(imaps(&dovecot, &ca), with(stranger, json!({"tls": tls})))).exits(0);
     assert_complete(&batch, &rsyslog.wait_for(batch.event_count()));
     assert_all_archived(&dovecot, &batch);
@@ -208,6 +216,19 @@ fn an_undeliverable_run_exits_with_75_and_leaves_the_mails() {
     let config = workplace.config(imaps(&dovecot, &ca), syslog_tcp(rsyslog.tcp_port));
     workplace.once(&with(config, json!({"give_up_after": "2s"}))).exits(75).says(&["can't connect"]);
     assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (batch.mails.len(), 0));
+}
+
+/// A certificate can be renewed while a run waits, so a receiver that can't be trusted is retried like one that is down.
+#[test]
+fn an_untrusted_receiver_leaves_the_mails_with_75_and_check_says_69() {
+    let (ca, stranger, batch) = (Ca::new(), Ca::new(), Batch::generate(25, 3, 1..=5, 0));
+    let (dovecot, rsyslog, workplace) = (mailbox(&ca, &batch), Rsyslog::start(&stranger), Workplace::new());
+    let config = workplace.config(imaps(&dovecot, &ca), syslog_tls(rsyslog.tls_port, &ca));
+    let config = with(config, json!({"give_up_after": "2s"}));
+    workplace.once(&config).exits(75).says(&["is not signed by a trusted authority"]);
+    assert_eq!((dovecot.mailbox().count("INBOX"), dovecot.mailbox().count("Processed")), (batch.mails.len(), 0));
+    assert!(rsyslog.received().is_empty());
+    workplace.shipper(&["check", "--config"], &config).exits(69);
 }
 
 #[test]

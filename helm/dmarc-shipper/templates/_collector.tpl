@@ -1,5 +1,5 @@
 {{- define "dmarc-shipper.collectorImage" -}}
-{{- $known := dict "vector" "docker.io/timberio/vector:0.58.0-distroless-static" "fluent-bit" "docker.io/fluent/fluent-bit:5.1.0" }}
+{{- $known := dict "vector" "docker.io/timberio/vector:0.58.0-distroless-static" "fluent-bit" "docker.io/fluent/fluent-bit:5.1.1" }}
 {{- with .Values.collector.image -}}
 {{- if .repository -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ required "collector.image.tag or digest goes with collector.image.repository" .tag }}{{ end }}
@@ -13,71 +13,78 @@
 {{ .Values.collector.type }}.yaml
 {{- end }}
 
+{{- /* The sink that ships to the collector: one that it acknowledges. */}}
+{{- define "dmarc-shipper.collectorSink" -}}
+{{- if eq .Values.collector.type "vector" -}}
+type: http
+uri: http://127.0.0.1:{{ .Values.collector.port }}/
+# A 400 may come from an output behind Vector, for whatever reason it refuses all events: none is given up for it.
+on_rejected: retry
+{{- else -}}
+type: forward
+mode: tcp
+endpoints: ["127.0.0.1:{{ .Values.collector.port }}"]
+{{- end }}
+{{- end }}
+
+{{- /* Seconds that the collector has to send what it holds, once the pod is told to end. */}}
+{{- define "dmarc-shipper.collectorGrace" -}}
+{{ max 1 (sub (int .Values.terminationGracePeriodSeconds) 5) }}
+{{- end }}
+
 {{- define "dmarc-shipper.collectorConfig" -}}
 {{- if eq .Values.collector.type "vector" }}
 {{- $stdout := dict "stdout" (dict "type" "console" "inputs" (list "dmarc") "encoding" (dict "codec" "json")) -}}
+# Seen with Vector 0.58.0.
 data_dir: /var/lib/collector
-# What the events can't be sent to holds the shipper up, and the mails stay where they are.
+# A request is answered when all sinks have delivered its events. While one can't, the shipper waits and repeats what was not
+# answered, and the mails stay where they are; so whatever is killed, nothing is lost.
 acknowledgements: {enabled: true}
+{{- if .Values.collector.existingSecret }}
+secret:
+  files: {type: directory, path: /run/secrets/collector, remove_trailing_whitespace: true}
+{{- end }}
 sources:
   shipper:
-    type: syslog
-    mode: tcp
+    type: http_server
     address: 127.0.0.1:{{ .Values.collector.port }}
+    framing: {method: newline_delimited}
+    decoding: {codec: bytes}
 transforms:
-  # Each message is an event in JSON. What the frame tells besides is in it too; `source_ip` of the source is the peer's.
+  # A line is an event in JSON. What the source adds to it is left out.
   dmarc:
     type: remap
     inputs: [shipper]
     source: |
       event = object!(parse_json!(.message))
-      event.timestamp = .timestamp
+      event.timestamp = parse_timestamp!(event.ingest_timestamp, "%+")
       . = event
 sinks:
   {{- toYaml (default $stdout .Values.collector.outputs) | nindent 2 }}
 {{- else }}
-{{- $stdout := list (dict "name" "stdout" "match" "dmarc" "format" "json_lines") -}}
+{{- $stdout := list (dict "name" "stdout" "match" "dmarc.*" "format" "json_lines") -}}
+# Seen with Fluent Bit 5.1.1.
 service:
   flush: 1
   log_level: info
-  parsers_file: /etc/collector/parsers.conf
+  # A chunk is acknowledged when it is on this volume, and is sent from there, also after a restart.
   storage.path: /var/lib/collector
-  # What is in its buffer when the pod ends is sent first, for this many seconds.
-  grace: 20
+  # While outputs can't send, this many chunks of 2 MB are taken. Then the shipper waits, and the mails stay where they are.
+  storage.max_chunks_up: 16
+  grace: {{ include "dmarc-shipper.collectorGrace" . }}
 pipeline:
   inputs:
-    - name: syslog
-      tag: dmarc
-      mode: tcp
+    - name: forward
       listen: 127.0.0.1
       port: {{ .Values.collector.port }}
-      parser: dmarc-rfc5424
-      buffer_chunk_size: 64k
-      buffer_max_size: 64k
       storage.type: filesystem
-  filters:
-    # Each message is an event in JSON.
-    - name: parser
-      match: dmarc
-      key_name: message
-      parser: dmarc-json
+      storage.pause_on_chunks_overlimit: on
   outputs:
-    {{- toYaml (default $stdout .Values.collector.outputs) | nindent 4 }}
+    # Without `retry_limit: no_limits`, Fluent Bit drops what it could not send twice.
+    {{- range default $stdout .Values.collector.outputs }}
+    {{- list (merge (deepCopy .) (dict "retry_limit" "no_limits")) | toYaml | nindent 4 }}
+    {{- end }}
 {{- end }}
-{{- end }}
-
-{{- define "dmarc-shipper.collectorParsers" -}}
-[PARSER]
-    Name        dmarc-rfc5424
-    Format      regex
-    Regex       ^<(?<pri>[0-9]{1,3})>1 (?<time>[^ ]+) (?<host>[^ ]+) (?<ident>[^ ]+) (?<pid>[-0-9]+) (?<msgid>[^ ]+) - (?<message>.+)$
-    Time_Key    time
-    Time_Format %Y-%m-%dT%H:%M:%S.%L%z
-    Time_Keep   Off
-
-[PARSER]
-    Name        dmarc-json
-    Format      json
 {{- end }}
 
 {{- define "dmarc-shipper.collectorContainer" -}}
@@ -91,7 +98,7 @@ pipeline:
   {{- if eq .Values.collector.type "fluent-bit" }}
   command: ["/fluent-bit/bin/fluent-bit"]
   {{- end }}
-  args: {{ if eq .Values.collector.type "vector" }}["--config", "/etc/collector/vector.yaml"]{{ else }}["-c", "/etc/collector/fluent-bit.yaml"]{{ end }}
+  args: {{ if eq .Values.collector.type "vector" }}["--config", "/etc/collector/vector.yaml", "--graceful-shutdown-limit-secs", {{ include "dmarc-shipper.collectorGrace" . | quote }}]{{ else }}["-c", "/etc/collector/fluent-bit.yaml"]{{ end }}
   {{- with .Values.collector.env }}
   env:
     {{- toYaml . | nindent 4 }}
@@ -108,8 +115,14 @@ pipeline:
     - name: collector-config
       mountPath: /etc/collector
       readOnly: true
-    - name: collector-data
+    - name: data
       mountPath: /var/lib/collector
+      subPath: collector
+    {{- if .Values.collector.existingSecret }}
+    - name: collector-secrets
+      mountPath: /run/secrets/collector
+      readOnly: true
+    {{- end }}
     {{- with .Values.collector.extraVolumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

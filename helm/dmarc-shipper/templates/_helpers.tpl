@@ -72,8 +72,13 @@ labels:
 {{- $config = mergeOverwrite $config (deepCopy .Values.config) }}
 {{- $sinks := default dict (get $config "sinks") }}
 {{- if include "dmarc-shipper.hasCollector" . }}
-{{- $collector := dict "type" "syslog" "mode" "tcp" "address" (printf "127.0.0.1:%v" .Values.collector.port) "framing" (dict "method" "newline_delimited") "structured_data" false }}
-{{- $_ := set $sinks "collector" (mergeOverwrite $collector (default dict (get $sinks "collector"))) }}
+{{- $collector := include "dmarc-shipper.collectorSink" . | fromYaml }}
+{{- $own := default dict (get $sinks "collector") }}
+{{- /* Options of one type are none of another: a collector of the user's may take another transport. */}}
+{{- if eq (default $collector.type $own.type) $collector.type }}
+{{- $own = mergeOverwrite $collector $own }}
+{{- end }}
+{{- $_ := set $sinks "collector" $own }}
 {{- end }}
 {{- if eq .Values.mode "cronjob" }}
 {{- range $name, $sink := $sinks }}

@@ -31,7 +31,7 @@ spec:
   automountServiceAccountToken: {{ .Values.serviceAccount.automount }}
   # Variables that Kubernetes makes of Services' names might be taken for settings.
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
   securityContext:
     {{- toYaml .Values.podSecurityContext | nindent 4 }}
   {{- with .Values.image.pullSecrets }}
@@ -127,8 +127,13 @@ spec:
     - name: collector-config
       configMap:
         name: {{ default (printf "%s-collector" (include "dmarc-shipper.fullname" .)) .Values.collector.existingConfigMap }}
-    - name: collector-data
-      emptyDir: {}
+    {{- with .Values.collector.existingSecret }}
+    - name: collector-secrets
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0400
+        optional: false
+    {{- end }}
     {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}

@@ -26,7 +26,7 @@ choices! {
     pub enum Codec = Json {
         /// One JSON object per event (on a line of its own, if the sink writes lines).
         Json = "json" | "ndjson",
-        /// A JSON array per file; `file` sinks only.
+        /// A JSON array per file or request; `file` and `http` sinks only.
         Array = "array",
         /// The key=value line of dmarc-ingest.
         Text = "text",

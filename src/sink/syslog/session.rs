@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
                 self.health.idle_end(&error);
                 Ok(End::Closed)
             }
-            Err(error) if !self.settled && self.wire.certificate_asked() => Err(LinkError::Refused(error.into())),
+            Err(error) if !self.settled && self.wire.certificate_asked() => Err(self.wire.refused(error)),
             ended => ended,
         }
     }

@@ -48,11 +48,12 @@ pub enum LinkError {
     Talks(u64),
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
-    #[error(
-        "the connection ended right after the TLS handshake: {0}; check in the receiver's log whether it \
-         accepts the client certificate of tls.crt_file"
-    )]
-    Refused(#[source] Box<LinkError>),
+    #[error("the connection ended right after the TLS handshake: {cause}; {advice}")]
+    Refused {
+        #[source]
+        cause: Box<LinkError>,
+        advice: &'static str,
+    },
     /// Only required with `acknowledgements: strict`.
     #[error("the receiver did not close its side of the connection within {0:.0?} (send_timeout) of ours")]
     NotClosed(Duration),
@@ -65,6 +66,8 @@ pub struct Wire {
     /// Number of bytes of `load` that are in the stream.
     taken: usize,
     certificate_asked: bool,
+    /// True if a client certificate is configured.
+    has_certificate: bool,
     send_timeout: Duration,
     talk: Talk,
     /// True while TCP_USER_TIMEOUT is switched off because the peer has closed its window.
@@ -89,14 +92,30 @@ impl Wire {
         } else {
             (Either::Left(counted), false)
         };
-        let send_timeout = config.send_timeout;
-        let talk = Talk::new(Instant::now());
-        Ok(Self { stream, load: Vec::new(), taken: 0, certificate_asked, send_timeout, talk, patient: false })
+        Ok(Self {
+            stream,
+            load: Vec::new(),
+            taken: 0,
+            certificate_asked,
+            has_certificate: config.tls.crt_file.is_some(),
+            send_timeout: config.send_timeout,
+            talk: Talk::new(Instant::now()),
+            patient: false,
+        })
     }
 
     /// True if the server asked for a client certificate.
     pub fn certificate_asked(&self) -> bool {
         self.certificate_asked
+    }
+
+    /// Returns the error for a server that asked for a client certificate, and ended the connection with `cause` after the handshake.
+    pub fn refused(&self, cause: LinkError) -> LinkError {
+        let advice = match self.has_certificate {
+            true => "check in the receiver's log whether it accepts the client certificate of tls.crt_file",
+            false => "the receiver asked for a client certificate, so set tls.crt_file and tls.key_file",
+        };
+        LinkError::Refused { cause: Box::new(cause), advice }
     }
 
     /// Takes the bytes to write next, and returns an empty buffer for those after them. Only when unloaded.

@@ -1,8 +1,8 @@
 //! Output of the Helm chart for various values, without a cluster.
 
-use std::fs;
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::render::{documents, helm, path, rendered, validated, value_files};
 use crate::support::{process::Shipper, workplace::Workplace};
@@ -136,13 +136,135 @@ fn every_rendered_configuration_is_valid() {
             let file = workplace.write(&format!("{name}.yaml"), config);
             Shipper::new(["check".as_ref(), "--offline".as_ref(), "--config".as_ref(), file.as_os_str()]).exits(0);
             let strict = config.contains("acknowledgements: strict");
-            assert_eq!(
-                strict,
-                name.starts_with("cronjob"),
-                "{name}: a run that ends counts what the receiver has read"
-            );
+            assert_eq!(strict, name == "cronjob", "{name}: a run that ends counts what the syslog receiver has read");
         }
     }
+}
+
+/// Regression: the collectors read syslog, which they do not acknowledge, so 678 mails were settled and lost while Vector's
+/// output was down.
+#[test]
+fn a_collector_receives_what_it_acknowledges_and_ends_before_the_pod() {
+    for mode in ["sidecar", "cronjob"] {
+        for kind in ["vector", "fluent-bit"] {
+            let name = format!("{mode}-{kind}");
+            let documents = documents(&rendered("x", &[&values(&name)], &["--skip-tests"]));
+            let (sink, collector) = (collector_sink(&documents), collector_config(&documents, kind));
+            let pod = documents.iter().find_map(pod).unwrap();
+            let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+            let container = container(pod, kind);
+            if kind == "vector" {
+                let source = &collector["sources"]["shipper"];
+                assert_eq!((&sink["type"], &source["type"]), (&json!("http"), &json!("http_server")));
+                assert_eq!(sink["uri"], format!("http://{}/", source["address"].as_str().unwrap()));
+                assert_eq!(sink["on_rejected"], "retry", "an output may refuse everything");
+                assert_eq!(collector["acknowledgements"]["enabled"], true);
+                let limit = container["args"][3].as_str().unwrap();
+                assert_eq!(container["args"][2], "--graceful-shutdown-limit-secs");
+                assert!(limit.parse::<u64>().unwrap() < grace, "{name}: {limit}");
+            } else {
+                let input = &collector["pipeline"]["inputs"][0];
+                assert_eq!((&sink["type"], &input["name"]), (&json!("forward"), &json!("forward")));
+                assert_eq!(
+                    sink["endpoints"],
+                    json!([format!("{}:{}", input["listen"].as_str().unwrap(), input["port"])])
+                );
+                assert_eq!(input["storage.type"], "filesystem");
+                assert_eq!(input["storage.pause_on_chunks_overlimit"], true, "it does not take more than it can hold");
+                assert!(collector["service"]["grace"].as_u64().unwrap() < grace, "{name}");
+            }
+            let path = if kind == "vector" { &collector["data_dir"] } else { &collector["service"]["storage.path"] };
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            let mount = mounts.iter().find(|mount| mount["mountPath"] == *path).unwrap();
+            let volumes = pod["volumes"].as_array().unwrap();
+            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+            assert!(volume["persistentVolumeClaim"].is_object(), "{name}: the buffer outlives the pod");
+            assert_eq!(mount["subPath"], "collector", "{name}: apart from the ledger");
+        }
+    }
+}
+
+/// By default, Fluent Bit drops what it could not send twice.
+#[test]
+fn outputs_of_fluent_bit_retry_without_limit_unless_told_otherwise() {
+    let workplace = Workplace::new();
+    let outputs = workplace.write(
+        "outputs.yaml",
+        "collector: {outputs: [{name: es, match: 'dmarc.*'}, {name: loki, match: 'dmarc.*', retry_limit: 9}]}",
+    );
+    let documents = documents(&rendered("x", &[&values("sidecar-fluent-bit"), &outputs], &["--skip-tests"]));
+    let outputs = &collector_config(&documents, "fluent-bit")["pipeline"]["outputs"];
+    assert_eq!((&outputs[0]["name"], &outputs[0]["retry_limit"]), (&json!("es"), &json!("no_limits")));
+    assert_eq!((&outputs[1]["name"], &outputs[1]["retry_limit"]), (&json!("loki"), &json!(9)));
+}
+
+#[test]
+fn the_users_collector_may_take_syslog_and_vector_reads_secrets_from_files() {
+    let workplace = Workplace::new();
+    let changes = workplace.write(
+        "changes.yaml",
+        "config: {sinks: {collector: {type: syslog, mode: tcp, address: '127.0.0.1:6601'}}}\n\
+         collector: {existingSecret: tokens}\n",
+    );
+    let documents = documents(&rendered("x", &[&values("sidecar-vector"), &changes], &["--skip-tests"]));
+    let sink = collector_sink(&documents);
+    assert_eq!(sink, json!({"type": "syslog", "mode": "tcp", "address": "127.0.0.1:6601"}));
+    let pod = documents.iter().find_map(pod).unwrap();
+    let mounts = container(pod, "vector")["volumeMounts"].as_array().unwrap().clone();
+    let mount = mounts.iter().find(|mount| mount["name"] == "collector-secrets").unwrap();
+    assert_eq!(collector_config(&documents, "vector")["secret"]["files"]["path"], mount["mountPath"]);
+    let volumes = pod["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == "collector-secrets").unwrap();
+    assert_eq!(volume["secret"]["secretName"], "tokens");
+}
+
+/// Server-side apply, which Helm 4 uses, refuses lists that have two items of one key, and keeps the `rollingUpdate` that the API
+/// server has added to a Deployment of another strategy, with which `Recreate` is invalid.
+#[test]
+fn server_side_apply_takes_the_manifests_over_a_rolling_update() {
+    for (name, file) in value_files() {
+        for document in documents(&rendered("x", &[&file], &["--skip-tests"])) {
+            if document["kind"] == "Deployment" {
+                let strategy = document["spec"]["strategy"].as_object().unwrap();
+                assert_eq!(strategy.get("rollingUpdate"), Some(&Value::Null), "{name}: cleared");
+            }
+            let Some(pod) = pod(&document) else { continue };
+            let lists = |kind: &str| pod[kind].as_array().cloned().unwrap_or_default();
+            assert_distinct(&name, "name", &lists("volumes"));
+            for container in [lists("containers"), lists("initContainers")].concat() {
+                for (list, key) in [("env", "name"), ("ports", "containerPort"), ("volumeMounts", "mountPath")] {
+                    assert_distinct(&name, key, container[list].as_array().map_or(&[], Vec::as_slice));
+                }
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn assert_distinct(name: &str, key: &str, list: &[Value]) {
+    let keys: BTreeSet<String> = list.iter().map(|item| item[key].to_string()).collect();
+    assert_eq!(keys.len(), list.len(), "{name}: {list:?} by {key}");
+}
+
+fn values(name: &str) -> PathBuf {
+    path(&format!("helm/dmarc-shipper/ci/{name}-values.yaml"))
+}
+
+/// Returns the sink of the program's configuration that ships to the collector.
+fn collector_sink(documents: &[Value]) -> Value {
+    let file = documents.iter().find_map(|document| document["data"]["config.yaml"].as_str()).unwrap();
+    super::render::documents(file)[0]["sinks"]["collector"].clone()
+}
+
+fn collector_config(documents: &[Value], kind: &str) -> Value {
+    let name = format!("{kind}.yaml");
+    let file = documents.iter().find_map(|document| document["data"][&name].as_str()).unwrap();
+    super::render::documents(file).remove(0)
+}
+
+fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
+    let all = ["containers", "initContainers"].into_iter().filter_map(|kind| pod[kind].as_array()).flatten();
+    all.into_iter().find(|container| container["name"] == name).unwrap()
 }
 
 #[test]

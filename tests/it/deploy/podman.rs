@@ -81,30 +81,27 @@ pub fn image() -> &'static str {
     })
 }
 
-/// Builds an image in place of a log collector: it writes to stdout what it receives over TCP.
+/// Builds an image in place of a log collector, whose port the test listens on: it waits for its end.
 pub fn collector_image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
         once_a_run("collector", |name| {
             let context = tempfile::tempdir().unwrap();
             fs::copy(installed("busybox"), context.path().join("busybox")).unwrap();
-            // It ignores its arguments, and is installed under the paths of both real programs. Its stdin never ends, so
-            // that it does not close the connection.
+            // It ignores its arguments, and is installed under the paths of both real programs. It writes where they keep their
+            // buffers, and ends if it can't.
             let script = "#!/busybox sh
 trap exit TERM
-/busybox mkfifo /var/lib/collector/open
-exec 3<>/var/lib/collector/open
-while :; do /busybox nc -l -p $PORT <&3 & wait $!; done
+/busybox touch /var/lib/collector/buffer || exit
+/busybox sleep 1000000 & wait $!
 ";
             let file = r#"FROM scratch
 COPY busybox /busybox
-COPY --chown=65532:65532 data /var/lib/collector
-COPY --chmod=0755 listen /listen
-COPY --chmod=0755 listen /fluent-bit/bin/fluent-bit
-ENTRYPOINT ["/listen"]
+COPY --chmod=0755 wait /wait
+COPY --chmod=0755 wait /fluent-bit/bin/fluent-bit
+ENTRYPOINT ["/wait"]
 "#;
-            fs::create_dir(context.path().join("data")).unwrap(); // an emptyDir inherits its owner
-            fs::write(context.path().join("listen"), script).unwrap();
+            fs::write(context.path().join("wait"), script).unwrap();
             fs::write(context.path().join("Dockerfile"), file).unwrap();
             podman_does(["build", "--quiet", "--network", "none", "--tag", name, context.path().to_str().unwrap()]);
         })

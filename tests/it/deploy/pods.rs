@@ -16,6 +16,8 @@ use crate::support::{
     ca::Ca,
     delivery::{assert_all_archived, assert_complete, rows},
     dovecot::{Dovecot, Options, USER},
+    forward_receiver::{self, ForwardReceiver},
+    http_receiver::{self, HttpReceiver},
     reports::{Batch, essences},
     rsyslog::Rsyslog,
     server::free_port,
@@ -173,18 +175,21 @@ fn stdout_events_fit_into_lines_of_the_container_runtime() {
 
 #[test]
 fn the_sidecar_collector_gets_every_event_over_loopback() {
-    for values in ["sidecar-vector", "sidecar-fluent-bit"] {
+    let (http, forward) = (
+        HttpReceiver::start(|_, _| http_receiver::Answer::Status(200)),
+        ForwardReceiver::start(|_, _| forward_receiver::Answer::Ack),
+    );
+    for (values, port) in [("sidecar-vector", http.port), ("sidecar-fluent-bit", forward.port)] {
         let (ca, batch) = (Ca::new(), Batch::generate(912, 8, 1..=10, 0));
         let dovecot = mailbox_with_password(&ca, &batch);
         let (repository, tag) = collector_image().split_once(':').unwrap();
-        let port = free_port();
         let collector = json!({"collector": {
-            "port": port, "env": [{"name": "PORT", "value": port.to_string()}],
-            "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+            "port": port, "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
         }});
         let pod = Pod::play(values, &dovecot, &ca, collector);
         until_archived(&dovecot, &batch, &pod);
-        assert_eq!(essences(rows(&events(&pod.log_of(values.trim_start_matches("sidecar-"))))), batch.essences());
+        let taken = if port == http.port { http.state().taken.clone() } else { forward.state().taken.clone() };
+        assert_eq!(essences(rows(&taken)), batch.essences());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::support::process::Shipper;
 #[test]
 fn vector_components_have_existing_inputs_and_remaps() {
     let files = files("vector", "yaml");
-    assert_eq!(files.len(), 4);
+    assert_eq!(files.len(), 5);
     for file in files {
         let config = yaml::parse(&read(&file));
         let mut outputs: Vec<String> = keys(&config["sources"]);
@@ -26,10 +26,39 @@ fn vector_components_have_existing_inputs_and_remaps() {
                 if let Some(program) = component["file"].as_str() {
                     read(&program.replace("/etc/vector/", "vector/"));
                 }
-                if let Some(id) = component["id_key"].as_str() {
-                    assert!(names::fields().contains_key(id));
-                }
             }
+        }
+    }
+}
+
+/// Regressions, all found by running the files in Vector 0.58.0: the key of `id_key` is removed from the document; since 0.57
+/// variables are not interpolated, and templates of a sink need a constant prefix; without acknowledgements, what was read
+/// from a file and not sent on is lost.
+#[test]
+fn vector_keeps_the_id_interpolates_nothing_and_acknowledges_where_it_can() {
+    for file in files("vector", "yaml") {
+        let text = read(&file);
+        assert!(!text.contains("${"), "{file}");
+        let config = yaml::parse(&text);
+        for (name, sink) in config["sinks"].as_object().unwrap() {
+            if let Some(id) = sink["id_key"].as_str() {
+                let own = &config["transforms"][sink["inputs"][0].as_str().unwrap()]["source"];
+                assert_eq!(own.as_str(), Some(&*format!(".{id} = .event_id")), "{name} in {file}");
+                assert!(!names::fields().contains_key(id), "{name} in {file}");
+            }
+            let begins_with_a_field = text.contains(r#": "{{"#);
+            assert_eq!(
+                sink["dangerously_allow_unconfined_template_resolution"] == true,
+                begins_with_a_field,
+                "{name} in {file}"
+            );
+        }
+        let kinds: Vec<&str> =
+            config["sources"].as_object().unwrap().values().map(|source| source["type"].as_str().unwrap()).collect();
+        let can_acknowledge = kinds.iter().any(|kind| ["file", "http_server"].contains(kind));
+        assert_eq!(config["acknowledgements"]["enabled"] == true, can_acknowledge, "{file}");
+        if text.contains("SECRET[") {
+            assert!(config["secret"]["files"]["path"].is_string() && !text.contains("SECRET[env"), "{file}");
         }
     }
 }
@@ -38,22 +67,87 @@ fn vector_components_have_existing_inputs_and_remaps() {
 fn fluent_bit_parsers_and_tags_exist() {
     let parsers = yaml::parse(&read("fluent-bit/parsers.yaml"));
     let parsers: Vec<&Value> = parsers["parsers"].as_array().unwrap().iter().map(|parser| &parser["name"]).collect();
-    let files: Vec<String> =
-        files("fluent-bit", "yaml").into_iter().filter(|file| !file.ends_with("parsers.yaml")).collect();
-    assert_eq!(files.len(), 4);
-    for file in files {
+    for file in fluent_bit_files() {
         let config = yaml::parse(&read(&file));
-        assert_eq!(config["service"]["parsers_file"], "/etc/fluent-bit/parsers.yaml", "{file}");
         let input = &config["pipeline"]["inputs"][0];
-        assert!(parsers.contains(&&input["parser"]), "{file}");
-        for part in ["filters", "outputs"] {
+        for part in ["inputs", "filters", "outputs"] {
             for step in config["pipeline"][part].as_array().into_iter().flatten() {
-                assert_eq!(step["match"], input["tag"], "{file}");
-                assert!(step.get("parser").is_none_or(|parser| parsers.contains(&parser)), "{file}");
+                let parser = step.get("parser");
+                assert!(parser.is_none_or(|parser| parsers.contains(&parser)), "{file}");
+                if parser.is_some() {
+                    assert_eq!(config["service"]["parsers_file"], "/etc/fluent-bit/parsers.yaml", "{file}");
+                }
                 if let Some(id) = step["id_key"].as_str() {
                     assert!(names::fields().contains_key(id));
                 }
+                if part != "inputs" {
+                    let tag = if input["name"] == "forward" { "dmarc.*" } else { input["tag"].as_str().unwrap() };
+                    assert_eq!(step["match"], tag, "{file}");
+                }
             }
+        }
+    }
+}
+
+/// Regressions, all found by running the files in Fluent Bit 5.1.1: a parser of `stdin` gets many lines as one, and takes none;
+/// what is in memory is lost with the process, and by default what could not be sent twice; a label is taken out of the
+/// line; only `tls.verify_client_cert` asks for certificates; the first run of a command is after the first interval.
+#[test]
+fn fluent_bit_stores_what_it_has_read_and_drops_nothing() {
+    for file in fluent_bit_files() {
+        let text = read(&file);
+        let config = yaml::parse(&text);
+        let input = &config["pipeline"]["inputs"][0];
+        match input["name"].as_str().unwrap() {
+            "stdin" => assert_eq!(input["parser"], Value::Null),
+            "exec" => assert!(input["interval_sec"].as_u64().unwrap() <= 300),
+            _ => {
+                assert_eq!(input["storage.type"], "filesystem", "{file}");
+                assert!(config["service"]["storage.path"].is_string(), "{file}");
+            }
+        }
+        for output in config["pipeline"]["outputs"].as_array().unwrap() {
+            assert!(output["name"] == "stdout" || output["retry_limit"] == "no_limits", "{file}");
+            for (_, label) in
+                output["labels"].as_str().unwrap_or_default().split(", ").filter_map(|l| l.split_once("=$"))
+            {
+                assert!(!names::fields().contains_key(label), "{label} would be taken out of the line");
+            }
+        }
+        assert_eq!(text.contains("certificate"), text.contains("tls.verify_client_cert"), "{file}");
+    }
+}
+
+fn fluent_bit_files() -> Vec<String> {
+    let files: Vec<String> =
+        files("fluent-bit", "yaml").into_iter().filter(|file| !file.ends_with("parsers.yaml")).collect();
+    assert_eq!(files.len(), 5);
+    files
+}
+
+/// Versions that the files of other programs were run in; those of Vector and Fluent Bit are the ones that the chart's
+/// collectors have.
+#[test]
+fn the_first_comment_names_the_version_that_a_file_was_seen_with() {
+    let chart = ["helm/dmarc-shipper/templates/_collector.tpl"].map(|path| read(&format!("../{path}"))).concat();
+    for (folder, ending, program, version) in [
+        ("vector", "yaml", "Vector", "0.58.0"),
+        ("fluent-bit", "yaml", "Fluent Bit", "5.1.1"),
+        ("rsyslog", "conf", "rsyslog", "8.2302.0"),
+        ("syslog-ng", "conf", "syslog-ng", "3.38.1"),
+    ] {
+        for file in files(folder, ending) {
+            let text = read(&file);
+            let comment: Vec<&str> = text
+                .lines()
+                .skip_while(|line| !line.starts_with('#'))
+                .take_while(|line| line.starts_with('#'))
+                .collect();
+            assert!(comment.join(" ").contains(&format!("ith {program} {version}")), "{file}");
+        }
+        if ending == "yaml" {
+            assert!(chart.contains(&format!("# Seen with {program} {version}.")));
+            assert!(chart.contains(&format!(":{version}")), "the chart's image of {program}");
         }
     }
 }
