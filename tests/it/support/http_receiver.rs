@@ -34,6 +34,8 @@ pub enum Answer {
     Raw(String),
     /// The response comes this much later.
     Late(Duration, u16),
+    /// The beginning of a response, after which more bytes come slowly, without end.
+    Endless(&'static str),
     /// The connection is closed without a response, after the request was read.
     Cut,
 }
@@ -132,6 +134,17 @@ fn converse(stream: Box<dyn Duplex>, connection: usize, script: &Script, state: 
                 stream.get_mut().write_all(response.as_bytes())?;
                 return stream.get_mut().flush();
             }
+            Answer::Endless(begin) => {
+                if begin.starts_with("HTTP/1.1 2") {
+                    state.lock().unwrap().taken.extend(received.events);
+                }
+                stream.get_mut().write_all(begin.as_bytes())?;
+                loop {
+                    stream.get_mut().write_all(b"1\r\nx\r\n")?;
+                    stream.get_mut().flush()?;
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
             Answer::Cut => return Ok(()),
         }
     }
@@ -154,10 +167,14 @@ fn read(stream: &mut impl BufRead, connection: usize) -> io::Result<Option<Recei
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
-        let mut inflated = Vec::new();
-        MultiGzDecoder::new(&*body).read_to_end(&mut inflated)?;
-        body = inflated;
+    match headers.get("content-encoding").map(String::as_str) {
+        Some("gzip") => {
+            let mut inflated = Vec::new();
+            MultiGzDecoder::new(&*body).read_to_end(&mut inflated)?;
+            body = inflated;
+        }
+        Some("zstd") => body = zstd::decode_all(&*body)?,
+        _ => {}
     }
     let events = match body.first() {
         Some(b'[') => serde_json::from_slice(&body)?,
