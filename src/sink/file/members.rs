@@ -1,12 +1,14 @@
 //! Compressed file: gzip members or zstd frames, one after the other, and where the last whole one ends.
 
 use std::{
+    error::Error,
     fs::File,
     io::{self, BufRead, BufReader, ErrorKind, Seek},
 };
 
 use flate2::bufread::GzDecoder;
 use memchr::memmem;
+use ruzstd::decoding::StreamingDecoder;
 
 use super::layout::{End, TORN_BYTES, Tail, Unusable, from_start, read};
 use crate::config::sink::Compression;
@@ -26,9 +28,11 @@ pub(super) fn end_of_members(file: &File, len: u64, compression: Compression) ->
     while at < len {
         match skip(&mut reader, compression) {
             Ok(()) => at = reader.stream_position()?,
-            Err(error) if error.raw_os_error().is_some() => return Err(error.into()),
+            Err(error) if any_cause(&error, |cause| cause.raw_os_error().is_some()) => return Err(error.into()),
             // A kill or a full disk leaves a member incomplete.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(End { at, tail: Tail::Torn }),
+            Err(error) if any_cause(&error, |cause| cause.kind() == ErrorKind::UnexpectedEof) => {
+                return Ok(End { at, tail: Tail::Torn });
+            }
             // A power failure may leave anything, but only in the last member.
             Err(_) if at > 0 && !is_followed(file, at, len, magic, compression)? => {
                 return Ok(End { at, tail: Tail::Torn });
@@ -39,14 +43,30 @@ pub(super) fn end_of_members(file: &File, len: u64, compression: Compression) ->
     Ok(End { at, tail: Tail::Whole })
 }
 
-/// Decompresses one member, and leaves `reader` behind it.
+/// Decompresses one member, verifies its checksum, and leaves `reader` behind it.
 fn skip(reader: &mut impl BufRead, compression: Compression) -> io::Result<()> {
     let mut none = io::sink();
     match compression {
-        Compression::Zstd => io::copy(&mut zstd::Decoder::with_buffer(reader)?.single_frame(), &mut none)?,
-        Compression::Gzip | Compression::None => io::copy(&mut GzDecoder::new(reader), &mut none)?,
-    };
+        Compression::Zstd => {
+            let mut decoder = StreamingDecoder::new(reader).map_err(io::Error::other)?;
+            io::copy(&mut decoder, &mut none)?;
+            let decoder = decoder.into_frame_decoder();
+            if decoder.get_checksum_from_data() != decoder.get_calculated_checksum() {
+                return Err(io::Error::other("the checksum is wrong"));
+            }
+        }
+        Compression::Gzip | Compression::None => {
+            io::copy(&mut GzDecoder::new(reader), &mut none)?;
+        }
+    }
     Ok(())
+}
+
+/// True if `holds` does for this error, or for one that it was made of.
+fn any_cause(error: &io::Error, holds: impl Fn(&io::Error) -> bool) -> bool {
+    let inner = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
+    let mut causes = std::iter::successors(inner, |&cause| cause.source());
+    holds(error) || causes.any(|cause| cause.downcast_ref().is_some_and(&holds))
 }
 
 /// True if a whole member begins behind the damaged one at `at`, or if there is too much to look at.

@@ -17,8 +17,9 @@ use crate::support::{
     delivery::{assert_all_archived, assert_rows, deliver, times_told},
     dovecot::Dovecot,
     moments::Moments,
-    process::Running,
+    process::{Running, ndjson},
     reports::Batch,
+    server::installed,
     workplace::{Workplace, imaps, with},
 };
 
@@ -111,6 +112,8 @@ fn kills_at_any_moment_of_program_receivers_and_network_lose_no_request() {
                 "type": "forward", "mode": "tcp", "batch": small, "compression": "gzip",
                 "endpoints": [format!("127.0.0.1:{}", networks[1].port)],
             },
+            "gzip": {"type": "file", "path": workplace.path("events.gz"), "compression": "gzip"},
+            "zstd": {"type": "file", "path": workplace.path("events.zst"), "compression": "zstd"},
         }}),
     );
     let start = || workplace.shipper(&["run", "--config"], &config).start();
@@ -147,6 +150,11 @@ fn kills_at_any_moment_of_program_receivers_and_network_lose_no_request() {
     }
     workplace.once(&config).exits(0);
     assert_all_archived(&dovecot, &batch);
+    for (program, name) in [("zcat", "events.gz"), ("zstdcat", "events.zst")] {
+        let output = Command::new(installed(program)).arg(workplace.path(name)).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_rows(&batch, &ndjson(&String::from_utf8(output.stdout).unwrap()));
+    }
     let again = kinds.map(|(name, _)| {
         let events = written(&workplace, name);
         assert_rows(&batch, &events);

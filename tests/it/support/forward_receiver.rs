@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 use super::{
     ca::Identity,
+    http_receiver::unzstd,
     server::Duplex,
     wait::{LONG, eventually},
 };
@@ -183,7 +184,7 @@ fn chunk(message: &rmpv::Value, connection: usize) -> Chunk {
             MultiGzDecoder::new(&**packed).read_to_end(&mut bytes).unwrap();
             bytes
         }
-        Some("zstd") => zstd::decode_all(&**packed).unwrap(),
+        Some("zstd") => unzstd(packed),
         _ => packed.clone(),
     };
     let mut rest = &*bytes;
