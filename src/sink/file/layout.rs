@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use super::members::end_of_members;
 use crate::{
     config::sink::{Codec, Compression},
     sink::compression::compress,
@@ -60,15 +59,14 @@ pub(super) enum Tail {
     Foreign,
 }
 
-/// Finds the end of the last whole event in `file`, which is `len` bytes long.
-pub(super) fn find_end(file: &File, len: u64, layout: Layout) -> Result<End, Unusable> {
+/// Finds the end of the last whole event in `file`, which is not compressed and `len` bytes long.
+pub(super) fn find_end(file: &File, len: u64, codec: Codec) -> Result<End, Unusable> {
     if len == 0 {
         return Ok(End { at: 0, tail: Tail::Whole });
     }
-    let end = match (layout.compression, layout.codec) {
-        (Compression::None, Codec::Array) => end_of_array(file, len)?,
-        (Compression::None, codec) => end_of_lines(file, len, codec)?,
-        (compression, _) => end_of_members(file, len, compression)?,
+    let end = match codec {
+        Codec::Array => end_of_array(file, len)?,
+        Codec::Json | Codec::Text => end_of_lines(file, len, codec)?,
     };
     if len.saturating_sub(end.at) > TORN_BYTES {
         return Err(Unusable::NotOurs("more is broken at its end than a crash can break"));

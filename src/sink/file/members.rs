@@ -13,7 +13,7 @@ use ruzstd::decoding::StreamingDecoder;
 use super::layout::{End, TORN_BYTES, Tail, Unusable, from_start, read};
 use crate::config::sink::Compression;
 
-/// Finds the end of the last whole member in `file`, which is `len` bytes long and not empty. All of it is decompressed, and
+/// Finds the end of the last whole member in `file`, which is `len` bytes long and may be empty. All of it is decompressed, and
 /// checksums are verified: a member does not say how long it is.
 pub(super) fn end_of_members(file: &File, len: u64, compression: Compression) -> Result<End, Unusable> {
     let (magic, expected): (&[u8], _) = match compression {
@@ -31,6 +31,9 @@ pub(super) fn end_of_members(file: &File, len: u64, compression: Compression) ->
             Err(error) if any_cause(&error, |cause| cause.raw_os_error().is_some()) => return Err(error.into()),
             // A kill or a full disk leaves a member incomplete.
             Err(error) if any_cause(&error, |cause| cause.kind() == ErrorKind::UnexpectedEof) => {
+                if len - at > TORN_BYTES {
+                    return Err(Unusable::NotOurs("more is missing at its end than a crash can break"));
+                }
                 return Ok(End { at, tail: Tail::Torn });
             }
             // A power failure may leave anything, but only in the last member.

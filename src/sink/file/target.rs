@@ -9,8 +9,14 @@ use std::{
 
 use bytes::Bytes;
 
-use super::layout::{self, CLOSING, Layout, Tail, Unusable};
-use crate::{config::sink::Codec, folder};
+use super::{
+    layout::{self, CLOSING, Layout, Tail, Unusable},
+    members::end_of_members,
+};
+use crate::{
+    config::sink::{Codec, Compression},
+    folder,
+};
 
 /// A file that events are appended to. Between two calls it ends with a whole event, or is marked as torn.
 #[derive(Debug)]
@@ -69,7 +75,11 @@ impl Target {
         }
         // On each open: it is not known whether an earlier attempt that created the file got this far.
         folder::sync(above).map_err(failed("sync the folder of"))?;
-        let end = layout::find_end(&file, about.len(), layout).map_err(|unusable| match unusable {
+        let found = match layout.compression {
+            Compression::None => layout::find_end(&file, about.len(), layout.codec),
+            compression => end_of_members(&file, about.len(), compression),
+        };
+        let end = found.map_err(|unusable| match unusable {
             Unusable::NotOurs(why) => FileError::NotOurs { path: path.into(), why },
             Unusable::Io(error) => failed("read")(error),
         })?;
