@@ -59,7 +59,7 @@ arm64: servers ## the program for linux/arm64 from Debian's cross compilers, its
 
 SOAK_KILLS ?= 1000
 
-soak: servers ## the program killed 1,000 times while it ships (SOAK_KILLS), and what came of it; about 25 minutes
+soak: servers ## program, receivers and network killed 1,000 times each test while it ships (SOAK_KILLS), and what came of it; about 50 minutes
 	SOAK_KILLS=$(SOAK_KILLS) $(CARGO) test --locked --test it -- kills_at_any_moment --nocapture
 
 FLOOD_MAILS ?= 1000

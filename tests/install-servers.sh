@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 packages=(
     dovecot-imapd rsyslog rsyslog-elasticsearch rsyslog-gnutls rsyslog-openssl openssl iproute2 nftables
-    libfaketime podman runc catatonit busybox-static systemd logrotate
+    libfaketime podman runc catatonit busybox-static systemd logrotate zstd
 )
 servers="${CARGO_TARGET_DIR:-target}/servers"
 tools="${CARGO_TARGET_DIR:-target}/tools"

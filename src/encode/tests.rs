@@ -52,7 +52,7 @@ fn stdout(max_line_bytes: u32) -> SinkKind {
 }
 
 fn file() -> SinkKind {
-    SinkKind::File(File { path: "out".into(), retention_days: None })
+    SinkKind::File(File { path: "out".into(), retention_days: None, compression: Compression::None })
 }
 
 fn encode(kind: SinkKind, encoding: Encoding, event: &Event) -> String {

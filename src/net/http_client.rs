@@ -1,12 +1,12 @@
-//! HTTP client for many requests to one receiver: HTTP/1.1 or HTTP/2 over connections that are kept, through the proxies
-//! that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+//! HTTP client, of sinks and of token endpoints: HTTP/1.1 or HTTP/2 over connections that are kept, through the proxies that
+//! the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). Redirects are not followed.
 
 use std::{
     error::Error,
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -27,24 +27,31 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
 use tower_service::Service;
 
 use super::{
     Cause, Wire,
     connect::{ConnectError, connect},
-    http::with_causes,
     tls::{self, TlsError},
 };
 use crate::config::tls::Tls;
 
-/// Maximum number of bytes of a response's body that are read; the rest is discarded, and with it the connection.
+/// Maximum number of bytes of a response's body that are read; the rest is discarded, and with it the connection. Tokens have
+/// a few kilobytes.
 const BODY_BYTES: usize = 64 << 10;
+/// Maximum number of bytes that HTTP/1.1 connections receive after a request: the header, the body, and interim responses (RFC
+/// 9110 section 15.2), of which hyper would read any number.
+const ANSWER_BYTES: usize = 256 << 10;
 /// Maximum size of a response's header, in bytes.
 const HEADER_BYTES: u32 = 64 << 10;
 /// Time after which an unused connection is closed: below the 60 s after which many servers close theirs, so that a request
 /// rarely meets a connection that is being closed.
 const IDLE: Duration = Duration::from_secs(30);
+/// Time without anything from an HTTP/2 receiver with requests in flight, after which it is asked for a sign of life (PING).
+/// Without one within the same time the connection is closed: all later requests would wait on it for as long as TCP does.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Client for one receiver. Certificate files are read again before every handshake.
 pub struct Client {
@@ -52,12 +59,15 @@ pub struct Client {
     proxies: Arc<Matcher>,
 }
 
-/// A response: its body may be cut off at 64 KiB, or where the connection broke.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// Its body, or the beginning of it: up to 64 KiB, to where the connection broke, or what came in time.
     pub body: Bytes,
+    /// True if the body is not cut off.
+    pub is_whole: bool,
 }
 
 /// Error in getting a response.
@@ -80,20 +90,25 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .http1_max_buf_size(HEADER_BYTES as usize)
             .http2_max_header_list_size(HEADER_BYTES)
+            .http2_keep_alive_interval(SILENCE)
+            .http2_keep_alive_timeout(SILENCE)
             .build(connector);
         Self { client, proxies }
     }
 
-    /// Sends a request with an absolute URL. There is no time limit but that for connecting. Dropping the future ends the
-    /// request.
-    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, HttpError> {
+    /// Sends a request with an absolute URL, and reads the body of the response for at most `body_time`: its status has come,
+    /// and whether the rest does depends on the receiver. There is no other time limit but that for connecting. Dropping the
+    /// future ends the request. No error contains any part of the request.
+    pub async fn send(&self, mut request: Request<Full<Bytes>>, body_time: Duration) -> Result<Reply, HttpError> {
         let proxy = self.proxies.intercept(request.uri()).filter(|_| !is_encrypted(request.uri()));
         if let Some(authorization) = proxy.as_ref().and_then(|proxy| proxy.basic_auth()) {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
         }
         let response = self.client.request(request).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        Ok(Reply { status: head.status, headers: head.headers, body: beginning(body).await })
+        let mut read = BytesMut::new();
+        let is_whole = timeout(body_time, read_into(&mut read, body)).await.unwrap_or(false);
+        Ok(Reply { status: head.status, headers: head.headers, body: read.freeze(), is_whole })
     }
 }
 
@@ -112,19 +127,25 @@ fn is_encrypted(url: &Uri) -> bool {
     url.scheme_str() == Some("https")
 }
 
-/// Reads the body up to its limit, or to where the connection breaks: the status has come, and says all that matters.
-async fn beginning(mut body: Incoming) -> Bytes {
-    let mut read = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
+/// Reads a body up to its limit, or to where the connection breaks; true if that is all of it.
+async fn read_into(read: &mut BytesMut, mut body: Incoming) -> bool {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
         if let Some(data) = frame.data_ref() {
             let room = BODY_BYTES - read.len();
             read.extend_from_slice(&data[..data.len().min(room)]);
-        }
-        if read.len() == BODY_BYTES {
-            break;
+            if data.len() > room {
+                return false;
+            }
         }
     }
-    read.freeze()
+    true
+}
+
+/// Describes an error with all its causes: those of hyper name only the step that failed.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn failed(error: legacy::Error) -> HttpError {
@@ -171,7 +192,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, url: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move {
-            let opened = tokio::time::timeout(connector.connect_timeout, connector.open(&url)).await;
+            let opened = timeout(connector.connect_timeout, connector.open(&url)).await;
             opened.unwrap_or(Err(OpenError::TimedOut(connector.connect_timeout))).map(TokioIo::new)
         })
     }
@@ -198,12 +219,12 @@ impl Connector {
             Some(proxy) => tcp(proxy.uri(), self.connect_timeout).await?,
         };
         if !is_encrypted(url) {
-            return Ok(Link { stream: Box::new(tcp), is_proxied: proxy.is_some(), is_http2: false });
+            return Ok(Link::new(Box::new(tcp), proxy.is_some(), false));
         }
         let host = url.host().unwrap_or_default();
         let stream = tls::handshake_offering(&self.tls, host, tcp, &[b"h2", b"http/1.1"]).await?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Link { stream: Box::new(stream), is_proxied: false, is_http2 })
+        Ok(Link::new(Box::new(stream), false, is_http2))
     }
 }
 
@@ -239,6 +260,14 @@ struct Link {
     stream: Box<dyn Wire>,
     is_proxied: bool,
     is_http2: bool,
+    /// Number of bytes that may still be received before the next request; not used with HTTP/2, where requests overlap.
+    room: usize,
+}
+
+impl Link {
+    fn new(stream: Box<dyn Wire>, is_proxied: bool, is_http2: bool) -> Self {
+        Self { stream, is_proxied, is_http2, room: ANSWER_BYTES }
+    }
 }
 
 impl Connection for Link {
@@ -250,12 +279,21 @@ impl Connection for Link {
 
 impl AsyncRead for Link {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if !self.is_http2 {
+            self.room = self
+                .room
+                .checked_sub(buf.filled().len() - before)
+                .ok_or_else(|| io::Error::other(format!("the response is larger than {} KiB", ANSWER_BYTES >> 10)))?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Link {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.room = ANSWER_BYTES;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

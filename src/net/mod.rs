@@ -2,7 +2,6 @@
 
 pub mod backoff;
 pub mod connect;
-pub mod http;
 pub mod http_client;
 pub mod tls;
 pub mod token;

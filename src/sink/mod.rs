@@ -1,6 +1,7 @@
 //! Sinks: the [`Sink`] trait, the bounded queue in front of each sink, and the confirmation of events.
 
 mod batch;
+mod compression;
 pub mod file;
 pub mod forward;
 pub mod http;

@@ -26,6 +26,7 @@ mod resume;
 mod routes;
 mod servers;
 mod service;
+mod sink_file;
 mod sink_forward;
 mod sink_http;
 mod sink_syslog;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ca::Ca,
+    cutter::Cutter,
     delivery::{assert_all_archived, assert_rows, mailbox, times_told},
     dovecot::Dovecot,
     forward_receiver::{Answer, FluentServer, ForwardReceiver},
@@ -155,7 +156,9 @@ fn chunks_go_over_a_unix_socket_on_few_connections_with_the_configured_tag() {
     workplace.once(&config).exits(0);
     assert_taken_once(&batch, &receiver);
     let state = receiver.state();
-    assert!(state.chunks.iter().all(|chunk| chunk.tag == "dmarc" && !chunk.is_compressed && chunk.connection <= 2));
+    assert!(
+        state.chunks.iter().all(|chunk| chunk.tag == "dmarc" && chunk.compressed.is_none() && chunk.connection <= 2)
+    );
     assert!(state.chunks.iter().all(|chunk| (1..=20).contains(&chunk.entries.len())));
     assert!(state.chunks.len() > 4);
 }
@@ -189,4 +192,132 @@ fn check_sends_a_probe_that_is_acknowledged() {
     let (workplace, _ca, _dovecot, config) = shipping(&batch, forward(receiver.port, json!({})));
     workplace.shipper(&["check", "--config"], &config).exits(0);
     assert_eq!(receiver.state().taken[0]["event_type"], "probe");
+}
+
+#[test]
+fn chunks_are_compressed_as_configured() {
+    for compression in ["gzip", "zstd"] {
+        let batch = Batch::generate(328, 4, 5..=10, 0);
+        let receiver = ForwardReceiver::start(|_, _| Answer::Ack);
+        let sink = forward(receiver.port, json!({"compression": compression}));
+        let (workplace, _ca, _dovecot, config) = shipping(&batch, sink);
+        workplace.once(&config).exits(0);
+        assert_taken_once(&batch, &receiver);
+        assert!(receiver.state().chunks.iter().all(|chunk| chunk.compressed.as_deref() == Some(compression)));
+    }
+}
+
+/// Vector reads nothing from a connection on which it has not acknowledged a chunk yet: others carry the next ones.
+#[test]
+fn while_a_chunk_waits_for_its_acknowledgement_others_go_over_other_connections() {
+    let batch = Batch::generate(329, 12, 5..=20, 0);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let counted = waiting.clone();
+    let receiver = ForwardReceiver::start(move |_, _| {
+        counted.fetch_add(1, Relaxed);
+        eventually(LONG, "three chunks wait", || (counted.load(Relaxed) >= 3).then_some(()));
+        Answer::Ack
+    });
+    let more = json!({"request": {"concurrency": 3}, "batch": {"max_events": 20}});
+    let (workplace, _ca, dovecot, config) = shipping(&batch, forward(receiver.port, more));
+    workplace.once(&config).exits(0);
+    assert_taken_once(&batch, &receiver);
+    assert_all_archived(&dovecot, &batch);
+    assert!(receiver.state().chunks.iter().all(|chunk| chunk.connection <= 3), "connections are kept");
+}
+
+#[test]
+fn an_acknowledgement_after_the_timeout_is_a_repeat_under_the_same_event_id() {
+    let batch = Batch::generate(337, 6, 5..=10, 0);
+    let receiver = ForwardReceiver::start(|number, _| match number {
+        2 => Answer::Late(Duration::from_millis(1_500)),
+        _ => Answer::Ack,
+    });
+    let sink = forward(receiver.port, json!({"request": {"timeout_secs": 1, "concurrency": 1}}));
+    let (workplace, _ca, dovecot, config) = shipping(&batch, sink);
+    workplace.once(&config).exits(0).says(&["request.timeout_secs"]);
+    let repeated = || times_told(&receiver.state().taken).values().filter(|&&times| times == 2).count();
+    eventually(LONG, "the late acknowledgement is out", || (repeated() > 0).then_some(()));
+    assert_rows(&batch, &receiver.state().taken);
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn chunks_cut_off_in_the_middle_and_answers_without_an_end_lose_nothing() {
+    let batch = Batch::generate(338, 12, 5..=20, 0);
+    let receiver = ForwardReceiver::start(|number, _| match number {
+        // A text of 1 MiB, of which 20 KiB come.
+        2 => Answer::Raw([&[0xdb, 0, 0x10, 0, 0][..], &[b'x'; 20 << 10]].concat()),
+        // Half an acknowledgement.
+        4 => Answer::Raw(vec![0x81, 0xa3, b'a', b'c']),
+        _ => Answer::Ack,
+    });
+    let cutter = Cutter::start(receiver.port, |connection| (connection % 2 == 0).then_some(5_000));
+    let sink = forward(cutter.port, json!({"request": {"concurrency": 1}}));
+    let (workplace, _ca, dovecot, config) = shipping(&batch, sink);
+    workplace.once(&config).exits(0).says(&["sink is failing", "sink recovered"]);
+    assert_taken_once(&batch, &receiver);
+    assert_all_archived(&dovecot, &batch);
+}
+
+/// Fluent Bit closes the connection after PING if the key is wrong.
+#[test]
+fn a_connection_closed_after_ping_names_the_shared_key() {
+    let batch = Batch::generate(339, 1, 1..=1, 0);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // ["HELO", {"nonce": "n"}]
+            let helo = [&[0x92, 0xa4][..], b"HELO", &[0x81, 0xa5], b"nonce", &[0xa1], b"n"].concat();
+            std::io::Write::write_all(&mut stream, &helo).unwrap();
+            let ping = rmpv::decode::read_value(&mut stream).unwrap();
+            let parts = ping.as_array().unwrap();
+            assert!(parts.len() == 6 && parts.iter().all(rmpv::Value::is_str), "{ping}");
+        }
+    });
+    let (workplace, _ca, _dovecot, config) = shipping(&batch, forward(port, json!({"shared_key": "wr0ng"})));
+    workplace.once(&with(config, json!({"give_up_after": "1s"}))).exits(75).says(&["check shared_key"]);
+}
+
+/// Starts a run whose secret is wrong, replaces it once the receiver has refused it, and waits for the end.
+fn renewing(workplace: &Workplace, config: &Value, renew: impl FnOnce()) {
+    let running = workplace.once(config).start();
+    eventually(LONG, "the wrong secret is refused", || running.stderr().contains("sink is failing").then_some(()));
+    renew();
+    running.finish().exited(0);
+}
+
+#[test]
+fn the_shared_key_and_the_password_are_read_again() {
+    let batch = Batch::generate(340, 4, 1..=5, 0);
+    let folder = Workplace::new();
+    let users = json!({"shipper": "pa55word"});
+    let security = json!({"serverHostname": "collector", "sharedKey": "k3y", "authorize": true, "userDict": users});
+    let server = FluentServer::start(&folder.path(""), None, Some(security));
+    let (key, password) = (folder.write("key", "0ld\n"), folder.write("password", "0ld\n"));
+    let sink = json!({"shared_key_file": key, "user": "shipper", "password_file": password});
+    let (workplace, _ca, dovecot, config) = shipping(&batch, forward(server.port, sink));
+    renewing(&workplace, &config, || {
+        folder.write("key", "k3y\n");
+        folder.write("password", "pa55word\n");
+    });
+    server.entries(batch.event_count());
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn a_client_certificate_is_read_again() {
+    let (batch, ca, other) = (Batch::generate(341, 4, 1..=5, 0), Ca::new(), Ca::new());
+    let (wrong, right) = (other.client("shipper"), ca.client("shipper"));
+    let receiver = ForwardReceiver::with_tls(&ca.server(), &ca.file(), |_, _| Answer::Ack);
+    let tls = json!({"ca_file": ca.file(), "crt_file": wrong.certificate, "key_file": wrong.key});
+    let sink = forward(receiver.port, json!({"mode": "tls", "tls": tls}));
+    let (workplace, _ca, _dovecot, config) = shipping(&batch, sink);
+    renewing(&workplace, &config, || {
+        std::fs::copy(&right.key, &wrong.key).unwrap();
+        std::fs::copy(&right.certificate, &wrong.certificate).unwrap();
+    });
+    assert_taken_once(&batch, &receiver);
 }

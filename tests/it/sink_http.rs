@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 
 use crate::support::{
     ca::Ca,
+    cutter::Cutter,
     delivery::{assert_all_archived, assert_rows, mailbox, rows, times_told},
     dovecot::Dovecot,
     http_receiver::{Answer, HttpReceiver, Received},
+    http2_receiver::{Http2Receiver, Reaction},
+    idp::{CLIENT_ID, CLIENT_SECRET, Idp},
     reports::Batch,
     wait::{LONG, eventually},
     workplace::{Workplace, imaps, with},
@@ -62,19 +65,22 @@ fn events_are_posted_as_ndjson_and_mails_archived_after_the_response() {
     assert!(connections.len() <= 4 && state.requests.len() > 4, "{connections:?} of {}", state.requests.len());
 }
 
+/// As Fluent Bit's `http` input, which answers 201 to an array.
 #[test]
-fn an_array_and_gzip_are_sent_as_configured() {
-    let batch = Batch::generate(302, 4, 1..=20, 0);
-    let receiver = HttpReceiver::start(|_, _| Answer::Status(200));
-    let more = json!({"encoding": {"codec": "array"}, "compression": "gzip", "method": "put"});
-    let (workplace, _ca, _dovecot, config) = shipping(&batch, &receiver.url("/"), more);
-    workplace.once(&config).exits(0);
-    assert_taken_once(&batch, &receiver);
-    for request in &receiver.state().requests {
-        assert!(request.line.starts_with("PUT / "));
-        assert_eq!(request.headers["content-type"], "application/json");
-        assert_eq!(request.headers["content-encoding"], "gzip");
-        assert!(serde_json::from_slice::<Vec<Value>>(&request.body).is_ok());
+fn a_compressed_array_is_sent_as_configured() {
+    for compression in ["gzip", "zstd"] {
+        let batch = Batch::generate(302, 4, 1..=20, 0);
+        let receiver = HttpReceiver::start(|_, _| Answer::Status(201));
+        let more = json!({"encoding": {"codec": "array"}, "compression": compression, "method": "put"});
+        let (workplace, _ca, _dovecot, config) = shipping(&batch, &receiver.url("/"), more);
+        workplace.once(&config).exits(0);
+        assert_taken_once(&batch, &receiver);
+        for request in &receiver.state().requests {
+            assert!(request.line.starts_with("PUT / "));
+            assert_eq!(request.headers["content-type"], "application/json");
+            assert_eq!(request.headers["content-encoding"], compression);
+            assert!(serde_json::from_slice::<Vec<Value>>(&request.body).is_ok());
+        }
     }
 }
 
@@ -301,4 +307,223 @@ fn check_sends_a_probe_and_names_what_is_wrong() {
     let (workplace, _ca, _dovecot, config) = shipping(&batch, &gone.url("/"), json!({}));
     let finished = workplace.shipper(&["check", "--config"], &config).run();
     assert!(finished.stdout.contains("404 Not Found; check uri and method"), "{}", finished.stdout);
+}
+
+/// Fluent Bit answers 503 while its buffer is full.
+#[test]
+fn a_full_receiver_is_tried_again_no_sooner_than_it_asks() {
+    let batch = Batch::generate(314, 6, 1..=10, 0);
+    let receiver = HttpReceiver::start(|number, _| match number {
+        1 => Answer::Status(503),
+        2 => Answer::Raw("HTTP/1.1 503 Full\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n".into()),
+        _ => Answer::Status(201),
+    });
+    let (workplace, _ca, dovecot, config) = shipping(&batch, &receiver.url("/"), json!({}));
+    workplace.once(&config).exits(0).says(&["503"]);
+    assert_taken_once(&batch, &receiver);
+    assert_all_archived(&dovecot, &batch);
+}
+
+/// The receiver has taken a batch, and says so after `request.timeout_secs`: it gets the batch twice.
+#[test]
+fn an_answer_after_the_timeout_is_a_repeat_under_the_same_event_id() {
+    let batch = Batch::generate(315, 6, 5..=10, 0);
+    let receiver = HttpReceiver::start(|number, _| match number {
+        2 => Answer::Late(Duration::from_millis(1500), 200),
+        _ => Answer::Status(200),
+    });
+    let more = json!({"request": {"timeout_secs": 1, "concurrency": 1}});
+    let (workplace, _ca, dovecot, config) = shipping(&batch, &receiver.url("/"), more);
+    workplace.once(&config).exits(0).says(&["request.timeout_secs"]);
+    let repeated = || times_told(&receiver.state().taken).values().filter(|&&times| times == 2).count();
+    eventually(LONG, "the late answer is out", || (repeated() > 0).then_some(()));
+    assert_taken(&batch, &receiver);
+    assert_all_archived(&dovecot, &batch);
+}
+
+/// Webhooks may answer 200 with an error in the body: the status decides, as docs/delivery.md says.
+#[test]
+fn a_success_is_not_withdrawn_by_its_body_nor_delayed_by_interim_responses() {
+    let batch = Batch::generate(316, 6, 5..=10, 0);
+    let answered = |head: &str, body: &str| {
+        Answer::Raw(format!("{head}HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    let receiver = HttpReceiver::start(move |number, _| match number % 2 {
+        0 => answered("", r#"{"ok": false, "error": "invalid_payload"}"#),
+        _ => answered("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", ""),
+    });
+    let (workplace, _ca, dovecot, config) = shipping(&batch, &receiver.url("/"), json!({}));
+    let finished = workplace.once(&config).exits(0);
+    assert!(!finished.stderr.contains("quarantined a mail"), "{}", finished.stderr);
+    assert_rows(&batch, &answers_taken(&receiver));
+    assert_all_archived(&dovecot, &batch);
+}
+
+/// Returns the events of all requests, of which each was answered with 200 in the end.
+fn answers_taken(receiver: &HttpReceiver) -> Vec<Value> {
+    receiver.state().requests.iter().flat_map(|request| request.events.clone()).collect()
+}
+
+/// Regression: the batch timed out with its response half read, and was sent again for ever.
+#[test]
+fn a_success_with_a_body_that_never_ends_counts_once() {
+    let batch = Batch::generate(317, 4, 5..=10, 0);
+    let receiver = HttpReceiver::start(|_, _| Answer::Endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    let more = json!({"request": {"timeout_secs": 10}});
+    let (workplace, _ca, dovecot, config) = shipping(&batch, &receiver.url("/"), more);
+    let config = with(config, json!({"give_up_after": "30s"}));
+    workplace.once(&config).exits(0);
+    assert_taken_once(&batch, &receiver);
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn a_response_that_never_gets_to_its_status_is_a_failure() {
+    let batch = Batch::generate(318, 4, 5..=10, 0);
+    let receiver = HttpReceiver::start(|number, _| match number {
+        1 => Answer::Endless("HTTP/1.1 500 Broken\r\nX-Endless: "),
+        2 => Answer::Endless("HTTP/1.1 500 Broken\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        _ => Answer::Status(200),
+    });
+    let more = json!({"request": {"timeout_secs": 2}});
+    let (workplace, _ca, dovecot, config) = shipping(&batch, &receiver.url("/"), more);
+    workplace.once(&config).exits(0);
+    assert_taken_once(&batch, &receiver);
+    assert_all_archived(&dovecot, &batch);
+}
+
+#[test]
+fn connections_that_end_while_idle_or_in_the_middle_of_a_request_lose_nothing() {
+    let batch = Batch::generate(319, 10, 5..=20, 0);
+    let receiver = HttpReceiver::start(|number, _| match number % 2 {
+        0 => Answer::Raw("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()),
+        _ => Answer::Status(200),
+    });
+    let cutter = Cutter::start(receiver.port, |connection| (connection % 2 == 0).then_some(3_000));
+    let url = format!("http://127.0.0.1:{}/", cutter.port);
+    let (workplace, _ca, dovecot, config) = shipping(&batch, &url, json!({"request": {"concurrency": 1}}));
+    workplace.once(&config).exits(0).says(&["sink is failing", "sink recovered"]);
+    assert_taken_once(&batch, &receiver);
+    assert_all_archived(&dovecot, &batch);
+}
+
+/// Ships to a receiver of HTTP/2, in requests of ten events, up to four at a time.
+fn shipped_over_http2(
+    seed: u64,
+    together: usize,
+    script: impl Fn(usize) -> Reaction + Send + Sync + 'static,
+) -> (Batch, Http2Receiver) {
+    let (batch, ca) = (Batch::generate(seed, 20, 5..=20, 0), Ca::new());
+    let receiver = Http2Receiver::start(&ca.server(), together, script);
+    let request = json!({"timeout_secs": 2, "concurrency": 4});
+    let more = json!({"tls": {"ca_file": ca.file()}, "batch": {"max_events": 10}, "request": request});
+    let (workplace, _ca, dovecot, config) = shipping(&batch, &receiver.url(), more);
+    workplace.once(&config).exits(0);
+    assert_rows(&batch, &receiver.state().taken);
+    assert_all_archived(&dovecot, &batch);
+    (batch, receiver)
+}
+
+#[test]
+fn http2_carries_several_requests_at_a_time_on_one_connection() {
+    let (batch, receiver) = shipped_over_http2(331, 3, |_| Reaction::Status(200));
+    let state = receiver.state();
+    assert_eq!(state.connections, 1);
+    assert!(state.requests >= batch.event_count() / 10 && state.most_in_flight >= 3, "{}", state.most_in_flight);
+    assert!(times_told(&state.taken).values().all(|&times| times == 1), "told once");
+}
+
+/// Streams that are reset, and connections that end with GOAWAY while streams are in flight.
+#[test]
+fn http2_streams_that_end_without_a_response_are_sent_again() {
+    let (_, receiver) = shipped_over_http2(332, 2, |number| match number {
+        2 => Reaction::Reset { taken: false },
+        4 | 5 => Reaction::Reset { taken: true },
+        7 => Reaction::GoAway,
+        10 => Reaction::LastOnes,
+        12 => Reaction::Status(503),
+        _ => Reaction::Status(200),
+    });
+    let state = receiver.state();
+    assert!(state.connections >= 3, "a new one after each GOAWAY: {}", state.connections);
+    assert!(times_told(&state.taken).values().any(|&times| times > 1), "what was taken before a reset is repeated");
+}
+
+/// Regression: requests were sent on the connection that does not answer any more until TCP gave it up, a quarter of an hour.
+#[test]
+fn an_http2_connection_that_falls_silent_is_replaced() {
+    let (_, receiver) = shipped_over_http2(333, 1, |number| match number {
+        2 => Reaction::Deaf,
+        _ => Reaction::Status(200),
+    });
+    assert!(receiver.state().connections >= 2);
+}
+
+/// Starts a run whose secret is wrong, replaces it once the receiver has refused it, and waits for the end.
+fn renewing(workplace: &Workplace, config: &Value, renew: impl FnOnce()) {
+    let running = workplace.once(config).start();
+    eventually(LONG, "the wrong secret is refused", || running.stderr().contains("sink is failing").then_some(()));
+    renew();
+    running.finish().exited(0);
+}
+
+#[test]
+fn a_token_and_a_header_field_in_files_are_read_again() {
+    let batch = Batch::generate(334, 4, 1..=5, 0);
+    let folder = Workplace::new();
+    let (token, key) = (folder.write("token", "0ld\n"), folder.write("key", "0ld-key\n"));
+    let receiver = HttpReceiver::start(|_, received| {
+        let is = |name: &str, value: &str| received.headers.get(name).is_some_and(|sent| sent == value);
+        Answer::Status(if is("authorization", "Bearer n3w") && is("x-api-key", "n3w-key") { 200 } else { 403 })
+    });
+    let more = json!({
+        "auth": {"strategy": "bearer", "token_file": token},
+        "request": {"headers_file": {"X-Api-Key": key}},
+    });
+    let (workplace, _ca, _dovecot, config) = shipping(&batch, &receiver.url("/"), more);
+    renewing(&workplace, &config, || {
+        folder.write("token", "n3w\n");
+        folder.write("key", "n3w-key\n");
+    });
+    assert_taken_once(&batch, &receiver);
+}
+
+#[test]
+fn a_client_certificate_is_read_again() {
+    let (batch, ca, other) = (Batch::generate(335, 4, 1..=5, 0), Ca::new(), Ca::new());
+    let (wrong, right) = (other.client("shipper"), ca.client("shipper"));
+    let receiver = HttpReceiver::with_tls(&ca.server(), Some(&ca.file()), |_, _| Answer::Status(200));
+    let tls = json!({"ca_file": ca.file(), "crt_file": wrong.certificate, "key_file": wrong.key});
+    let url = format!("https://localhost:{}/", receiver.port);
+    let (workplace, _ca, _dovecot, config) = shipping(&batch, &url, json!({"tls": tls}));
+    renewing(&workplace, &config, || {
+        std::fs::copy(&right.key, &wrong.key).unwrap();
+        std::fs::copy(&right.certificate, &wrong.certificate).unwrap();
+    });
+    assert_taken_once(&batch, &receiver);
+}
+
+/// Token endpoints are reached by the same client as receivers, and so through the same proxies.
+#[test]
+fn tokens_are_fetched_with_the_client_credentials_and_through_the_proxy() {
+    let (batch, ca) = (Batch::generate(336, 3, 1..=5, 0), Ca::new());
+    let idp = Idp::start(&ca.server(), "shipper");
+    let receiver = HttpReceiver::start(|_, received| {
+        let is_token = received.headers.get("authorization").is_some_and(|value| value.starts_with("Bearer eyJ0eXAi"));
+        Answer::Status(if is_token { 200 } else { 401 })
+    });
+    let oauth = json!({
+        "token_url": idp.token_url(), "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
+        "tls": {"ca_file": ca.file()},
+    });
+    let (workplace, _ca, _dovecot, config) = shipping(&batch, &receiver.url("/"), json!({"oauth": oauth}));
+    workplace.once(&config).exits(0);
+    assert_taken_once(&batch, &receiver);
+
+    let refusing = HttpReceiver::start(|_, _| Answer::Status(403));
+    let (workplace, _ca, _dovecot, config) = shipping(&batch, &receiver.url("/"), json!({"oauth": oauth}));
+    let config = with(config, json!({"give_up_after": "1s"}));
+    let shipper = workplace.once(&config).env("HTTPS_PROXY", format!("http://localhost:{}", refusing.port));
+    shipper.exits(75).says(&["no access token from localhost", "opened no tunnel"]);
+    assert!(refusing.state().requests[0].line.starts_with("CONNECT localhost:"));
 }

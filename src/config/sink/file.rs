@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
-use super::kind_options::SinkOptions;
+use super::{compression::Compression, kind_options::SinkOptions};
 use crate::config::{
     decode::View,
     form::{NonZero, Whole},
@@ -19,6 +19,9 @@ options! {
     pub struct File {
         /// Path of the file; `%Y`, `%m`, `%d` and other strftime directives are replaced by the day of ingest, UTC.
         pub path: PathBuf as Template = required,
+        /// Compression: each batch of events becomes a gzip member or zstd frame of its own. `path` is used as it is: give it the
+        /// suffix `.gz` or `.zst`. Not with `encoding.codec: array`.
+        pub compression: Compression = Compression::None,
         /// Days after which a file is deleted. Needs a path with a date. None: files are kept.
         pub retention_days: Option<NonZeroU32> as Option<NonZero<Whole<u32, 1, 36_500>>> = None,
     }
@@ -38,7 +41,8 @@ impl SinkOptions for File {
     }
 
     fn takes_arrays(&self) -> bool {
-        true
+        // The end of an array is written over, which compressed data can't be.
+        self.compression == Compression::None
     }
 
     fn prints(&self) -> bool {

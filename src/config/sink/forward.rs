@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{http::Compression, kind_options::SinkOptions, requests::Requests, syslog::Address};
+use super::{compression::Compression, kind_options::SinkOptions, requests::Requests, syslog::Address};
 use crate::config::{
     decode::View,
     form::Form,
@@ -45,7 +45,7 @@ options! {
         pub password: Option<Secret> = from |view| secret::at_most_one(view, "password", written, written_file),
         /// Host name that the sender presents with the shared key. None: this machine's.
         pub self_hostname: Option<String> = None,
-        /// Compression of the chunks.
+        /// Compression of the chunks. Vector takes `gzip` only.
         pub compression: Compression = Compression::None,
         /// Chunks, and the connections that carry one each at a time.
         pub requests: Requests = flattened,

@@ -4,17 +4,20 @@ use std::{path::PathBuf, time::Duration};
 
 use hyper::{
     Uri,
-    header::{self, HeaderName, HeaderValue},
+    header::{HeaderName, HeaderValue},
 };
-use serde_json::json;
 
-use super::{kind_options::SinkOptions, requests::Requests};
+use super::{
+    compression::Compression,
+    headers::{HeaderFiles, Headers},
+    kind_options::SinkOptions,
+    requests::Requests,
+};
 use crate::config::{
     decode::View,
-    decoder::{Decoder, Told, join},
     form::Form,
     kinds::KindOptions,
-    node::{Node, Value},
+    node::Value,
     oauth::{Oauth, Tokens},
     options::{choices, options},
     secret::{self, Secret},
@@ -50,7 +53,9 @@ options! {
         },
         /// Further header fields of the requests, by name.
         pub headers("request.headers"): Vec<(HeaderName, HeaderValue)> as Headers = Vec::new(),
-        /// Compression of the requests' bodies.
+        /// Files with the values of further header fields, by name; read again before every request.
+        pub header_files("request.headers_file"): Vec<(HeaderName, Secret)> as HeaderFiles = Vec::new(),
+        /// Compression of the requests' bodies (Content-Encoding).
         pub compression: Compression = Compression::None,
         /// Batches and requests.
         pub requests: Requests = flattened,
@@ -114,15 +119,6 @@ choices! {
 }
 
 choices! {
-    /// Compression of the requests' bodies.
-    pub enum Compression = None {
-        None = "none",
-        /// Content-Encoding: gzip.
-        Gzip = "gzip",
-    }
-}
-
-choices! {
     /// Reaction to an event that the receiver will never take.
     pub enum OnRejected = Quarantine {
         /// The event is rejected: its mail is quarantined, and all others go on.
@@ -179,7 +175,21 @@ impl KindOptions for Http {
             view.problem("tls", "is only supported with an https URL; remove it, or change uri");
             return false;
         }
-        let has_secrets = self.credentials.is_some() || !self.headers.is_empty();
+        if let Some((name, _)) =
+            self.header_files.iter().find(|(name, _)| self.headers.iter().any(|(other, _)| other == name))
+        {
+            view.problem(
+                "request.headers_file",
+                format!("can't set {name}, which request.headers sets; keep one of the two"),
+            );
+            return false;
+        }
+        for (_, file) in &self.header_files {
+            if let Secret::File(path) = file {
+                secret::warn_of(view, "request.headers_file", path);
+            }
+        }
+        let has_secrets = self.credentials.is_some() || !self.headers.is_empty() || !self.header_files.is_empty();
         let is_local = matches!(self.uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
         if has_secrets && !self.is_encrypted() && !is_local {
             view.warn("uri", "http sends credentials, and all events, unencrypted");
@@ -238,74 +248,5 @@ impl Form for Url {
 
     fn written(value: &Uri) -> String {
         value.to_string()
-    }
-}
-
-/// Header fields by name. Values may be secrets, and are not shown.
-pub struct Headers;
-
-/// Fields that the program itself sets, as they depend on the body or the connection.
-const OWN: &[HeaderName] = &[
-    header::CONTENT_LENGTH,
-    header::CONTENT_ENCODING,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::HOST,
-    header::EXPECT,
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-];
-
-impl Form for Headers {
-    type Value = Vec<(HeaderName, HeaderValue)>;
-
-    fn expected() -> String {
-        "a table of header fields, such as X-Api-Key: ${KEY}".to_owned()
-    }
-
-    fn kind() -> String {
-        "a table of texts".to_owned()
-    }
-
-    fn parse(_: &str) -> Result<Self::Value, String> {
-        Err(format!("expected {}", Self::expected()))
-    }
-
-    fn read(node: &Node, key: &str, decoder: &Decoder<'_>) -> Result<Option<Self::Value>, Told> {
-        match node.value {
-            Value::Table(_) => {}
-            Value::Null => return Ok(None),
-            _ => return Err(decoder.problem(&node.at, key, format!("expected {}", Self::expected()))),
-        }
-        let mut headers: Self::Value = Vec::new();
-        for entry in node.entries() {
-            let key = join(key, &entry.key);
-            let refuse = |message: &str| decoder.problem(&entry.at, &key, message);
-            let Ok(name) = HeaderName::from_bytes(entry.key.as_bytes()) else {
-                return Err(refuse("is not the name of a header field"));
-            };
-            if OWN.contains(&name) {
-                return Err(refuse("is set by the program; remove it"));
-            }
-            if headers.iter().any(|(other, _)| *other == name) {
-                return Err(refuse("is set twice; keep one of them"));
-            }
-            let Some(text) = decoder.text(&entry.value, &key, "a text")? else { continue };
-            let Ok(mut value) = HeaderValue::from_str(&text) else {
-                return Err(refuse("must be visible ASCII without line ends"));
-            };
-            value.set_sensitive(true);
-            headers.push((name, value));
-        }
-        Ok(Some(headers))
-    }
-
-    fn written(_: &Self::Value) -> String {
-        String::new()
-    }
-
-    fn schema() -> serde_json::Value {
-        json!({"type": "object", "additionalProperties": {"type": "string"}})
     }
 }

@@ -1,8 +1,10 @@
 //! `sinks.*`: destinations of events, and their encoding. Each kind has a file of its own here, and one line in `kinds!`.
 
+mod compression;
 mod encoding;
 mod file;
 mod forward;
+mod headers;
 mod http;
 mod kind_options;
 mod requests;
@@ -24,10 +26,12 @@ use super::{
 use crate::event::EventType;
 
 pub use self::{
+    compression::Compression,
     encoding::{Arrays, Codec, Encoding, Preset},
     file::File,
     forward::{Endpoint, Forward, ForwardMode, Tag},
-    http::{Compression, Credentials, Headers, Http, Method, OnRejected},
+    headers::{HeaderFiles, Headers},
+    http::{Credentials, Http, Method, OnRejected},
     kind_options::SinkOptions,
     requests::Requests,
     stdout::Stdout,
@@ -132,7 +136,8 @@ fn kind(view: &View<'_>, encoding: Option<&Encoding>) -> Option<SinkKind> {
     }
     let kind: SinkKind = kinds::read(view)?;
     if encoding.is_some_and(|encoding| encoding.codec == Codec::Array) && !kind.options().takes_arrays() {
-        let message = format!("array is not supported by sinks of type {}; use json", kind.type_name());
+        let compressed = if view.has("compression") { " with compression" } else { "" };
+        let message = format!("array is not supported by sinks of type {}{compressed}; use json", kind.type_name());
         view.problem("encoding.codec", message);
         return None;
     }

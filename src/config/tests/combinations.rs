@@ -47,6 +47,11 @@ fn codec_array_is_only_for_file_sinks() {
         "array is not supported by sinks of type stdout",
     );
     yaml(&sink("type: file\npath: /a\nencoding: {codec: array}")).unwrap();
+    refused(
+        &sink("type: file\npath: /a\ncompression: zstd\nencoding: {codec: array}"),
+        "sinks.out.encoding.codec",
+        "array is not supported by sinks of type file with compression",
+    );
 }
 
 #[test]
@@ -218,4 +223,14 @@ fn options_of_a_forward_sink_match_each_other() {
     let config = yaml(&forward("endpoints: [h, 'h2:1', '[::1]:2', unix:/run/f.sock]")).unwrap().config;
     let destination = config.sinks["out"].kind.options().destination();
     assert_eq!(destination, "h:24224,h2:1,[::1]:2,unix:/run/f.sock");
+}
+
+#[test]
+fn a_header_field_is_set_once_by_its_value_or_its_file() {
+    let http = |lines: &str| sink(&format!("type: http\nuri: https://h/\n{lines}"));
+    let both = "request: {headers: {X-Key: a}, headers_file: {x-key: /a}}";
+    refused(&http(both), "sinks.out.request.headers_file", "can't set x-key, which request.headers sets");
+    let own = "request: {headers_file: {Host: /a}}";
+    refused(&http(own), "sinks.out.request.headers_file.Host", "set by the program");
+    yaml(&http("request: {headers: {X-Key: a}, headers_file: {X-Token: /a}}")).unwrap();
 }

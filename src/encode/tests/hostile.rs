@@ -175,6 +175,28 @@ fn parse_rfc5424(frame: &str) -> (Vec<(&str, String)>, &str) {
     (params, rest.strip_prefix("] ").unwrap())
 }
 
+/// Parses a frame with a reader that others wrote, and compares each of its parts.
+fn check_with_another_reader(frame: &str, params: &[(&str, String)], message: &str) {
+    let read = syslog_rfc5424::parse_message(frame).unwrap_or_else(|error| panic!("{error}: {frame}"));
+    let mut header = frame.splitn(7, ' ');
+    let priority = format!("<{}>1", read.facility as u16 * 8 + read.severity as u16);
+    assert_eq!(header.next(), Some(&*priority));
+    let time: jiff::Timestamp = header.next().unwrap().parse().unwrap();
+    assert_eq!((read.timestamp, read.timestamp_nanos), (Some(time.as_second()), Some(time.subsec_nanosecond() as u32)));
+    let process = read.procid.map(|id| match id {
+        syslog_rfc5424::message::ProcId::PID(id) => id.to_string(),
+        syslog_rfc5424::message::ProcId::Name(name) => name,
+    });
+    for told in [read.hostname, read.appname, process, read.msgid] {
+        assert_eq!(header.next(), Some(told.as_deref().unwrap_or("-")));
+    }
+    let none = std::collections::BTreeMap::new();
+    let element = read.sd.find_sdid("dmarc@32473").unwrap_or(&none);
+    let expected = params.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    assert_eq!((element, read.sd.len()), (&expected, usize::from(!params.is_empty())));
+    assert_eq!(read.msg, message);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..Default::default() })]
 
@@ -207,6 +229,7 @@ proptest! {
         assert_one_clean_line(&frame);
         let message = if config.format == SyslogFormat::Rfc5424 {
             let (params, message) = parse_rfc5424(&frame);
+            check_with_another_reader(&frame, &params, message);
             if let Some((key, id)) = params.first() {
                 prop_assert_eq!((*key, id.as_str()), ("event_id", &*event.event_id()));
                 // The structured data ends where Fluent Bit ends it. The host's name may contain brackets too.

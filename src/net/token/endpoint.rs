@@ -5,15 +5,25 @@ use std::{
     time::Duration,
 };
 
-use hyper::StatusCode;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{bearer::sound, error::TokenError};
 use crate::{
     config::oauth::{Endpoint, Grant},
-    net::http::{HttpError, Reply, post_form},
+    net::http_client::{Client, HttpError, Reply},
 };
+
+/// Time limit from the resolution of the name to the last byte of the response.
+const TIME: Duration = Duration::from_secs(30);
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum length of the last part of a token's life in which it is not used any more: a session is to last for a while.
 const UNUSED_AT_MOST: Duration = Duration::from_secs(300);
@@ -59,16 +69,12 @@ pub async fn fetch(endpoint: &Endpoint, renewal: &Renewal) -> Result<Fetched, To
     let form: Vec<String> =
         fields.iter().chain(&secrets).map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let host = endpoint.url.host().unwrap_or_default();
-    let reply = post_form(&endpoint.url, &endpoint.tls, form.join("&")).await.map_err(|error| {
-        let text = of_oauth(&error.to_string());
-        match error {
-            HttpError::Configuration(_) => TokenError::Configuration { text, cause: Some(error.into()) },
-            HttpError::Connect(_) | HttpError::Tls(_) | HttpError::Request(_) | HttpError::TimedOut => {
-                let text = format!("no access token from {host}: {text}");
-                TokenError::Unavailable { text, cause: Some(error.into()) }
-            }
-        }
-    })?;
+    let reply = timeout(TIME, post(endpoint, form.join("&"))).await;
+    let reply = reply
+        .unwrap_or_else(|_| Err(TokenError::unavailable(no_token(host, &format!("no response within {TIME:?}")))))?;
+    if !reply.is_whole {
+        return Err(TokenError::unavailable(no_token(host, "its response is cut off, or too large")));
+    }
     let answer = judge(&reply).map_err(|verdict| verdict.told(host, &secrets));
     if let Some(configured) = configured {
         match &answer {
@@ -79,6 +85,31 @@ pub async fn fetch(endpoint: &Endpoint, renewal: &Renewal) -> Result<Fetched, To
         }
     }
     answer.map(|(fetched, _)| fetched)
+}
+
+/// Sends a form, which is URL-encoded, over a connection of its own: the next token is needed in an hour.
+async fn post(endpoint: &Endpoint, form: String) -> Result<Reply, TokenError> {
+    let request = Request::post(&endpoint.url)
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(ACCEPT, "application/json")
+        .header(USER_AGENT, concat!("dmarc-shipper/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(Bytes::from(form)))
+        .map_err(|error| TokenError::configuration(format!("can't make a request to {}: {error}", endpoint.url)))?;
+    let client = Client::new(endpoint.tls.clone(), CONNECT_TIME);
+    client.send(request, TIME).await.map_err(|error| {
+        let text = of_oauth(&error.to_string());
+        match error {
+            HttpError::Configuration(_) => TokenError::Configuration { text, cause: Some(error.into()) },
+            HttpError::Request(..) => {
+                let text = no_token(endpoint.url.host().unwrap_or_default(), &text);
+                TokenError::Unavailable { text, cause: Some(error.into()) }
+            }
+        }
+    })
+}
+
+fn no_token(host: &str, why: &str) -> String {
+    format!("no access token from {host}: {why}")
 }
 
 /// Reason why a response holds no token, in the endpoint's words.
@@ -96,7 +127,7 @@ impl No {
             said = said.replace(secret, "…").replace(&encoded(secret), "…");
         }
         match self {
-            No::NotNow(_) => TokenError::unavailable(format!("no access token from {host}: {said}")),
+            No::NotNow(_) => TokenError::unavailable(no_token(host, &said)),
             No::Never(_) => TokenError::Refused(format!("{host} refused an access token: {said}")),
         }
     }
@@ -142,9 +173,9 @@ fn encoded(value: &str) -> String {
     utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
 }
 
-/// Renames options in an error: those of this connection are under `oauth.tls`, not the mailbox's.
+/// Renames options in an error: those of this connection are under `oauth.tls`, not the mailbox's, and its time to connect is none.
 fn of_oauth(text: &str) -> String {
-    text.replace(" tls.", " oauth.tls.")
+    text.replace(" tls.", " oauth.tls.").replace(" (connect_timeout)", "")
 }
 
 impl Renewal {
@@ -170,7 +201,8 @@ mod tests {
     use super::*;
 
     fn judged(status: u16, body: &str) -> Result<(Fetched, Option<String>), No> {
-        judge(&Reply { status: StatusCode::from_u16(status).unwrap(), body: body.to_owned().into() })
+        let (status, body) = (StatusCode::from_u16(status).unwrap(), body.to_owned().into());
+        judge(&Reply { status, headers: hyper::HeaderMap::new(), body, is_whole: true })
     }
 
     fn lasts(expires_in: &str) -> Option<u64> {

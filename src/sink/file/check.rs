@@ -21,7 +21,7 @@ pub async fn check(config: &File, steps: &mut Steps) -> Option<Probe> {
     let folder = local::written(&today, steps).await?;
     let scratch = folder.join(format!(".dmarc-shipper-check-{:08x}", rand::random::<u32>()));
     Some(Probe {
-        kind: SinkKind::File(File { path: literal(&scratch), retention_days: None }),
+        kind: SinkKind::File(File { path: literal(&scratch), retention_days: None, ..config.clone() }),
         arrived: "was written to disk in a test file beside today's, which was deleted again",
         exit: Exit::Io,
         advice: "check whether the disk is full or failing",

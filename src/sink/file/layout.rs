@@ -1,4 +1,5 @@
-//! Layout of events in a file: lines, or the elements of a JSON array; also finds the end of a file after a crash.
+//! Layout of events in a file: lines, compressed or not, or the elements of a JSON array; also finds the end of a file after a
+//! crash.
 
 use std::{
     fs::File,
@@ -9,14 +10,25 @@ use std::{
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use crate::config::sink::Codec;
+use crate::{
+    config::sink::{Codec, Compression},
+    sink::compression::compress,
+};
+
+/// Form of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    pub(super) codec: Codec,
+    /// Not with an array.
+    pub(super) compression: Compression,
+}
 
 /// Bytes after the last element of an array.
 pub(super) const CLOSING: &[u8] = b"\n]\n";
 
 /// Maximum number of bytes that a crash can leave incomplete: a batch and one frame, with room to spare. Anything further
 /// back was confirmed, or was not written by this program.
-const TORN_BYTES: u64 = 16 << 20;
+pub(super) const TORN_BYTES: u64 = 16 << 20;
 
 /// Reason why a file can't be continued.
 #[derive(Debug)]
@@ -47,7 +59,7 @@ pub(super) enum Tail {
     Foreign,
 }
 
-/// Finds the end of the last whole event in `file`, which is `len` bytes long.
+/// Finds the end of the last whole event in `file`, which is not compressed and `len` bytes long.
 pub(super) fn find_end(file: &File, len: u64, codec: Codec) -> Result<End, Unusable> {
     if len == 0 {
         return Ok(End { at: 0, tail: Tail::Whole });
@@ -63,12 +75,12 @@ pub(super) fn find_end(file: &File, len: u64, codec: Codec) -> Result<End, Unusa
 }
 
 /// Makes `block` the bytes that append `frames` after the last event, which ends at `end`; returns the new end of the last event.
-pub(super) fn block(frames: &[Bytes], end: u64, codec: Codec, block: &mut Vec<u8>) -> u64 {
+pub(super) fn block(frames: &[Bytes], end: u64, layout: Layout, block: &mut Vec<u8>) -> io::Result<u64> {
     block.clear();
     let mut first = end == 0;
     for frame in frames {
         let event = frame.strip_suffix(b"\n").unwrap_or(frame);
-        match codec {
+        match layout.codec {
             Codec::Array => {
                 block.extend_from_slice(if first { b"[\n" } else { b",\n" });
                 block.extend_from_slice(event);
@@ -80,11 +92,14 @@ pub(super) fn block(frames: &[Bytes], end: u64, codec: Codec, block: &mut Vec<u8
             }
         }
     }
+    if layout.compression != Compression::None {
+        *block = compress(std::mem::take(block), layout.compression)?;
+    }
     let end = end + block.len() as u64;
-    if codec == Codec::Array {
+    if layout.codec == Codec::Array {
         block.extend_from_slice(CLOSING);
     }
-    end
+    Ok(end)
 }
 
 fn end_of_lines(file: &File, len: u64, codec: Codec) -> Result<End, Unusable> {
@@ -177,13 +192,13 @@ fn end_of_elements(file: &File, len: u64) -> io::Result<Option<End>> {
     }
 }
 
-fn from_start(file: &File) -> io::Result<&File> {
+pub(super) fn from_start(file: &File) -> io::Result<&File> {
     let mut start = file;
     io::Seek::rewind(&mut start)?;
     Ok(file)
 }
 
-fn read(file: &File, at: u64, len: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read(file: &File, at: u64, len: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, at)?;
     Ok(bytes)

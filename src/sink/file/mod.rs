@@ -5,6 +5,7 @@
 
 mod check;
 mod layout;
+mod members;
 mod pattern;
 mod retention;
 mod target;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    layout::Layout,
     pattern::Pattern,
     target::FileError,
     writer::{Retention, Writer},
@@ -74,7 +76,8 @@ impl FileSink {
         let pattern = Pattern::new(&self.config.path).map_err(|why| SinkError::Configuration(why, None))?;
         let retention =
             self.config.retention_days.map(|days| Retention { pattern: pattern.clone(), days, swept: None });
-        let writer = Writer::new(self.name, self.codec, retention);
+        let layout = Layout { codec: self.codec, compression: self.config.compression };
+        let writer = Writer::new(self.name, layout, retention);
         let worker = Worker::start("file sink", writer).map_err(|error| {
             SinkError::CannotWrite(format!("can't start the file sink's thread: {error}"), error.into())
         })?;

@@ -9,15 +9,21 @@ use std::{
 
 use bytes::Bytes;
 
-use super::layout::{self, CLOSING, Tail, Unusable};
-use crate::{config::sink::Codec, folder};
+use super::{
+    layout::{self, CLOSING, Layout, Tail, Unusable},
+    members::end_of_members,
+};
+use crate::{
+    config::sink::{Codec, Compression},
+    folder,
+};
 
 /// A file that events are appended to. Between two calls it ends with a whole event, or is marked as torn.
 #[derive(Debug)]
 pub(super) struct Target {
     path: PathBuf,
     file: File,
-    codec: Codec,
+    layout: Layout,
     /// Offset after the last confirmed event.
     end: u64,
     /// True if unconfirmed bytes may have been written after `end`.
@@ -49,7 +55,7 @@ pub(super) enum FileError {
 
 impl Target {
     /// Opens `path`, created with its folders if missing, and cuts off what a crash left incomplete.
-    pub(super) fn open(path: &Path, codec: Codec) -> Result<(Self, Option<Mended>), FileError> {
+    pub(super) fn open(path: &Path, layout: Layout) -> Result<(Self, Option<Mended>), FileError> {
         let failed = |doing| move |error| FileError::Io { doing, path: path.into(), error };
         let above = path.parent().unwrap_or(Path::new(""));
         folder::create(above).map_err(|error| FileError::Io { doing: "create", path: above.into(), error })?;
@@ -57,7 +63,7 @@ impl Target {
             .read(true)
             .write(true)
             // Lines are appended at the end even if `logrotate` truncates the file at this very moment.
-            .append(codec != Codec::Array)
+            .append(layout.codec != Codec::Array)
             .create(true)
             .truncate(false)
             .mode(0o640)
@@ -69,12 +75,16 @@ impl Target {
         }
         // On each open: it is not known whether an earlier attempt that created the file got this far.
         folder::sync(above).map_err(failed("sync the folder of"))?;
-        let end = layout::find_end(&file, about.len(), codec).map_err(|unusable| match unusable {
+        let found = match layout.compression {
+            Compression::None => layout::find_end(&file, about.len(), layout.codec),
+            compression => end_of_members(&file, about.len(), compression),
+        };
+        let end = found.map_err(|unusable| match unusable {
             Unusable::NotOurs(why) => FileError::NotOurs { path: path.into(), why },
             Unusable::Io(error) => failed("read")(error),
         })?;
         let mut target =
-            Self { path: path.into(), file, codec, end: end.at, torn: end.tail != Tail::Whole, block: Vec::new() };
+            Self { path: path.into(), file, layout, end: end.at, torn: end.tail != Tail::Whole, block: Vec::new() };
         if end.tail == Tail::NoLineEnd {
             target.file.write_all_at(b"\n", end.at).map_err(failed("write"))?;
             target.end += 1;
@@ -99,7 +109,8 @@ impl Target {
     /// Appends `frames` and waits until they are on the disk. On an error, none of them counts as written.
     pub(super) fn append(&mut self, frames: &[Bytes]) -> Result<(), FileError> {
         self.restore()?;
-        let end = layout::block(frames, self.end, self.codec, &mut self.block);
+        let end = layout::block(frames, self.end, self.layout, &mut self.block)
+            .map_err(|error| self.failed("compress events for", error))?;
         self.torn = true;
         self.file.write_all_at(&self.block, self.end).map_err(|error| self.failed("write", error))?;
         self.file.sync_data().map_err(|error| self.failed("sync", error))?;
@@ -111,7 +122,7 @@ impl Target {
     /// Removes what was written after the last confirmed event.
     pub(super) fn restore(&mut self) -> Result<(), FileError> {
         if self.torn {
-            if self.codec == Codec::Array && self.end > 0 {
+            if self.layout.codec == Codec::Array && self.end > 0 {
                 // Overwrites in place first, for which there is room even on a full disk.
                 self.file.write_all_at(CLOSING, self.end).map_err(|error| self.failed("write", error))?;
             }
@@ -123,7 +134,7 @@ impl Target {
 
     /// Returns the length of the file when nothing is torn.
     fn len(&self) -> u64 {
-        let closed = self.codec == Codec::Array && self.end > 0;
+        let closed = self.layout.codec == Codec::Array && self.end > 0;
         self.end + if closed { CLOSING.len() as u64 } else { 0 }
     }
 

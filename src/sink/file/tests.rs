@@ -9,7 +9,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::*;
 use crate::{
-    config::sink::Rate,
+    config::sink::{Compression, Rate},
     sink::{Metadata, Outlet, queue},
     small_disk::SmallDisk,
 };
@@ -27,7 +27,7 @@ struct Running {
 
 impl Running {
     fn start(path: PathBuf, codec: Codec) -> Self {
-        Self::start_with(File { path, retention_days: None }, codec, &Rate::default())
+        Self::start_with(File { path, retention_days: None, compression: Compression::None }, codec, &Rate::default())
     }
 
     fn start_with(config: File, codec: Codec, rate: &Rate) -> Self {
@@ -266,10 +266,42 @@ async fn a_full_disk_loses_tears_and_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn a_full_disk_leaves_whole_compressed_batches_and_loses_nothing() {
+    for (compression, program) in [(Compression::Gzip, "gzip"), (Compression::Zstd, "zstd")] {
+        let Some(disk) = SmallDisk::mount(256) else { return };
+        let path = disk.path().join("%Y%m%d.json.packed");
+        let file = disk.path().join("20260101.json.packed");
+        let config = File { path, retention_days: None, compression };
+        let mut sink = Running::start_with(config, Codec::Json, &Rate::default());
+        sink.outlet.send(line(0), Metadata::at(BEFORE_MIDNIGHT)).await.unwrap();
+        sink.confirmed.wait_for(|n| *n == 1).await.unwrap();
+        let unpacked = || {
+            let output = std::process::Command::new(program).arg("-dc").stdin(fs::File::open(&file).unwrap()).output();
+            let output = output.unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(unpacked(), lines(0..1));
+        let filler = disk.fill();
+        for n in 1..2_000 {
+            sink.outlet.send(line(n), Metadata::at(BEFORE_MIDNIGHT)).await.unwrap();
+        }
+        let error = sink.failing().await;
+        assert!(error.contains("No space left"), "{error}");
+        assert!(lines(0..2_000).starts_with(&unpacked()));
+        fs::remove_file(filler).unwrap();
+        sink.confirmed.wait_for(|n| *n == 2_000).await.unwrap();
+        assert_eq!(unpacked(), lines(0..2_000));
+        assert!(fs::metadata(&file).unwrap().len() < lines(0..2_000).len() as u64 / 2);
+        sink.end().await;
+    }
+}
+
+#[tokio::test]
 async fn a_rate_limit_does_not_hold_back_what_it_has_let_through() {
     let root = tempfile::tempdir().unwrap();
     let rate = Rate { events: NonZeroU32::new(2), per: Duration::from_secs(3600), bytes_per_second: None };
-    let config = File { path: root.path().join("all.json"), retention_days: None };
+    let config = File { path: root.path().join("all.json"), retention_days: None, compression: Compression::None };
     let mut sink = Running::start_with(config, Codec::Json, &rate);
     for n in 0..5 {
         sink.outlet.send(line(n), Metadata::at(0)).await.unwrap();
@@ -287,7 +319,11 @@ async fn old_files_are_deleted_at_the_start() {
     for file in [&old, &other, &today] {
         fs::write(file, "{}\n").unwrap();
     }
-    let config = File { path: root.path().join("%Y%m%d_all.json"), retention_days: NonZeroU32::new(30) };
+    let config = File {
+        path: root.path().join("%Y%m%d_all.json"),
+        retention_days: NonZeroU32::new(30),
+        compression: Compression::None,
+    };
     let mut sink = Running::start_with(config, Codec::Json, &Rate::default());
     sink.ship(1).await;
     assert!(!old.exists() && other.exists() && today.exists());

@@ -8,11 +8,12 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tracing::{info, warn};
 
 use super::{
+    layout::Layout,
     pattern::Pattern,
     retention,
     target::{FileError, Target},
 };
-use crate::{config::sink::Codec, folder};
+use crate::folder;
 
 /// Maximum number of open files: yesterday's, today's, and one for clocks that are changed.
 const OPEN_FILES: usize = 3;
@@ -20,7 +21,7 @@ const OPEN_FILES: usize = 3;
 /// The open files of a sink: never more than three, the one used last at the end.
 pub(super) struct Writer {
     sink: Arc<str>,
-    codec: Codec,
+    layout: Layout,
     open: Vec<Target>,
     retention: Option<Retention>,
 }
@@ -34,8 +35,8 @@ pub(super) struct Retention {
 }
 
 impl Writer {
-    pub(super) fn new(sink: Arc<str>, codec: Codec, retention: Option<Retention>) -> Self {
-        Self { sink, codec, open: Vec::new(), retention }
+    pub(super) fn new(sink: Arc<str>, layout: Layout, retention: Option<Retention>) -> Self {
+        Self { sink, layout, open: Vec::new(), retention }
     }
 
     /// Checks that `path` can be written, before there is anything to write: creates its folder, and opens and repairs the
@@ -101,7 +102,7 @@ impl Writer {
         if self.open.len() >= OPEN_FILES {
             self.open.remove(0).restore()?;
         }
-        let (target, mended) = Target::open(path, self.codec)?;
+        let (target, mended) = Target::open(path, self.layout)?;
         if let Some(mended) = mended {
             warn!(
                 sink = %self.sink, path = %path.display(), bytes = mended.cut,

@@ -56,7 +56,13 @@ impl Kind for Forward {
 impl Receiver for ForwardReceiver {
     fn send<'a>(&'a self, batch: &'a [Frame]) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            for chunk in chunk::of(batch, &self.config) {
+            let chunks = match chunk::of(batch, &self.config) {
+                Ok(chunks) => chunks,
+                Err(error) => {
+                    return Outcome::Failed { reason: format!("can't compress a chunk: {error}"), after: None };
+                }
+            };
+            for chunk in chunks {
                 match self.deliver(&chunk).await {
                     Ok(()) => {}
                     Err(ForwardError::Tls(error @ TlsError::Configuration { .. })) => {

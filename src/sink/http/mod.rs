@@ -1,12 +1,14 @@
 //! `http` sink: posts batches as NDJSON or as a JSON array, and confirms them by the status of the response.
 
+mod authorization;
 mod check;
 mod request;
 mod response;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use hyper::StatusCode;
 
 use super::{
     Frame, Sink, SinkError,
@@ -14,31 +16,30 @@ use super::{
     request::{Outcome, Receiver, RequestSink},
 };
 use crate::{
-    config::sink::{Codec, Credentials, Http, SinkConfig},
-    net::{
-        http_client::{Client, HttpError},
-        token::AccessTokens,
-    },
+    config::sink::{Codec, Http, SinkConfig},
+    net::http_client::{Client, HttpError},
     steps::Steps,
 };
+
+use authorization::Authorization;
+
+/// Time for the body of a response, of which only errors quote the beginning. The status decides; a body that never ends must
+/// not make a success of it a failure.
+const BODY_TIME: Duration = Duration::from_millis(500);
 
 /// One HTTP receiver.
 struct HttpReceiver {
     config: Http,
     codec: Codec,
     client: Client,
-    /// Access tokens, if `oauth` configures them.
-    tokens: Option<AccessTokens>,
+    authorization: Option<Authorization>,
 }
 
 impl Kind for Http {
     fn build(&self, _: Arc<str>, config: &SinkConfig) -> Box<dyn Sink> {
-        let tokens = match &self.credentials {
-            Some(Credentials::Token(tokens)) => Some(AccessTokens::new(tokens.clone())),
-            _ => None,
-        };
+        let authorization = self.credentials.clone().map(Authorization::new);
         let client = Client::new(self.tls.clone(), self.connect_timeout);
-        let receiver = HttpReceiver { config: self.clone(), codec: config.encoding.codec, client, tokens };
+        let receiver = HttpReceiver { config: self.clone(), codec: config.encoding.codec, client, authorization };
         Box::new(RequestSink::new(receiver, self.requests.clone(), &config.rate))
     }
 
@@ -50,14 +51,15 @@ impl Kind for Http {
 impl Receiver for HttpReceiver {
     fn send<'a>(&'a self, batch: &'a [Frame]) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let request = match request::of(batch, &self.config, self.codec, self.tokens.as_ref()).await {
+            let authorization = self.authorization.as_ref();
+            let request = match request::of(batch, &self.config, self.codec, authorization).await {
                 Ok(request) => request,
-                Err(outcome) => return outcome,
+                Err(reason) => return Outcome::Failed { reason, after: None },
             };
-            match self.client.send(request).await {
+            match self.client.send(request, BODY_TIME).await {
                 Ok(reply) => {
-                    if let Some(tokens) = self.tokens.as_ref().filter(|_| reply.status.as_u16() == 401) {
-                        tokens.discard().await;
+                    if let Some(authorization) = authorization.filter(|_| reply.status == StatusCode::UNAUTHORIZED) {
+                        authorization.refused().await;
                     }
                     response::outcome(&reply, &self.config)
                 }

@@ -1,6 +1,5 @@
 //! Request with a batch: header fields, credentials, and the body.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -8,46 +7,47 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT},
 };
 
+use super::authorization::{Authorization, sensitive};
 use crate::{
-    config::sink::{self, Codec, Compression, Credentials, Http},
-    net::token::AccessTokens,
-    sink::{
-        Frame,
-        request::{Outcome, gzipped},
-    },
+    config::sink::{self, Codec, Compression, Http},
+    sink::{Frame, compression::compress},
 };
 
-/// Makes the request for a batch. `Err`: the credentials can't be had now.
+/// Makes the request for a batch. Errors say why it can't be made now: a secret can't be had.
 pub(super) async fn of(
     batch: &[Frame],
     config: &Http,
     codec: Codec,
-    tokens: Option<&AccessTokens>,
-) -> Result<Request<Full<Bytes>>, Outcome> {
+    authorization: Option<&Authorization>,
+) -> Result<Request<Full<Bytes>>, String> {
     let method = match config.method {
         sink::Method::Post => Method::POST,
         sink::Method::Put => Method::PUT,
     };
-    let body = body(batch, codec);
+    let body = compress(body(batch, codec), config.compression)
+        .map_err(|error| format!("can't compress a batch with {}: {error}", config.compression.name()))?;
     let mut request = Request::builder()
         .method(method)
         .uri(&config.uri)
-        .header(USER_AGENT, concat!("dmarc-shipper/", env!("CARGO_PKG_VERSION")));
-    let body = match config.compression {
-        Compression::None => body,
-        Compression::Gzip => {
-            request = request.header(CONTENT_ENCODING, "gzip");
-            gzipped(&body)
-        }
-    };
-    let mut request = request.body(Full::new(body.into())).map_err(|error| failed(error.to_string()))?;
+        .header(USER_AGENT, concat!("dmarc-shipper/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(body.into()))
+        .map_err(|error| error.to_string())?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(codec)));
-    if let Some(credentials) = &config.credentials {
-        headers.insert(AUTHORIZATION, authorization(credentials, tokens).await?);
+    if config.compression != Compression::None {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(config.compression.name()));
+    }
+    if let Some(authorization) = authorization {
+        headers.insert(AUTHORIZATION, authorization.value().await?);
     }
     for (name, value) in &config.headers {
         headers.insert(name, value.clone());
+    }
+    for (name, file) in &config.header_files {
+        let value = sensitive(file.reveal()?.trim());
+        let value =
+            value.ok_or_else(|| format!("the file of {name} has characters that no header field may contain"))?;
+        headers.insert(name, value);
     }
     Ok(request)
 }
@@ -73,29 +73,4 @@ fn body(batch: &[Frame], codec: Codec) -> Vec<u8> {
         body.push(b']');
     }
     body
-}
-
-async fn authorization(credentials: &Credentials, tokens: Option<&AccessTokens>) -> Result<HeaderValue, Outcome> {
-    let text = match credentials {
-        Credentials::Basic { user, password } => {
-            let password = password.reveal().map_err(failed)?;
-            format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
-        }
-        Credentials::Bearer(token) => format!("Bearer {}", token.reveal().map_err(failed)?.trim()),
-        Credentials::Token(_) => match tokens {
-            Some(tokens) => {
-                let token = tokens.token().await.map_err(|error| failed(error.to_string()))?;
-                format!("Bearer {}", token.text)
-            }
-            None => return Err(failed("there is no source of tokens".to_owned())),
-        },
-    };
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| failed("the token has characters that no header field may contain".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn failed(reason: String) -> Outcome {
-    Outcome::Failed { reason, after: None }
 }

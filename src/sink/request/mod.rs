@@ -7,7 +7,6 @@
 //! All frames, waiting or in flight, count against the sink's queue (`buffer.max_size`) until they are dropped.
 
 mod engine;
-mod gzip;
 mod receiver;
 #[cfg(test)]
 mod tests;
@@ -26,7 +25,6 @@ use crate::config::sink::{Rate, Requests};
 
 use engine::Engine;
 
-pub use gzip::gzipped;
 pub use receiver::{Outcome, Receiver};
 
 /// Sink that sends requests to `R`.

@@ -6,6 +6,7 @@ mod mail_server;
 mod process;
 mod receivers;
 mod rejected;
+mod requests;
 mod set_aside;
 
 use serde_json::{Value, json};

@@ -15,9 +15,11 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 use super::{
     ca::Identity,
+    http_receiver::unzstd,
     server::Duplex,
     wait::{LONG, eventually},
 };
@@ -28,7 +30,8 @@ pub struct Chunk {
     pub tag: String,
     /// Time of each entry, in seconds, and its record.
     pub entries: Vec<(u32, Value)>,
-    pub is_compressed: bool,
+    /// Value of the option `compressed`.
+    pub compressed: Option<String>,
     id: String,
     /// Number of the connection, from 1.
     pub connection: usize,
@@ -69,6 +72,21 @@ impl ForwardReceiver {
         let port = listener.local_addr().unwrap().port();
         let state = accept(listener.into_incoming_boxed(), Arc::new(script));
         Self { port, state }
+    }
+
+    /// As `start`, over TLS; asks for a client certificate of the authority `clients`.
+    pub fn with_tls(
+        identity: &Identity,
+        clients: &Path,
+        script: impl Fn(usize, &Chunk) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (port, tls) = (listener.local_addr().unwrap().port(), identity.tls(Some(clients)));
+        let incoming = std::iter::from_fn(move || {
+            let stream = listener.accept().unwrap().0;
+            Some(Box::new(StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), stream)) as Box<dyn Duplex>)
+        });
+        Self { port, state: accept(Box::new(incoming), Arc::new(script)) }
     }
 
     /// Starts a receiver on a Unix socket.
@@ -159,12 +177,16 @@ fn chunk(message: &rmpv::Value, connection: usize) -> Chunk {
     let [tag, entries, options] = message.as_array().unwrap().as_slice() else { panic!("{message:?}") };
     let options = json_of(options);
     let rmpv::Value::Binary(packed) = entries else { panic!("entries are binary: {entries:?}") };
-    let is_compressed = options.get("compressed").is_some_and(|kind| kind == "gzip");
-    let mut bytes = packed.clone();
-    if is_compressed {
-        bytes.clear();
-        MultiGzDecoder::new(&**packed).read_to_end(&mut bytes).unwrap();
-    }
+    let compressed = options.get("compressed").map(|kind| kind.as_str().unwrap().to_owned());
+    let bytes = match compressed.as_deref() {
+        Some("gzip") => {
+            let mut bytes = Vec::new();
+            MultiGzDecoder::new(&**packed).read_to_end(&mut bytes).unwrap();
+            bytes
+        }
+        Some("zstd") => unzstd(packed),
+        _ => packed.clone(),
+    };
     let mut rest = &*bytes;
     let mut entries = Vec::new();
     while !rest.is_empty() {
@@ -177,7 +199,7 @@ fn chunk(message: &rmpv::Value, connection: usize) -> Chunk {
     }
     assert_eq!(options["size"], entries.len());
     let id = options["chunk"].as_str().unwrap().to_owned();
-    Chunk { tag: tag.as_str().unwrap().to_owned(), entries, is_compressed, id, connection }
+    Chunk { tag: tag.as_str().unwrap().to_owned(), entries, compressed, id, connection }
 }
 
 fn json_of(value: &rmpv::Value) -> Value {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
+    process::{Command, Stdio},
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -13,7 +14,10 @@ use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
-use super::{ca::Identity, server::Duplex};
+use super::{
+    ca::Identity,
+    server::{Duplex, installed},
+};
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub enum Answer {
     Raw(String),
     /// The response comes this much later.
     Late(Duration, u16),
+    /// The beginning of a response, after which more bytes come slowly, without end.
+    Endless(&'static str),
     /// The connection is closed without a response, after the request was read.
     Cut,
 }
@@ -132,6 +138,17 @@ fn converse(stream: Box<dyn Duplex>, connection: usize, script: &Script, state: 
                 stream.get_mut().write_all(response.as_bytes())?;
                 return stream.get_mut().flush();
             }
+            Answer::Endless(begin) => {
+                if begin.starts_with("HTTP/1.1 2") {
+                    state.lock().unwrap().taken.extend(received.events);
+                }
+                stream.get_mut().write_all(begin.as_bytes())?;
+                loop {
+                    stream.get_mut().write_all(b"1\r\nx\r\n")?;
+                    stream.get_mut().flush()?;
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
             Answer::Cut => return Ok(()),
         }
     }
@@ -154,14 +171,29 @@ fn read(stream: &mut impl BufRead, connection: usize) -> io::Result<Option<Recei
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
-        let mut inflated = Vec::new();
-        MultiGzDecoder::new(&*body).read_to_end(&mut inflated)?;
-        body = inflated;
+    match headers.get("content-encoding").map(String::as_str) {
+        Some("gzip") => {
+            let mut inflated = Vec::new();
+            MultiGzDecoder::new(&*body).read_to_end(&mut inflated)?;
+            body = inflated;
+        }
+        Some("zstd") => body = unzstd(&body),
+        _ => {}
     }
     let events = match body.first() {
         Some(b'[') => serde_json::from_slice(&body)?,
         _ => serde_json::Deserializer::from_slice(&body).into_iter().collect::<Result<_, _>>()?,
     };
     Ok(Some(Received { line: line.trim_end().to_owned(), headers, events, body, connection }))
+}
+
+/// Decompresses a zstd frame with the program of those who made the format.
+pub fn unzstd(frame: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(installed("zstd"));
+    let mut child = command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // Small enough for the pipe.
+    child.stdin.take().unwrap().write_all(frame).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
 }

@@ -4,12 +4,14 @@
 pub mod ca;
 pub mod cgroup;
 pub mod courier;
+pub mod cutter;
 pub mod cyrus;
 pub mod datagrams;
 pub mod delivery;
 pub mod disk;
 pub mod dovecot;
 pub mod forward_receiver;
+pub mod http2_receiver;
 pub mod http_receiver;
 pub mod idp;
 pub mod imap;
