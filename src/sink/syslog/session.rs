@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::{
     select,
     time::{Instant, sleep_until, timeout},
@@ -50,9 +51,9 @@ pub struct Session<'a> {
     /// With strict acknowledgements, the batch that this connection carries.
     batch: Option<Batch>,
     /// Number of frames that are sent again on it.
-    again: usize,
-    /// The bytes of the next write.
-    next: Vec<u8>,
+    again: u64,
+    /// The pieces of the next write.
+    next: Vec<Bytes>,
     /// True if nothing that was written on it waits to be confirmed.
     idle: bool,
     settles: Instant,
@@ -155,9 +156,9 @@ impl<'a> Session<'a> {
             self.progress.since = Instant::now();
         }
         if let Some(batch) = &mut self.batch {
-            batch.add(self.next.len(), Instant::now());
+            batch.add(self.next.iter().map(Bytes::len).sum(), Instant::now());
         }
-        self.wire.load(&mut self.next);
+        self.wire.load(self.next.drain(..));
         Ok(())
     }
 
