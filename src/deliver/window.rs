@@ -60,11 +60,15 @@ impl<F: Numbered> Window<F> {
         self.frames.drain(..confirmed).last().map(|frame| frame.number())
     }
 
-    /// Restarts after a lost connection: all unconfirmed frames are sent again, unchanged and in order. Returns the number
-    /// of frames that had been handed out.
-    pub fn rewind(&mut self) -> usize {
+    /// The frames handed out on this connection and not confirmed, oldest first.
+    pub fn handed_out(&self) -> impl Iterator<Item = &F> {
+        self.frames.iter().take(self.handed_out)
+    }
+
+    /// Restarts after a lost connection: all unconfirmed frames are sent again, unchanged and in order.
+    pub fn rewind(&mut self) {
         self.ends.clear();
-        std::mem::take(&mut self.handed_out)
+        self.handed_out = 0;
     }
 
     /// Number of frames handed out on this connection and not confirmed.
@@ -112,7 +116,8 @@ mod tests {
         window.push(Numb(1, 10));
         window.hand_out();
         assert_eq!(window.confirm_up_to(u64::MAX), None);
-        assert_eq!(window.rewind(), 1);
+        assert_eq!(window.handed_out().collect::<Vec<_>>(), [&Numb(1, 10)]);
+        window.rewind();
         assert_eq!(window.next_to_send(), Some(&Numb(1, 10)));
     }
 

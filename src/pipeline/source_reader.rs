@@ -134,6 +134,7 @@ impl SourceReader {
             meter: &self.meter,
             settlement: &self.settlement,
             route: &self.route,
+            rows_read: None,
         };
         let reading = match undelivered {
             // The `ingest_error` of an earlier pass did not arrive either.
@@ -144,7 +145,10 @@ impl SourceReader {
             _ => read(incoming, limits, &mut self.admission, &room, &mut output),
         };
         drop((content, permit));
-        let Ok(reading) = reading else { return self.settlement.abandon(id, &reply) };
+        // Rows that no event of their document follows: its reader has panicked.
+        let Ok(reading) = reading.and_then(|reading| self.emitter.flush(&|| {}).map(|()| reading)) else {
+            return self.settlement.abandon(id, &reply);
+        };
         let mut verdict = reading.verdict();
         self.summary.add(&place, &reading, &verdict);
         if !self.settlement.settles_mails(&self.route) && !matches!(verdict, Verdict::Defer(_)) {
@@ -240,6 +244,9 @@ struct ToSinks<'a> {
     meter: &'a SourceMeter,
     settlement: &'a Settlement,
     route: &'a Route,
+    /// Rows of a document after which its progress is to be recorded, before its next event: these rows get their numbers when
+    /// they are queued, which may have to wait.
+    rows_read: Option<(DocumentKey, u64)>,
 }
 
 impl Output for ToSinks<'_> {
@@ -248,6 +255,10 @@ impl Output for ToSinks<'_> {
         let is_duplicate = matches!(&event, Event::Report(report) if report.outcome() == Outcome::Duplicate);
         if is_duplicate && !self.settlement.settles_mails(self.route) {
             return Ok(());
+        }
+        if let Some((document, rows)) = self.rows_read.take() {
+            self.emitter.flush(idle)?;
+            self.settlement.rows_read(self.mail, &document, rows, self.emitter.mark());
         }
         self.meter.event(&event);
         self.emitter.emit(&event, &recipients, idle)
@@ -258,7 +269,7 @@ impl Output for ToSinks<'_> {
     }
 
     fn rows_read(&mut self, document: &DocumentKey, rows: u64) {
-        self.settlement.rows_read(self.mail, document, rows, self.emitter.mark());
+        self.rows_read = Some((document.clone(), rows));
     }
 
     fn document_read(&mut self, document: &DocumentKey) {

@@ -1,6 +1,7 @@
 //! Sinks: the [`Sink`] trait, the bounded queue in front of each sink, and the confirmation of events.
 
 mod batch;
+mod block;
 mod compression;
 pub mod file;
 pub mod forward;
@@ -22,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    block::{Block, BlockBuilder},
     metadata::Metadata,
     rejections::{Rejection, Rejections},
 };
@@ -48,36 +50,59 @@ pub struct Frame {
     pub permit: OwnedSemaphorePermit,
 }
 
-/// Receiving end of a sink's queue.
+/// Receiving end of a sink's queue, by the block or by the frame.
 ///
 /// A frame occupies the budget (`buffer.max_size`) from the moment it is queued until it is dropped. So a sink that keeps its
 /// frames until they are confirmed bounds queue and replay window with one number, and applies backpressure to the readers.
 #[derive(Debug)]
 pub struct Inlet {
-    frames: mpsc::UnboundedReceiver<Frame>,
+    blocks: mpsc::UnboundedReceiver<Block>,
+    /// The rest of a block of which frames were taken.
+    rest: Option<Block>,
+    max_bytes: u32,
 }
 
 impl Inlet {
     /// Waits for the next frame; `None` when all senders are gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<Frame> {
-        self.frames.recv().await
-    }
-
-    /// Returns the number of frames in the queue.
-    pub fn waiting(&self) -> usize {
-        self.frames.len()
+        loop {
+            if let Some(frame) = self.rest.as_mut().and_then(Block::split_first) {
+                return Some(frame);
+            }
+            self.rest = Some(self.blocks.recv().await?);
+        }
     }
 
     /// Returns the next frame if it is in the queue already.
     pub fn try_next(&mut self) -> Option<Frame> {
-        self.frames.try_recv().ok()
+        loop {
+            if let Some(frame) = self.rest.as_mut().and_then(Block::split_first) {
+                return Some(frame);
+            }
+            self.rest = Some(self.blocks.try_recv().ok()?);
+        }
+    }
+
+    /// Waits for the next block, for a sink that takes no single frames; `None` when all senders are gone. Cancel-safe.
+    pub async fn next_block(&mut self) -> Option<Block> {
+        self.blocks.recv().await
+    }
+
+    /// Returns the number of blocks in the queue.
+    pub fn waiting(&self) -> usize {
+        self.blocks.len() + usize::from(self.rest.is_some())
+    }
+
+    /// Returns the budget of the queue in bytes.
+    pub fn max_bytes(&self) -> u32 {
+        self.max_bytes
     }
 }
 
 /// Sending end of a sink's queue. Numbers frames; used by reader threads, which block while the queue is full.
 #[derive(Debug)]
 pub struct Outlet {
-    frames: mpsc::UnboundedSender<Frame>,
+    blocks: mpsc::UnboundedSender<Block>,
     budget: Arc<Semaphore>,
     max_bytes: u32,
     /// The last number assigned. Locked from numbering to queueing, so that the order of the queue is that of the numbers.
@@ -105,32 +130,39 @@ pub struct Ended;
 
 /// Creates a queue for at most `max_bytes` of unconfirmed frames.
 pub fn queue(max_bytes: u32) -> (Outlet, Inlet) {
-    let (sender, frames) = mpsc::unbounded_channel();
+    let (sender, blocks) = mpsc::unbounded_channel();
     let outlet = Outlet {
-        frames: sender,
+        blocks: sender,
         budget: Arc::new(Semaphore::new(max_bytes as usize)),
         max_bytes,
         last: std::sync::Mutex::new(0),
     };
-    (outlet, Inlet { frames })
+    (outlet, Inlet { blocks, rest: None, max_bytes })
 }
 
 impl Outlet {
-    /// Queues one frame and returns its number. Waits while the queue is full; an event larger than the whole
-    /// queue waits until it is empty.
+    /// Queues one frame, and returns its number. Waits while the queue is full.
     pub async fn send(&self, bytes: Bytes, metadata: Metadata) -> Result<u64, Ended> {
-        let permit = tokio::select! {
-            permit = self.budget.clone().acquire_many_owned(self.wanted(&bytes)) => permit.map_err(|_| Ended)?,
-            () = self.frames.closed() => return Err(Ended),
-        };
-        self.number(bytes, metadata, permit)
+        let mut block = BlockBuilder::default();
+        block.push(metadata, |frame| frame.extend_from_slice(&bytes));
+        self.send_block(&mut block).await
     }
 
-    /// Queues one frame if it fits now; `Ok(None)`: it does not fit, and was not queued.
-    pub fn try_send(&self, bytes: Bytes, metadata: Metadata) -> Result<Option<u64>, Ended> {
-        match self.budget.clone().try_acquire_many_owned(self.wanted(&bytes)) {
-            Ok(permit) => self.number(bytes, metadata, permit).map(Some),
-            Err(_) if self.frames.is_closed() => Err(Ended),
+    /// Queues all frames of `block`, which must not be empty, and returns the number of the last one. Waits while the queue is
+    /// full; a block larger than the whole queue waits until it is empty. Cancel-safe: the frames are queued or still in `block`.
+    pub async fn send_block(&self, block: &mut BlockBuilder) -> Result<u64, Ended> {
+        let permit = tokio::select! {
+            permit = self.budget.clone().acquire_many_owned(self.wanted(block)) => permit.map_err(|_| Ended)?,
+            () = self.blocks.closed() => return Err(Ended),
+        };
+        self.number(block, permit)
+    }
+
+    /// Queues all frames of `block` if they fit now; `Ok(None)`: they do not fit, and are still in `block`.
+    pub fn try_send_block(&self, block: &mut BlockBuilder) -> Result<Option<u64>, Ended> {
+        match self.budget.clone().try_acquire_many_owned(self.wanted(block)) {
+            Ok(permit) => self.number(block, permit).map(Some),
+            Err(_) if self.blocks.is_closed() => Err(Ended),
             Err(_) => Ok(None),
         }
     }
@@ -145,20 +177,21 @@ impl Outlet {
         Level { budget: self.budget.clone(), max_bytes: self.max_bytes }
     }
 
-    fn wanted(&self, bytes: &Bytes) -> u32 {
-        u32::try_from(bytes.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes)
+    fn wanted(&self, block: &BlockBuilder) -> u32 {
+        u32::try_from(block.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes)
     }
 
-    fn number(&self, bytes: Bytes, metadata: Metadata, permit: OwnedSemaphorePermit) -> Result<u64, Ended> {
+    fn number(&self, block: &mut BlockBuilder, permit: OwnedSemaphorePermit) -> Result<u64, Ended> {
         let mut last = self.lock();
-        let number = *last + 1;
-        self.frames.send(Frame { number, bytes, metadata, permit }).map_err(|_| Ended)?;
+        let block = block.build(*last + 1, permit);
+        let number = block.last();
+        self.blocks.send(block).map_err(|_| Ended)?;
         *last = number;
         Ok(number)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, u64> {
-        self.last.lock().expect("nothing panics while it numbers a frame")
+        self.last.lock().expect("nothing panics while it numbers frames")
     }
 }
 

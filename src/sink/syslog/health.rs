@@ -20,7 +20,7 @@ impl SinkHealth {
     }
 
     /// Reports that the receiver takes frames; `again` of them were sent a second time.
-    pub fn up(&mut self, again: usize) {
+    pub fn up(&mut self, again: u64) {
         if again > 0 {
             debug!(sink = &*self.name, frames = again, "resent unconfirmed frames");
         }

@@ -25,13 +25,12 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Frame, Inlet, Sink, SinkError, Status,
+    Inlet, Sink, SinkError, Status,
     rate::RateLimit,
     registry::{Kind, Probe},
 };
 use crate::{
     config::sink::{Rate, SinkConfig, Syslog, SyslogMode},
-    deliver::window::Numbered,
     steps::Steps,
 };
 
@@ -76,11 +75,5 @@ impl Sink for SyslogSink {
                 }
             }
         })
-    }
-}
-
-impl Numbered for Frame {
-    fn number(&self) -> u64 {
-        self.number
     }
 }

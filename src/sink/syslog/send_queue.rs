@@ -3,21 +3,37 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    deliver::{busy::Busy, window::Window},
-    sink::{Frame, Inlet, rate::RateLimit},
+    deliver::{
+        busy::Busy,
+        window::{Numbered, Window},
+    },
+    sink::{Block, Frame, Inlet, rate::RateLimit},
 };
 
-/// Maximum number of bytes in one write; more would save few system calls, and a write is confirmed as a whole.
-const BATCH_BYTES: usize = 64 << 10;
+/// Size in bytes from which a write takes no more pieces; more would save few system calls, and a write is confirmed as a
+/// whole.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// What is written, confirmed and sent again as a whole: a block, or one frame if there is a rate limit.
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    frames: u64,
+    /// Number of its last frame.
+    last: u64,
+    _permit: OwnedSemaphorePermit,
+}
 
 /// The receiving end of the queue, the replay window and the rate limit. All bytes in it are within the queue's budget.
 pub struct SendQueue {
     inlet: Inlet,
     ended: bool,
-    window: Window<Frame>,
+    window: Window<Piece>,
     rate: Arc<RateLimit>,
     held: Busy,
     /// The wait for the rate limit to admit the next frame, kept so that a cancelled wait is resumed.
@@ -30,27 +46,29 @@ impl SendQueue {
         Self { inlet, ended: false, window: Window::default(), rate: Arc::new(rate), held, turn: None }
     }
 
-    /// Adds the frames to send next to an empty `batch`: waits for the first, then takes those that are queued and
-    /// admitted. The batch stays empty only at the end of the queue. Cancel-safe.
-    pub async fn fill(&mut self, batch: &mut Vec<u8>) {
-        while batch.len() < BATCH_BYTES {
+    /// Adds the pieces to send next to an empty `load`: waits for the first, then takes those that are queued and admitted.
+    /// The load stays empty only at the end of the queue. Cancel-safe.
+    pub async fn fill(&mut self, load: &mut Vec<Bytes>) {
+        let mut bytes = 0;
+        while bytes < WRITE_BYTES {
             if self.window.next_to_send().is_none() {
-                match self.inlet.try_next() {
-                    Some(frame) => self.window.push(frame),
-                    None if batch.is_empty() && self.receive().await => {}
-                    None => return,
+                match self.receive().now_or_never() {
+                    Some(true) => {}
+                    None if load.is_empty() && self.receive().await => {}
+                    _ => return,
                 }
             }
-            let Some(len) = self.window.next_to_send().map(|frame| frame.bytes.len()) else { return };
+            let Some(len) = self.window.next_to_send().map(|piece| piece.bytes.len()) else { return };
             if !self.may_go(len) {
-                if !batch.is_empty() {
+                if !load.is_empty() {
                     return;
                 }
                 let _held = (!self.is_in_flight()).then(|| self.held.begin());
                 self.wait_turn(len).await;
             }
-            if let Some(frame) = self.window.hand_out() {
-                batch.extend_from_slice(&frame.bytes);
+            if let Some(piece) = self.window.hand_out() {
+                bytes += len;
+                load.push(piece.bytes.clone());
             }
         }
     }
@@ -67,18 +85,27 @@ impl SendQueue {
         }
     }
 
-    /// Takes the next frame of the queue into the window; false at the end of the queue.
+    /// Takes the next piece of the queue into the window; false at the end of the queue. Cancel-safe.
     async fn receive(&mut self) -> bool {
         if !self.ended {
-            match self.inlet.next().await {
-                Some(frame) => self.window.push(frame),
+            let next = match self.rate.is_unlimited() {
+                true => self.inlet.next_block().await.map(Piece::from),
+                false => self.inlet.next().await.map(Piece::from),
+            };
+            match next {
+                Some(piece) => self.window.push(piece),
                 None => self.ended = true,
             }
         }
         !self.ended
     }
 
-    /// Records that the frames handed out lie before this offset of the connection's stream.
+    /// Returns the budget of the queue in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.inlet.max_bytes().into()
+    }
+
+    /// Records that the pieces handed out lie before this offset of the connection's stream.
     pub fn written(&mut self, offset: u64) {
         self.window.written(offset);
     }
@@ -88,9 +115,11 @@ impl SendQueue {
         self.window.confirm_up_to(offset)
     }
 
-    /// Restarts from the oldest frame, for a new connection; returns the number of frames that are sent again.
-    pub fn rewind(&mut self) -> usize {
-        self.window.rewind()
+    /// Restarts from the oldest piece, for a new connection; returns the number of frames that are sent again.
+    pub fn rewind(&mut self) -> u64 {
+        let frames = self.window.handed_out().map(|piece| piece.frames).sum();
+        self.window.rewind();
+        frames
     }
 
     /// True if frames were handed out that are not confirmed.
@@ -120,5 +149,25 @@ impl SendQueue {
         });
         turn.await;
         self.turn = None;
+    }
+}
+
+impl Numbered for Piece {
+    fn number(&self) -> u64 {
+        self.last
+    }
+}
+
+impl From<Block> for Piece {
+    fn from(block: Block) -> Self {
+        let (last, frames) = (block.last(), block.frames() as u64);
+        let (bytes, permit) = block.into_parts();
+        Self { bytes, frames, last, _permit: permit }
+    }
+}
+
+impl From<Frame> for Piece {
+    fn from(Frame { number, bytes, permit, .. }: Frame) -> Self {
+        Self { bytes, frames: 1, last: number, _permit: permit }
     }
 }

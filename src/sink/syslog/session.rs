@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::{
     select,
     time::{Instant, sleep_until, timeout},
@@ -19,7 +20,8 @@ use crate::config::sink::{Acknowledgements, Syslog};
 
 /// Time that the connection must stay open after an acknowledgement for the acknowledgement to count. A receiver that
 /// refuses us by address or number of sessions accepts first and closes then; one that dies loses what its kernel holds.
-/// The delay costs only that mails are settled so much later.
+/// The delay costs only that mails are settled so much later: where the queue would have to wait for it, closing the connection
+/// proves more, and at once (see [`Session::closes_early`]).
 const GRACE: Duration = Duration::from_millis(250);
 /// Time after the handshake before which nothing counts, if the receiver asks for a client certificate: it may check the
 /// certificate only then; rsyslog compares names after the handshake. A session ticket is no sign of acceptance, since
@@ -49,10 +51,15 @@ pub struct Session<'a> {
     stop: &'a CancellationToken,
     /// With strict acknowledgements, the batch that this connection carries.
     batch: Option<Batch>,
+    /// True unless a receiver has not closed its side in time, or has reset the connection instead: without strict
+    /// acknowledgements, the connection is then closed early where only the silence has to be waited for.
+    closes_early: &'a mut bool,
+    /// Offset in the stream before which everything is confirmed.
+    confirmed: u64,
     /// Number of frames that are sent again on it.
-    again: usize,
-    /// The bytes of the next write.
-    next: Vec<u8>,
+    again: u64,
+    /// The pieces of the next write.
+    next: Vec<Bytes>,
     /// True if nothing that was written on it waits to be confirmed.
     idle: bool,
     settles: Instant,
@@ -83,6 +90,7 @@ impl<'a> Session<'a> {
         config: &Syslog,
         send_queue: &'a mut SendQueue,
         health: &'a mut SinkHealth,
+        closes_early: &'a mut bool,
         stop: &'a CancellationToken,
     ) -> Self {
         let now = Instant::now();
@@ -94,6 +102,8 @@ impl<'a> Session<'a> {
             health,
             stop,
             batch: (config.acknowledgements == Acknowledgements::Strict).then(Batch::default),
+            closes_early,
+            confirmed: 0,
             again,
             next: Vec::new(),
             idle: true,
@@ -122,7 +132,7 @@ impl<'a> Session<'a> {
             if self.is_complete() {
                 return self.finish().await;
             }
-            let may_fill = self.wire.is_unloaded() && !self.send_queue.is_drained();
+            let may_fill = self.wire.is_unloaded() && !self.send_queue.is_drained() && !self.is_half_full();
             let watching = !self.settled || self.send_queue.is_in_flight();
             let due = self.batch.as_ref().and_then(Batch::due).filter(|_| self.wire.is_unloaded());
             select! {
@@ -155,9 +165,9 @@ impl<'a> Session<'a> {
             self.progress.since = Instant::now();
         }
         if let Some(batch) = &mut self.batch {
-            batch.add(self.next.len(), Instant::now());
+            batch.add(self.next.iter().map(Bytes::len).sum(), Instant::now());
         }
-        self.wire.load(&mut self.next);
+        self.wire.load(self.next.drain(..));
         Ok(())
     }
 
@@ -184,6 +194,7 @@ impl<'a> Session<'a> {
             self.health.confirm(number);
             self.looks.soon();
         }
+        self.confirmed = offset;
         self.idle = !self.send_queue.is_in_flight();
     }
 
@@ -210,26 +221,54 @@ impl<'a> Session<'a> {
     fn is_complete(&self) -> bool {
         match &self.batch {
             _ if !self.wire.is_unloaded() => false,
-            None => self.send_queue.is_done(),
+            None => self.send_queue.is_done() || self.waits_only_for_silence(),
             Some(batch) => {
                 self.send_queue.is_drained() || batch.is_full() || batch.due().is_some_and(|due| due <= Instant::now())
             }
         }
     }
 
+    /// True if the queue can't go on before more is confirmed, all that was written is acknowledged, and closing the connection
+    /// confirms it earlier than the silence.
+    fn waits_only_for_silence(&self) -> bool {
+        let is_held_up = self.send_queue.is_drained() || self.is_half_full();
+        *self.closes_early
+            && is_held_up
+            && self.send_queue.is_in_flight()
+            && self.progress.acknowledged == self.wire.written()
+    }
+
+    /// True if half of the queue's budget is taken by what was written here: readers need the other half meanwhile.
+    fn is_half_full(&self) -> bool {
+        let unconfirmed = self.wire.written() - self.confirmed;
+        self.batch.is_none() && *self.closes_early && unconfirmed >= self.send_queue.max_bytes() / 2
+    }
+
     async fn finish(&mut self) -> Result<End, LinkError> {
-        if self.batch.is_none() {
+        if self.batch.is_none() && !self.send_queue.is_in_flight() {
             timeout(GOODBYE, self.wire.close()).await.ok(); // all is confirmed; closing avoids an RST, which would destroy it
             return Ok(End::Closed);
         }
-        select! {
+        let written = self.wire.written();
+        let limit = match &self.batch {
+            Some(_) => self.progress.limit,
+            None => GRACE.max(self.settles.saturating_duration_since(Instant::now())),
+        };
+        let closed = select! {
             () = self.stop.cancelled() => return Ok(End::Stopped),
-            closed = timeout(self.progress.limit, close_both_sides(&mut self.wire)) => {
-                closed.map_err(|_| LinkError::NotClosed(self.progress.limit))??;
-            }
+            closed = timeout(limit, close_both_sides(&mut self.wire)) => closed,
+        };
+        if self.batch.is_none() {
+            *self.closes_early = matches!(closed, Ok(Ok(())));
+        }
+        match closed {
+            Ok(closed) => closed?,
+            Err(_) if self.batch.is_some() => return Err(LinkError::NotClosed(limit)),
+            // All was acknowledged before, and the connection has been open and silent since.
+            Err(_) => drop(timeout(GOODBYE, self.wire.close()).await),
         }
         self.health.up(self.again);
-        self.confirm(self.wire.written());
+        self.confirm(written);
         Ok(End::Closed)
     }
 }

@@ -1,13 +1,15 @@
 //! One connection to the receiver: opens it, writes while reading, queries what has been acknowledged, and closes it.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
+use bytes::{Buf, Bytes};
 use rustix::net::{RecvFlags, recv};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -29,6 +31,9 @@ use crate::{
 /// A silent peer is probed after 60 s, and given up after three unanswered probes.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(3);
+
+/// Maximum number of pieces in one call: those of the smallest mails, of 1 KiB each, up to the size of a write.
+const PIECES: usize = 64;
 
 /// Error in opening a connection, or one that ended it.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +67,8 @@ pub enum LinkError {
 /// An open connection and the bytes that are being written to it.
 pub struct Wire {
     stream: Either<CountingStream, TlsStream<CountingStream>>,
-    load: Vec<u8>,
-    /// Number of bytes of `load` that are in the stream.
-    taken: usize,
+    /// What is not in the stream yet.
+    load: VecDeque<Bytes>,
     certificate_asked: bool,
     /// True if a client certificate is configured.
     has_certificate: bool,
@@ -94,8 +98,7 @@ impl Wire {
         };
         Ok(Self {
             stream,
-            load: Vec::new(),
-            taken: 0,
+            load: VecDeque::new(),
             certificate_asked,
             has_certificate: config.tls.crt_file.is_some(),
             send_timeout: config.send_timeout,
@@ -118,10 +121,10 @@ impl Wire {
         LinkError::Refused { cause: Box::new(cause), advice }
     }
 
-    /// Takes the bytes to write next, and returns an empty buffer for those after them. Only when unloaded.
-    pub fn load(&mut self, bytes: &mut Vec<u8>) {
+    /// Takes the bytes to write next, one piece after the other. Only when unloaded.
+    pub fn load(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
         debug_assert!(self.is_unloaded());
-        std::mem::swap(&mut self.load, bytes);
+        self.load.extend(pieces);
     }
 
     pub fn is_unloaded(&self) -> bool {
@@ -141,16 +144,17 @@ impl Wire {
         }
         let written = ready!(self.poll_write_out(cx));
         self.load.clear();
-        self.taken = 0;
         // A broken pipe says less than the alert that came before it.
         Poll::Ready(written.map_err(|error| self.hear(cx).err().unwrap_or(error.into())))
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.load.get(self.taken..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+        while !self.load.is_empty() {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let count = pieces.iter_mut().zip(&self.load).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
+            match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &pieces[..count]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                taken => self.taken += taken,
+                taken => drop_front(&mut self.load, taken),
             }
         }
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -264,6 +268,18 @@ impl Wire {
         match &mut self.stream {
             Either::Left(counted) => counted,
             Either::Right(tls) => tls.get_mut().0,
+        }
+    }
+}
+
+/// Removes the first `taken` bytes.
+fn drop_front(pieces: &mut VecDeque<Bytes>, mut taken: usize) {
+    while let Some(first) = pieces.front_mut().filter(|first| taken > 0 || first.is_empty()) {
+        let here = taken.min(first.len());
+        first.advance(here);
+        taken -= here;
+        if first.is_empty() {
+            pieces.pop_front();
         }
     }
 }

@@ -1,0 +1,1 @@
+//! The emitter: rows that are queued together.
