@@ -24,7 +24,7 @@ mod tests;
 
 use crate::{
     config::sink::{Codec, Encoding, Frames, Framing, SinkConfig, Syslog, SyslogFormat, SyslogMode},
-    event::{Event, Field},
+    event::{Event, EventType, Field},
 };
 use fields::Selection;
 use framing::Frame;
@@ -123,7 +123,7 @@ impl Encoder {
         event.fields(&mut fields);
         self.envelope.header(event, &mut self.frame);
         let header = self.frame.len();
-        self.envelope.structured_data(&fields, &mut self.frame);
+        self.envelope.structured_data(event.event_type(), &fields, &mut self.frame);
         let opened = self.frame.len();
         let row = match (event, self.message) {
             (Event::Aggregate(row), Message::Json(charset)) => Some((row, charset)),
@@ -185,9 +185,9 @@ impl Envelope {
         }
     }
 
-    fn structured_data(&self, fields: &[Field<'_>], out: &mut Vec<u8>) {
+    fn structured_data(&self, event_type: EventType, fields: &[Field<'_>], out: &mut Vec<u8>) {
         if let Envelope::Rfc5424(envelope) = self {
-            envelope.structured_data(fields, out);
+            envelope.structured_data(event_type, fields, out);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::sink::{EventTime, Syslog},
-    event::{Event, Field, Value},
+    event::{Event, EventType, Field, Value, schema},
     invisible::is_invisible,
 };
 
@@ -42,7 +42,10 @@ pub(super) struct Envelope {
     origin: String,
     /// `[dmarc@PEN`; `None` if structured data is turned off.
     opening: Option<String>,
-    params: Vec<&'static str>,
+    /// True if `event_id` is among the fields that the sink writes.
+    shows_id: bool,
+    /// By event type: indexes of the fields of the structured data among those of the event.
+    params: Vec<Vec<usize>>,
 }
 
 impl Envelope {
@@ -53,8 +56,9 @@ impl Envelope {
             facility: syslog.facility,
             event_time: syslog.event_time,
             origin: format!(" {hostname} {app_name} {} ", host.pid),
+            shows_id: selection.permits("event_id"),
             opening: syslog.structured_data.then(|| format!("[dmarc@{}", syslog.enterprise_number)),
-            params: PARAMS.iter().copied().filter(|key| selection.permits(key)).collect(),
+            params: EventType::ALL.iter().map(|event_type| params(*event_type, selection)).collect(),
         }
     }
 
@@ -68,13 +72,18 @@ impl Envelope {
         write!(out, "<{priority}>1 {time:.6}{}{message_id} ", self.origin).expect("a vector takes all that is written");
     }
 
-    /// Writes the structured data and the space after it.
-    pub(super) fn structured_data(&self, fields: &[Field<'_>], out: &mut Vec<u8>) {
+    /// Writes the structured data and the space after it. `fields` are all fields of an event of this type.
+    pub(super) fn structured_data(&self, event_type: EventType, fields: &[Field<'_>], out: &mut Vec<u8>) {
+        let params = self.params.get(event_type as usize).map_or(&[][..], Vec::as_slice);
+        self.written(params.iter().filter_map(|at| fields.get(*at)), out);
+    }
+
+    fn written<'f>(&self, fields: impl Iterator<Item = &'f Field<'f>>, out: &mut Vec<u8>) {
         let start = out.len();
-        for param in &self.params {
-            match fields.iter().find(|(key, _)| key == param) {
-                Some((key, Value::Text(text))) => self.param(key, out, start, |out| escaped(text, out)),
-                Some((key, Value::Int(number))) => self.param(key, out, start, |out| json::integer(*number, out)),
+        for (key, value) in fields {
+            match value {
+                Value::Text(text) => self.param(key, out, start, |out| escaped(text, out)),
+                Value::Int(number) => self.param(key, out, start, |out| json::integer(*number, out)),
                 _ => {}
             }
         }
@@ -88,7 +97,7 @@ impl Envelope {
     /// Writes structured data with `event_id` only, which is enough to recognise duplicates.
     pub(super) fn event_id_alone(&self, event: &Event, out: &mut Vec<u8>) {
         let id = event.event_id();
-        self.structured_data(&[("event_id", Value::Text((&*id).into()))], out);
+        self.written([("event_id", Value::Text((&*id).into()))].iter().filter(|_| self.shows_id), out);
     }
 
     fn param(&self, key: &str, out: &mut Vec<u8>, start: usize, value: impl FnOnce(&mut Vec<u8>)) {
@@ -102,6 +111,11 @@ impl Envelope {
         value(out);
         out.push(b'"');
     }
+}
+
+fn params(event_type: EventType, selection: &Selection) -> Vec<usize> {
+    let permitted = PARAMS.iter().filter(|key| selection.permits(key));
+    permitted.filter_map(|name| schema::keys(event_type).iter().position(|key| key.name == *name)).collect()
 }
 
 pub(super) fn no_structured_data(out: &mut Vec<u8>) {

@@ -37,6 +37,7 @@ pub struct Clean<'l, R> {
     weight: Option<Weight<'l>>,
     head: Head,
     rows: u64,
+    record_end: memmem::Finder<'static>,
 }
 
 /// What is outside the records.
@@ -73,6 +74,7 @@ impl<'l, R: BufRead> Clean<'l, R> {
             weight: is_weighed.then(|| Weight::new(limits)),
             head: Head::default(),
             rows: 0,
+            record_end: memmem::Finder::new("</record>"),
         }
     }
 
@@ -130,8 +132,8 @@ impl<'l, R: BufRead> Clean<'l, R> {
 
     /// True if the next record is in the window as a whole, or the rest of the report.
     fn holds_an_end(&self) -> bool {
-        let rest = self.window[self.at..].as_bytes();
-        memmem::find(rest, b"</record>").is_some() || memmem::find(rest, b"</feedback>").is_some()
+        let rest = &self.window.as_bytes()[self.at..];
+        self.record_end.find(rest).is_some() || memmem::find(rest, b"</feedback>").is_some()
     }
 
     fn read_on(&mut self) -> Read<()> {
