@@ -6,7 +6,17 @@ use std::vec;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Frame, Metadata};
+use super::metadata::Metadata;
+
+/// One encoded event, framed for its sink; dropping it returns its bytes to the queue's budget.
+#[derive(Debug)]
+pub struct Frame {
+    /// Counts from 1 without gaps, in the order of the queue.
+    pub number: u64,
+    pub bytes: Bytes,
+    pub metadata: Metadata,
+    pub permit: OwnedSemaphorePermit,
+}
 
 /// Frames of one reader for one sink that are not in the sink's queue yet. Never waits for another frame: see
 /// `pipeline::sink_queue`.

@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    block::{Block, BlockBuilder},
+    block::{Block, BlockBuilder, Frame},
     metadata::Metadata,
     rejections::{Rejection, Rejections},
 };
@@ -38,16 +38,6 @@ pub trait Sink: Send {
         status: Status,
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), SinkError>>;
-}
-
-/// One encoded event, framed for its sink; dropping it returns its bytes to the queue's budget.
-#[derive(Debug)]
-pub struct Frame {
-    /// Counts from 1 without gaps, in the order of the queue.
-    pub number: u64,
-    pub bytes: Bytes,
-    pub metadata: Metadata,
-    pub permit: OwnedSemaphorePermit,
 }
 
 /// Receiving end of a sink's queue, by the block or by the frame.

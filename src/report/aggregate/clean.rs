@@ -16,13 +16,8 @@ use crate::limits::{AUTH_RESULTS, Limits};
 use crate::report::encoding::Utf8;
 use crate::report::warnings::Warnings;
 use crate::report::weight::Weight;
-use cursor::{Cursor, Tag};
-
-/// The document is not clean.
-#[derive(Debug)]
-pub struct Unclean;
-
-type Read<T> = Result<T, Unclean>;
+pub use cursor::Unclean;
+use cursor::{Cursor, Read, Tag};
 
 /// Reads a document through a window of decoded text, which holds at least the next record as a whole.
 pub struct Clean<'l, R> {
@@ -40,7 +35,7 @@ pub struct Clean<'l, R> {
     record_end: memmem::Finder<'static>,
 }
 
-/// What is outside the records.
+/// The head of a report: everything outside the records.
 #[derive(Default)]
 struct Head {
     report: Aggregate,

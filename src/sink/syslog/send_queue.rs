@@ -19,7 +19,7 @@ use crate::{
 /// whole.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// What is written, confirmed and sent again as a whole: a block, or one frame if there is a rate limit.
+/// Unit that is written, confirmed and sent again as a whole: a block, or one frame if there is a rate limit.
 #[derive(Debug)]
 struct Piece {
     bytes: Bytes,

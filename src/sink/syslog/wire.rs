@@ -67,7 +67,7 @@ pub enum LinkError {
 /// An open connection and the bytes that are being written to it.
 pub struct Wire {
     stream: Either<CountingStream, TlsStream<CountingStream>>,
-    /// What is not in the stream yet.
+    /// Bytes that are not in the stream yet.
     load: VecDeque<Bytes>,
     certificate_asked: bool,
     /// True if a client certificate is configured.

@@ -16,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use super::ca::Identity;
 
-/// What becomes of a request.
+/// Fate of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaction {
     Status(u16),

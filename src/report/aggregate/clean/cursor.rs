@@ -4,11 +4,17 @@ use std::borrow::Cow;
 
 use quick_xml::events::BytesStart;
 
-use super::{Read, Text, Unclean};
 use crate::report::aggregate::open_elements::Tree;
+use crate::report::aggregate::report::Text;
 use crate::report::aggregate::text_room::NAME;
 use crate::report::values::blank_trimmed;
 use crate::report::xml::simple_tag;
+
+/// The document is not clean.
+#[derive(Debug)]
+pub struct Unclean;
+
+pub(super) type Read<T> = Result<T, Unclean>;
 
 /// Position in the document.
 pub struct Cursor<'w> {
