@@ -20,8 +20,7 @@ use crate::config::sink::{Acknowledgements, Syslog};
 
 /// Time that the connection must stay open after an acknowledgement for the acknowledgement to count. A receiver that
 /// refuses us by address or number of sessions accepts first and closes then; one that dies loses what its kernel holds.
-/// The delay costs only that mails are settled so much later: where the queue would have to wait for it, closing the connection
-/// proves more, and at once (see [`Session::closes_early`]).
+/// The delay costs only that mails are settled so much later.
 const GRACE: Duration = Duration::from_millis(250);
 /// Time after the handshake before which nothing counts, if the receiver asks for a client certificate: it may check the
 /// certificate only then; rsyslog compares names after the handshake. A session ticket is no sign of acceptance, since
@@ -51,11 +50,6 @@ pub struct Session<'a> {
     stop: &'a CancellationToken,
     /// With strict acknowledgements, the batch that this connection carries.
     batch: Option<Batch>,
-    /// True unless a receiver has not closed its side in time, or has reset the connection instead: without strict
-    /// acknowledgements, the connection is then closed early where only the silence has to be waited for.
-    closes_early: &'a mut bool,
-    /// Offset in the stream before which everything is confirmed.
-    confirmed: u64,
     /// Number of frames that are sent again on it.
     again: u64,
     /// The pieces of the next write.
@@ -90,7 +84,6 @@ impl<'a> Session<'a> {
         config: &Syslog,
         send_queue: &'a mut SendQueue,
         health: &'a mut SinkHealth,
-        closes_early: &'a mut bool,
         stop: &'a CancellationToken,
     ) -> Self {
         let now = Instant::now();
@@ -102,8 +95,6 @@ impl<'a> Session<'a> {
             health,
             stop,
             batch: (config.acknowledgements == Acknowledgements::Strict).then(Batch::default),
-            closes_early,
-            confirmed: 0,
             again,
             next: Vec::new(),
             idle: true,
@@ -132,7 +123,7 @@ impl<'a> Session<'a> {
             if self.is_complete() {
                 return self.finish().await;
             }
-            let may_fill = self.wire.is_unloaded() && !self.send_queue.is_drained() && !self.is_half_full();
+            let may_fill = self.wire.is_unloaded() && !self.send_queue.is_drained();
             let watching = !self.settled || self.send_queue.is_in_flight();
             let due = self.batch.as_ref().and_then(Batch::due).filter(|_| self.wire.is_unloaded());
             select! {
@@ -194,7 +185,6 @@ impl<'a> Session<'a> {
             self.health.confirm(number);
             self.looks.soon();
         }
-        self.confirmed = offset;
         self.idle = !self.send_queue.is_in_flight();
     }
 
@@ -221,54 +211,26 @@ impl<'a> Session<'a> {
     fn is_complete(&self) -> bool {
         match &self.batch {
             _ if !self.wire.is_unloaded() => false,
-            None => self.send_queue.is_done() || self.waits_only_for_silence(),
+            None => self.send_queue.is_done(),
             Some(batch) => {
                 self.send_queue.is_drained() || batch.is_full() || batch.due().is_some_and(|due| due <= Instant::now())
             }
         }
     }
 
-    /// True if the queue can't go on before more is confirmed, all that was written is acknowledged, and closing the connection
-    /// confirms it earlier than the silence.
-    fn waits_only_for_silence(&self) -> bool {
-        let is_held_up = self.send_queue.is_drained() || self.is_half_full();
-        *self.closes_early
-            && is_held_up
-            && self.send_queue.is_in_flight()
-            && self.progress.acknowledged == self.wire.written()
-    }
-
-    /// True if half of the queue's budget is taken by what was written here: readers need the other half meanwhile.
-    fn is_half_full(&self) -> bool {
-        let unconfirmed = self.wire.written() - self.confirmed;
-        self.batch.is_none() && *self.closes_early && unconfirmed >= self.send_queue.max_bytes() / 2
-    }
-
     async fn finish(&mut self) -> Result<End, LinkError> {
-        if self.batch.is_none() && !self.send_queue.is_in_flight() {
+        if self.batch.is_none() {
             timeout(GOODBYE, self.wire.close()).await.ok(); // all is confirmed; closing avoids an RST, which would destroy it
             return Ok(End::Closed);
         }
-        let written = self.wire.written();
-        let limit = match &self.batch {
-            Some(_) => self.progress.limit,
-            None => GRACE.max(self.settles.saturating_duration_since(Instant::now())),
-        };
-        let closed = select! {
+        select! {
             () = self.stop.cancelled() => return Ok(End::Stopped),
-            closed = timeout(limit, close_both_sides(&mut self.wire)) => closed,
-        };
-        if self.batch.is_none() {
-            *self.closes_early = matches!(closed, Ok(Ok(())));
-        }
-        match closed {
-            Ok(closed) => closed?,
-            Err(_) if self.batch.is_some() => return Err(LinkError::NotClosed(limit)),
-            // All was acknowledged before, and the connection has been open and silent since.
-            Err(_) => drop(timeout(GOODBYE, self.wire.close()).await),
+            closed = timeout(self.progress.limit, close_both_sides(&mut self.wire)) => {
+                closed.map_err(|_| LinkError::NotClosed(self.progress.limit))??;
+            }
         }
         self.health.up(self.again);
-        self.confirm(written);
+        self.confirm(self.wire.written());
         Ok(End::Closed)
     }
 }

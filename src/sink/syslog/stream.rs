@@ -38,7 +38,6 @@ pub async fn run(
     let mut health = SinkHealth::new(name, status);
     let mut backoff = Backoff::new(RECEIVER);
     let mut first = true;
-    let mut closes_early = true;
     loop {
         let confirmed_before = health.confirmed();
         let opened = select! {
@@ -46,7 +45,7 @@ pub async fn run(
             opened = Wire::open(config) => opened,
         };
         let ended = match opened {
-            Ok(wire) => Session::new(wire, config, &mut send_queue, &mut health, &mut closes_early, &stop).run().await,
+            Ok(wire) => Session::new(wire, config, &mut send_queue, &mut health, &stop).run().await,
             Err(LinkError::Tls(error @ TlsError::Configuration { .. })) if first => {
                 return Err(SinkError::Configuration(error.to_string(), Some(error.into())));
             }
