@@ -49,7 +49,6 @@ pub struct Inlet {
     blocks: mpsc::UnboundedReceiver<Block>,
     /// The rest of a block of which frames were taken.
     rest: Option<Block>,
-    max_bytes: u32,
 }
 
 impl Inlet {
@@ -81,11 +80,6 @@ impl Inlet {
     /// Returns the number of blocks in the queue.
     pub fn waiting(&self) -> usize {
         self.blocks.len() + usize::from(self.rest.is_some())
-    }
-
-    /// Returns the budget of the queue in bytes.
-    pub fn max_bytes(&self) -> u32 {
-        self.max_bytes
     }
 }
 
@@ -127,7 +121,7 @@ pub fn queue(max_bytes: u32) -> (Outlet, Inlet) {
         max_bytes,
         last: std::sync::Mutex::new(0),
     };
-    (outlet, Inlet { blocks, rest: None, max_bytes })
+    (outlet, Inlet { blocks, rest: None })
 }
 
 impl Outlet {

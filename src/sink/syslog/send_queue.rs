@@ -100,11 +100,6 @@ impl SendQueue {
         !self.ended
     }
 
-    /// Returns the budget of the queue in bytes.
-    pub fn max_bytes(&self) -> u64 {
-        self.inlet.max_bytes().into()
-    }
-
     /// Records that the pieces handed out lie before this offset of the connection's stream.
     pub fn written(&mut self, offset: u64) {
         self.window.written(offset);

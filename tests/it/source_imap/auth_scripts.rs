@@ -352,7 +352,7 @@ async fn endless_response_is_not_buffered() {
     let server = Scripted::start(1, |_, _| Act::Honest).await;
     server.set(|state| state.capabilities = GOOGLE);
     let error = failure(scripted(&server, credentials)).await;
-    assert!(matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("length limit"), "{error}");
+    assert!(matches!(error, SourceError::Unreachable(_)) && error.to_string().contains("too large"), "{error}");
 }
 
 /// Refuses each login until `file` was rewritten, which it does itself at the first refusal.
