@@ -27,10 +27,7 @@ pub fn ascii(name: &str) -> Option<Cow<'_, str>> {
             Cow::Owned(name)
         }
     };
-    let is_label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    name.split('.').all(is_label).then_some(name)
+    is_plain(&name).then_some(name)
 }
 
 /// True for a name that is in that form already, as most are.

@@ -9,13 +9,14 @@ use std::io::BufRead;
 
 use memchr::memmem;
 
-use super::parser::ERRORS;
-use super::report::{Aggregate, DkimAuth, Override, Policy, Row, SpfAuth, Text};
+use super::parser::{ERRORS, keep_unless_empty};
+use super::report::{Aggregate, DkimAuth, Override, Policy, Row, SpfAuth, Text, owned};
 use super::text_room::{HEAD, RESULTS};
 use crate::limits::{AUTH_RESULTS, Limits};
 use crate::report::encoding::Utf8;
 use crate::report::warnings::Warnings;
 use crate::report::weight::Weight;
+use crate::report::xml::may_be_forbidden;
 pub use cursor::Unclean;
 use cursor::{Cursor, Read, Tag};
 
@@ -140,10 +141,7 @@ impl<'l, R: BufRead> Clean<'l, R> {
         while !self.ended && self.window.len() < before + READ {
             self.ended = !self.source.read(&mut self.window, &mut warnings).map_err(|_| Unclean)?;
         }
-        // The first bytes of all characters that XML forbids, and of a few others.
-        let suspicious = |byte| (byte == 0xef) | ((byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r'));
-        let is_suspicious = self.window.as_bytes()[before..].iter().fold(false, |any, &byte| any | suspicious(byte));
-        if is_suspicious || !warnings.is_empty() { Err(Unclean) } else { Ok(()) }
+        if may_be_forbidden(&self.window.as_bytes()[before..]) || !warnings.is_empty() { Err(Unclean) } else { Ok(()) }
     }
 
     /// Reads on after the report.
@@ -297,17 +295,11 @@ fn nothing(_: &mut Cursor<'_>, _: &str) -> Read<()> {
     Err(Unclean)
 }
 
-/// Keeps an entry unless it is empty.
+/// Keeps an entry of a list that has room for it.
 fn keep<T: Default + PartialEq>(entries: &mut Vec<T>, entry: T) -> Read<()> {
     if entries.len() >= AUTH_RESULTS {
         return Err(Unclean);
     }
-    if entry != T::default() {
-        entries.push(entry);
-    }
+    keep_unless_empty(entries, entry);
     Ok(())
-}
-
-fn owned(text: Text<'_>) -> Text<'static> {
-    text.map(|text| text.into_owned().into())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::BufRead;
+use std::mem::take;
 use std::rc::Rc;
 
 use quick_xml::events::BytesStart;
@@ -444,7 +445,7 @@ impl Reading<'_> {
 
     /// Reads the text of a reason that is not in an element, as in `<reason>sampled_out</reason>`.
     fn end_reason_text(&mut self) {
-        let text = std::mem::take(&mut self.text);
+        let text = take(&mut self.text);
         let told = blank_trimmed(&text);
         if told.is_empty() {
             return;
@@ -462,7 +463,7 @@ impl Reading<'_> {
 
     /// Keeps the text of the current extension so far.
     fn keep_text(&mut self) {
-        let text = std::mem::take(&mut self.text);
+        let text = take(&mut self.text);
         let told = blank_trimmed(&text);
         if !told.is_empty() {
             self.keep_extension(None, told);
@@ -495,9 +496,9 @@ impl Reading<'_> {
         let draft = &mut self.draft;
         match element.node {
             Node::Text(place) => self.fill(place, &element.name),
-            Node::Reason => keep(&mut draft.row.reasons, &mut draft.reason),
-            Node::Dkim => keep(&mut draft.row.dkim_auth, &mut draft.dkim),
-            Node::Spf => keep(&mut draft.row.spf_auth, &mut draft.spf),
+            Node::Reason => keep_unless_empty(&mut draft.row.reasons, take(&mut draft.reason)),
+            Node::Dkim => keep_unless_empty(&mut draft.row.dkim_auth, take(&mut draft.dkim)),
+            Node::Spf => keep_unless_empty(&mut draft.row.spf_auth, take(&mut draft.spf)),
             Node::Record => self.end_record(),
             Node::Feedback => self.phase = Phase::After,
             _ => {}
@@ -506,7 +507,7 @@ impl Reading<'_> {
 
     /// An empty extension is kept, too: its presence may be its whole meaning.
     fn end_extension(&mut self) {
-        let is_bare = std::mem::take(&mut self.is_bare);
+        let is_bare = take(&mut self.is_bare);
         if is_bare && blank_trimmed(&self.text).is_empty() {
             self.keep_extension(None, "");
         }
@@ -576,7 +577,7 @@ impl Reading<'_> {
             disposition: row.disposition.take(),
             dkim: row.dkim.take(),
             spf: row.spf.take(),
-            reasons: std::mem::take(&mut row.reasons),
+            reasons: take(&mut row.reasons),
             ..Row::default()
         };
         if earlier.is_blank() {
@@ -593,7 +594,7 @@ impl Reading<'_> {
             return;
         }
         let shared = Rc::new(self.draft.row.clone());
-        for row in std::mem::take(&mut self.earlier) {
+        for row in take(&mut self.earlier) {
             self.room.give_back(&row);
             self.give(row, Some(shared.clone()));
         }
@@ -601,14 +602,14 @@ impl Reading<'_> {
 
     fn end_record(&mut self) {
         self.give_earlier();
-        let row = std::mem::take(&mut self.draft.row);
+        let row = take(&mut self.draft.row);
         let says_nothing = if self.rows_of_record > 0 { row.is_blank() } else { row.says_nothing() };
         if says_nothing {
             self.skip();
         } else {
             self.give(row, None);
         }
-        self.warnings_of_records.add(std::mem::take(&mut self.record_warnings));
+        self.warnings_of_records.add(take(&mut self.record_warnings));
         self.record_extension_room = ExtensionRoom::default();
         self.in_record = false;
         self.row_seen = false;
@@ -678,8 +679,7 @@ fn with_shared<'a>(row: Row<'a>, shared: &Row<'a>) -> Row<'a> {
 }
 
 /// Keeps an entry unless it is empty.
-fn keep<T: Default + PartialEq>(entries: &mut Vec<T>, entry: &mut T) {
-    let entry = std::mem::take(entry);
+pub fn keep_unless_empty<T: Default + PartialEq>(entries: &mut Vec<T>, entry: T) {
     if entry != T::default() {
         entries.push(entry);
     }

@@ -111,10 +111,14 @@ pub struct SpfAuth<'a> {
     pub human_result: Text<'a>,
 }
 
+/// The same text, independent of the document.
+pub(super) fn owned(text: Text<'_>) -> Text<'static> {
+    text.map(|text| text.into_owned().into())
+}
+
 impl Row<'_> {
     /// The same row, independent of the document.
     pub fn into_owned(self) -> Row<'static> {
-        let owned = |text: Text<'_>| text.map(|text| text.into_owned().into());
         Row {
             index: self.index,
             source_ip: owned(self.source_ip),

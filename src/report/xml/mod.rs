@@ -5,6 +5,7 @@ mod reader;
 mod sanitizer;
 mod tag_scanner;
 
+pub use character::may_be_forbidden;
 pub use reader::{Token, Xml};
 #[cfg(test)]
 pub use sanitizer::Sanitizer;

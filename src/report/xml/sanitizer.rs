@@ -9,7 +9,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::character::{is_forbidden, is_reference};
+use super::character::{is_forbidden, is_reference, may_be_forbidden};
 use super::tag_scanner::{self, Step, Tag};
 use crate::limits::Limits;
 use crate::report::encoding::Utf8;
@@ -92,10 +92,7 @@ impl<R: BufRead> Sanitizer<R> {
         chunk.clear();
         let read = self.source.read(&mut chunk, &mut self.warnings);
         self.out.reserve(chunk.len());
-        // Finds the first bytes of all forbidden characters, with few false positives. Does not stop at the first, so that
-        // many bytes are compared in one step.
-        let suspicious = |byte| (byte == 0xef) | ((byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\r'));
-        let looked = if chunk.bytes().fold(false, |any, byte| any | suspicious(byte)) {
+        let looked = if may_be_forbidden(chunk.as_bytes()) {
             self.look_around_forbidden(&chunk)
         } else {
             self.look_at(chunk.as_bytes())
